@@ -61,6 +61,8 @@ pub struct AuthFacts {
     pub host: bool,
     /// The least that it must be allowed to do, as its cloud writes that.
     pub permission: Option<String>,
+    /// The same beside it for batches in its owner's own storage.
+    pub batch_permission: Option<String>,
 }
 
 impl ConfigField {
@@ -70,7 +72,7 @@ impl ConfigField {
         let is_read = match form {
             ConfigForm::Names => name == "deployments",
             ConfigForm::Version => name == "api_version",
-            ConfigForm::Url => ["token_url", "queue_url"].contains(&name.as_str()),
+            ConfigForm::Url => ["token_url", "queue_url", "storage_url"].contains(&name.as_str()),
             ConfigForm::Word => hosting::is_word(&name),
         };
         is_read.then_some(Self { name, title, says, form, required, example })
@@ -79,8 +81,8 @@ impl ConfigField {
 
 impl AuthFacts {
     pub(crate) fn of(row: AuthRow) -> Self {
-        let AuthRow { kind, title, says, secret, needs, takes, host, permission } = row;
-        Self { kind, title, says, secret, needs, takes, host, permission }
+        let AuthRow { kind, title, says, secret, needs, takes, host, permission, batch_permission } = row;
+        Self { kind, title, says, secret, needs, takes, host, permission, batch_permission }
     }
 
     /// What a provider takes that says nothing else.
@@ -94,6 +96,7 @@ impl AuthFacts {
             takes: Vec::new(),
             host: false,
             permission: None,
+            batch_permission: None,
         }
     }
 

@@ -51,6 +51,10 @@ pub struct ProviderRow {
     pub files: bool,
     #[serde(default)]
     pub message_batches: bool,
+    #[serde(default)]
+    pub stored_batches: bool,
+    #[serde(default)]
+    pub content_batches: bool,
     pub batch: Option<BatchRow>,
 }
 
@@ -91,6 +95,7 @@ pub struct AuthRow {
     #[serde(default)]
     pub host: bool,
     pub permission: Option<String>,
+    pub batch_permission: Option<String>,
 }
 
 /// `models.toml`, and an operator's overlay.

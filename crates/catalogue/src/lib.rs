@@ -15,7 +15,7 @@ mod tokenizers;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use domain::{Abilities, AuthKind, Grammar, Hosting, IdMap, Rates, Vocabulary};
+use domain::{Abilities, AuthKind, Grammar, Hosting, IdMap, KeptKind, Rates, Vocabulary};
 
 pub use capabilities::{
     CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
@@ -176,11 +176,26 @@ pub struct ProviderFacts {
     pub files: bool,
     /// Works through batches of messages, whose requests come with them.
     pub message_batches: bool,
+    /// The same of its own grammar's requests, where it has one.
+    pub content_batches: bool,
+    /// Works through batches that lie in its customers' own storage.
+    pub stored_batches: bool,
     /// What a request of a batch costs, of what it costs else; `None` where nobody said so.
     pub batch_percent: Option<u8>,
 }
 
 impl ProviderFacts {
+    /// Whether it works through batches of this kind, whose models are named with them.
+    #[must_use]
+    pub const fn takes(&self, batches: KeptKind) -> bool {
+        match batches {
+            KeptKind::MessageBatch => self.message_batches,
+            KeptKind::ContentBatch => self.content_batches,
+            KeptKind::StoredBatch => self.stored_batches,
+            KeptKind::File | KeptKind::Batch | KeptKind::Video => false,
+        }
+    }
+
     /// Where an account is reached that names no address.
     ///
     /// # Errors

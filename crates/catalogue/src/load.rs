@@ -130,6 +130,8 @@ fn add_provider(
         reports_usage: row.reports_usage,
         files: row.files,
         message_batches: row.message_batches,
+        stored_batches: row.stored_batches,
+        content_batches: row.content_batches,
         batch_percent: batch_percent(row.batch).map_err(wrong_batch)?,
     });
     Ok(())

@@ -4,9 +4,9 @@
 use bytes::{Bytes, BytesMut};
 use domain::{Fault, KeptId, KeptKind, KeptOwner, MeterRecord, Operation, Rates};
 use jobs::Outcome;
-use line::{BatchItem, KeptLook};
+use line::{BatchItem, ContentResults, JobEnd, KeptLook, TooLong};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 
 use crate::kept_books::{Books, GONE, Used, said};
@@ -56,9 +56,13 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Res
     let Some(books) = Books::of(control, &snapshot, owner, id, &object) else {
         return Err("the credential or the project of the batch is no longer there".to_owned());
     };
+    if id.kind == KeptKind::ContentBatch {
+        return books.take_contents(&object.provider_id).await;
+    }
     let body = books.whole(Operation::Batch, &object.provider_id).await?;
     match id.kind {
         KeptKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
+        KeptKind::StoredBatch => books.take_stored(&object.provider_id, &body).await,
         _ => books.take_files(&object.provider_id, &body).await,
     }
 }
@@ -98,9 +102,49 @@ impl Books<'_> {
         let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| said(&fault))?;
         let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
         self.book_lines(look, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
-        // From now on it may be deleted, and its results with it.
+        self.all_booked().await
+    }
+
+    /// A batch that came with its requests, and whose results are in what is told of it: that is read twice, for when it
+    /// ended may be told behind them.
+    async fn take_contents(&self, provider_id: &str) -> Result<Outcome, String> {
+        let mut results = self.results(provider_id);
+        while results.next().await?.is_some() {}
+        let body = Bytes::from(results.apart.rest());
+        let told = line::read_content_batch(&body).ok_or("no batch")?;
+        self.show(self.id, provider_id, &body).await?;
+        let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.state)) };
+        let ended_unix_ms = moment::read(&ended, "endTime").map_err(|fault| said(&fault))?;
+        let mut again = self.results(provider_id);
+        self.book_results(&mut again, ended_unix_ms).await?;
+        // An answer that was cut short is no such batch.
+        let is_same =
+            line::read_content_batch(&again.apart.rest()).is_some_and(|same| same.ended_at == Some(ended));
+        if is_same { self.all_booked().await } else { Err("it was told otherwise".to_owned()) }
+    }
+
+    /// From now on it may be deleted, and its results with it.
+    async fn all_booked(&self) -> Result<Outcome, String> {
         let booked = self.control.store.kept_objects().book(self.owner, self.id, self.request).await;
         booked.map_err(|error| error.to_string())?;
+        Ok(Outcome::Done)
+    }
+
+    /// A batch whose results lie in its customer's own storage.
+    async fn take_stored(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
+        let told = line::read_job(body).ok_or("no batch")?;
+        self.show(self.id, provider_id, body).await?;
+        match told.end() {
+            JobEnd::None => return Err(told.why().into_owned()),
+            JobEnd::Nothing => return Ok(Outcome::Done),
+            JobEnd::Results => {}
+        }
+        let ended_unix_ms = moment::read(told.ended(), "endTime").map_err(|fault| said(&fault))?;
+        let id = told.results().ok_or("it does not say where its results lie")?;
+        let look = KeptLook { operation: Operation::File, id, is_content: true };
+        let booked = self.book_lines(look, line::JOBS, ended_unix_ms, &HashMap::new()).await;
+        // Its customer's storage may be closed to us for long, and only they can open it.
+        booked.inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
         Ok(Outcome::Done)
     }
 }
@@ -140,10 +184,39 @@ impl Books<'_> {
         asked: &HashMap<String, String>,
     ) -> Result<(), String> {
         let (mut records, mut lines) = (Vec::new(), self.lines(look));
+        let mut named = Named::default();
         while let Some(line) = lines.next().await? {
             if let Some(item) = line::read_batch_item(&line, endpoint) {
-                records.push(self.record(item, endpoint, ended_unix_ms, asked));
+                records.push(self.record(named.apart(item), endpoint, ended_unix_ms, asked));
             }
+            if records.len() >= BOOKED_AT_ONCE {
+                self.book(std::mem::take(&mut records)).await?;
+            }
+        }
+        self.book(records).await
+    }
+
+    /// The results in what is told of a batch, as they come.
+    fn results(&self, provider_id: &str) -> Results {
+        let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
+        let shown = self.control.trips.look(self.target.clone(), look);
+        Results { shown, apart: ContentResults::default(), found: VecDeque::new() }
+    }
+
+    async fn book_results(&self, results: &mut Results, ended_unix_ms: u64) -> Result<(), String> {
+        let (mut records, mut named) = (Vec::new(), Named::default());
+        while let Some(result) = results.next().await? {
+            // What was asked for is known, and not what became of it.
+            let unread = || BatchItem {
+                custom_id: String::new(),
+                model: None,
+                status: 0,
+                request_id: None,
+                error_code: Some("batch_item_unreadable".to_owned()),
+                usage: None,
+            };
+            let item = line::read_batch_item(&result, line::CONTENTS).unwrap_or_else(unread);
+            records.push(self.record(named.apart(item), line::CONTENTS, ended_unix_ms, &HashMap::new()));
             if records.len() >= BOOKED_AT_ONCE {
                 self.book(std::mem::take(&mut records)).await?;
             }
@@ -159,6 +232,8 @@ impl Books<'_> {
         asked: &HashMap<String, String>,
     ) -> MeterRecord {
         let is_well = (200..300).contains(&item.status);
+        // What is not told is not guessed at: the record counts as unmetered.
+        let is_untold = is_well && item.usage.is_none();
         let requested = asked.get(&item.custom_id).or(self.model.as_ref()).cloned();
         let requested = requested.or(item.model).unwrap_or_default();
         let usage = item.usage.unwrap_or_default();
@@ -169,7 +244,7 @@ impl Books<'_> {
             unix_ms: ended_unix_ms,
             operation,
             dialect: grammar.dialect(),
-            resolution: "batch",
+            resolution: if is_untold { "batch_unmetered" } else { "batch" },
             upstream_model: requested.clone(),
             requested,
             resolved,
@@ -242,6 +317,45 @@ impl Lines {
                 (true, false) => return Ok(Some(self.held.split().freeze())),
                 (false, _) => self.held.extend_from_slice(&piece),
             }
+        }
+    }
+}
+
+/// Not every provider minds two requests of one name, or of none. They come in the same order each time, so that their
+/// number tells them apart.
+#[derive(Default)]
+struct Named(HashMap<String, u32>);
+
+impl Named {
+    fn apart(&mut self, item: BatchItem) -> BatchItem {
+        let times = self.0.entry(item.custom_id.clone()).or_default();
+        *times += 1;
+        let custom_id = if *times > 1 { format!("{}\n{times}", item.custom_id) } else { item.custom_id };
+        BatchItem { custom_id, ..item }
+    }
+}
+
+/// What is told of a batch, taken apart while it comes.
+struct Results {
+    shown: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
+    apart: ContentResults,
+    found: VecDeque<Bytes>,
+}
+
+impl Results {
+    /// The next result; none once all was told.
+    async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        loop {
+            if let Some(result) = self.found.pop_front() {
+                return Ok(Some(result));
+            }
+            let piece = self.shown.recv().await.ok_or("nobody looks any more")?;
+            let piece = piece.map_err(|fault| said(&fault))?;
+            if piece.is_empty() {
+                return Ok(None);
+            }
+            let found = self.apart.push(&piece);
+            self.found.extend(found.map_err(|TooLong| "it is too long or too deep")?);
         }
     }
 }

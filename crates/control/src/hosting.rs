@@ -2,6 +2,7 @@
 //! and shown as the schema of a form.
 
 use catalogue::{AuthFacts, ConfigField, ConfigForm, ProviderFacts, SecretForm};
+use domain::hosting::StoragePlace;
 use domain::{AuthKind, Fault, FaultClass, Hosting, WorkspaceId};
 use egress::Reach;
 use serde_json::{Map, Value, json};
@@ -38,7 +39,7 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
         return Err(not_the_host(workspace));
     }
     check_config(claim.facts, own, claim.config)?;
-    for field in ["token_url", "queue_url"] {
+    for field in ["token_url", "queue_url", "storage_url"] {
         if let Some(url) = claim.config.get(field).and_then(Value::as_str) {
             egress::check_base_url(url, &control.egress, Reach::Provider)
                 .map_err(|fault| Box::new(fault.param(format!("config.{field}"))))?;
@@ -51,6 +52,12 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
         let fix = "The operator lists the file in TIDEGATE_TOKEN_FILES.";
         let fault = Fault::new(FaultClass::Forbidden, "token_file_not_allowed", message);
         return Err(Box::new(fault.param("config.token_file").fix(fix)));
+    }
+    if let Some(place) = claim.config.get("batch_storage").and_then(Value::as_str)
+        && StoragePlace::read(place).is_none()
+    {
+        let fix = "Give a bucket and what names in it begin with, as in s3://my-bucket/batches.";
+        return Err(invalid("config.batch_storage", "config.batch_storage is no place in a storage.", fix));
     }
     check_address(claim)?;
     Ok(auth)
@@ -99,6 +106,7 @@ pub struct Destination {
     base_url: Option<String>,
     token_url: Option<Value>,
     queue_url: Option<Value>,
+    storage_url: Option<Value>,
     resource: Option<Value>,
 }
 
@@ -109,6 +117,7 @@ impl Destination {
             base_url: base_url.cloned(),
             token_url: field("token_url"),
             queue_url: field("queue_url"),
+            storage_url: field("storage_url"),
             resource: field("resource"),
         }
     }

@@ -66,7 +66,7 @@ impl<'a> Books<'a> {
         let credential = workspace.credentials.iter().find(|one| one.id == maker)?;
         let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
         let request = object.request;
-        let is_told = id.kind == KeptKind::MessageBatch && !object.upstream_model.is_empty();
+        let is_told = id.kind.is_bundle() && !object.upstream_model.is_empty();
         let model = is_told.then(|| object.upstream_model.clone());
         Some(Self { control, snapshot, owner, id, request, model, project, credential, target })
     }
@@ -183,5 +183,6 @@ pub(crate) const GONE: &str = "gone: ";
 
 pub(crate) fn said(fault: &Fault) -> String {
     let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
-    format!("{gone}{}", fault.message)
+    let fix = fault.fix.as_deref().map(|fix| format!(" {fix}")).unwrap_or_default();
+    format!("{gone}{}{fix}", fault.message)
 }

@@ -1,7 +1,9 @@
 //! Films in the books: each is looked at until it has ended, and then its seconds are booked once, whoever looked before,
 //! and if nobody did.
 
-use domain::{Dialect, KeptId, KeptObject, KeptOwner, Operation, Rates, TraceId, Units, Usage, UsageSource};
+use domain::{
+    Dialect, KeptId, KeptObject, KeptOwner, Operation, Price, Rates, TraceId, Units, Usage, UsageSource,
+};
 use jobs::Outcome;
 use line::{Film, FilmState};
 
@@ -63,11 +65,13 @@ async fn see(books: &Books<'_>, id: KeptId, object: &KeptObject) -> Result<Seen,
 }
 
 fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (TraceId, u64)) -> Used {
-    let usage = film.video_ms.map(|video_ms| Usage {
-        units: Units { video_ms, ..Units::default() },
-        source: UsageSource::Provider,
-        ..Usage::default()
-    });
+    let units = Units {
+        video_ms: film.video_ms.unwrap_or_default(),
+        billed: film.billed.unwrap_or_default(),
+        ..Units::default()
+    };
+    let usage =
+        units.has_counts().then(|| Usage { units, source: UsageSource::Provider, ..Usage::default() });
     Used {
         trace,
         unix_ms,
@@ -81,8 +85,14 @@ fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (
         fault_code: None,
         upstream_request_id: None,
         usage: usage.unwrap_or_default(),
-        rates: rates(books, object),
+        rates: rates(books, object).filter(|rates| is_told(rates, film)),
     }
+}
+
+/// Whether what it is sold by is known of it: what is not told is no nought.
+fn is_told(rates: &Rates, film: &Film) -> bool {
+    let is_missing = |price: Option<Price>, count: Option<u64>| price.is_some() && count.is_none();
+    !is_missing(rates.units.billed, film.billed) && !is_missing(rates.units.video_ms, film.video_ms)
 }
 
 /// What was agreed on the credential, or what its seller asks of everybody.

@@ -120,6 +120,7 @@ fn streams() {
                 form: dialects::AnswerForm::default(),
                 guess: None,
                 film: None,
+                heard: None,
             };
             let start = Instant::now();
             let mut answer = AnswerStream::new(way);

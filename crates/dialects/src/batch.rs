@@ -7,10 +7,10 @@ use domain::{Grammar, Operation, TraceId, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::bundle;
 use crate::passage::Way;
 use crate::transcript::AnswerForm;
 use crate::whole::whole_answer;
+use crate::{bundle, gemini, job};
 
 /// One request of a batch, as far as the books need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
     match endpoint {
         "/v1/responses" => (Operation::Chat, Grammar::Responses),
         bundle::MESSAGES => (Operation::Chat, Grammar::Anthropic),
+        job::JOBS => (Operation::Chat, Grammar::Converse),
+        gemini::CONTENTS => (Operation::Chat, Grammar::Gemini),
         "/v1/embeddings" => (Operation::Embed, Grammar::Chat),
         "/v1/completions" => (Operation::Complete, Grammar::Chat),
         "/v1/moderations" => (Operation::Moderate, Grammar::Chat),
@@ -96,8 +98,11 @@ pub fn read_batch_ask(line: &[u8]) -> Option<BatchAsk> {
 /// Reads a line of what became of it; `None` where it is none.
 #[must_use]
 pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
-    if endpoint == bundle::MESSAGES {
-        return bundle::read_item(line);
+    match endpoint {
+        bundle::MESSAGES => return bundle::read_item(line),
+        job::JOBS => return job::read_item(line),
+        gemini::CONTENTS => return gemini::read_batch_item(line),
+        _ => {}
     }
     let read: ItemLine<'_> = serde_json::from_slice(line).ok()?;
     let custom_id = read.custom_id.into_owned();
@@ -112,6 +117,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
             usage: None,
         });
     };
+    let (operation, grammar) = batch_operation(endpoint);
     let is_well = (200..300).contains(&answered.status_code);
     let body = answered.body.map(RawValue::get).filter(|_| is_well);
     let named = body.and_then(|body| serde_json::from_str::<Named<'_>>(body).ok()).unwrap_or_default();
@@ -121,13 +127,12 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
         status: answered.status_code,
         request_id: answered.request_id.map(Cow::into_owned),
         error_code,
-        usage: body.and_then(|body| usage_of(body, endpoint)),
+        usage: body.and_then(|body| usage_of(body, operation, grammar)),
     })
 }
 
 /// What an answer says that it used.
-pub(crate) fn usage_of(body: &str, endpoint: &str) -> Option<Usage> {
-    let (operation, grammar) = batch_operation(endpoint);
+pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
     let way = Way {
         operation,
         client: grammar,
@@ -145,6 +150,7 @@ pub(crate) fn usage_of(body: &str, endpoint: &str) -> Option<Usage> {
         form: AnswerForm::Json,
         guess: None,
         film: None,
+        heard: None,
     };
     whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }

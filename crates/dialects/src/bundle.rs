@@ -4,17 +4,18 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, Grammar, Operation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::Request;
 use crate::batch::{BatchItem, Named, usage_of};
 use crate::fields::not_empty;
+use crate::job::{self, JobStorage};
 use crate::json::{Cursor, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
-use crate::request::rename_at;
-use crate::splice::splice;
+use crate::request::{rename_at, resource_text};
+use crate::splice::{Edit, splice};
 
 /// What each of the requests would have been sent to alone.
 pub const MESSAGES: &str = "/v1/messages";
@@ -34,8 +35,12 @@ const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 pub struct Bundle {
     /// The models that they name, each once, in the order in which they come.
     pub models: Vec<BundledModel>,
+    /// Where they lie, where they do not come themselves.
+    pub storage: Option<JobStorage>,
     /// Where each request names which of them.
     places: Vec<(Span, usize)>,
+    /// Where the one that the address names is named again, as a resource.
+    resources: Vec<Span>,
 }
 
 /// A model that some of them name.
@@ -43,18 +48,10 @@ pub struct Bundle {
 pub struct BundledModel {
     /// As the client wrote it.
     pub name: String,
-    /// Which request names it first.
-    pub request: usize,
+    /// Where it is named first.
+    pub place: String,
     /// What it is called where they all go.
     pub at_maker: Option<String>,
-}
-
-impl BundledModel {
-    /// Where in the body it is named first.
-    #[must_use]
-    pub fn param(&self) -> String {
-        model_of(self.request)
-    }
 }
 
 fn model_of(request: usize) -> String {
@@ -62,10 +59,22 @@ fn model_of(request: usize) -> String {
 }
 
 impl Bundle {
+    /// Of one model, which the address names, and each of `resources` again.
+    pub(crate) fn addressed(model: &str, resources: Vec<Span>) -> Self {
+        let model = BundledModel { name: model.to_owned(), place: "model".to_owned(), at_maker: None };
+        Self { models: vec![model], resources, ..Self::default() }
+    }
+
     /// Whether one model is to answer all of them.
     #[must_use]
     pub fn is_of_one_model(&self) -> bool {
         self.models.len() == 1
+    }
+
+    /// One model for requests that lie somewhere else.
+    pub(crate) fn of_job(model: String, span: Span, storage: JobStorage) -> Self {
+        let model = BundledModel { name: model, place: job::MODEL.to_owned(), at_maker: None };
+        Self { models: vec![model], storage: Some(storage), places: vec![(span, 0)], ..Self::default() }
     }
 
     fn name(&mut self, model: String, span: Span, request: usize) -> Result<(), Box<Fault>> {
@@ -77,7 +86,7 @@ impl Bundle {
             return Err(Box::new(fault.param(model_of(request)).fix(SEVERAL)));
         }
         if known.is_none() {
-            self.models.push(BundledModel { name: model, request, at_maker: None });
+            self.models.push(BundledModel { name: model, place: model_of(request), at_maker: None });
         }
         self.places.push((span, at));
         Ok(())
@@ -90,8 +99,13 @@ impl Bundle {
             let name = model.at_maker.as_deref().filter(|name| *name != model.name)?;
             Some(rename_at(*span, name))
         });
+        let resource = self.models.first().and_then(|model| model.at_maker.as_deref()).map(resource_text);
+        let again = self.resources.iter().filter_map(|span| {
+            let text = resource.as_deref().filter(|text| span.of(body) != text.as_bytes())?;
+            Some(Edit { span: *span, text: Cow::Borrowed(text) })
+        });
         let mut out = Vec::with_capacity(1);
-        splice(body, &mut renamed.collect::<Vec<_>>(), &mut out);
+        splice(body, &mut renamed.chain(again).collect::<Vec<_>>(), &mut out);
         // Thousands of them would be as many segments of each write.
         if out.len() > 1 { vec![out.concat().into()] } else { out }
     }
@@ -297,7 +311,12 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
             let message = result.message.map_or("{}", RawValue::get);
             let named = serde_json::from_str::<Named<'_>>(message).unwrap_or_default();
             let model = named.model.map(Cow::into_owned);
-            BatchItem { model, status: 200, usage: usage_of(message, MESSAGES), ..nothing }
+            BatchItem {
+                model,
+                status: 200,
+                usage: usage_of(message, Operation::Chat, Grammar::Anthropic),
+                ..nothing
+            }
         }
         "errored" => {
             let (why, request_id) =
@@ -340,8 +359,8 @@ mod tests {
         let mut request = decode(&body).unwrap();
         assert_eq!(request.model, "m");
         let bundle = request.bundle.as_mut().unwrap();
-        let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, model.request)).collect();
-        assert_eq!(found, [("m", 0), ("n", 1)]);
+        let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, &*model.place)).collect();
+        assert_eq!(found, [("m", "requests[0].params.model"), ("n", "requests[1].params.model")]);
         assert_eq!(bundle.upstream_body(&body), std::slice::from_ref(&body));
         for (model, name) in bundle.models.iter_mut().zip(["claude-m", "n"]) {
             model.at_maker = Some(name.to_owned());

@@ -8,12 +8,17 @@ use crate::refusal::wrong_type;
 /// Seconds that no film lasts.
 const SECONDS_MAX: f64 = 1e6;
 
+/// By which a film tells how many millionths of its seller's units are billed for it, where they are told apart from it.
+pub(crate) const BILLED: &str = "billed_micro_units";
+
 /// What is told of a film.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Film {
     pub state: FilmState,
     /// `None` where it is not told.
     pub video_ms: Option<u64>,
+    /// Millionths of the units that it is sold by, where they are told.
+    pub billed: Option<u64>,
     pub created_unix_s: u64,
     pub completed_unix_s: Option<u64>,
 }
@@ -42,6 +47,7 @@ pub fn read_film(body: &[u8]) -> Option<Film> {
             ("seconds", Value::String(text)) => film.video_ms = millis(&text.decode()),
             ("seconds", _) => film.video_ms = std::str::from_utf8(span.of(body)).ok().and_then(millis),
             ("created_at", _) => film.created_unix_s = number().unwrap_or(0),
+            (BILLED, _) => film.billed = number(),
             ("completed_at", _) => film.completed_unix_s = number(),
             _ => {}
         }
@@ -103,6 +109,7 @@ mod tests {
         let times = read_film(br#"{"created_at":17,"completed_at":19}"#).unwrap();
         assert_eq!((times.created_unix_s, times.completed_unix_s), (17, Some(19)));
         assert_eq!(read_film(br#"{"created_at":17,"completed_at":null}"#).unwrap().completed_unix_s, None);
+        assert_eq!(read_film(br#"{"billed_micro_units":2500000}"#).unwrap().billed, Some(2_500_000));
         for wrong in ["", "[1]", "<html>", r#"{"status":"#] {
             assert_eq!(read_film(wrong.as_bytes()), None, "{wrong}");
         }

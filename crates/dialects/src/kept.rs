@@ -10,12 +10,13 @@ use crate::answer::{AnswerFacts, StreamFault};
 use crate::bundle;
 use crate::chat::{self, skip_lead};
 use crate::fields::not_empty;
+use crate::job;
 use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
 use crate::refusal::{duplicate, missing, no_object, wrong_type};
 use crate::request::rename_at;
 use crate::splice::{Edit, splice};
 use crate::whole::WholeAnswer;
-use crate::{Addressed, Request, Stored, StoredAct};
+use crate::{Addressed, Request, Stored, StoredAct, gemini};
 
 const INPUT: &str = "input_file_id";
 /// Members by which such a thing names files.
@@ -61,6 +62,8 @@ pub(crate) fn decode(
     let (stored, stored_value) = match named {
         Some(stored) => (stored, None),
         None if grammar == Grammar::Anthropic => return bundle::decode(body),
+        None if grammar == Grammar::Converse => return job::decode(body),
+        None if grammar == Grammar::Gemini => return gemini::decode_batch(body, addressed),
         None => {
             let (id, span) = input_of(body)?;
             (Stored::new(id, StoredAct::Make, String::new()), Some(span))
@@ -100,10 +103,12 @@ fn input_of(body: &Bytes) -> Result<(String, Span), Box<Fault>> {
 }
 
 /// An answer that is one JSON object.
-pub(crate) fn whole_answer(body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn whole_answer(grammar: Grammar, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = skip_lead(&body);
     match text.first() {
         None => Err(StreamFault::Broken("empty")),
+        // It says nothing of what was cancelled or deleted.
+        Some(b'{') if grammar == Grammar::Gemini => Ok(WholeAnswer::plain(body, AnswerFacts::default())),
         Some(b'{') if find_member(text, "id").is_ok_and(|found| found.is_some()) => {
             Ok(WholeAnswer::plain(body, AnswerFacts::default()))
         }
@@ -117,8 +122,12 @@ pub fn rename_kept(
     kind: KeptKind,
     ours: &mut dyn FnMut(KeptKind, &str) -> String,
 ) -> Option<(Bytes, KeptMade)> {
+    if kind == KeptKind::ContentBatch {
+        return gemini::rename_batch(body, ours);
+    }
     let mut made = KeptMade::default();
     let mut edits = Vec::new();
+    let own = if kind == KeptKind::StoredBatch { job::NAME } else { "id" };
     let (mut words, mut results) = (None, None);
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
@@ -126,8 +135,12 @@ pub fn rename_kept(
         let value = Cursor::new(span.of(body))?.value()?;
         let name = member.key.decode();
         match (&*name, value) {
-            ("id", Value::String(text)) => {
+            (name, Value::String(text)) if name == own => {
                 made.id = text.decode().into_owned();
+                // The end of such a name is enough for its provider, and can stand in an address as it is.
+                if let (KeptKind::StoredBatch, Some((_, end))) = (kind, made.id.rsplit_once('/')) {
+                    made.id = end.to_owned();
+                }
                 edits.push((span, ours(kind, &made.id)));
             }
             (name, Value::String(text)) if FILES.contains(&name) => {
@@ -141,6 +154,10 @@ pub fn rename_kept(
             ("prompt", _) if kind == KeptKind::Video => words = Some(span),
             ("results_url", Value::String(_)) if kind == KeptKind::MessageBatch => results = Some(span),
             ("purpose", Value::String(text)) => made.purpose = text.decode().into_owned(),
+            // By it lists of them are filtered.
+            ("status", Value::String(text)) if kind == KeptKind::StoredBatch => {
+                made.purpose = text.decode().into_owned();
+            }
             ("created_at", _) => made.created_unix_s = number(span.of(body)),
             ("expires_at", _) => made.expires_unix_s = number(span.of(body)),
             _ => {}
@@ -201,6 +218,10 @@ mod tests {
             renamed(going, KeptKind::MessageBatch).unwrap().0,
             r#"{"id":"msgbatch_tg_m1","results_url":null}"#
         );
+        let job = r#"{"id":"x","jobArn":"arn:job/j1","status":"InProgress"}"#;
+        let (body, made) = renamed(job, KeptKind::StoredBatch).unwrap();
+        assert_eq!(body, job.replace("arn:job/j1", &format!("{}j1", KeptKind::StoredBatch.prefix())));
+        assert_eq!((&*made.id, &*made.purpose), ("j1", "InProgress"));
         assert_eq!(renamed(r#"{"object":"file"}"#, KeptKind::File), None);
         assert_eq!(renamed("[]", KeptKind::File), None);
     }

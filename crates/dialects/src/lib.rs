@@ -24,6 +24,7 @@ mod film;
 mod form;
 mod gemini;
 mod hosted;
+mod job;
 pub mod json;
 mod kept;
 mod losses;
@@ -58,13 +59,19 @@ pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
 pub use film::{Film, FilmState, read_film};
 pub use form::{Form, FormReader};
-pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
+pub use gemini::{
+    CONTENTS, ContentBatchTold, ContentResults, TooLong, Verb, gemini_address as read_address,
+    read_content_batch, read_gemini_error,
+};
 pub use hosted::{bare_count, with_members};
+pub use job::{JOBS, JobEnd, JobStorage, JobTold, read_job};
 pub use kept::{KeptMade, rename_kept};
 pub use losses::{Feature, Losses, Sort};
 pub use media::{
-    FilmAsk, InvokedPictures, InvokedRanking, by_sides, operated_film, operation_of, speak_invoked_pictures,
-    speak_invoked_ranking, speak_pictures, speak_predicted_film, speak_predicted_pictures,
+    FilmAsk, FilmWords, HeardAsk, InvokedPictures, InvokedRanking, ListenWords, QueuedFilm, SpeechWords,
+    by_sides, operated_film, operation_of, speak_hosted_listening, speak_hosted_speech,
+    speak_invoked_pictures, speak_invoked_ranking, speak_pictures, speak_predicted_film,
+    speak_predicted_pictures, speak_queued_film,
 };
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;

@@ -99,7 +99,7 @@ fn gemini(row: &ModelRow) -> GeminiModel<'_> {
 }
 
 /// A moment as RFC 3339 writes it.
-fn moment(unix_s: u64) -> String {
+pub(crate) fn moment(unix_s: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::of(unix_s);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

@@ -15,7 +15,7 @@ use crate::answer::{
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
 use crate::converse::{begins_frames, no_frame, read_frame};
 use crate::cut::Cutter;
-use crate::media::{FilmAsk, MediaStream};
+use crate::media::{FilmAsk, HeardAsk, MediaStream};
 use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
 use crate::transcript::{AnswerForm, Transcript};
@@ -52,6 +52,8 @@ pub struct Way {
     pub guess: Option<Rc<dyn Guess>>,
     /// Of a film whose maker tells of it as of an operation.
     pub film: Option<Box<FilmAsk>>,
+    /// Of a recording that an app listened to.
+    pub heard: Option<Box<HeardAsk>>,
 }
 
 /// A stream on its way.
@@ -139,8 +141,8 @@ impl AnswerStream {
         if way.operation == Operation::Images && way.upstream == Grammar::Hosted {
             return Self { kind: Kind::Media(Box::new(MediaStream::hosted(way.created_unix_s))) };
         }
-        if way.film.is_some() {
-            return Self { kind: Kind::Media(Box::new(MediaStream::operated())) };
+        if let Some(film) = &way.film {
+            return Self { kind: Kind::Media(Box::new(MediaStream::film(film))) };
         }
         let is_passed_on = way.operation == Operation::Speech || way.operation.is_kept();
         if way.operation.makes_pictures() || is_passed_on {

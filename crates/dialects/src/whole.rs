@@ -11,7 +11,7 @@ use crate::passage::{Way, content_bytes};
 use crate::said::{KeptText, is_counted};
 use crate::transcript::read_whole;
 use crate::turns::{Gatherer, TurnState};
-use crate::{count, embed, kept, media, responses};
+use crate::{count, embed, job, kept, media, responses};
 
 /// A whole answer as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +43,12 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Embed => embed::whole_answer(way, body),
         Operation::Stored => Ok(looked_at(body)),
         Operation::Video if way.film.is_some() => media::operated_answer(way, &body),
-        operation if operation.is_kept() => kept::whole_answer(body),
+        Operation::Batch if way.client == Grammar::Converse => job::whole_answer(&body),
+        operation if operation.is_kept() => kept::whole_answer(way.upstream, body),
         Operation::Images if way.upstream == Grammar::Hosted => media::hosted_answer(way, &body),
         Operation::Rerank => media::whole_answer(way.operation, body),
         operation if operation.makes_pictures() => media::whole_pictures(way, body),
+        operation if operation.listens() && way.heard.is_some() => media::heard_answer(way, &body),
         operation if operation.listens() => {
             Ok(WholeAnswer::plain(body.clone(), read_whole(way.form, &body)?))
         }

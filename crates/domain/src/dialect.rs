@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::kept::KeptKind;
 
+/// What names of batches in a customer's own storage begin with: their clients take no other form, of which the part that
+/// says where is ours.
+pub(crate) const STORED_BATCH: &str = "arn:aws:bedrock:tidegate:000000000000:model-invocation-job/";
+
 /// The client's surface: it decides how requests are read and how answers and errors are written. Records number them:
 /// new ones come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,9 +81,9 @@ impl Dialect {
     pub const fn batches(self) -> KeptKind {
         match self {
             Self::Anthropic => KeptKind::MessageBatch,
-            Self::Chat | Self::Run | Self::Native | Self::Responses | Self::Gemini | Self::Converse => {
-                KeptKind::Batch
-            }
+            Self::Gemini => KeptKind::ContentBatch,
+            Self::Converse => KeptKind::StoredBatch,
+            Self::Chat | Self::Run | Self::Native | Self::Responses => KeptKind::Batch,
         }
     }
 }

@@ -36,6 +36,12 @@ pub struct Hosting {
     pub session_name: Option<String>,
     /// The machine's file with the token that something else vouches with.
     pub token_file: Option<String>,
+    /// Where batches may read their requests and leave their results: a bucket, and what all names in it begin with.
+    pub batch_storage: Option<String>,
+    /// The only role that batches may take on there.
+    pub batch_role: Option<String>,
+    /// Where the storage is asked, where that is another address than the cloud's usual one.
+    pub storage_url: Option<String>,
     /// What stands beside the `config`: the region of the credential or account.
     #[serde(skip)]
     pub region: Option<String>,
@@ -51,7 +57,7 @@ pub static PLAIN: LazyLock<Hosting> = LazyLock::new(Hosting::default);
 type Read = fn(&Hosting) -> Option<&str>;
 
 /// The fields of a `config` that are one word or id.
-const WORDS: [(&str, Read); 10] = [
+const WORDS: [(&str, Read); 12] = [
     ("resource", |said| said.resource.as_deref()),
     ("project", |said| said.project.as_deref()),
     ("location", Hosting::place),
@@ -62,7 +68,60 @@ const WORDS: [(&str, Read); 10] = [
     ("external_id", |said| said.external_id.as_deref()),
     ("session_name", |said| said.session_name.as_deref()),
     ("token_file", |said| said.token_file.as_deref()),
+    ("batch_storage", |said| said.batch_storage.as_deref()),
+    ("batch_role", |said| said.batch_role.as_deref()),
 ];
+
+/// A place in a cloud's storage: a bucket, and a name in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoragePlace<'a> {
+    pub bucket: &'a str,
+    /// Without slashes at its ends; empty for the whole bucket.
+    pub key: &'a str,
+}
+
+impl<'a> StoragePlace<'a> {
+    /// Reads `s3://bucket/name`. What would lead out of where it is, read as a path, is no place.
+    #[must_use]
+    pub fn read(uri: &'a str) -> Option<Self> {
+        let (bucket, key) =
+            uri.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
+        let key = key.strip_suffix('/').unwrap_or(key);
+        let is_end = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let ends = [bucket.bytes().next(), bucket.bytes().next_back()];
+        let is_bucket = (3..=63).contains(&bucket.len())
+            && bucket.bytes().all(|byte| is_end(byte) || matches!(byte, b'-' | b'.'))
+            && ends.into_iter().flatten().all(is_end);
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-!_*'().".contains(&byte);
+        let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(is_plain);
+        let is_key = key.is_empty() || key.split('/').all(is_part);
+        (is_bucket && is_key).then_some(Self { bucket, key })
+    }
+
+    /// Whether the other one is here or below.
+    #[must_use]
+    pub fn holds(&self, other: &StoragePlace<'_>) -> bool {
+        let below = other.key.strip_prefix(self.key);
+        let is_below =
+            below.is_some_and(|rest| self.key.is_empty() || rest.is_empty() || rest.starts_with('/'));
+        self.bucket == other.bucket && is_below
+    }
+}
+
+/// Where a batch's requests and results lie, and who may reach them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BatchPlaces {
+    pub input: String,
+    pub output: String,
+    pub role: String,
+}
+
+impl BatchPlaces {
+    /// Where a request says them.
+    pub const INPUT: &'static str = "inputDataConfig.s3InputDataConfig.s3Uri";
+    pub const OUTPUT: &'static str = "outputDataConfig.s3OutputDataConfig.s3Uri";
+    pub const ROLE: &'static str = "roleArn";
+}
 
 /// Whether a field of this name is one word or id.
 #[must_use]
@@ -107,6 +166,41 @@ mod tests {
         assert_eq!(hosting.deployment(&["other/gpt-4o", "gpt-4o"]), Some("bare"));
         assert_eq!(hosting.deployment(&["openai/gpt-5", "gpt-5"]), None);
         assert_eq!(*PLAIN, Hosting::default());
+    }
+
+    #[test]
+    fn a_place_in_storage_holds_what_is_below_it_and_nothing_beside() {
+        let read = |uri: &'static str| StoragePlace::read(uri);
+        let own = read("s3://my-bucket/llm/batches/").unwrap();
+        assert_eq!(own, StoragePlace { bucket: "my-bucket", key: "llm/batches" });
+        for (uri, is_held) in [
+            ("s3://my-bucket/llm/batches", true),
+            ("s3://my-bucket/llm/batches/in/a.jsonl", true),
+            ("s3://my-bucket/llm/batches2/a.jsonl", false),
+            ("s3://my-bucket/llm", false),
+            ("s3://my-bucket", false),
+            ("s3://my-bucket2/llm/batches/a.jsonl", false),
+        ] {
+            assert_eq!(own.holds(&read(uri).unwrap()), is_held, "{uri}");
+        }
+        let whole = read("s3://my-bucket").unwrap();
+        assert!(whole.holds(&read("s3://my-bucket/any/thing").unwrap()));
+        for wrong in [
+            "my-bucket/llm",
+            "https://my-bucket/llm",
+            "s3://",
+            "s3://b/x",
+            "s3://My-Bucket/x",
+            "s3://-my-bucket/x",
+            "s3://my_bucket/x",
+            "s3://my-bucket//x",
+            "s3://my-bucket/llm/../other",
+            "s3://my-bucket/./x",
+            "s3://my-bucket/a%2Fb",
+            "s3://my-bucket/a b",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

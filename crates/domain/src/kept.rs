@@ -1,9 +1,9 @@
 //! What providers keep for a project beside answers: files, batches, videos. Clients know each by a name of ours.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, STORED_BATCH};
 use crate::ids::{ProjectId, TraceId, WorkspaceId};
 use crate::operation::Operation;
 use crate::profile::Principal;
@@ -16,10 +16,20 @@ pub enum KeptKind {
     Video,
     /// A batch whose requests came with it, and whose results are no file.
     MessageBatch,
+    /// A batch whose requests and results lie in its customer's own storage.
+    StoredBatch,
+    /// The same, whose results come with what is told of it.
+    ContentBatch,
 }
 
+/// Of the digits of a name whose form has room for few: five bits each.
+const SHORT_DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const SHORT_LENGTH: u32 = 12;
+const SHORT_BITS: u32 = 5;
+
 impl KeptKind {
-    pub const ALL: [Self; 4] = [Self::File, Self::Batch, Self::Video, Self::MessageBatch];
+    pub const ALL: [Self; 6] =
+        [Self::File, Self::Batch, Self::Video, Self::MessageBatch, Self::StoredBatch, Self::ContentBatch];
 
     /// What an operation is about in a dialect; `None` where it is about nothing that is kept so.
     #[must_use]
@@ -35,7 +45,13 @@ impl KeptKind {
     /// Whether its provider works through requests in it.
     #[must_use]
     pub const fn is_batch(self) -> bool {
-        matches!(self, Self::Batch | Self::MessageBatch)
+        matches!(self, Self::Batch) || self.is_bundle()
+    }
+
+    /// A batch that is all of one model's or of several named at its making.
+    #[must_use]
+    pub const fn is_bundle(self) -> bool {
+        matches!(self, Self::MessageBatch | Self::StoredBatch | Self::ContentBatch)
     }
 
     #[must_use]
@@ -45,6 +61,8 @@ impl KeptKind {
             Self::Batch => "batch",
             Self::Video => "video",
             Self::MessageBatch => "message_batch",
+            Self::StoredBatch => "stored_batch",
+            Self::ContentBatch => "content_batch",
         }
     }
 
@@ -56,7 +74,14 @@ impl KeptKind {
             Self::Batch => "batch_tg_",
             Self::Video => "video_tg_",
             Self::MessageBatch => "msgbatch_tg_",
+            Self::StoredBatch => STORED_BATCH,
+            Self::ContentBatch => "genbatch_tg_",
         }
+    }
+
+    /// Whether its clients know it by names of a form that holds no more than sixty bits.
+    const fn is_short(self) -> bool {
+        matches!(self, Self::StoredBatch)
     }
 }
 
@@ -68,9 +93,36 @@ pub struct KeptId {
     pub digest: [u8; 16],
 }
 
+impl KeptId {
+    /// The name of a hash: of its end, where the form has no room for all of it.
+    #[must_use]
+    pub const fn of(kind: KeptKind, hash: [u8; 16]) -> Self {
+        let kept = u128::from_be_bytes(hash) & ((1 << (SHORT_LENGTH * SHORT_BITS)) - 1);
+        let digest = if kind.is_short() { kept.to_be_bytes() } else { hash };
+        Self { kind, digest }
+    }
+
+    fn read_short(kind: KeptKind, digits: &str) -> Option<Self> {
+        if digits.len() != SHORT_LENGTH as usize {
+            return None;
+        }
+        let value = |digit: u8| SHORT_DIGITS.iter().position(|own| *own == digit);
+        let number = digits.bytes().try_fold(0, |number: u128, digit| {
+            Some((number << SHORT_BITS) | u128::try_from(value(digit)?).ok()?)
+        })?;
+        Some(Self { kind, digest: number.to_be_bytes() })
+    }
+}
+
 impl fmt::Display for KeptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.prefix())?;
+        if self.kind.is_short() {
+            let number = u128::from_be_bytes(self.digest);
+            let digits = (0..SHORT_LENGTH).rev().map(|place| (number >> (place * SHORT_BITS)) & 31);
+            let mut digits = digits.filter_map(|digit| SHORT_DIGITS.get(usize::try_from(digit).ok()?));
+            return digits.try_for_each(|digit| f.write_char(char::from(*digit)));
+        }
         self.digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
@@ -91,6 +143,9 @@ impl FromStr for KeptId {
     fn from_str(text: &str) -> Result<Self, NoKeptId> {
         let of_kind = |kind: KeptKind| Some((kind, text.strip_prefix(kind.prefix())?));
         let (kind, hex) = KeptKind::ALL.into_iter().find_map(of_kind).ok_or(NoKeptId)?;
+        if kind.is_short() {
+            return Self::read_short(kind, hex).ok_or(NoKeptId);
+        }
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if hex.len() != 32 || !hex.bytes().all(is_hex) {
             return Err(NoKeptId);
@@ -166,7 +221,7 @@ mod tests {
     #[test]
     fn a_name_reads_back_and_nothing_else_is_one() {
         for kind in KeptKind::ALL {
-            let id = KeptId { kind, digest: [0xa7; 16] };
+            let id = KeptId::of(kind, [0xa7; 16]);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
         let digits = "a7".repeat(16);
@@ -174,7 +229,12 @@ mod tests {
             KeptId { kind: KeptKind::File, digest: [0xa7; 16] }.to_string(),
             format!("file-tg_{digits}")
         );
+        let short = KeptId::of(KeptKind::StoredBatch, [0xa7; 16]).to_string();
+        assert_eq!(short, format!("{STORED_BATCH}f9x7myktf9x7"));
         for wrong in [
+            short[..short.len() - 1].to_owned(),
+            short.to_uppercase(),
+            short.replace('9', "o"),
             "file-abc".to_owned(),
             format!("file_tg_{digits}"),
             format!("file-tg_{digits}0"),

@@ -125,6 +125,10 @@ pub const GRANT_TIME_MAX: Duration = Duration::from_secs(20);
 pub const GRANT_REFUSED_FOR: Duration = Duration::from_secs(1);
 /// What is kept of one turn for its provider; longer thoughts are not.
 pub const KEPT_TURN_BYTES_MAX: usize = 1024 * 1024;
+/// The longest form with a recording that is sent on as a document, for which it is held whole.
+pub const RECORDING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// So many further places an answer may lead to before what was asked for is there.
+pub const LEADS_MAX: usize = 4;
 /// Of an upstream's refusal, so much is read.
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long a stream's head waits for the upstream's first event.
@@ -261,6 +265,8 @@ pub const TURN_CALLS_MAX: usize = 1024;
 pub const RESPONSE_KNOWN: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// A longer id of such an answer, or one with other characters than letters, digits, `-` and `_`, is not remembered.
 pub const RESPONSE_ID_BYTES_MAX: usize = 256;
+/// The same of what else providers keep; some of these names hold what is known of a film.
+pub const KEPT_ID_BYTES_MAX: usize = 1_024;
 /// Answers that wait for the store; more are not remembered.
 pub const RESPONSES_WAITING_MAX: usize = 16_384;
 /// A request waits so long for the store to tell who made an answer, or whether it may book what that used.
@@ -327,6 +333,12 @@ pub const PICTURE_TEXT_BYTES_MAX: u64 = 128_000;
 pub const PICTURES_SENT_MAX: u64 = 17;
 /// Millionths of a unit that one picture is billed as at most, where that is a megapixel: 4096 by 4096.
 pub const IMAGE_UNITS_MAX: u64 = 16_000_000;
+/// The same of a character that is read aloud, where that is a second of sound or a thousand characters: nobody takes
+/// longer than a tenth of a second for one.
+pub const CHARACTER_UNITS_MAX: u64 = 100_000;
+/// The same of a millisecond of sound that is listened to, where that is a second of a machine: none listens more slowly
+/// than it is said.
+pub const SOUND_UNITS_OF_MS_MAX: u64 = 1_000;
 pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
 /// Live limits and leases that a core remembers.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;

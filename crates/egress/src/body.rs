@@ -114,6 +114,8 @@ enum Source {
     Own { framing: Framing, keeps: bool },
     /// A stream of a shared connection.
     Shared(Incoming),
+    /// What was read before; nothing holds a connection for it.
+    Read(Bytes),
 }
 
 impl InBody {
@@ -123,6 +125,12 @@ impl InBody {
 
     pub(crate) fn shared(incoming: Incoming, lease: Lease) -> Self {
         Self::new(Source::Shared(incoming), lease)
+    }
+
+    /// A body that was read already.
+    #[must_use]
+    pub const fn read(bytes: Bytes) -> Self {
+        Self { source: Source::Read(bytes), lease: None }
     }
 
     fn new(source: Source, lease: Lease) -> Self {
@@ -144,6 +152,7 @@ impl InBody {
         match &self.source {
             Source::Own { framing, .. } => framing.is_over(),
             Source::Shared(incoming) => incoming.is_end_stream(),
+            Source::Read(bytes) => bytes.is_empty(),
         }
     }
 
@@ -161,6 +170,10 @@ impl InBody {
             Source::Shared(incoming) => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 frame.map(|frame| frame.map_err(|error| from_hyper(&error, true, &self.host())))
+            }
+            Source::Read(bytes) => {
+                let bytes = std::mem::take(bytes);
+                (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
             }
         };
         Poll::Ready(frame)
@@ -231,6 +244,7 @@ impl Body for InBody {
             Source::Own { framing, .. } if framing.is_over() => SizeHint::with_exact(0),
             Source::Own { .. } => SizeHint::default(),
             Source::Shared(incoming) => incoming.size_hint(),
+            Source::Read(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }

@@ -5,15 +5,11 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{AnswerForm, FilmAsk, Guess, TurnState, Way, WholeAnswer};
-use domain::limits::{
-    AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX, OUTPUT_TOKENS_UNKNOWN,
-    PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REALTIME_OUTPUT_TOKENS_MAX, REFUSAL_BYTES_MAX,
-    UPSTREAM_REQUEST_ID_BYTES_MAX,
-};
+use dialects::{AnswerForm, FilmAsk, Guess, HeardAsk, TurnState, Way, WholeAnswer};
+use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{
-    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Units, Usage,
-    UsageSource,
+    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Rates, Secret, Units,
+    Usage, UsageSource,
 };
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
@@ -23,15 +19,14 @@ use providers::{Ask, Outgoing, Provider, Signer, Target};
 
 use crate::answer::Exchange;
 use crate::caching::Care;
+use crate::ceiling::ceiling;
 use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
-use crate::{Hands, queue, read, stored};
+use crate::{Hands, lead, queue, read, recording, stored};
 
 const DROPPED: &str = "agent-dropped-params";
 /// Clients refuse heads that are too long.
 const DROPPED_BYTES_MAX: usize = 4 * 1024;
-/// No codec takes a second of speech down to less.
-const SOUND_BYTES_PER_S_MIN: u64 = 500;
 /// A node says with this header that its counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
 /// A count of units that no answer reaches.
@@ -57,6 +52,8 @@ pub struct OpenAttempt {
     /// Millionths of units that the head of the answer says are billed.
     billed: Option<u64>,
     grammar: Grammar,
+    /// How what an app heard is told; `None` where the upstream tells it so itself.
+    heard: Option<Box<HeardAsk>>,
     dropped: Vec<String>,
     /// Whose prices these are.
     attempt: Rc<Attempt>,
@@ -87,6 +84,7 @@ impl OpenAttempt {
             is_loose,
             is_usage_estimated: false,
             grammar: exchange.dialect().grammar(),
+            heard: None,
             dropped: Vec::new(),
             attempt: Rc::clone(attempt),
             token: None,
@@ -113,9 +111,10 @@ impl OpenAttempt {
         self.status = Some(opened.status);
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         let provider = providers::provider(self.attempt.provider());
-        self.upstream_request_id =
-            request_id(&opened.headers).or_else(|| id_of(&opened.headers, provider.id_header()?));
-        self.billed = provider.units_header().and_then(|name| read_units(opened.headers.text(name)?));
+        // What led to a file told of it; the file's own host knows nothing.
+        let told = opened.led_by.as_deref().unwrap_or(&opened.headers);
+        self.upstream_request_id = request_id(told).or_else(|| id_of(told, provider.id_header()?));
+        self.billed = billed(provider, told);
         if self.operation.is_told_by_type() {
             let told = opened.headers.get("content-type").filter(|value| !value.is_empty());
             self.media_type = told.and_then(|value| opened.headers.share(value)).map(Box::new);
@@ -127,6 +126,10 @@ impl OpenAttempt {
     /// With what the head told is billed in the place of what was guessed of it by the answer. A guess counts only
     /// where the model is sold so, and is marked.
     pub(crate) fn with_units(&self, usage: Usage) -> Usage {
+        // A look at what is kept uses nothing: what it tells is booked by a look of our own.
+        if self.operation.is_kept() {
+            return usage;
+        }
         let with = |billed| Usage { units: Units { billed, ..usage.units }, ..usage };
         match (self.billed, usage.units.billed) {
             (Some(billed), _) => with(billed),
@@ -153,6 +156,9 @@ impl OpenAttempt {
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         match self.form() {
+            _ if self.heard.as_ref().is_some_and(|ask| ask.is_text()) => {
+                Some(HeaderValue::from_static("text/plain; charset=utf-8"))
+            }
             _ if !self.operation.is_form() => self.media_type.as_deref().cloned(),
             AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
             AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -182,8 +188,25 @@ impl OpenAttempt {
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
-            film: (is_translated && call.operation() == Operation::Video).then(|| Box::new(film(exchange))),
+            film: (is_translated && call.operation() == Operation::Video)
+                .then(|| Box::new(self.film(exchange))),
+            heard: self.heard.clone(),
             guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn Guess>),
+        }
+    }
+
+    /// What the answer about a film does not say itself.
+    fn film(&self, exchange: &Exchange) -> FilmAsk {
+        let (call, model) = (&exchange.call, self.attempt.upstream_model());
+        let request = call.request();
+        match request.stored.as_deref() {
+            Some(stored) => FilmAsk::Known { id: stored.upstream_id().to_owned(), billed: self.billed },
+            None => FilmAsk::of(
+                request.form.as_deref(),
+                &exchange.body.borrow(),
+                model,
+                call.received_unix_ms() / 1_000,
+            ),
         }
     }
 
@@ -220,12 +243,23 @@ impl OpenAttempt {
         }
     }
 
-    /// Tells the books where the prompt's length made it another price.
+    /// Tells the books where the prompt's length made it another price, and where what it is sold by was not told.
     fn price(&self, tab: &mut Tab, usage: &Usage) {
+        if self.is_untold(usage) {
+            return tab.unpriced(self.number);
+        }
         let rates = self.attempt.rates_for(usage.prompt_total());
         if let Some(rates) = rates.filter(|_| self.attempt.asks_more_for_long_prompts()) {
             tab.price(self.number, rates);
         }
+    }
+
+    /// It is sold by units alone, and something was made of which nobody told them: that is no nought.
+    fn is_untold(&self, usage: &Usage) -> bool {
+        let is_sold_so = |rates: Rates| rates.units.billed.is_some() && !rates.are_of_tokens();
+        usage.units.billed == 0
+            && usage.units.has_counts()
+            && self.attempt.rates_for(0).is_some_and(is_sold_so)
     }
 
     /// What a failure means for who is signed for by a token.
@@ -299,6 +333,10 @@ pub(crate) async fn begin(
     if let Err(fault) = previous.and_then(|()| stored::check_named(exchange, attempt.seat(), is_spoken)) {
         return Start::Refused(fault);
     }
+    let heard = match recording::hear(exchange, spoken).await {
+        Ok(heard) => heard,
+        Err(fault) => return Start::Refused(fault),
+    };
     // Apart: few requests are translated, and every future has room for what is awaited in it.
     let prompt = match is_spoken {
         true => Ok(None),
@@ -316,6 +354,8 @@ pub(crate) async fn begin(
         Err(fault) => return Start::Refused(fault),
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.is_loose());
+    let is_gathered = heard.is_some();
+    open.heard = heard;
     open.grammar = outgoing.grammar;
     open.dropped = std::mem::take(&mut outgoing.dropped);
     match sign(hands, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
@@ -324,7 +364,8 @@ pub(crate) async fn begin(
     }
     match request_of(&hands.egress, outgoing) {
         Ok(mut request) => {
-            request.body = request.body.followed_by(exchange.call.upload().cloned());
+            let rest = exchange.call.upload().filter(|_| !is_gathered);
+            request.body = request.body.followed_by(rest.cloned());
             Start::Going(open, request)
         }
         Err(fault) => Start::Missed(open, Miss::of_us(fault)),
@@ -414,19 +455,6 @@ fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
     exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.known_model())
 }
 
-/// What the answer about a film does not say itself.
-fn film(exchange: &Exchange) -> FilmAsk {
-    let call = &exchange.call;
-    match call.request().stored.as_deref() {
-        Some(stored) => FilmAsk::Known(stored.upstream_id().to_owned()),
-        None => FilmAsk::of(
-            call.request().form.as_deref(),
-            &exchange.body.borrow(),
-            call.received_unix_ms() / 1_000,
-        ),
-    }
-}
-
 /// What the server is known not to take. Of pooled accounts nobody asks.
 fn quirks(seat: &Seat) -> Quirks {
     match seat {
@@ -434,62 +462,6 @@ fn quirks(seat: &Seat) -> Quirks {
         Seat::Byoc(node) => node.quirks,
         Seat::Managed(_) => Quirks::default(),
     }
-}
-
-/// The most that an answer can use: no token is shorter than a byte, no prompt longer than the model's context, and no
-/// answer longer than was asked for or than the model writes.
-pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
-    let request = exchange.call.request();
-    let operation = exchange.call.operation();
-    if matches!(operation, Operation::Count | Operation::Stored) || operation.is_kept() {
-        return Usage::default();
-    }
-    if exchange.call.operation().is_media() {
-        return media_ceiling(exchange);
-    }
-    if exchange.call.operation() == Operation::Realtime {
-        return realtime_ceiling(exchange);
-    }
-    let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
-    let listens = exchange.call.operation().listens();
-    let body_bytes = if listens { 0 } else { exchange.body.borrow().len() as u64 };
-    let context = model.and_then(|model| model.context_tokens);
-    let input = body_bytes.max(request.prompt_bytes).min(context.unwrap_or(u64::MAX));
-    let own = model.and_then(|model| model.output_tokens_max.or(model.context_tokens));
-    let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
-    let each =
-        request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
-    let units = if listens { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
-    Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
-}
-
-/// The same of a response of a session: all that was said in it, and an answer that is sound from its beginning to its end.
-fn realtime_ceiling(exchange: &Exchange) -> Usage {
-    let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
-    let context = model.and_then(|model| model.context_tokens).unwrap_or(u64::MAX);
-    let audio_out = model.and_then(|model| model.output_tokens_max).unwrap_or(REALTIME_OUTPUT_TOKENS_MAX);
-    let input = exchange.call.request().prompt_bytes.min(context);
-    Usage { input, units: Units { audio_out, ..Units::default() }, ..Usage::default() }
-}
-
-/// The same of what is not counted in tokens of text alone.
-fn media_ceiling(exchange: &Exchange) -> Usage {
-    let request = exchange.call.request();
-    // Of a form, what is not read yet may hold a text, and files, as long and as many as are taken.
-    let (prompt_bytes, files) = match (exchange.call.operation().is_form(), exchange.call.upload()) {
-        (true, Some(_)) => (request.prompt_bytes.max(PICTURE_TEXT_BYTES_MAX), PICTURES_SENT_MAX),
-        (true, None) => (request.prompt_bytes, request.form.as_ref().map_or(0, |form| form.files)),
-        (false, _) => (request.prompt_bytes.max(exchange.body.borrow().len() as u64), 0),
-    };
-    let said = request.units;
-    let units = Units {
-        image_in: files.saturating_mul(IMAGE_TOKENS_MAX),
-        billed: said.images.saturating_mul(IMAGE_UNITS_MAX),
-        image_out: said.images.saturating_mul(IMAGE_TOKENS_MAX),
-        audio_out: said.characters.saturating_mul(AUDIO_TOKENS_OF_A_CHARACTER_MAX),
-        ..said
-    };
-    Usage { input: prompt_bytes, units, ..Usage::default() }
 }
 
 pub(crate) fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {
@@ -576,6 +548,8 @@ pub(crate) const fn reach(seat: &Seat) -> Reach {
 pub(crate) struct Opened {
     pub status: u16,
     pub headers: Headers,
+    /// The head of the answer that named this file, where it is one.
+    pub led_by: Option<Box<Headers>>,
     pub body: InBody,
 }
 
@@ -592,11 +566,39 @@ pub(crate) async fn ask_for(
     })
     .await?;
     hear_limits(exchange, attempt, &opened.headers);
-    match providers::provider(slug).queue(seat.hosting()) {
-        // Apart: few seats have one, and every future has room for what is awaited in it.
-        Some(queue) => Box::pin(queue::wait(exchange, attempt, queue, request, opened)).await,
-        None => Ok(opened),
+    let provider = providers::provider(slug);
+    let stored = exchange.call.request().stored.as_deref();
+    if queue_of(exchange, attempt).is_none() && !provider.leads(exchange.call.operation(), stored) {
+        return Ok(opened);
     }
+    // Apart: few answers go on, and every future has room for what is awaited in it.
+    Box::pin(go_on(exchange, attempt, request, opened)).await
+}
+
+/// What is kept is looked at by its name, and waited for by nobody.
+fn queue_of<'a>(exchange: &Exchange, attempt: &'a Attempt) -> Option<providers::Queue<'a>> {
+    let queue = providers::provider(attempt.provider()).queue(attempt.seat().hosting());
+    queue.filter(|_| !exchange.call.operation().is_kept())
+}
+
+/// From an answer that is not the one that was asked for to that one.
+async fn go_on(
+    exchange: &Exchange,
+    attempt: &Rc<Attempt>,
+    request: &Request,
+    opened: Opened,
+) -> Result<Opened, Miss> {
+    let opened = match queue_of(exchange, attempt) {
+        Some(queue) => queue::wait(exchange, attempt, queue, request, opened).await?,
+        None => opened,
+    };
+    let (slug, seat, base_url) = (attempt.provider(), attempt.seat(), attempt.base_url());
+    let (operation, stored) = (exchange.call.operation(), exchange.call.request().stored.as_deref());
+    if !providers::provider(slug).leads(operation, stored) {
+        return Ok(opened);
+    }
+    let road = lead::Road { slug, seat, base_url, operation, stored, sent: request };
+    lead::follow(&exchange.hands, road, opened).await
 }
 
 /// Keeps what a provider told of its account's limits.
@@ -642,7 +644,7 @@ pub(crate) async fn judge(
         refused_with(&answer.headers);
         return Err(Box::pin(refused(hands, slug, answer)).await.of(seat));
     }
-    Ok(Opened { status, headers: answer.headers, body: answer.body })
+    Ok(Opened { status, headers: answer.headers, led_by: None, body: answer.body })
 }
 
 async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
@@ -671,6 +673,11 @@ pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> Miss 
             Miss::new(refusal(class, &report).upstream(report))
         }
     }
+}
+
+/// Millionths of units that the head of an answer says are billed.
+pub(crate) fn billed(provider: &dyn Provider, headers: &Headers) -> Option<u64> {
+    read_units(headers.text(provider.units_header()?)?)
 }
 
 fn request_id(headers: &Headers) -> Option<Arc<str>> {

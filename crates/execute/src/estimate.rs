@@ -90,7 +90,7 @@ impl Exchange {
     fn counted_in_units(&self, attempt: &Attempt) -> Option<Usage> {
         let rates = attempt.rates_for(0);
         match self.call.operation() {
-            Operation::Speech if rates.is_none_or(|rates| rates.units.character.is_some()) => {
+            Operation::Speech if rates.is_none_or(|rates| !rates.are_of_tokens()) => {
                 let units = Units { characters: self.characters(), ..Units::default() };
                 Some(Usage { units, source: UsageSource::Provider, ..Usage::default() })
             }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dialects::{Bundle, FilmState, KeptMade, StoredAct, WholeAnswer, read_film, rename_kept};
+use dialects::{Bundle, FilmState, JobStorage, KeptMade, StoredAct, WholeAnswer, read_film, rename_kept};
 use domain::{Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, Operation};
 use plan::{Attempt, kept_not_found};
 
@@ -36,7 +36,6 @@ impl Exchange {
         if miss.class() != FaultClass::UpstreamNotFound {
             return miss;
         }
-        let Miss { fault, status, should_retry, request_sent, token_refused } = miss;
         let or_inside = match (operation, stored.act) {
             (Operation::Batch, StoredAct::Content) => ", or no results of it yet",
             _ => "",
@@ -44,11 +43,11 @@ impl Exchange {
         let message = format!("Its provider has no {} '{}'{or_inside}.", operation.as_str(), stored.id);
         let gone = Fault::new(FaultClass::NotFound, kept_not_found(operation), message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");
-        let gone = match fault.upstream {
-            Some(report) => gone.upstream(*report),
+        let gone = match &miss.fault.upstream {
+            Some(report) => gone.upstream((**report).clone()),
             None => gone,
         };
-        Miss { fault: Box::new(gone), status, should_retry, request_sent, token_refused }
+        Miss { fault: Box::new(gone), ..miss }
     }
 }
 
@@ -59,13 +58,28 @@ pub(crate) async fn note(
     whole: WholeAnswer,
 ) -> Result<WholeAnswer, Miss> {
     let Some(kind) = KeptKind::of(exchange.call.operation(), exchange.dialect()) else { return Ok(whole) };
+    let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
+    // That one is stopped is said by nothing but the status.
+    if kind == KeptKind::StoredBatch && act == Some(StoredAct::Cancel) {
+        return Ok(whole);
+    }
     let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
+    let stored = exchange.call.request().stored.as_deref();
+    let act = stored.map(|stored| stored.act);
+    // Nothing is said of what was cancelled or deleted.
+    if let (KeptKind::ContentBatch, Some(stored)) = (kind, stored)
+        && matches!(stored.act, StoredAct::Cancel | StoredAct::Delete)
+    {
+        if stored.act == StoredAct::Delete {
+            keeper.forget(owner, keeper.id(owner, kind, maker, stored.upstream_id())).await;
+        }
+        return Ok(whole);
+    }
     let mut ours = |kind: KeptKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let Some((body, made)) = rename_kept(&whole.body, kind, &mut ours) else {
         return Err(Miss::broken(attempt.provider(), "it does not say what it is about").not_again());
     };
     let id = keeper.id(owner, kind, maker, &made.id);
-    let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
     if act == Some(StoredAct::Delete) && !exchange.is_as_said.get() {
         return take_out(exchange, attempt, id, made, whole).await;
     }
@@ -82,11 +96,22 @@ pub(crate) async fn note(
             return Err(lost());
         }
     }
+    let made = as_asked(exchange, id, made);
     let shown = made.shown.clone();
     if !keep(exchange, attempt, id, made, shown).await && act.is_none_or(|act| act == StoredAct::Make) {
         return Err(lost());
     }
     Ok(WholeAnswer { body, ..whole })
+}
+
+/// Of a new batch in its customer's storage nothing is told but its name: lists show it as it was asked for.
+fn as_asked(exchange: &Exchange, id: KeptId, made: KeptMade) -> KeptMade {
+    let request = exchange.call.request();
+    let bundle = request.bundle.as_deref();
+    let Some(storage) = bundle.and_then(|bundle| bundle.storage.as_ref()) else { return made };
+    let made_unix_s = exchange.call.received_unix_ms() / 1_000;
+    let shown = storage.shown(&id.to_string(), &request.model, made_unix_s);
+    KeptMade { shown, purpose: JobStorage::NEW.to_owned(), ..made }
 }
 
 /// A film whose maker deletes none was looked at instead: it is forgotten here, once it has ended, and booked by that look

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::attempt::{self, Opened, request_of, sign};
+use crate::lead::{self, Road};
 use crate::miss::Miss;
 use crate::timer::{Alarm, Timer};
 use crate::verify::VerifyTarget;
@@ -36,13 +37,13 @@ pub async fn look(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: 
 
 /// Looks, and reads it to its end.
 pub(crate) async fn whole(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<Bytes, Miss> {
-    let film = FilmAsk::Known(asked.id.clone());
-    let is_film = asked.operation == Operation::Video;
+    let (id, is_film) = (asked.id.clone(), asked.operation == Operation::Video);
     let (mut opened, grammar) = open(target, asked, hands).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
     let slug = &target.provider;
     let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
     let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(slug, what))?;
+    let film = FilmAsk::Known { id, billed: attempt::billed(providers::provider(slug), &opened.headers) };
     // What is told of an operation is read as what is told of its film.
     match is_film && grammar == Grammar::Hosted {
         true => dialects::operated_film(&film, &bytes).map_err(|fault| attempt::stream_miss(fault, slug)),
@@ -81,6 +82,16 @@ async fn open(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<(
     let slug = &target.provider;
     let asking = attempt::ask(hands, slug, &target.seat, &request, |_| {});
     let silent = |_| Miss::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
+    let asking = async {
+        let opened = asking.await?;
+        let stored = ask.request.stored.as_deref();
+        if !provider.leads(ask.operation, stored) {
+            return Ok(opened);
+        }
+        let (seat, base_url) = (&target.seat, &*target.base_url);
+        let road = Road { slug, seat, base_url, operation: ask.operation, stored, sent: &request };
+        lead::follow(hands, road, opened).await
+    };
     let opened = timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)??;
     Ok((opened, grammar))
 }

@@ -48,6 +48,8 @@ pub struct Miss {
     pub request_sent: bool,
     /// What was refused is a token before its time: another one is asked for, and nothing is learnt of the secret.
     pub token_refused: bool,
+    /// Millionths of units that the upstream billed before what it made could not be had.
+    pub billed: Option<u64>,
 }
 
 impl Miss {
@@ -57,7 +59,14 @@ impl Miss {
     }
 
     pub(crate) const fn of_boxed(fault: Box<Fault>) -> Self {
-        Self { fault, status: None, should_retry: None, request_sent: true, token_refused: false }
+        Self {
+            fault,
+            status: None,
+            should_retry: None,
+            request_sent: true,
+            token_refused: false,
+            billed: None,
+        }
     }
 
     /// What can't be sent from here, and won't be a moment later either.

@@ -13,7 +13,8 @@ use ledger::Tab;
 use plan::Attempt;
 
 use crate::answer::{Exchange, Served};
-use crate::attempt::{OpenAttempt, ceiling, hear_limits, intent, judge, passed_on, reach};
+use crate::attempt::{OpenAttempt, hear_limits, intent, judge, passed_on, reach};
+use crate::ceiling::ceiling;
 use crate::miss::Miss;
 
 /// A session that an upstream let in.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use dialects::{AnswerStream, Made, StoredAct, WholeAnswer};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
-use domain::{Fault, FaultClass, Operation, Usage};
+use domain::{Fault, FaultClass, Operation, Units, Usage, UsageSource};
 use plan::{Attempt, Seat};
 
 use crate::answer::Exchange;
@@ -64,11 +64,15 @@ impl Exchange {
     pub(crate) fn usage_of_silence(&self, attempt: &Attempt, miss: &Miss) -> Usage {
         let may_bill =
             miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
-        match self.call.operation() {
-            Operation::Stored => Usage::default(),
-            operation if operation.is_kept() => Usage::default(),
-            _ if may_bill => self.estimate(attempt, "", 0),
-            _ => Usage::default(),
+        let operation = self.call.operation();
+        match miss.billed {
+            _ if operation == Operation::Stored || operation.is_kept() => Usage::default(),
+            Some(billed) => {
+                let units = Units { billed, ..Units::default() };
+                Usage { units, source: UsageSource::Provider, ..Usage::default() }
+            }
+            None if may_bill => self.estimate(attempt, "", 0),
+            None => Usage::default(),
         }
     }
 
@@ -117,15 +121,14 @@ impl Exchange {
         let Some(id) = self.looked_at().filter(|_| miss.class() == FaultClass::UpstreamNotFound) else {
             return self.told_gone(miss);
         };
-        let Miss { fault, status, should_retry, request_sent, token_refused } = miss;
         let message = format!("Response with id '{id}' not found.");
         let gone = Fault::new(FaultClass::NotFound, "response_not_found", message)
             .fix("Its provider no longer has it: it was deleted, or kept long enough.");
-        let gone = match fault.upstream {
-            Some(report) => gone.upstream(*report),
+        let gone = match &miss.fault.upstream {
+            Some(report) => gone.upstream((**report).clone()),
             None => gone,
         };
-        Miss { fault: Box::new(gone), status, should_retry, request_sent, token_refused }
+        Miss { fault: Box::new(gone), ..miss }
     }
 }
 

@@ -206,6 +206,10 @@ async fn travel_signed(
         Ok(read) => read,
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
+    if let Does::KeptList(kind) = route.does {
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        return kept(desk, caller, kind, query, dialect, arrival.trace).await;
+    }
     let Trip { caller, path, dialect, operation, addressed } = match trip(&route, &rest, &head, caller) {
         Ok(trip) => trip,
         Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
@@ -315,7 +319,9 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
     if let Some(refusal) = malformed(&head) {
         return Asked::Answered(refused_head(desk, refusal, arrival.trace));
     }
-    let (route, rest) = match routes::find(&desk.table, &head.method, head.uri.path()) {
+    let meant = routes::meant(&head.uri, &head.headers);
+    let path = meant.as_deref().unwrap_or(head.uri.path());
+    let (route, rest) = match routes::find(&desk.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
         Found::OtherMethods(allowed, dialect) => {
             return Asked::Answered(other_method(desk, &head, &allowed, dialect, arrival.trace));

@@ -3,7 +3,7 @@
 use control::console;
 use domain::{Dialect, Fault, FaultClass, KeptKind, Operation};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use line::{Addressed, Needs, Stored, StoredAct, Verb};
 
 use crate::realtime::protocols;
@@ -24,9 +24,11 @@ pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/res
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
+const BATCH_HOW: &str = "A batch is read and deleted at its own address, /v1beta/batches/ID, and cancelled by a POST to ID:cancel.";
 const FILM_HOW: &str =
     "A video is read and deleted at its own address; its /content takes GET, and its /remix takes POST.";
 const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content and a message batch's /results take GET, and a batch's /cancel takes POST.";
+const JOB_HOW: &str = "A job is read at its own address, and its /stop takes POST.";
 const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
@@ -125,6 +127,8 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Does, access:
 /// What a provider keeps: made and listed at one path, and looked at or acted upon by its name below it.
 struct Kept {
     path: &'static str,
+    /// It is made elsewhere, where its model is addressed.
+    is_only_listed: bool,
     named: &'static str,
     dialect: Dialect,
     kind: KeptKind,
@@ -136,18 +140,31 @@ impl Kept {
     fn rows(&self) -> Vec<Route> {
         let inference = Access::Key(Needs::Inference);
         let at = |method: Method, path, does| row(method, path, self.dialect, does, inference);
-        let mut rows = vec![
-            at(Method::POST, self.path, Does::Trip(self.of)),
-            at(Method::GET, self.path, Does::KeptList(self.kind)),
-        ];
+        let mut rows = vec![at(Method::GET, self.path, Does::KeptList(self.kind))];
+        if !self.is_only_listed {
+            rows.push(at(Method::POST, self.path, Does::Trip(self.of)));
+        }
         rows.extend(self.acts.iter().map(|act| at(act.clone(), self.named, Does::Kept(self.of))));
         rows
     }
 }
 
+/// Jobs are listed at another path than they are made at.
+fn jobs() -> [Route; 4] {
+    let at = |method, path, does| row(method, path, Dialect::Converse, does, Access::Key(Needs::Inference));
+    let (made, named) = ("/model-invocation-job", "/model-invocation-job/{rest}");
+    [
+        at(Method::POST, made, Does::Trip(Operation::Batch)),
+        at(Method::GET, "/model-invocation-jobs", Does::KeptList(KeptKind::StoredBatch)),
+        at(Method::GET, named, Does::Kept(Operation::Batch)),
+        at(Method::POST, named, Does::Kept(Operation::Batch)),
+    ]
+}
+
 const KEPT: &[Kept] = &[
     Kept {
         path: "/v1/files",
+        is_only_listed: false,
         named: "/v1/files/{rest}",
         dialect: Dialect::Chat,
         kind: KeptKind::File,
@@ -156,6 +173,7 @@ const KEPT: &[Kept] = &[
     },
     Kept {
         path: "/v1/batches",
+        is_only_listed: false,
         named: "/v1/batches/{rest}",
         dialect: Dialect::Chat,
         kind: KeptKind::Batch,
@@ -164,6 +182,7 @@ const KEPT: &[Kept] = &[
     },
     Kept {
         path: "/v1/videos",
+        is_only_listed: false,
         named: "/v1/videos/{rest}",
         dialect: Dialect::Chat,
         kind: KeptKind::Video,
@@ -172,9 +191,19 @@ const KEPT: &[Kept] = &[
     },
     Kept {
         path: "/v1/messages/batches",
+        is_only_listed: false,
         named: "/v1/messages/batches/{rest}",
         dialect: Dialect::Anthropic,
         kind: KeptKind::MessageBatch,
+        of: Operation::Batch,
+        acts: &[Method::GET, Method::POST, Method::DELETE],
+    },
+    Kept {
+        path: "/v1beta/batches",
+        is_only_listed: true,
+        named: "/v1beta/batches/{rest}",
+        dialect: Dialect::Gemini,
+        kind: KeptKind::ContentBatch,
         of: Operation::Batch,
         acts: &[Method::GET, Method::POST, Method::DELETE],
     },
@@ -204,7 +233,6 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
         row(Method::DELETE, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
         row(Method::POST, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
-        row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/model/{rest}", Dialect::Converse, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
@@ -228,6 +256,9 @@ pub fn table() -> Vec<Route> {
             .collect::<Vec<_>>()
     };
     table.extend(KEPT.iter().flat_map(Kept::rows));
+    table.extend(jobs());
+    // Behind what has paths of its own there.
+    table.push(row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference));
     table.extend(console(console::PAGES, Does::Page));
     table.extend(console(console::ASSETS, Does::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
@@ -269,6 +300,16 @@ pub fn check(table: &[Route]) -> Result<(), String> {
     Ok(())
 }
 
+/// The path that is meant where two vendors have the same one: their SDKs tell themselves apart by where they put the key.
+#[must_use]
+pub fn meant(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let rest = uri.path().strip_prefix("/v1/batches")?;
+    let has_key = || uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("key="));
+    let is_google = headers.contains_key(GOOGLE_KEY) || has_key();
+    let is_below = rest.is_empty() || rest.starts_with('/');
+    (is_below && is_google).then(|| format!("/v1beta/batches{rest}"))
+}
+
 /// Finds the route of a request. `HEAD` is answered as `GET` without its body.
 #[must_use]
 pub fn find<'t, 'p>(table: &'t [Route], method: &Method, path: &'p str) -> Found<'t, 'p> {
@@ -282,7 +323,12 @@ pub fn find<'t, 'p>(table: &'t [Route], method: &Method, path: &'p str) -> Found
         others.push(route);
     }
     let Some(first) = others.first() else { return Found::Nothing };
-    let mut allowed: Vec<&str> = others.iter().map(|route| route.method.as_str()).collect();
+    let mut allowed: Vec<&str> = Vec::new();
+    for route in &others {
+        if !allowed.contains(&route.method.as_str()) {
+            allowed.push(route.method.as_str());
+        }
+    }
     if allowed.contains(&"GET") {
         allowed.push("HEAD");
     }
@@ -313,7 +359,9 @@ pub fn dialect_of(path: &str) -> Dialect {
         () if is_under("/v1/messages") => Dialect::Anthropic,
         () if is_under("/v1/responses") => Dialect::Responses,
         () if is_under("/v1beta") => Dialect::Gemini,
-        () if is_under("/model") => Dialect::Converse,
+        () if ["/model", "/model-invocation-job", "/model-invocation-jobs"].into_iter().any(is_under) => {
+            Dialect::Converse
+        }
         () if is_under("/v1") => Dialect::Chat,
         () => Dialect::Native,
     }
@@ -383,6 +431,7 @@ pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addres
         Verb::Generate | Verb::Stream => Operation::Chat,
         Verb::Count => Operation::Count,
         Verb::Embed | Verb::BatchEmbed => Operation::Embed,
+        Verb::BatchGenerate => Operation::Batch,
     };
     Ok((addressed, operation))
 }
@@ -421,7 +470,11 @@ pub fn read_kept(
     rest: &str,
     query: &str,
 ) -> Result<Addressed, Box<Fault>> {
-    let (id, below) = match rest.split_once('/') {
+    if kind == Some(KeptKind::StoredBatch) {
+        return read_job(method, rest);
+    }
+    let verb = if kind == Some(KeptKind::ContentBatch) { ':' } else { '/' };
+    let (id, below) = match rest.split_once(verb) {
         Some((id, below)) => (id, Some(below)),
         None => (rest, None),
     };
@@ -429,15 +482,17 @@ pub fn read_kept(
     let act = match (kind, method.as_str(), below) {
         (_, "GET" | "HEAD", None) => StoredAct::Read,
         (_, "POST", Some("cancel")) if is_batch => StoredAct::Cancel,
-        (Some(KeptKind::File | KeptKind::MessageBatch | KeptKind::Video), "DELETE", None) => {
-            StoredAct::Delete
-        }
+        (Some(kind), "DELETE", None) if kind != KeptKind::Batch => StoredAct::Delete,
         (Some(KeptKind::File | KeptKind::Video), "GET" | "HEAD", Some("content")) => StoredAct::Content,
         (Some(KeptKind::MessageBatch), "GET" | "HEAD", Some("results")) => StoredAct::Content,
         (Some(KeptKind::Video), "POST", Some("remix")) => StoredAct::Make,
         _ => {
             let message = format!("There is nothing at {method} of this path.");
-            let how = if kind == Some(KeptKind::Video) { FILM_HOW } else { FILE_HOW };
+            let how = match kind {
+                Some(KeptKind::Video) => FILM_HOW,
+                Some(KeptKind::ContentBatch) => BATCH_HOW,
+                _ => FILE_HOW,
+            };
             return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(how)));
         }
     };
@@ -446,6 +501,24 @@ pub fn read_kept(
     let variant = query.split('&').find(|pair| is_film && pair.starts_with("variant="));
     let stored = Stored::new(id.to_owned(), act, variant.unwrap_or_default().to_owned());
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
+}
+
+/// What an address says that names a job: by all of its name, whose slash clients escape, or by the end of it.
+fn read_job(method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
+    let said = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
+    let (act, id) = match (method.as_str(), said.strip_suffix("/stop")) {
+        ("GET" | "HEAD", None) => (StoredAct::Read, &*said),
+        ("POST", Some(id)) => (StoredAct::Cancel, id),
+        _ => {
+            let message = format!("There is nothing at {method} of this path.");
+            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(JOB_HOW)));
+        }
+    };
+    let id = match id.contains(':') {
+        true => id.to_owned(),
+        false => format!("{}{id}", KeptKind::StoredBatch.prefix()),
+    };
+    Ok(Addressed { stored: Some(Stored::new(id, act, String::new())), ..Addressed::default() })
 }
 
 /// Where a file is to go, as far as its address says it.
@@ -488,6 +561,12 @@ mod tests {
             ("GET", "/v1/models/openai/gpt-4o", "Model openai/gpt-4o"),
             ("DELETE", "/v1/models", "allow GET, HEAD"),
             ("POST", "/apps/run", "Trip(Run) "),
+            ("GET", "/v1beta/batches", "KeptList(ContentBatch) "),
+            ("GET", "/v1beta/batches/b", "Kept(Batch) b"),
+            ("POST", "/v1beta/batches/b:cancel", "Kept(Batch) b:cancel"),
+            ("DELETE", "/v1beta/batches/b", "Kept(Batch) b"),
+            ("PUT", "/v1beta/batches/b", "allow GET, POST, DELETE, HEAD"),
+            ("POST", "/v1beta/models/m:batchGenerateContent", "Addressed models/m:batchGenerateContent"),
             ("GET", "/v2/usage", "Control usage"),
             ("GET", "/v2/", "nothing"),
             ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"),
@@ -524,6 +603,16 @@ mod tests {
             (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}", "{message_batch_id}/results"]
             }
+            (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Converse => {
+                &["{job_identifier}"]
+            }
+            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Converse => {
+                &["{job_identifier}/stop"]
+            }
+            (Does::Kept(Operation::Batch), "POST") if route.dialect == Dialect::Gemini => {
+                &["{batch_id}:cancel"]
+            }
+            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Gemini => &["{batch_id}"],
             (Does::Kept(Operation::Batch), "DELETE") => &["{message_batch_id}"],
             (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}/cancel"]
@@ -609,6 +698,72 @@ mod tests {
         ] {
             let read = kinds.map(|kind| read_kept(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
             assert_eq!(read, by_kind, "{method} {rest}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_addressed_by_its_name_or_the_end_of_it() {
+        let read = |method: &str, rest: &str| {
+            let read = read_kept(Some(KeptKind::StoredBatch), &method.parse().unwrap(), rest, "").ok()?;
+            read.stored.map(|stored| (stored.id, stored.act))
+        };
+        let name = format!("{}0123456789ab", KeptKind::StoredBatch.prefix());
+        let escaped = name.replace(':', "%3A").replace('/', "%2F");
+        for rest in [&name, &escaped, "0123456789ab"] {
+            assert_eq!(read("GET", rest), Some((name.clone(), StoredAct::Read)), "{rest}");
+            let stop = format!("{rest}/stop");
+            assert_eq!(read("POST", &stop), Some((name.clone(), StoredAct::Cancel)), "{rest}");
+            assert_eq!((read("POST", rest), read("GET", &stop), read("DELETE", rest)), (None, None, None));
+        }
+    }
+
+    #[test]
+    fn a_content_batch_is_addressed_by_its_name_and_a_verb() {
+        let read = |method: &str, rest: &str| {
+            let read =
+                read_kept(Some(KeptKind::ContentBatch), &method.parse().unwrap(), rest, "key=k").ok()?;
+            read.stored.map(|stored| (stored.id, stored.act, stored.query))
+        };
+        for (method, rest, act) in [
+            ("GET", "b", StoredAct::Read),
+            ("HEAD", "b", StoredAct::Read),
+            ("DELETE", "b", StoredAct::Delete),
+            ("POST", "b:cancel", StoredAct::Cancel),
+        ] {
+            assert_eq!(read(method, rest), Some(("b".to_owned(), act, String::new())), "{method} {rest}");
+        }
+        for (method, rest) in [
+            ("POST", "b"),
+            ("GET", "b:cancel"),
+            ("POST", "b:pause"),
+            ("DELETE", "b:cancel"),
+            ("POST", "b/cancel"),
+        ] {
+            assert_eq!(read(method, rest), None, "{method} {rest}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_two_vendors_means_that_of_the_key() {
+        let meant = |path: &str, key: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(name) = key {
+                headers.insert(name, HeaderValue::from_static("k"));
+            }
+            meant(&path.parse().unwrap(), &headers)
+        };
+        let google = Some(GOOGLE_KEY);
+        for (path, key, expected) in [
+            ("/v1/batches", google, Some("/v1beta/batches")),
+            ("/v1/batches?pageSize=1", google, Some("/v1beta/batches")),
+            ("/v1/batches/b:cancel?alt=json&key=k", None, Some("/v1beta/batches/b:cancel")),
+            ("/v1/batches/b", Some("authorization"), None),
+            ("/v1/batches?after=key=", None, None),
+            ("/v1/batchesx", google, None),
+            ("/v1/models", google, None),
+            ("/v1beta/batches", google, None),
+        ] {
+            assert_eq!(meant(path, key).as_deref(), expected, "{path}");
         }
     }
 

@@ -305,6 +305,14 @@ impl Tab {
         }
     }
 
+    /// What was used of it has no price that could be known.
+    pub fn unpriced(&mut self, number: u32) {
+        let mut attempts = self.state.attempts.iter_mut();
+        if let Some(open) = attempts.find(|attempt| attempt.record.number == number && !attempt.ended) {
+            open.record.rates = None;
+        }
+    }
+
     /// The upstream's id of the attempt under way, where it named one.
     pub fn upstream_request_id(&mut self, mut id: Arc<str>) {
         if let Some(open) = self.state.open_attempt() {

@@ -2,7 +2,7 @@
 
 use admit::Caller;
 use domain::limits::KEPT_ROWS_MAX;
-use domain::{Dialect, Fault, FaultClass, KeptId, KeptKind, KeptOwner, KeptPage, TraceId};
+use domain::{Dialect, Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -15,6 +15,8 @@ use crate::{Core, refuse};
 const FILES: (u32, u32) = (10_000, 10_000);
 const BATCHES: (u32, u32) = (20, 100);
 const MESSAGE_BATCHES: (u32, u32) = (20, 1_000);
+const STORED_BATCHES: (u32, u32) = (100, 1_000);
+const CONTENT_BATCHES: (u32, u32) = (50, 1_000);
 
 /// Lists what the caller's project made of a kind. `query` is as it was written.
 pub async fn kept(
@@ -26,7 +28,8 @@ pub async fn kept(
     trace: TraceId,
 ) -> Response<ReplyBody> {
     let owner = KeptOwner { workspace: caller.workspace().id, project: caller.project().id };
-    let asked = match read(owner, kind, query) {
+    let read = if kind == KeptKind::StoredBatch { read_jobs(owner, query) } else { read(owner, kind, query) };
+    let asked = match read {
         Ok(asked) => asked,
         Err(fault) => return refuse(core, dialect, &fault, trace),
     };
@@ -43,18 +46,30 @@ pub async fn kept(
     if kind == KeptKind::MessageBatch && is_oldest_first {
         rows.reverse();
     }
-    let name = |row: Option<&(KeptId, _)>| row.map_or("null".to_owned(), |(id, _)| format!("\"{id}\""));
-    let (first, last) = (name(rows.first()), name(rows.last()));
-    let data: Vec<String> = rows.into_iter().map(|(_, object)| object.shown).collect();
-    let object = if kind == KeptKind::MessageBatch { "" } else { "\"object\":\"list\"," };
-    let body = format!(
-        "{{{object}\"data\":[{}],\"first_id\":{first},\"last_id\":{last},\"has_more\":{has_more}}}",
-        data.join(",")
-    );
+    let body = written(kind, &rows, has_more);
     let mut headers = served_headers(trace, None);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     core.counters.answered(200);
     whole(StatusCode::OK, headers, body.into())
+}
+
+/// A page as the vendor writes one.
+fn written(kind: KeptKind, rows: &[(KeptId, KeptObject)], has_more: bool) -> String {
+    let data: Vec<&str> = rows.iter().map(|(_, object)| &*object.shown).collect();
+    let data = data.join(",");
+    if kind == KeptKind::ContentBatch {
+        let next = rows.last().filter(|_| has_more);
+        let next = next.map_or_else(String::new, |(id, _)| format!(",\"nextPageToken\":\"{id}\""));
+        return format!("{{\"operations\":[{data}]{next}}}");
+    }
+    let name = |row: Option<&(KeptId, _)>| row.map_or("null".to_owned(), |(id, _)| format!("\"{id}\""));
+    let (first, last) = (name(rows.first()), name(rows.last()));
+    if kind == KeptKind::StoredBatch {
+        let next = if has_more { format!(",\"nextToken\":{last}") } else { String::new() };
+        return format!("{{\"invocationJobSummaries\":[{data}]{next}}}");
+    }
+    let object = if kind == KeptKind::MessageBatch { "" } else { "\"object\":\"list\"," };
+    format!("{{{object}\"data\":[{data}],\"first_id\":{first},\"last_id\":{last},\"has_more\":{has_more}}}")
 }
 
 fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<Fault>> {
@@ -62,6 +77,8 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
     let (usual, most) = match kind {
         KeptKind::File => FILES,
         KeptKind::MessageBatch => MESSAGE_BATCHES,
+        KeptKind::StoredBatch => STORED_BATCHES,
+        KeptKind::ContentBatch => CONTENT_BATCHES,
         KeptKind::Batch | KeptKind::Video => BATCHES,
     };
     let limit = usual.min(KEPT_ROWS_MAX);
@@ -69,6 +86,10 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode_str(value).decode_utf8_lossy();
+        if kind == KeptKind::ContentBatch {
+            read_content(&mut page, name, &value)?;
+            continue;
+        }
         match name {
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=most).contains(limit));
@@ -96,6 +117,57 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
         }
     }
     Ok(page)
+}
+
+/// Jobs are asked for in words of their own. What can't be looked for is said, for a list of others would be no answer.
+fn read_jobs(owner: KeptOwner, query: &str) -> Result<KeptPage, Box<Fault>> {
+    let (usual, most) = STORED_BATCHES;
+    let (kind, limit) = (KeptKind::StoredBatch, usual.min(KEPT_ROWS_MAX));
+    let mut page = KeptPage { owner, kind, label: None, after: None, oldest_first: false, limit };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent_decode_str(value).decode_utf8_lossy();
+        match (name, &*value) {
+            ("maxResults", _) => {
+                let limit = value.parse().ok().filter(|limit| (1..=most).contains(limit));
+                let fix = format!("Send a number from 1 to {most}.");
+                page.limit = limit.ok_or_else(|| wrong(name, fix))?.min(KEPT_ROWS_MAX);
+            }
+            ("nextToken", _) => {
+                let after = value.parse::<KeptId>().ok().filter(|id| id.kind == kind);
+                let fix = "Send the nextToken of the page before.".to_owned();
+                page.after = Some(after.ok_or_else(|| wrong(name, fix))?);
+            }
+            ("sortBy", "CreationTime") => {}
+            ("sortOrder", "Ascending") => page.oldest_first = true,
+            ("sortOrder", "Descending") => page.oldest_first = false,
+            ("statusEquals", status) if !status.is_empty() => page.label = Some(status.to_owned()),
+            _ => {
+                let fix = "Send maxResults, nextToken, statusEquals, sortBy=CreationTime or sortOrder.";
+                return Err(wrong(name, fix.to_owned()));
+            }
+        }
+    }
+    Ok(page)
+}
+
+/// A page of batches whose vendor takes no number for too large, and 0 for none.
+fn read_content(page: &mut KeptPage, name: &str, value: &str) -> Result<(), Box<Fault>> {
+    let (usual, most) = CONTENT_BATCHES;
+    match name {
+        "pageSize" | "page_size" => {
+            let fix = format!("Send a number from 0 to {most}.");
+            let size: u32 = value.parse().map_err(|_| wrong(name, fix))?;
+            page.limit = if size == 0 { usual } else { size.min(most).min(KEPT_ROWS_MAX) };
+        }
+        "pageToken" | "page_token" if !value.is_empty() => {
+            let after = value.parse::<KeptId>().ok().filter(|id| id.kind == page.kind);
+            let fix = "Send the nextPageToken of the page before.".to_owned();
+            page.after = Some(after.ok_or_else(|| wrong(name, fix))?);
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn wrong(name: &str, fix: String) -> Box<Fault> {
@@ -129,8 +201,29 @@ mod tests {
         assert_eq!((page.limit, page.oldest_first, page.after), (1_000, true, Some(id)));
         let page = read(KeptKind::MessageBatch, &format!("after_id={id}")).unwrap();
         assert_eq!((page.limit, page.oldest_first, page.after), (20, false, Some(id)));
+        let id = KeptId::of(KeptKind::StoredBatch, [7; 16]);
+        let escaped = id.to_string().replace(':', "%3A").replace('/', "%2F");
+        let query = format!("maxResults=1000&nextToken={escaped}&sortBy=CreationTime&sortOrder=Ascending");
+        let page = read_jobs(owner, &query).unwrap();
+        assert_eq!((page.limit, page.oldest_first, page.after), (1_000, true, Some(id)));
+        let page = read_jobs(owner, "statusEquals=InProgress").unwrap();
+        assert_eq!((page.limit, page.label.as_deref()), (100, Some("InProgress")));
+        for wrong in ["maxResults=0", "maxResults=1001", "nextToken=x", "sortBy=Name", "nameContains=x"] {
+            assert_eq!(read_jobs(owner, wrong).unwrap_err().class, FaultClass::BadRequest, "{wrong}");
+        }
+        let id = KeptId { kind: KeptKind::ContentBatch, digest: [7; 16] };
+        let page =
+            read(KeptKind::ContentBatch, &format!("pageSize=7&pageToken={id}&limit=no&key=k")).unwrap();
+        assert_eq!((page.limit, page.oldest_first, page.after), (7, false, Some(id)));
+        for (query, limit) in [("", 50), ("pageSize=0&pageToken=", 50), ("page_size=5000", 1_000)] {
+            let page = read(KeptKind::ContentBatch, query).unwrap();
+            assert_eq!((page.limit, page.after), (limit, None), "{query}");
+        }
         let id = KeptId { kind: KeptKind::File, digest: [7; 16] };
         for (kind, wrong) in [
+            (KeptKind::ContentBatch, "pageSize=many"),
+            (KeptKind::ContentBatch, "pageSize=-1"),
+            (KeptKind::ContentBatch, &format!("pageToken={id}")),
             (KeptKind::MessageBatch, "limit=1001"),
             (KeptKind::MessageBatch, "after_id=msgbatch_1"),
             (KeptKind::MessageBatch, &format!("before_id={id}")),

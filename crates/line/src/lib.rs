@@ -29,9 +29,10 @@ pub use admit::{Caller, Needs, Signed, SignedHead, identify as identify_in, is_s
 pub use counters::Counters;
 pub use decode::{Coming, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
 pub use dialects::{
-    Addressed, BatchAsk, BatchItem, ErrorAnswer, Film, FilmState, MESSAGES, Stored, StoredAct, Verb,
-    batch_operation, read_address, read_batch_ask, read_batch_item, read_bundle, read_film, read_model_path,
-    rename_kept, render_error,
+    Addressed, BatchAsk, BatchItem, CONTENTS, ContentResults, ErrorAnswer, Film, FilmState, JOBS, JobEnd,
+    JobTold, MESSAGES, Stored, StoredAct, TooLong, Verb, batch_operation, read_address, read_batch_ask,
+    read_batch_item, read_bundle, read_content_batch, read_film, read_job, read_model_path, rename_kept,
+    render_error,
 };
 pub use execute::{Hands, KeptLook, SharedTokens, Shown, Tokens};
 pub use framing::websocket;

@@ -2,7 +2,8 @@
 
 use board::Standings;
 use catalogue::Catalogue;
-use domain::{Fault, FaultClass};
+use domain::hosting::{BatchPlaces, StoragePlace};
+use domain::{AuthKind, Fault, FaultClass, Hosting, KeptKind};
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
@@ -11,6 +12,9 @@ use crate::question::{Ask, Question};
 const HOW: &str =
     "Send a batch for each provider, or pin the seller of each model, as in provider:publisher/model.";
 
+/// What the name of a file of requests ends with.
+const ASKS: &str = ".jsonl";
+
 /// A model as its client wrote it, and the place of the first request that names it.
 pub(crate) type Named<'a> = (&'a str, String);
 
@@ -18,7 +22,8 @@ pub(crate) type Named<'a> = (&'a str, String);
 /// called there.
 pub(crate) fn decide_bundle<'a>(
     ask: &Ask<'a>,
-    models: Vec<Named<'a>>,
+    (kind, models): (KeptKind, Vec<Named<'a>>),
+    storage: Option<&BatchPlaces>,
     board: &dyn Standings,
 ) -> (Decision<'a>, Vec<String>) {
     let mut found: Option<(Decision<'a>, Vec<Vec<String>>)> = None;
@@ -29,8 +34,11 @@ pub(crate) fn decide_bundle<'a>(
             decision.fault = decision.fault.map(|fault| at(*fault, place));
             return (decision, Vec::new());
         }
-        let attempts = match takers(ask.catalogue, std::mem::take(&mut decision.attempts)) {
+        let attempts = match takers(ask.catalogue, (kind, storage), std::mem::take(&mut decision.attempts)) {
             Ok(attempts) => attempts,
+            Err(fault) if fault.param.is_some() => {
+                return (Decision::failed(Box::new(fault)), Vec::new());
+            }
             Err(fault) => return (Decision::failed(at(fault, place)), Vec::new()),
         };
         let Some((first, names)) = &mut found else {
@@ -59,23 +67,89 @@ pub(crate) fn decide_bundle<'a>(
 }
 
 /// Those that work through such a batch, and whose owner pays for it.
-fn takers(catalogue: &Catalogue, attempts: Vec<Attempt>) -> Result<Vec<Attempt>, Fault> {
+fn takers(
+    catalogue: &Catalogue,
+    (kind, storage): (KeptKind, Option<&BatchPlaces>),
+    attempts: Vec<Attempt>,
+) -> Result<Vec<Attempt>, Fault> {
     let is_own = |attempt: &Attempt| matches!(attempt.seat(), Seat::Byok(_));
     let has_own = attempts.iter().any(is_own);
     let takes = |attempt: &Attempt| {
-        catalogue.provider(attempt.provider()).is_some_and(|facts| facts.message_batches && facts.available)
+        catalogue.provider(attempt.provider()).is_some_and(|facts| facts.takes(kind) && facts.available)
     };
     let takers: Vec<Attempt> =
         attempts.into_iter().filter(|attempt| is_own(attempt) && takes(attempt)).collect();
     match (takers.is_empty(), has_own) {
-        (false, _) => Ok(takers),
-        (true, true) => Err(not_taken(catalogue)),
+        (false, _) => match storage {
+            Some(storage) => let_in(storage, takers),
+            None => Ok(takers),
+        },
+        (true, true) => Err(not_taken(catalogue, kind)),
         (true, false) => Err(on_account()),
     }
 }
 
-fn not_taken(catalogue: &Catalogue) -> Fault {
-    let known = catalogue.providers().iter().filter(|facts| facts.message_batches && facts.available);
+/// Those whose owner lets batches lie where this one's requests and results are to be.
+fn let_in(storage: &BatchPlaces, takers: Vec<Attempt>) -> Result<Vec<Attempt>, Fault> {
+    let (mut let_in, mut first) = (Vec::new(), None);
+    for attempt in takers {
+        match reach(storage, attempt.seat().hosting()) {
+            Ok(()) => let_in.push(attempt),
+            Err(fault) => {
+                first.get_or_insert(fault);
+            }
+        }
+    }
+    match first {
+        Some(fault) if let_in.is_empty() => Err(fault),
+        _ => Ok(let_in),
+    }
+}
+
+fn reach(storage: &BatchPlaces, hosting: &Hosting) -> Result<(), Fault> {
+    // A key of the model service's own opens no storage, and the machine's identity is its operator's.
+    let signs = matches!(hosting.auth, AuthKind::IamStatic | AuthKind::IamRole | AuthKind::WorkloadIdentity);
+    let own = hosting.batch_storage.as_deref().filter(|_| signs);
+    let own = own.and_then(StoragePlace::read).ok_or_else(no_storage)?;
+    for (place, uri) in [(BatchPlaces::INPUT, &storage.input), (BatchPlaces::OUTPUT, &storage.output)] {
+        let is_held = StoragePlace::read(uri).is_some_and(|other| own.holds(&other));
+        if !is_held {
+            return Err(outside(place, &own));
+        }
+    }
+    // Of a folder nobody knows how many files there are results of.
+    if !storage.input.ends_with(ASKS) {
+        let message =
+            format!("{}: A batch is made of one file, whose name ends with {ASKS}.", BatchPlaces::INPUT);
+        let fault = Fault::new(FaultClass::Unsupported, "batch_of_folder", message);
+        return Err(fault.fix("Make a job for each file.").param(BatchPlaces::INPUT));
+    }
+    match hosting.batch_role.as_deref() {
+        Some(role) if role != storage.role => Err(other_role()),
+        _ => Ok(()),
+    }
+}
+
+fn no_storage() -> Fault {
+    let message = "No credential that serves this model says where batches may lie.";
+    let fault = Fault::new(FaultClass::Unsupported, "batch_storage_not_set", message);
+    fault.fix("Set config.batch_storage of a credential with access keys or a role of your own, as in s3://bucket/prefix.")
+}
+
+fn outside(place: &'static str, own: &StoragePlace<'_>) -> Fault {
+    let message = format!("{place}: This lies outside of where the credential lets batches lie.");
+    let fault = Fault::new(FaultClass::Forbidden, "batch_outside_storage", message).param(place);
+    fault.fix(format!("Name a place below s3://{}/{}.", own.bucket, own.key))
+}
+
+fn other_role() -> Fault {
+    let message = format!("{}: Batches of this credential may take on another role only.", BatchPlaces::ROLE);
+    let fault = Fault::new(FaultClass::Forbidden, "batch_role_not_allowed", message);
+    fault.fix("Name the role in the credential's config.batch_role.").param(BatchPlaces::ROLE)
+}
+
+fn not_taken(catalogue: &Catalogue, kind: KeptKind) -> Fault {
+    let known = catalogue.providers().iter().filter(|facts| facts.takes(kind) && facts.available);
     let known: Vec<&str> = known.map(|facts| facts.slug.as_str()).collect();
     let message = format!(
         "Nobody who serves this model for this project takes batches of it here. Those that do: {}.",

@@ -99,8 +99,10 @@ pub fn plan(
     let ask = ask_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
     let keepers = if operation.is_kept() { uploads::names(ask.catalogue) } else { Vec::new() };
+    let bundle = admitted.call().request().bundle.as_deref();
+    let storage = bundle.and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
     let (decision, names) = match (bundled(&admitted), operation) {
-        (Some(models), _) => decide_bundle(&ask, models, board),
+        (Some(bundle), _) => decide_bundle(&ask, bundle, storage, board),
         (None, Operation::Video) => (uploads::of_own(decide(&ask, board)), Vec::new()),
         (None, operation) if operation.is_kept() => {
             let provider = admitted.call().request().provider.as_deref();
@@ -135,10 +137,11 @@ fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
     }
 }
 
-/// The models of requests that come together.
-fn bundled(admitted: &Admitted) -> Option<Vec<Named<'_>>> {
+/// The models of requests that come together, and in what.
+fn bundled(admitted: &Admitted) -> Option<(KeptKind, Vec<Named<'_>>)> {
     let bundle = admitted.call().request().bundle.as_deref()?;
-    Some(bundle.models.iter().map(|model| (&*model.name, model.param())).collect())
+    let models = bundle.models.iter().map(|model| (&*model.name, model.place.clone()));
+    Some((admitted.call().names_kind()?, models.collect()))
 }
 
 /// The plan of a call about an answer that was made before: its maker, and nobody else.
@@ -170,7 +173,7 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
     if call.makes_of_kept() && matches!(known.maker, Principal::Account(_)) {
         return Err(faults::batch_on_account());
     }
-    let is_bundle = call.names_kind() == Some(KeptKind::MessageBatch);
+    let is_bundle = call.names_kind().is_some_and(KeptKind::is_bundle);
     if is_bundle && call.deletes_kept() && !known.is_booked {
         return Err(faults::batch_not_booked());
     }

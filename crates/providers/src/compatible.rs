@@ -17,6 +17,9 @@ use crate::{Ask, Outgoing, Target};
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// How a client asks for a film itself, where it says so.
+const WHOLE_FILM: &str = "variant=video";
+
 const CHAT: &[Grammar] = &[Grammar::Chat];
 const RESPONSES: &[Grammar] = &[Grammar::Responses];
 
@@ -158,8 +161,13 @@ pub(crate) fn look_at(
     };
     let question = if stored.query.is_empty() { "" } else { "?" };
     let path = format!("{place}/{}{below}{question}{}", stored.upstream_id(), stored.query);
+    about(ask, method, grammar, at(&path))
+}
+
+/// A request without a body, about something that is kept.
+pub(crate) fn about(ask: &Ask<'_>, method: Method, grammar: Grammar, url: String) -> Outgoing {
     let said = Said { grammar, body: Vec::new(), dropped: Vec::new() };
-    let mut outgoing = said.to(at(&path), ask);
+    let mut outgoing = said.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
 }
@@ -351,6 +359,36 @@ impl Said {
         let Self { grammar, body, dropped } = self;
         Outgoing { method: Method::POST, url, headers, body, grammar, dropped }
     }
+
+    /// The same where what was a form is none any more.
+    pub(crate) fn into_document(self, url: String, ask: &Ask<'_>) -> Outgoing {
+        let mut outgoing = self.to(url, ask);
+        let types = outgoing.headers.iter_mut().filter(|(name, _)| *name == CONTENT_TYPE);
+        types.for_each(|(_, value)| *value = JSON);
+        outgoing
+    }
+}
+
+/// What is asked of a film whose maker has nothing but the film itself.
+///
+/// # Errors
+/// Something else is asked of it.
+pub(crate) fn only_whole_films(film: &Stored) -> Result<(), Box<Fault>> {
+    if film.act == StoredAct::Make {
+        let message = "The model of this video makes no video of another one.";
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
+        return Err(Box::new(fault.fix("Send the whole prompt to /v1/videos.")));
+    }
+    if !["", WHOLE_FILM].contains(&film.query.as_str()) {
+        let message = "Of this video there is nothing but the video itself.";
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
+        return Err(Box::new(fault.param("variant").fix("Leave \"variant\" out.")));
+    }
+    Ok(())
+}
+
+pub(crate) fn no_such_film() -> Box<Fault> {
+    Box::new(Fault::new(FaultClass::NotFound, "video_not_found", "There is no such video here."))
 }
 
 pub(crate) fn list_models(base_url: &str) -> Outgoing {

@@ -25,7 +25,7 @@ mod vertex_ai;
 mod xai;
 
 use bytes::Bytes;
-use dialects::{Insert, Request};
+use dialects::{Insert, Request, Stored};
 use domain::{
     Abilities, Fault, FaultClass, Grammar, Hosting, Operation, Prompt, Quirks, Secret, UpstreamReport,
     WorkspaceId,
@@ -185,6 +185,30 @@ impl Taken {
     }
 }
 
+/// An answer that may be no more than the way to what was asked for.
+#[derive(Clone, Copy)]
+pub struct Leading<'a> {
+    pub base_url: &'a str,
+    pub hosting: &'a Hosting,
+    pub operation: Operation,
+    /// What is kept there, and what is to be done with it.
+    pub stored: Option<&'a Stored>,
+    /// How many answers were read before this one.
+    pub step: usize,
+    pub body: &'a Bytes,
+}
+
+/// Where an answer leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lead {
+    /// It is what was asked for.
+    Here,
+    /// This is asked with the account's own signature. What an app refused is an answer there.
+    Ask { method: Method, url: String },
+    /// This file is fetched, by whoever asks, unsigned: it is what was asked for.
+    Fetch { url: String },
+}
+
 /// What an upstream's failure means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classified {
@@ -279,6 +303,19 @@ pub trait Provider: Sync {
     /// The queue that requests of an account are put into; `None` where they are answered at once.
     fn queue<'a>(&self, _hosting: &'a Hosting) -> Option<Queue<'a>> {
         None
+    }
+
+    /// Whether answers to this lead on, and are read for that.
+    fn leads(&self, _operation: Operation, _stored: Option<&Stored>) -> bool {
+        false
+    }
+
+    /// Where an answer leads.
+    ///
+    /// # Errors
+    /// Nowhere where this account's key or anybody may be sent; the text says why.
+    fn lead(&self, _leading: &Leading<'_>) -> Result<Lead, &'static str> {
+        Ok(Lead::Here)
     }
 
     /// What an answer with another status than 200 means.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::limits::{RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX};
+use domain::limits::{KEPT_ID_BYTES_MAX, RESPONSE_FIND_TIME_MAX};
 use domain::ports::{ObjectKeeper, PortFuture};
 use domain::{FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, Principal, TraceId};
 use store::jobs::NewJob;
@@ -104,7 +104,7 @@ impl Inner {
 /// A provider's name that can stand in an address as it is.
 fn is_plain(id: &str) -> bool {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=RESPONSE_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_safe)
+    (1..=KEPT_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_safe)
 }
 
 impl ObjectKeeper for Objects {

@@ -127,7 +127,7 @@ impl RequestHasher {
         let (workspace, project) = (owner.workspace.as_bytes(), owner.project.as_bytes());
         let (word, maker) = (kind.as_str().as_bytes(), maker.to_string());
         let hash = self.of(&[b"object", workspace, project, word, maker.as_bytes(), id.as_bytes()]);
-        KeptId { kind, digest: hash.first_chunk().copied().unwrap_or_default() }
+        KeptId::of(kind, hash.first_chunk().copied().unwrap_or_default())
     }
 
     /// Names the record of one request of a batch, or of a film that has no such id: the same whoever books it, and however often.

@@ -100,6 +100,7 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         form: dialects::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
     };
     let mut stream = AnswerStream::new(way);
     let mut out = Vec::new();

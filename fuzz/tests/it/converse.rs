@@ -61,6 +61,7 @@ fn way(client: Grammar) -> Way {
         form: dialects::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
     }
 }
 

@@ -4,10 +4,11 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    Addressed, AnswerStream, Listener, Losses, Way, WholeAnswer, decode_request, read_address, read_prompt,
-    whole_answer, write_prompt,
+    Addressed, AnswerStream, CONTENTS, ContentResults, Listener, Losses, Way, WholeAnswer, decode_request,
+    read_address, read_batch_item, read_content_batch, read_prompt, rename_kept, upstream_body, whole_answer,
+    write_prompt,
 };
-use domain::{Abilities, Grammar, Operation, TraceId};
+use domain::{Abilities, Grammar, KeptKind, Operation, TraceId};
 
 use crate::material::{Bends, ITERATIONS, bent};
 
@@ -24,6 +25,15 @@ const STREAMS: &[&str] = &[
     "data: {\"error\":{\"code\":503,\"status\":\"UNAVAILABLE\",\"message\":\"m\"}}\r\n\r\n",
     "[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"x\"}]}}]},\n{\"candidates\":[{\"finishReason\":\"MAX_TOKENS\"}]}]",
     "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"x\"}]},\"finishReason\":\"STOP\",\"logprobsResult\":{\"chosenCandidates\":[{\"token\":\"x\"}]}}]}",
+];
+
+const BATCHES: &[&str] = &[
+    r#"{"batch":{"display_name":"a","inputConfig":{"requests":{"requests":[{"request":{"model":"models/m","contents":[{"parts":[{"text":"x"}]}]},"metadata":{"key":"a"}},{"request":{}}]}}}}"#,
+    r#"{"batch":{"model":"models/m","input_config":{"file_name":"files/a"}}}"#,
+];
+
+const TOLD: &[&str] = &[
+    r#"{"name":"batches/a","metadata":{"name":"batches/a","state":"BATCH_STATE_SUCCEEDED","endTime":"2026-11-21T10:00:00Z","output":{"inlinedResponses":{"inlinedResponses":[{"error":{"code":3}}]}}},"done":true,"response":{"inlinedResponses":{"inlinedResponses":[{"response":{"candidates":[{"content":{"parts":[{"text":"\"]}"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1}},"metadata":{"key":"a"}},{"error":{"code":3,"message":"m"}}]}}}"#,
 ];
 
 const ADDRESSES: &[&str] = &[
@@ -50,6 +60,7 @@ fn way(as_array: bool) -> Way {
         form: dialects::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
     }
 }
 
@@ -63,6 +74,50 @@ fn fuzz_gemini_address() {
                 assert!(addressed.model.split('/').all(|part| part != ".." && part != "."), "{path}");
             }
             Err(fault) => assert!(fault.fix.is_some(), "{fault}"),
+        }
+    });
+}
+
+#[test]
+fn fuzz_gemini_batch() {
+    let addressed = Addressed { model: "m".to_owned(), ..Addressed::default() };
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let body = Bytes::from(bent(BATCHES, *which, bends));
+        match decode_request(Grammar::Gemini, Operation::Batch, &body, Some(&addressed)) {
+            Ok(request) => {
+                assert_eq!(validate(&body), Ok(()));
+                let sent = upstream_body(&body, &request, "other", true).concat();
+                assert_eq!(validate(&sent), Ok(()));
+            }
+            Err(fault) => assert!(fault.fix.is_some(), "{fault}"),
+        }
+    });
+}
+
+#[test]
+fn fuzz_gemini_results() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, u8, Bends)>().for_each(|(which, piece, bends)| {
+        let told = Bytes::from(bent(TOLD, *which, bends));
+        let apart = |piece: usize| {
+            let mut results = ContentResults::default();
+            let found: Result<Vec<_>, _> = told.chunks(piece).map(|bytes| results.push(bytes)).collect();
+            Some((found.ok()?.concat(), results.rest()))
+        };
+        // However its bytes come.
+        assert_eq!(apart(usize::from(*piece) + 1), apart(told.len().max(1)));
+        let Some((found, rest)) = apart(7) else { return };
+        if validate(&told).is_ok() {
+            assert_eq!(validate(&rest), Ok(()));
+            assert!(found.iter().all(|result| validate(result).is_ok()));
+        }
+        for result in found {
+            drop(read_batch_item(&result, CONTENTS));
+        }
+        drop(read_content_batch(&rest));
+        let mut ours = |_: KeptKind, _: &str| "ours".to_owned();
+        if let Some((body, made)) = rename_kept(&told, KeptKind::ContentBatch, &mut ours) {
+            assert_eq!(validate(&body), Ok(()));
+            assert_eq!(validate(made.shown.as_bytes()), Ok(()));
         }
     });
 }

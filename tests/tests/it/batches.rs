@@ -106,6 +106,28 @@ pub fn slowly(gateway: &Gateway, interval: u64) {
     gateway.emulator.script(OWN, [Behaviour { interval, times: Some(0), ..Behaviour::ok() }]);
 }
 
+/// Kills the process three times while it books `MANY`, each time with some more of them in the books. What is there is
+/// not booked again, and what is missing is: in the end each is there once. Returns the tokens that the sums know.
+pub async fn booked_over_kills(gateway: &mut Gateway) -> u64 {
+    let (mut kills, mut before) = (0, 0);
+    let deadline = Instant::now() + 5 * WITHIN;
+    while kills < 3 {
+        let rows = items(&gateway.admin()).await.len();
+        if rows > before && rows < MANY {
+            gateway.crash().await;
+            (kills, before) = (kills + 1, rows);
+        }
+        assert!(Instant::now() < deadline, "{rows} of {MANY}, {kills} kills");
+        a_moment().await;
+    }
+    gateway.emulator.clear_scripts();
+    let rows = until_booked(&gateway.admin(), MANY).await;
+    let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), MANY);
+    let sums = sums(&gateway.get("/v2/usage").await);
+    sums["input_tokens"].as_u64().unwrap() + sums["output_tokens"].as_u64().unwrap()
+}
+
 async fn gateway() -> Gateway {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
@@ -200,7 +222,6 @@ async fn a_batch_is_its_projects_alone_and_worked_through_on_an_own_credential_a
     assert_eq!(keys, HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
 }
 
-/// The process is killed while it books: what is there is not booked again, and what is missing is.
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
     let mut gateway = gateway().await;
@@ -208,27 +229,10 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
     let id = made(&client, &asks(MANY)).await;
     slowly(&gateway, 50);
     ended(&client, &id).await;
-    let mut kills = 0;
-    let mut before = 0;
-    let deadline = Instant::now() + 5 * WITHIN;
-    while kills < 3 {
-        let rows = items(&gateway.admin()).await.len();
-        if rows > before && rows < MANY {
-            gateway.crash().await;
-            (kills, before) = (kills + 1, rows);
-        }
-        assert!(Instant::now() < deadline, "{rows} of {MANY}, {kills} kills");
-        a_moment().await;
-    }
-    gateway.emulator.clear_scripts();
-    let rows = until_booked(&gateway.admin(), MANY).await;
-    let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len(), MANY);
+    let booked = booked_over_kills(&mut gateway).await;
     let batch = ended(&gateway.client(), &id).await;
     let said = results(&gateway.client(), &batch, "output_file_id").await;
     let total: u64 =
         said.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
-    let sums = sums(&gateway.get("/v2/usage").await);
-    let booked = sums["input_tokens"].as_u64().unwrap() + sums["output_tokens"].as_u64().unwrap();
     assert_eq!(booked, total, "the sums know each once, too");
 }

@@ -607,6 +607,14 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
         for action in ["InvokeModel", "InvokeModelWithResponseStream", "ListFoundationModels"] {
             assert!(actions.contains(&json!(format!("bedrock:{action}"))), "{policy}");
         }
+        // What opens a bucket says what it needs for batches there.
+        let opens = ["iam_static", "iam_role", "workload_identity"].contains(&kind["auth"].as_str().unwrap());
+        let has_place = kind["schema"]["properties"]["batch_storage"].is_object();
+        let least =
+            kind["batch_permission"].as_str().map(|policy| serde_json::from_str::<Value>(policy).unwrap());
+        assert_eq!((has_place, least.is_some()), (opens, opens), "{kind}");
+        let reads = least.is_none_or(|policy| policy.to_string().contains(r#""Action":"s3:GetObject""#));
+        assert!(reads, "{kind}");
     }
     let nowhere = json!({"provider": "bedrock", "secret": OWN});
     let answer = gateway.admin().post(CREDENTIALS, &nowhere).await.unwrap();

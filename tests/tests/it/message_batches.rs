@@ -8,16 +8,15 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::batches::{items, slowly, until_booked};
+use crate::batches::{MANY, booked_over_kills, slowly, until_booked};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of, sums};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
 use crate::sdk::drive_at;
 use crate::wait::a_moment;
 
 const PATH: &str = "/v1/messages/batches";
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
 const SONNET: &str = "anthropic/claude-sonnet-4-6";
-const MANY: usize = 1_500;
 
 fn ask(id: &str, model: &str, words: &str) -> Value {
     json!({"custom_id": id, "params": params(model, words)})
@@ -275,7 +274,6 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// The process is killed while it books: what is there is not booked again, and what is missing is.
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
     let mut gateway = gateway().await;
@@ -284,26 +282,10 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
     let id = made(&client, &asks).await;
     slowly(&gateway, 50);
     ended(&client, &id).await;
-    let (mut kills, mut before) = (0, 0);
-    let deadline = Instant::now() + 5 * WITHIN;
-    while kills < 3 {
-        let rows = items(&gateway.admin()).await.len();
-        if rows > before && rows < MANY {
-            gateway.crash().await;
-            (kills, before) = (kills + 1, rows);
-        }
-        assert!(Instant::now() < deadline, "{rows} of {MANY}, {kills} kills");
-        a_moment().await;
-    }
-    gateway.emulator.clear_scripts();
-    let rows = until_booked(&gateway.admin(), MANY).await;
-    let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len(), MANY);
+    let booked = booked_over_kills(&mut gateway).await;
     let batch = ended(&gateway.client(), &id).await;
     let said = results(&gateway.client(), &batch).await;
     let used = |line: &Value, name: &str| line["result"]["message"]["usage"][name].as_u64().unwrap();
     let total: u64 = said.iter().map(|line| used(line, "input_tokens") + used(line, "output_tokens")).sum();
-    let sums = sums(&gateway.get("/v2/usage").await);
-    let booked = sums["input_tokens"].as_u64().unwrap() + sums["output_tokens"].as_u64().unwrap();
     assert_eq!(booked, total, "the sums know each once, too");
 }

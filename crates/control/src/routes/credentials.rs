@@ -626,6 +626,9 @@ struct Kind {
     is_host_identity: bool,
     /// The least that it must be allowed to do, as its cloud writes that.
     permission: Option<String>,
+    /// What it must be allowed beside that for batches in its owner's own storage, with words in capitals to be filled in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_permission: Option<String>,
     /// Whether this version can call it.
     available: bool,
     /// Whether it stands for servers at an address of the workspace's own, under a name of its own.
@@ -653,6 +656,7 @@ fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
             says: auth.says.clone(),
             is_host_identity: auth.host,
             permission: auth.permission.clone(),
+            batch_permission: auth.batch_permission.clone(),
             available: facts.available,
             custom: facts.custom,
             // Where each customer has an address of their own the example says more.

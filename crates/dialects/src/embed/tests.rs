@@ -43,6 +43,7 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
         form: crate::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
     }
 }
 

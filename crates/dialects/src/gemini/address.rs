@@ -16,10 +16,12 @@ pub enum Verb {
     Count,
     Embed,
     BatchEmbed,
+    BatchGenerate,
 }
 
 impl Verb {
-    pub const ALL: [Self; 5] = [Self::Generate, Self::Stream, Self::Count, Self::Embed, Self::BatchEmbed];
+    pub const ALL: [Self; 6] =
+        [Self::Generate, Self::Stream, Self::Count, Self::Embed, Self::BatchEmbed, Self::BatchGenerate];
 
     /// As addresses say it.
     #[must_use]
@@ -30,6 +32,7 @@ impl Verb {
             Self::Count => "countTokens",
             Self::Embed => "embedContent",
             Self::BatchEmbed => "batchEmbedContents",
+            Self::BatchGenerate => "batchGenerateContent",
         }
     }
 }

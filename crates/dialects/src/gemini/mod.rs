@@ -1,6 +1,7 @@
 //! The gemini grammar: `generateContent`, its stream, and what is asked of a model beside it.
 
 mod address;
+mod batch;
 mod embed;
 mod error;
 mod failure;
@@ -10,6 +11,7 @@ mod names;
 mod read;
 mod reader;
 mod request;
+mod results;
 mod schema;
 mod wire;
 mod write;
@@ -20,11 +22,14 @@ pub(crate) mod tests;
 
 pub(crate) use address::unescape;
 pub use address::{Verb, gemini_address};
+pub use batch::{CONTENTS, ContentBatchTold, read_content_batch};
+pub(crate) use batch::{decode as decode_batch, read_item as read_batch_item, rename as rename_batch};
 pub(crate) use embed::{read_texts, read_vectors, write_texts, write_vectors};
 pub(crate) use error::{blocked_body, error_body};
 pub use failure::read_error as read_gemini_error;
 pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;
 pub(crate) use request::decode_request;
+pub use results::{ContentResults, TooLong};
 pub(crate) use write::write_prompt;
 pub(crate) use writer::Writer;

@@ -14,7 +14,16 @@ use crate::form::Form;
 /// The member of a picture that is named by its address, as forms write it.
 const REFERENCE_URL: &str = "input_reference[image_url]";
 /// What forms can't tell from texts.
-const NO_TEXTS: [&str; 3] = ["seed", "generateAudio", "enhancePrompt"];
+const NO_TEXTS: [&str; 8] = [
+    "seed",
+    "generateAudio",
+    "enhancePrompt",
+    "generate_audio",
+    "enhance_prompt",
+    "prompt_optimizer",
+    "auto_fix",
+    "cfg_scale",
+];
 /// How such pictures begin.
 const PICTURES: [(&[u8], &str); 2] = [(b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg")];
 
@@ -24,11 +33,20 @@ const PICTURES: [(&[u8], &str); 2] = [(b"\x89PNG", "image/png"), (b"\xff\xd8", "
 /// The form has not come whole, or holds a file that is no picture.
 pub(super) fn document<'b>(form: Option<&Form>, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Box<Fault>> {
     let Some(form) = form else { return Ok(Cow::Borrowed(body)) };
-    let (mut found, mut fields, mut open) = (Vec::new(), Map::new(), None);
-    let mut scanner = Scanner::new(form.boundary()).map_err(|_| film_reference_unsayable())?;
-    let read = scanner.push(body, &mut found);
-    if read.is_err() || !scanner.is_over() {
-        return Err(film_reference_unsayable());
+    let mut fields = Map::new();
+    for (part, said) in parts(form, body).ok_or_else(film_reference_unsayable)? {
+        let (name, value) = member(part, said)?;
+        fields.insert(name, value);
+    }
+    Ok(Cow::Owned(Value::Object(fields).to_string().into_bytes()))
+}
+
+/// Each part with what it says; `None` where the form has not come whole.
+pub(super) fn parts<'b>(form: &Form, body: &'b [u8]) -> Option<Vec<(Part, &'b [u8])>> {
+    let (mut found, mut parts, mut open) = (Vec::new(), Vec::new(), None);
+    let mut scanner = Scanner::new(form.boundary()).ok()?;
+    if scanner.push(body, &mut found).is_err() || !scanner.is_over() {
+        return None;
     }
     for found in found {
         match found {
@@ -36,14 +54,12 @@ pub(super) fn document<'b>(form: Option<&Form>, body: &'b [u8]) -> Result<Cow<'b
             Found::End { until } => {
                 let Some((part, from)) = open.take() else { continue };
                 let place = usize::try_from(from).ok().zip(usize::try_from(until).ok());
-                let said = place.and_then(|(from, until)| body.get(from..until)).unwrap_or_default();
-                let (name, value) = member(part, said)?;
-                fields.insert(name, value);
+                parts.push((part, place.and_then(|(from, until)| body.get(from..until)).unwrap_or_default()));
             }
             Found::Over => {}
         }
     }
-    Ok(Cow::Owned(Value::Object(fields).to_string().into_bytes()))
+    Some(parts)
 }
 
 fn member(part: Part, said: &[u8]) -> Result<(String, Value), Box<Fault>> {

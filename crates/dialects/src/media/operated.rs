@@ -6,14 +6,16 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, UpstreamReport};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::filmed_form::document;
 use super::hosted::{PROMPT, lose_rest, quoted, written};
+use super::queued;
 use super::words::{Unsaid, object};
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::embed::unsayable;
+use crate::film::BILLED;
 use crate::form::Form;
 use crate::json::Value;
 use crate::passage::Way;
@@ -26,15 +28,15 @@ use crate::whole::WholeAnswer;
 const SECONDS: u64 = 8;
 const SECONDS_FIX: &str = "Send a whole number of seconds that the model makes, such as \"8\".";
 /// The films that there are, by their sides: the first one where nothing is said.
-const SIZES: [(&str, &str, &str); 4] = [
+pub(super) const SIZES: [(&str, &str, &str); 4] = [
     ("1280x720", "16:9", LOW),
     ("720x1280", "9:16", LOW),
     ("1920x1080", "16:9", "1080p"),
     ("1080x1920", "9:16", "1080p"),
 ];
 /// What older models make, and have no word for.
-const LOW: &str = "720p";
-const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
+pub(super) const LOW: &str = "720p";
+pub(super) const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
 pub(super) const REFERENCE: &str = "input_reference";
 const REFERENCE_FIX: &str = "Send the picture as {\"image_url\": \"data:image/png;base64,...\"} in JSON, or in a form of less than 1 MiB.";
 /// Parameters of such models that pass as they are: none of them changes how much is made, or where to.
@@ -42,34 +44,75 @@ const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "gen
 /// Of which an operation's name is made, each with its value behind it.
 const WORDS: [&str; 5] = ["projects", "locations", "publishers", "models", "operations"];
 /// Between the operation's name and what was asked of it. No name has it.
-const ASKED: char = '?';
+pub(super) const ASKED: char = '?';
+/// How far a film is, in its vendor's words.
+pub(super) const QUEUED: &str = "queued";
+pub(super) const COMING: &str = "in_progress";
+pub(super) const COMPLETED: &str = "completed";
+pub(super) const FAILED: &str = "failed";
 /// What is put out of a film at once.
 const PIECE_BYTES: usize = 1024 * 1024;
 
 /// What is known of a film whose answer says nothing of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilmAsk {
-    New {
-        seconds: u64,
-        size: String,
-        created_unix_s: u64,
-    },
-    /// By the name that was made of all that.
-    Known(String),
+    /// As far as its client said.
+    New { model: String, seconds: Option<u64>, size: Option<&'static str>, created_unix_s: u64 },
+    /// By the name that was made of all that, and with the millionths of units that the head of the answer bills.
+    Known { id: String, billed: Option<u64> },
 }
 
 impl FilmAsk {
-    /// Of a request that was said before.
+    /// Of a request that was said before, to this model.
     #[must_use]
-    pub fn of(form: Option<&Form>, body: &[u8], created_unix_s: u64) -> Self {
+    pub fn of(form: Option<&Form>, body: &[u8], model: &str, created_unix_s: u64) -> Self {
         let body = document(form, body).unwrap_or_default();
         let said = Members::of_answer(&body);
         let seconds = said.as_ref().and_then(|said| {
             said.said_count("seconds").or_else(|| said.said("seconds")?.trim().parse().ok())
         });
         let wanted = said.and_then(|said| said.said("size"));
-        let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).unwrap_or(&SIZES[0]).0;
-        Self::New { seconds: seconds.unwrap_or(SECONDS), size: size.to_owned(), created_unix_s }
+        let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).map(|(size, ..)| *size);
+        Self::New { model: model.to_owned(), seconds, size, created_unix_s }
+    }
+}
+
+/// What is told of a film, in the words of the vendor of `/v1/videos`.
+pub(super) struct FilmTold<'a> {
+    pub id: String,
+    pub created_unix_s: u64,
+    pub model: &'a str,
+    pub status: &'static str,
+    pub seconds: Option<&'a str>,
+    pub size: Option<&'a str>,
+    pub billed: Option<u64>,
+    /// A word, and words, for what it failed of.
+    pub error: Option<(&'static str, &'a str)>,
+}
+
+impl FilmTold<'_> {
+    pub(super) fn document(&self) -> Bytes {
+        let error = self.error.map(|(code, message)| json!({"code": code, "message": message}));
+        let mut film = json!({
+            "id": self.id,
+            "object": "video",
+            "created_at": self.created_unix_s,
+            // It is not told when it ended.
+            "completed_at": null,
+            "expires_at": null,
+            "status": self.status,
+            "model": self.model,
+            "progress": if self.status == COMPLETED { 100 } else { 0 },
+            "prompt": null,
+            "seconds": self.seconds,
+            "size": self.size,
+            "remixed_from_video_id": null,
+            "error": error,
+        });
+        if let (Some(film), Some(billed)) = (film.as_object_mut(), self.billed) {
+            film.insert(BILLED.to_owned(), billed.into());
+        }
+        Bytes::from(film.to_string())
     }
 }
 
@@ -91,7 +134,8 @@ pub fn speak_predicted_film(
     members.take("model")?;
     let mut instance = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
     instance.extend(picture(&mut members)?.map(|picture| ("image", picture)));
-    let mut said = vec![("sampleCount", "1".to_owned()), ("durationSeconds", seconds(&mut members)?)];
+    let length = seconds(&mut members)?.unwrap_or(SECONDS).to_string();
+    let mut said = vec![("sampleCount", "1".to_owned()), ("durationSeconds", length)];
     if let Some(size) = members.text("size")? {
         match SIZES.iter().find(|(known, ..)| *known == size) {
             Some((_, ratio, resolution)) => {
@@ -110,15 +154,15 @@ pub fn speak_predicted_film(
     Ok(Spoken { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
 }
 
-/// How long it is to be: a text, as the vendor's SDK sends it, or a number.
-fn seconds(members: &mut Members<'_>) -> Result<String, Box<Fault>> {
+/// How long it is to be, where that is said: a text, as the vendor's SDK sends it, or a number.
+pub(super) fn seconds(members: &mut Members<'_>) -> Result<Option<u64>, Box<Fault>> {
     let wanted = match members.take("seconds")? {
-        None => Some(SECONDS),
+        None => return Ok(None),
         Some(Value::String(text)) => text.decode().trim().parse().ok(),
         Some(value) => value.as_count(),
     };
-    let wanted = wanted.filter(|seconds| *seconds > 0).map(|seconds: u64| seconds.to_string());
-    wanted.ok_or_else(|| {
+    let wanted = wanted.filter(|seconds: &u64| *seconds > 0);
+    wanted.map(Some).ok_or_else(|| {
         wrong_value("seconds".to_owned(), "is no whole number of seconds", SECONDS_FIX.to_owned())
     })
 }
@@ -202,43 +246,41 @@ pub fn operation_of(film: &str) -> Option<String> {
     Named::read(film).map(|named| named.operation())
 }
 
-/// What its client is told of a film, of what its maker tells of the operation.
+/// What its client is told of a film, of what its maker tells of the operation, or of the request in its queue.
 ///
 /// # Errors
 /// The maker tells nothing of it.
 pub fn operated_film(ask: &FilmAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
     let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    if queued::is_queued(ask, &said) {
+        return queued::film(ask, &said);
+    }
     let (named, end) = match ask {
-        FilmAsk::New { seconds, size, created_unix_s } => {
+        FilmAsk::New { seconds, size, created_unix_s, .. } => {
             let name = said.said("name").ok_or(StreamFault::Broken("not_an_answer"))?;
-            (Named::new(&name, *created_unix_s, *seconds, size), End::Queued)
+            let (seconds, size) = (seconds.unwrap_or(SECONDS), size.unwrap_or(SIZES[0].0));
+            (Named::new(&name, *created_unix_s, seconds, size), End::Queued)
         }
-        FilmAsk::Known(id) => (Named::read(id), End::of(&said)),
+        FilmAsk::Known { id, .. } => (Named::read(id), End::of(&said)),
     };
     let named = named.ok_or(StreamFault::Broken("not_an_answer"))?;
-    let (status, progress, error) = match &end {
-        End::Queued => ("queued", 0, Json::Null),
-        End::Coming => ("in_progress", 0, Json::Null),
-        End::Made(_) => ("completed", 100, Json::Null),
-        End::Failed { code, message } => ("failed", 0, json!({"code": code, "message": message})),
+    let (status, error) = match &end {
+        End::Queued => (QUEUED, None),
+        End::Coming => (COMING, None),
+        End::Made(_) => (COMPLETED, None),
+        End::Failed { code, message } => (FAILED, Some((*code, message.as_str()))),
     };
-    let film = json!({
-        "id": named.id(),
-        "object": "video",
-        "created_at": named.created_unix_s,
-        // It is not told when it ended.
-        "completed_at": null,
-        "expires_at": null,
-        "status": status,
-        "model": named.model(),
-        "progress": progress,
-        "prompt": null,
-        "seconds": named.seconds,
-        "size": named.size,
-        "remixed_from_video_id": null,
-        "error": error,
-    });
-    Ok(Bytes::from(film.to_string()))
+    let told = FilmTold {
+        id: named.id(),
+        created_unix_s: named.created_unix_s,
+        model: named.model(),
+        status,
+        seconds: Some(&named.seconds),
+        size: Some(&named.size),
+        billed: None,
+        error,
+    };
+    Ok(told.document())
 }
 
 /// The same, as the answer that its client waits for.
@@ -269,7 +311,7 @@ pub(super) fn film_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
     Ok(pieces)
 }
 
-fn refused(message: &str) -> StreamFault {
+pub(super) fn refused(message: &str) -> StreamFault {
     let report = UpstreamReport { message: Some(message.to_owned()), ..UpstreamReport::default() };
     StreamFault::Upstream(report, FaultClass::BadRequest)
 }
@@ -337,6 +379,7 @@ const fn code_of(code: u64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value as Json;
 
     fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
         let spoken = speak_predicted_film(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;
@@ -399,7 +442,7 @@ mod tests {
 
     #[test]
     fn an_operation_is_a_film_by_what_was_asked_of_it() {
-        let ask = FilmAsk::of(None, br#"{"seconds":"4","size":"720x1280"}"#, 17);
+        let ask = FilmAsk::of(None, br#"{"seconds":"4","size":"720x1280"}"#, "veo-x", 17);
         let begun = operated_film(&ask, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
         let begun: Json = serde_json::from_slice(&begun).unwrap();
         let id = begun["id"].as_str().unwrap();
@@ -408,7 +451,8 @@ mod tests {
         assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
         let look = |body: &str| -> Json {
-            let film = operated_film(&FilmAsk::Known(id.to_owned()), body.as_bytes()).unwrap();
+            let film =
+                operated_film(&FilmAsk::Known { id: id.to_owned(), billed: None }, body.as_bytes()).unwrap();
             serde_json::from_slice(&film).unwrap()
         };
         for (body, status, code) in [
@@ -444,8 +488,10 @@ mod tests {
         for unknown in ["", "video_1", NAME] {
             assert_eq!(operation_of(unknown), None, "{unknown}");
         }
-        let bare = FilmAsk::of(None, br#"{"size":"1x1"}"#, 17);
-        assert_eq!(bare, FilmAsk::New { seconds: 8, size: "1280x720".to_owned(), created_unix_s: 17 });
+        let bare = FilmAsk::of(None, br#"{"size":"1x1"}"#, "veo-x", 17);
+        let begun = operated_film(&bare, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
+        let begun: Json = serde_json::from_slice(&begun).unwrap();
+        assert_eq!((&begun["seconds"], &begun["size"]), (&json!("8"), &json!("1280x720")));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
 
 use super::hosted::HostedPictures;
-use super::operated::film_content;
+use super::operated::{FilmAsk, film_content};
+use super::queued::{QueuedFilm, no_content};
 use super::{counts, whole_answer};
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::chat;
@@ -22,6 +23,17 @@ const EVENTS: &[u8] = b"text/event-stream";
 /// What speech is never said in.
 const DOCUMENTS: [&[u8]; 3] = [b"application/json", b"text/html", b"application/problem+json"];
 
+/// In what a film comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FilmBody {
+    /// What is told of its operation holds its bytes.
+    Operation,
+    /// It is bare bytes, unless a document tells why it is not there.
+    Queue,
+    /// Such a document.
+    Refusal,
+}
+
 #[derive(Debug)]
 pub(crate) struct MediaStream {
     operation: Operation,
@@ -34,8 +46,8 @@ pub(crate) struct MediaStream {
     has_end: bool,
     /// What is written anew in the client's events.
     hosted: Option<HostedPictures>,
-    /// A film that comes in what is told of its operation.
-    is_operated: bool,
+    /// A film that comes in what is told of its operation, or is told not to be there in its place.
+    film: Option<FilmBody>,
 }
 
 impl MediaStream {
@@ -44,15 +56,22 @@ impl MediaStream {
         Self { hosted: Some(HostedPictures::new(created_unix_s)), ..Self::new(Operation::Images) }
     }
 
-    /// A film in what is told of its operation: held until it is whole.
-    pub(crate) fn operated() -> Self {
-        Self { is_operated: true, ..Self::new(Operation::Video) }
+    /// A film in what is told of its operation, held until it is whole, or one that was made through a queue.
+    pub(crate) fn film(ask: &FilmAsk) -> Self {
+        let is_queued = matches!(ask, FilmAsk::Known { id, .. } if QueuedFilm::read(id).is_some());
+        let film = if is_queued { FilmBody::Queue } else { FilmBody::Operation };
+        Self { film: Some(film), ..Self::new(Operation::Video) }
+    }
+
+    /// What comes is a document that is read once it is whole.
+    const fn holds_film(&self) -> bool {
+        matches!(self.film, Some(FilmBody::Operation | FilmBody::Refusal))
     }
 
     pub(crate) fn new(operation: Operation) -> Self {
         Self {
             hosted: None,
-            is_operated: false,
+            film: None,
             operation,
             has_events: operation.makes_pictures(),
             cutter: Cutter::default(),
@@ -78,8 +97,15 @@ impl MediaStream {
         if self.operation.makes_pictures() {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
-        if self.is_operated {
-            return if is(DOCUMENTS[0]) { Ok(()) } else { Err(StreamFault::Broken("not_an_answer")) };
+        match self.film {
+            Some(FilmBody::Operation) if !is(DOCUMENTS[0]) => {
+                return Err(StreamFault::Broken("not_an_answer"));
+            }
+            Some(FilmBody::Queue) if is(DOCUMENTS[0]) => self.film = Some(FilmBody::Refusal),
+            Some(FilmBody::Queue) if DOCUMENTS.into_iter().any(is) => {
+                return Err(StreamFault::Broken("not_a_film"));
+            }
+            _ => {}
         }
         // A file holds whatever it holds.
         if self.operation.is_kept() {
@@ -93,7 +119,7 @@ impl MediaStream {
     }
 
     pub(crate) fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.is_operated || self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole) {
+        if self.holds_film() || self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole) {
             return self.cutter.hold(&chunk, ANSWER_BYTES_MAX);
         }
         if self.has_events {
@@ -191,8 +217,12 @@ impl MediaStream {
         Ok(())
     }
 
-    fn finish_operated(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        out.extend(film_content(&self.cutter.take())?);
+    fn finish_film(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let body = self.cutter.take();
+        if self.film == Some(FilmBody::Refusal) {
+            return Err(no_content(&body));
+        }
+        out.extend(film_content(&body)?);
         self.facts.events += 1;
         self.facts.content_started = true;
         (self.facts.done, self.facts.finished) = (true, true);
@@ -200,12 +230,12 @@ impl MediaStream {
     }
 
     pub(crate) const fn media_type(&self) -> Option<&'static str> {
-        if self.is_operated { Some("video/mp4") } else { None }
+        if matches!(self.film, Some(FilmBody::Operation)) { Some("video/mp4") } else { None }
     }
 
     pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.is_operated {
-            return self.finish_operated(out);
+        if self.holds_film() {
+            return self.finish_film(out);
         }
         let is_whole = self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole);
         if !is_whole && self.cutter.holds_data() {

@@ -94,6 +94,7 @@ fn way() -> Way {
         form: dialects::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
     }
 }
 

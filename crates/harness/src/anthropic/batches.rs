@@ -249,7 +249,7 @@ impl Batch {
     }
 
     fn answered(&self, call: &Call<'_>, params: &Map<String, Value>, at: usize) -> Value {
-        match self.message(call, params, at) {
+        match one(call, &self.key, self.edition, params, at) {
             Ok(Some(message)) => json!({"type": "succeeded", "message": message}),
             Ok(None) => json!({"type": "expired"}),
             Err(refusal) => {
@@ -257,41 +257,42 @@ impl Batch {
             }
         }
     }
+}
 
-    /// One request's answer; none for one that is scripted to stall, for a batch waits for a day only.
-    fn message(
-        &self,
-        call: &Call<'_>,
-        params: &Map<String, Value>,
-        at: usize,
-    ) -> Result<Option<Value>, Refusal> {
-        let config = &call.shared.config;
-        let request =
-            request::messages(params, self.edition, &config.claude_models, &config.accepted_fields)?;
-        let never = [("stream", json!(true)), ("speed", json!("fast")), ("max_tokens", json!(0))];
-        if let Some((name, value)) = never.iter().find(|(name, value)| params.get(*name) == Some(value)) {
-            return Err(Refusal::at(name, format!("{value} is not supported in batches")));
-        }
-        let behaviour = match request.script.as_deref() {
-            Some(script) => {
-                Behaviour::parse(script).map_err(|error| Refusal::at("metadata.user_id", error))?
-            }
-            None => Behaviour::ok(),
-        };
-        if let Some(status) = behaviour.status {
-            return Err(Refusal::scripted(status, &behaviour));
-        }
-        if behaviour.stall.is_some() {
-            return Ok(None);
-        }
-        let model = &request.model;
-        let counted = call.shared.cache(&self.key, &model.id, |seen| {
-            cache::count(&request.segments, model.cache_tokens_min, seen)
-        });
-        let number = call.number.wrapping_mul(1_000_000).wrapping_add(at as u64);
-        let reply = answer::compose(&request, &behaviour, number, counted);
-        Ok(Some(reply.whole(UsageMode::Normal)))
+/// How requests of the older version are read, by who has no headers to say more.
+pub(crate) const PLAIN: Edition = Edition { newer: false, beta: false };
+
+/// One request's answer; none for one that is scripted to stall, for a batch waits for a day only.
+pub(crate) fn one(
+    call: &Call<'_>,
+    key: &str,
+    edition: Edition,
+    params: &Map<String, Value>,
+    at: usize,
+) -> Result<Option<Value>, Refusal> {
+    let config = &call.shared.config;
+    let request = request::messages(params, edition, &config.claude_models, &config.accepted_fields)?;
+    let never = [("stream", json!(true)), ("speed", json!("fast")), ("max_tokens", json!(0))];
+    if let Some((name, value)) = never.iter().find(|(name, value)| params.get(*name) == Some(value)) {
+        return Err(Refusal::at(name, format!("{value} is not supported in batches")));
     }
+    let behaviour = match request.script.as_deref() {
+        Some(script) => Behaviour::parse(script).map_err(|error| Refusal::at("metadata.user_id", error))?,
+        None => Behaviour::ok(),
+    };
+    if let Some(status) = behaviour.status {
+        return Err(Refusal::scripted(status, &behaviour));
+    }
+    if behaviour.stall.is_some() {
+        return Ok(None);
+    }
+    let model = &request.model;
+    let counted = call
+        .shared
+        .cache(key, &model.id, |seen| cache::count(&request.segments, model.cache_tokens_min, seen));
+    let number = call.number.wrapping_mul(1_000_000).wrapping_add(at as u64);
+    let reply = answer::compose(&request, &behaviour, number, counted);
+    Ok(Some(reply.whole(UsageMode::Normal)))
 }
 
 /// The results as lines. A script's `interval` is the pause between slices of them.

@@ -7,18 +7,38 @@ pub(crate) mod error;
 mod events;
 mod fields;
 mod invoked;
+pub(crate) mod jobs;
 pub(crate) mod mantle;
 mod models;
 pub(crate) mod service;
 mod sign;
+pub(crate) mod storage;
 mod sts;
 mod turns;
+
+use http::request::Parts;
+use hyper::body::Incoming;
+
+use crate::emulator::service::{Answer, Call};
 
 pub(crate) use sign::ahead;
 pub(crate) use sts::{TOKEN_AUDIENCE, answer as answer_keys, lent, serves as serves_keys};
 
+pub use jobs::{BATCH_ROLE, REQUESTS_MIN};
 pub use sign::{REGION, SERVICE_SKEW, access_keys};
+pub use storage::STORAGE;
 pub use sts::{EXTERNAL_ID, ROLE};
+
+pub(crate) fn serves(head: &Parts) -> bool {
+    service::serves(head) || storage::serves(head)
+}
+
+pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
+    match storage::serves(call.head) {
+        true => storage::answer(call, body).await,
+        false => service::answer(call, body).await,
+    }
+}
 
 /// Below the emulator, where Bedrock answers, both its runtime and its control plane.
 pub const BASE: &str = "/bedrock";

@@ -12,7 +12,7 @@ use super::answer::Told;
 use super::error::Refusal;
 use super::models::{self, Served};
 use super::turns::Asked;
-use super::{BASE, embeddings, fields, invoked, sign, turns};
+use super::{BASE, embeddings, fields, invoked, jobs, sign, turns};
 use crate::emulator::answering::{self, buffered, head, played, retry_headers};
 use crate::emulator::service::{
     Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, behaviour, json_answer, read,
@@ -30,6 +30,7 @@ enum Route {
     Converse { model: String, stream: bool },
     Count { model: String },
     Invoke { model: String },
+    Job(jobs::Act),
 }
 
 pub(crate) fn serves(head: &Parts) -> bool {
@@ -60,6 +61,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
         Route::Converse { model, stream } => converse(call, &key, &body, &model, stream).await,
         Route::Count { model } => count(call, &body, &model),
         Route::Invoke { model } => invoke(call, &key, &body, &model).await,
+        Route::Job(act) => job(call, &key, &body, &act),
     }
 }
 
@@ -109,6 +111,7 @@ fn permitted(call: &Call<'_>, key: &str, route: &Route) -> Result<(), Refusal> {
     }
     let (action, resource) = match route {
         Route::List => ("ListFoundationModels", "*".to_owned()),
+        Route::Job(act) => (act.action(), "*".to_owned()),
         Route::Count { model } => {
             ("CountTokens", format!("arn:aws:bedrock:us-east-1::foundation-model/{model}"))
         }
@@ -125,6 +128,9 @@ fn permitted(call: &Call<'_>, key: &str, route: &Route) -> Result<(), Refusal> {
 fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
     let unknown = || Refusal::new(404, "UnknownOperationException", "Unknown operation");
     let path = path.strip_prefix(BASE).unwrap_or(path);
+    if let Some(act) = jobs::route(method, path) {
+        return Ok(Route::Job(act));
+    }
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let model = |written: &str| percent_decode_str(written).decode_utf8_lossy().into_owned();
     match (method.as_str(), &*parts) {
@@ -179,6 +185,27 @@ fn count(call: &Call<'_>, body: &Bytes, model: &str) -> Result<Answer, Refusal> 
     let asked = turns::read(&input, served)?;
     let prompt = tokens::prompt(&asked.chat.messages, &asked.chat.tools);
     Ok(json_answer(200, Vec::new(), &json!({"inputTokens": prompt.tokens})))
+}
+
+/// A batch. Only a new one is described in a body.
+fn job(call: &Call<'_>, key: &str, body: &Bytes, act: &jobs::Act) -> Result<Answer, Refusal> {
+    let fields = match act {
+        jobs::Act::Create => written(call, body)?,
+        _ => Map::new(),
+    };
+    Ok(json_answer(200, Vec::new(), &jobs::answer(call, key, act, fields)?))
+}
+
+/// The answer of a conversation, whole.
+pub(super) fn said(
+    call: &Call<'_>,
+    key: &str,
+    served: &Served,
+    asked: &Asked,
+    behaviour: &Behaviour,
+) -> Result<Value, Refusal> {
+    let (reply, written_tokens) = reply(call, key, served, asked, behaviour)?;
+    Ok(Told { reply: &reply, written_tokens, mode: behaviour.usage }.whole())
 }
 
 /// A model that is no conversation's, in its maker's own form.

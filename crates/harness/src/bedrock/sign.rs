@@ -167,7 +167,10 @@ fn unsigned<'a>(headers: &'a HeaderMap, signed: &[&str]) -> Option<&'a str> {
 }
 
 fn signature(head: &Parts, body: &Bytes, said: &Said<'_>, stamp: &str, secret: &str) -> String {
-    let mut canonical = format!("{}\n{}\n{}\n", head.method, path(head.uri.path()), query(head.uri.query()));
+    // The storage takes names as they are written.
+    let own = head.uri.path();
+    let path = if said.service == "s3" { own.to_owned() } else { path(own) };
+    let mut canonical = format!("{}\n{path}\n{}\n", head.method, query(head.uri.query()));
     for name in &said.headers {
         let values = head.headers.get_all(*name).iter().map(|value| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -215,7 +218,7 @@ fn query(query: Option<&str>) -> String {
     pairs.join("&")
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -105,6 +105,30 @@ impl Emulator {
         format!("{}{}", self.origin(), bedrock::BASE)
     }
 
+    /// The address of the cloud's storage here.
+    pub fn storage_url(&self) -> String {
+        format!("{}{}", self.origin(), bedrock::STORAGE)
+    }
+
+    /// Puts an object into a bucket of a key's, such as `s3://bucket/name`.
+    pub fn store(&self, key: &str, uri: &str, content: impl Into<bytes::Bytes>) {
+        if let Some((bucket, name)) = bedrock::storage::place(uri) {
+            state::lock(&self.shared.storage).put(key, bucket, name, content.into());
+        }
+    }
+
+    /// Takes an object away.
+    pub fn unstore(&self, uri: &str) {
+        if let Some((bucket, name)) = bedrock::storage::place(uri) {
+            state::lock(&self.shared.storage).remove(bucket, name);
+        }
+    }
+
+    /// Whether whoever signs by a key may not read the storage from now on.
+    pub fn deny_storage(&self, key: &str, is_denied: bool) {
+        state::lock(&self.shared.storage).deny(key, is_denied);
+    }
+
     /// The base URL of Bedrock's other endpoint here.
     pub fn mantle_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::mantle::BASE)

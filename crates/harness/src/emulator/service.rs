@@ -97,8 +97,8 @@ pub(crate) async fn serve(
         let answer = bedrock::answer_keys(&call, body).await;
         return Ok(response(answer, guard, control));
     }
-    if bedrock::service::serves(&head) {
-        let answer = bedrock::service::answer(&call, body).await;
+    if bedrock::serves(&head) {
+        let answer = bedrock::answer(&call, body).await;
         return Ok(response(answer, guard, control));
     }
     if bedrock::mantle::serves(&head) {

@@ -12,6 +12,8 @@ use super::config::{Config, KeyState};
 use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
 use crate::anthropic::batches::MessageBatches;
+use crate::bedrock::jobs::Jobs;
+use crate::bedrock::storage::Storage;
 use crate::directory;
 use crate::fal;
 use crate::gemini;
@@ -37,6 +39,8 @@ pub(crate) struct Shared {
     /// What `/v1/videos` keeps.
     pub(crate) videos: Mutex<Videos>,
     pub(crate) message_batches: Mutex<MessageBatches>,
+    pub(crate) jobs: Mutex<Jobs>,
+    pub(crate) storage: Mutex<Storage>,
     /// The same of a cloud's models.
     pub(crate) operations: Mutex<Operations>,
     requests: AtomicU64,
@@ -86,6 +90,8 @@ impl Shared {
             batches: Mutex::default(),
             videos: Mutex::default(),
             message_batches: Mutex::default(),
+            jobs: Mutex::default(),
+            storage: Mutex::default(),
             operations: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
@@ -105,6 +111,8 @@ impl Shared {
         *lock(&self.batches) = Batches::default();
         *lock(&self.videos) = Videos::default();
         *lock(&self.message_batches) = MessageBatches::default();
+        *lock(&self.jobs) = Jobs::default();
+        *lock(&self.storage) = Storage::default();
         *lock(&self.operations) = Operations::default();
         self.gemini.reset();
         self.directory.reset();

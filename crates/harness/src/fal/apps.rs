@@ -1,55 +1,60 @@
-//! Its apps: which fields each takes, and what it makes of them, so that a test knows it beforehand.
+//! Its apps: which fields each takes, and what it makes of them.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
+use super::films::{self, Film};
+use super::pictures::{self, Pictures};
+use super::sounds::{self, Hearing, Speech};
 use crate::emulator::answering::streamed;
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::Answer;
 use crate::emulator::{Behaviour, Place};
 use crate::openai::checks::{self, Shape};
-use crate::openai::pictures::PIXEL;
 
-/// Whoever asks for this is told of the rules.
+/// Whoever asks for this is told of the rules, and of that that it went wrong.
 const FORBIDDEN: &str = "forbidden";
-const SIDE_MAX: u64 = 14_142;
-
-/// What apps of this kind have in common.
-const COMMON: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("acceleration", Shape::OneOf(&["none", "regular", "high"])),
-    ("enable_safety_checker", Shape::Flag),
-    ("guidance_scale", Shape::Decimal(1.0, 20.0)),
-    ("image_size", Shape::TextOrObject),
-    ("num_images", Shape::Integer(1, 4)),
-    ("num_inference_steps", Shape::Integer(1, 50)),
-    ("output_format", Shape::OneOf(&["jpeg", "png"])),
-    ("seed", Shape::Integer(0, i64::MAX)),
-    ("sync_mode", Shape::Flag),
-];
-
-/// Sizes that have a name.
-const SIZES: &[(&str, (u64, u64))] = &[
-    ("square_hd", (1024, 1024)),
-    ("square", (512, 512)),
-    ("portrait_4_3", (768, 1024)),
-    ("portrait_16_9", (576, 1024)),
-    ("landscape_4_3", (1024, 768)),
-    ("landscape_16_9", (1024, 576)),
-];
+const BROKEN: &str = "broken off";
 
 pub(super) struct App {
     pub(super) id: &'static str,
     /// Whether it tells how far it is.
     streams: bool,
+    makes: Makes,
+    fields: &'static [(&'static str, Shape)],
+    /// The field without which there is nothing to make.
+    needs: &'static str,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Makes {
+    Pictures,
+    /// Of so many seconds where nothing is said.
+    Films(u32),
+    /// As files of this kind.
+    Speech(&'static str),
+    Texts,
+}
+
+const fn app(
+    id: &'static str,
+    makes: Makes,
+    fields: &'static [(&'static str, Shape)],
+    needs: &'static str,
+) -> App {
+    App { id, streams: false, makes, fields, needs }
 }
 
 const APPS: &[App] = &[
-    App { id: "fal-ai/flux-1/schnell", streams: false },
-    App { id: "fal-ai/flux/schnell", streams: true },
-    App { id: "fal-ai/flux/dev", streams: false },
+    app("fal-ai/flux-1/schnell", Makes::Pictures, pictures::COMMON, "prompt"),
+    App { streams: true, ..app("fal-ai/flux/schnell", Makes::Pictures, pictures::COMMON, "prompt") },
+    app("fal-ai/flux/dev", Makes::Pictures, pictures::COMMON, "prompt"),
+    app("fal-ai/kling-video/v2.5-turbo/pro/text-to-video", Makes::Films(5), films::KLING, "prompt"),
+    app("fal-ai/veo3", Makes::Films(8), films::VEO, "prompt"),
+    app("fal-ai/kokoro/american-english", Makes::Speech("wav"), sounds::KOKORO, "prompt"),
+    app("fal-ai/minimax/speech-02-turbo", Makes::Speech("mp3"), sounds::MINIMAX, "text"),
+    app("fal-ai/whisper", Makes::Texts, sounds::WHISPER, "audio_url"),
+    app("fal-ai/wizper", Makes::Texts, sounds::WIZPER, "audio_url"),
 ];
 
 impl App {
@@ -59,53 +64,24 @@ impl App {
     }
 
     pub(super) fn read(&self, fields: &Map<String, Value>) -> Result<Asked, Refusal> {
-        let Some(Value::String(prompt)) = fields.get("prompt") else {
-            return Err(Refusal::wrong(&["body", "prompt"], "missing", "Field required"));
+        let Some(Value::String(prompt)) = fields.get(self.needs) else {
+            return Err(Refusal::wrong(&["body", self.needs], "missing", "Field required"));
         };
         for (name, value) in fields {
-            let Some((_, shape)) = COMMON.iter().find(|(known, _)| known == name) else {
+            let Some((_, shape)) = self.fields.iter().find(|(known, _)| known == name) else {
                 let message = "Extra inputs are not permitted";
                 return Err(Refusal::wrong(&["body", name], "extra_forbidden", message));
             };
             checks::shape(name, shape, value)
                 .map_err(|error| Refusal::wrong(&["body", name], "value_error", &error.message))?;
         }
-        let count = fields.get("num_images").and_then(Value::as_u64).unwrap_or(1);
-        let format = fields.get("output_format").and_then(Value::as_str).unwrap_or("jpeg");
-        Ok(Asked {
-            prompt: prompt.clone(),
-            count,
-            size: size(fields.get("image_size"))?,
-            format: format.to_owned(),
-            by_data: fields.get("sync_mode") == Some(&Value::Bool(true)),
-            seed: fields.get("seed").and_then(Value::as_u64).unwrap_or(42),
-        })
-    }
-}
-
-fn size(said: Option<&Value>) -> Result<(u64, u64), Refusal> {
-    let wrong = |at: &[&str], message: &str| {
-        Err(Refusal::wrong(&[&["body", "image_size"], at].concat(), "value_error", message))
-    };
-    match said {
-        None => Ok((1024, 768)),
-        Some(Value::String(named)) => match SIZES.iter().find(|(name, _)| name == named) {
-            Some((_, sides)) => Ok(*sides),
-            None => {
-                wrong(&[], "Input should be 'square_hd', 'square', 'portrait_4_3' or another name of a size")
-            }
-        },
-        Some(sides) => {
-            let side = |name: &str| sides.get(name).and_then(Value::as_u64).unwrap_or(512);
-            let (width, height) = (side("width"), side("height"));
-            match [("width", width), ("height", height)]
-                .iter()
-                .find(|(_, side)| !(1..=SIDE_MAX).contains(side))
-            {
-                Some((name, _)) => wrong(&[name], "Input should be less than or equal to 14142"),
-                None => Ok((width, height)),
-            }
-        }
+        let made = match self.makes {
+            Makes::Pictures => Made::Pictures(Pictures::of(fields)?),
+            Makes::Films(usual) => Made::Film(Film::of(fields, usual)),
+            Makes::Speech(kind) => Made::Speech(Speech::of(fields, kind)?),
+            Makes::Texts => Made::Text(Hearing::of(fields)?),
+        };
+        Ok(Asked { prompt: prompt.clone(), made })
     }
 }
 
@@ -113,54 +89,56 @@ fn size(said: Option<&Value>) -> Result<(u64, u64), Refusal> {
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     prompt: String,
-    count: u64,
-    size: (u64, u64),
-    format: String,
-    by_data: bool,
-    seed: u64,
+    made: Made,
+}
+
+#[derive(Debug, Clone)]
+enum Made {
+    Pictures(Pictures),
+    Film(Film),
+    Speech(Speech),
+    Text(Hearing),
 }
 
 impl Asked {
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        if self.prompt.contains(FORBIDDEN) { Err(Refusal::policy()) } else { Ok(()) }
+        match &self.prompt {
+            prompt if prompt.contains(FORBIDDEN) => Err(Refusal::policy()),
+            prompt if prompt.contains(BROKEN) => Err(Refusal::new(500, "Internal Server Error")),
+            _ => Ok(()),
+        }
     }
 
-    /// Of all its pictures.
-    pub(super) fn megapixels(&self) -> f64 {
-        let pixels = u32::try_from(self.count * self.size.0 * self.size.1).unwrap_or(u32::MAX);
-        f64::from(pixels) / 1e6
+    /// What is billed, in the units that its app is sold by.
+    pub(super) fn billed(&self) -> f64 {
+        match &self.made {
+            Made::Pictures(pictures) => pictures.megapixels(),
+            Made::Film(film) => f64::from(film.seconds),
+            Made::Speech(_) => {
+                f64::from(u32::try_from(self.prompt.chars().count()).unwrap_or(u32::MAX)) / 1e3
+            }
+            Made::Text(hearing) => hearing.compute_seconds(),
+        }
     }
 
-    pub(super) fn answer(&self) -> Value {
-        let (width, height) = self.size;
-        let media = format!("image/{}", self.format);
-        let images: Vec<Value> = (0..self.count)
-            .map(|at| {
-                let url = match self.by_data {
-                    true => format!("data:{media};base64,{}", STANDARD.encode(PIXEL)),
-                    false => format!("https://v3.fal.media/files/tide/{at}.{}", self.format),
-                };
-                json!({"url": url, "width": width, "height": height, "content_type": media})
-            })
-            .collect();
-        let flags = vec![false; images.len()];
-        json!({
-            "images": images,
-            "timings": {"inference": 0.25},
-            "seed": self.seed,
-            "has_nsfw_concepts": flags,
-            "prompt": self.prompt,
-        })
+    /// `base` is below which its files lie.
+    pub(super) fn answer(&self, base: &str) -> Value {
+        match &self.made {
+            Made::Pictures(pictures) => pictures.answer(&self.prompt),
+            Made::Film(film) => film.answer(&self.prompt, base),
+            Made::Speech(speech) => speech.answer(&self.prompt, base),
+            Made::Text(hearing) => hearing.answer(),
+        }
     }
 
     /// How far it is, and what it made.
-    pub(super) fn streamed(&self, app: &App, behaviour: &Behaviour) -> Result<Answer, Refusal> {
+    pub(super) fn streamed(&self, app: &App, behaviour: &Behaviour, base: &str) -> Result<Answer, Refusal> {
         if !app.streams {
             return Err(Refusal::new(404, "Path /stream not found"));
         }
         let one = |data: Value, place| Event { name: None, data: data.to_string(), tokens: 0, place };
         let far = |part: f64| one(json!({"progress": part, "message": "Generating..."}), Place::Content);
-        let events = vec![far(0.25), far(0.75), one(self.answer(), Place::Finish)];
+        let events = vec![far(0.25), far(0.75), one(self.answer(base), Place::Finish)];
         let error = || {
             let data = json!({"detail": "The runner disconnected", "error_type": "runner_disconnected"});
             Event { name: Some("error"), data: data.to_string(), tokens: 0, place: Place::Error }

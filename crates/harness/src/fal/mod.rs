@@ -3,10 +3,14 @@
 
 mod apps;
 mod error;
+mod files;
+mod films;
+mod pictures;
 mod queue;
+mod sounds;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderName, Method};
 use hyper::body::Incoming;
@@ -20,6 +24,7 @@ use crate::emulator::service::{
 use crate::emulator::{Behaviour, UsageMode};
 use apps::App;
 use error::Refusal;
+use files::FILES;
 pub(crate) use queue::State;
 
 /// Below the emulator, where apps are asked at once.
@@ -51,8 +56,11 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
 
 async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     forbidden_headers(call)?;
-    let key = authorised(call)?;
     let path = call.head.uri.path();
+    if let Some(named) = path.strip_prefix(BASE).and_then(|path| path.strip_prefix(FILES)) {
+        return files::serve(call, named);
+    }
+    let key = authorised(call)?;
     let method = &call.head.method;
     if let Some(path) = path.strip_prefix(QUEUE) {
         return queue::serve(call, &key, path, body).await;
@@ -82,9 +90,9 @@ async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     asked.check()?;
     call.guard.note(|entry| entry.billable = true);
     if stream {
-        return asked.streamed(app, &behaviour);
+        return asked.streamed(app, &behaviour, &origin(call, BASE));
     }
-    let mut answer = answering::buffered(&asked.answer(), 0, &behaviour)?;
+    let mut answer = answering::buffered(&asked.answer(&origin(call, BASE)), 0, &behaviour)?;
     answer.headers.extend(asked.units(&behaviour));
     Ok(answer)
 }
@@ -92,9 +100,18 @@ async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
 impl apps::Asked {
     /// What is billed, as the head of an answer tells it.
     fn units(&self, behaviour: &Behaviour) -> Option<(String, String)> {
-        let told = format!("{}", self.megapixels());
+        let told = format!("{}", self.billed());
         (behaviour.usage != UsageMode::Missing).then(|| (UNITS.to_owned(), told))
     }
+}
+
+/// The emulator's own address of something below it, as its client calls it.
+fn origin(call: &Call<'_>, below: &str) -> String {
+    let host = call.head.headers.get(HOST).and_then(|value| value.to_str().ok());
+    let host =
+        host.or_else(|| call.head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+    let scheme = if call.control.is_tls() { "https" } else { "http" };
+    format!("{scheme}://{host}{below}")
 }
 
 /// What an app costs.

@@ -5,12 +5,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::HOST;
 use serde_json::{Value, json};
 
 use super::apps::{App, Asked};
 use super::error::Refusal;
-use super::{QUEUE, fields, special};
+use super::{BASE, QUEUE, fields, origin, special};
 use crate::emulator::Behaviour;
 use crate::emulator::answering;
 use crate::emulator::service::{Answer, Call, behaviour, json_answer, violation};
@@ -104,11 +103,7 @@ fn submit(call: &Call<'_>, key: &str, named: &str, body: &Bytes) -> Result<Answe
 }
 
 fn shown(call: &Call<'_>, place: &str, id: &str) -> Value {
-    let host = call.head.headers.get(HOST).and_then(|value| value.to_str().ok());
-    let host =
-        host.or_else(|| call.head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
-    let scheme = if call.control.is_tls() { "https" } else { "http" };
-    let url = format!("{scheme}://{host}{QUEUE}/{place}/requests/{id}");
+    let url = format!("{}/{place}/requests/{id}", origin(call, QUEUE));
     json!({
         "response_url": url,
         "status_url": format!("{url}/status"),
@@ -156,7 +151,7 @@ fn result(call: &Call<'_>, job: &mut Job) -> Result<Answer, Refusal> {
         entry.model = Some(job.app.id.to_owned());
         entry.billable = true;
     });
-    let mut answer = answering::buffered(&job.asked.answer(), 0, &job.behaviour)?;
+    let mut answer = answering::buffered(&job.asked.answer(&origin(call, BASE)), 0, &job.behaviour)?;
     answer.headers.extend(job.asked.units(&job.behaviour));
     Ok(answer)
 }

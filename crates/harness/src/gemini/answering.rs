@@ -100,21 +100,57 @@ pub(crate) async fn generate(
         entry.prompt_tokens = reply.prompt_tokens;
         entry.cached_tokens = reply.cached_tokens;
     });
-    let plan = Plan {
-        reply: &reply,
-        prompt_details: checked.counted.details(),
-        include_thoughts: request.include_thoughts(),
-        logprobs: request.generation_config.response_logprobs,
-        signer: checked.abilities.signs.then_some(&call.shared.gemini.signer),
-        model: &model.id,
-        usage: behaviour.usage,
-        response_id,
-    };
+    let plan = plan(call, model, request, &checked, &reply, behaviour.usage, response_id);
     let mut answer = put(&plan, &behaviour, streamed)?;
     // A script may tell of a downgrade; it comes last and wins.
     let tier = request.service_tier.as_deref().filter(|tier| *tier != "UNSPECIFIED").unwrap_or("STANDARD");
     answer.headers.insert(0, (TIER_HEADER.to_owned(), tier.to_ascii_lowercase()));
     Ok(answer)
+}
+
+/// What one request of a batch gets: only its own script is read for it.
+pub(crate) fn item(
+    call: &Admitted<'_>,
+    model: &Model,
+    request: &GenerateRequest,
+    at: usize,
+) -> Result<Value, ApiError> {
+    let checked = checked(call, model, request)?;
+    call.shared.gemini.signed(&model.id, checked.abilities, &checked.contents)?;
+    let script = request.script().map(Behaviour::parse).transpose();
+    let behaviour =
+        script.map_err(|error| ApiError::invalid(error.to_string()))?.unwrap_or_else(Behaviour::ok);
+    if let Some(status) = behaviour.status {
+        return Err(ApiError::scripted(status, &behaviour));
+    }
+    room(model, request, checked.counted.prompt.tokens)?;
+    let reply = reply(call, model, request, &checked, &behaviour);
+    let mut response_id = String::new();
+    call.guard.note(|entry| response_id = format!("emulator{:014}b{at}", entry.id));
+    let plan = plan(call, model, request, &checked, &reply, behaviour.usage, response_id);
+    let blocked = behaviour.refusal.then(|| answer::blocked(&plan, behaviour.code.as_deref()));
+    to_json(&blocked.unwrap_or_else(|| plan.whole()))
+}
+
+fn plan<'a>(
+    call: &'a Admitted<'_>,
+    model: &'a Model,
+    request: &GenerateRequest,
+    checked: &Checked,
+    reply: &'a Reply,
+    usage: UsageMode,
+    response_id: String,
+) -> Plan<'a> {
+    Plan {
+        reply,
+        prompt_details: checked.counted.details(),
+        include_thoughts: request.include_thoughts(),
+        logprobs: request.generation_config.response_logprobs,
+        signer: checked.abilities.signs.then_some(&call.shared.gemini.signer),
+        model: &model.id,
+        usage,
+        response_id,
+    }
 }
 
 fn checked(call: &Admitted<'_>, model: &Model, request: &GenerateRequest) -> Result<Checked, ApiError> {

@@ -2,6 +2,7 @@
 
 mod answer;
 pub(crate) mod answering;
+mod batches;
 mod caches;
 mod content;
 mod embeddings;
@@ -18,6 +19,7 @@ mod signature;
 pub(crate) mod stream;
 mod turns;
 
+use batches::Batches;
 use caches::Caches;
 use content::Content;
 use error::ApiError;
@@ -26,17 +28,19 @@ use signature::Signer;
 
 /// What an emulator remembers for this provider.
 pub(crate) struct State {
+    batches: Batches,
     caches: Caches,
     signer: Signer,
 }
 
 impl State {
     pub(crate) fn new() -> Self {
-        Self { caches: Caches::default(), signer: Signer::new() }
+        Self { batches: Batches::default(), caches: Caches::default(), signer: Signer::new() }
     }
 
-    /// Forgets the cached contents; signatures given out stay good.
+    /// Forgets the batches and the cached contents; signatures given out stay good.
     pub(crate) fn reset(&self) {
+        self.batches.clear();
         self.caches.clear();
     }
 

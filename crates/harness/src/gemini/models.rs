@@ -114,7 +114,13 @@ pub(crate) fn row(model: &Model) -> Row {
 fn methods(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Embedding => &["embedContent", "batchEmbedContents", "countTokens"],
-        _ => &["generateContent", "streamGenerateContent", "countTokens", "createCachedContent"],
+        _ => &[
+            "generateContent",
+            "streamGenerateContent",
+            "countTokens",
+            "createCachedContent",
+            "batchGenerateContent",
+        ],
     }
 }
 

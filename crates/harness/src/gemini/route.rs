@@ -21,6 +21,9 @@ pub(crate) enum Target {
     Method(String, String),
     Caches,
     Cache(String),
+    Batches,
+    Batch(String),
+    BatchCancel(String),
 }
 
 /// Whether a path is under one of this provider's versions, read by its own routes.
@@ -38,9 +41,15 @@ pub(crate) fn route(path: &str) -> Result<Route, ApiError> {
     let target = match rest.split_once('/') {
         None if rest == "models" => Target::Models,
         None if rest == "cachedContents" => Target::Caches,
+        None if rest == "batches" => Target::Batches,
         Some(("models", model)) => match decode(model).rsplit_once(':') {
             Some((model, method)) => Target::Method(model.to_owned(), method.to_owned()),
             None => Target::Model(decode(model)),
+        },
+        Some(("batches", id)) => match decode(id).split_once(':') {
+            Some((id, "cancel")) => Target::BatchCancel(id.to_owned()),
+            Some(_) => return Err(unknown()),
+            None => Target::Batch(decode(id)),
         },
         Some(("cachedContents", id)) => Target::Cache(format!("cachedContents/{}", decode(id))),
         _ => return Err(unknown()),
@@ -67,8 +76,9 @@ impl Target {
     /// The HTTP methods that the target takes.
     pub(crate) fn takes(&self, method: &Method) -> bool {
         match self {
-            Target::Models | Target::Model(_) => method == Method::GET,
-            Target::Method(..) => method == Method::POST,
+            Target::Models | Target::Model(_) | Target::Batches => method == Method::GET,
+            Target::Method(..) | Target::BatchCancel(_) => method == Method::POST,
+            Target::Batch(_) => method == Method::GET || method == Method::DELETE,
             Target::Caches => method == Method::GET || method == Method::POST,
             Target::Cache(_) => [Method::GET, Method::PATCH, Method::DELETE].contains(method),
         }
@@ -89,6 +99,10 @@ mod tests {
             ("/v1beta/models/a%2Fb%3A1:generateContent", "v1beta", method("a/b:1", "generateContent")),
             ("/v1beta/cachedContents/c1", "v1beta", Some(Target::Cache("cachedContents/c1".to_owned()))),
             ("/v1beta/cachedContents", "v1beta", Some(Target::Caches)),
+            ("/v1beta/batches", "v1beta", Some(Target::Batches)),
+            ("/v1beta/batches/b1", "v1beta", Some(Target::Batch("b1".to_owned()))),
+            ("/v1beta/batches/b1:cancel", "v1beta", Some(Target::BatchCancel("b1".to_owned()))),
+            ("/v1beta/batches/b1:pause", "", None),
             ("/v1beta/files", "", None),
             ("/v2/models", "", None),
             ("/v1beta", "", None),

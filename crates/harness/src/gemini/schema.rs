@@ -94,6 +94,28 @@ pub(crate) static EMBED: Message = message(
 pub(crate) static BATCH_EMBED: Message =
     message("BatchEmbedContentsRequest", &[many("requests", Kind::Message(&EMBED))]);
 
+pub(crate) static BATCH_GENERATE: Message =
+    message("BatchGenerateContentRequest", &[one("batch", Kind::Message(&BATCH))]);
+
+static BATCH: Message = message(
+    "GenerateContentBatch",
+    &[
+        one("model", Kind::Text),
+        one("displayName", Kind::Text),
+        one("inputConfig", Kind::Message(&BATCH_INPUT)),
+        one("priority", Kind::Int32),
+        one("webhookConfig", Kind::Struct),
+    ],
+);
+
+static BATCH_INPUT: Message =
+    message("InputConfig", &[one("fileName", Kind::Text), one("requests", Kind::Message(&INLINED))]);
+
+static INLINED: Message = message("InlinedRequests", &[many("requests", Kind::Message(&INLINED_REQUEST))]);
+
+static INLINED_REQUEST: Message =
+    message("InlinedRequest", &[one("request", Kind::Message(&GENERATE)), one("metadata", Kind::Struct)]);
+
 pub(crate) static CACHED_CONTENT: Message = message(
     "CachedContent",
     &[

@@ -43,6 +43,7 @@ pub(crate) fn serves(head: &Parts) -> bool {
         Some((_, rest)) if rest.split('/').next() == Some("models") => {
             head.method == Method::POST && rest.contains('/') || sent_key(head).is_some()
         }
+        Some((_, rest)) if rest.split('/').next() == Some("batches") => sent_key(head).is_some(),
         _ => false,
     }
 }
@@ -103,6 +104,14 @@ async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Res
             shared.gemini.caches.delete(&call.key, &name)?;
             json(&json!({}))
         }
+        (Target::Batches, _) => {
+            let asked = |name: &str| route::query(&head.uri, name);
+            let (size, token) = (asked("pageSize"), asked("pageToken"));
+            shared.gemini.batches.list(&call, size.as_deref(), token.as_deref())
+        }
+        (Target::Batch(id), &Method::DELETE) => shared.gemini.batches.delete(&call, &id),
+        (Target::Batch(id), _) => shared.gemini.batches.show(&call, &id),
+        (Target::BatchCancel(id), _) => shared.gemini.batches.cancel(&call, &id, &body),
         (Target::Cache(name), _) => json(&shared.gemini.caches.get(&call.key, &name)?.row()),
         (Target::Method(model, method), _) => {
             call.method(&model, &method, &head.headers, &body, streamed).await
@@ -153,6 +162,10 @@ impl Admitted<'_> {
                 request.check(&model.id)?;
                 answering::embed(self, request.tokens(), |shows_usage| to_json(&request.answer(shows_usage)))
                     .await
+            }
+            "batchGenerateContent" => {
+                let sent = read(headers, body, &schema::BATCH_GENERATE)?;
+                self.shared.gemini.batches.create(self, &model, sent)
             }
             _ => {
                 let request: GenerateRequest = read(headers, body, &schema::GENERATE)?;

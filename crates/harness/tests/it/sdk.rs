@@ -211,10 +211,10 @@ async fn python_sdk_of_fal_sees_a_real_provider() {
         emulator.ca_file().unwrap().display().to_string(),
         KEY.to_owned(),
     ];
-    ran(run(interpreter(), &arguments, &[]).await, 12);
+    ran(run(interpreter(), &arguments, &[]).await, 14);
     // The wrong key is the only thing out of order.
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
-    assert_eq!(emulator.fal_cancelled(), 1);
+    assert_eq!(emulator.fal_cancelled(), 2);
 }
 
 fn retried(emulator: &Emulator, statuses: &[u16]) {

@@ -15,6 +15,9 @@ import fal_client  # noqa: E402
 SCHNELL = "fal-ai/flux-1/schnell"
 DEV = "fal-ai/flux/dev"
 STREAMING = "fal-ai/flux/schnell"
+KLING = "fal-ai/kling-video/v2.5-turbo/pro/text-to-video"
+KOKORO = "fal-ai/kokoro/american-english"
+WHISPER = "fal-ai/whisper"
 ASK = {"prompt": "a tide"}
 client = fal_client.SyncClient(key=key)
 
@@ -101,9 +104,30 @@ def wrong_key():
     refused(401, "No user found", lambda: fal_client.SyncClient(key="id:wrong").run(SCHNELL, ASK))
 
 
+def film():
+    handle = client.submit(KLING, {**ASK, "duration": "10", "aspect_ratio": "9:16"})
+    assert isinstance(handle.status(), fal_client.Queued)
+    answer = handle.get()["video"]
+    assert (answer["content_type"], answer["file_size"]) == ("video/mp4", 10 * 65_536), answer
+    assert answer["url"].startswith(f"https://{run_host}/files/"), answer
+    off = client.submit(KLING, ASK)
+    off.cancel()
+    assert client.status(KLING, off.request_id).error_type == "client_cancelled"
+    refused(422, "extra_forbidden", lambda: client.run(KLING, {**ASK, "resolution": "1080p"}))
+
+
+def speech_and_recordings():
+    answer = client.run(KOKORO, {**ASK, "voice": "af_heart"})
+    assert answer["audio"]["content_type"] == "audio/wav", answer
+    recording = fal_client.encode(b"a tide comes in", "audio/mpeg")
+    heard = client.subscribe(WHISPER, {"audio_url": recording, "chunk_level": "word"})
+    assert heard["text"] == "a tide comes in" and len(heard["chunks"]) == 4, heard
+    refused(422, "file_download_error", lambda: client.run(WHISPER, {"audio_url": "https://sea.example/a.mp3"}))
+
+
 for case in [
     run, run_by_data, submit_and_fetch, subscribe, cancel, cancel_too_late, stream, wrong_fields, policy, unknown_app,
-    unknown_request, wrong_key,
+    unknown_request, wrong_key, film, speech_and_recordings,
 ]:
     case()
     print("ok", case.__name__, flush=True)

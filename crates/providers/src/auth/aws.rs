@@ -55,7 +55,7 @@ pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, 
     let in_host = || {
         let host = host()?;
         let own = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;
-        own.split_once('.').map(|(_, region)| region)
+        own.rsplit_once('.').map(|(_, region)| region)
     };
     // It stands in an address that secrets are sent to.
     let is_label = |region: &&str| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -127,7 +127,7 @@ fn read_xml(body: &Bytes, now_unix_s: u64) -> Result<Grant, Box<Fault>> {
 }
 
 /// What stands in the first element of a name. What is read so are ids, keys and times: none holds markup or is escaped.
-fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (inner, _) = rest.split_once(&format!("</{name}>"))?;
     Some(inner.trim()).filter(|inner| !inner.is_empty())

@@ -16,6 +16,7 @@ use crate::Outgoing;
 use crate::escape::{UNRESERVED, escape};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const STORAGE: &str = "s3";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
@@ -57,7 +58,7 @@ pub(crate) fn sign(
     }
     let Scope { region, service } = scope;
     let within = format!("{day}/{region}/{service}/aws4_request");
-    let (canonical, signed) = canonical(outgoing);
+    let (canonical, signed) = canonical(outgoing, service);
     let canonical = digest::digest(&digest::SHA256, canonical.as_bytes());
     let to_sign = format!("{ALGORITHM}\n{stamp}\n{within}\n{}", hex(canonical.as_ref()));
     let mut first = Vec::with_capacity(4 + keys.secret_access_key.len());
@@ -81,7 +82,7 @@ fn sensitive(text: Vec<u8>) -> Result<HeaderValue, Box<Fault>> {
 }
 
 /// The form that both sides write, and the names of the headers in it.
-fn canonical(outgoing: &Outgoing) -> (String, String) {
+fn canonical(outgoing: &Outgoing, service: &str) -> (String, String) {
     let (host, path, query) = parts(&outgoing.url);
     let mut headers: Vec<(&str, &[u8])> = vec![("host", host.as_bytes())];
     let is_signed = |name: &HeaderName| *name == CONTENT_TYPE || name.as_str().starts_with("x-amz-");
@@ -90,7 +91,9 @@ fn canonical(outgoing: &Outgoing) -> (String, String) {
     headers.sort_unstable_by_key(|(name, _)| *name);
     let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
     let signed = names.join(";");
-    let mut text = format!("{}\n{}\n{}\n", outgoing.method, canonical_path(path), canonical_query(query));
+    // Names of a storage's objects are taken as they are: none of their parts is a detour.
+    let path = if service == STORAGE { path.to_owned() } else { canonical_path(path) };
+    let mut text = format!("{}\n{path}\n{}\n", outgoing.method, canonical_query(query));
     for (name, value) in headers {
         // Values of ours are plain and have no spaces to be folded but at their ends.
         let value = String::from_utf8_lossy(value.trim_ascii());

@@ -2,6 +2,7 @@
 //! model. It is asked with a key of its own, with access keys that sign, or with those of a role.
 
 pub(crate) mod class;
+mod jobs;
 
 use bytes::Bytes;
 use dialects::{HostedForm, InvokedPictures, InvokedRanking, speak_invoked_pictures, speak_invoked_ranking};
@@ -17,6 +18,7 @@ use crate::{Ask, Classified, Grant, Outgoing, Provider, Signer, Target, compatib
 
 const NATIVE: &[Grammar] = &[Grammar::Converse];
 const SERVICE: &str = "bedrock";
+const STORAGE: &str = "s3";
 const EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
 /// The parts of the world that inference profiles are named for, and the whole of it.
 const GEOGRAPHIES: [&str; 6] = ["us", "eu", "apac", "jp", "au", "global"];
@@ -26,7 +28,9 @@ pub(crate) struct AwsBedrock;
 impl Provider for AwsBedrock {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count => NATIVE,
+            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Batch => {
+                NATIVE
+            }
             Operation::Embed | Operation::Images | Operation::Rerank => &[Grammar::Hosted],
             _ => &[],
         }
@@ -45,6 +49,9 @@ impl Provider for AwsBedrock {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        if ask.operation.is_kept() {
+            return jobs::generate(target, ask);
+        }
         let named = target.upstream_model;
         let model = match ask.operation {
             Operation::Count => counted(named).ok_or_else(|| compatible::no_such(ask.operation))?.to_owned(),
@@ -72,7 +79,9 @@ impl Provider for AwsBedrock {
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
-        aws::sign(outgoing, signer, SERVICE)
+        // The storage alone is told the body's hash.
+        let is_storage = outgoing.headers.iter().any(|(name, _)| *name == jobs::HASH);
+        aws::sign(outgoing, signer, if is_storage { STORAGE } else { SERVICE })
     }
 
     fn grant(&self, base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
@@ -84,8 +93,7 @@ impl Provider for AwsBedrock {
     }
 
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
-        // Models run at one host of the region, and are listed at another.
-        let control = base_url.replacen("://bedrock-runtime", "://bedrock", 1);
+        let control = control(base_url);
         let mut outgoing = compatible::list_models(&control);
         outgoing.url = compatible::join(&control, "foundation-models");
         outgoing
@@ -97,8 +105,14 @@ impl Provider for AwsBedrock {
     }
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        class::classify(status, headers, body, provider)
+        jobs::classify_storage(status, headers, body, provider)
+            .unwrap_or_else(|| class::classify(status, headers, body, provider))
     }
+}
+
+/// Models run at one host of the region, and are listed at another, where batches are made, too.
+fn control(base_url: &str) -> String {
+    base_url.replacen("://bedrock-runtime", "://bedrock", 1)
 }
 
 #[derive(Deserialize)]

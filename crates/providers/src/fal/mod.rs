@@ -2,16 +2,19 @@
 //! told by the head of an answer, in the unit that its app is sold by.
 
 mod class;
+mod files;
+mod films;
+mod sounds;
 
 use bytes::Bytes;
-use dialects::speak_pictures;
+use dialects::{Stored, StoredAct, speak_pictures};
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use serde::Deserialize;
 
 use crate::compatible::Said;
 use crate::escape::{UNRESERVED, escape};
-use crate::{Ask, Classified, Outgoing, Provider, Queue, Signer, Target, auth, compatible};
+use crate::{Ask, Classified, Lead, Leading, Outgoing, Provider, Queue, Signer, Target, auth, compatible};
 
 const SCHEME: &str = "Key ";
 const HOST: &str = "://fal.run";
@@ -42,14 +45,22 @@ pub(crate) struct Fal;
 impl Provider for Fal {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Images => &[Grammar::Hosted],
+            Operation::Images
+            | Operation::Video
+            | Operation::Speech
+            | Operation::Transcribe
+            | Operation::Translate => &[Grammar::Hosted],
             _ => &[],
         }
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        if ask.operation != Operation::Images {
-            return Err(compatible::no_such(ask.operation));
+        match ask.operation {
+            Operation::Images => {}
+            Operation::Video => return films::generate(target, ask),
+            Operation::Speech => return sounds::read_aloud(target, ask),
+            Operation::Transcribe | Operation::Translate => return sounds::listen(target, ask),
+            _ => return Err(compatible::no_such(ask.operation)),
         }
         let mut path = path_of(target.upstream_model)?;
         // What is in a queue is seen when it is done.
@@ -70,6 +81,21 @@ impl Provider for Fal {
         let address = hosting.queue_url.as_deref()?;
         let read_taken = |body: &Bytes| serde_json::from_slice(body).ok();
         Some(Queue { address, read_taken, is_done })
+    }
+
+    fn leads(&self, operation: Operation, stored: Option<&Stored>) -> bool {
+        match operation {
+            Operation::Speech => true,
+            Operation::Video => stored.is_some_and(|stored| stored.act != StoredAct::Make),
+            _ => false,
+        }
+    }
+
+    fn lead(&self, leading: &Leading<'_>) -> Result<Lead, &'static str> {
+        match leading.stored {
+            Some(film) => films::lead(leading, film),
+            None => sounds::lead(leading),
+        }
     }
 
     fn units_header(&self) -> Option<&'static str> {

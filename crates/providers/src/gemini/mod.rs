@@ -1,10 +1,10 @@
 //! The Gemini API: its own grammar, with the model in the address.
 
 use bytes::Bytes;
-use dialects::read_gemini_error;
+use dialects::{Stored, StoredAct, read_gemini_error};
 use domain::{Fault, Grammar, Hosting, Operation, UpstreamReport};
-use http::HeaderMap;
 use http::header::HeaderName;
+use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::escape::escape;
@@ -22,20 +22,28 @@ pub(crate) struct Gemini;
 impl Provider for Gemini {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Embed => {
-                NATIVE
-            }
+            Operation::Chat
+            | Operation::Run
+            | Operation::Verify
+            | Operation::Count
+            | Operation::Embed
+            | Operation::Batch => NATIVE,
             _ => &[],
         }
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        let stored = ask.request.stored.as_deref().filter(|_| ask.operation == Operation::Batch);
+        if let Some(stored) = stored {
+            return Ok(batch(target, ask, stored));
+        }
         let said = compatible::say(target, ask, self.grammars(ask.operation))?;
         let is_single = ask.grammar == Grammar::Gemini && !ask.request.vectors.is_batch;
         let verb = match ask.operation {
             Operation::Embed if is_single => "embedContent",
             Operation::Embed => "batchEmbedContents",
             Operation::Count => "countTokens",
+            Operation::Batch => "batchGenerateContent",
             _ if ask.request.stream => "streamGenerateContent?alt=sse",
             _ => "generateContent",
         };
@@ -71,6 +79,23 @@ impl Provider for Gemini {
         classified.retry_after_ms = classified.retry_after_ms.or_else(|| delay(body));
         classified
     }
+}
+
+/// What is asked about a batch: what it is tells its results, too.
+fn batch(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Outgoing {
+    let (method, verb) = match stored.act {
+        StoredAct::Delete => (Method::DELETE, ""),
+        StoredAct::Cancel => (Method::POST, ":cancel"),
+        StoredAct::Read
+        | StoredAct::Content
+        | StoredAct::Continue
+        | StoredAct::Make
+        | StoredAct::ListInput => (Method::GET, ""),
+    };
+    let mut path = format!("{VERSION}/batches/");
+    escape(stored.upstream_id().as_bytes(), b"-_.", &mut path);
+    path.push_str(verb);
+    compatible::about(ask, method, Grammar::Gemini, compatible::join(target.base_url, &path))
 }
 
 /// The model as a part of an address: what is not of a name is escaped, so that none leads elsewhere.
@@ -138,6 +163,41 @@ mod tests {
         assert_eq!(resource("gemini-2.5-pro"), "models/gemini-2.5-pro");
         assert_eq!(resource("tunedModels/mine-1"), "tunedModels/mine-1");
         assert_eq!(resource("../secrets?x#y:z"), "models/..%2Fsecrets%3Fx%23y%3Az");
+    }
+
+    #[test]
+    fn a_batch_is_asked_for_by_its_name_and_a_verb() {
+        let asked = |stored: Option<StoredAct>| {
+            let stored = stored.map(|act| Box::new(Stored::new("b/1".to_owned(), act, "x=1".to_owned())));
+            let mut request = dialects::Request::default();
+            request.stored = stored;
+            let ask = Ask {
+                operation: Operation::Batch,
+                grammar: Grammar::Gemini,
+                request: &request,
+                body: &Bytes::new(),
+                native_headers: &[],
+                is_lenient: false,
+                shared_by: None,
+                inserts: &[],
+                prompt: None,
+            };
+            let target = Target {
+                base_url: "https://a.test",
+                upstream_model: "flash",
+                hosting: &Hosting::default(),
+                abilities: &Default::default,
+                quirks: domain::Quirks::default(),
+            };
+            let outgoing = Gemini.generate(&target, &ask).unwrap();
+            format!("{} {}", outgoing.method, outgoing.url)
+        };
+        let one = "https://a.test/v1beta/batches/b%2F1";
+        assert_eq!(asked(None), "POST https://a.test/v1beta/models/flash:batchGenerateContent");
+        assert_eq!(asked(Some(StoredAct::Read)), format!("GET {one}"));
+        assert_eq!(asked(Some(StoredAct::Content)), format!("GET {one}"));
+        assert_eq!(asked(Some(StoredAct::Delete)), format!("DELETE {one}"));
+        assert_eq!(asked(Some(StoredAct::Cancel)), format!("POST {one}:cancel"));
     }
 
     #[test]

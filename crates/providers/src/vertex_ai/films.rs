@@ -2,9 +2,8 @@
 //! taken out of such a look.
 
 use bytes::Bytes;
-use dialects::{Stored, StoredAct, operation_of, speak_predicted_film};
-use domain::{Fault, FaultClass, Grammar, Operation};
-use http::header::{CONTENT_TYPE, HeaderValue};
+use dialects::{Stored, operation_of, speak_predicted_film};
+use domain::{Fault, Grammar, Operation};
 
 use super::maker::{Maker, says_resolution};
 use super::{STABLE, address, bare};
@@ -14,8 +13,6 @@ use crate::{Ask, Outgoing, Target};
 
 /// Between a model's address and the name of one of its operations.
 const OPERATIONS: &str = "/operations/";
-/// The only one of a film's forms that is made here.
-const WHOLE: &str = "variant=video";
 
 pub(super) fn generate(
     target: &Target<'_>,
@@ -35,36 +32,15 @@ pub(super) fn generate(
             )?;
             let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
             let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));
-            Ok(begin(said, address(target.base_url, target.hosting, STABLE, &below), ask))
+            Ok(said.into_document(address(target.base_url, target.hosting, STABLE, &below), ask))
         }
     }
-}
-
-/// What was a form is none any more.
-fn begin(said: Said, url: String, ask: &Ask<'_>) -> Outgoing {
-    let mut outgoing = said.to(url, ask);
-    for (name, value) in &mut outgoing.headers {
-        if *name == CONTENT_TYPE {
-            *value = HeaderValue::from_static("application/json");
-        }
-    }
-    outgoing
 }
 
 /// Where a film is that was begun: what it is called there says where that is asked.
 fn look(target: &Target<'_>, ask: &Ask<'_>, film: &Stored) -> Result<Outgoing, Box<Fault>> {
-    if film.act == StoredAct::Make {
-        let message = "The model of this video makes no video of another one.";
-        let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
-        return Err(Box::new(fault.fix("Send the whole prompt to /v1/videos.")));
-    }
-    if !["", WHOLE].contains(&film.query.as_str()) {
-        let message = "Of this video there is nothing but the video itself.";
-        let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
-        return Err(Box::new(fault.param("variant").fix("Leave \"variant\" out.")));
-    }
-    let unknown = || Fault::new(FaultClass::NotFound, "video_not_found", "There is no such video here.");
-    let operation = operation_of(film.upstream_id()).ok_or_else(unknown)?;
+    compatible::only_whole_films(film)?;
+    let operation = operation_of(film.upstream_id()).ok_or_else(compatible::no_such_film)?;
     let resource = operation.split_once(OPERATIONS).map_or(&*operation, |(resource, _)| resource);
     let resource: Vec<String> = resource.split('/').map(google::segment).collect();
     let url = format!("{}/{STABLE}/{}:fetchPredictOperation", bare(target.base_url), resource.join("/"));

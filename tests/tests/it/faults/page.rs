@@ -145,6 +145,7 @@ fn in_stream(class: FaultClass) -> String {
         form: dialects::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
         vectors: dialects::VectorForm::default(),
     };
     let event: Bytes = AnswerStream::new(way).error_event(&fault(class), TraceId::new(1, [0; 10]));

@@ -482,6 +482,7 @@ fn way() -> Way {
         form: crate::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
         form: crate::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
     }
 }
 

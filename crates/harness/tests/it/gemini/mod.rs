@@ -1,6 +1,7 @@
 //! The Gemini surface, over sockets.
 
 mod answers;
+mod batches;
 mod caches;
 mod faults;
 mod strict;

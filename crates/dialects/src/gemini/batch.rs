@@ -1,0 +1,576 @@
+//! `:batchGenerateContent`: what the rooms read of a new batch, what is told of one, and what became of its requests.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar, KeptKind, Operation};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::embed::check_model;
+use super::names::{each, members};
+use crate::batch::{BatchItem, usage_of};
+use crate::bundle::Bundle;
+use crate::fields::{checked_model, not_empty, open_object};
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::kept::KeptMade;
+use crate::refusal::{duplicate, missing, wrong_type};
+use crate::request::rename_at;
+use crate::splice::{Edit, splice};
+use crate::{Addressed, Request};
+
+/// By what the books know what each of the requests asks for.
+pub const CONTENTS: &str = ":generateContent";
+/// What the name of a batch begins with.
+const RESOURCE: &str = "batches/";
+
+/// Memory is bounded by the body, and the work by this.
+const REQUESTS_MAX: usize = 100_000;
+/// How deep in what it holds a batch has the lists of what was asked and answered.
+const LISTS_DEPTH: u8 = 4;
+const REQUESTS: &str = "batch.inputConfig.requests.requests";
+const FILE: &str = "batch.inputConfig.fileName";
+const SHAPE: &str = "Send {\"batch\":{\"inputConfig\":{\"requests\":{\"requests\":[{\"request\":{…}}]}}}}.";
+
+/// What is read of a new batch.
+#[derive(Default)]
+struct New<'m> {
+    model: &'m str,
+    has_batch: bool,
+    has_input: bool,
+    has_list: bool,
+    has_requests: bool,
+    /// How many there are.
+    requests: usize,
+    /// Where the model that the address names is named again.
+    resources: Vec<Span>,
+}
+
+/// Reads what the rooms need of a new batch.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub(crate) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
+    not_empty(body)?;
+    let Some(addressed) = addressed else {
+        return Err(missing("model".to_owned(), "Send the model's id in the address, behind models/."));
+    };
+    let model = checked_model(&addressed.model)?;
+    let mut new = New { model: &addressed.model, ..New::default() };
+    let mut cursor = open_object(body)?;
+    members(&mut cursor, "body", |cursor, name, written| match name {
+        "batch" => new.batch(cursor, written),
+        _ => pass(cursor),
+    })?;
+    cursor.end()?;
+    match (new.has_batch, new.requests) {
+        (false, _) => Err(missing("batch".to_owned(), SHAPE)),
+        (true, 0) => Err(missing(REQUESTS.to_owned(), SHAPE)),
+        (true, _) => {
+            let bundle = Bundle::addressed(&addressed.model, new.resources);
+            let bundle = Some(Box::new(bundle));
+            Ok(Request { max_output_tokens: Some(0), bundle, ..Request::of_model(&model) })
+        }
+    }
+}
+
+fn pass(cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
+    Ok(cursor.skip().map(drop)?)
+}
+
+fn once(seen: &mut bool, path: &str) -> Result<(), Box<Fault>> {
+    if std::mem::replace(seen, true) { Err(duplicate(path.to_owned())) } else { Ok(()) }
+}
+
+impl New<'_> {
+    fn batch(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+        once(&mut self.has_batch, path)?;
+        members(cursor, path, |cursor, name, written| {
+            let path = format!("{path}.{written}");
+            match name {
+                "model" => self.named(cursor, path),
+                "inputConfig" => {
+                    once(&mut self.has_input, &path)?;
+                    self.input(cursor, &path)
+                }
+                _ => pass(cursor),
+            }
+        })
+    }
+
+    fn input(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+        members(cursor, path, |cursor, name, written| {
+            let path = format!("{path}.{written}");
+            match name {
+                "requests" => {
+                    once(&mut self.has_list, &path)?;
+                    self.list(cursor, &path)
+                }
+                "fileName" => match cursor.value()? {
+                    Value::Null => Ok(()),
+                    _ => Err(of_file()),
+                },
+                _ => pass(cursor),
+            }
+        })
+    }
+
+    fn list(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+        members(cursor, path, |cursor, name, written| {
+            if name != "requests" {
+                return pass(cursor);
+            }
+            let path = format!("{path}.{written}");
+            once(&mut self.has_requests, &path)?;
+            each(cursor, |cursor, at| match at < REQUESTS_MAX {
+                true => self.ask(cursor, &format!("{path}[{at}]")),
+                false => Err(too_many()),
+            })
+        })
+    }
+
+    fn ask(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+        // Alone it would have been a body.
+        cursor.begin_document();
+        let kind = cursor.kind()?;
+        if kind != Kind::Object {
+            return Err(wrong_type(path.to_owned(), "an object", kind));
+        }
+        self.requests += 1;
+        let mut has_request = false;
+        members(cursor, path, |cursor, name, written| {
+            if name != "request" {
+                return pass(cursor);
+            }
+            let path = format!("{path}.{written}");
+            once(&mut has_request, &path)?;
+            let kind = cursor.kind()?;
+            if kind != Kind::Object {
+                return Err(wrong_type(path, "an object", kind));
+            }
+            let mut has_model = false;
+            members(cursor, &path, |cursor, name, written| {
+                if name != "model" {
+                    return pass(cursor);
+                }
+                let path = format!("{path}.{written}");
+                once(&mut has_model, &path)?;
+                self.named(cursor, path)
+            })
+        })?;
+        match has_request {
+            true => Ok(()),
+            false => Err(missing(format!("{path}.request"), SHAPE)),
+        }
+    }
+
+    /// The model of the address, named again.
+    fn named(&mut self, cursor: &mut Cursor<'_>, path: String) -> Result<(), Box<Fault>> {
+        let kind = cursor.kind()?;
+        match cursor.value()? {
+            Value::Null => Ok(()),
+            Value::String(text) => {
+                check_model(&text.decode(), self.model, || path)?;
+                self.resources.push(text.span);
+                Ok(())
+            }
+            _ => Err(wrong_type(path, "a string", kind)),
+        }
+    }
+}
+
+fn of_file() -> Box<Fault> {
+    let message = "A batch whose requests are in a file is not taken here.";
+    let fault = Fault::new(FaultClass::Unsupported, "batch_of_file", message).param(FILE.to_owned());
+    Box::new(fault.fix(format!("Send the requests inline, in {REQUESTS}.")))
+}
+
+fn too_many() -> Box<Fault> {
+    let message = format!("\"{REQUESTS}\" holds more than {REQUESTS_MAX} requests.");
+    let fault = Fault::new(FaultClass::BadRequest, "too_many_requests_in_batch", message);
+    Box::new(fault.param(REQUESTS.to_owned()).fix("Send several batches."))
+}
+
+/// What an answer tells of a batch: with its name as ours, and as lists show it, without what was asked and answered.
+pub(crate) fn rename(
+    body: &Bytes,
+    ours: &mut dyn FnMut(KeptKind, &str) -> String,
+) -> Option<(Bytes, KeptMade)> {
+    let (mut made, mut names, mut content) = (KeptMade::default(), Vec::new(), Vec::new());
+    let mut cursor = Cursor::new(body).ok()?;
+    let read = cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "name" => names.extend(id_at(cursor)?),
+            "response" => content.push(pass_apart(cursor, LISTS_DEPTH)?),
+            "metadata" if cursor.kind()? == Kind::Object => {
+                cursor.object(|cursor, member| {
+                    match &*member.key.decode() {
+                        "name" => names.extend(id_at(cursor)?),
+                        "output" | "inputConfig" => content.push(pass_apart(cursor, LISTS_DEPTH)?),
+                        _ => drop(cursor.skip()?),
+                    }
+                    Ok::<(), JsonError>(())
+                })?;
+            }
+            _ => drop(cursor.skip()?),
+        }
+        Ok::<(), JsonError>(())
+    });
+    read.ok()?;
+    cursor.end().ok()?;
+    made.id = names.first()?.1.clone();
+    let names: Vec<(Span, String)> = names
+        .into_iter()
+        .map(|(span, id)| (span, format!("{RESOURCE}{}", ours(KeptKind::ContentBatch, &id))))
+        .collect();
+    let spliced = |content: &[Span]| {
+        let renames = names.iter().map(|(span, name)| rename_at(*span, name));
+        let cuts = content.iter().map(|span| Edit { span: *span, text: Cow::Borrowed("null") });
+        let mut out = Vec::new();
+        splice(body, &mut renames.chain(cuts).collect::<Vec<_>>(), &mut out);
+        out.concat()
+    };
+    made.shown = String::from_utf8(spliced(&content)).unwrap_or_default();
+    Some((spliced(&[]).into(), made))
+}
+
+/// Passes over a value whose members do not count together, for it holds a list of what would have been bodies.
+fn pass_apart(cursor: &mut Cursor<'_>, depth: u8) -> Result<Span, JsonError> {
+    cursor.begin_document();
+    match (cursor.kind()?, depth) {
+        (Kind::Object, 1..) => cursor.object(|cursor, _| pass_apart(cursor, depth - 1).map(drop)),
+        (Kind::Array, 1..) => cursor.array(|cursor, _| pass_apart(cursor, depth - 1).map(drop)),
+        _ => cursor.skip(),
+    }
+}
+
+/// The id in the next value, where that is the name of a batch.
+fn id_at(cursor: &mut Cursor<'_>) -> Result<Option<(Span, String)>, JsonError> {
+    let Value::String(text) = cursor.value()? else { return Ok(None) };
+    let name = text.decode();
+    let id = name.strip_prefix(RESOURCE).filter(|id| !id.is_empty() && !id.contains('/'));
+    Ok(id.map(|id| (text.span, id.to_owned())))
+}
+
+/// How far a batch is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContentBatchTold {
+    pub state: String,
+    /// RFC 3339; set once all of its requests are done, well or not.
+    pub ended_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    state: String,
+    create_time: Option<String>,
+    end_time: Option<String>,
+}
+
+/// Reads what a provider says of a batch; `None` where it is no batch.
+#[must_use]
+pub fn read_content_batch(body: &[u8]) -> Option<ContentBatchTold> {
+    let Metadata { state, create_time, end_time } = serde_json::from_slice::<Told>(body).ok()?.metadata;
+    // A state that is none of these may yet become one.
+    let has_ended = matches!(
+        &*state,
+        "BATCH_STATE_SUCCEEDED" | "BATCH_STATE_FAILED" | "BATCH_STATE_CANCELLED" | "BATCH_STATE_EXPIRED"
+    );
+    // Never a time that may be another one at the next look: by it the books know what they have.
+    let ended_at = end_time.or(create_time).filter(|_| has_ended);
+    (!state.is_empty() && (ended_at.is_some() || !has_ended)).then_some(ContentBatchTold { state, ended_at })
+}
+
+#[derive(Deserialize)]
+struct Became<'a> {
+    #[serde(borrow)]
+    metadata: Option<Keyed<'a>>,
+    #[serde(borrow)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<Refused<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Keyed<'a> {
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered<'a> {
+    #[serde(borrow)]
+    model_version: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    response_id: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Refused<'a> {
+    #[serde(default)]
+    code: i64,
+    #[serde(borrow)]
+    status: Option<Cow<'a, str>>,
+}
+
+/// Reads what became of one request. Its id is the key that its client gave it, which several may share and none need have.
+pub(crate) fn read_item(item: &[u8]) -> Option<BatchItem> {
+    let Became { metadata, response, error } = serde_json::from_slice(item).ok()?;
+    let key = metadata.and_then(|metadata| metadata.key).map(RawValue::get);
+    let nothing = BatchItem {
+        custom_id: key.unwrap_or_default().to_owned(),
+        model: None,
+        status: 0,
+        request_id: None,
+        error_code: None,
+        usage: None,
+    };
+    Some(match (response, error) {
+        (_, Some(error)) => {
+            let (status, word) = status_of(error.code);
+            let code = error.status.map_or_else(|| word.to_owned(), Cow::into_owned);
+            BatchItem { status, error_code: Some(code), ..nothing }
+        }
+        (Some(response), None) => {
+            let said = serde_json::from_str::<Answered<'_>>(response.get()).ok();
+            let (model, request_id) =
+                said.map_or((None, None), |said| (said.model_version, said.response_id));
+            BatchItem {
+                status: 200,
+                model: model.map(Cow::into_owned),
+                request_id: request_id.map(Cow::into_owned),
+                usage: usage_of(response.get(), Operation::Chat, Grammar::Gemini),
+                ..nothing
+            }
+        }
+        (None, None) => nothing,
+    })
+}
+
+/// The status that the vendor sends with an error of this number, and the word for it. Some write the status itself.
+fn status_of(code: i64) -> (u16, &'static str) {
+    match code {
+        1 | 499 => (499, "CANCELLED"),
+        3 => (400, "INVALID_ARGUMENT"),
+        4 | 504 => (504, "DEADLINE_EXCEEDED"),
+        5 | 404 => (404, "NOT_FOUND"),
+        7 | 403 => (403, "PERMISSION_DENIED"),
+        8 | 429 => (429, "RESOURCE_EXHAUSTED"),
+        9 => (400, "FAILED_PRECONDITION"),
+        10 | 409 => (409, "ABORTED"),
+        11 => (400, "OUT_OF_RANGE"),
+        14 | 503 => (503, "UNAVAILABLE"),
+        16 | 401 => (401, "UNAUTHENTICATED"),
+        400 => (400, "INVALID_ARGUMENT"),
+        13 | 500 => (500, "INTERNAL"),
+        _ => (500, "UNKNOWN"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Request, Box<Fault>> {
+        let addressed = Addressed { model: "google/flash".to_owned(), ..Addressed::default() };
+        decode(&Bytes::from(body.to_owned()), Some(&addressed))
+    }
+
+    fn of(asks: &str) -> String {
+        format!(r#"{{"batch":{{"displayName":"a","inputConfig":{{"requests":{{"requests":[{asks}]}}}}}}}}"#)
+    }
+
+    #[test]
+    fn its_model_is_that_of_its_address_wherever_it_is_named_again() {
+        for body in [
+            r#"{"batch":{"model":"models/google/flash","inputConfig":{"requests":{"requests":[{"request":{"contents":[{"model":"x"}],"model" : "google/flash"}},{"metadata":{"key":"b"},"request":{}},{"request":{"model":null}}]}}}}"#,
+            r#"{"batch":{"model":"models/google\/flash","input_config":{"file_name":null,"requests":{"requests":[{"request":{"contents":[{"model":"x"}],"model" : "models/google/flash"}},{"metadata":{"key":"b"},"request":{}},{"request":{"model":null}}]}},"priority":7}}"#,
+        ] {
+            let mut request = read(body).unwrap();
+            assert_eq!((&*request.model, request.max_output_tokens), ("google/flash", Some(0)));
+            let body = Bytes::from(body);
+            assert_eq!(crate::upstream_body(&body, &request, "unread", true), std::slice::from_ref(&body));
+            let bundle = request.bundle.as_mut().unwrap();
+            assert!(bundle.is_of_one_model());
+            assert_eq!(bundle.models[0].place, "model");
+            bundle.models[0].at_maker = Some("flash".to_owned());
+            let sent = crate::upstream_body(&body, &request, "unread", true).concat();
+            let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
+            assert_eq!(sent["batch"]["model"], "models/flash");
+            let input = sent["batch"].get("inputConfig").unwrap_or(&sent["batch"]["input_config"]);
+            let asks = &input["requests"]["requests"];
+            assert_eq!(asks[0]["request"]["model"], "models/flash");
+            assert_eq!(
+                (&asks[0]["request"]["contents"][0]["model"], &asks[1]["metadata"]["key"]),
+                (&"x".into(), &"b".into())
+            );
+            assert!(asks[2]["request"]["model"].is_null());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_new_one_is_said_with_its_place() {
+        let list = "batch.inputConfig.requests.requests";
+        let first = |name: &str| format!("{list}[0]{name}");
+        for (body, code, param) in [
+            (String::new(), "empty_body", None),
+            ("[]".to_owned(), "invalid_type", None),
+            ("{".to_owned(), "invalid_json", None),
+            (of("{\"request\":{}}") + "x", "invalid_json", None),
+            ("{}".to_owned(), "missing_required_parameter", Some("batch".to_owned())),
+            (r#"{"batch":[]}"#.to_owned(), "invalid_type", Some("batch".to_owned())),
+            (r#"{"batch":{},"batch":{}}"#.to_owned(), "duplicate_field", Some("batch".to_owned())),
+            (r#"{"batch":{}}"#.to_owned(), "missing_required_parameter", Some(list.to_owned())),
+            (of(""), "missing_required_parameter", Some(list.to_owned())),
+            (of("7"), "invalid_type", Some(first(""))),
+            (of("{}"), "missing_required_parameter", Some(first(".request"))),
+            (of(r#"{"request":[]}"#), "invalid_type", Some(first(".request"))),
+            (of(r#"{"request":{},"request":{}}"#), "duplicate_field", Some(first(".request"))),
+            (of(r#"{"request":{"model":7}}"#), "invalid_type", Some(first(".request.model"))),
+            (of(r#"{"request":{"model":"models/pro"}}"#), "invalid_value", Some(first(".request.model"))),
+            (
+                of(r#"{"request":{"model":"google/flash","model":"google/flash"}}"#),
+                "duplicate_field",
+                Some(first(".request.model")),
+            ),
+            (
+                r#"{"batch":{"input_config":{},"inputConfig":{}}}"#.to_owned(),
+                "duplicate_field",
+                Some("batch.inputConfig".to_owned()),
+            ),
+            (
+                r#"{"batch":{"inputConfig":{"fileName":"files/a"}}}"#.to_owned(),
+                "batch_of_file",
+                Some("batch.inputConfig.fileName".to_owned()),
+            ),
+            (
+                r#"{"batch":{"input_config":{"file_name":7}}}"#.to_owned(),
+                "batch_of_file",
+                Some("batch.inputConfig.fileName".to_owned()),
+            ),
+        ] {
+            let fault = read(&body).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, param.as_deref()), "{body}");
+            assert!(fault.fix.is_some(), "{body}");
+        }
+    }
+
+    /// Each is read as one that came alone, and they are counted.
+    #[test]
+    fn the_members_of_one_request_do_not_count_for_the_others() {
+        let asks = |number: usize| of(&vec![r#"{"request":{}}"#; number].join(","));
+        assert!(read(&asks(REQUESTS_MAX)).is_ok());
+        let fault = read(&asks(REQUESTS_MAX + 1)).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("too_many_requests_in_batch", Some(REQUESTS)));
+        let members: Vec<String> =
+            (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect();
+        let fault = read(&of(&format!(r#"{{"request":{{{}}}}}"#, members.join(",")))).unwrap_err();
+        assert_eq!(fault.code, "json_too_many_keys");
+    }
+
+    fn renamed(body: &str) -> Option<(String, KeptMade)> {
+        let mut ours = |kind: KeptKind, id: &str| format!("{}{id}", kind.prefix());
+        let (body, made) = rename(&Bytes::from(body.to_owned()), &mut ours)?;
+        Some((String::from_utf8(body.to_vec()).unwrap(), made))
+    }
+
+    #[test]
+    fn its_names_become_ours_and_lists_tell_nothing_of_its_contents() {
+        let told = r#"{"name": "batches/b1","metadata":{"name":"batches\/b1","model":"models/m","output":{"name":"batches/b1"},"inputConfig":{"requests":{}},"state":"S"},"done":true,"response":{"name":"batches/b1"}}"#;
+        let (body, made) = renamed(told).unwrap();
+        let expected = |output: &str, input: &str, response: &str| {
+            format!(
+                r#"{{"name": "batches/genbatch_tg_b1","metadata":{{"name":"batches/genbatch_tg_b1","model":"models/m","output":{output},"inputConfig":{input},"state":"S"}},"done":true,"response":{response}}}"#
+            )
+        };
+        let inner = r#"{"name":"batches/b1"}"#;
+        assert_eq!(body, expected(inner, r#"{"requests":{}}"#, inner));
+        assert_eq!((&*made.id, made.shown), ("b1", expected("null", "null", "null")));
+        for none in [
+            r#"{"name":"batches/b"}]"#,
+            "",
+            "[]",
+            "{}",
+            r#"{"name":7}"#,
+            r#"{"name":"operations/b"}"#,
+            r#"{"name":"batches/"}"#,
+            r#"{"name":"batches/a/b"}"#,
+        ] {
+            assert_eq!(renamed(none), None, "{none}");
+        }
+    }
+
+    /// Some of them have more members together than a body may.
+    #[test]
+    fn a_long_list_of_results_is_passed_over() {
+        let item =
+            format!("{{{}}}", (0..1_000).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>().join(","));
+        let list = vec![item; domain::limits::JSON_KEYS_MAX / 1_000 + 1].join(",");
+        let told = format!(
+            r#"{{"name":"batches/b","metadata":{{"output":{{"inlinedResponses":{{"inlinedResponses":[{list}]}}}},"name":"batches/b"}},"response":{{"inlinedResponses":{{"inlinedResponses":[{list}]}}}}}}"#
+        );
+        assert_eq!(renamed(&told).unwrap().1.id, "b");
+    }
+
+    #[test]
+    fn a_batch_says_when_it_ended() {
+        let told = |metadata: &str| read_content_batch(format!(r#"{{"metadata":{metadata}}}"#).as_bytes());
+        let going = told(r#"{"state":"BATCH_STATE_RUNNING","createTime":"c","updateTime":"u"}"#).unwrap();
+        assert_eq!((&*going.state, going.ended_at), ("BATCH_STATE_RUNNING", None));
+        for state in ["SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"] {
+            let ended = told(&format!(r#"{{"state":"BATCH_STATE_{state}","createTime":"c","endTime":"e"}}"#))
+                .unwrap();
+            assert_eq!(ended.ended_at.as_deref(), Some("e"), "{state}");
+        }
+        // Never one that may be another at the next look.
+        let endless = told(r#"{"state":"BATCH_STATE_EXPIRED","createTime":"c","updateTime":"u"}"#).unwrap();
+        assert_eq!(endless.ended_at.as_deref(), Some("c"));
+        assert_eq!(told(r#"{"state":"BATCH_STATE_NEW","endTime":"e"}"#).unwrap().ended_at, None);
+        for none in [r#"{"state":"BATCH_STATE_FAILED"}"#, "{}", "7"] {
+            assert_eq!(told(none), None, "{none}");
+        }
+        assert_eq!(read_content_batch(b"{"), None);
+    }
+
+    #[test]
+    fn a_result_tells_what_it_used_and_only_an_answer_used_something() {
+        let response = r#"{"candidates":[{"content":{"parts":[{"text":"x"}],"role":"model"},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9,"cachedContentTokenCount":3,"candidatesTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":16},"modelVersion":"gemini-2.5-flash","responseId":"r1"}"#;
+        let good =
+            read_item(format!(r#"{{"response":{response},"metadata":{{"key":"a\u0062"}}}}"#).as_bytes())
+                .unwrap();
+        let usage = good.usage.unwrap();
+        assert_eq!((usage.prompt_total(), usage.completion_total()), (9, 7));
+        assert_eq!((&*good.custom_id, good.status), (r#""a\u0062""#, 200));
+        assert_eq!(
+            (good.model.as_deref(), good.request_id.as_deref()),
+            (Some("gemini-2.5-flash"), Some("r1"))
+        );
+        for (error, status, code) in [
+            (r#"{"code":3,"message":"m"}"#, 400, "INVALID_ARGUMENT"),
+            (r#"{"code":8}"#, 429, "RESOURCE_EXHAUSTED"),
+            (r#"{"code":503,"status":"UNAVAILABLE"}"#, 503, "UNAVAILABLE"),
+            (r#"{"code":1}"#, 499, "CANCELLED"),
+            ("{}", 500, "UNKNOWN"),
+        ] {
+            let bad = read_item(format!(r#"{{"error":{error}}}"#).as_bytes()).unwrap();
+            assert_eq!(
+                (bad.status, bad.error_code.as_deref(), bad.usage),
+                (status, Some(code), None),
+                "{error}"
+            );
+            assert_eq!(bad.custom_id, "");
+        }
+        let nothing = read_item(b"{}").unwrap();
+        assert_eq!((nothing.status, nothing.error_code, nothing.usage), (0, None, None));
+        assert_eq!(read_item(b"[7]"), None);
+        assert_eq!(read_item(b""), None);
+    }
+}

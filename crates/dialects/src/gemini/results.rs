@@ -1,0 +1,211 @@
+//! The results of a batch, one by one, out of the one object that tells all of it, while that comes.
+
+use bytes::Bytes;
+use domain::limits::JSON_DEPTH_MAX;
+
+/// No result is longer, and neither is all the rest of the object.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longer names are none that are looked for.
+const NAME_BYTES_MAX: usize = 32;
+
+/// What is held is longer than anything that is read here, or deeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Takes the object apart as its bytes come: the results, and the rest of it. Whether it is valid is for those to see who
+/// read these.
+#[derive(Debug, Default)]
+pub struct ContentResults {
+    open: Vec<Open>,
+    text: Text,
+    /// The name of the member whose value comes, as it is written.
+    name: Vec<u8>,
+    item: Vec<u8>,
+    rest: Vec<u8>,
+    found: Vec<Bytes>,
+}
+
+/// What stands inside of which bracket.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    at: Place,
+    is_object: bool,
+    /// The next string names a member.
+    awaits_name: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Root,
+    Response,
+    /// What is in the object that holds the list.
+    Inlined,
+    List,
+    /// What is inside of a result.
+    Item,
+    /// The metadata tell the results again, which are passed over.
+    Metadata,
+    Output,
+    OutputInlined,
+    OutputList,
+    OutputItem,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Text {
+    #[default]
+    Outside,
+    Inside {
+        is_name: bool,
+        is_escaped: bool,
+    },
+}
+
+impl Place {
+    /// What a bracket opens here, behind the name of a member where there is one.
+    fn inside(self, name: &[u8], is_object: bool) -> Self {
+        match (self, name, is_object) {
+            (Self::Root, b"response", true) => Self::Response,
+            (Self::Response, b"inlinedResponses", true) => Self::Inlined,
+            (Self::Inlined, b"inlinedResponses", false) => Self::List,
+            (Self::List | Self::Item, ..) => Self::Item,
+            (Self::Root, b"metadata", true) => Self::Metadata,
+            (Self::Metadata, b"output", true) => Self::Output,
+            (Self::Output, b"inlinedResponses", true) => Self::OutputInlined,
+            (Self::OutputInlined, b"inlinedResponses", false) => Self::OutputList,
+            (Self::OutputList | Self::OutputItem, ..) => Self::OutputItem,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl ContentResults {
+    /// The next bytes of the object, and the results that are whole with them.
+    ///
+    /// # Errors
+    /// A result or the rest is too long, or brackets are too deep in each other.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Bytes>, TooLong> {
+        for byte in bytes {
+            self.step(*byte);
+            if self.open.len() > JSON_DEPTH_MAX || self.item.len().max(self.rest.len()) > HELD_BYTES_MAX {
+                return Err(TooLong);
+            }
+        }
+        Ok(std::mem::take(&mut self.found))
+    }
+
+    /// All but the results, once the object came to its end. It is no JSON where that did not.
+    #[must_use]
+    pub fn rest(self) -> Vec<u8> {
+        self.rest
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.open.last().map(|open| open.at)
+    }
+
+    fn step(&mut self, byte: u8) {
+        let before = self.place();
+        match self.text {
+            Text::Inside { is_name, is_escaped } => self.inside_text(byte, is_name, is_escaped),
+            Text::Outside => self.outside_text(byte),
+        }
+        // A bracket belongs to what it opens and closes.
+        let after = self.place();
+        match (before, after) {
+            (Some(Place::Item), _) | (_, Some(Place::Item)) => self.item.push(byte),
+            (Some(Place::OutputItem), _) | (_, Some(Place::OutputItem)) => {}
+            // What stands between results.
+            (Some(Place::List), Some(Place::List)) => {}
+            (Some(Place::OutputList), Some(Place::OutputList)) => {}
+            _ => self.rest.push(byte),
+        }
+        if before == Some(Place::Item) && after == Some(Place::List) {
+            self.found.push(std::mem::take(&mut self.item).into());
+        }
+    }
+
+    fn inside_text(&mut self, byte: u8, is_name: bool, is_escaped: bool) {
+        match (byte, is_escaped) {
+            (b'"', false) => self.text = Text::Outside,
+            _ => {
+                self.text = Text::Inside { is_name, is_escaped: byte == b'\\' && !is_escaped };
+                if is_name && self.name.len() <= NAME_BYTES_MAX {
+                    self.name.push(byte);
+                }
+            }
+        }
+    }
+
+    fn outside_text(&mut self, byte: u8) {
+        match byte {
+            b'"' => {
+                let is_name = self.open.last_mut().is_some_and(|open| std::mem::take(&mut open.awaits_name));
+                if is_name {
+                    self.name.clear();
+                }
+                self.text = Text::Inside { is_name, is_escaped: false };
+            }
+            b'{' | b'[' => {
+                let is_object = byte == b'{';
+                let at = match self.open.last() {
+                    None => Place::Root,
+                    // Between the elements of a list there is no name.
+                    Some(open) if !open.is_object => open.at.inside(&[], is_object),
+                    Some(open) => open.at.inside(&self.name, is_object),
+                };
+                self.open.push(Open { at, is_object, awaits_name: is_object });
+            }
+            b'}' | b']' => drop(self.open.pop()),
+            b',' => {
+                if let Some(open) = self.open.last_mut() {
+                    open.awaits_name = open.is_object;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLD: &str = r#"{"name":"batches/a","metadata":{"output":{"inlinedResponses":{"inlinedResponses":[{"response":{"x":1}},{"error":{}}]}},"state":"S","list":[{"inlinedResponses":[{}]}]},
+        "done":true,"response":{"@type":"t","inlinedResponses":{"inlinedResponses":[ {"response":{"text":"a \"]}\\","list":[[1],{}]},"metadata":{"response":"["}} ,
+        {"error":{"code":3}}],"more":[{}]},"tail":{"inlinedResponses":[{}]}}}"#;
+    const REST: &str = r#"{"name":"batches/a","metadata":{"output":{"inlinedResponses":{"inlinedResponses":[]}},"state":"S","list":[{"inlinedResponses":[{}]}]},
+        "done":true,"response":{"@type":"t","inlinedResponses":{"inlinedResponses":[],"more":[{}]},"tail":{"inlinedResponses":[{}]}}}"#;
+    const ITEMS: [&str; 2] = [
+        r#"{"response":{"text":"a \"]}\\","list":[[1],{}]},"metadata":{"response":"["}}"#,
+        r#"{"error":{"code":3}}"#,
+    ];
+
+    fn apart(told: &[u8], piece: usize) -> (Vec<Bytes>, Vec<u8>) {
+        let mut results = ContentResults::default();
+        let found = told.chunks(piece).flat_map(|bytes| results.push(bytes).unwrap()).collect();
+        (found, results.rest())
+    }
+
+    #[test]
+    fn each_result_is_found_wherever_its_bytes_are_cut() {
+        for piece in 1..=TOLD.len() {
+            let (found, rest) = apart(TOLD.as_bytes(), piece);
+            assert_eq!(found, ITEMS, "{piece}");
+            assert_eq!(String::from_utf8(rest).unwrap(), REST, "{piece}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_results_is_all_rest() {
+        for told in ["", "{}", "[]", "{\"metadata\":{\"state\":\"x\"},\"response\":[{}]}", "]}{", "\"a"] {
+            assert_eq!(apart(told.as_bytes(), 1), (Vec::new(), told.as_bytes().to_vec()), "{told}");
+        }
+        assert_eq!(ContentResults::default().push("[".repeat(JSON_DEPTH_MAX + 1).as_bytes()), Err(TooLong));
+        let cut = &TOLD.as_bytes()[..TOLD.len() - 1];
+        let (found, rest) = apart(cut, 7);
+        assert_eq!(found, ITEMS);
+        assert!(serde_json::from_slice::<serde_json::Value>(&rest).is_err());
+    }
+}

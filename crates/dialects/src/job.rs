@@ -1,0 +1,424 @@
+//! Batches whose requests and results lie in their customer's own storage: a job says where, of which model, and in which
+//! role; and the lines of its results say what each request used.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use domain::hosting::BatchPlaces;
+use domain::{Fault, Grammar, Operation, Usage};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value as Json};
+
+use crate::Request;
+use crate::answer::{AnswerFacts, StreamFault};
+use crate::batch::{BatchItem, Named, usage_of};
+use crate::bundle::Bundle;
+use crate::chat::skip_lead;
+use crate::fields::not_empty;
+use crate::json::{Cursor, Kind, Span, Value};
+use crate::models::moment;
+use crate::refusal::{duplicate, missing, no_object, wrong_type};
+use crate::whole::WholeAnswer;
+
+/// Where jobs are made.
+pub const JOBS: &str = "/model-invocation-job";
+
+pub(crate) const MODEL: &str = "modelId";
+/// By which a job is named in answers.
+pub(crate) const NAME: &str = "jobArn";
+const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
+/// What lists show of a job before anybody looked at it, as its client said it.
+const SHOWN: [&str; 7] = [
+    "jobName",
+    "roleArn",
+    "clientRequestToken",
+    "inputDataConfig",
+    "outputDataConfig",
+    "timeoutDurationInHours",
+    "modelInvocationType",
+];
+
+/// Where in a customer's storage a job's requests and results lie, and who may reach them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobStorage {
+    pub places: BatchPlaces,
+    /// What its client said of it, for lists.
+    said: Map<String, Json>,
+}
+
+impl JobStorage {
+    /// How far a job is that was made just now.
+    pub const NEW: &'static str = "Submitted";
+
+    /// A job as lists show it from when it was made until it was looked at.
+    #[must_use]
+    pub fn shown(&self, name: &str, model: &str, made_unix_s: u64) -> String {
+        let made = &*moment(made_unix_s);
+        let mut shown = self.said.clone();
+        for (member, value) in [(NAME, name), (MODEL, model), ("status", Self::NEW), ("submitTime", made)] {
+            shown.insert(member.to_owned(), value.into());
+        }
+        Json::Object(shown).to_string()
+    }
+}
+
+/// Reads what the rooms need of a new job.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
+    not_empty(body)?;
+    let mut cursor = Cursor::new(body)?;
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        return Err(no_object(kind));
+    }
+    let (mut model, mut said) = (None, Map::new());
+    cursor.object(|cursor, member| {
+        let kind = cursor.kind()?;
+        let span = cursor.skip()?;
+        let name = member.key.decode();
+        if name == MODEL {
+            let Value::String(text) = Cursor::new(span.of(body))?.value()? else {
+                return Err(wrong_type(MODEL.to_owned(), "a string", kind));
+            };
+            return match model.replace((text.decode().into_owned(), span)) {
+                Some(_) => Err(duplicate(MODEL.to_owned())),
+                None => Ok(()),
+            };
+        }
+        if !SHOWN.contains(&&*name) {
+            return Ok(());
+        }
+        match said.insert(name.clone().into_owned(), read(span, body)) {
+            Some(_) => Err(duplicate(name.into_owned())),
+            None => Ok::<(), Box<Fault>>(()),
+        }
+    })?;
+    cursor.end()?;
+    let named = model.filter(|(model, _)| !model.is_empty());
+    let (model, span) = named.ok_or_else(|| missing(MODEL.to_owned(), MODEL_HOW))?;
+    let places = BatchPlaces {
+        input: text(
+            &said,
+            BatchPlaces::INPUT,
+            "Name the file of requests, as in s3://bucket/in/asks.jsonl.",
+        )?,
+        output: text(&said, BatchPlaces::OUTPUT, "Say where results are to lie, as in s3://bucket/out/.")?,
+        role: text(&said, BatchPlaces::ROLE, "Name the role in which the storage is reached.")?,
+    };
+    let storage = JobStorage { places, said };
+    let request = Request::of_model(&model);
+    let bundle = Bundle::of_job(model, span, storage);
+    Ok(Request { max_output_tokens: Some(0), bundle: Some(Box::new(bundle)), ..request })
+}
+
+fn read(span: Span, body: &[u8]) -> Json {
+    serde_json::from_slice(span.of(body)).unwrap_or_default()
+}
+
+/// The words at a place below an object.
+fn text(said: &Map<String, Json>, place: &'static str, fix: &'static str) -> Result<String, Box<Fault>> {
+    let mut parts = place.split('.');
+    let first = parts.next().and_then(|part| said.get(part));
+    match parts.try_fold(first, |value, part| value.map(|value| value.get(part))).flatten() {
+        Some(Json::String(text)) if !text.is_empty() => Ok(text.clone()),
+        Some(Json::Null) | None => Err(missing(place.to_owned(), fix)),
+        Some(other) => Err(wrong_type(place.to_owned(), "a string", kind_of(other))),
+    }
+}
+
+fn kind_of(value: &Json) -> Kind {
+    match value {
+        Json::Null => Kind::Null,
+        Json::Bool(_) => Kind::Boolean,
+        Json::Number(_) => Kind::Number,
+        Json::String(_) => Kind::String,
+        Json::Array(_) => Kind::Array,
+        Json::Object(_) => Kind::Object,
+    }
+}
+
+/// An answer about a job. Of what is only done nothing is said.
+pub(crate) fn whole_answer(body: &Bytes) -> Result<WholeAnswer, StreamFault> {
+    let body = match skip_lead(body).first() {
+        None => Bytes::from_static(b"{}"),
+        Some(b'{') => body.clone(),
+        Some(_) => return Err(StreamFault::Broken("not_an_answer")),
+    };
+    Ok(WholeAnswer::plain(body, AnswerFacts::default()))
+}
+
+/// How far a job is, and where its results lie.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobTold {
+    pub status: String,
+    message: Option<String>,
+    #[serde(rename = "jobArn")]
+    name: String,
+    submit_time: String,
+    last_modified_time: Option<String>,
+    end_time: Option<String>,
+    processed_record_count: Option<u64>,
+    input_data_config: InputConfig,
+    output_data_config: OutputConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct InputConfig {
+    #[serde(rename = "s3InputDataConfig")]
+    at: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct OutputConfig {
+    #[serde(rename = "s3OutputDataConfig")]
+    at: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Place {
+    #[serde(rename = "s3Uri")]
+    uri: String,
+}
+
+/// What became of a job as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It goes on.
+    None,
+    /// It ended, and nothing of it was worked through.
+    Nothing,
+    /// It ended, and its results lie there.
+    Results,
+}
+
+impl JobTold {
+    #[must_use]
+    pub fn end(&self) -> JobEnd {
+        match (self.status.as_str(), self.processed_record_count) {
+            ("Failed", _) | ("Stopped" | "Expired", Some(0)) => JobEnd::Nothing,
+            ("Completed" | "PartiallyCompleted" | "Stopped" | "Expired", _) => JobEnd::Results,
+            _ => JobEnd::None,
+        }
+    }
+
+    /// RFC 3339.
+    #[must_use]
+    pub fn ended(&self) -> &str {
+        self.end_time.as_deref().or(self.last_modified_time.as_deref()).unwrap_or(&self.submit_time)
+    }
+
+    /// Why it is where it is, as its provider says it.
+    #[must_use]
+    pub fn why(&self) -> Cow<'_, str> {
+        match &self.message {
+            Some(message) => format!("it is {}: {message}", self.status).into(),
+            None => format!("it is {}", self.status).into(),
+        }
+    }
+
+    /// The place of its results: in a folder of the job's own, a file for the one that was read.
+    #[must_use]
+    pub fn results(&self) -> Option<String> {
+        let job = self.name.rsplit('/').next()?;
+        let file = self.input_data_config.at.uri.rsplit('/').next().filter(|file| !file.is_empty())?;
+        Some(format!("{}/{job}/{file}.out", self.output_data_config.at.uri.trim_end_matches('/')))
+    }
+}
+
+/// Reads what a provider says of a job; `None` where it is none.
+#[must_use]
+pub fn read_job(body: &[u8]) -> Option<JobTold> {
+    serde_json::from_slice(body).ok()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemLine<'a> {
+    #[serde(borrow)]
+    record_id: Cow<'a, str>,
+    #[serde(borrow)]
+    model_output: Option<&'a RawValue>,
+    error: Option<Failed>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failed {
+    error_code: Option<Json>,
+}
+
+/// Reads a line of what became of the requests; `None` where it is none.
+pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
+    let ItemLine { record_id, model_output, error } = serde_json::from_slice(line).ok()?;
+    let nothing = BatchItem {
+        custom_id: record_id.into_owned(),
+        model: None,
+        status: 0,
+        request_id: None,
+        error_code: None,
+        usage: None,
+    };
+    Some(match (model_output, error) {
+        (Some(output), None) => {
+            let output = output.get();
+            let model = serde_json::from_str::<Named<'_>>(output).ok().and_then(|named| named.model);
+            BatchItem { model: model.map(Cow::into_owned), status: 200, usage: usage_in(output), ..nothing }
+        }
+        (_, Some(Failed { error_code })) => {
+            let told = error_code.as_ref().and_then(Json::as_u64).and_then(|told| u16::try_from(told).ok());
+            let status = told.filter(|status| (400..600).contains(status)).unwrap_or(500);
+            let words = error_code.as_ref().and_then(Json::as_str).map(str::to_owned);
+            BatchItem { status, error_code: words, ..nothing }
+        }
+        (None, None) => BatchItem { error_code: Some("batch_not_tried".to_owned()), ..nothing },
+    })
+}
+
+#[derive(Deserialize)]
+struct Shape {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    choices: Option<Json>,
+    usage: Option<Map<String, Json>>,
+}
+
+/// What an answer says that it used, where it is of a form that says so: each vendor's is another one.
+fn usage_in(output: &str) -> Option<Usage> {
+    let shape: Shape = serde_json::from_str(output).ok()?;
+    let usage = shape.usage?;
+    let grammar = match shape.kind.as_deref() {
+        Some("message") if usage.contains_key("input_tokens") => Grammar::Anthropic,
+        _ if usage.contains_key("inputTokens") => Grammar::Converse,
+        _ if shape.choices.is_some() && usage.contains_key("prompt_tokens") => Grammar::Chat,
+        _ => return None,
+    };
+    usage_of(output, Operation::Chat, grammar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NEW: &str = r#"{"jobName":"night","roleArn":"arn:aws:iam::123456789012:role/batches","modelId": "anthropic/m",
+        "inputDataConfig":{"s3InputDataConfig":{"s3Uri":"s3://own/in/asks.jsonl"}},
+        "outputDataConfig":{"s3OutputDataConfig":{"s3Uri":"s3://own/out/"}},"tags":[{"key":"modelId","value":"x"}]}"#;
+
+    #[test]
+    fn a_job_names_its_model_and_its_places() {
+        let body = Bytes::from_static(NEW.as_bytes());
+        let mut request = decode(&body).unwrap();
+        assert_eq!(request.model, "anthropic/m");
+        let bundle = request.bundle.as_mut().unwrap();
+        assert_eq!(bundle.models[0].place, "modelId");
+        let storage = bundle.storage.clone().unwrap();
+        assert_eq!(
+            (&*storage.places.input, &*storage.places.output),
+            ("s3://own/in/asks.jsonl", "s3://own/out/")
+        );
+        assert_eq!(storage.places.role, "arn:aws:iam::123456789012:role/batches");
+        bundle.models[0].at_maker = Some("us.anthropic.m".to_owned());
+        let sent = crate::upstream_body(&body, &request, "unread", true).concat();
+        let expected = NEW.replace(r#""modelId": "anthropic/m""#, r#""modelId": "us.anthropic.m""#);
+        assert_eq!(String::from_utf8(sent).unwrap(), expected);
+        let shown: Json =
+            serde_json::from_str(&storage.shown("arn:x", "anthropic/m", 1_795_248_000)).unwrap();
+        let expected = json!({
+            "jobArn": "arn:x", "jobName": "night", "modelId": "anthropic/m", "status": "Submitted",
+            "submitTime": "2026-11-21T08:00:00Z", "roleArn": storage.places.role,
+            "inputDataConfig": {"s3InputDataConfig": {"s3Uri": storage.places.input}},
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": storage.places.output}},
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_job_is_said_with_its_place() {
+        let without = |from: &str, to: &str| NEW.replacen(from, to, 1);
+        for (body, code, param) in [
+            (String::new(), "empty_body", None),
+            ("[]".to_owned(), "invalid_type", None),
+            ("{".to_owned(), "invalid_json", None),
+            (without("modelId", "model"), "missing_required_parameter", Some("modelId")),
+            (without(r#""anthropic/m""#, "7"), "invalid_type", Some("modelId")),
+            (without("jobName", "modelId"), "duplicate_field", Some("modelId")),
+            (without("jobName", "roleArn"), "duplicate_field", Some("roleArn")),
+            (without("roleArn", "role"), "missing_required_parameter", Some("roleArn")),
+            (without("s3Uri", "uri"), "missing_required_parameter", Some(BatchPlaces::INPUT)),
+            (without(r#""s3://own/out/""#, "[]"), "invalid_type", Some(BatchPlaces::OUTPUT)),
+        ] {
+            let fault = decode(&Bytes::from(body.clone())).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, param), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_line_tells_what_it_used_in_the_form_of_its_vendor_or_not_at_all() {
+        let message = r#"{"id":"m","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":5}}"#;
+        let converse = r#"{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"end_turn","usage":{"inputTokens":9,"outputTokens":5,"totalTokens":14}}"#;
+        let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}}"#;
+        for output in [message, converse, chat] {
+            let line = format!(r#"{{"modelInput":{{}},"modelOutput":{output},"recordId":"a\u0062"}}"#);
+            let item = read_item(line.as_bytes()).unwrap();
+            let usage = item.usage.unwrap();
+            assert_eq!((usage.prompt_total(), usage.completion_total()), (9, 5), "{output}");
+            assert_eq!((&*item.custom_id, item.status), ("ab", 200));
+        }
+        for unknown in
+            [r#"{"generation":"x","prompt_token_count":9}"#, r#"{"usage":{"tokens":3}}"#, "[]", "7"]
+        {
+            let line = format!(r#"{{"recordId":"a","modelOutput":{unknown}}}"#);
+            let item = read_item(line.as_bytes()).unwrap();
+            assert_eq!((item.status, item.usage), (200, None), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_failed_used_nothing() {
+        let read = |line: &str| {
+            let item = read_item(line.as_bytes()).unwrap();
+            assert_eq!(item.usage, None);
+            (item.status, item.error_code)
+        };
+        let refused =
+            r#"{"recordId":"a","modelInput":{},"error":{"errorCode":400,"errorMessage":"bad request"}}"#;
+        assert_eq!(read(refused), (400, None));
+        let named = r#"{"recordId":"a","error":{"errorCode":"Expired","errorMessage":"late"}}"#;
+        assert_eq!(read(named), (500, Some("Expired".to_owned())));
+        assert_eq!(read(r#"{"recordId":"a"}"#), (0, Some("batch_not_tried".to_owned())));
+        assert_eq!(read_item(b"{}"), None);
+        assert_eq!(read_item(b""), None);
+    }
+
+    #[test]
+    fn a_look_tells_how_far_it_is_and_where_results_lie() {
+        let told = |status: &str, more: &str| {
+            let body = format!(
+                r#"{{"jobArn":"arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abc123def456","status":"{status}",
+                "submitTime":"2026-11-21T08:00:00Z","inputDataConfig":{{"s3InputDataConfig":{{"s3Uri":"s3://own/in/asks.jsonl"}}}},
+                "outputDataConfig":{{"s3OutputDataConfig":{{"s3Uri":"s3://own/out/"}}}}{more}}}"#
+            );
+            read_job(body.as_bytes()).unwrap()
+        };
+        let ended = told("Completed", r#","endTime":"2026-11-21T09:00:00Z""#);
+        assert_eq!((ended.end(), ended.ended()), (JobEnd::Results, "2026-11-21T09:00:00Z"));
+        assert_eq!(ended.results().as_deref(), Some("s3://own/out/abc123def456/asks.jsonl.out"));
+        let failed = told("Failed", r#","message":"no role""#);
+        assert_eq!((failed.end(), &*failed.why()), (JobEnd::Nothing, "it is Failed: no role"));
+        for (status, more, end) in [
+            ("Stopped", r#","processedRecordCount":0"#, JobEnd::Nothing),
+            ("Stopped", r#","processedRecordCount":3"#, JobEnd::Results),
+            ("Expired", "", JobEnd::Results),
+            ("PartiallyCompleted", "", JobEnd::Results),
+            ("InProgress", "", JobEnd::None),
+            ("SomethingNew", "", JobEnd::None),
+        ] {
+            assert_eq!(told(status, more).end(), end, "{status} {more}");
+        }
+        assert_eq!(read_job(b"{}"), None);
+    }
+}

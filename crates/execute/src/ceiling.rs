@@ -1,0 +1,73 @@
+//! The most that an answer can use, for what is held before it.
+
+use domain::limits::{
+    AUDIO_TOKENS_OF_A_CHARACTER_MAX, CHARACTER_UNITS_MAX, IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX,
+    OUTPUT_TOKENS_UNKNOWN, PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REALTIME_OUTPUT_TOKENS_MAX,
+    SOUND_UNITS_OF_MS_MAX,
+};
+use domain::{Operation, Units, Usage};
+
+use crate::answer::Exchange;
+
+/// No codec takes a second of speech down to less.
+const SOUND_BYTES_PER_S_MIN: u64 = 500;
+
+/// The most that an answer can use: no token is shorter than a byte, no prompt longer than the model's context, and no
+/// answer longer than was asked for or than the model writes.
+pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
+    let request = exchange.call.request();
+    let operation = exchange.call.operation();
+    if matches!(operation, Operation::Count | Operation::Stored) || operation.is_kept() {
+        return Usage::default();
+    }
+    if exchange.call.operation().is_media() {
+        return media_ceiling(exchange);
+    }
+    if exchange.call.operation() == Operation::Realtime {
+        return realtime_ceiling(exchange);
+    }
+    let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
+    let listens = exchange.call.operation().listens();
+    let body_bytes = if listens { 0 } else { exchange.body.borrow().len() as u64 };
+    let context = model.and_then(|model| model.context_tokens);
+    let input = body_bytes.max(request.prompt_bytes).min(context.unwrap_or(u64::MAX));
+    let own = model.and_then(|model| model.output_tokens_max.or(model.context_tokens));
+    let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
+    let each =
+        request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
+    let heard = if listens { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
+    let units = Units { billed: heard.audio_ms.saturating_mul(SOUND_UNITS_OF_MS_MAX), ..heard };
+    Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
+}
+
+/// The same of a response of a session: all that was said in it, and an answer that is sound from its beginning to its end.
+fn realtime_ceiling(exchange: &Exchange) -> Usage {
+    let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
+    let context = model.and_then(|model| model.context_tokens).unwrap_or(u64::MAX);
+    let audio_out = model.and_then(|model| model.output_tokens_max).unwrap_or(REALTIME_OUTPUT_TOKENS_MAX);
+    let input = exchange.call.request().prompt_bytes.min(context);
+    Usage { input, units: Units { audio_out, ..Units::default() }, ..Usage::default() }
+}
+
+/// The same of what is not counted in tokens of text alone.
+fn media_ceiling(exchange: &Exchange) -> Usage {
+    let request = exchange.call.request();
+    // Of a form, what is not read yet may hold a text, and files, as long and as many as are taken.
+    let (prompt_bytes, files) = match (exchange.call.operation().is_form(), exchange.call.upload()) {
+        (true, Some(_)) => (request.prompt_bytes.max(PICTURE_TEXT_BYTES_MAX), PICTURES_SENT_MAX),
+        (true, None) => (request.prompt_bytes, request.form.as_ref().map_or(0, |form| form.files)),
+        (false, _) => (request.prompt_bytes.max(exchange.body.borrow().len() as u64), 0),
+    };
+    let said = request.units;
+    let units = Units {
+        image_in: files.saturating_mul(IMAGE_TOKENS_MAX),
+        billed: said
+            .images
+            .saturating_mul(IMAGE_UNITS_MAX)
+            .saturating_add(said.characters.saturating_mul(CHARACTER_UNITS_MAX)),
+        image_out: said.images.saturating_mul(IMAGE_TOKENS_MAX),
+        audio_out: said.characters.saturating_mul(AUDIO_TOKENS_OF_A_CHARACTER_MAX),
+        ..said
+    };
+    Usage { input: prompt_bytes, units, ..Usage::default() }
+}

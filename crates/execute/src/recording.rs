@@ -1,0 +1,60 @@
+//! A recording for an app that takes none in pieces: it is held whole, so far as it may be.
+
+use std::future::poll_fn;
+
+use bytes::BytesMut;
+use dialects::HeardAsk;
+use domain::limits::RECORDING_BYTES_MAX;
+use domain::{Fault, FaultClass, Grammar};
+use tokio::time::timeout;
+
+use crate::answer::Exchange;
+use crate::miss::Miss;
+
+/// How its client wants to be told what is heard, once the whole form is there; `None` where it goes on as it comes, or
+/// nobody listens. `spoken` are the grammars in which its provider is asked for it.
+pub(crate) async fn hear(
+    exchange: &Exchange,
+    spoken: &[Grammar],
+) -> Result<Option<Box<HeardAsk>>, Box<Fault>> {
+    let is_as_said = spoken.is_empty() || spoken.contains(&exchange.dialect().grammar());
+    if is_as_said || !exchange.call.operation().listens() {
+        return Ok(None);
+    }
+    // Apart: few are asked for it, and every future has room for what is awaited in it.
+    Box::pin(gather_in_time(exchange)).await?;
+    let (call, body) = (&exchange.call, exchange.body.borrow());
+    Ok(Some(Box::new(HeardAsk::of(call.operation(), call.request().form.as_deref(), &body))))
+}
+
+async fn gather_in_time(exchange: &Exchange) -> Result<(), Box<Fault>> {
+    timeout(exchange.time_left(), gather(exchange)).await.map_err(|_| Miss::deadline().fault)?
+}
+
+async fn gather(exchange: &Exchange) -> Result<(), Box<Fault>> {
+    let held = exchange.body.borrow().len();
+    let left = exchange.call.upload().and_then(domain::Upload::left).unwrap_or(0);
+    let announced = usize::try_from(left).unwrap_or(usize::MAX).saturating_add(held);
+    if announced > RECORDING_BYTES_MAX {
+        return Err(too_long());
+    }
+    let Some(upload) = exchange.call.upload() else { return Ok(()) };
+    let mut whole = BytesMut::from(&exchange.body.borrow()[..]);
+    while let Some(piece) = poll_fn(|cx| upload.poll_piece(cx)).await {
+        let piece = piece.map_err(|_| upload.fault().unwrap_or_else(|| Box::new(Fault::internal())))?;
+        if whole.len() + piece.len() > RECORDING_BYTES_MAX {
+            return Err(too_long());
+        }
+        whole.extend_from_slice(&piece);
+    }
+    exchange.body.replace(whole.freeze());
+    Ok(())
+}
+
+fn too_long() -> Box<Fault> {
+    let message = format!(
+        "This app is sent a recording whole, and takes none in a form of more than {RECORDING_BYTES_MAX} bytes."
+    );
+    let fault = Fault::new(FaultClass::TooLarge, "request_too_large", message);
+    Box::new(fault.fix("Send a shorter one, or one that is compressed more.").param("file"))
+}

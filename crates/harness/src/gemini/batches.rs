@@ -1,0 +1,355 @@
+//! `:batchGenerateContent` and `batches`: a look moves a batch on, and what its requests get is settled when it ends.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::answering;
+use super::error::ApiError;
+use super::request::GenerateRequest;
+use super::service::{Admitted, json};
+use crate::emulator::Model;
+use crate::emulator::body::Step;
+use crate::emulator::service::{Answer, behaviour};
+
+const KIND: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch";
+const OUTPUT_KIND: &str =
+    "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatchOutput";
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 1_000;
+const SLICES: usize = 40;
+
+/// What a client sends to make one.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Sent {
+    batch: SentBatch,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SentBatch {
+    model: Option<String>,
+    display_name: String,
+    input_config: Input,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Input {
+    file_name: Option<String>,
+    requests: Option<Asks>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Asks {
+    requests: Vec<Ask>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Ask {
+    request: Option<GenerateRequest>,
+    metadata: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Pending,
+    Running,
+    Cancelling,
+    Succeeded,
+    Cancelled,
+}
+
+impl Stage {
+    const fn state(self) -> &'static str {
+        match self {
+            Self::Pending => "BATCH_STATE_PENDING",
+            // It has no word for what is about to be cancelled.
+            Self::Running | Self::Cancelling => "BATCH_STATE_RUNNING",
+            Self::Succeeded => "BATCH_STATE_SUCCEEDED",
+            Self::Cancelled => "BATCH_STATE_CANCELLED",
+        }
+    }
+
+    const fn has_ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Cancelled)
+    }
+}
+
+/// One batch, of one key.
+#[derive(Debug, Clone)]
+struct Batch {
+    owner: String,
+    id: String,
+    model: Model,
+    display_name: String,
+    created: OffsetDateTime,
+    updated: OffsetDateTime,
+    ended: Option<OffsetDateTime>,
+    stage: Stage,
+    asks: Vec<(GenerateRequest, Option<Map<String, Value>>)>,
+    /// Of each request that was done, once no more are.
+    results: Vec<Value>,
+}
+
+/// All batches by id; ids grow with time.
+#[derive(Default)]
+pub(crate) struct Batches(Mutex<BTreeMap<String, Batch>>);
+
+impl Batches {
+    pub(crate) fn clear(&self) {
+        self.all().clear();
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Batch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn create(&self, call: &Admitted<'_>, model: &Model, sent: Sent) -> Result<Answer, ApiError> {
+        let mut number = 0;
+        call.guard.note(|entry| number = entry.id);
+        let batch = read(call, model, sent, number)?;
+        let shown = batch.shown(false);
+        self.all().insert(batch.id.clone(), batch);
+        json(&shown)
+    }
+
+    pub(crate) fn list(
+        &self,
+        call: &Admitted<'_>,
+        size: Option<&str>,
+        token: Option<&str>,
+    ) -> Result<Answer, ApiError> {
+        let all = self.all();
+        let mut own: Vec<&Batch> = all.values().rev().filter(|batch| batch.owner == call.key).collect();
+        if let Some(token) = token.filter(|token| !token.is_empty()) {
+            let at = own.iter().position(|batch| batch.id == token);
+            drop(own.drain(..=at.ok_or_else(|| ApiError::invalid("Invalid page_token."))?));
+        }
+        let size = match size {
+            None => 0,
+            Some(size) => size.parse().map_err(|_| {
+                ApiError::invalid(format!("Invalid value at 'page_size' (TYPE_INT32), {size}"))
+            })?,
+        };
+        let size = if size == 0 { PAGE } else { size.min(PAGE_MAX) };
+        let has_more = own.len() > size;
+        own.truncate(size);
+        let operations: Vec<Value> = own.iter().map(|batch| batch.shown(false)).collect();
+        let next = own.last().filter(|_| has_more).map(|last| last.id.as_str());
+        let page = match next {
+            Some(next) => json!({ "operations": operations, "nextPageToken": next }),
+            None => json!({ "operations": operations }),
+        };
+        json(&page)
+    }
+
+    /// A look moves it on; what it got is told in slices where a script says so.
+    pub(crate) fn show(&self, call: &Admitted<'_>, id: &str) -> Result<Answer, ApiError> {
+        let mut all = self.all();
+        let batch = find(&mut all, call, id)?;
+        batch.move_on(call);
+        let (shown, has_ended) = (batch.shown(true), batch.stage.has_ended());
+        drop(all);
+        if has_ended { told(call, &shown) } else { json(&shown) }
+    }
+
+    pub(crate) fn cancel(&self, call: &Admitted<'_>, id: &str, body: &[u8]) -> Result<Answer, ApiError> {
+        if !matches!(body.trim_ascii(), b"" | b"{}") {
+            return Err(ApiError::invalid("Invalid JSON payload received. Unknown name: Cannot find field."));
+        }
+        let mut all = self.all();
+        let batch = find(&mut all, call, id)?;
+        if batch.stage.has_ended() {
+            let message = "The batch is in a terminal state and cannot be cancelled.";
+            return Err(ApiError::new(400, "FAILED_PRECONDITION", message));
+        }
+        batch.stage = Stage::Cancelling;
+        json(&json!({}))
+    }
+
+    pub(crate) fn delete(&self, call: &Admitted<'_>, id: &str) -> Result<Answer, ApiError> {
+        let mut all = self.all();
+        find(&mut all, call, id)?;
+        all.remove(id);
+        json(&json!({}))
+    }
+}
+
+fn find<'a>(
+    all: &'a mut BTreeMap<String, Batch>,
+    call: &Admitted<'_>,
+    id: &str,
+) -> Result<&'a mut Batch, ApiError> {
+    let found = all.get_mut(id).filter(|batch| batch.owner == call.key);
+    found.ok_or_else(|| ApiError::not_found(format!("Batch batches/{id} was not found.")))
+}
+
+/// A new batch, as strictly as the provider takes one: what a request says is looked at when its turn comes.
+fn read(call: &Admitted<'_>, model: &Model, sent: Sent, number: u64) -> Result<Batch, ApiError> {
+    let SentBatch { model: named, display_name, input_config } = sent.batch;
+    let other = |named: &str| named.strip_prefix("models/").unwrap_or(named) != model.id;
+    if named.as_deref().is_some_and(other) {
+        return Err(wrong("model", "the model must be the one in the path"));
+    }
+    let list = match (input_config.file_name, input_config.requests) {
+        (Some(_), Some(_)) => {
+            let why = "oneof field 'source' is already set. Cannot set 'requests'";
+            return Err(wrong("input_config", why));
+        }
+        (Some(name), None) => return Err(ApiError::not_found(format!("File {name} was not found."))),
+        (None, requests) => requests.unwrap_or_default().requests,
+    };
+    if list.is_empty() {
+        return Err(wrong("input_config", "requests is empty"));
+    }
+    let mut asks = Vec::with_capacity(list.len());
+    for (at, Ask { request, metadata }) in list.into_iter().enumerate() {
+        let place = format!("input_config.requests.requests[{at}].request");
+        let request = request.ok_or_else(|| wrong(&place, "request is required"))?;
+        if request.model.as_deref().is_some_and(other) {
+            return Err(wrong(&format!("{place}.model"), "the model must be the one in the path"));
+        }
+        asks.push((request, metadata));
+    }
+    let now = OffsetDateTime::now_utc();
+    Ok(Batch {
+        owner: call.key.clone(),
+        id: format!("emulator{number:016}"),
+        model: model.clone(),
+        display_name,
+        created: now,
+        updated: now,
+        ended: None,
+        stage: Stage::Pending,
+        asks,
+        results: Vec::new(),
+    })
+}
+
+fn wrong(place: &str, why: &str) -> ApiError {
+    ApiError::invalid(format!("* BatchGenerateContentRequest.batch.{place}: {why}\n"))
+}
+
+impl Batch {
+    fn move_on(&mut self, call: &Admitted<'_>) {
+        match self.stage {
+            Stage::Pending => {
+                self.stage = Stage::Running;
+                self.updated = OffsetDateTime::now_utc();
+            }
+            Stage::Running => self.end(call, self.asks.len(), Stage::Succeeded),
+            // What was done by then is given out.
+            Stage::Cancelling => self.end(call, self.asks.len() / 2, Stage::Cancelled),
+            Stage::Succeeded | Stage::Cancelled => {}
+        }
+    }
+
+    fn end(&mut self, call: &Admitted<'_>, answered: usize, stage: Stage) {
+        let asks = self.asks.iter().take(answered).enumerate();
+        let results = asks.map(|(at, (request, metadata))| {
+            let (name, told) = match answering::item(call, &self.model, request, at) {
+                Ok(response) => ("response", response),
+                Err(error) => ("error", status(&error)),
+            };
+            let metadata = metadata.as_ref().map(|metadata| ("metadata", Value::Object(metadata.clone())));
+            object([(name, told)].into_iter().chain(metadata))
+        });
+        self.results = results.collect();
+        let now = OffsetDateTime::now_utc();
+        (self.stage, self.updated, self.ended) = (stage, now, Some(now));
+    }
+
+    fn shown(&self, with_results: bool) -> Value {
+        let moment = |at: OffsetDateTime| Value::from(at.format(&Rfc3339).unwrap_or_default());
+        let name = format!("batches/{}", self.id);
+        let ended = self.ended.map(|ended| ("endTime", moment(ended)));
+        let output = json!({ "inlinedResponses": { "inlinedResponses": self.results } });
+        let tells = with_results && self.stage.has_ended();
+        let told = tells.then(|| ("output", output.clone()));
+        let metadata = [
+            ("@type", KIND.into()),
+            ("model", format!("models/{}", self.model.id).into()),
+            ("displayName", self.display_name.as_str().into()),
+            ("createTime", moment(self.created)),
+            ("updateTime", moment(self.updated)),
+            ("batchStats", self.stats()),
+            ("state", self.stage.state().into()),
+            ("name", name.as_str().into()),
+        ];
+        let metadata = object(metadata.into_iter().chain(ended).chain(told));
+        let done = self.ended.map(|_| ("done", true.into()));
+        let response = tells.then(|| {
+            let kind = [("@type".to_owned(), OUTPUT_KIND.into())];
+            let output = output.as_object().cloned().unwrap_or_default();
+            ("response", Value::Object(kind.into_iter().chain(output).collect()))
+        });
+        object([("name", name.into()), ("metadata", metadata)].into_iter().chain(done).chain(response))
+    }
+
+    /// Whole numbers of 64 bits are texts, and what is 0 is not said.
+    fn stats(&self) -> Value {
+        let failed = self.results.iter().filter(|result| result.get("error").is_some()).count();
+        let counts = [
+            ("requestCount", self.asks.len()),
+            ("successfulRequestCount", self.results.len() - failed),
+            ("failedRequestCount", failed),
+            ("pendingRequestCount", self.asks.len() - self.results.len()),
+        ];
+        let told = counts.into_iter().filter(|(_, number)| *number > 0);
+        object(told.map(|(name, number)| (name, number.to_string().into())))
+    }
+}
+
+fn object<'a>(members: impl Iterator<Item = (&'a str, Value)>) -> Value {
+    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// A refusal as results tell it: by its number, and not by the status of an answer.
+fn status(error: &ApiError) -> Value {
+    const NUMBERS: &[(&str, u8)] = &[
+        ("CANCELLED", 1),
+        ("INVALID_ARGUMENT", 3),
+        ("DEADLINE_EXCEEDED", 4),
+        ("NOT_FOUND", 5),
+        ("PERMISSION_DENIED", 7),
+        ("RESOURCE_EXHAUSTED", 8),
+        ("FAILED_PRECONDITION", 9),
+        ("ABORTED", 10),
+        ("UNAVAILABLE", 14),
+        ("UNAUTHENTICATED", 16),
+    ];
+    let known = NUMBERS.iter().find(|(name, _)| *name == error.status);
+    json!({ "code": known.map_or(13, |(_, number)| *number), "message": error.message })
+}
+
+/// A script's `interval` is the pause between slices of it.
+fn told(call: &Admitted<'_>, shown: &Value) -> Result<Answer, ApiError> {
+    let behaviour =
+        behaviour(call.shared, &call.key, None).map_err(|error| ApiError::invalid(error.message))?;
+    if let Some(status) = behaviour.status {
+        return Err(ApiError::scripted(status, &behaviour));
+    }
+    if behaviour.interval == 0 {
+        return json(shown);
+    }
+    let content = Bytes::from(shown.to_string());
+    let headers = vec![
+        ("content-type".to_owned(), "application/json; charset=UTF-8".to_owned()),
+        ("content-length".to_owned(), content.len().to_string()),
+    ];
+    let pause = Duration::from_millis(behaviour.interval);
+    let slices = content.chunks(content.len().div_ceil(SLICES).max(1)).flat_map(|bytes| {
+        [Step::Write { bytes: content.slice_ref(bytes), tokens: 0 }, Step::Flush, Step::Wait(pause)]
+    });
+    Ok(Answer { status: 200, headers, steps: slices.collect() })
+}

@@ -1,0 +1,295 @@
+//! Batches: jobs of the control plane, whose requests and results lie in the customer's own bucket. A job is made and looked
+//! at where models are listed, and its results are read where the bucket is.
+
+use bytes::Bytes;
+use dialects::{Stored, StoredAct, upstream_body};
+use domain::hosting::StoragePlace;
+use domain::{Fault, FaultClass, Grammar, Operation, UpstreamReport};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+
+use super::{control, model};
+use crate::auth::aws::{self, element};
+use crate::compatible::{self, Said, join};
+use crate::escape::{UNRESERVED, escape};
+use crate::{Ask, Classified, Outgoing, Target, classify};
+
+const JOBS: &str = "model-invocation-job";
+/// Of a body that is empty, as the storage alone wants it said.
+pub(super) const HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const OF_NOTHING: HeaderValue =
+    HeaderValue::from_static("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+const REQUEST_ID: &str = "x-amz-request-id";
+
+pub(super) fn generate(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    match ask.request.stored.as_deref() {
+        Some(stored) if ask.operation == Operation::File => object(target, ask, stored),
+        Some(stored) => look(target, ask, stored),
+        None => make(target, ask),
+    }
+}
+
+/// A new job, of the model or profile that conversations are had with there.
+fn make(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    let mut request = ask.request.clone();
+    let bundle = request.bundle.as_mut().filter(|bundle| bundle.storage.is_some());
+    let bundle = bundle.ok_or_else(|| compatible::no_such(ask.operation))?;
+    for named in &mut bundle.models {
+        let there = model(named.at_maker.as_deref().unwrap_or(&named.name), target.hosting)?;
+        named.at_maker = Some(there);
+    }
+    let body = upstream_body(ask.body, &request, "", false);
+    let said = Said { grammar: Grammar::Converse, body, dropped: Vec::new() };
+    Ok(said.to(join(&control(target.base_url), JOBS), ask))
+}
+
+fn look(target: &Target<'_>, ask: &Ask<'_>, job: &Stored) -> Result<Outgoing, Box<Fault>> {
+    let mut path = format!("{JOBS}/");
+    escape(job.upstream_id().as_bytes(), UNRESERVED, &mut path);
+    let method = match job.act {
+        StoredAct::Read => Method::GET,
+        StoredAct::Cancel => {
+            path.push_str("/stop");
+            Method::POST
+        }
+        _ => return Err(compatible::no_such(ask.operation)),
+    };
+    Ok(bare(ask, method, join(&control(target.base_url), &path)))
+}
+
+fn bare(ask: &Ask<'_>, method: Method, url: String) -> Outgoing {
+    let said = Said { grammar: Grammar::Converse, body: Vec::new(), dropped: Vec::new() };
+    let mut outgoing = said.to(url, ask);
+    outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
+    Outgoing { method, ..outgoing }
+}
+
+/// What lies at a place of the storage that its owner named.
+fn object(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Result<Outgoing, Box<Fault>> {
+    let own = target.hosting.batch_storage.as_deref().and_then(StoragePlace::read);
+    let place = StoragePlace::read(stored.upstream_id());
+    let place = place.filter(|place| own.is_some_and(|own| own.holds(place))).ok_or_else(outside)?;
+    let region = || aws::region(target.hosting, target.base_url);
+    // A name with dots has no certificate of its own.
+    let mut url = match target.hosting.storage_url.as_deref() {
+        Some(url) => format!("{}/{}", url.trim_end_matches('/'), place.bucket),
+        None if place.bucket.contains('.') => {
+            format!("https://s3.{}.amazonaws.com/{}", region()?, place.bucket)
+        }
+        None => format!("https://{}.s3.{}.amazonaws.com", place.bucket, region()?),
+    };
+    url.push('/');
+    escape(place.key.as_bytes(), b"-_.~/", &mut url);
+    let mut outgoing = bare(ask, Method::GET, url);
+    outgoing.headers.retain(|(name, _)| *name != ACCEPT);
+    outgoing.headers.push((HASH, OF_NOTHING));
+    Ok(outgoing)
+}
+
+fn outside() -> Box<Fault> {
+    let message = "The results lie outside of where the credential lets batches lie.";
+    let fault = Fault::new(FaultClass::Forbidden, "batch_outside_storage", message);
+    Box::new(
+        fault
+            .fix("Set config.batch_storage of the credential to a place that holds them.")
+            .should_retry(false),
+    )
+}
+
+/// What the storage refuses is told in a language of its own.
+pub(super) fn classify_storage(
+    status: u16,
+    headers: &HeaderMap,
+    body: &Bytes,
+    provider: &str,
+) -> Option<Classified> {
+    let text = std::str::from_utf8(body).ok()?;
+    let code = element(element(text, "Error")?, "Code")?;
+    let mut classified = classify::classify(status, headers, body, provider);
+    let (class, fix) = match code {
+        "AccessDenied" | "AllAccessDisabled" => (FaultClass::UpstreamPermission, MAY_READ),
+        "NoSuchKey" | "NoSuchBucket" => (FaultClass::UpstreamNotFound, LIES_THERE),
+        "SlowDown" | "ServiceUnavailable" => (FaultClass::Overloaded, ""),
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" => {
+            (FaultClass::UpstreamAuth, "Rotate the credential with keys that are active.")
+        }
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+            (FaultClass::BadRequest, "Use a bucket of the credential's own region.")
+        }
+        _ => (classified.class, ""),
+    };
+    classified.class = class;
+    classified.fix = Some(fix.to_owned()).filter(|fix| !fix.is_empty());
+    let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    // Whom it would not let in, it shows what was signed.
+    let is_told = class != FaultClass::UpstreamAuth;
+    let message = element(text, "Message").filter(|_| is_told).map(str::to_owned);
+    classified.report = UpstreamReport {
+        code: Some(code.to_owned()),
+        message,
+        request_id: id.or(classified.report.request_id.take()),
+        ..classified.report
+    };
+    Some(classified)
+}
+
+const MAY_READ: &str = "Allow s3:GetObject below config.batch_storage to the credential's user or role, in its policy and in that of the \
+                        bucket, and kms:Decrypt where the bucket is encrypted with a key of its own.";
+const LIES_THERE: &str = "Leave the results where the batch wrote them until they are in the books.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Signer;
+    use crate::aws_bedrock::AwsBedrock;
+    use crate::{Provider, provider};
+    use dialects::{Request, decode_request};
+    use domain::{AuthKind, Hosting, Quirks, Secret};
+
+    const BASE: &str = "https://bedrock-runtime.eu-west-1.amazonaws.com";
+    const JOB: &str = "abc123def456";
+
+    fn hosting(storage_url: Option<&str>) -> Hosting {
+        let own = |text: &str| Some(text.to_owned());
+        Hosting {
+            auth: AuthKind::IamStatic,
+            region: own("eu-west-1"),
+            batch_storage: own("s3://my-bucket/batches"),
+            storage_url: storage_url.map(str::to_owned),
+            ..Hosting::default()
+        }
+    }
+
+    fn asked(
+        hosting: &Hosting,
+        operation: Operation,
+        request: &Request,
+        body: &Bytes,
+    ) -> Result<Outgoing, Box<Fault>> {
+        let target = Target {
+            base_url: BASE,
+            upstream_model: "us.anthropic.claude-x",
+            hosting,
+            abilities: &Default::default,
+            quirks: Quirks::default(),
+        };
+        let ask = Ask {
+            operation,
+            grammar: Grammar::Converse,
+            request,
+            body,
+            native_headers: &[],
+            is_lenient: false,
+            shared_by: None,
+            inserts: &[],
+            prompt: None,
+        };
+        AwsBedrock.generate(&target, &ask)
+    }
+
+    fn about(
+        hosting: &Hosting,
+        operation: Operation,
+        id: &str,
+        act: StoredAct,
+    ) -> Result<Outgoing, Box<Fault>> {
+        let request = Request::about(Stored::new(id.to_owned(), act, String::new()));
+        asked(hosting, operation, &request, &Bytes::new())
+    }
+
+    #[test]
+    fn a_job_is_made_and_looked_at_by_the_control_plane() {
+        let body = Bytes::from_static(
+            br#"{"jobName":"n","roleArn":"r","modelId":"anthropic/claude-x","inputDataConfig":{"s3InputDataConfig":{"s3Uri":"s3://a"}},"outputDataConfig":{"s3OutputDataConfig":{"s3Uri":"s3://b"}}}"#,
+        );
+        let mut request = decode_request(Grammar::Converse, Operation::Batch, &body, None).unwrap();
+        for named in &mut request.bundle.as_mut().unwrap().models {
+            named.at_maker = Some("us.anthropic.claude-x".to_owned());
+        }
+        let made = asked(&hosting(None), Operation::Batch, &request, &body).unwrap();
+        assert_eq!(
+            format!("{} {}", made.method, made.url),
+            "POST https://bedrock.eu-west-1.amazonaws.com/model-invocation-job"
+        );
+        let sent = String::from_utf8(made.body.concat()).unwrap();
+        assert!(sent.contains(r#""modelId":"eu.anthropic.claude-x""#), "{sent}");
+        let place = "https://bedrock.eu-west-1.amazonaws.com/model-invocation-job/abc123def456";
+        for (act, expected) in
+            [(StoredAct::Read, format!("GET {place}")), (StoredAct::Cancel, format!("POST {place}/stop"))]
+        {
+            let look = about(&hosting(None), Operation::Batch, JOB, act).unwrap();
+            assert_eq!(format!("{} {}", look.method, look.url), expected);
+            assert!(look.body.is_empty() && look.headers.iter().all(|(name, _)| *name != CONTENT_TYPE));
+        }
+        assert!(about(&hosting(None), Operation::Batch, JOB, StoredAct::Delete).is_err());
+    }
+
+    #[test]
+    fn results_are_read_where_the_bucket_is_and_nowhere_outside_of_the_owners_place() {
+        let read = |hosting: &Hosting, uri: &str| {
+            about(hosting, Operation::File, uri, StoredAct::Content).map(|outgoing| outgoing.url)
+        };
+        let uri = "s3://my-bucket/batches/out/abc/asks (1)!.jsonl.out";
+        assert_eq!(read(&hosting(None), uri).unwrap_err().code, "batch_outside_storage");
+        let uri = "s3://my-bucket/batches/out/abc/asks(1)!.jsonl.out";
+        let key = "batches/out/abc/asks%281%29%21.jsonl.out";
+        let usual = format!("https://my-bucket.s3.eu-west-1.amazonaws.com/{key}");
+        assert_eq!(read(&hosting(None), uri).unwrap(), usual);
+        let own = hosting(Some("http://127.0.0.1:1/s3/"));
+        assert_eq!(read(&own, uri).unwrap(), format!("http://127.0.0.1:1/s3/my-bucket/{key}"));
+        let dotted = Hosting { batch_storage: Some("s3://my.bucket".to_owned()), ..hosting(None) };
+        assert_eq!(
+            read(&dotted, "s3://my.bucket/a").unwrap(),
+            "https://s3.eu-west-1.amazonaws.com/my.bucket/a"
+        );
+        for outside in ["s3://my-bucket/other/a", "s3://other/batches/a", "s3://my-bucket/batches/../a", ""] {
+            assert_eq!(read(&own, outside).unwrap_err().code, "batch_outside_storage", "{outside}");
+        }
+        let none = Hosting { batch_storage: None, ..hosting(None) };
+        assert_eq!(read(&none, uri).unwrap_err().code, "batch_outside_storage");
+    }
+
+    #[test]
+    fn each_service_has_a_signature_of_its_own() {
+        let keys = r#"{"access_key_id":"AKIDEXAMPLE","secret_access_key":"canary"}"#;
+        let secret = Secret::from_text(keys.to_owned());
+        let hosting = hosting(None);
+        let signed = |mut outgoing: Outgoing| {
+            AwsBedrock
+                .authorise(&mut outgoing, &Signer { secret: &secret, hosting: &hosting, unix_s: 0 })
+                .unwrap();
+            let found = outgoing.headers.iter().find(|(name, _)| name == "authorization");
+            found.unwrap().1.to_str().unwrap().to_owned()
+        };
+        let look = about(&hosting, Operation::Batch, JOB, StoredAct::Read).unwrap();
+        assert!(signed(look).contains("/eu-west-1/bedrock/aws4_request, SignedHeaders=host;x-amz-date,"));
+        let uri = "s3://my-bucket/batches/a.jsonl.out";
+        let object = about(&hosting, Operation::File, uri, StoredAct::Content).unwrap();
+        let expected = "/eu-west-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date,";
+        let told = signed(object);
+        assert!(told.contains(expected), "{told}");
+    }
+
+    #[test]
+    fn the_storages_refusals_are_told_with_what_mends_them() {
+        let told = |status: u16, code: &str| {
+            let body =
+                format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>m</Message></Error>");
+            provider("aws_bedrock").classify(status, &HeaderMap::new(), &Bytes::from(body), "aws_bedrock")
+        };
+        let denied = told(403, "AccessDenied");
+        assert_eq!(denied.class, FaultClass::UpstreamPermission);
+        assert!(denied.fix.unwrap().contains("s3:GetObject"));
+        for (status, code, class, message) in [
+            (404, "NoSuchKey", FaultClass::UpstreamNotFound, Some("m")),
+            (404, "NoSuchBucket", FaultClass::UpstreamNotFound, Some("m")),
+            (503, "SlowDown", FaultClass::Overloaded, Some("m")),
+            (403, "SignatureDoesNotMatch", FaultClass::UpstreamAuth, None),
+            (301, "PermanentRedirect", FaultClass::BadRequest, Some("m")),
+        ] {
+            let found = told(status, code);
+            assert_eq!((found.class, found.report.message.as_deref()), (class, message), "{code}");
+            assert_eq!(found.report.code.as_deref(), Some(code));
+        }
+    }
+}

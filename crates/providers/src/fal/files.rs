@@ -1,0 +1,69 @@
+//! Its files: at hosts of its own, where nobody is asked for a key.
+
+use http::Uri;
+use serde::Deserialize;
+
+use crate::Lead;
+
+/// Whose every host has files that apps made.
+const HOST: &str = "fal.media";
+
+/// A file of an answer.
+#[derive(Deserialize)]
+pub(super) struct File {
+    url: String,
+}
+
+/// Leads to a file, which nobody signs for.
+pub(super) fn fetch(base_url: &str, file: &File) -> Result<Lead, &'static str> {
+    match is_place(base_url, &file.url) {
+        true => Ok(Lead::Fetch { url: file.url.clone() }),
+        false => Err("its file lies at an address that is none of its own"),
+    }
+}
+
+/// Whether files may lie there: at a host of fal's, or below the address that apps are asked at.
+fn is_place(base_url: &str, url: &str) -> bool {
+    let base = base_url.trim_end_matches('/');
+    let below = url.strip_prefix(base).filter(|rest| rest.starts_with('/'));
+    if below.is_some_and(|rest| !rest.contains(['\\', '@', '#', ' '])) {
+        return true;
+    }
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let is_plain = uri.scheme_str() == Some("https") && uri.port().is_none();
+    let host = uri.authority().map_or("", http::uri::Authority::as_str);
+    is_plain && (host == HOST || host.strip_suffix(HOST).is_some_and(|rest| rest.ends_with('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_lies_at_its_own_hosts_or_nowhere() {
+        let is_own = |url: &str| is_place("https://fal.run", url);
+        for right in [
+            "https://fal.media/files/a.mp4",
+            "https://v3b.fal.media/files/b/a.mp4",
+            "https://fal.run/files/a",
+        ] {
+            assert!(is_own(right), "{right}");
+        }
+        for wrong in [
+            "http://v3.fal.media/a.mp4",
+            "https://v3.fal.media:8443/a.mp4",
+            "https://evilfal.media/a.mp4",
+            "https://fal.media.evil.example/a.mp4",
+            "https://fal.media@evil.example/a.mp4",
+            "https://evil.example/fal.media",
+            "https://fal.run.evil.example/a",
+            "https://fal.run/@evil.example",
+            "https://169.254.169.254/latest",
+            "data:video/mp4;base64,AAAA",
+            "/files/a.mp4",
+            "",
+        ] {
+            assert!(!is_own(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Its apps that read aloud, each with a name of its own for the text and a file for an answer, and those that listen.
+
+use dialects::{ListenWords, SpeechWords, speak_hosted_listening, speak_hosted_speech};
+use domain::{Fault, Grammar};
+use serde::Deserialize;
+
+use super::{files, path_of};
+use crate::compatible::{self, Said};
+use crate::{Ask, Lead, Leading, Outgoing, Target};
+
+const PLAIN: SpeechWords = SpeechWords {
+    text: "text",
+    setting: None,
+    voice: "voice",
+    has_speed: true,
+    format: None,
+    always: &[],
+    own: &["seed", "language_boost", "stability", "similarity_boost", "style", "temperature"],
+};
+/// Apps by how their names begin, each with what its words differ in; the last is every other one.
+const APPS: &[(&str, SpeechWords)] = &[
+    ("fal-ai/kokoro/", SpeechWords { text: "prompt", format: Some("wav"), own: &[], ..PLAIN }),
+    (
+        "fal-ai/minimax/speech-",
+        SpeechWords {
+            setting: Some("voice_setting"),
+            voice: "voice_id",
+            format: Some("mp3"),
+            always: &[("output_format", "url")],
+            ..PLAIN
+        },
+    ),
+    ("fal-ai/playai/tts/", SpeechWords { text: "input", has_speed: false, format: Some("mp3"), ..PLAIN }),
+    ("fal-ai/elevenlabs/tts/", SpeechWords { format: Some("mp3"), ..PLAIN }),
+    ("", PLAIN),
+];
+
+/// Apps that listen, each with what it has words for. Of others it is not known how they are asked.
+const LISTENERS: &[(&str, ListenWords)] = &[
+    ("fal-ai/whisper", ListenWords { has_words: true, has_prompt: true }),
+    ("fal-ai/wizper", ListenWords { has_words: false, has_prompt: false }),
+];
+const LISTENER_FIX: &str = "Ask fal-ai/whisper or fal-ai/wizper.";
+
+pub(super) fn read_aloud(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    let path = path_of(target.upstream_model)?;
+    let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
+    let (_, words) = words.ok_or_else(|| compatible::no_such(ask.operation))?;
+    let spoken = speak_hosted_speech(ask.grammar, ask.body, words, ask.is_lenient)?;
+    let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
+    Ok(said.to(compatible::join(address, &path), ask))
+}
+
+pub(super) fn listen(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    let path = path_of(target.upstream_model)?;
+    let words = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
+    let (_, words) = words.ok_or_else(|| Box::new(compatible::no_such(ask.operation).fix(LISTENER_FIX)))?;
+    let (said, form) = ((ask.grammar, ask.operation), ask.request.form.as_deref());
+    let spoken = speak_hosted_listening(said, form, ask.body, *words, ask.is_lenient)?;
+    let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
+    Ok(said.into_document(compatible::join(address, &path), ask))
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    audio: files::File,
+}
+
+/// From the answer to its file.
+pub(super) fn lead(leading: &Leading<'_>) -> Result<Lead, &'static str> {
+    let answer: Answer = serde_json::from_slice(leading.body).map_err(|_| "it names no file of sound")?;
+    files::fetch(leading.base_url, &answer.audio)
+}

@@ -1,0 +1,259 @@
+//! Batches of Gemini: their requests are of one model, their results come with what is told of them, and each is in the
+//! books once, at the price of batches.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::batches::{MANY, booked_over_kills, slowly, until_booked};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, POOL, id_of};
+use crate::sdk::drive_at;
+use crate::wait::a_moment;
+
+const PATH: &str = "/v1beta/batches";
+const FLASH: &str = "google/gemini-2.5-flash";
+const BARE: &str = "gemini-2.5-flash";
+
+fn ask(key: &str, words: &str) -> Value {
+    json!({"request": {"contents": [{"role": "user", "parts": [{"text": words}]}]}, "metadata": {"key": key}})
+}
+
+fn scripted(key: &str, script: &str) -> Value {
+    let mut ask = ask(key, "x");
+    ask["request"]["labels"] = json!({"emulate": script});
+    ask
+}
+
+fn of(asks: &[Value]) -> Value {
+    json!({"batch": {"displayName": "tides", "inputConfig": {"requests": {"requests": asks}}}})
+}
+
+async fn post(client: &Client, model: &str, body: &Value) -> Answer {
+    client.post(&format!("/v1beta/models/{model}:batchGenerateContent"), body).await.unwrap()
+}
+
+/// The path of a new one.
+async fn made(client: &Client, asks: &[Value]) -> String {
+    let answer = post(client, FLASH, &of(asks)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let batch = answer.json();
+    assert_eq!(
+        (&batch["metadata"]["state"], &batch["metadata"]["name"]),
+        (&json!("BATCH_STATE_PENDING"), &batch["name"])
+    );
+    let name = batch["name"].as_str().unwrap();
+    assert!(name.starts_with("batches/genbatch_tg_"), "{name}");
+    format!("/v1beta/{name}")
+}
+
+async fn ended(client: &Client, path: &str) -> Value {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let answer = client.get(path).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let batch = answer.json();
+        if batch["done"] == true {
+            return batch;
+        }
+        assert!(Instant::now() < deadline, "{batch}");
+        a_moment().await;
+    }
+}
+
+fn results(batch: &Value) -> &[Value] {
+    let list = &batch["response"]["inlinedResponses"]["inlinedResponses"];
+    assert_eq!(&batch["metadata"]["output"]["inlinedResponses"]["inlinedResponses"], list, "told twice");
+    list.as_array().unwrap()
+}
+
+fn used(results: &[Value]) -> u64 {
+    let total = |result: &Value| result["response"]["usageMetadata"]["totalTokenCount"].as_u64().unwrap_or(0);
+    results.iter().map(total).sum()
+}
+
+async fn delete(client: &Client, path: &str) -> Answer {
+    client.call(Method::DELETE, path, &[], String::new()).await.unwrap()
+}
+
+/// A refusal in the grammar of these clients.
+fn refused(answer: &Answer, code: u16, status: &str, words: &str) {
+    let error = answer.json()["error"].clone();
+    assert_eq!(
+        (answer.status, &error["code"], &error["status"]),
+        (code, &json!(code), &json!(status)),
+        "{error}"
+    );
+    assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+}
+
+async fn gemini(gateway: &Gateway, path: &str, secret: &str) -> String {
+    let body = json!({"provider": "gemini", "display_name": "gemini", "secret": secret, "base_url": gateway.emulator.origin()});
+    id_of(&gateway.make(path, body).await)
+}
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    gemini(&gateway, "/v2/provider-credentials", OWN).await;
+    gateway
+}
+
+#[tokio::test]
+async fn the_official_sdk_has_content_batches_done_at_the_provider_and_through_the_gateway() {
+    let python = workspace().join(".venv/bin/python");
+    let script = workspace().join("tests/sdk/content_batches.py");
+    let gateway = gateway().await;
+    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.origin(), OWN, BARE).await;
+    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
+    assert_eq!((direct.held, driven.held), (6, 6));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let plain = ask("", "ask 0")["request"].clone();
+    let answer = client.post(&format!("/v1beta/models/{FLASH}:generateContent"), &plain).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let plain = gateway.settled(answer.header("x-request-id").unwrap()).await;
+    let mut named = ask("same", "ask 0");
+    named["request"]["model"] = json!(format!("models/{FLASH}"));
+    let mut keyless = ask("", "ask 0");
+    keyless.as_object_mut().unwrap().remove("metadata");
+    // A key is nobody's own, and need not be there.
+    let asks = [named, ask("same", "ask 0"), keyless.clone(), keyless, scripted("bad", "status=503")];
+    let path = made(&client, &asks).await;
+    let sent =
+        gateway.calls(OWN).into_iter().find(|call| call.path.ends_with(":batchGenerateContent")).unwrap();
+    assert_eq!(sent.path, format!("/v1beta/models/{BARE}:batchGenerateContent"));
+    let bare = of(&asks).to_string().replace(FLASH, BARE);
+    assert_eq!(String::from_utf8_lossy(&sent.body), bare, "the rest is as it came");
+    let batch = ended(&client, &path).await;
+    let stats = json!({"requestCount": "5", "successfulRequestCount": "4", "failedRequestCount": "1"});
+    assert_eq!(batch["metadata"]["batchStats"], stats, "{batch}");
+    assert_eq!(format!("/v1beta/{}", batch["name"].as_str().unwrap()), path);
+    let rows = until_booked(&gateway.admin(), 5).await;
+    let mut statuses = Vec::new();
+    for row in &rows {
+        let row = gateway.settled(row["id"].as_str().unwrap()).await;
+        let cost = row["provider_cost_nanos"].as_i64().unwrap();
+        let used = row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap();
+        assert_eq!((&row["provider"], &row["dialect"]), (&json!("gemini"), &json!("gemini")), "{row}");
+        assert_eq!(row["resolved_model"], FLASH, "{row}");
+        statuses.push(row["status"].as_u64().unwrap());
+        match row["status"] == 200 {
+            true => {
+                assert_eq!(
+                    cost * 2,
+                    plain["provider_cost_nanos"].as_i64().unwrap(),
+                    "half of its price: {row}"
+                );
+                assert!(used > 0);
+            }
+            false => assert_eq!((cost, used, &row["error_code"]), (0, 0, &json!("UNAVAILABLE")), "{row}"),
+        }
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 503]);
+    // Reading the results is the client's own affair, and books nothing.
+    for _ in 0..3 {
+        assert_eq!(results(&ended(&client, &path).await).len(), 5);
+    }
+    until_booked(&gateway.admin(), 5).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_credential() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    gemini(&gateway, "/v2/accounts", POOL).await;
+    let invalid = "INVALID_ARGUMENT";
+    refused(&post(&client, FLASH, &of(&[ask("a", "x")])).await, 400, invalid, "on a credential of your own");
+    gemini(&gateway, "/v2/provider-credentials", OWN).await;
+    gateway.credential("openai", OWN).await;
+    let answer = post(&client, "openai/gpt-4o-mini", &of(&[ask("a", "x")])).await;
+    refused(&answer, 400, invalid, "Those that do: gemini.");
+    let file = json!({"batch": {"displayName": "a", "inputConfig": {"fileName": "files/abc"}}});
+    refused(&post(&client, FLASH, &file).await, 400, invalid, "Send the requests inline");
+    assert!(gateway.calls(POOL).is_empty() && gateway.calls(OWN).is_empty());
+    let path = made(&client, &[ask("a", "x")]).await;
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let other = gateway.with_key(&key);
+    let batch = ended(&client, &path).await;
+    for answer in [
+        other.get(&path).await.unwrap(),
+        other.post(&format!("{path}:cancel"), &json!({})).await.unwrap(),
+        delete(&other, &path).await,
+        // Its provider's own name is nobody's here.
+        client.get(&format!("{PATH}/emulator0000000000000001")).await.unwrap(),
+    ] {
+        refused(&answer, 404, "NOT_FOUND", "There is no batch");
+    }
+    // The other kinds of batches know none of these.
+    let id = path.rsplit('/').next().unwrap();
+    assert_eq!(client.get(&format!("/v1/batches/{id}")).await.unwrap().status, 404);
+    assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
+    assert_eq!(other.get(PATH).await.unwrap().json(), json!({"operations": []}));
+    until_booked(&gateway.admin(), 1).await;
+    let list = client.get(PATH).await.unwrap().json();
+    // Lists tell nothing of what was asked and answered.
+    let mut shown = batch;
+    shown["response"] = Value::Null;
+    shown["metadata"]["output"] = Value::Null;
+    assert_eq!(list, json!({"operations": [shown]}));
+    let asked = gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains("/batches"));
+    let keys: HashSet<_> = asked.map(|entry| entry.key).collect();
+    assert_eq!(keys, HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// What was done before is booked, and a batch is deleted only after that.
+#[tokio::test]
+async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let asks: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), "x")).collect();
+    let path = made(&client, &asks).await;
+    refused(&delete(&client, &path).await, 409, "ABORTED", "not in the books yet");
+    let answer = client.post(&format!("{path}:cancel"), &json!({})).await.unwrap();
+    assert_eq!((answer.status, answer.json()), (200, json!({})));
+    let batch = ended(&client, &path).await;
+    assert_eq!(batch["metadata"]["state"], "BATCH_STATE_CANCELLED", "{batch}");
+    assert_eq!(results(&batch).len(), 20);
+    let deadline = Instant::now() + 4 * WITHIN;
+    let gone = loop {
+        let answer = delete(&client, &path).await;
+        if answer.status != 409 {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "{}", answer.text());
+        a_moment().await;
+    };
+    assert_eq!((gone.status, gone.json()), (200, json!({})));
+    let rows = until_booked(&gateway.admin(), 20).await;
+    assert!(rows.iter().all(|row| row["status"] == 200));
+    assert_eq!(client.get(&path).await.unwrap().status, 404);
+    assert_eq!(client.get(PATH).await.unwrap().json(), json!({"operations": []}));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_kill_in_the_middle_of_the_booking_books_each_content_once() {
+    let mut gateway = gateway().await;
+    let client = gateway.client();
+    let asks: Vec<Value> = (0..MANY).map(|at| ask(&format!("a{at}"), &format!("ask {at}"))).collect();
+    let path = made(&client, &asks).await;
+    slowly(&gateway, 50);
+    ended(&client, &path).await;
+    let booked = booked_over_kills(&mut gateway).await;
+    let batch = ended(&gateway.client(), &path).await;
+    assert_eq!(results(&batch).len(), MANY);
+    assert_eq!(booked, used(results(&batch)), "the sums know each once, too");
+}

@@ -1,0 +1,300 @@
+//! Films of fal's apps: put into its queue, told in OpenAI's words, taken from where its files are, and booked once by what
+//! fal bills, whoever looked or if nobody did.
+
+use std::time::Instant;
+
+use harness::client::Answer;
+use harness::{Behaviour, Entry, UsageMode};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{refused, trace_of, with};
+use crate::gateway::{Gateway, OWN, config, sums};
+use crate::wait::a_moment;
+
+const VIDEOS: &str = "/v1/videos";
+const KLING: &str = "fal-ai/kling-video/v2.5-turbo/pro/text-to-video";
+const VEO: &str = "fal-ai/veo3";
+const SECOND_BYTES: usize = 64 * 1024;
+/// Prices of an operator's own: 70,000 micro-USD a second of the one, and 400,000 a unit of the other.
+const PRICES: &str = "
+[[model]]
+name = \"fal-ai/kling-video/v2.5-turbo/pro/text-to-video\"
+modality = \"video\"
+[[model.offer]]
+provider = \"fal\"
+upstream_model = \"fal-ai/kling-video/v2.5-turbo/pro/text-to-video\"
+rates = { per_video_second = 70_000 }
+
+[[model]]
+name = \"fal-ai/veo3\"
+modality = \"video\"
+[[model.offer]]
+provider = \"fal\"
+upstream_model = \"fal-ai/veo3\"
+rates = { per_billed_unit = 400_000 }
+";
+
+struct House {
+    gateway: Gateway,
+}
+
+async fn house() -> House {
+    let gateway = Gateway::priced(config(), PRICES).await;
+    let config = json!({"queue_url": gateway.emulator.fal_queue_url()});
+    let base_url = gateway.emulator.fal_url();
+    let body = json!({"provider": "fal", "secret": OWN, "base_url": base_url, "config": config});
+    gateway.make("/v2/provider-credentials", body).await;
+    House { gateway }
+}
+
+impl House {
+    async fn asked(&self, more: Value) -> Answer {
+        let body = with(json!({"model": KLING, "prompt": "sea ", "seconds": "5"}), more);
+        self.gateway.client().post(VIDEOS, &body).await.unwrap()
+    }
+
+    async fn made(&self, more: Value) -> Answer {
+        let answer = self.asked(more).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    }
+
+    async fn film(&self, more: Value) -> String {
+        let id = self.made(more).await.json()["id"].as_str().unwrap().to_owned();
+        assert!(id.starts_with("video_tg_"), "{id}");
+        id
+    }
+
+    async fn get(&self, below: &str) -> Answer {
+        self.gateway.client().get(&format!("{VIDEOS}/{below}")).await.unwrap()
+    }
+
+    /// Looks until it is made or failed; what was said of it last.
+    async fn seen_to_the_end(&self, id: &str) -> Value {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let answer = self.get(id).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let film = answer.json();
+            if !["queued", "in_progress"].contains(&film["status"].as_str().unwrap()) {
+                return film;
+            }
+            assert!(Instant::now() < deadline, "{film}");
+            a_moment().await;
+        }
+    }
+
+    async fn remove(&self, id: &str) -> Answer {
+        self.gateway.client().call(Method::DELETE, &format!("{VIDEOS}/{id}"), &[], "").await.unwrap()
+    }
+
+    /// The records of films, which no key asked for, once there are so many; they are never more.
+    async fn booked(&self, number: usize) -> Vec<Value> {
+        let deadline = Instant::now() + 4 * WITHIN;
+        loop {
+            let mut rows = self.gateway.requests(200).await;
+            rows.retain(|row| row["operation"] == "video" && row["key_id"].is_null());
+            assert!(rows.len() <= number, "{} of {number}", rows.len());
+            if rows.len() == number {
+                let mut whole = Vec::new();
+                for row in rows {
+                    whole.push(self.gateway.settled(row["id"].as_str().unwrap()).await);
+                }
+                return whole;
+            }
+            assert!(Instant::now() < deadline, "{} of {number} are in the books", rows.len());
+            a_moment().await;
+        }
+    }
+
+    fn is_clean(&self) {
+        assert_eq!(self.gateway.emulator.violations(), []);
+    }
+}
+
+/// Milliseconds, units, and what the provider bills in nano-USD; whether no price is known. Nothing is owed.
+fn money(row: &Value) -> (u64, u64, i64, bool) {
+    let count = |name: &str| row["units"][name].as_u64().unwrap_or_default();
+    assert_eq!(row["cost_nanos"], json!(0), "{row}");
+    let nanos = row["provider_cost_nanos"].as_i64().unwrap();
+    (count("video_ms"), count("billed_micro_units"), nanos, row["unpriced"].as_bool().unwrap())
+}
+
+fn is_off(entry: &Entry) -> bool {
+    entry.method == "PUT" && entry.path.ends_with("/cancel") && entry.status == Some(202)
+}
+
+#[tokio::test]
+async fn a_film_is_queued_seen_taken_booked_and_forgotten() {
+    let house = &house().await;
+    let more = json!({"size": "720x1280", "negative_prompt": "rain", "cfg_scale": 0.5, "user": "u"});
+    let answer = house.made(more).await;
+    assert_eq!(answer.header("agent-dropped-params"), Some("user"));
+    let begun = answer.json();
+    let told = [&begun["object"], &begun["status"], &begun["seconds"], &begun["size"], &begun["model"]];
+    assert_eq!(told, ["video", "queued", "5", "720x1280", KLING], "{begun}");
+    assert!(begun["created_at"].as_u64().unwrap() > 1_700_000_000, "{begun}");
+    let sent = house.gateway.calls(OWN).into_iter().find(|call| call.method == "POST").unwrap();
+    assert_eq!(sent.path, format!("/fal-queue/{KLING}"));
+    let expected = json!({
+        "prompt": "sea ", "duration": "5", "aspect_ratio": "9:16", "negative_prompt": "rain", "cfg_scale": 0.5,
+    });
+    assert_eq!(sent.json(), expected);
+    let asked = house.gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(money(&asked), (0, 0, 0, false), "{asked}");
+
+    let id = begun["id"].as_str().unwrap();
+    let film = house.seen_to_the_end(id).await;
+    assert_eq!([&film["id"], &film["status"], &film["seconds"]], [id, "completed", "5"], "{film}");
+    assert_eq!((&film["progress"], &film["billed_micro_units"]), (&json!(100), &json!(5_000_000)));
+    let content = house.get(&format!("{id}/content")).await;
+    assert_eq!((content.status, content.header("content-type")), (200, Some("video/mp4")));
+    let second: Vec<u8> = b"sea ".iter().copied().cycle().take(SECOND_BYTES).collect();
+    assert!(content.body == second.repeat(5), "{} bytes", content.body.len());
+    let files = |entry: &Entry| entry.path.starts_with("/fal/files/");
+    let fetched = house.gateway.emulator.journal().into_iter().filter(files).collect::<Vec<_>>();
+    assert!(fetched.len() == 1 && fetched[0].key.is_none(), "no key is shown for a file");
+    let small = house.get(&format!("{id}/content?variant=thumbnail")).await;
+    assert_eq!(refused(&small, 400, "unsupported_value")["param"], "variant");
+
+    let rows = house.booked(1).await;
+    assert_eq!(money(&rows[0]), (5_000, 5_000_000, 5 * 70_000_000, false), "{}", rows[0]);
+    let row = [&rows[0]["resolved_model"], &rows[0]["provider"], &rows[0]["outcome"]];
+    assert_eq!(row, [KLING, "fal", "completed"]);
+    let sums = sums(&house.gateway.get("/v2/usage").await);
+    assert_eq!(
+        (&sums["video_ms"], &sums["provider_cost_micros"]),
+        (&json!(5_000), &json!(350_000)),
+        "{sums}"
+    );
+
+    let gone = house.remove(id).await;
+    assert_eq!(gone.json(), json!({"id": id, "object": "video.deleted", "deleted": true}));
+    for path in [id.to_owned(), format!("{id}/content")] {
+        refused(&house.get(&path).await, 404, "video_not_found");
+    }
+    house.booked(1).await;
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn a_film_is_booked_once_by_its_units_though_nobody_looks_and_the_gateway_is_killed() {
+    let house = &mut house().await;
+    let more = json!({"model": VEO, "seconds": 6, "size": "1920x1080", "generate_audio": false});
+    let film = house.film(more).await;
+    let sent = house.gateway.calls(OWN).into_iter().find(|call| call.method == "POST").unwrap().json();
+    let expected = json!({
+        "prompt": "sea ", "duration": "6s", "aspect_ratio": "16:9", "resolution": "1080p", "generate_audio": false,
+    });
+    assert_eq!(sent, expected);
+    house.gateway.crash().await;
+    let rows = house.booked(1).await;
+    assert_eq!(money(&rows[0]), (6_000, 6_000_000, 6 * 400_000_000, false), "{}", rows[0]);
+    house.gateway.crash().await;
+    assert_eq!(house.seen_to_the_end(&film).await["status"], "completed");
+    house.booked(1).await;
+    assert_eq!(sums(&house.gateway.get("/v2/usage").await)["video_ms"], json!(6_000));
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn what_is_not_told_is_unpriced() {
+    let house = &house().await;
+    let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
+    house.gateway.emulator.script(OWN, [silent]);
+    house.film(json!({"model": VEO, "seconds": 8})).await;
+    let rows = house.booked(1).await;
+    assert_eq!(money(&rows[0]), (8_000, 0, 0, true), "{}", rows[0]);
+    // Nobody said how long it is to be, and the app does not say how long it is.
+    let body = json!({"model": KLING, "prompt": "sea "});
+    let answer = house.gateway.client().post(VIDEOS, &body).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["seconds"]), (200, &Value::Null), "{}", answer.text());
+    let rows = house.booked(2).await;
+    let told: Vec<_> = rows.iter().map(money).collect();
+    assert!(told.contains(&(0, 5_000_000, 0, true)), "{told:?}");
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn what_failed_costs_nothing_and_says_why() {
+    let house = &house().await;
+    for (prompt, code, words) in [
+        ("something forbidden", "moderation_blocked", "content checker"),
+        ("broken off", "unknown", "Internal Server Error"),
+    ] {
+        let id = house.film(json!({"prompt": prompt})).await;
+        let film = house.seen_to_the_end(&id).await;
+        assert_eq!([&film["status"], &film["error"]["code"]], ["failed", code], "{film}");
+        assert!(film["error"]["message"].as_str().unwrap().contains(words), "{film}");
+        let content = house.get(&format!("{id}/content")).await;
+        assert!(content.status == 400 && content.text().contains(words), "{}", content.text());
+        assert_eq!(house.remove(&id).await.status, 200);
+    }
+    // One that is made after them is the only one in the books.
+    house.film(json!({"seconds": "10"})).await;
+    assert_eq!(money(&house.booked(1).await[0]).0, 10_000);
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn who_deletes_a_film_that_is_not_made_calls_it_off() {
+    let house = &house().await;
+    house.gateway.emulator.script(OWN, [Behaviour { latency: 600_000, ..Behaviour::default() }]);
+    let id = house.film(json!({})).await;
+    let early = house.get(&format!("{id}/content")).await;
+    assert!(early.status == 400 && early.text().contains("not ready"), "{}", early.text());
+    assert_eq!(house.remove(&id).await.json()["deleted"], true);
+    assert_eq!(house.gateway.emulator.journal().iter().filter(|entry| is_off(entry)).count(), 1);
+    assert_eq!(house.gateway.emulator.fal_cancelled(), 1);
+    refused(&house.get(&id).await, 404, "video_not_found");
+    // One that is made after it is the only one in the books.
+    house.film(json!({"seconds": "10"})).await;
+    assert_eq!(money(&house.booked(1).await[0]).0, 10_000);
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn a_file_leads_nobody_elsewhere() {
+    let house = &house().await;
+    for (prompt, words) in [
+        ("laid elsewhere", "none of its own"),
+        ("moved elsewhere", "never followed"),
+        ("long gone", "status 403"),
+    ] {
+        let id = house.film(json!({"prompt": prompt})).await;
+        assert_eq!(house.seen_to_the_end(&id).await["status"], "completed");
+        let content = house.get(&format!("{id}/content")).await;
+        assert!(content.status == 502 && content.text().contains(words), "{}", content.text());
+    }
+    house.booked(3).await;
+    // What its host says of a file says nothing of the account.
+    assert_eq!(house.asked(json!({})).await.status, 200);
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn what_there_are_no_words_for_is_refused_by_name() {
+    let house = &house().await;
+    let before = house.gateway.calls(OWN).len();
+    for (more, param, code) in [
+        (json!({"size": "1920x1080"}), "size", "unsupported_value"),
+        (json!({"seconds": "4.5"}), "seconds", "invalid_value"),
+        (json!({"webhook_url": "https://sea.example"}), "webhook_url", "unsupported_parameter"),
+        (json!({"input_reference": {"file_id": "file-tg_1"}}), "input_reference", "unsupported_value"),
+    ] {
+        let answer = house.asked(more).await;
+        assert_eq!(refused(&answer, 400, code)["param"], param, "{}", answer.text());
+    }
+    assert_eq!(house.gateway.calls(OWN).len(), before, "nothing was sent");
+    let long = house.asked(json!({"seconds": "7"})).await;
+    assert!(long.status == 422 && long.text().contains("duration"), "{}", long.text());
+    refused(&house.asked(json!({"model": "fal:fal-ai/nothing"})).await, 404, "model_not_found");
+    let id = house.film(json!({})).await;
+    let path = format!("{VIDEOS}/{id}/remix");
+    let remix = house.gateway.client().post(&path, &json!({"prompt": "an ebb"})).await.unwrap();
+    refused(&remix, 400, "unsupported_operation");
+    house.booked(1).await;
+    house.is_clean();
+}

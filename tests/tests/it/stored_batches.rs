@@ -1,0 +1,311 @@
+//! Batches in a customer's own storage: boto3, unmodified, makes jobs through the gateway, and each of their requests is in
+//! the books once, at the price of batches.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use harness::Behaviour;
+use harness::bedrock::{BATCH_ROLE, REGION, REQUESTS_MIN, access_keys};
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{problem, with};
+use crate::batches::{MANY, booked_over_kills, items, until_booked};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+use crate::sdk::drive_at;
+use crate::wait::a_moment;
+
+const JOB: &str = "/model-invocation-job";
+const FOLDER: &str = "s3://own-bucket/batches";
+const HAIKU: &str = "anthropic/claude-haiku-4-5";
+const PROFILE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+
+fn credential(gateway: &Gateway, key: &str, config: Value) -> Value {
+    let own = json!({"batch_storage": FOLDER, "storage_url": gateway.emulator.storage_url()});
+    json!({
+        "provider": "bedrock", "auth": "iam_static", "secret": access_keys(key), "region": REGION,
+        "base_url": gateway.emulator.bedrock_url(), "config": with(own, config),
+        "pricing": {HAIKU: {"input": 1_000_000, "output": 5_000_000}},
+    })
+}
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.make("/v2/provider-credentials", credential(&gateway, OWN, json!({}))).await;
+    gateway
+}
+
+fn ask(words: &str) -> Value {
+    let messages = json!([{"role": "user", "content": words}]);
+    json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 64, "messages": messages})
+}
+
+/// Puts a file of requests where the customer keeps them.
+fn put(gateway: &Gateway, name: &str, asks: impl IntoIterator<Item = (String, Value)>) -> String {
+    let uri = format!("{FOLDER}/in/{name}.jsonl");
+    let lines =
+        asks.into_iter().map(|(id, input)| format!("{}\n", json!({"recordId": id, "modelInput": input})));
+    gateway.emulator.store(OWN, &uri, lines.collect::<String>());
+    uri
+}
+
+fn many(number: usize) -> impl Iterator<Item = (String, Value)> {
+    (0..number).map(|at| (format!("a{at}"), ask(&format!("ask {at}"))))
+}
+
+fn job(name: &str, uri: &str) -> Value {
+    json!({
+        "jobName": name, "roleArn": BATCH_ROLE, "modelId": HAIKU,
+        "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": format!("{FOLDER}/out/")}},
+    })
+}
+
+async fn made(client: &Client, body: &Value) -> String {
+    let answer = client.post(JOB, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["jobArn"].as_str().unwrap().to_owned()
+}
+
+fn place(name: &str) -> String {
+    format!("{JOB}/{}", name.replace(':', "%3A").replace('/', "%2F"))
+}
+
+async fn ended(client: &Client, name: &str) -> Value {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let job = client.get(&place(name)).await.unwrap().json();
+        if ["Completed", "Failed", "Stopped"].contains(&job["status"].as_str().unwrap()) {
+            return job;
+        }
+        assert!(Instant::now() < deadline, "{job}");
+        a_moment().await;
+    }
+}
+
+/// A refusal as this grammar's clients read one.
+fn refused(answer: &Answer, status: u16, kind: &str, words: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    let told = answer.header("x-amzn-errortype").unwrap();
+    assert!(told.starts_with(kind), "{told}");
+    let body = answer.json();
+    let message = body["message"].as_str().or(body["Message"].as_str()).unwrap().to_owned();
+    assert!(message.contains(words), "{message}");
+}
+
+/// What was asked of the control plane, and read in the storage.
+fn asked(gateway: &Gateway, path: &str) -> usize {
+    gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains(path)).count()
+}
+
+async fn drive(gateway: &Gateway, origin: &str, client: Value, model: &str) -> usize {
+    let python = workspace().join(".venv/bin/python");
+    let said = json!({
+        "client": client, "storage": access_keys(OWN), "model": model, "folder": FOLDER, "role": BATCH_ROLE,
+    });
+    let script = workspace().join("tests/sdk/jobs.py");
+    drive_at(python, script, origin, &gateway.emulator.storage_url(), &said.to_string()).await.held
+}
+
+#[tokio::test]
+async fn boto3_has_jobs_done_at_the_provider_and_through_the_gateway() {
+    let provider = Gateway::start().await;
+    assert_eq!(drive(&provider, &provider.emulator.bedrock_url(), access_keys(OWN), PROFILE).await, 6);
+    assert_eq!(provider.emulator.violations(), []);
+    let gateway = gateway().await;
+    let keys = gateway.make("/v2/api-keys", json!({"name": "boto3", "aws": true})).await;
+    assert_eq!(drive(&gateway, &gateway.origin, keys["aws"].clone(), HAIKU).await, 6);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let body = json!({"messages": [{"role": "user", "content": [{"text": "ask 0"}]}]});
+    let plain = client.post(&format!("/model/{}/converse", HAIKU.replace('/', "%2F")), &body).await.unwrap();
+    assert_eq!(plain.status, 200, "{}", plain.text());
+    let plain = gateway.settled(plain.header("agent-trace-id").unwrap()).await;
+    assert_eq!(plain["unpriced"], json!(false), "{plain}");
+    let refused_one = with(ask("x"), json!({"metadata": {"user_id": "emu:status=529"}}));
+    let uri = put(
+        &gateway,
+        "all",
+        many(REQUESTS_MIN).chain([("bad".to_owned(), refused_one), ("a0".to_owned(), ask("again"))]),
+    );
+    let name = made(&client, &job("all", &uri)).await;
+    assert!(name.starts_with("arn:aws:bedrock:tidegate:000000000000:model-invocation-job/"), "{name}");
+    let sent = gateway.calls(OWN).pop().unwrap();
+    assert_eq!(sent.path, "/bedrock/model-invocation-job");
+    let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!(sent, with(job("all", &uri), json!({"modelId": PROFILE})), "the rest is as it came");
+    assert_eq!(ended(&client, &name).await["jobArn"], name.as_str());
+    let rows = until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
+    let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), REQUESTS_MIN + 2);
+    for row in &rows {
+        let row = gateway.settled(row["id"].as_str().unwrap()).await;
+        let cost = row["provider_cost_nanos"].as_i64().unwrap();
+        let used = |name: &str| row[name].as_i64().unwrap();
+        assert_eq!((&row["provider"], &row["dialect"]), (&json!("aws_bedrock"), &json!("converse")), "{row}");
+        match row["status"].as_u64() {
+            Some(200) => {
+                assert_eq!(
+                    (&row["resolved_model"], &row["unpriced"]),
+                    (&json!(HAIKU), &json!(false)),
+                    "{row}"
+                );
+                // A token costs as many millionths as a million of them cost units.
+                let whole = used("input_tokens") * 1_000 + used("output_tokens") * 5_000;
+                assert_eq!(cost * 2, whole, "half of the price: {row}");
+            }
+            status => assert_eq!((status, cost), (Some(529), 0), "{row}"),
+        }
+    }
+    // Looking at it is the client's own affair, and books nothing.
+    ended(&client, &name).await;
+    until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn what_no_answer_says_that_it_used_is_marked_and_never_guessed() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let llama = (0..REQUESTS_MIN).map(|at| (format!("a{at}"), json!({"prompt": "x", "max_gen_len": 9})));
+    let uri = put(&gateway, "llama", llama);
+    let body = with(job("llama", &uri), json!({"modelId": "bedrock:us.meta.llama3-3-70b-instruct-v1:0"}));
+    let name = made(&client, &body).await;
+    assert_eq!(ended(&client, &name).await["status"], "Completed");
+    for row in until_booked(&gateway.admin(), REQUESTS_MIN).await {
+        let told = (&row["status"], &row["input_tokens"], &row["cost_micros"], &row["estimated"]);
+        assert_eq!(told, (&json!(200), &json!(0), &json!(0), &json!(false)), "{row}");
+    }
+    let row = items(&gateway.admin()).await.pop().unwrap();
+    let whole = gateway.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await;
+    assert_eq!(whole["plan"]["resolution"], "batch_unmetered", "{whole}");
+}
+
+#[tokio::test]
+async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let uri = put(&gateway, "all", many(1));
+    let invalid = "ValidationException";
+    let keys = credential(&gateway, POOL, json!({}));
+    gateway.make("/v2/accounts", with(keys, json!({"display_name": "pool"}))).await;
+    refused(&client.post(JOB, &job("a", &uri)).await.unwrap(), 400, invalid, "on a credential of your own");
+    let bare = json!({"batch_storage": null, "storage_url": null});
+    let made = gateway.make("/v2/provider-credentials", credential(&gateway, OWN, bare)).await;
+    let answer = client.post(JOB, &job("a", &uri)).await.unwrap();
+    refused(&answer, 400, invalid, "No credential that serves this model says where batches may lie");
+    let config = json!({"batch_storage": FOLDER, "batch_role": BATCH_ROLE});
+    let id = made["id"].as_str().unwrap();
+    gateway.patch(&format!("/v2/provider-credentials/{id}"), json!({"config": config})).await;
+    let at = |from: &str, to: &str| {
+        let text = job("a", &uri).to_string().replacen(from, to, 1);
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let denied = "AccessDeniedException";
+    for (body, status, kind, words) in [
+        (
+            at("own-bucket/batches/in", "own-bucket/other"),
+            403,
+            denied,
+            "inputDataConfig.s3InputDataConfig.s3Uri",
+        ),
+        (at("own-bucket/batches/out", "own-bucket/batches2"), 403, denied, "outputDataConfig"),
+        (at("batches/out", "batches/../out"), 403, denied, "outputDataConfig"),
+        (at("all.jsonl", ""), 400, invalid, "whose name ends with .jsonl"),
+        (at("role/batches", "role/admin"), 403, denied, "roleArn"),
+        (at(HAIKU, "no-such-model"), 404, "ResourceNotFoundException", "no-such-model"),
+        (at("s3Uri", "uri"), 400, invalid, "inputDataConfig.s3InputDataConfig.s3Uri"),
+    ] {
+        refused(&client.post(JOB, &body).await.unwrap(), status, kind, words);
+    }
+    assert_eq!((asked(&gateway, JOB), asked(&gateway, "/s3/")), (0, 0));
+    // A key of the service's own opens no storage.
+    let key = json!({"auth": "api_key", "secret": OWN_SECOND});
+    gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
+    gateway.make("/v2/provider-credentials", with(credential(&gateway, OWN, json!({})), key)).await;
+    refused(&client.post(JOB, &job("a", &uri)).await.unwrap(), 400, invalid, "where batches may lie");
+    let wrong = credential(&gateway, OWN, json!({"batch_storage": "https://own-bucket/x"}));
+    let answer = gateway.admin().post("/v2/provider-credentials", &wrong).await.unwrap();
+    assert_eq!(problem(&answer, 400, "invalid_value")["param"], "config.batch_storage");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_job_is_its_projects_alone() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let uri = put(&gateway, "few", many(1));
+    let name = made(&client, &job("few", &uri)).await;
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let other = gateway.with_key(&key);
+    let stop = format!("{}/stop", place(&name));
+    let at_provider = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/000000000001";
+    for answer in [
+        other.get(&place(&name)).await.unwrap(),
+        other.get(&format!("{JOB}/{}", name.rsplit('/').next().unwrap())).await.unwrap(),
+        other.post(&stop, &json!({})).await.unwrap(),
+        // Its provider's own name is nobody's here.
+        client.get(&place(at_provider)).await.unwrap(),
+        client.get(&format!("{JOB}/aaaaaaaaaaaa")).await.unwrap(),
+    ] {
+        refused(&answer, 404, "ResourceNotFoundException", "There is no batch");
+    }
+    let list = "/model-invocation-jobs";
+    assert_eq!(other.get(list).await.unwrap().json(), json!({"invocationJobSummaries": []}));
+    let rows = client.get(list).await.unwrap().json();
+    assert_eq!(rows["invocationJobSummaries"][0]["jobArn"], name.as_str(), "{rows}");
+    // The other kinds of batches know none of these.
+    assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
+    let wrong = client.get(&format!("{list}?nameContains=few")).await.unwrap();
+    refused(&wrong, 400, "ValidationException", "nameContains");
+    let answer = client.call(Method::DELETE, &place(&name), &[], String::new()).await.unwrap();
+    assert_eq!(answer.status, 405);
+}
+
+/// Results that nobody may read are in the books as soon as somebody may.
+#[tokio::test]
+async fn what_the_storage_refuses_is_told_and_booked_once_it_is_allowed() {
+    let mut gateway = gateway().await;
+    let client = gateway.client();
+    let uri = put(&gateway, "all", many(REQUESTS_MIN));
+    gateway.emulator.deny_storage(OWN, true);
+    let name = made(&client, &job("all", &uri)).await;
+    assert_eq!(ended(&client, &name).await["status"], "Completed");
+    let deadline = Instant::now() + WITHIN;
+    while asked(&gateway, "/s3/own-bucket/batches/out/") == 0 {
+        assert!(Instant::now() < deadline, "nobody reads the results");
+        a_moment().await;
+    }
+    while !gateway.process().stderr().contains("Allow s3:GetObject below config.batch_storage") {
+        assert!(Instant::now() < deadline, "nobody says why");
+        a_moment().await;
+    }
+    assert_eq!(items(&gateway.admin()).await.len(), 0);
+    gateway.emulator.deny_storage(OWN, false);
+    until_booked(&gateway.admin(), REQUESTS_MIN).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// The process is killed while it books: what is there is not booked again, and what is missing is.
+#[tokio::test]
+async fn a_kill_in_the_middle_of_the_booking_books_each_request_of_a_job_once() {
+    let mut gateway = gateway().await;
+    let client = gateway.client();
+    let uri = put(&gateway, "many", many(MANY));
+    let name = made(&client, &job("many", &uri)).await;
+    gateway.emulator.script(OWN, [Behaviour { interval: 50, times: Some(0), ..Behaviour::ok() }]);
+    ended(&client, &name).await;
+    let in_sums = booked_over_kills(&mut gateway).await;
+    let rows = until_booked(&gateway.admin(), MANY).await;
+    let used = |row: &Value| row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap();
+    assert_eq!(in_sums, rows.iter().map(used).sum::<u64>());
+}

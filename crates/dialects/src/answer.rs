@@ -112,6 +112,8 @@ pub(crate) struct Wish {
     pub created_unix_s: u64,
     /// Groups that the client declared its functions in, and that their flat names begin with.
     pub namespaces: Vec<String>,
+    /// Thoughts are told where the grammar's vendor has no place for them, as servers of one's own models do.
+    pub thoughts: bool,
     /// The upstream speaks the client's grammar, so that its seals and what is of its own making are good there.
     pub is_own: bool,
     /// Who knows of the answer what its upstream does not say.

@@ -39,6 +39,7 @@ mod realtime;
 mod refusal;
 mod request;
 mod responses;
+mod runtime;
 mod said;
 mod speak;
 mod splice;
@@ -81,6 +82,7 @@ pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
 pub use request::{
     Addressed, NamedFile, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with,
 };
+pub use runtime::{AnswerWriter, RuntimeWish, read_runtime};
 pub use said::{Guess, each_text, is_counted};
 pub use speak::{Listener, Spoken, decode_request, read_prompt, speak, write_prompt};
 pub use standing::{standing_headers, tells_limits};

@@ -115,6 +115,7 @@ impl Way {
             trace: Some(self.trace),
             created_unix_s: self.created_unix_s,
             namespaces: self.namespaces.clone(),
+            thoughts: false,
             is_own: self.is_same(),
             guess: self.guess.clone(),
         }

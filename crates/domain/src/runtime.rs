@@ -3,58 +3,81 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::event::Event;
 use crate::fault::Fault;
+use crate::prompt::{Json, Prompt};
 use crate::usage::Usage;
 
 /// A model that a runtime has loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuntimeModel {
     pub id: String,
     pub owned_by: String,
     pub created_unix_s: u64,
     /// `true` where the runtime is honest-to-goodness inference; `echo` says `false`.
     pub is_model: bool,
-}
-
-/// One message of a conversation, reduced to what a text runtime reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuntimeMessage {
-    pub role: String,
-    pub text: String,
+    /// The longest text, prompt and answer together.
+    pub context_tokens: Option<u64>,
 }
 
 /// What to generate.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct GenerateRequest {
     pub model: String,
-    pub messages: Vec<RuntimeMessage>,
-    pub max_tokens: Option<u64>,
-    pub stop: Vec<String>,
-    pub seed: Option<u64>,
+    /// The conversation, and how it is to be answered.
+    pub prompt: Prompt,
+    /// What is to be gone on with, in the place of a conversation.
+    pub continues: Option<Continues>,
+    pub words: RuntimeWords,
 }
 
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinishReason {
-    Stop,
-    Length,
-}
-
-/// One step of a generation; `Finish` is the last.
+/// A text that is no conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RuntimeEvent {
+pub enum Continues {
     Text(String),
-    Finish { reason: FinishReason, usage: Usage },
+    Tokens(Vec<u32>),
 }
 
-/// A running generation. Dropping it cancels within one step.
+/// What no vendor's grammar has a word for, and servers of one's own models are told.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RuntimeWords {
+    /// Relative to the likeliest.
+    pub min_p: Option<f64>,
+    pub repetition_penalty: Option<f64>,
+    /// Beside the end of its own, nothing ends the answer.
+    pub ignores_end: bool,
+    /// What the template is given beside the conversation.
+    pub template: Option<Json>,
+    pub rule: Option<RuleText>,
+    /// A LoRA that the model answers with.
+    pub adapter: Option<String>,
+    /// Whose remembered beginnings may be used: those of the same word.
+    pub share: Option<String>,
+}
+
+/// What every answer has to be of, written in a language of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleText {
+    Expression(String),
+    Grammar(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+}
+
+/// A running generation: `Begin` to `Done`. Dropping it cancels within one step.
 pub trait Generation {
-    /// The next event, or `None` after `Finish`.
+    /// The next event, or `None` after `Done`.
     ///
     /// # Errors
     /// A fault ends the generation.
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<RuntimeEvent, Fault>>>;
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>>;
+
+    /// What was used up to now, whether or not that was told.
+    fn used(self: Pin<&Self>) -> Usage;
 }
+
+/// A generation that somebody else drives.
+pub type Generating = Pin<Box<dyn Generation + Send>>;
 
 /// A model engine. It knows no HTTP and no tenant.
 pub trait Runtime: Send + Sync {
@@ -62,5 +85,11 @@ pub trait Runtime: Send + Sync {
 
     /// # Errors
     /// The model is unknown, or the request asks for what the runtime can't do.
-    fn generate(&self, request: GenerateRequest) -> Result<Pin<Box<dyn Generation + Send>>, Fault>;
+    fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault>;
+
+    /// The tokens of the prompt as the model would be given it.
+    ///
+    /// # Errors
+    /// As `generate`.
+    fn count(&self, request: &GenerateRequest) -> Result<u64, Fault>;
 }

@@ -55,9 +55,18 @@ pub enum Refused {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happened {
     /// It has its first turn; so much of its prompt does not have to be computed.
-    Begun { text: TextId, remembered: usize },
-    Token { text: TextId, drawn: Drawn },
-    End { text: TextId, end: End },
+    Begun {
+        text: TextId,
+        remembered: usize,
+    },
+    Token {
+        text: TextId,
+        drawn: Drawn,
+    },
+    End {
+        text: TextId,
+        end: End,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

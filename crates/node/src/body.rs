@@ -1,15 +1,18 @@
 //! A node's answer: bytes, or a generation written as the events of a stream.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use dialects::chat::{Completion, DONE, error_event};
-use domain::TraceId;
-use domain::runtime::{Generation, RuntimeEvent};
+use dialects::AnswerWriter;
+use domain::runtime::Generating;
+use domain::{Event, Fault, FaultClass};
 use http_body::{Body, Frame, SizeHint};
+
+use crate::books::{Books, Ended};
 
 /// A stream that broke off: its end is not a clean one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +26,18 @@ enum Kind {
     Over,
 }
 
+/// A generation, and what the books need of it. Dropped, it cancels what is not whole.
+pub(crate) struct Running {
+    generation: Generating,
+    /// What was waited for before anything was answered.
+    first: Option<Event>,
+    books: Arc<Books>,
+    ended: Ended,
+}
+
 struct Stream {
-    generation: Pin<Box<dyn Generation + Send>>,
-    completion: Completion,
-    trace: TraceId,
-    include_usage: bool,
-    ready: VecDeque<Bytes>,
+    running: Running,
+    writer: AnswerWriter,
     end: End,
 }
 
@@ -39,60 +48,77 @@ enum End {
     Broken,
 }
 
+impl Running {
+    pub(crate) fn new(generation: Generating, books: Arc<Books>) -> Self {
+        books.begin();
+        Self { generation, first: None, books, ended: Ended::Left }
+    }
+
+    /// Waits until there is something to tell: whoever is refused gets an answer that says so, and no stream.
+    pub(crate) async fn begin(&mut self) -> Result<(), Fault> {
+        self.first = Some(poll_fn(|cx| self.poll_event(cx)).await?);
+        Ok(())
+    }
+
+    /// The next event. A generation that ends without its last is broken: it must not look whole.
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Fault>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Ok(first));
+        }
+        let event = ready!(self.generation.as_mut().poll_next(cx)).unwrap_or_else(|| Err(broken()));
+        match &event {
+            Ok(Event::Done) => self.ended = Ended::Whole,
+            Ok(_) => {}
+            Err(_) => self.ended = Ended::Failed,
+        }
+        Poll::Ready(event)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let used = self.generation.as_ref().used();
+        self.books.end(self.ended, &used);
+    }
+}
+
+fn broken() -> Fault {
+    Fault::new(FaultClass::StreamBroken, "generation_broken", "The runtime broke off its answer.")
+}
+
 impl NodeBody {
     #[must_use]
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self(Kind::Whole(bytes))
     }
 
-    /// Dropped, it drops the generation, which cancels it.
-    pub(crate) fn stream(
-        generation: Pin<Box<dyn Generation + Send>>,
-        completion: Completion,
-        trace: TraceId,
-        include_usage: bool,
-    ) -> Self {
-        let ready = VecDeque::from([completion.first_chunk(include_usage)]);
-        Self(Kind::Stream(Box::new(Stream {
-            generation,
-            completion,
-            trace,
-            include_usage,
-            ready,
-            end: End::Open,
-        })))
+    pub(crate) fn stream(running: Running, writer: AnswerWriter) -> Self {
+        Self(Kind::Stream(Box::new(Stream { running, writer, end: End::Open })))
     }
 }
 
 impl Stream {
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, NodeCut>>> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, NodeCut>>> {
         loop {
-            if let Some(bytes) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(bytes)));
-            }
             match self.end {
                 End::Clean => return Poll::Ready(None),
                 End::Broken => return Poll::Ready(Some(Err(NodeCut))),
                 End::Open => {}
             }
-            match ready!(self.generation.as_mut().poll_next(cx)) {
-                Some(Ok(RuntimeEvent::Text(text))) => {
-                    self.ready.push_back(self.completion.text_chunk(&text, self.include_usage));
-                }
-                Some(Ok(RuntimeEvent::Finish { reason, usage })) => {
-                    self.ready.push_back(self.completion.finish_chunk(reason, self.include_usage));
-                    if self.include_usage {
-                        self.ready.push_back(self.completion.usage_chunk(&usage));
+            let bytes = match ready!(self.running.poll_event(cx)) {
+                Ok(event) => {
+                    if event == Event::Done {
+                        self.end = End::Clean;
                     }
-                    self.ready.push_back(Bytes::from_static(DONE));
-                    self.end = End::Clean;
+                    self.writer.event(event)
                 }
-                Some(Err(fault)) => {
-                    self.ready.push_back(error_event(&fault, self.trace));
+                Err(fault) => {
                     self.end = End::Broken;
+                    self.writer.error(&fault)
                 }
-                // A generation that ends without saying why is broken: it must not look whole.
-                None => self.end = End::Broken,
+            };
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(bytes)));
             }
         }
     }
@@ -113,7 +139,7 @@ impl Body for NodeBody {
                 self.0 = Kind::Over;
                 (!bytes.is_empty()).then_some(Ok(bytes))
             }
-            Kind::Stream(stream) => ready!(stream.poll_event(cx)),
+            Kind::Stream(stream) => ready!(stream.poll_bytes(cx)),
         };
         if matches!(polled, None | Some(Err(_))) {
             self.0 = Kind::Over;

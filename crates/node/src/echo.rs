@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use dialects::chat::estimate;
-use domain::runtime::{
-    FinishReason, GenerateRequest, Generation, Runtime, RuntimeEvent, RuntimeMessage, RuntimeModel,
-};
-use domain::{Fault, FaultClass};
+use dialects::each_text;
+use domain::prompt::{Content, Role, Turn};
+use domain::runtime::{Continues, GenerateRequest, Generating, Generation, Runtime, RuntimeModel};
+use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, Usage};
 
 const NAME: &str = "echo";
 const PREAMBLE: &str =
@@ -21,80 +21,127 @@ const BURST: u32 = 32;
 pub struct Echo;
 
 struct Echoing {
-    words: VecDeque<String>,
-    finish: Option<RuntimeEvent>,
+    events: VecDeque<Event>,
+    usage: Usage,
     burst: u32,
 }
 
 impl Runtime for Echo {
     fn models(&self) -> Vec<RuntimeModel> {
-        vec![RuntimeModel {
-            id: NAME.to_owned(),
-            owned_by: "tidegate".to_owned(),
-            created_unix_s: 0,
-            is_model: false,
-        }]
+        vec![RuntimeModel { id: NAME.to_owned(), owned_by: "tidegate".to_owned(), ..RuntimeModel::default() }]
     }
 
-    fn generate(&self, request: GenerateRequest) -> Result<Pin<Box<dyn Generation + Send>>, Fault> {
-        if request.model != NAME {
-            let shown: String = request.model.chars().take(128).collect();
-            let message = format!("This node has no model \"{shown}\"; it runs \"{NAME}\".");
-            return Err(Fault::new(FaultClass::NotFound, "model_not_found", message)
-                .param("model")
-                .fix("Ask for \"echo\", or list the models at /v1/models."));
-        }
-        let prompt_bytes = request.messages.iter().map(|message| message.text.len() as u64).sum();
+    fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault> {
+        check(&request)?;
         let (words, reason) = compose(&request);
-        let content_bytes = words.iter().map(|word| word.len() as u64).sum();
-        let finish = RuntimeEvent::Finish { reason, usage: estimate(prompt_bytes, content_bytes) };
-        Ok(Box::pin(Echoing { words, finish: Some(finish), burst: BURST }))
+        let usage = estimate(prompt_bytes(&request), words.iter().map(|word| word.len() as u64).sum());
+        Ok(Box::pin(Echoing { events: events(words, reason, usage), usage, burst: BURST }))
+    }
+
+    fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {
+        check(request)?;
+        Ok(estimate(prompt_bytes(request), 0).prompt_total())
     }
 }
 
-/// The answer's words, each with the space behind it, and why it ends.
-fn compose(request: &GenerateRequest) -> (VecDeque<String>, FinishReason) {
-    let is_user = |message: &&RuntimeMessage| message.role == "user";
-    let said = request.messages.iter().rev().find(is_user).or(request.messages.last());
-    let mut text = format!("{PREAMBLE}{}", said.map_or("", |message| message.text.as_str()));
-    let stop = request.stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop)).min();
-    if let Some(at) = stop {
-        text.truncate(at);
+fn check(request: &GenerateRequest) -> Result<(), Fault> {
+    if request.model != NAME {
+        let shown: String = request.model.chars().take(128).collect();
+        let message = format!("This node has no model \"{shown}\"; it runs \"{NAME}\".");
+        return Err(Fault::new(FaultClass::NotFound, "model_not_found", message)
+            .param("model")
+            .fix("Ask for \"echo\", or list the models at /v1/models."));
     }
-    let mut words: VecDeque<String> = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
-    let limit = request.max_tokens.and_then(|tokens| usize::try_from(tokens).ok());
+    if request.prompt.sampling.choices.is_some() {
+        let fault = Fault::new(
+            FaultClass::Unsupported,
+            "unsupported_parameter",
+            "This runtime makes one choice a request.",
+        );
+        return Err(fault.fix("Leave \"n\" out, or send 1.").param("n"));
+    }
+    Ok(())
+}
+
+fn prompt_bytes(request: &GenerateRequest) -> u64 {
+    let mut bytes = 0;
+    each_text(&request.prompt, &mut |text| bytes += text.len() as u64);
+    match &request.continues {
+        Some(Continues::Text(text)) => bytes + text.len() as u64,
+        Some(Continues::Tokens(_)) | None => bytes,
+    }
+}
+
+/// What is to be repeated.
+fn said(request: &GenerateRequest) -> String {
+    if let Some(Continues::Text(text)) = &request.continues {
+        return text.clone();
+    }
+    let is_user = |turn: &&Turn| turn.role == Role::User;
+    let said = request.prompt.turns.iter().rev().find(is_user).or(request.prompt.turns.last());
+    let parts = said.map(|turn| turn.parts.as_slice()).unwrap_or_default();
+    let texts = parts.iter().filter_map(|part| match &part.content {
+        Content::Text { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+/// The answer's words, each with the space behind it, and why it ends.
+fn compose(request: &GenerateRequest) -> (Vec<String>, Reason) {
+    let mut text = format!("{PREAMBLE}{}", said(request));
+    let stops = request.prompt.sampling.stop.iter().filter(|stop| !stop.is_empty());
+    let mut reason = Reason::Stop;
+    if let Some(at) = stops.filter_map(|stop| text.find(stop)).min() {
+        text.truncate(at);
+        reason = Reason::StopSequence;
+    }
+    let mut words: Vec<String> = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
+    let limit = request.prompt.output.tokens_max.and_then(|tokens| usize::try_from(tokens).ok());
     match limit {
         // A word stands for a token: what matters is that the limit is kept and said.
         Some(limit) if limit < words.len() => {
             words.truncate(limit);
-            (words, FinishReason::Length)
+            (words, Reason::Length)
         }
-        _ => (words, FinishReason::Stop),
+        _ => (words, reason),
     }
 }
 
+fn events(words: Vec<String>, reason: Reason, usage: Usage) -> VecDeque<Event> {
+    let mut events = VecDeque::from([Event::Begin { choice: 0, part: 0, kind: PartKind::Text }]);
+    events.extend(words.into_iter().map(|text| Event::Delta { choice: 0, part: 0, text }));
+    events.extend([
+        Event::End { choice: 0, part: 0 },
+        Event::Finish { choice: 0, finish: Finish::of(reason) },
+        Event::Usage(usage),
+        Event::Done,
+    ]);
+    events
+}
+
 impl Generation for Echoing {
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<RuntimeEvent, Fault>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>> {
         if self.burst == 0 {
             self.burst = BURST;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.burst -= 1;
-        let next = self.words.pop_front().map(RuntimeEvent::Text).or_else(|| self.finish.take());
-        Poll::Ready(next.map(Ok))
+        Poll::Ready(self.events.pop_front().map(Ok))
+    }
+
+    fn used(self: Pin<&Self>) -> Usage {
+        self.usage
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::UsageSource;
+    use domain::prompt::Part;
 
-    fn run(request: GenerateRequest) -> (String, FinishReason) {
+    fn run(request: GenerateRequest) -> (String, Reason) {
         let mut generation = Echo.generate(request).unwrap();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let (mut text, mut end) = (String::new(), None);
@@ -102,25 +149,23 @@ mod tests {
             match generation.as_mut().poll_next(&mut cx) {
                 Poll::Pending => {}
                 Poll::Ready(None) => return (text, end.unwrap()),
-                Poll::Ready(Some(Ok(RuntimeEvent::Text(more)))) => text.push_str(&more),
-                Poll::Ready(Some(Ok(RuntimeEvent::Finish { reason, usage }))) => {
-                    assert_eq!(usage.source, UsageSource::Estimate);
-                    assert!(usage.completion_total() > 0);
-                    end = Some(reason);
+                Poll::Ready(Some(Ok(Event::Delta { text: more, .. }))) => text.push_str(&more),
+                Poll::Ready(Some(Ok(Event::Finish { finish, .. }))) => end = Some(finish.reason),
+                Poll::Ready(Some(Ok(Event::Usage(usage)))) => {
+                    assert!(usage.is_estimated() && usage.completion_total() > 0);
                 }
+                Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(fault))) => panic!("{fault}"),
             }
         }
     }
 
     fn request(text: &str) -> GenerateRequest {
-        let message =
-            |role: &str, text: &str| RuntimeMessage { role: role.to_owned(), text: text.to_owned() };
-        GenerateRequest {
-            model: NAME.to_owned(),
-            messages: vec![message("user", "before"), message("assistant", "x"), message("user", text)],
-            ..GenerateRequest::default()
+        let mut request = GenerateRequest { model: NAME.to_owned(), ..GenerateRequest::default() };
+        for (role, text) in [(Role::User, "before"), (Role::Assistant, "x"), (Role::User, text)] {
+            request.prompt.push_turn(role, vec![Part::text(text)]);
         }
+        request
     }
 
     #[test]
@@ -128,25 +173,31 @@ mod tests {
         let (text, end) = run(request("hello  there\nünïcode"));
         assert_eq!(text, format!("{PREAMBLE}hello  there\nünïcode"));
         assert!(text.contains("no model"));
-        assert_eq!(end, FinishReason::Stop);
+        assert_eq!(end, Reason::Stop);
         assert_eq!(run(request("same")), run(request("same")));
         let long = "word ".repeat(5_000);
         assert!(run(request(&long)).0.ends_with(&long));
+        let text = Some(Continues::Text("a tide".to_owned()));
+        assert!(run(GenerateRequest { continues: text, ..request("x") }).0.ends_with("a tide"));
     }
 
     #[test]
     fn limit_and_stop_are_obeyed() {
-        let limited = GenerateRequest { max_tokens: Some(3), ..request("hello") };
-        assert_eq!(run(limited), ("This is the ".to_owned(), FinishReason::Length));
-        let stopped =
-            GenerateRequest { stop: vec!["You said".to_owned(), String::new()], ..request("hello") };
+        let mut limited = request("hello");
+        limited.prompt.output.tokens_max = Some(3);
+        assert_eq!(run(limited), ("This is the ".to_owned(), Reason::Length));
+        let mut stopped = request("hello");
+        stopped.prompt.sampling.stop = vec!["You said".to_owned(), String::new()];
         let (text, end) = run(stopped);
-        assert!(text.ends_with("sent. ") && end == FinishReason::Stop);
+        assert!(text.ends_with("sent. ") && end == Reason::StopSequence);
     }
 
     #[test]
     fn another_model_is_not_found() {
         let other = GenerateRequest { model: "gpt".to_owned(), ..request("x") };
         assert_eq!(Echo.generate(other).err().unwrap().code, "model_not_found");
+        let mut two = request("x");
+        two.prompt.sampling.choices = Some(2);
+        assert_eq!(Echo.generate(two).err().unwrap().param.as_deref(), Some("n"));
     }
 }

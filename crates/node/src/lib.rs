@@ -2,7 +2,9 @@
 
 mod admit;
 mod body;
+mod books;
 mod echo;
+mod mode;
 mod routes;
 mod service;
 

@@ -2,38 +2,38 @@
 
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use decode::{Call, Inbound, decode};
-use dialects::chat::{Completion, decode_messages};
-use dialects::render_error;
-use dialects::{ModelRow, model_object, models_list};
+use dialects::{
+    AnswerWriter, ModelRow, RuntimeWish, count_answer, model_object, models_list, read_runtime, render_error,
+    request_id_header,
+};
 use domain::limits::ANSWER_BYTES_MAX;
-use domain::runtime::{Generation, Runtime, RuntimeEvent, RuntimeModel};
-use domain::{Dialect, Fault, FaultClass, Operation, Secret, TraceId};
+use domain::runtime::{GenerateRequest, Runtime, RuntimeModel};
+use domain::{Dialect, Event, Fault, FaultClass, Operation, TraceId};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use proof::Digest;
 use serde::Serialize;
 use world::World;
 
 use crate::admit;
-use crate::body::NodeBody;
-use crate::routes::{Does, find};
+use crate::body::{NodeBody, Running};
+use crate::books::Books;
+use crate::mode;
+use crate::routes::{DIALECTS, Does, find};
 
 /// Says that the counts were not measured by the runtime.
 const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The prefix that keeps a request on this machine; there is nowhere else yet.
-const LOCAL: &str = "local/";
 
 /// How a node is opened.
 pub struct NodeSettings {
     pub world: World,
-    /// The keys that callers beyond the loopback need.
-    pub keys: Vec<Secret>,
+    /// Digests of the keys that callers beyond the loopback need.
+    pub keys: Vec<Digest>,
     /// The runtime's name, as `/v1/capabilities` says it.
     pub runtime_name: &'static str,
 }
@@ -42,11 +42,13 @@ pub struct NodeSettings {
 pub struct Service {
     runtime: Arc<dyn Runtime>,
     settings: NodeSettings,
+    books: Arc<Books>,
 }
 
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
+    runtime_local_only_strict: bool,
     models: Vec<String>,
 }
 
@@ -55,7 +57,9 @@ struct Capabilities {
     runtime: &'static str,
     version: &'static str,
     topology: &'static str,
-    dialects: [&'static str; 1],
+    dialects: [&'static str; 3],
+    execution_modes: [&'static str; 1],
+    runtime_local_only_strict: bool,
     streaming: bool,
     models: Vec<Capability>,
 }
@@ -64,13 +68,15 @@ struct Capabilities {
 struct Capability {
     id: String,
     is_model: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_tokens: Option<u64>,
     usage: &'static str,
 }
 
 impl Service {
     #[must_use]
     pub fn new(runtime: Arc<dyn Runtime>, settings: NodeSettings) -> Arc<Self> {
-        Arc::new(Self { runtime, settings })
+        Arc::new(Self { runtime, settings, books: Arc::default() })
     }
 
     /// The id of a new request.
@@ -92,8 +98,11 @@ impl Service {
     pub async fn call(&self, request: Request<Bytes>, trace: TraceId) -> Response<NodeBody> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
-        let answer = match find(&head.method, &path) {
-            Does::Chat => self.chat(head, body, trace).await,
+        let does = find(&head.method, &path);
+        let dialect = does.dialect();
+        let answer = match does {
+            Does::Generate(dialect, operation) => self.generate(dialect, operation, head, body, trace).await,
+            Does::Count(dialect) => self.count(dialect, head, body, trace),
             Does::Models => Ok(json(models_list(
                 Dialect::Chat,
                 &self.runtime.models().into_iter().map(row).collect::<Vec<_>>(),
@@ -101,23 +110,42 @@ impl Service {
             Does::Model(id) => self.model(id),
             Does::Health => self.health(),
             Does::Capabilities => self.capabilities(),
-            Does::Other(allowed) => return other_method(&path, allowed, trace),
+            Does::Metrics => {
+                Ok(typed("text/plain; version=0.0.4", NodeBody::whole(self.books.page().into())))
+            }
+            Does::Other(allowed) => Err(other_method(&path, allowed)),
             Does::Nothing => Err(Box::new(
                 Fault::new(FaultClass::NotFound, "unknown_path", "A node has nothing at this path.")
-                    .fix("It serves /v1/chat/completions, /v1/models, /v1/health and /v1/capabilities."),
+                    .fix("GET /v1/capabilities says what it serves."),
             )),
         };
-        let mut answer = answer.unwrap_or_else(|fault| refuse(&fault, trace));
+        let mut answer = answer.unwrap_or_else(|fault| {
+            if matches!(does, Does::Generate(..)) {
+                self.books.refuse();
+            }
+            refuse(&fault, dialect, trace)
+        });
+        if let Does::Other(allowed) = does {
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        }
         if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
-            answer.headers_mut().insert(REQUEST_ID, id);
+            answer.headers_mut().insert(request_id_header(dialect), id);
         }
         answer
     }
 
-    async fn chat(&self, head: Parts, body: Bytes, trace: TraceId) -> Result<Response<NodeBody>, Box<Fault>> {
+    /// Reads a request, and takes off what says where it may be answered.
+    fn read(
+        &self,
+        (dialect, operation): (Dialect, Operation),
+        head: Parts,
+        body: Bytes,
+        trace: TraceId,
+    ) -> Result<(Call, GenerateRequest), Box<Fault>> {
         let clock = &self.settings.world.clock;
         let (received_us, received_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
-        let (dialect, operation, headers) = (Dialect::Chat, Operation::Chat, head.headers);
+        let headers = head.headers;
+        let modes: HeaderMap = headers.clone();
         let inbound = Inbound {
             trace,
             dialect,
@@ -130,23 +158,66 @@ impl Service {
             received_unix_ms,
         };
         let call = decode(inbound, received_us)?;
-        let mut request = decode_messages(call.body())?;
-        if let Some(bare) = request.model.strip_prefix(LOCAL) {
-            request.model = bare.to_owned();
-        }
-        let model = request.model.clone();
-        let generation = self.runtime.generate(request).map_err(Box::new)?;
-        let estimated = !self.runtime.models().iter().any(|known| known.id == model && known.is_model);
-        let completion = Completion {
-            id: format!("chatcmpl-{}", trace.as_uuid().simple()),
-            created_unix_s: received_unix_ms / 1_000,
-            model,
+        let (grammar, operation) = (dialect.grammar(), call.operation());
+        let mut request = read_runtime(grammar, operation, call.body(), call.request(), call.is_lenient())?;
+        mode::settle(&modes, &mut request)?;
+        Ok((call, request))
+    }
+
+    async fn generate(
+        &self,
+        dialect: Dialect,
+        operation: Operation,
+        head: Parts,
+        body: Bytes,
+        trace: TraceId,
+    ) -> Result<Response<NodeBody>, Box<Fault>> {
+        let (call, request) = self.read((dialect, operation), head, body, trace)?;
+        let wish = RuntimeWish {
+            grammar: dialect.grammar(),
+            operation,
+            usage: call.request().include_usage,
+            model: request.model.clone(),
+            trace,
+            created_unix_s: self.settings.world.clock.unix_ms() / 1_000,
+            namespaces: request.prompt.namespaces.clone(),
         };
-        let mut answer = reply(&call, generation, completion).await?;
+        let estimated = !self.runtime.models().iter().any(|known| known.id == wish.model && known.is_model);
+        let adapter = request.words.adapter.clone();
+        let generation = self.runtime.generate(request).map_err(Box::new)?;
+        let mut running = Running::new(generation, Arc::clone(&self.books));
+        running.begin().await.map_err(Box::new)?;
+        let writer = AnswerWriter::new(wish);
+        let mut answer = match call.request().stream {
+            true => {
+                let body = NodeBody::stream(running, writer);
+                let mut answer = typed("text/event-stream; charset=utf-8", body);
+                answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                answer
+            }
+            false => whole(running, writer).await?,
+        };
+        let headers = answer.headers_mut();
+        headers.insert(mode::SELECTED_MODE, mode::LOCAL);
+        headers.insert(mode::SELECTED_BACKEND, mode::LOCAL);
+        let adapter = adapter.and_then(|adapter| HeaderValue::try_from(adapter).ok());
+        headers.insert(mode::SELECTED_ADAPTER, adapter.unwrap_or(HeaderValue::from_static("none")));
         if estimated {
-            answer.headers_mut().insert(USAGE, HeaderValue::from_static("estimated"));
+            headers.insert(USAGE, HeaderValue::from_static("estimated"));
         }
         Ok(answer)
+    }
+
+    fn count(
+        &self,
+        dialect: Dialect,
+        head: Parts,
+        body: Bytes,
+        trace: TraceId,
+    ) -> Result<Response<NodeBody>, Box<Fault>> {
+        let (_, request) = self.read((dialect, Operation::Count), head, body, trace)?;
+        let tokens = self.runtime.count(&request).map_err(Box::new)?;
+        Ok(json(count_answer(dialect.grammar(), tokens)))
     }
 
     fn model(&self, id: &str) -> Result<Response<NodeBody>, Box<Fault>> {
@@ -162,7 +233,7 @@ impl Service {
 
     fn health(&self) -> Result<Response<NodeBody>, Box<Fault>> {
         let models = self.runtime.models().into_iter().map(|model| model.id).collect();
-        write(&Health { status: "ok", models })
+        write(&Health { status: "ok", runtime_local_only_strict: true, models })
     }
 
     fn capabilities(&self) -> Result<Response<NodeBody>, Box<Fault>> {
@@ -170,60 +241,40 @@ impl Service {
             usage: if model.is_model { "measured" } else { "estimated" },
             id: model.id,
             is_model: model.is_model,
+            context_tokens: model.context_tokens,
         };
         write(&Capabilities {
             runtime: self.settings.runtime_name,
             version: env!("CARGO_PKG_VERSION"),
             topology: "local",
-            dialects: ["chat"],
+            dialects: DIALECTS.map(Dialect::as_str),
+            execution_modes: ["local"],
+            runtime_local_only_strict: true,
             streaming: true,
             models: self.runtime.models().into_iter().map(capability).collect(),
         })
     }
 }
 
-async fn reply(
-    call: &Call,
-    generation: Pin<Box<dyn Generation + Send>>,
-    completion: Completion,
-) -> Result<Response<NodeBody>, Box<Fault>> {
-    if call.request().stream {
-        let body = NodeBody::stream(generation, completion, call.trace(), call.request().include_usage);
-        let mut answer = typed("text/event-stream; charset=utf-8", body);
-        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        return Ok(answer);
-    }
-    whole(generation, &completion).await
-}
-
-async fn whole(
-    mut generation: Pin<Box<dyn Generation + Send>>,
-    completion: &Completion,
-) -> Result<Response<NodeBody>, Box<Fault>> {
-    let mut text = String::new();
-    while let Some(event) = poll_fn(|cx| generation.as_mut().poll_next(cx)).await {
-        match event.map_err(Box::new)? {
-            RuntimeEvent::Text(more) if text.len() + more.len() > ANSWER_BYTES_MAX => {
-                return Err(Box::new(
-                    Fault::new(
-                        FaultClass::Upstream,
-                        "answer_too_large",
-                        "The answer grew past what is kept whole.",
-                    )
-                    .fix("Ask for fewer tokens, or for a stream."),
-                ));
-            }
-            RuntimeEvent::Text(more) => text.push_str(&more),
-            RuntimeEvent::Finish { reason, usage } => {
-                return Ok(json(completion.whole(&text, reason, &usage)));
-            }
+/// Waits for a whole answer. Who leaves meanwhile drops it, and the generation with it.
+async fn whole(mut running: Running, mut writer: AnswerWriter) -> Result<Response<NodeBody>, Box<Fault>> {
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    loop {
+        let event = poll_fn(|cx| running.poll_event(cx)).await.map_err(Box::new)?;
+        if let Event::Delta { text, .. } = &event {
+            bytes += text.len();
+        }
+        if bytes > ANSWER_BYTES_MAX {
+            let message = "The answer grew past what is kept whole.";
+            let fault = Fault::new(FaultClass::Upstream, "answer_too_large", message);
+            return Err(Box::new(fault.fix("Ask for fewer tokens, or for a stream.")));
+        }
+        let is_last = event == Event::Done;
+        events.push(event);
+        if is_last {
+            return Ok(json(writer.whole(events)));
         }
     }
-    Err(Box::new(Fault::new(
-        FaultClass::StreamBroken,
-        "generation_broken",
-        "The runtime broke off its answer.",
-    )))
 }
 
 fn row(model: RuntimeModel) -> ModelRow {
@@ -245,8 +296,8 @@ fn typed(media_type: &'static str, body: NodeBody) -> Response<NodeBody> {
     answer
 }
 
-fn refuse(fault: &Fault, trace: TraceId) -> Response<NodeBody> {
-    let rendered = render_error(fault, Dialect::Chat, trace);
+fn refuse(fault: &Fault, dialect: Dialect, trace: TraceId) -> Response<NodeBody> {
+    let rendered = render_error(fault, dialect, trace);
     let mut answer = typed(rendered.content_type, NodeBody::whole(rendered.body));
     *answer.status_mut() = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in rendered.headers {
@@ -255,11 +306,8 @@ fn refuse(fault: &Fault, trace: TraceId) -> Response<NodeBody> {
     answer
 }
 
-fn other_method(path: &str, allowed: &'static str, trace: TraceId) -> Response<NodeBody> {
+fn other_method(path: &str, allowed: &'static str) -> Box<Fault> {
     let message = format!("{path} does not take this method.");
-    let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message)
-        .fix(format!("It takes {allowed}."));
-    let mut answer = refuse(&fault, trace);
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    answer
+    let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message);
+    Box::new(fault.fix(format!("It takes {allowed}.")))
 }

@@ -3,11 +3,10 @@
 use bolero::check;
 use bytes::Bytes;
 use dialects::chat::{
-    StreamScanner, answer_text, class_of, decode_messages, decode_request, read_answer, read_error,
-    whole_answer,
+    StreamScanner, answer_text, class_of, decode_request, read_answer, read_error, whole_answer,
 };
 use dialects::json::validate;
-use dialects::{AnswerStream, Listener, Losses, Way, upstream_body, write_prompt};
+use dialects::{AnswerStream, Listener, Losses, Way, read_runtime, upstream_body, write_prompt};
 use domain::{Abilities, Grammar, Operation, TraceId};
 
 use crate::material::{Bends, ITERATIONS, bent};
@@ -16,6 +15,7 @@ const REQUESTS: &[&str] = &[
     r#"{"model":"a/b","messages":[{"role":"user","content":"Hello"}],"stream":true,"n":1,"max_tokens":5}"#,
     r#"{"messages":[{"role":"user","content":[{"type":"text","text":"x"}]}],"model":"m","stream":true,"stream_options":{"x":1}}"#,
     r#"{"model":"m","messages":[{"role":"tool","content":null}],"stop":["a"],"seed":1,"stream_options":null,"user":"u"}"#,
+    r#"{"model":"m","messages":[],"prompt":["a"],"min_p":0.1,"guided_choice":["a"],"structured_outputs":{"regex":"a"},"metadata":{"hybrie":{"adapter_id":"x"}}}"#,
 ];
 
 const STREAMS: &[&str] = &[
@@ -37,7 +37,6 @@ const ERRORS: &[&str] = &[
 fn fuzz_chat_request() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = Bytes::from(bent(REQUESTS, *which, bends));
-        let _ = decode_messages(&body);
         match decode_request(&body) {
             Ok(request) => {
                 assert_eq!(validate(&body), Ok(()));
@@ -46,6 +45,11 @@ fn fuzz_chat_request() {
                 let again = decode_request(&Bytes::from(sent)).expect("what we send can be read");
                 assert_eq!(again.model, "other \"model\"");
                 assert_eq!(again.include_usage, request.stream || request.include_usage);
+                for operation in [Operation::Chat, Operation::Complete] {
+                    if let Err(fault) = read_runtime(Grammar::Chat, operation, &body, &request, false) {
+                        assert!(fault.fix.is_some(), "{fault}");
+                    }
+                }
             }
             Err(fault) => assert!(fault.fix.is_some(), "{fault}"),
         }

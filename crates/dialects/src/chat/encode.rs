@@ -1,8 +1,7 @@
-//! Writes requests, answers, chunks and model lists.
+//! What we write of this grammar that no events tell: requests of our own, and the end of a stream that is cut off.
 
 use bytes::Bytes;
 use domain::Usage;
-use domain::runtime::FinishReason;
 use serde::Serialize;
 
 /// The end of a stream.
@@ -57,35 +56,16 @@ struct CompletionDetails {
 }
 
 #[derive(Serialize)]
-struct WholeChoice<'a> {
+struct LastChoice {
     index: u32,
-    message: WholeMessage<'a>,
+    delta: Delta,
     finish_reason: &'static str,
     logprobs: Option<()>,
 }
 
+/// A chunk that ends a choice says nothing more of it.
 #[derive(Serialize)]
-struct WholeMessage<'a> {
-    role: &'static str,
-    content: &'a str,
-    refusal: Option<()>,
-}
-
-#[derive(Serialize)]
-struct DeltaChoice<'a> {
-    index: u32,
-    delta: Delta<'a>,
-    finish_reason: Option<&'static str>,
-    logprobs: Option<()>,
-}
-
-#[derive(Serialize, Default)]
-struct Delta<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<&'a str>,
-}
+struct Delta {}
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -130,57 +110,18 @@ impl UsageField {
 }
 
 impl Completion {
-    /// The whole answer as one object.
+    /// What ends a choice as if it had reached its length. `usage_null` where the client asked for usage.
     #[must_use]
-    pub fn whole(&self, text: &str, finish: FinishReason, usage: &Usage) -> Bytes {
-        let choice = WholeChoice {
-            index: 0,
-            message: WholeMessage { role: "assistant", content: text, refusal: None },
-            finish_reason: finish_word(finish),
-            logprobs: None,
-        };
-        json(&self.envelope("chat.completion", [choice], UsageField::said(usage)))
-    }
-
-    /// The first chunk of a stream: the role and no text. `usage_null` where the client asked for usage.
-    #[must_use]
-    pub fn first_chunk(&self, usage_null: bool) -> Bytes {
-        self.delta(0, Delta { role: Some("assistant"), content: Some("") }, None, usage_null)
-    }
-
-    #[must_use]
-    pub fn text_chunk(&self, text: &str, usage_null: bool) -> Bytes {
-        self.delta(0, Delta { role: None, content: Some(text) }, None, usage_null)
-    }
-
-    /// The last chunk of the answer itself. Usage, where it was asked for, and `DONE` follow.
-    #[must_use]
-    pub fn finish_chunk(&self, finish: FinishReason, usage_null: bool) -> Bytes {
-        self.finish_choice(0, finish, usage_null)
-    }
-
-    /// As `finish_chunk`, of any choice.
-    #[must_use]
-    pub fn finish_choice(&self, index: u32, finish: FinishReason, usage_null: bool) -> Bytes {
-        self.delta(index, Delta::default(), Some(finish_word(finish)), usage_null)
+    pub(super) fn length_chunk(&self, index: u32, usage_null: bool) -> Bytes {
+        let choice = LastChoice { index, delta: Delta {}, finish_reason: "length", logprobs: None };
+        event(&self.envelope("chat.completion.chunk", [choice], UsageField::null_if(usage_null)))
     }
 
     /// The chunk without choices that carries the usage.
     #[must_use]
-    pub fn usage_chunk(&self, usage: &Usage) -> Bytes {
+    pub(super) fn usage_chunk(&self, usage: &Usage) -> Bytes {
         let none: [(); 0] = [];
         event(&self.envelope("chat.completion.chunk", none, UsageField::said(usage)))
-    }
-
-    fn delta(
-        &self,
-        index: u32,
-        delta: Delta<'_>,
-        finish_reason: Option<&'static str>,
-        usage_null: bool,
-    ) -> Bytes {
-        let choice = DeltaChoice { index, delta, finish_reason, logprobs: None };
-        event(&self.envelope("chat.completion.chunk", [choice], UsageField::null_if(usage_null)))
     }
 
     pub(super) fn envelope<Choices: Serialize>(
@@ -205,13 +146,6 @@ pub fn encode_request(
 ) -> Bytes {
     let messages = messages.iter().map(|(role, content)| Message { role, content }).collect();
     json(&Request { model, messages, max_tokens, stop, stream })
-}
-
-const fn finish_word(finish: FinishReason) -> &'static str {
-    match finish {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-    }
 }
 
 /// These types hold nothing that JSON can't say, so there is no failure to report.

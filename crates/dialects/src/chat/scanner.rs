@@ -3,7 +3,6 @@
 use bytes::{Bytes, BytesMut};
 use domain::Usage;
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
-use domain::runtime::FinishReason;
 use framing::sse::{Data, EventSplitter, read_event};
 use serde::Deserialize;
 
@@ -122,7 +121,7 @@ impl StreamScanner {
     pub fn length_stop(&self, last: &[u8], used: Usage) -> Bytes {
         let usage = (!self.hide_usage).then_some(used);
         let answer = called(last);
-        let finish = |index| answer.finish_choice(index, FinishReason::Length, usage.is_some());
+        let finish = |index| answer.length_chunk(index, usage.is_some());
         let mut stop: Vec<Bytes> = self.reading.open_choices().map(finish).collect();
         stop.extend(usage.map(|usage| answer.usage_chunk(&usage)));
         stop.push(Bytes::from_static(DONE));

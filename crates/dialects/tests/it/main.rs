@@ -17,4 +17,6 @@ mod json;
 #[cfg(test)]
 mod request;
 #[cfg(test)]
+mod runtime;
+#[cfg(test)]
 mod stream;

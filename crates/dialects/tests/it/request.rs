@@ -1,7 +1,7 @@
 //! Requests: what passes, what is refused and in which words, and what upstreams are sent.
 
 use bytes::Bytes;
-use dialects::chat::{decode_messages, decode_request};
+use dialects::chat::decode_request;
 use dialects::{Request, upstream_body};
 use proptest::prelude::*;
 
@@ -187,33 +187,6 @@ fn a_large_body_is_sliced() {
     let inside = body.as_ptr_range();
     let largest = segments.iter().max_by_key(|segment| segment.len()).expect("segments");
     assert!(inside.contains(&largest.as_ptr()));
-}
-
-#[test]
-fn a_runtime_reads_text() {
-    let body = Bytes::from_static(
-        br#"{"model":"m","messages":[{"role":"system","content":"a"},{"role":"user","content":[{"type":"text","text":"b"},
-            {"type":"text","text":"\u0063"}]},{"role":"assistant","content":null}],"stop":["x"],"seed":5,"max_tokens":9}"#,
-    );
-    let request = decode_messages(&body).expect("text");
-    let texts: Vec<_> =
-        request.messages.iter().map(|message| (message.role.as_str(), message.text.as_str())).collect();
-    assert_eq!(texts, [("system", "a"), ("user", "bc"), ("assistant", "")]);
-    assert_eq!((request.stop, request.seed, request.max_tokens), (vec!["x".to_owned()], Some(5), Some(9)));
-    for (field, param) in
-        [(r#""n":2"#, "n"), (r#""stop":5"#, "stop"), (r#""stop":[5]"#, "stop[0]"), (r#""seed":-1"#, "seed")]
-    {
-        let body = Bytes::from(format!(r#"{{"model":"m",{MESSAGES},{field}}}"#));
-        let fault = decode_messages(&body).expect_err(field);
-        assert_eq!(fault.param.as_deref(), Some(param));
-    }
-    let image = Bytes::from_static(
-        br#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}"#,
-    );
-    assert_eq!(
-        decode_messages(&image).expect_err("an image").param.as_deref(),
-        Some("messages[0].content[0]")
-    );
 }
 
 proptest! {

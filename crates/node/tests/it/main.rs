@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use domain::runtime::{GenerateRequest, Generation, Runtime, RuntimeEvent, RuntimeModel};
-use domain::{Fault, FaultClass};
+use domain::runtime::{GenerateRequest, Generating, Generation, Runtime, RuntimeModel};
+use domain::{Event, Fault, FaultClass, PartKind, Usage};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use node::{Echo, NodeBody, NodeSettings, Service};
@@ -150,25 +150,31 @@ struct Failure {
 
 impl Runtime for Failing {
     fn models(&self) -> Vec<RuntimeModel> {
-        vec![RuntimeModel { id: "m".into(), owned_by: "t".into(), created_unix_s: 1, is_model: true }]
+        vec![RuntimeModel { id: "m".into(), is_model: true, ..RuntimeModel::default() }]
     }
 
-    fn generate(&self, _request: GenerateRequest) -> Result<Pin<Box<dyn Generation + Send>>, Fault> {
+    fn generate(&self, _request: GenerateRequest) -> Result<Generating, Fault> {
         Ok(Box::pin(Failure { step: 0, silent: self.silent }))
+    }
+
+    fn count(&self, _request: &GenerateRequest) -> Result<u64, Fault> {
+        Ok(7)
     }
 }
 
 impl Generation for Failure {
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<RuntimeEvent, Fault>>> {
+    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>> {
         self.step += 1;
         Poll::Ready(match self.step {
-            1 => Some(Ok(RuntimeEvent::Text("half".into()))),
+            1 => Some(Ok(Event::Begin { choice: 0, part: 0, kind: PartKind::Text })),
+            2 => Some(Ok(Event::Delta { choice: 0, part: 0, text: "half".into() })),
             _ if self.silent => None,
             _ => Some(Err(Fault::new(FaultClass::Upstream, "engine_failed", "The engine failed."))),
         })
+    }
+
+    fn used(self: Pin<&Self>) -> Usage {
+        Usage { output: 1, ..Usage::default() }
     }
 }
 
@@ -185,5 +191,6 @@ fn a_generation_that_breaks_never_looks_whole() {
         assert!(!head.headers().contains_key("x-tidegate-usage"), "a real model measures");
         assert!(text.contains("half") && !text.contains("[DONE]") && !clean);
         assert_eq!(text.contains("engine_failed"), !silent);
+        assert_eq!(text.contains("generation_broken"), silent);
     }
 }

@@ -1,5 +1,6 @@
 //! Reads a request of this grammar into the form that every grammar can be written from.
 
+mod continued;
 mod conversation;
 mod message;
 mod part;
@@ -8,11 +9,14 @@ mod setting;
 mod tests;
 mod tool;
 mod value;
+mod words;
 
 use domain::prompt::Extra;
 use domain::{Fault, Prompt};
 
+pub(crate) use self::continued::read_continued;
 pub(super) use self::tool::WEB_SEARCH;
+pub(crate) use self::words::read_words;
 
 use self::conversation::Conversation;
 use self::value::{Read, integer, number, object, skip, text, texts};
@@ -116,7 +120,7 @@ impl Draft {
             "stream" => self.prompt.stream = optional_boolean(cursor, name)?.unwrap_or(false),
             "user" => self.user = text(cursor, name)?,
             "safety_identifier" => self.prompt.end_user = text(cursor, name)?,
-            "metadata" => self.prompt.metadata = setting::read_metadata(cursor)?,
+            "metadata" => self.prompt.metadata = setting::read_metadata(cursor, &mut self.extras)?,
             "prompt_cache_key" => self.prompt.caching.key = text(cursor, name)?,
             "prompt_cache_retention" => self.prompt.caching.retention = text(cursor, name)?,
             _ => return self.read_word(cursor, name),
@@ -138,10 +142,14 @@ impl Draft {
         }
     }
 
-    fn finish(mut self) -> Result<Prompt, Box<Fault>> {
+    fn finish(self) -> Result<Prompt, Box<Fault>> {
         if !self.has_messages {
             return Err(missing("messages".to_owned(), "Send an array of messages, each with a role."));
         }
+        Ok(self.settle())
+    }
+
+    fn settle(mut self) -> Prompt {
         let prompt = &mut self.prompt;
         prompt.output.tokens_max = prompt.output.tokens_max.or(self.tokens_max_old);
         match (&prompt.end_user, self.user) {
@@ -150,7 +158,7 @@ impl Draft {
             _ => {}
         }
         prompt.extras = self.extras.0;
-        Ok(self.prompt)
+        self.prompt
     }
 }
 

@@ -30,11 +30,15 @@ pub(super) fn read_choices(cursor: &mut Cursor<'_>) -> Read<Option<u32>> {
     }
 }
 
-pub(super) fn read_metadata(cursor: &mut Cursor<'_>) -> Read<Vec<(String, String)>> {
+/// Texts by name. What runtimes of one's own are told beside them is an object.
+pub(super) fn read_metadata(cursor: &mut Cursor<'_>, extras: &mut Extras) -> Read<Vec<(String, String)>> {
     let mut metadata = Vec::new();
     if is_object(cursor, "metadata")? {
         cursor.object(|cursor, member| {
             let key = member.key.decode().into_owned();
+            if cursor.kind()? == Kind::Object {
+                return extras.take(cursor, || format!("metadata.{key}"), true);
+            }
             if let Some(value) = text(cursor, &format!("metadata.{key}"))? {
                 metadata.push((key, value));
             }

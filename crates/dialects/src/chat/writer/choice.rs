@@ -11,6 +11,7 @@ pub(super) enum Place {
         index: u32,
         is_custom: bool,
     },
+    Thought,
     /// The grammar has no words for it.
     Unsaid,
 }
@@ -55,7 +56,8 @@ impl ChoiceWriting {
                 self.calls += 1;
                 Place::Call { index: self.calls - 1, is_custom: *is_custom }
             }
-            PartKind::Thought { .. } | PartKind::Redacted | PartKind::Foreign { .. } => Place::Unsaid,
+            PartKind::Thought { .. } => Place::Thought,
+            PartKind::Redacted | PartKind::Foreign { .. } => Place::Unsaid,
         }
     }
 

@@ -122,8 +122,11 @@ impl Writer {
                 let call = CallDelta::more(index, text, is_custom);
                 DeltaBody { tool_calls: Some([call]), ..DeltaBody::default() }
             }
-            // The vendor's own answers show no thoughts, and a field of our making is none of this grammar's.
-            Place::Unsaid => return,
+            Place::Thought if self.wish.thoughts => {
+                DeltaBody { reasoning_content: Some(text), ..DeltaBody::default() }
+            }
+            // The vendor's own answers show no thoughts.
+            Place::Thought | Place::Unsaid => return,
         };
         self.choice(number).note(part);
         self.chunk(number, delta, None, out);
@@ -199,7 +202,7 @@ impl Writer {
 }
 
 /// One event of a stream. A line feed in foreign JSON is space between values, and would end the line.
-fn put(value: &impl Serialize, out: &mut Vec<u8>) {
+pub(super) fn put(value: &impl Serialize, out: &mut Vec<u8>) {
     let begin = out.len();
     out.extend_from_slice(b"data: ");
     if serde_json::to_writer(&mut *out, value).is_err() {
@@ -234,7 +237,7 @@ fn call_id(id: String, wish: &Wish, choice: u32, index: u32) -> String {
 }
 
 /// What this grammar calls an end. The words are few, and SDKs know no others.
-const fn finish_word(reason: Reason, has_refusal: bool) -> &'static str {
+pub(super) const fn finish_word(reason: Reason, has_refusal: bool) -> &'static str {
     match reason {
         Reason::Stop | Reason::StopSequence | Reason::Pause | Reason::MalformedCall => "stop",
         Reason::Calls => "tool_calls",

@@ -15,6 +15,7 @@ fn wish(usage: bool) -> Wish {
         trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
         created_unix_s: 9,
         namespaces: Vec::new(),
+        thoughts: false,
         is_own: false,
         guess: None,
     }

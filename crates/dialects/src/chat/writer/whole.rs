@@ -60,7 +60,7 @@ pub(super) fn write(wish: &Wish, events: Vec<Event>) -> Vec<u8> {
     for choice in &mut choices {
         choice.complete(wish);
     }
-    let joined: Vec<_> = choices.iter().map(Choice::join).collect();
+    let joined: Vec<_> = choices.iter().map(|choice| choice.join(wish)).collect();
     let bodies: Vec<_> = choices.iter().zip(&joined).map(|(choice, joined)| choice.body(joined)).collect();
     let usage = usage.as_ref().map_or_else(|| UsageField::null_if(false), UsageField::said);
     serde_json::to_vec(&completion.envelope("chat.completion", bodies, usage)).unwrap_or_default()
@@ -81,6 +81,7 @@ fn take(choices: &mut Vec<Choice>, number: u32, change: impl FnOnce(&mut Choice)
 struct Joined {
     content: Option<String>,
     refusal: Option<String>,
+    thought: Option<String>,
     logprobs: [Option<Json>; 2],
 }
 
@@ -112,19 +113,26 @@ impl Choice {
         }
     }
 
-    fn join(&self) -> Joined {
-        let refusal = self.joined(&PartKind::Refusal).or_else(|| {
+    fn join(&self, wish: &Wish) -> Joined {
+        let refusal = self.joined(|kind| *kind == PartKind::Refusal).or_else(|| {
             let finish = self.finish.as_ref().filter(|finish| finish.reason == Reason::Refusal)?;
             finish.explanation.clone()
         });
         let has_calls = self.parts.iter().any(|part| matches!(part.kind, PartKind::Call { .. }));
         let empty = || (refusal.is_none() && !has_calls).then(String::new);
-        let content = self.joined(&PartKind::Text).or_else(empty);
-        Joined { content, refusal, logprobs: self.logprobs.each_ref().map(|arrays| body::join(arrays)) }
+        let content = self.joined(|kind| *kind == PartKind::Text).or_else(empty);
+        let is_thought = |kind: &PartKind| wish.thoughts && matches!(kind, PartKind::Thought { .. });
+        let thought = self.joined(is_thought);
+        Joined {
+            content,
+            refusal,
+            thought,
+            logprobs: self.logprobs.each_ref().map(|arrays| body::join(arrays)),
+        }
     }
 
-    fn joined(&self, kind: &PartKind) -> Option<String> {
-        let mut parts = self.parts.iter().filter(|part| part.kind == *kind).peekable();
+    fn joined(&self, is_meant: impl Fn(&PartKind) -> bool) -> Option<String> {
+        let mut parts = self.parts.iter().filter(|part| is_meant(&part.kind)).peekable();
         parts.peek()?;
         Some(parts.map(|part| part.said.as_str()).collect())
     }
@@ -139,6 +147,7 @@ impl Choice {
                 role: "assistant",
                 content: joined.content.as_deref(),
                 refusal: joined.refusal.as_deref(),
+                reasoning_content: joined.thought.as_deref(),
                 tool_calls: self.parts.iter().filter_map(call).collect(),
                 annotations: &self.annotations,
             },

@@ -1,0 +1,93 @@
+//! Requests to go on with a text that is no conversation.
+
+use domain::runtime::Continues;
+use domain::{Fault, FaultClass, Prompt};
+
+use super::Draft;
+use super::value::{Read, is_array, skip};
+use crate::fields::{open_object, optional_boolean, optional_count};
+use crate::json::{Cursor, Kind, Value};
+use crate::refusal::{missing, wrong_type, wrong_value};
+
+/// What the vendor takes where nobody says.
+const TOKENS_MAX: u64 = 16;
+
+/// The settings, as conversations have them, and what is to be gone on with.
+pub(crate) fn read_continued(body: &[u8]) -> Result<(Prompt, Continues), Box<Fault>> {
+    let mut cursor = open_object(body)?;
+    let mut draft = Draft::default();
+    let mut continues = None;
+    cursor.object(|cursor, member| match &*member.key.decode() {
+        "prompt" => {
+            continues = Some(read_text(cursor)?);
+            Ok(())
+        }
+        "logprobs" => {
+            let others = optional_count(cursor, "logprobs")?;
+            draft.prompt.sampling.logprobs = others.is_some();
+            draft.prompt.sampling.top_logprobs = others;
+            Ok(())
+        }
+        // The best of several is the one where there is only one.
+        "best_of" => match optional_count(cursor, "best_of")? {
+            None | Some(1) => Ok(()),
+            Some(_) => Err(untaken("best_of")),
+        },
+        "echo" => match optional_boolean(cursor, "echo")? {
+            Some(true) => Err(untaken("echo")),
+            _ => Ok(()),
+        },
+        "suffix" if cursor.kind()? != Kind::Null => Err(untaken("suffix")),
+        name => draft.read(cursor, name),
+    })?;
+    cursor.end()?;
+    let mut prompt = draft.settle();
+    prompt.output.tokens_max = prompt.output.tokens_max.or(Some(TOKENS_MAX));
+    let continues = continues.ok_or_else(|| missing("prompt".to_owned(), "Send a text."))?;
+    Ok((prompt, continues))
+}
+
+fn untaken(name: &'static str) -> Box<Fault> {
+    let message = format!("\"{name}\" is not taken by this runtime.");
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+    Box::new(fault.param(name).fix("Leave it out."))
+}
+
+fn read_text(cursor: &mut Cursor<'_>) -> Read<Continues> {
+    if cursor.kind()? == Kind::Array {
+        return read_array(cursor);
+    }
+    let kind = cursor.kind()?;
+    match cursor.value()? {
+        Value::String(text) => Ok(Continues::Text(text.decode().into_owned())),
+        _ => Err(wrong_type("prompt".to_owned(), "a string or an array of tokens", kind)),
+    }
+}
+
+/// One text in an array, or the numbers of tokens.
+fn read_array(cursor: &mut Cursor<'_>) -> Read<Continues> {
+    let (mut tokens, mut text, mut count) = (Vec::new(), None, 0);
+    is_array(cursor, "prompt")?;
+    cursor.array(|cursor, index| {
+        count += 1;
+        let kind = cursor.kind()?;
+        if kind == Kind::Array {
+            return skip(cursor);
+        }
+        let value = cursor.value()?;
+        match (&value, value.as_count().and_then(|count| u32::try_from(count).ok())) {
+            (_, Some(token)) => tokens.push(token),
+            (Value::String(said), _) => text = Some(said.decode().into_owned()),
+            _ => return Err(wrong_type(format!("prompt[{index}]"), "a string or a token", kind)),
+        }
+        Read::Ok(())
+    })?;
+    match text {
+        Some(text) if count == 1 => Ok(Continues::Text(text)),
+        None if count == tokens.len() && count > 0 => Ok(Continues::Tokens(tokens)),
+        _ => {
+            let fix = "Send one text, or the tokens of one, and the others in requests of their own.";
+            Err(wrong_value("prompt".to_owned(), "holds more or less than one text", fix.to_owned()))
+        }
+    }
+}

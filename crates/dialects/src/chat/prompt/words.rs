@@ -1,0 +1,119 @@
+//! What servers of one's own models are told in this grammar, by the words that several of them share.
+
+use domain::runtime::{RuleText, RuntimeWords};
+
+use super::value::{Read, is_object, number, object, skip, text, texts};
+use crate::fields::{open_object, optional_boolean};
+use crate::json::Cursor;
+use crate::refusal::wrong_value;
+
+/// The words, and what they are called that were found, so that nobody takes them for unknown.
+pub(crate) fn read_words(body: &[u8]) -> Read<(RuntimeWords, Vec<String>)> {
+    let (mut words, mut found) = (RuntimeWords::default(), Vec::new());
+    open_object(body)?.object(|cursor, member| {
+        let name = member.key.decode();
+        let is_known = read(cursor, &name, &mut words)?;
+        found.extend(is_known.then(|| name.into_owned()));
+        Read::Ok(())
+    })?;
+    if words.adapter.is_some() {
+        found.push("metadata.hybrie".to_owned());
+    }
+    Ok((words, found))
+}
+
+fn read(cursor: &mut Cursor<'_>, name: &str, words: &mut RuntimeWords) -> Read<bool> {
+    match name {
+        "min_p" => words.min_p = part(cursor, name)?,
+        "repetition_penalty" => words.repetition_penalty = positive(cursor, name)?,
+        "ignore_eos" => words.ignores_end = optional_boolean(cursor, name)?.unwrap_or(false),
+        "chat_template_kwargs" => words.template = object(cursor, name)?,
+        "guided_regex" => words.rule = text(cursor, name)?.map(RuleText::Expression).or(words.rule.take()),
+        "guided_grammar" => words.rule = text(cursor, name)?.map(RuleText::Grammar).or(words.rule.take()),
+        "guided_choice" => words.rule = choice(cursor, name)?.or(words.rule.take()),
+        "structured_outputs" => read_structure(cursor, words)?,
+        "cache_salt" => words.share = text(cursor, name)?,
+        "metadata" => {
+            read_metadata(cursor, words)?;
+            return Ok(false);
+        }
+        _ => {
+            skip(cursor)?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A number that was written as one, within bounds that the words have everywhere.
+fn bounded(
+    cursor: &mut Cursor<'_>,
+    name: &str,
+    is_good: impl Fn(f64) -> bool,
+    bounds: &str,
+) -> Read<Option<f64>> {
+    let Some(written) = number(cursor, name)? else { return Ok(None) };
+    match written.as_str().parse().ok().filter(|value| is_good(*value)) {
+        Some(value) => Ok(Some(value)),
+        None => Err(wrong_value(name.to_owned(), "is out of range", format!("Send {bounds}."))),
+    }
+}
+
+fn part(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<f64>> {
+    bounded(cursor, name, |value| (0.0..=1.0).contains(&value), "a number from 0 to 1")
+}
+
+fn positive(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<f64>> {
+    bounded(cursor, name, |value| value > 0.0 && value <= 10.0, "a number above 0, 10 at most")
+}
+
+fn choice(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<RuleText>> {
+    let texts = texts(cursor, name)?;
+    Ok((!texts.is_empty()).then_some(RuleText::Choice(texts)))
+}
+
+fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<()> {
+    const NAME: &str = "structured_outputs";
+    if !is_object(cursor, NAME)? {
+        return Ok(());
+    }
+    cursor.object(|cursor, member| {
+        let name = format!("{NAME}.{}", member.key.decode());
+        let rule = match &*member.key.decode() {
+            "regex" => text(cursor, &name)?.map(RuleText::Expression),
+            "grammar" => text(cursor, &name)?.map(RuleText::Grammar),
+            "choice" => choice(cursor, &name)?,
+            _ => {
+                let fix = "Send regex, grammar or choice, or a schema in \"response_format\".".to_owned();
+                return Err(wrong_value(name, "is no rule of this runtime", fix));
+            }
+        };
+        words.rule = rule.or(words.rule.take());
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<()> {
+    if cursor.kind()? != crate::json::Kind::Object {
+        return skip(cursor);
+    }
+    cursor.object(|cursor, member| {
+        if !member.key.is("hybrie") || !is_object(cursor, "metadata.hybrie")? {
+            return if member.key.is("hybrie") { Ok(()) } else { skip(cursor) };
+        }
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "adapter_id" => {
+                words.adapter = text(cursor, "metadata.hybrie.adapter_id")?;
+                Ok(())
+            }
+            name => {
+                let name = format!("metadata.hybrie.{name}");
+                let fix = "Name one adapter for the whole answer in \"adapter_id\".".to_owned();
+                Err(wrong_value(name, "is not taken by this runtime", fix))
+            }
+        })?;
+        Read::Ok(())
+    })?;
+    Ok(())
+}

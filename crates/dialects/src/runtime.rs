@@ -1,0 +1,99 @@
+//! Requests to a runtime of one's own, in whichever grammar, and its answers.
+
+use bytes::Bytes;
+use domain::runtime::GenerateRequest;
+use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
+
+use crate::answer::{Wish, WriteAnswer, writer};
+use crate::speak::read_prompt;
+use crate::{Request, chat};
+
+/// Reads a whole request, with the words that only such servers know. `is_lenient` leaves out what it does not.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub fn read_runtime(
+    grammar: Grammar,
+    operation: Operation,
+    body: &[u8],
+    request: &Request,
+    is_lenient: bool,
+) -> Result<GenerateRequest, Box<Fault>> {
+    let (prompt, continues) = match operation {
+        Operation::Complete => {
+            let (prompt, continues) = chat::read_continued(body)?;
+            (prompt, Some(continues))
+        }
+        _ => (read_prompt(grammar, body, request)?, None),
+    };
+    let (words, known) = chat::read_words(body)?;
+    let unknown = prompt.extras.iter().find(|extra| extra.is_meaning && !known.contains(&extra.name));
+    if let Some(extra) = unknown.filter(|_| !is_lenient) {
+        let message = format!("\"{}\" is not taken by this runtime.", extra.name);
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+        let fix = "Leave it out, or send Agent-Lenient: true to have it left out.";
+        return Err(Box::new(fault.param(extra.name.clone()).fix(fix)));
+    }
+    Ok(GenerateRequest { model: request.model.clone(), prompt, continues, words })
+}
+
+/// How a client wants the answer of a runtime.
+#[derive(Debug, Clone)]
+pub struct RuntimeWish {
+    pub grammar: Grammar,
+    pub operation: Operation,
+    /// Usage is told in a stream.
+    pub usage: bool,
+    pub model: String,
+    pub trace: TraceId,
+    pub created_unix_s: u64,
+    /// Groups that the client declared its functions in.
+    pub namespaces: Vec<String>,
+}
+
+/// Writes the answer of a runtime for its client.
+#[derive(Debug)]
+pub struct AnswerWriter {
+    writer: Box<dyn WriteAnswer>,
+    trace: TraceId,
+}
+
+impl AnswerWriter {
+    #[must_use]
+    pub fn new(asked: RuntimeWish) -> Self {
+        let RuntimeWish { grammar, operation, usage, model, trace, created_unix_s, namespaces } = asked;
+        let wish = Wish {
+            usage,
+            model,
+            trace: Some(trace),
+            created_unix_s,
+            namespaces,
+            thoughts: true,
+            ..Wish::default()
+        };
+        let writer = match operation {
+            Operation::Complete => Box::new(chat::ContinuedWriter::new(wish)),
+            _ => writer(grammar, wish),
+        };
+        Self { writer, trace }
+    }
+
+    /// What of a stream says an event; nothing where there is nothing to say yet.
+    pub fn event(&mut self, event: Event) -> Bytes {
+        let mut out = Vec::new();
+        self.writer.event(event, &mut out);
+        Bytes::from(out)
+    }
+
+    /// The stream fails here, and is to be broken off.
+    pub fn error(&mut self, fault: &Fault) -> Bytes {
+        let mut out = Vec::new();
+        self.writer.error(fault, self.trace, &mut out);
+        Bytes::from(out)
+    }
+
+    /// A whole answer.
+    pub fn whole(&mut self, events: Vec<Event>) -> Bytes {
+        Bytes::from(self.writer.whole(events))
+    }
+}

@@ -1,0 +1,157 @@
+//! Requests to a runtime of one's own, and its answers, in each grammar that a node speaks.
+
+use dialects::chat::{StreamScanner, answer_text, read_answer};
+use dialects::{AnswerWriter, RuntimeWish, decode_request, read_runtime};
+use domain::runtime::{Continues, GenerateRequest, RuleText};
+use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage, UsageSource};
+use serde_json::{Value, json};
+
+const CONVERSATION: &str = r#""model":"m","messages":[{"role":"user","content":"Hello"}]"#;
+
+fn read(operation: Operation, text: &str, is_lenient: bool) -> Result<GenerateRequest, Box<Fault>> {
+    let body = bytes::Bytes::copy_from_slice(text.as_bytes());
+    let request = decode_request(Grammar::Chat, operation, &body, None)?;
+    read_runtime(Grammar::Chat, operation, &body, &request, is_lenient)
+}
+
+#[test]
+fn words_of_such_servers_are_read() {
+    let more = r#""min_p":0.05,"repetition_penalty":1.1,"ignore_eos":true,"cache_salt":"w",
+        "chat_template_kwargs":{"enable_thinking":false},"structured_outputs":{"regex":"a+"},
+        "metadata":{"hybrie":{"adapter_id":"law"},"k":"v"}"#;
+    let request = read(Operation::Chat, &format!("{{{CONVERSATION},{more}}}"), false).unwrap();
+    let words = request.words;
+    assert_eq!((words.min_p, words.repetition_penalty, words.ignores_end), (Some(0.05), Some(1.1), true));
+    assert_eq!(words.template.unwrap().as_str(), r#"{"enable_thinking":false}"#);
+    assert_eq!(words.rule, Some(RuleText::Expression("a+".to_owned())));
+    assert_eq!((words.adapter.as_deref(), words.share.as_deref()), (Some("law"), Some("w")));
+    assert_eq!(request.prompt.metadata, [("k".to_owned(), "v".to_owned())]);
+    let choice =
+        read(Operation::Chat, &format!(r#"{{{CONVERSATION},"guided_choice":["a","b"]}}"#), false).unwrap();
+    assert_eq!(choice.words.rule, Some(RuleText::Choice(vec!["a".to_owned(), "b".to_owned()])));
+}
+
+#[test]
+fn what_nobody_knows_is_refused_by_name_unless_it_may_be_left_out() {
+    let cases = [
+        (r#""moon":1"#, "moon"),
+        (r#""min_p":2"#, "min_p"),
+        (r#""repetition_penalty":0"#, "repetition_penalty"),
+        (r#""structured_outputs":{"ebnf":"x"}"#, "structured_outputs.ebnf"),
+        (r#""metadata":{"hybrie":{"adapter_timeline":[]}}"#, "metadata.hybrie.adapter_timeline"),
+        (r#""metadata":{"other":{"x":1}}"#, "metadata.other"),
+    ];
+    for (field, param) in cases {
+        let fault = read(Operation::Chat, &format!("{{{CONVERSATION},{field}}}"), false).expect_err(field);
+        assert_eq!(fault.param.as_deref(), Some(param), "{fault}");
+        assert!(fault.fix.is_some(), "{fault}");
+    }
+    assert!(read(Operation::Chat, &format!(r#"{{{CONVERSATION},"moon":1}}"#), true).is_ok());
+}
+
+#[test]
+fn texts_are_gone_on_with() {
+    let continues = |prompt: &str| {
+        read(Operation::Complete, &format!(r#"{{"model":"m","prompt":{prompt},"logprobs":2}}"#), false)
+    };
+    let text = |text: &str| Some(Continues::Text(text.to_owned()));
+    let request = continues(r#""Once""#).unwrap();
+    assert_eq!((request.continues, request.prompt.output.tokens_max), (text("Once"), Some(16)));
+    assert_eq!((request.prompt.sampling.logprobs, request.prompt.sampling.top_logprobs), (true, Some(2)));
+    assert_eq!(continues(r#"["Once"]"#).unwrap().continues, text("Once"));
+    assert_eq!(continues("[1,2]").unwrap().continues, Some(Continues::Tokens(vec![1, 2])));
+    for wrong in [r#"["a","b"]"#, r#"["a",1]"#, "[[1],[2]]", "[]", "[true]", "{}"] {
+        assert!(continues(wrong).is_err(), "{wrong}");
+    }
+    for field in [r#""echo":true"#, r#""best_of":2"#, r#""suffix":"x""#] {
+        let body = format!(r#"{{"model":"m","prompt":"a",{field}}}"#);
+        assert_eq!(read(Operation::Complete, &body, false).unwrap_err().code, "unsupported_parameter");
+    }
+}
+
+fn usage() -> Usage {
+    Usage {
+        input: 4,
+        cached_read: 2,
+        output: 3,
+        reasoning: 1,
+        source: UsageSource::Provider,
+        ..Usage::default()
+    }
+}
+
+fn told() -> Vec<Event> {
+    let delta = |part, text: &str| Event::Delta { choice: 0, part, text: text.to_owned() };
+    vec![
+        Event::Begin { choice: 0, part: 0, kind: PartKind::Thought { is_summary: false, id: None } },
+        delta(0, "hm"),
+        Event::End { choice: 0, part: 0 },
+        Event::Begin { choice: 0, part: 1, kind: PartKind::Text },
+        delta(1, "Hi "),
+        delta(1, "é\n\n😀"),
+        Event::End { choice: 0, part: 1 },
+        Event::Finish { choice: 0, finish: Finish::of(Reason::Stop) },
+        Event::Usage(usage()),
+        Event::Done,
+    ]
+}
+
+fn writer(grammar: Grammar, operation: Operation, usage: bool) -> AnswerWriter {
+    AnswerWriter::new(RuntimeWish {
+        grammar,
+        operation,
+        usage,
+        model: "m".to_owned(),
+        trace: TraceId::new(1, [7; 10]),
+        created_unix_s: 5,
+        namespaces: Vec::new(),
+    })
+}
+
+#[test]
+fn a_stream_reads_back_as_what_was_said() {
+    for asked in [false, true] {
+        let mut writing = writer(Grammar::Chat, Operation::Chat, asked);
+        let sent: Vec<_> = told().into_iter().map(|event| writing.event(event)).collect();
+        let mut scanner = StreamScanner::new(false);
+        let mut out = Vec::new();
+        for chunk in sent.iter().filter(|chunk| !chunk.is_empty()) {
+            scanner.push(chunk.clone(), &mut out).expect("a good stream");
+        }
+        scanner.finish(&mut out).expect("a good end");
+        assert_eq!(out.concat(), sent.concat());
+        let facts = scanner.facts();
+        assert_eq!((facts.finished, facts.done, facts.usage), (true, true, asked.then(usage)));
+        let text = String::from_utf8(sent.concat()).unwrap();
+        assert!(text.contains(r#""reasoning_content":"hm""#), "{text}");
+    }
+}
+
+#[test]
+fn a_whole_answer_is_what_its_grammar_has() {
+    let body = writer(Grammar::Chat, Operation::Chat, false).whole(told());
+    assert_eq!(answer_text(&body).as_deref(), Some("Hi é\n\n😀"));
+    assert_eq!(read_answer(&body).expect("an answer").usage, Some(usage()));
+    let value: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(value["choices"][0]["message"]["reasoning_content"], "hm");
+    let body = writer(Grammar::Anthropic, Operation::Chat, false).whole(told());
+    let value: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (&value["content"][0]["type"], &value["content"][1]["text"]),
+        (&json!("thinking"), &json!("Hi é\n\n😀"))
+    );
+}
+
+#[test]
+fn what_goes_on_with_a_text_has_an_object_of_its_own() {
+    let said: Vec<Event> = told().split_off(3);
+    let body = writer(Grammar::Chat, Operation::Complete, false).whole(said.clone());
+    let value: Value = serde_json::from_slice(&body).unwrap();
+    let choice = json!({"index": 0, "text": "Hi é\n\n😀", "logprobs": null, "finish_reason": "stop"});
+    assert_eq!((&value["object"], &value["choices"][0]), (&json!("text_completion"), &choice));
+    assert_eq!(value["usage"]["total_tokens"], 10);
+    let mut writing = writer(Grammar::Chat, Operation::Complete, true);
+    let sent: Vec<_> = said.into_iter().map(|event| writing.event(event)).collect();
+    let text = String::from_utf8(sent.concat()).unwrap();
+    assert!(text.contains(r#""text":"Hi ""#) && text.ends_with("data: [DONE]\n\n"), "{text}");
+}

@@ -1,0 +1,95 @@
+//! Where a request may be answered: on this machine, elsewhere, or on whichever is there. A header says it before a prefix
+//! of the model's name does.
+
+use domain::runtime::GenerateRequest;
+use domain::{Fault, FaultClass};
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+const MODE: HeaderName = HeaderName::from_static("x-hybrie-execution-mode");
+const ADAPTER: HeaderName = HeaderName::from_static("x-hybrie-adapter-id");
+pub(crate) const SELECTED_MODE: HeaderName = HeaderName::from_static("x-hybrie-selected-mode");
+pub(crate) const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
+pub(crate) const SELECTED_ADAPTER: HeaderName = ADAPTER;
+
+/// The word of this machine, as a mode and as a backend.
+pub(crate) const LOCAL: HeaderValue = HeaderValue::from_static("local");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Local,
+    Cloud,
+    Hybrid,
+}
+
+impl Mode {
+    const ALL: [(&str, Self); 3] = [("local", Self::Local), ("cloud", Self::Cloud), ("hybrid", Self::Hybrid)];
+
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(name, _)| *name == word).map(|(_, mode)| mode)
+    }
+}
+
+/// Takes the words of a mode off a request, and refuses one that this node does not serve: it is strictly local.
+///
+/// # Errors
+/// A word that is no mode, or one that leads away from this machine.
+pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Result<(), Box<Fault>> {
+    let mut mode = Mode::Local;
+    if let Some((first, rest)) = request.model.split_once('/')
+        && let Some(said) = Mode::of(first)
+    {
+        mode = said;
+        request.model = rest.to_owned();
+    }
+    if let Some(said) = headers.get(MODE) {
+        let Some(said) = said.to_str().ok().and_then(Mode::of) else {
+            let message = "x-hybrie-execution-mode must be local, cloud or hybrid.";
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_execution_mode", message);
+            return Err(Box::new(fault.param("x-hybrie-execution-mode").fix("Send local, or leave it out.")));
+        };
+        mode = said;
+    }
+    if let Some(adapter) = headers.get(ADAPTER).and_then(|value| value.to_str().ok()) {
+        request.words.adapter = (adapter != "none").then(|| adapter.to_owned());
+    }
+    if mode == Mode::Local {
+        return Ok(());
+    }
+    let message = "This node is strictly local: nothing it is asked leaves this machine.";
+    let fault = Fault::new(FaultClass::Forbidden, "local_only", message);
+    Err(Box::new(
+        fault.param("model").fix("Ask for the model without cloud/ or hybrid/, and leave the header out."),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(
+        model: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<(String, Option<String>), &'static str> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, HeaderValue::from_static(value));
+        }
+        let mut request = GenerateRequest { model: model.to_owned(), ..GenerateRequest::default() };
+        settle(&map, &mut request).map_err(|fault| fault.code)?;
+        Ok((request.model, request.words.adapter))
+    }
+
+    #[test]
+    fn the_header_beats_the_prefix_and_nothing_leaves() {
+        let ok = |model: &str, adapter: Option<&str>| Ok((model.to_owned(), adapter.map(str::to_owned)));
+        assert_eq!(settled("local/a/b", &[]), ok("a/b", None));
+        assert_eq!(settled("qwen/a", &[]), ok("qwen/a", None));
+        assert_eq!(settled("hybrid/a", &[]), Err("local_only"));
+        assert_eq!(settled("cloud/a", &[("x-hybrie-execution-mode", "local")]), ok("a", None));
+        assert_eq!(settled("local/a", &[("x-hybrie-execution-mode", "hybrid")]), Err("local_only"));
+        assert_eq!(settled("a", &[("x-hybrie-execution-mode", "moon")]), Err("invalid_execution_mode"));
+        assert_eq!(settled("a", &[("x-hybrie-adapter-id", "law")]), ok("a", Some("law")));
+        assert_eq!(settled("a", &[("x-hybrie-adapter-id", "none")]), ok("a", None));
+    }
+}

@@ -5,10 +5,16 @@ use std::sync::Arc;
 
 use crate::batch::{Part, Ragged};
 use crate::blocks::{Blocks, Share};
+use crate::guesses::{Guesses, Repeats};
 use crate::pool::{BLOCK, Keeps, Pool};
+use crate::rules::{Ahead, Masks, Rule};
 use crate::sampler::{Drawn, Sampling};
+use crate::text::{Scores, Text};
 use crate::waiting::{Group, Waiting};
 use crate::{EngineError, Model};
+
+/// So many tokens of a text are computed before anybody's prompt: what was drawn, and what a rule put behind it.
+const AT_ONCE: usize = 32;
 
 /// What a runner may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub struct Room {
     pub texts: usize,
     /// The texts that may wait beside them.
     pub waiting: usize,
+    /// How many tokens of a text are guessed in a step; nought guesses nothing.
+    pub guesses: usize,
 }
 
 /// A text to be carried on.
@@ -32,11 +40,13 @@ pub struct Request {
     pub max_tokens: usize,
     /// Tokens that end a text.
     pub ends: Vec<u32>,
+    /// What the text has to be. It ends where nothing more may come.
+    pub rule: Option<Rule>,
     pub share: Share,
     pub group: Group,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TextId(u64);
 
 /// Why a request is not taken.
@@ -74,7 +84,7 @@ pub enum End {
     /// It came to an end of its own.
     Stop,
     Length,
-    /// The model said nothing that is a number.
+    /// The model said nothing that is a number, or the text's rule grew beyond its bounds.
     Broken,
 }
 
@@ -88,18 +98,18 @@ pub struct Counts {
     pub remembered: u64,
     /// Texts that had to give up their room for a while.
     pub set_back: u64,
+    /// Tokens that were guessed, and those of them that came true.
+    pub guessed: u64,
+    pub came_true: u64,
 }
 
+/// What a text has of a step.
 #[derive(Debug)]
-struct Text {
+struct Turn {
     id: TextId,
-    request: Request,
-    /// What was said, behind the prompt.
-    said: Vec<u32>,
-    blocks: Vec<u32>,
-    /// How much of prompt and answer is in the pool.
-    computed: usize,
-    has_begun: bool,
+    part: Part,
+    /// How many of the part's last tokens are guesses.
+    guesses: usize,
 }
 
 /// Carries texts on, one step after the other. It is one thread's.
@@ -114,21 +124,18 @@ pub struct Runner {
     waiting: Waiting<Text>,
     next: u64,
     counts: Counts,
+    masks: Masks,
+    guesses: Box<dyn Guesses>,
 }
 
-impl Text {
-    fn length(&self) -> usize {
-        self.request.prompt.len() + self.said.len()
+impl Turn {
+    fn guesses(&self) -> &[u32] {
+        let first = self.part.tokens.len() - self.guesses;
+        self.part.tokens.get(first..).unwrap_or_default()
     }
 
-    /// What comes next of it, so many tokens at most.
-    fn tokens(&self, most: usize) -> Vec<u32> {
-        let all = self.request.prompt.iter().chain(&self.said);
-        all.skip(self.computed).take(most).copied().collect()
-    }
-
-    fn all(&self) -> Vec<u32> {
-        [self.request.prompt.as_slice(), &self.said].concat()
+    const fn is_told(&self) -> bool {
+        self.part.told_from < self.part.tokens.len()
     }
 }
 
@@ -142,8 +149,24 @@ impl Runner {
         }
         let pool = Pool::new(model.shape(), room.keeps, blocks);
         let (running, waiting) = (Vec::new(), Waiting::new());
-        let counts = Counts::default();
-        Ok(Self { model, pool, blocks: Blocks::new(blocks), room, running, waiting, next: 0, counts })
+        Ok(Self {
+            model,
+            pool,
+            blocks: Blocks::new(blocks),
+            room,
+            running,
+            waiting,
+            next: 0,
+            counts: Counts::default(),
+            masks: Masks::default(),
+            guesses: Box::new(Repeats),
+        })
+    }
+
+    /// Has somebody else guess.
+    #[must_use]
+    pub fn guessing_by(self, guesses: Box<dyn Guesses>) -> Self {
+        Self { guesses, ..self }
     }
 
     /// The longest text, prompt and answer together, that can be carried on here.
@@ -184,8 +207,7 @@ impl Runner {
         request.max_tokens = request.max_tokens.min(most - tokens);
         self.next += 1;
         let (id, group) = (TextId(self.next), request.group);
-        let (said, blocks) = (Vec::new(), Vec::new());
-        self.waiting.push(group, Text { id, request, said, blocks, computed: 0, has_begun: false });
+        self.waiting.push(group, Text::new(id, request));
         Ok(id)
     }
 
@@ -201,6 +223,7 @@ impl Runner {
 
     fn end(&mut self, text: &Text) {
         self.blocks.give(&text.blocks);
+        self.guesses.forget(text.id);
         if !self.running.iter().any(|running| running.request.group == text.request.group) {
             self.waiting.leave(text.request.group);
         }
@@ -220,21 +243,44 @@ impl Runner {
     pub fn step(&mut self) -> Result<Vec<Happened>, EngineError> {
         let mut happened = Vec::new();
         self.let_in(&mut happened);
-        let parts = self.compose();
-        if parts.is_empty() {
+        let mut turns = self.compose();
+        if turns.is_empty() {
             return Ok(happened);
         }
-        let (ids, parts): (Vec<TextId>, Vec<Part>) = parts.into_iter().unzip();
+        self.guess(&mut turns);
+        let ahead = self.ahead(&turns);
+        let (model, pool) = (&self.model, &mut self.pool);
+        let (turns, parts): (Vec<(TextId, usize)>, Vec<Part>) =
+            turns.into_iter().map(|turn| ((turn.id, turn.guesses), turn.part)).unzip();
         let batch = Ragged { parts };
-        let scores = self.model.step(&batch, &mut self.pool)?;
+        let (scores, mut ahead) = self.masks.beside(ahead, || model.step(&batch, pool));
+        let scores = scores?;
         self.counts.steps += 1;
         self.counts.rows += batch.rows() as u64;
-        let mut scores = scores.chunks_exact(self.model.shape().vocabulary);
-        for (id, part) in ids.into_iter().zip(&batch.parts) {
-            let told = (part.told_from < part.tokens.len()).then(|| scores.next()).flatten();
-            self.carry_on(id, part, told, &mut happened);
+        let mut rows = scores.as_slice();
+        for ((id, guesses), part) in turns.into_iter().zip(batch.parts) {
+            let turn = Turn { id, part, guesses };
+            let told = turn.part.tokens.len().saturating_sub(turn.part.told_from);
+            let of_turn = rows.split_at_checked(told * self.model.shape().vocabulary);
+            let (of_turn, rest) = of_turn.unwrap_or_default();
+            rows = rest;
+            let at = ahead.iter().position(|ahead| ahead.text == id);
+            let of_rule = at.map(|at| ahead.swap_remove(at));
+            self.carry_on(&turn, of_turn, of_rule, &mut happened);
         }
         Ok(happened)
+    }
+
+    /// What is asked of the rules of those that are told.
+    fn ahead(&mut self, turns: &[Turn]) -> Vec<Ahead> {
+        let mut all = Vec::new();
+        for turn in turns.iter().filter(|turn| turn.is_told()) {
+            let Some(text) = self.running.iter_mut().find(|text| text.id == turn.id) else { continue };
+            let Some(following) = text.following.take() else { continue };
+            let (guesses, ends) = (turn.guesses().to_vec(), text.request.ends.clone());
+            all.push(Ahead { text: turn.id, following, guesses, ends, allowed: Vec::new() });
+        }
+        all
     }
 
     /// Gives texts that wait their turn, as long as there are turns and room for a first piece.
@@ -251,6 +297,13 @@ impl Runner {
                 text.has_begun = true;
                 happened.push(Happened::Begun { text: text.id, remembered: text.computed });
                 self.counts.remembered += text.computed as u64;
+                let untold = std::mem::take(&mut text.untold).into_iter();
+                happened.extend(untold.map(|drawn| Happened::Token { text: text.id, drawn }));
+            }
+            if let Some(end) = text.ended {
+                self.end(&text);
+                happened.push(Happened::End { text: text.id, end });
+                continue;
             }
             self.running.push(text);
         }
@@ -265,35 +318,63 @@ impl Runner {
     }
 
     /// Who takes part in the next step, and with what.
-    fn compose(&mut self) -> Vec<(TextId, Part)> {
-        let mut parts: Vec<(TextId, Part)> = Vec::new();
+    fn compose(&mut self) -> Vec<Turn> {
+        let mut turns: Vec<Turn> = Vec::new();
         let mut left = self.room.tokens;
-        // Those that are being told first: one token each.
+        let is_told = |text: &Text| !text.said.is_empty() && text.missing() <= AT_ONCE;
+        // Those that are being told first, and a token of each before a second one of any.
         for is_prompt in [false, true] {
             let mut at = 0;
             while let Some(text) = self.running.get(at).filter(|_| left > 0) {
-                let missing = text.length() - text.computed;
-                if (missing > 1) != is_prompt || parts.iter().any(|(id, _)| *id == text.id) {
+                if is_told(text) == is_prompt || turns.iter().any(|turn| turn.id == text.id) {
                     at += 1;
                     continue;
                 }
-                let (id, count) = (text.id, missing.min(left));
+                let behind =
+                    self.running.iter().skip(at + 1).filter(|text| !is_prompt && is_told(text)).count();
+                let (id, missing) = (text.id, text.missing());
+                let count = missing.min(left.saturating_sub(behind).max(1));
                 // Whoever came last makes room, be it this one.
                 while !self.has_room(id, count) {
-                    let Some(last) = self.running.pop() else { return parts };
-                    parts.retain(|(id, _)| *id != last.id);
+                    let Some(last) = self.running.pop() else { return turns };
+                    turns.retain(|turn| turn.id != last.id);
                     self.counts.set_back += 1;
                     self.set_back(last);
                 }
                 let Some(text) = self.running.get(at).filter(|text| text.id == id) else { continue };
                 let (tokens, start) = (text.tokens(count), text.computed);
                 let told_from = if count == missing { count - 1 } else { count };
-                parts.push((id, Part { tokens, start, blocks: text.blocks.clone(), told_from }));
+                let part = Part { tokens, start, blocks: text.blocks.clone(), told_from };
+                turns.push(Turn { id, part, guesses: 0 });
                 left -= count;
                 at += 1;
             }
         }
-        parts
+        turns
+    }
+
+    /// Puts guesses behind those that are told, as far as there is room that nobody else has use for.
+    fn guess(&mut self, turns: &mut [Turn]) {
+        let taken: usize = turns.iter().map(|turn| turn.part.tokens.len()).sum();
+        let mut left = self.room.tokens.saturating_sub(taken);
+        for turn in turns.iter_mut().filter(|turn| turn.is_told()) {
+            let Some(text) = self.running.iter_mut().find(|text| text.id == turn.id) else { continue };
+            let to_come = text.request.max_tokens.saturating_sub(text.said.len() + 1);
+            let most = text.lately.next(text.said.len()).min(self.room.guesses).min(left).min(to_come);
+            if most == 0 {
+                continue;
+            }
+            let mut guessed = self.guesses.guess(text.id, &text.request.prompt, &text.said, most);
+            guessed.truncate(most);
+            let end = turn.part.end() + guessed.len();
+            let wanted = end.div_ceil(BLOCK).saturating_sub(text.blocks.len());
+            let Some(blocks) = self.blocks.take(wanted) else { continue };
+            text.blocks.extend(blocks);
+            turn.part.blocks.clone_from(&text.blocks);
+            left -= guessed.len();
+            turn.guesses = guessed.len();
+            turn.part.tokens.extend(guessed);
+        }
     }
 
     /// Sees to it that a text has blocks for so many tokens more; one that is gone needs none.
@@ -310,29 +391,39 @@ impl Runner {
     }
 
     /// What a step did for a text.
-    fn carry_on(&mut self, id: TextId, part: &Part, told: Option<&[f32]>, happened: &mut Vec<Happened>) {
-        let Some(at) = self.running.iter().position(|text| text.id == id) else { return };
+    fn carry_on(&mut self, turn: &Turn, rows: &[f32], ahead: Option<Ahead>, happened: &mut Vec<Happened>) {
+        let Some(at) = self.running.iter().position(|text| text.id == turn.id) else { return };
         let Some(text) = self.running.get_mut(at) else { return };
+        let (mut told, mut end) = (Vec::new(), None);
         let full = text.computed / BLOCK;
-        text.computed = part.end();
-        self.waiting.serve(text.request.group, part.tokens.len());
+        text.computed = turn.part.end() - turn.guesses;
+        if turn.is_told() {
+            let allowed = ahead.map(|ahead| {
+                text.following = Some(ahead.following);
+                ahead.allowed
+            });
+            let (width, allowed) = (self.model.shape().vocabulary, allowed.unwrap_or_default());
+            let is_lost = text.request.rule.is_some() && text.following.is_none();
+            let scores = Scores { rows, width, guesses: turn.guesses(), allowed: &allowed };
+            let (came_true, ended) =
+                if is_lost { (0, Some(End::Broken)) } else { text.tell(&scores, &mut told) };
+            text.computed += came_true;
+            text.lately.learn(turn.guesses, came_true, text.said.len(), self.room.guesses);
+            self.counts.guessed += turn.guesses as u64;
+            self.counts.came_true += came_true as u64;
+            end = ended;
+        }
+        self.waiting.serve(text.request.group, turn.part.tokens.len());
         if text.computed / BLOCK > full {
             let mut computed = text.all();
             computed.truncate(text.computed);
             self.blocks.remember(text.request.share, &computed, &text.blocks);
         }
-        let Some(scores) = told else { return };
-        let end = match text.request.sampling.draw(scores, (&text.request.prompt, &text.said), None) {
-            None => Some(End::Broken),
-            Some(drawn) => {
-                let token = drawn.token;
-                text.said.push(token);
-                happened.push(Happened::Token { text: id, drawn });
-                let is_end = text.request.ends.contains(&token);
-                let is_full = text.said.len() >= text.request.max_tokens;
-                is_end.then_some(End::Stop).or(is_full.then_some(End::Length))
-            }
-        };
+        // What was taken for guesses that were wrong.
+        let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());
+        self.blocks.give(&text.blocks.split_off(needed));
+        let id = turn.id;
+        happened.extend(told.into_iter().map(|drawn| Happened::Token { text: id, drawn }));
         if let Some(end) = end {
             let text = self.running.remove(at);
             self.end(&text);

@@ -59,21 +59,21 @@ fn by_score(one: &(u32, f32), other: &(u32, f32)) -> Ordering {
 }
 
 impl Sampling {
-    /// Draws the token at a place of a text. `allowed` is asked where not every token may come; `None` where nothing may,
-    /// or where the model says no numbers.
+    /// Draws the token at a place of a text. `allowed` has a bit for each token, where not every one may come; `None` where
+    /// nothing may, or where the model says no numbers.
     #[must_use]
     pub fn draw(
         &self,
         scores: &[f32],
         (prompt, said): (&[u32], &[u32]),
-        allowed: Option<&dyn Fn(u32) -> bool>,
+        allowed: Option<&[u32]>,
     ) -> Option<Drawn> {
         let mut scores = scores.to_vec();
         self.penalise(&mut scores, prompt, said);
-        let mut open: Vec<(u32, f32)> = (0..).zip(scores.iter().copied()).collect();
-        if let Some(allowed) = allowed {
-            open.retain(|(token, _)| allowed(*token));
-        }
+        let open: Vec<(u32, f32)> = match allowed {
+            None => (0..).zip(scores.iter().copied()).collect(),
+            Some(allowed) => kept(&scores, allowed),
+        };
         let likeliest = open.iter().copied().min_by(by_score).filter(|(_, score)| score.is_finite())?;
         let all: f64 = open.iter().map(|(_, score)| f64::from(score - likeliest.1).exp()).sum();
         let logprob = |score: f32| (f64::from(score - likeliest.1) - all.ln()) as f32;
@@ -156,6 +156,20 @@ impl Sampling {
     }
 }
 
+/// The tokens whose bits are set, in their order.
+fn kept(scores: &[f32], allowed: &[u32]) -> Vec<(u32, f32)> {
+    let mut kept = Vec::new();
+    for (first, (word, scores)) in (0u32..).step_by(32).zip(allowed.iter().zip(scores.chunks(32))) {
+        let mut left = *word;
+        while left != 0 {
+            let bit = left.trailing_zeros();
+            left &= left - 1;
+            kept.extend(scores.get(bit as usize).map(|score| (first + bit, *score)));
+        }
+    }
+    kept
+}
+
 /// The best of them alone, in their order.
 fn keep_best(open: &mut Vec<(u32, f32)>, count: usize) {
     if count < open.len() {
@@ -191,9 +205,9 @@ mod tests {
         assert_eq!(draw(&Sampling { frequency_penalty: 0.6, ..cold.clone() }, &[1, 1, 3, 3]), 2);
         assert_eq!(draw(&Sampling { repetition_penalty: 2.0, ..cold.clone() }, &[1, 3]), 2);
         assert_eq!(draw(&Sampling { bias: vec![(4, 100.0)], ..cold.clone() }, &[]), 4);
-        let only = |token: u32| token == 0 || token == 2;
-        assert_eq!(cold.draw(&SCORES, (&[], &[]), Some(&only)).unwrap().token, 2);
-        assert_eq!(cold.draw(&SCORES, (&[], &[]), Some(&|_| false)), None);
+        assert_eq!(cold.draw(&SCORES, (&[], &[]), Some(&[0b101])).unwrap().token, 2);
+        assert_eq!(cold.draw(&SCORES, (&[], &[]), Some(&[0])), None);
+        assert_eq!(cold.draw(&SCORES, (&[], &[]), Some(&[1 << 5, 1])), None, "there are five tokens");
         assert_eq!(cold.draw(&[f32::NAN; 3], (&[], &[]), None), None);
     }
 

@@ -19,6 +19,8 @@ struct Token {
     bytes: Vec<u8>,
     /// It is a sign between texts, and no part of one.
     is_sign: bool,
+    /// No text is read as it: a sign, or a tag that models set and that is told.
+    is_mark: bool,
 }
 
 /// A text that comes token by token. What is told of it is whole characters.
@@ -28,7 +30,7 @@ pub struct Telling {
 }
 
 /// Where tokens are bytes, each is written as one of these characters.
-fn byte_of_character() -> HashMap<char, u8> {
+pub(crate) fn byte_of_character() -> HashMap<char, u8> {
     let is_itself = |byte: u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let others = (0u8..=255).filter(|byte| !is_itself(*byte)).zip(256u32..);
     let others = others.filter_map(|(byte, code)| Some((char::from_u32(code)?, byte)));
@@ -62,7 +64,9 @@ impl Vocabulary {
         for (text, id) in all {
             let Some(token) = tokens.get_mut(id as usize) else { continue };
             if let Some(added) = signs.get(&id) {
-                *token = Token { bytes: added.content.clone().into_bytes(), is_sign: added.special };
+                let is_tag = added.content.starts_with('<') && added.content.ends_with('>');
+                let bytes = added.content.clone().into_bytes();
+                *token = Token { bytes, is_sign: added.special, is_mark: added.special || is_tag };
                 continue;
             }
             let in_bytes: Option<Vec<u8>> =
@@ -98,6 +102,16 @@ impl Vocabulary {
             Some(token) if !token.is_sign => &token.bytes,
             _ => &[],
         }
+    }
+
+    /// How a token is written, signs as well.
+    pub(crate) fn spelling(&self, token: u32) -> &[u8] {
+        self.tokens.get(token as usize).map_or(&[], |token| &token.bytes)
+    }
+
+    /// Whether a model can only say it on purpose, and no text becomes it by chance.
+    pub(crate) fn is_mark(&self, token: u32) -> bool {
+        self.tokens.get(token as usize).is_some_and(|token| token.is_mark)
     }
 
     /// The token of a sign.

@@ -3,5 +3,7 @@
 
 mod oracle;
 mod parity;
+mod ruled;
 mod running;
 mod shapes;
+mod words;

@@ -22,8 +22,11 @@ fn model() -> Arc<Model> {
 /// A runner with room for so many blocks.
 fn runner(model: &Arc<Model>, blocks: usize) -> Runner {
     let bytes = blocks * Pool::block_bytes(model.shape(), Keeps::Half);
-    Runner::new(Arc::clone(model), Room { bytes, keeps: Keeps::Half, tokens: 64, texts: 16, waiting: 100 })
-        .unwrap()
+    Runner::new(
+        Arc::clone(model),
+        Room { bytes, keeps: Keeps::Half, tokens: 64, texts: 16, waiting: 100, guesses: 0 },
+    )
+    .unwrap()
 }
 
 fn request(length: u32, of: u32, max_tokens: usize) -> Request {
@@ -32,6 +35,7 @@ fn request(length: u32, of: u32, max_tokens: usize) -> Request {
         sampling: Sampling { seed: u64::from(of), ..Sampling::default() },
         max_tokens,
         ends: vec![],
+        rule: None,
         share: OURS,
         group: Group(1),
     }
@@ -211,7 +215,7 @@ fn what_is_called_off_is_free_before_the_next_step() {
 fn what_can_not_be_carried_on_is_refused() {
     let model = model();
     let bytes = 4 * Pool::block_bytes(model.shape(), Keeps::Half);
-    let room = Room { bytes, keeps: Keeps::Half, tokens: 16, texts: 2, waiting: 2 };
+    let room = Room { bytes, keeps: Keeps::Half, tokens: 16, texts: 2, waiting: 2, guesses: 0 };
     let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
     assert_eq!(runner.submit(request(64, 1, 5)), Err(Refused::TooLong { tokens: 64, most: 64 }));
     assert_eq!(runner.submit(request(0, 1, 5)), Err(Refused::Empty));

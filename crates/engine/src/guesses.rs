@@ -1,0 +1,137 @@
+//! What may come next of a text, guessed without the model. Guesses are checked by it in one step: where they are right a
+//! step tells several tokens, and where they are wrong nothing is different but the work.
+
+use crate::runner::TextId;
+
+/// How many of the last tokens are looked for.
+const LONGEST: usize = 3;
+/// Where fewer than three of ten come true, no more is guessed for a while.
+const ENOUGH: (usize, usize) = (3, 10);
+/// So many guesses are looked at before that is said.
+const JUDGED: usize = 12;
+/// So many tokens are told before it is tried again.
+const REST: usize = 48;
+const FIRST: usize = 4;
+
+/// Whoever guesses.
+pub trait Guesses: std::fmt::Debug + Send {
+    /// What may come next of a text of this prompt and answer, so many tokens at most.
+    fn guess(&mut self, text: TextId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32>;
+
+    /// Nothing more comes of a text.
+    fn forget(&mut self, text: TextId);
+}
+
+/// Guesses that what was said once is said again.
+#[derive(Debug, Default)]
+pub struct Repeats;
+
+impl Guesses for Repeats {
+    fn guess(&mut self, _: TextId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+        let all = Both { prompt, said };
+        let length = prompt.len() + said.len();
+        let mut best = (0, 0);
+        // The last of the longest that agree.
+        for end in (1..length).rev() {
+            let most = LONGEST.min(end);
+            let agree = (1..=most).take_while(|back| all.at(end - back) == all.at(length - back)).count();
+            if agree > best.0 {
+                best = (agree, end);
+            }
+            if agree == LONGEST {
+                break;
+            }
+        }
+        let (agree, end) = best;
+        if agree == 0 { Vec::new() } else { (end..length).take(most).filter_map(|at| all.at(at)).collect() }
+    }
+
+    fn forget(&mut self, _: TextId) {}
+}
+
+struct Both<'a> {
+    prompt: &'a [u32],
+    said: &'a [u32],
+}
+
+impl Both<'_> {
+    fn at(&self, place: usize) -> Option<u32> {
+        let said = || self.said.get(place.checked_sub(self.prompt.len())?);
+        self.prompt.get(place).or_else(said).copied()
+    }
+}
+
+/// How a text's guesses went lately, which says how many more are worth their work.
+#[derive(Debug)]
+pub(crate) struct Lately {
+    guessed: usize,
+    came_true: usize,
+    next: usize,
+    /// How much is to be said before anything is guessed again.
+    until: usize,
+}
+
+impl Lately {
+    pub(crate) const fn new() -> Self {
+        Self { guessed: 0, came_true: 0, next: FIRST, until: 0 }
+    }
+
+    /// How many to guess of a text that said so much.
+    pub(crate) const fn next(&self, said: usize) -> usize {
+        if said < self.until { 0 } else { self.next }
+    }
+
+    pub(crate) fn learn(&mut self, guessed: usize, came_true: usize, said: usize, most: usize) {
+        if guessed == 0 {
+            return;
+        }
+        self.guessed += guessed;
+        self.came_true += came_true;
+        self.next = if came_true == guessed { (self.next * 2).min(most) } else { (came_true + 1).min(most) };
+        if self.guessed < JUDGED {
+            return;
+        }
+        if self.came_true * ENOUGH.1 < self.guessed * ENOUGH.0 {
+            *self = Self { until: said + REST, ..Self::new() };
+        } else {
+            self.guessed /= 2;
+            self.came_true /= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guess(prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+        let mut runner = Repeats;
+        runner.guess(TextId::default(), prompt, said, most)
+    }
+
+    #[test]
+    fn what_was_said_once_is_guessed() {
+        assert_eq!(guess(&[1, 2, 3, 4, 5, 6], &[9, 2, 3], 2), [4, 5]);
+        assert_eq!(guess(&[1, 2, 3, 4], &[1, 2, 3], 9), [4, 1, 2, 3], "as far as the text goes");
+        assert_eq!(guess(&[1, 2, 7, 5, 1, 2, 8, 9], &[1, 2], 1), [8], "the last of two");
+        assert_eq!(guess(&[1, 2, 3, 7, 9, 2, 3, 8], &[1, 2, 3], 1), [7], "the longer of two");
+        assert_eq!(guess(&[4, 4, 4], &[4], 3), [4], "what comes behind it");
+        assert!(guess(&[1, 2, 3], &[4], 5).is_empty());
+        assert!(guess(&[], &[], 5).is_empty() && guess(&[1], &[], 5).is_empty());
+    }
+
+    #[test]
+    fn who_guesses_badly_rests_and_tries_again() {
+        let mut lately = Lately::new();
+        assert_eq!(lately.next(0), FIRST);
+        lately.learn(4, 4, 5, 12);
+        lately.learn(8, 8, 14, 12);
+        assert_eq!(lately.next(14), 12);
+        for said in 15..40 {
+            let guessed = lately.next(said);
+            lately.learn(guessed, 0, said, 12);
+        }
+        assert_eq!(lately.next(40), 0);
+        assert_eq!(lately.next(40 + REST), FIRST);
+    }
+}

@@ -1,0 +1,200 @@
+//! The keywords of JSON Schema: which of them can be kept, and what each may say.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value as Json};
+
+use super::RuleError;
+
+/// The largest number that every reader of JSON reads as it was written.
+const LARGEST: f64 = 9_007_199_254_740_992.0;
+/// Items of an array, characters of a text, properties of an object.
+const COUNT: u64 = 65_536;
+const PATTERN_BYTES: usize = 1_024;
+/// Each pattern of names is held against each other one.
+const PATTERNS: usize = 16;
+
+type Check = fn(&Json) -> Result<(), String>;
+
+/// What a keyword has.
+pub(super) enum Kind {
+    /// Something that is told, and nothing that a value has to be.
+    Says,
+    /// A value that is no schema.
+    Is(Check),
+    /// Nothing at all, as long as it is off.
+    Off,
+    Refers,
+    One,
+    List,
+    Named,
+}
+
+impl Kind {
+    pub(super) fn of(keyword: &str, is_root: bool) -> Option<Self> {
+        Some(match keyword {
+            "$comment" | "title" | "description" | "default" | "examples" | "deprecated" | "readOnly"
+            | "writeOnly" | "contentMediaType" | "contentEncoding" | "$schema" | "$anchor" | "$defs"
+            | "definitions" => Self::Says,
+            // Further in it would say where references begin.
+            "$id" | "id" if is_root => Self::Says,
+            "type" => Self::Is(types),
+            "enum" => Self::Is(values),
+            "const" => Self::Is(value),
+            "required" => Self::Is(names),
+            "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties" => {
+                Self::Is(count)
+            }
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => Self::Is(number),
+            "multipleOf" => Self::Is(step),
+            "pattern" => Self::Is(pattern),
+            "format" => Self::Is(name),
+            "uniqueItems" => Self::Off,
+            "$ref" => Self::Refers,
+            "items" | "additionalItems" | "additionalProperties" => Self::One,
+            "anyOf" | "oneOf" | "allOf" | "prefixItems" => Self::List,
+            "properties" | "patternProperties" => Self::Named,
+            _ => return None,
+        })
+    }
+}
+
+fn wanted(is_it: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if is_it { Ok(()) } else { Err(format!("is wrong: {} is wanted", what())) }
+}
+
+fn types(value: &Json) -> Result<(), String> {
+    const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
+    let is_type = |value: &Json| value.as_str().is_some_and(|name| TYPES.contains(&name));
+    let are_types = value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(is_type));
+    wanted(is_type(value) || are_types, || format!("one or several of {}", TYPES.join(", ")))
+}
+
+fn values(list: &Json) -> Result<(), String> {
+    let list = list.as_array().filter(|list| !list.is_empty());
+    wanted(list.is_some(), || "an array that is not empty".to_owned())?;
+    list.into_iter().flatten().try_for_each(value)
+}
+
+fn value(value: &Json) -> Result<(), String> {
+    match value {
+        Json::Number(_) => number(value),
+        Json::Array(list) => list.iter().try_for_each(self::value),
+        Json::Object(named) => named.values().try_for_each(self::value),
+        _ => Ok(()),
+    }
+}
+
+fn names(list: &Json) -> Result<(), String> {
+    let are_names = list.as_array().is_some_and(|list| list.iter().all(Json::is_string));
+    wanted(are_names, || "an array of names".to_owned())
+}
+
+fn name(value: &Json) -> Result<(), String> {
+    wanted(value.is_string(), || "a name".to_owned())
+}
+
+fn count(value: &Json) -> Result<(), String> {
+    wanted(value.as_u64().is_some_and(|count| count <= COUNT), || format!("a count up to {COUNT}"))
+}
+
+fn number(value: &Json) -> Result<(), String> {
+    wanted(value.as_f64().is_some_and(|number| number.abs() <= LARGEST), || {
+        format!("a number between -{LARGEST} and {LARGEST}")
+    })
+}
+
+fn step(value: &Json) -> Result<(), String> {
+    wanted(value.as_f64().is_some_and(|step| (1e-6..=LARGEST).contains(&step)), || {
+        "a number above nought, and not below a millionth".to_owned()
+    })
+}
+
+fn pattern(value: &Json) -> Result<(), String> {
+    wanted(value.as_str().is_some_and(|pattern| pattern.len() <= PATTERN_BYTES), || {
+        format!("an expression of {PATTERN_BYTES} bytes at most")
+    })
+}
+
+/// Keywords that can't be kept beside each other.
+pub(super) fn together(keywords: &Map<String, Json>, at: &str) -> Result<(), RuleError> {
+    let wrong = |keyword: &str, what: &str| Err(RuleError::new(format!("{at}/{keyword}"), what));
+    let has = |keyword: &str| keywords.contains_key(keyword);
+    if has("additionalItems") && (has("prefixItems") || !keywords.get("items").is_some_and(Json::is_array)) {
+        return wrong("additionalItems", "can't be kept but beside \"items\" that are an array");
+    }
+    if has("prefixItems") && keywords.get("items").is_some_and(Json::is_array) {
+        return wrong("items", "can't be an array beside \"prefixItems\"");
+    }
+    let patterns = keywords.get("patternProperties").and_then(Json::as_object).map_or(0, Map::len);
+    if patterns > PATTERNS {
+        return wrong("patternProperties", "has more patterns than can be kept");
+    }
+    let required = keywords.get("required").and_then(Json::as_array).map_or(0, Vec::len) as u64;
+    let least = keywords.get("minProperties").and_then(Json::as_u64).unwrap_or_default();
+    // A free name may come twice, and counts once.
+    let is_closed = keywords.get("additionalProperties") == Some(&Json::Bool(false)) && patterns == 0;
+    if !is_closed && least > required + 1 {
+        return wrong(
+            "minProperties",
+            "can't be kept where names are free, but for one beyond those required",
+        );
+    }
+    if keywords.get("uniqueItems").is_some_and(|is_so| *is_so != Json::Bool(false)) {
+        return wrong("uniqueItems", "is a keyword that can't be kept here");
+    }
+    Ok(())
+}
+
+/// Whether anything that has an end is valid, as far as it is a matter of what is within what. `ending` are the
+/// definitions of which it is known.
+pub(super) fn can_end(schema: &Json, ending: &BTreeSet<String>) -> bool {
+    let keywords = match schema {
+        Json::Object(keywords) => keywords,
+        other => return *other != Json::Bool(false),
+    };
+    let list = |keyword: &str| keywords.get(keyword).and_then(Json::as_array).map(Vec::as_slice);
+    let each = |schema: &Json| can_end(schema, ending);
+    let refers = keywords.get("$ref").and_then(Json::as_str).and_then(|place| place.strip_prefix("#/$defs/"));
+    let of_all = list("allOf").is_none_or(|list| list.iter().all(each))
+        && list("anyOf").is_none_or(|list| list.iter().any(each))
+        && list("oneOf").is_none_or(|list| list.iter().any(each))
+        && refers.is_none_or(|name| ending.contains(name));
+    let of_type = |name: &str| match name {
+        "object" => object_can_end(keywords, ending),
+        "array" => array_can_end(keywords, ending),
+        _ => true,
+    };
+    of_all
+        && match keywords.get("type") {
+            Some(Json::String(name)) => of_type(name),
+            Some(Json::Array(names)) => names.iter().filter_map(Json::as_str).any(of_type),
+            _ => true,
+        }
+}
+
+fn object_can_end(keywords: &Map<String, Json>, ending: &BTreeSet<String>) -> bool {
+    let properties = keywords.get("properties");
+    let mut required = keywords.get("required").and_then(Json::as_array).into_iter().flatten();
+    let patterns =
+        keywords.get("patternProperties").and_then(Json::as_object).is_some_and(|all| !all.is_empty());
+    required.all(|name| {
+        let property = name.as_str().and_then(|name| properties?.get(name));
+        match property.or_else(|| keywords.get("additionalProperties").filter(|_| !patterns)) {
+            Some(schema) => can_end(schema, ending),
+            None => true,
+        }
+    })
+}
+
+fn array_can_end(keywords: &Map<String, Json>, ending: &BTreeSet<String>) -> bool {
+    let least = keywords.get("minItems").and_then(Json::as_u64).unwrap_or_default();
+    let least = usize::try_from(least).unwrap_or(usize::MAX);
+    let (first, rest) = match (keywords.get("items"), keywords.get("prefixItems")) {
+        (Some(Json::Array(first)), _) => (first.as_slice(), keywords.get("additionalItems")),
+        (rest, Some(Json::Array(first))) => (first.as_slice(), rest),
+        (rest, _) => ([].as_slice(), rest),
+    };
+    first.iter().take(least).all(|item| can_end(item, ending))
+        && (least <= first.len() || rest.is_none_or(|rest| can_end(rest, ending)))
+}

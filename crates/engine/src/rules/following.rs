@@ -1,0 +1,104 @@
+//! A text that keeps to a rule: where it is in it, and what may come next.
+
+use std::fmt;
+
+use llguidance::Matcher;
+
+pub(crate) struct Following {
+    matcher: Matcher,
+}
+
+/// The tokens that may come at a place of a text, a bit for each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Allowed(Vec<u32>);
+
+impl fmt::Debug for Following {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Following")
+    }
+}
+
+impl Allowed {
+    /// Those that end a text are allowed where it may end, whatever else they are.
+    fn new(mut words: Vec<u32>, ends: &[u32], may_end: bool) -> Self {
+        for end in ends {
+            let (word, bit) = (*end as usize / 32, 1 << (end % 32));
+            if may_end && word >= words.len() {
+                words.resize(word + 1, 0);
+            }
+            if let Some(word) = words.get_mut(word) {
+                *word = if may_end { *word | bit } else { *word & !bit };
+            }
+        }
+        Self(words)
+    }
+
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+impl Following {
+    pub(super) const fn new(matcher: Matcher) -> Self {
+        Self { matcher }
+    }
+
+    /// Goes on by a token. `false` where the rule has no such place, or grew beyond its bounds.
+    pub(crate) fn take(&mut self, token: u32) -> bool {
+        self.matcher.try_consume_tokens(&[token]).is_ok_and(|taken| taken == 1)
+    }
+
+    /// Goes on by the tokens that have no choice, and tells them.
+    pub(crate) fn forced(&mut self) -> Vec<u32> {
+        if self.is_over() { Vec::new() } else { self.matcher.consume_ff_tokens() }
+    }
+
+    /// Nothing may follow.
+    pub(crate) fn is_over(&self) -> bool {
+        self.matcher.is_stopped()
+    }
+
+    /// The rule can't be kept any longer: a bound of it was met.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.matcher.is_error()
+    }
+
+    /// What may come next.
+    fn allowed(&mut self, ends: &[u32]) -> Option<Allowed> {
+        let may_end = self.matcher.is_accepting().ok()?;
+        let mask = self.matcher.compute_mask_or_eos();
+        match mask {
+            Ok(mask) => Some(Allowed::new(mask.as_slice().to_vec(), ends, may_end)),
+            Err(_) => None,
+        }
+    }
+
+    /// What may come at the end of the text, and behind as much of the guesses as is drawn at all. The text stays where
+    /// it is.
+    pub(crate) fn ahead(&mut self, guesses: &[u32], ends: &[u32]) -> Vec<Option<Allowed>> {
+        let mut ahead = vec![self.allowed(ends)];
+        if guesses.is_empty() {
+            return ahead;
+        }
+        ahead.resize(guesses.len() + 1, None);
+        // What goes wrong behind a guess goes wrong with this one alone.
+        let mut guessed = Self::new(self.matcher.clone());
+        let mut at = 0;
+        while let Some(token) = guesses.get(at) {
+            if ends.contains(token) || !guessed.take(*token) {
+                break;
+            }
+            let forced = guessed.forced();
+            at += 1;
+            let is_guessed = guesses.get(at..).is_some_and(|rest| rest.starts_with(&forced));
+            at += forced.len();
+            if !is_guessed || guessed.is_over() {
+                break;
+            }
+            if let Some(place) = ahead.get_mut(at) {
+                *place = guessed.allowed(ends);
+            }
+        }
+        ahead
+    }
+}

@@ -1,0 +1,80 @@
+//! What may come next under a rule is found out while the model computes, on a thread beside it.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use super::Following;
+use super::following::Allowed;
+use crate::runner::TextId;
+
+/// A text of a step, and what is asked of its rule.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    pub text: TextId,
+    pub following: Following,
+    pub guesses: Vec<u32>,
+    pub ends: Vec<u32>,
+    /// For its end and for each of the guesses, as far as they are drawn.
+    pub allowed: Vec<Option<Allowed>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Masks {
+    beside: Option<Beside>,
+}
+
+#[derive(Debug)]
+struct Beside {
+    asked: Sender<Vec<Ahead>>,
+    found: Receiver<Vec<Ahead>>,
+    thread: JoinHandle<()>,
+}
+
+fn find(mut all: Vec<Ahead>) -> Vec<Ahead> {
+    for one in &mut all {
+        one.allowed = one.following.ahead(&one.guesses, &one.ends);
+    }
+    all
+}
+
+impl Beside {
+    fn start() -> Option<Self> {
+        let (asked, asks) = channel::<Vec<Ahead>>();
+        let (finds, found) = channel();
+        let run = move || {
+            while let Ok(all) = asks.recv() {
+                if finds.send(find(all)).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("rules".to_owned()).spawn(run).ok()?;
+        Some(Self { asked, found, thread })
+    }
+}
+
+impl Masks {
+    /// Does the work, and finds beside it what is asked. Nothing of it comes back where the thread was lost.
+    pub(crate) fn beside<T>(&mut self, all: Vec<Ahead>, work: impl FnOnce() -> T) -> (T, Vec<Ahead>) {
+        if all.is_empty() {
+            return (work(), all);
+        }
+        if self.beside.is_none() {
+            self.beside = Beside::start();
+        }
+        let Some(beside) = &self.beside else { return (work(), find(all)) };
+        let is_asked = beside.asked.send(all).is_ok();
+        let worked = work();
+        let found = if is_asked { beside.found.recv().unwrap_or_default() } else { Vec::new() };
+        (worked, found)
+    }
+}
+
+impl Drop for Masks {
+    fn drop(&mut self) {
+        if let Some(Beside { asked, thread, .. }) = self.beside.take() {
+            drop(asked);
+            let _ = thread.join();
+        }
+    }
+}

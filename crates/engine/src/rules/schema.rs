@@ -1,0 +1,349 @@
+//! JSON Schema, looked through before it becomes a rule: what is not known is refused with its place, and nothing of it is
+//! passed over. What is left has no annotations, and its references lead to definitions of its own.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::{Map, Value as Json, json};
+
+use super::check::{self, Kind};
+use super::{RuleError, plain};
+
+/// How deep schemas may be within each other, how many there may be, and to how many places they may refer.
+const DEPTH: usize = 48;
+const SCHEMAS: usize = 5_000;
+const DEFINITIONS: usize = 256;
+/// How often it is tried which part of a schema is at fault.
+const TRIES: usize = 100;
+
+/// A schema whose every keyword can be kept.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    root: Json,
+    definitions: Map<String, Json>,
+    /// Where each of them was found.
+    places: BTreeMap<String, String>,
+}
+
+/// A parameter that is written for itself.
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub name: String,
+    pub is_required: bool,
+    pub value: Value,
+}
+
+#[derive(Debug)]
+pub(super) enum Value {
+    Json(Json),
+    /// Text as it is, by an expression of a grammar.
+    Text(String),
+    OneOf(Vec<String>),
+}
+
+/// Goes through a schema.
+struct Walk<'a> {
+    document: &'a Json,
+    /// The name of each place that is referred to.
+    names: BTreeMap<String, String>,
+    open: VecDeque<String>,
+    schemas: usize,
+}
+
+impl Walk<'_> {
+    fn schema(&mut self, schema: &Json, at: &str, depth: usize) -> Result<Json, RuleError> {
+        self.schemas += 1;
+        if depth > DEPTH {
+            return Err(RuleError::new(at, format!("is more than {DEPTH} schemas deep")));
+        }
+        if self.schemas > SCHEMAS {
+            return Err(RuleError::new(at, format!("is one of more than {SCHEMAS} schemas")));
+        }
+        let keywords = match schema {
+            Json::Bool(_) => return Ok(schema.clone()),
+            Json::Object(keywords) => keywords,
+            _ => return Err(RuleError::new(at, "is no schema: an object or a boolean is wanted")),
+        };
+        check::together(keywords, at)?;
+        let mut kept = Map::new();
+        for (keyword, value) in keywords {
+            let at = format!("{at}/{}", escaped(keyword));
+            if let Some(value) = self.keyword(keyword, value, &at, depth)? {
+                kept.insert(keyword.clone(), value);
+            }
+        }
+        Ok(Json::Object(kept))
+    }
+
+    /// What is kept of a keyword; nothing where it says nothing of what is valid.
+    fn keyword(
+        &mut self,
+        keyword: &str,
+        value: &Json,
+        at: &str,
+        depth: usize,
+    ) -> Result<Option<Json>, RuleError> {
+        let kind = Kind::of(keyword, depth == 0)
+            .ok_or_else(|| RuleError::new(at, "is a keyword that can't be kept here"))?;
+        let wrong = |what: &str| RuleError::new(at, format!("is wrong: {what} is wanted"));
+        Ok(match (kind, value) {
+            (Kind::Says | Kind::Off, _) => None,
+            (Kind::Is(check), value) => {
+                check(value).map_err(|what| RuleError::new(at, what))?;
+                self.schemas += value.as_array().map_or(0, Vec::len);
+                Some(value.clone())
+            }
+            (Kind::Refers, Json::String(place)) => Some(Json::String(self.refer(place, at)?)),
+            (Kind::Refers, _) => return Err(wrong("a text")),
+            (Kind::One, Json::Array(_)) if keyword == "items" => Some(self.list(value, at, depth)?),
+            (Kind::One, value) => Some(self.schema(value, at, depth + 1)?),
+            (Kind::List, value) => Some(self.list(value, at, depth)?),
+            (Kind::Named, Json::Object(named)) => {
+                let mut kept = Map::new();
+                for (name, schema) in named {
+                    let schema = self.schema(schema, &format!("{at}/{}", escaped(name)), depth + 1)?;
+                    kept.insert(name.clone(), schema);
+                }
+                Some(Json::Object(kept))
+            }
+            (Kind::Named, _) => return Err(wrong("an object")),
+        })
+    }
+
+    fn list(&mut self, list: &Json, at: &str, depth: usize) -> Result<Json, RuleError> {
+        let wrong = || RuleError::new(at, "is wrong: an array that is not empty is wanted");
+        let list = list.as_array().filter(|list| !list.is_empty()).ok_or_else(wrong)?;
+        let each = list.iter().enumerate();
+        each.map(|(index, schema)| self.schema(schema, &format!("{at}/{index}"), depth + 1)).collect()
+    }
+
+    /// A reference to one of our definitions instead.
+    fn refer(&mut self, place: &str, at: &str) -> Result<String, RuleError> {
+        let outside = || RuleError::new(at, "refers to another document, or to a name instead of a place");
+        let pointer = place.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let pointer = pointer.filter(|rest| !rest.contains('%')).ok_or_else(outside)?;
+        if self.document.pointer(pointer).is_none() {
+            return Err(RuleError::new(at, "refers to what is not there"));
+        }
+        let count = self.names.len();
+        if !self.names.contains_key(pointer) {
+            if count >= DEFINITIONS {
+                return Err(RuleError::new(at, format!("refers to one of more than {DEFINITIONS} places")));
+            }
+            self.names.insert(pointer.to_owned(), format!("d{count}"));
+            self.open.push_back(pointer.to_owned());
+        }
+        let name = self.names.get(pointer).cloned().unwrap_or_default();
+        Ok(format!("#/$defs/{name}"))
+    }
+}
+
+impl Checked {
+    pub(super) fn of(document: &Json) -> Result<Self, RuleError> {
+        let mut walk = Walk { document, names: BTreeMap::new(), open: VecDeque::new(), schemas: 0 };
+        let root = walk.schema(document, "", 0)?;
+        let (mut definitions, mut places) = (Map::new(), BTreeMap::new());
+        while let Some(place) = walk.open.pop_front() {
+            let Some(schema) = document.pointer(&place) else { continue };
+            let schema = walk.schema(schema, &place, usize::from(!place.is_empty()))?;
+            let name = walk.names.get(&place).cloned().unwrap_or_default();
+            definitions.insert(name.clone(), schema);
+            places.insert(name, place);
+        }
+        let checked = Self { root, definitions, places };
+        checked.ends()?;
+        Ok(checked)
+    }
+
+    /// A schema that is one by itself.
+    fn with_definitions(&self, schema: &Json) -> Json {
+        let mut whole = match schema {
+            Json::Object(keywords) => keywords.clone(),
+            other => Map::from_iter([("allOf".to_owned(), json!([other]))]),
+        };
+        if !self.definitions.is_empty() {
+            whole.insert("$defs".to_owned(), Json::Object(self.definitions.clone()));
+        }
+        Json::Object(whole)
+    }
+
+    pub(super) fn whole(&self) -> Json {
+        self.with_definitions(&self.root)
+    }
+
+    /// Refuses what only an endless text would be valid by.
+    fn ends(&self) -> Result<(), RuleError> {
+        let mut ending = BTreeSet::new();
+        loop {
+            let ends = |(name, schema): (&String, &Json)| {
+                let is_new = !ending.contains(name) && check::can_end(schema, &ending);
+                is_new.then(|| name.clone())
+            };
+            let more: Vec<String> = self.definitions.iter().filter_map(ends).collect();
+            if more.is_empty() {
+                break;
+            }
+            ending.extend(more);
+        }
+        if check::can_end(&self.root, &ending) {
+            return Ok(());
+        }
+        let endless = self.places.iter().find(|(name, _)| !ending.contains(*name));
+        let at = endless.map(|(_, place)| place.clone()).unwrap_or_default();
+        Err(RuleError::new(at, "allows nothing that has an end"))
+    }
+
+    /// Which part of a schema it is that fails by itself, of one that fails as a whole.
+    pub(super) fn blame(&self, what: String, fails: &dyn Fn(&Json) -> Option<String>) -> RuleError {
+        let is_empty = |what: &str| what.contains("nsatisfiable");
+        let mut error = RuleError::new("", what);
+        let mut part = &self.root;
+        let mut tries = 0;
+        // A reference is followed once to each place.
+        let mut seen = BTreeSet::new();
+        'deeper: loop {
+            for (place, inner) in parts(part) {
+                let (at, inner) = match self.definition(inner).filter(|(name, ..)| seen.insert(*name)) {
+                    Some((_, place, schema)) => (place.to_owned(), schema),
+                    None => (format!("{}{place}", error.at), inner),
+                };
+                tries += 1;
+                if tries > TRIES || inner.is_boolean() {
+                    continue;
+                }
+                let failed = fails(&self.with_definitions(inner));
+                if let Some(what) = failed.filter(|what| is_empty(what) == is_empty(&error.what)) {
+                    error = RuleError { at, what };
+                    part = inner;
+                    continue 'deeper;
+                }
+            }
+            return blamed(&error, part);
+        }
+    }
+
+    /// The definition that a schema is nothing but a reference to.
+    fn definition(&self, schema: &Json) -> Option<(&str, &str, &Json)> {
+        let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+        let (name, place) = self.places.get_key_value(name)?;
+        Some((name, place, self.definitions.get(name)?))
+    }
+
+    /// What a tool takes, each parameter for itself.
+    pub(super) fn parameters(&self, most: usize) -> Result<Vec<Parameter>, RuleError> {
+        let root = self.definition(&self.root).map_or(&self.root, |(.., schema)| schema);
+        let Some(keywords) = root.as_object() else { return Ok(Vec::new()) };
+        const KNOWN: [&str; 4] = ["type", "properties", "required", "additionalProperties"];
+        if let Some(keyword) = keywords.keys().find(|keyword| !KNOWN.contains(&keyword.as_str())) {
+            let what = "can't be kept where each parameter is written for itself";
+            return Err(RuleError::new(format!("/{}", escaped(keyword)), what));
+        }
+        let of_type = keywords.get("type").is_none_or(|kind| kind == "object" || *kind == json!(["object"]));
+        if !of_type {
+            return Err(RuleError::new("/type", "has to be \"object\", for it is of what a tool takes"));
+        }
+        let required: Vec<&str> = keywords
+            .get("required")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect();
+        let nothing = Map::new();
+        let properties = keywords.get("properties").and_then(Json::as_object).unwrap_or(&nothing);
+        if properties.len() > most {
+            return Err(RuleError::new("/properties", format!("has more than {most} parameters")));
+        }
+        if let Some(missing) = required.iter().find(|name| !properties.contains_key(**name)) {
+            let what = format!("has \"{missing}\", which is not one of the properties");
+            return Err(RuleError::new("/required", what));
+        }
+        let parameter = |(name, schema): (&String, &Json)| {
+            if name.is_empty() || name.contains(['<', '>', '\n']) {
+                let at = format!("/properties/{}", escaped(name));
+                return Err(RuleError::new(at, "has a name that can't stand in a tag"));
+            }
+            let is_required = required.contains(&name.as_str());
+            let of_parameter = |error: RuleError| error.within(&format!("/properties/{}", escaped(name)));
+            Ok(Parameter {
+                name: name.clone(),
+                is_required,
+                value: self.value(schema).map_err(of_parameter)?,
+            })
+        };
+        let parameters = properties.iter().filter(|(_, schema)| **schema != Json::Bool(false));
+        parameters.map(parameter).collect()
+    }
+
+    /// Texts are written as they are, and all else, or what may be a text, as JSON.
+    fn value(&self, schema: &Json) -> Result<Value, RuleError> {
+        let inner = self.definition(schema).map_or(schema, |(.., inner)| inner);
+        let texts = |list: &Json| -> Option<Vec<String>> {
+            list.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+        };
+        let is_text = inner.get("type").is_none_or(|kind| kind == "string");
+        let is_alone = |keyword: &str| {
+            inner.as_object().is_some_and(|all| all.keys().all(|other| other == keyword || other == "type"))
+        };
+        // A text that has the tag in it could not be told from its end.
+        let is_plain = |text: &String| !text.contains("</parameter>");
+        let listed = inner.get("enum").filter(|_| is_alone("enum")).and_then(texts);
+        let only = inner.get("const").filter(|_| is_alone("const")).and_then(Json::as_str);
+        let listed = listed.or_else(|| Some(vec![only?.to_owned()]));
+        if let Some(texts) = listed.filter(|texts| is_text && texts.iter().all(is_plain)) {
+            return Ok(Value::OneOf(texts));
+        }
+        let is_string = inner.get("type").is_some_and(|kind| kind == "string");
+        match plain::text(inner).filter(|_| is_string) {
+            Some(body) => Ok(Value::Text(body)),
+            None if is_string && inner.get("format").is_some() => {
+                let what = "is a format that can't be kept where each parameter is written for itself";
+                Err(RuleError::new("/format", what))
+            }
+            None => Ok(Value::Json(self.with_definitions(schema))),
+        }
+    }
+}
+
+/// An error with the keyword that it is of, where that is known.
+fn blamed(error: &RuleError, part: &Json) -> RuleError {
+    let is_at_fault = |keyword: &str, what: &str| error.what.contains(what) && part.get(keyword).is_some();
+    let RuleError { at, what } = error;
+    if what.contains("nsatisfiable") {
+        RuleError::new(at, "allows nothing")
+    } else if is_at_fault("oneOf", "oneOf") {
+        RuleError::new(format!("{at}/oneOf"), "can't be kept where several of it may be valid at once")
+    } else if is_at_fault("format", "format") {
+        RuleError::new(format!("{at}/format"), "is a format that is not known here")
+    } else if is_at_fault("minProperties", "maxProperties") || is_at_fault("maxProperties", "maxProperties") {
+        RuleError::new(at, "can't have its properties counted, for some of them may be left out")
+    } else if part.get("pattern").is_some() {
+        RuleError::new(format!("{at}/pattern"), format!("can't be kept: {what}"))
+    } else {
+        RuleError::new(at, format!("can't be kept: {what}"))
+    }
+}
+
+/// The schemas within a schema, each with its place.
+fn parts(schema: &Json) -> Vec<(String, &Json)> {
+    let mut parts = Vec::new();
+    for (keyword, value) in schema.as_object().into_iter().flatten() {
+        match (Kind::of(keyword, false), value) {
+            (Some(Kind::One), Json::Array(list)) | (Some(Kind::List), Json::Array(list)) => {
+                let each = list.iter().enumerate();
+                parts.extend(each.map(|(index, schema)| (format!("/{keyword}/{index}"), schema)));
+            }
+            (Some(Kind::One), schema) => parts.push((format!("/{keyword}"), schema)),
+            (Some(Kind::Named), Json::Object(named)) => {
+                let each = named.iter();
+                parts.extend(each.map(|(name, schema)| (format!("/{keyword}/{}", escaped(name)), schema)));
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+/// A name as a JSON pointer has it.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}

@@ -1,0 +1,74 @@
+//! A vocabulary as rules read it: the bytes of each token, and which of them are marks that no text can spell.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+
+use crate::{EngineError, Vocabulary};
+
+/// A longer token is never allowed under a rule; published ones have no more than half.
+const TOKEN_BYTES: usize = 256;
+/// More than any vocabulary has.
+const TOKENS: u32 = 1 << 22;
+/// A token that there is not: what ends a text is its request's to say.
+const NONE: u32 = u32::MAX;
+
+pub(super) struct Table {
+    trie: TokTrie,
+}
+
+struct Environment {
+    trie: TokTrie,
+    vocabulary: Arc<Vocabulary>,
+}
+
+impl Table {
+    pub(super) fn of(vocabulary: &Vocabulary) -> Result<Self, EngineError> {
+        let size = u32::try_from(vocabulary.size()).ok().filter(|size| (1..=TOKENS).contains(size));
+        let size = size.ok_or_else(|| {
+            EngineError::Text(format!("a vocabulary of {} tokens can't be ruled", vocabulary.size()))
+        })?;
+        let mut known = HashSet::new();
+        let words = (0..size).map(|token| word(vocabulary, token));
+        // Of tokens that are written alike the first is the one that is used.
+        let words = words.map(|word| if known.insert(word.clone()) { word } else { Vec::new() });
+        let words: Vec<Vec<u8>> = words.collect();
+        Ok(Self { trie: TokTrie::from(&TokRxInfo::new(size, NONE), &words) })
+    }
+
+    pub(super) fn environment(&self, vocabulary: &Arc<Vocabulary>) -> TokEnv {
+        Arc::new(Environment { trie: self.trie.clone(), vocabulary: Arc::clone(vocabulary) })
+    }
+}
+
+fn word(vocabulary: &Vocabulary, token: u32) -> Vec<u8> {
+    let bytes = vocabulary.spelling(token);
+    if bytes.len() > TOKEN_BYTES {
+        return Vec::new();
+    }
+    if vocabulary.is_mark(token) {
+        return [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat();
+    }
+    // No character has this byte, and it is what makes a mark.
+    if bytes.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) { Vec::new() } else { bytes.to_vec() }
+}
+
+impl TokenizerEnv for Environment {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
+        let text = std::str::from_utf8(bytes).ok();
+        let tokens = text.and_then(|text| self.vocabulary.tokens(text).ok()).unwrap_or_default();
+        let is_mark = |token: &u32| self.vocabulary.is_mark(*token);
+        let spelt: Vec<u8> =
+            tokens.iter().flat_map(|token| self.vocabulary.spelling(*token)).copied().collect();
+        // A tokenizer may read tags in a text, or write it otherwise than it was.
+        if tokens.iter().any(is_mark) || spelt != bytes {
+            return self.trie.greedy_tokenize(bytes);
+        }
+        tokens
+    }
+}

@@ -1,0 +1,98 @@
+//! A vocabulary made up on the spot: every byte, some pieces of words and of JSON, and the signs that models have. With it
+//! a model of random weights writes real texts.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use crate::vocabulary::byte_of_character;
+
+/// What is put together of bytes, the first part of each first.
+const PIECES: [&str; 40] = [
+    "{\"",
+    "\":",
+    "\",",
+    "\"}",
+    "},",
+    "[{",
+    "}]",
+    "[\"",
+    "\"]",
+    "true",
+    "false",
+    "null",
+    "name",
+    "argu",
+    "ments",
+    "type",
+    "value",
+    "item",
+    "function",
+    "parameter",
+    "think",
+    "the",
+    "and",
+    "ing",
+    "er",
+    "on",
+    " the",
+    " and",
+    " a",
+    " \"",
+    "  ",
+    "\n\n",
+    "10",
+    "20",
+    "00",
+    "12",
+    "://",
+    ".com",
+    "é",
+    "漢",
+];
+/// Those of the signs that are told.
+const TAGS: [&str; 4] = ["<tool_call>", "</tool_call>", "<think>", "</think>"];
+pub const SIGNS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+
+/// A `tokenizer.json`.
+#[must_use]
+pub fn tokenizer() -> Json {
+    let characters: BTreeMap<u8, char> =
+        byte_of_character().into_iter().map(|(character, byte)| (byte, character)).collect();
+    let spelt = |byte: u8| characters.get(&byte).map(char::to_string).unwrap_or_default();
+    let mut tokens: Vec<String> = (0..=255).map(spelt).collect();
+    let mut merges = Vec::new();
+    for piece in PIECES {
+        let mut whole = String::new();
+        for part in piece.bytes().map(spelt) {
+            let longer = format!("{whole}{part}");
+            if !whole.is_empty() && !tokens.contains(&longer) {
+                merges.push(json!([whole, part]));
+                tokens.push(longer.clone());
+            }
+            whole = longer;
+        }
+    }
+    let first_added = tokens.len();
+    let added = SIGNS.iter().map(|sign| (sign, true)).chain(TAGS.iter().map(|tag| (tag, false)));
+    let added = added.enumerate().map(|(index, (content, special))| {
+        json!({
+            "id": first_added + index, "content": content, "special": special, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        })
+    });
+    let added: Vec<Json> = added.collect();
+    let vocabulary: serde_json::Map<String, Json> =
+        tokens.into_iter().enumerate().map(|(index, token)| (token, json!(index))).collect();
+    let bytes =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true});
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": bytes, "post_processor": null, "decoder": bytes,
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": vocabulary, "merges": merges,
+        },
+    })
+}

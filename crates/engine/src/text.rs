@@ -1,0 +1,145 @@
+//! A text that is carried on: what it has, what was said of it, and what a step makes of it.
+
+use crate::guesses::Lately;
+use crate::rules::{Allowed, Following};
+use crate::runner::{End, Request, TextId};
+use crate::sampler::Drawn;
+
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub id: TextId,
+    pub request: Request,
+    /// What was said, behind the prompt.
+    pub said: Vec<u32>,
+    pub blocks: Vec<u32>,
+    /// How much of prompt and answer is in the pool.
+    pub computed: usize,
+    pub has_begun: bool,
+    /// Where it is in its rule; elsewhere while a step is made.
+    pub following: Option<Following>,
+    pub lately: Lately,
+    /// What was said before anything was computed, and is to be told.
+    pub untold: Vec<Drawn>,
+    /// It came to its end by that alone.
+    pub ended: Option<End>,
+}
+
+/// What the model said of a text in a step: a row of scores for its end and for each guess.
+pub(crate) struct Scores<'a> {
+    pub rows: &'a [f32],
+    pub width: usize,
+    pub guesses: &'a [u32],
+    pub allowed: &'a [Option<Allowed>],
+}
+
+impl Text {
+    pub(crate) fn new(id: TextId, request: Request) -> Self {
+        let following = request.rule.as_ref().map(|rule| rule.follow());
+        let mut text = Self {
+            id,
+            request,
+            said: Vec::new(),
+            blocks: Vec::new(),
+            computed: 0,
+            has_begun: false,
+            following,
+            lately: Lately::new(),
+            untold: Vec::new(),
+            ended: None,
+        };
+        let mut untold = Vec::new();
+        text.ended = text.say_forced(&mut untold);
+        text.untold = untold;
+        text
+    }
+
+    pub(crate) fn length(&self) -> usize {
+        self.request.prompt.len() + self.said.len()
+    }
+
+    /// How much of it is not in the pool.
+    pub(crate) fn missing(&self) -> usize {
+        self.length() - self.computed
+    }
+
+    /// What comes next of it, so many tokens at most.
+    pub(crate) fn tokens(&self, most: usize) -> Vec<u32> {
+        let all = self.request.prompt.iter().chain(&self.said);
+        all.skip(self.computed).take(most).copied().collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<u32> {
+        [self.request.prompt.as_slice(), &self.said].concat()
+    }
+
+    /// Draws what comes next, and goes on as long as that was guessed. Gives how many of the guesses came true.
+    pub(crate) fn tell(&mut self, scores: &Scores<'_>, told: &mut Vec<Drawn>) -> (usize, Option<End>) {
+        let mut came_true = 0;
+        while let Some(row) = scores.rows.chunks_exact(scores.width).nth(came_true) {
+            let allowed = match (&self.following, scores.allowed.get(came_true)) {
+                (None, _) => None,
+                (Some(_), Some(Some(allowed))) => Some(allowed.words()),
+                (Some(_), _) => return (came_true, Some(End::Broken)),
+            };
+            let Some(drawn) = self.request.sampling.draw(row, (&self.request.prompt, &self.said), allowed)
+            else {
+                return (came_true, Some(End::Broken));
+            };
+            let before = self.said.len();
+            let end = self.say(drawn, told);
+            let said = self.said.get(before..).unwrap_or_default();
+            let guessed = scores.guesses.get(came_true..).unwrap_or_default();
+            let agree = said.iter().zip(guessed).take_while(|(said, guessed)| said == guessed).count();
+            came_true += agree;
+            if end.is_some() || agree < said.len() {
+                return (came_true, end);
+            }
+        }
+        (came_true, None)
+    }
+
+    /// Says what was drawn, and what it leaves no choice of.
+    fn say(&mut self, drawn: Drawn, told: &mut Vec<Drawn>) -> Option<End> {
+        let token = drawn.token;
+        self.said.push(token);
+        told.push(drawn);
+        if self.request.ends.contains(&token) {
+            return Some(End::Stop);
+        }
+        if let Some(following) = &mut self.following {
+            if !following.take(token) {
+                return Some(End::Broken);
+            }
+            if following.is_over() {
+                return Some(End::Stop);
+            }
+        }
+        if self.is_full() { Some(End::Length) } else { self.say_forced(told) }
+    }
+
+    /// What a rule leaves no choice of is said without being drawn, and is certain.
+    fn say_forced(&mut self, told: &mut Vec<Drawn>) -> Option<End> {
+        let following = self.following.as_mut()?;
+        let forced = following.forced();
+        let (is_broken, is_over) = (following.is_broken(), following.is_over());
+        if is_broken {
+            return Some(End::Broken);
+        }
+        let left = self.request.max_tokens.saturating_sub(self.said.len());
+        let is_cut = forced.len() > left;
+        for token in forced.into_iter().take(left) {
+            let is_asked = self.request.sampling.logprobs.is_some_and(|count| count > 0);
+            let others = if is_asked { vec![(token, 0.0)] } else { Vec::new() };
+            self.said.push(token);
+            told.push(Drawn { token, logprob: 0.0, others });
+        }
+        if is_over && !is_cut {
+            return Some(End::Stop);
+        }
+        self.is_full().then_some(End::Length)
+    }
+
+    fn is_full(&self) -> bool {
+        self.said.len() >= self.request.max_tokens
+    }
+}

@@ -1,0 +1,79 @@
+//! A small model that writes real texts, of no sense, and what runs it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use engine::made::Made;
+use engine::{
+    Drawn, End, Group, Happened, Keeps, Model, Pool, Request, Room, Rulebook, Runner, Sampling, Share,
+    Source, TextId, Vocabulary,
+};
+
+use crate::shapes;
+
+pub struct Words {
+    pub model: Arc<Model>,
+    pub vocabulary: Arc<Vocabulary>,
+    pub rules: Rulebook,
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Said {
+    pub drawn: Vec<Drawn>,
+    pub end: Option<End>,
+}
+
+pub static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
+    Made::new("qwen3", shapes::dense(), 11).write_plain(directory.path(), false).unwrap();
+    let path = directory.path().join("tokenizer.json");
+    std::fs::write(&path, engine::spelling::tokenizer().to_string()).unwrap();
+    let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
+    let vocabulary = Arc::new(Vocabulary::open(&path).unwrap());
+    let rules = Rulebook::new(Arc::clone(&vocabulary)).unwrap();
+    Words { model, vocabulary, rules }
+});
+
+impl Words {
+    pub fn request(&self, prompt: &str, seed: u64, max_tokens: usize) -> Request {
+        Request {
+            prompt: self.vocabulary.tokens(prompt).unwrap(),
+            sampling: Sampling { seed, ..Sampling::default() },
+            max_tokens,
+            ends: vec![self.vocabulary.sign("<|im_end|>").unwrap()],
+            rule: None,
+            share: Share(1),
+            group: Group(1),
+        }
+    }
+
+    pub fn runner(&self, blocks: usize, guesses: usize) -> Runner {
+        let bytes = blocks * Pool::block_bytes(self.model.shape(), Keeps::Half);
+        let room = Room { bytes, keeps: Keeps::Half, tokens: 64, texts: 16, waiting: 1_000, guesses };
+        Runner::new(Arc::clone(&self.model), room).unwrap()
+    }
+
+    /// What is read of it: signs are no text.
+    pub fn text(&self, said: &Said) -> String {
+        let bytes = said.drawn.iter().flat_map(|drawn| self.vocabulary.bytes(drawn.token));
+        String::from_utf8(bytes.copied().collect()).unwrap()
+    }
+}
+
+/// Runs until nothing is left, and gives what each said, in the order in which they were asked.
+pub fn all(runner: &mut Runner, requests: &[Request]) -> Vec<Said> {
+    let ids: Vec<TextId> = requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+    let mut said: HashMap<TextId, Said> = HashMap::new();
+    while !runner.is_idle() {
+        for happened in runner.step().unwrap() {
+            match happened {
+                Happened::Begun { text, .. } => assert!(said.insert(text, Said::default()).is_none()),
+                Happened::Token { text, drawn } => said.get_mut(&text).unwrap().drawn.push(drawn),
+                Happened::End { text, end } => {
+                    assert!(said.get_mut(&text).unwrap().end.replace(end).is_none());
+                }
+            }
+        }
+    }
+    ids.iter().map(|id| said.remove(id).unwrap()).collect()
+}

@@ -18,7 +18,9 @@ use crate::{EngineError, Model};
 pub enum Told {
     Refused(Refused),
     /// It has its turn; so much of its prompt did not have to be computed.
-    Begun { remembered: usize },
+    Begun {
+        remembered: usize,
+    },
     Token(Drawn),
     End(End),
 }

@@ -55,9 +55,18 @@ pub enum Refused {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happened {
     /// It has its first turn; so much of its prompt does not have to be computed.
-    Begun { text: TextId, remembered: usize },
-    Token { text: TextId, drawn: Drawn },
-    End { text: TextId, end: End },
+    Begun {
+        text: TextId,
+        remembered: usize,
+    },
+    Token {
+        text: TextId,
+        drawn: Drawn,
+    },
+    End {
+        text: TextId,
+        end: End,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +288,8 @@ impl Runner {
                 let Some(text) = self.running.get(at).filter(|text| text.id == id) else { continue };
                 let (tokens, start) = (text.tokens(count), text.computed);
                 let told_from = if count == missing { count - 1 } else { count };
-                parts.push((id, Part { tokens, start, blocks: text.blocks.clone(), told_from }));
+                let (blocks, adapter) = (text.blocks.clone(), None);
+                parts.push((id, Part { tokens, start, blocks, told_from, adapter }));
                 left -= count;
                 at += 1;
             }

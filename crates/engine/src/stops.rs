@@ -33,7 +33,10 @@ impl Stops {
 /// How much of a text's end is a stop's beginning, but not all of it.
 fn overlap(text: &str, stop: &str) -> usize {
     let starts = stop.char_indices().map(|(at, _)| at).skip(1);
-    starts.filter(|length| stop.get(..*length).is_some_and(|start| text.ends_with(start))).max().unwrap_or_default()
+    starts
+        .filter(|length| stop.get(..*length).is_some_and(|start| text.ends_with(start)))
+        .max()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Many texts carried on at once. In each step every text that is being told gets its next token, and what room is left
 //! goes to prompts, so that neither waits for the other.
 
+mod adapted;
+
 use std::sync::Arc;
 
+use crate::adapters::{Adapter, AdapterId, Limits, Shelf};
 use crate::batch::{Part, Ragged};
-use crate::blocks::{Blocks, Share};
+use crate::blocks::{Blocks, Share, Under};
 use crate::pool::{BLOCK, Keeps, Pool};
 use crate::sampler::{Drawn, Sampling};
 use crate::waiting::{Group, Waiting};
@@ -34,6 +37,8 @@ pub struct Request {
     pub ends: Vec<u32>,
     pub share: Share,
     pub group: Group,
+    /// What it is said with beside the model. Which one the name means is settled when it has its turn, and stays so.
+    pub adapter: Option<AdapterId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +55,8 @@ pub enum Refused {
         most: usize,
     },
     Empty,
+    /// Nobody registered the adapter that it names.
+    NoAdapter,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +83,8 @@ pub enum End {
     Length,
     /// The model said nothing that is a number.
     Broken,
+    /// The adapter that it named went away before it had its turn, or could not be read.
+    NoAdapter,
 }
 
 /// What was done so far; a step that did nothing had nothing to do.
@@ -100,6 +109,8 @@ struct Text {
     /// How much of prompt and answer is in the pool.
     computed: usize,
     has_begun: bool,
+    /// What it is said with, once it had its turn.
+    adapter: Option<Arc<Adapter>>,
 }
 
 /// Carries texts on, one step after the other. It is one thread's.
@@ -114,6 +125,9 @@ pub struct Runner {
     waiting: Waiting<Text>,
     next: u64,
     counts: Counts,
+    shelf: Shelf,
+    /// The adapter that is waited for and finds no room, and how many texts with others were let in meanwhile.
+    starved: Option<(AdapterId, u32)>,
 }
 
 impl Text {
@@ -125,6 +139,11 @@ impl Text {
     fn tokens(&self, most: usize) -> Vec<u32> {
         let all = self.request.prompt.iter().chain(&self.said);
         all.skip(self.computed).take(most).copied().collect()
+    }
+
+    fn under(&self) -> Under {
+        let generation = self.adapter.as_ref().map_or(0, |adapter| adapter.generation());
+        Under { share: self.request.share, generation }
     }
 
     fn all(&self) -> Vec<u32> {
@@ -142,8 +161,9 @@ impl Runner {
         }
         let pool = Pool::new(model.shape(), room.keeps, blocks);
         let (running, waiting) = (Vec::new(), Waiting::new());
-        let counts = Counts::default();
-        Ok(Self { model, pool, blocks: Blocks::new(blocks), room, running, waiting, next: 0, counts })
+        let (counts, shelf) = (Counts::default(), Shelf::new(model.shape(), Limits::default()));
+        let blocks = Blocks::new(blocks);
+        Ok(Self { model, pool, blocks, room, running, waiting, next: 0, counts, shelf, starved: None })
     }
 
     /// The longest text, prompt and answer together, that can be carried on here.
@@ -178,6 +198,9 @@ impl Runner {
         if tokens >= most {
             return Err(Refused::TooLong { tokens, most });
         }
+        if request.adapter.as_ref().is_some_and(|adapter| !self.shelf.has(adapter)) {
+            return Err(Refused::NoAdapter);
+        }
         if self.waiting.len() >= self.room.waiting {
             return Err(Refused::Full);
         }
@@ -185,7 +208,8 @@ impl Runner {
         self.next += 1;
         let (id, group) = (TextId(self.next), request.group);
         let (said, blocks) = (Vec::new(), Vec::new());
-        self.waiting.push(group, Text { id, request, said, blocks, computed: 0, has_begun: false });
+        let text = Text { id, request, said, blocks, computed: 0, has_begun: false, adapter: None };
+        self.waiting.push(group, text);
         Ok(id)
     }
 
@@ -208,7 +232,11 @@ impl Runner {
 
     /// Forgets what is remembered of a share, and wipes it.
     pub fn forget(&mut self, share: Share) -> usize {
-        let wiped = self.blocks.forget(share);
+        self.wipe(|under| under.share == share)
+    }
+
+    fn wipe(&mut self, is_meant: impl Fn(Under) -> bool) -> usize {
+        let wiped = self.blocks.forget(is_meant);
         self.pool.wipe(&wiped);
         wiped.len()
     }
@@ -237,15 +265,20 @@ impl Runner {
         Ok(happened)
     }
 
-    /// Gives texts that wait their turn, as long as there are turns and room for a first piece.
+    /// Gives texts that wait their turn, as long as there are turns and room for a first piece. Those whose adapter is not
+    /// in memory are gone past, and it is sent for.
     fn let_in(&mut self, happened: &mut Vec<Happened>) {
+        self.end_without_adapter(happened);
         while self.running.len() < self.room.texts {
-            let Some(mut text) = self.waiting.pop() else { return };
-            text.blocks = self.blocks.find(text.request.share, &text.all());
+            let Some(mut text) = self.next_ready() else {
+                self.send_for_adapters(true);
+                return;
+            };
+            text.blocks = self.blocks.find(text.under(), &text.all());
             text.computed = text.blocks.len() * BLOCK;
             if self.blocks.free() == 0 {
                 self.set_back(text);
-                return;
+                break;
             }
             if !text.has_begun {
                 text.has_begun = true;
@@ -254,6 +287,7 @@ impl Runner {
             }
             self.running.push(text);
         }
+        self.send_for_adapters(false);
     }
 
     /// Takes a text's room from it: what it said stays, and is computed anew when it is its turn again.
@@ -288,7 +322,7 @@ impl Runner {
                 let Some(text) = self.running.get(at).filter(|text| text.id == id) else { continue };
                 let (tokens, start) = (text.tokens(count), text.computed);
                 let told_from = if count == missing { count - 1 } else { count };
-                let (blocks, adapter) = (text.blocks.clone(), None);
+                let (blocks, adapter) = (text.blocks.clone(), text.adapter.clone());
                 parts.push((id, Part { tokens, start, blocks, told_from, adapter }));
                 left -= count;
                 at += 1;
@@ -320,7 +354,7 @@ impl Runner {
         if text.computed / BLOCK > full {
             let mut computed = text.all();
             computed.truncate(text.computed);
-            self.blocks.remember(text.request.share, &computed, &text.blocks);
+            self.blocks.remember(text.under(), &computed, &text.blocks);
         }
         let Some(scores) = told else { return };
         let end = match text.request.sampling.draw(scores, (&text.request.prompt, &text.said), None) {

@@ -4,11 +4,14 @@
 mod config;
 mod names;
 mod read;
+mod shelf;
 mod worn;
 
 use crate::Shape;
 use crate::kernels::Low;
 
+pub use shelf::{AdapterId, AdapterStatus, Read, Reading, Registering};
+pub(crate) use shelf::{Shelf, Wanted};
 pub(crate) use worn::Worn;
 
 /// What of adapters there may be at once.
@@ -101,6 +104,10 @@ impl Adapter {
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub(crate) fn fits(&self, shape: &Shape) -> bool {

@@ -6,7 +6,7 @@ use engine::made::{Made, MadeAdapter};
 use engine::{
     Adapter, EngineError, Keeps, Limits, Model, Numbers, Packing, Part, Pool, Ragged, Shape, Source,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::oracle::Oracle;
 use crate::parity::{blocks, furthest, held, in_pieces, part, spread, text};
@@ -200,4 +200,176 @@ fn an_adapter_of_another_model_is_not_computed_with() {
     let mut pool = Pool::new(held.model.shape(), Keeps::Half, 8);
     let step = Ragged { parts: vec![with(&adapter, part(&text(5, 1), 0, &blocks(3, 5)))] };
     assert!(matches!(held.model.step(&step, &mut pool), Err(EngineError::Step(_))));
+}
+
+/// The file and the field that an adapter is refused by.
+fn refused_by(made: &MadeAdapter, shape: &Shape) -> (String, String) {
+    match open(made, shape, Numbers::F32) {
+        Err(EngineError::Adapter { path, field, .. }) => {
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), field)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_its_description_says_is_refused_by_the_field_that_says_it() {
+    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let check = |field: &str, value: Value| {
+        let mut wrong = made.clone();
+        wrong.config[field] = value.clone();
+        let wanted = ("adapter_config.json".to_owned(), field.to_owned());
+        assert_eq!(refused_by(&wrong, &shapes::dense()), wanted, "{value}");
+    };
+    for value in [json!("all"), json!("lora_only"), json!(true)] {
+        check("bias", value);
+    }
+    for value in [json!("LOHA"), json!("IA3"), json!(null), json!(3)] {
+        check("peft_type", value);
+    }
+    check("task_type", json!("SEQ_CLS"));
+    check("modules_to_save", json!(["lm_head"]));
+    check("use_dora", json!(true));
+    check("fan_in_fan_out", json!(true));
+    check("use_rslora", json!("yes"));
+    check("init_lora_weights", json!("pissa_niter_4"));
+    check("layer_replication", json!([[0, 2], [1, 3]]));
+    check("layers_pattern", json!("blocks"));
+    for value in [json!(["q_proj", "lm_head"]), json!(["proj"]), json!([7]), json!(null), json!(7)] {
+        check("target_modules", value);
+    }
+    // Expressions that mean nothing, can't be read, or never come to an end.
+    for value in [json!("v_proj"), json!("(q_proj"), json!(r"(?=.)((?:\w|\.)+)+\1!")] {
+        check("target_modules", value);
+    }
+    for value in [json!(0), json!(257), json!(-4), json!(4.5), json!("4"), json!(1e300)] {
+        check("r", value.clone());
+        check("rank_pattern", json!({"q_proj": value}));
+    }
+    check("rank_pattern", json!([4]));
+    check("rank_pattern", json!({"(q_proj": 4}));
+    check("alpha_pattern", json!({"q_proj": 1e300}));
+    check("lora_alpha", json!(1e300));
+    check("lora_alpha", json!("16"));
+    check("layers_to_transform", json!("all"));
+    check("exclude_modules", json!("(q"));
+    for field in ["alora_invocation_tokens", "target_parameters", "trainable_token_indices"] {
+        check(field, json!([1]));
+    }
+    check("use_qalora", json!(true));
+    check("something_new", json!(1));
+    let mut silent = made.clone();
+    silent.config["something_new"] = json!(false);
+    silent.config["runtime_config"] = json!({"ephemeral": true});
+    assert!(open(&silent, &shapes::dense(), Numbers::F32).is_ok());
+}
+
+#[test]
+fn its_tensors_are_refused_by_their_names() {
+    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let name = |rest: &str| format!("base_model.model.{rest}.weight");
+    let check = |wrong: &MadeAdapter, shape: &Shape, rest: &str| {
+        let wanted = ("adapter_model.safetensors".to_owned(), name(rest));
+        assert_eq!(refused_by(wrong, shape), wanted);
+    };
+    let (down, up) = ("model.layers.1.mlp.up_proj.lora_A", "model.layers.1.self_attn.k_proj.lora_B");
+    for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for rest in [down, up] {
+            let mut wrong = made.clone();
+            wrong.tensors.get_mut(&name(rest)).unwrap().1[7] = number;
+            check(&wrong, &shapes::dense(), rest);
+            for kind in [Numbers::F16, Numbers::BF16] {
+                assert!(matches!(open(&wrong, &shapes::dense(), kind), Err(EngineError::Adapter { .. })));
+            }
+        }
+    }
+    for rest in [down, up] {
+        let mut wrong = made.clone();
+        wrong.tensors.remove(&name(rest));
+        check(&wrong, &shapes::dense(), rest);
+    }
+    let mut wrong = made.clone();
+    wrong.config["rank_pattern"] = json!({"layers.2.self_attn.q_proj": 5});
+    check(&wrong, &shapes::dense(), "model.layers.2.self_attn.q_proj.lora_A");
+    check(&made, &Shape { hidden: 96, ..shapes::dense() }, "model.layers.0.self_attn.q_proj.lora_A");
+    check(&made, &Shape { inner: 96, ..shapes::dense() }, "model.layers.0.mlp.gate_proj.lora_B");
+    check(&made, &Shape { layers: 4, ..shapes::dense() }, "model.layers.3.self_attn.q_proj.lora_A");
+    for rest in [
+        "lm_head.lora_A",
+        "model.layers.3.self_attn.q_proj.lora_A",
+        "model.layers.0.self_attn.q_proj.lora_magnitude_vector",
+        "model.layers.0.mlp.experts.0.up_proj.lora_A",
+    ] {
+        let mut wrong = made.clone();
+        wrong.tensors.insert(name(rest), (vec![2, 2], vec![0.0; 4]));
+        check(&wrong, &shapes::dense(), rest);
+    }
+}
+
+#[test]
+fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
+    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let open = || Adapter::open(directory.path(), &shapes::dense(), &Limits::default());
+    let names = |wanted: &str| match open() {
+        Err(error) => assert!(error.to_string().contains(wanted), "{error}"),
+        Ok(_) => panic!("{wanted} is taken"),
+    };
+    names("adapter_config.json");
+    made.write(directory.path(), Numbers::F32).unwrap();
+    assert!(open().is_ok());
+    let whole = std::fs::read(at("adapter_model.safetensors")).unwrap();
+    // Cut anywhere, and with lengths that no file has.
+    for length in [0, 4, 8, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(at("adapter_model.safetensors"), &whole[..length]).unwrap();
+        names("adapter_model.safetensors");
+    }
+    for length in [u64::MAX, u64::MAX - 8, 1 << 40, whole.len() as u64] {
+        std::fs::write(at("adapter_model.safetensors"), [&length.to_le_bytes(), &whole[8..]].concat())
+            .unwrap();
+        names("adapter_model.safetensors");
+    }
+    let name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    for (kind, shape, offsets) in [
+        ("F32", json!([4, 64]), json!([0, u64::MAX])),
+        ("F32", json!([4, 64]), json!([1024, 0])),
+        ("F32", json!([4, u64::MAX]), json!([0, 1024])),
+        ("F32", json!([-4, 64]), json!([0, 1024])),
+        ("F64", json!([4, 32]), json!([0, 1024])),
+        ("I8", json!([4, 64]), json!([0, 256])),
+    ] {
+        let head = json!({name: {"dtype": kind, "shape": shape, "data_offsets": offsets}}).to_string();
+        let bytes = [&(head.len() as u64).to_le_bytes(), head.as_bytes(), &[0; 1024]].concat();
+        std::fs::write(at("adapter_model.safetensors"), bytes).unwrap();
+        names(name);
+    }
+    std::fs::remove_file(at("adapter_model.safetensors")).unwrap();
+    names("adapter_model.safetensors");
+    std::fs::write(at("adapter_model.bin"), b"\x80\x02.").unwrap();
+    names("adapter_model.bin");
+    for config in ["", "[]", "{", "{\"r\": NaN}"] {
+        std::fs::write(at("adapter_config.json"), config).unwrap();
+        names("adapter_config.json");
+    }
+    std::fs::write(at("adapter_config.json"), vec![b' '; 2 << 20]).unwrap();
+    names("adapter_config.json");
+}
+
+#[test]
+fn one_that_is_larger_than_all_may_be_is_not_read() {
+    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let directory = tempfile::tempdir().unwrap();
+    made.write(directory.path(), Numbers::F32).unwrap();
+    let bytes = made.tensors.values().map(|(_, numbers)| 4 * numbers.len() as u64).sum();
+    let open = |resident_bytes, rank| {
+        let limits = Limits { resident_bytes, rank, ..Limits::default() };
+        Adapter::open(directory.path(), &shapes::dense(), &limits)
+    };
+    assert_eq!(open(bytes, 4).map(|adapter| (adapter.bytes(), adapter.rank())).unwrap(), (bytes, 4));
+    assert!(matches!(
+        open(bytes - 1, 4),
+        Err(EngineError::AdapterLimit { wanted, most, .. }) if wanted == bytes && most == bytes - 1
+    ));
+    assert!(matches!(open(bytes, 3), Err(EngineError::Adapter { field, .. }) if field == "r"));
 }

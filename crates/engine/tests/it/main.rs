@@ -6,3 +6,4 @@ mod oracle;
 mod parity;
 mod running;
 mod shapes;
+mod shelf;

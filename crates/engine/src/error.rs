@@ -35,6 +35,9 @@ pub enum EngineError {
     /// What the engine asks of itself was wrong; a fault of ours.
     #[error("a step was asked for that can't be made: {0}")]
     Step(&'static str),
+    /// The thread that it was asked of has ended.
+    #[error("the model's thread has ended")]
+    Lost,
     #[error("the text can't be read by the model's tokenizer: {0}")]
     Text(String),
     #[error("the model's template refuses the conversation: {0}")]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use engine::made::MadeAdapter;
 use engine::{
-    AdapterId, AdapterStatus, Drawn, End, EngineError, Group, Happened, Limits, Model, Numbers, Refused,
-    Registering, Request, Runner, Share, TextId,
+    AdapterId, AdapterStatus, Drawn, End, EngineError, Group, Happened, Host, Keeps, Limits, Model, Numbers,
+    Refused, Registering, Request, Room, Runner, Share, TextId, Told,
 };
 use tempfile::TempDir;
 
@@ -400,4 +400,46 @@ fn what_can_not_be_registered_leaves_all_as_it_was() {
     let unknown = Request { adapter: Some(id(4)), group: Group(3), ..request(5, 1, 1) };
     assert_eq!(runner.submit(unknown), Err(Refused::NoAdapter));
     assert!(runner.is_idle());
+}
+
+#[test]
+fn a_host_reads_them_aside_and_tells_what_came_of_it() {
+    let (model, files) = (model(), Files::new());
+    let room = Room { bytes: 4 << 20, keeps: Keeps::Half, tokens: 64, texts: 8, waiting: 16 };
+    let host =
+        Host::start_with(Arc::clone(&model), room, Limits { resident: 1, ..Limits::default() }).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let heard = |mut telling: tokio::sync::mpsc::UnboundedReceiver<Told>| {
+        let (mut tokens, mut last) = (Vec::new(), None);
+        while let Some(told) = runtime.block_on(telling.recv()) {
+            match told {
+                Told::Token(drawn) => tokens.push(drawn),
+                other => last = Some(other),
+            }
+        }
+        (tokens, last.unwrap())
+    };
+    let register = |seed: u64, registering| {
+        runtime.block_on(host.register_adapter(id(seed), files.of(seed), registering))
+    };
+    assert_eq!(register(0, Registering::default()).unwrap(), 1);
+    assert_eq!(register(1, Registering::default()).unwrap(), 2);
+    assert!(matches!(register(1, Registering::default()), Err(EngineError::AdapterKnown(_))));
+    assert_eq!(register(1, REPLACES).unwrap(), 3);
+    let broken = runtime.block_on(host.register_adapter(id(7), PathBuf::from("/nowhere"), PINNED));
+    assert!(matches!(broken, Err(EngineError::File { .. })));
+    // Two that are not in memory together, and nothing else to do meanwhile.
+    let one = request(20, 1, 10);
+    let telling = [0, 1, 0].map(|seed| (seed, host.carry(with(seed, one.clone()))));
+    for (seed, telling) in telling {
+        let (tokens, last) = heard(telling);
+        assert_eq!((tokens, last), (alone(&model, &files, Some(seed), &one), Told::End(End::Length)));
+    }
+    let status = runtime.block_on(host.adapters()).unwrap();
+    assert_eq!(status.iter().filter(|status| status.is_resident).count(), 1);
+    runtime.block_on(host.load_adapter(id(1))).unwrap();
+    runtime.block_on(host.pin_adapter(id(1), true)).unwrap();
+    runtime.block_on(host.unload_adapter(id(1))).unwrap();
+    assert!(matches!(runtime.block_on(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));
+    assert_eq!(heard(host.carry(with(1, one))).1, Told::Refused(Refused::NoAdapter));
 }

@@ -1,5 +1,9 @@
 //! What is computed in one step: pieces of several texts, one behind the other.
 
+use std::sync::Arc;
+
+use crate::Adapter;
+
 /// A piece of one text. Prompts, pieces of prompts, single new tokens and guesses that are checked are all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -10,6 +14,8 @@ pub struct Part {
     pub blocks: Vec<u32>,
     /// From which of these tokens on the next one is to be told; as many as there are tokens where of none.
     pub told_from: usize,
+    /// What it is computed with beside the model; the same for all of a text.
+    pub adapter: Option<Arc<Adapter>>,
 }
 
 impl Part {

@@ -12,6 +12,14 @@ use crate::pool::BLOCK;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Share(pub u128);
 
+/// What a text is computed under: whose it is, and the adapter that it has, as it is now. No two of a runner's adapters
+/// have one number, and nought is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Under {
+    pub share: Share,
+    pub generation: u64,
+}
+
 /// What a full block is found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
@@ -21,7 +29,7 @@ struct Key {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum After {
-    Beginning(Share),
+    Beginning(Under),
     /// The block that was remembered so: a number that none had before, for blocks are used again.
     Serial(u64),
 }
@@ -29,7 +37,7 @@ enum After {
 #[derive(Debug, Clone, Copy)]
 struct Remembered {
     key: Key,
-    share: Share,
+    under: Under,
     serial: u64,
 }
 
@@ -78,9 +86,9 @@ impl Blocks {
 
     /// The blocks of the longest beginning that is remembered, which the caller now has. One token at least is left to
     /// be computed, for something is to be said of it.
-    pub(crate) fn find(&mut self, share: Share, tokens: &[u32]) -> Vec<u32> {
+    pub(crate) fn find(&mut self, under: Under, tokens: &[u32]) -> Vec<u32> {
         let most = tokens.len().saturating_sub(1) / BLOCK;
-        let (mut found, mut after) = (Vec::new(), After::Beginning(share));
+        let (mut found, mut after) = (Vec::new(), After::Beginning(under));
         for tokens in tokens.as_chunks::<BLOCK>().0.iter().take(most) {
             let key = Key { after, tokens: *tokens };
             let Some(block) = self.known.get(&key).copied() else { break };
@@ -131,8 +139,8 @@ impl Blocks {
     }
 
     /// Remembers all full blocks of a text of which so many tokens are computed.
-    pub(crate) fn remember(&mut self, share: Share, computed: &[u32], blocks: &[u32]) {
-        let mut after = After::Beginning(share);
+    pub(crate) fn remember(&mut self, under: Under, computed: &[u32], blocks: &[u32]) {
+        let mut after = After::Beginning(under);
         for (tokens, block) in computed.as_chunks::<BLOCK>().0.iter().zip(blocks) {
             let key = Key { after, tokens: *tokens };
             let Some(at) = self.blocks.get(*block as usize) else { return };
@@ -147,7 +155,7 @@ impl Blocks {
                 }
                 (None, None) => {
                     self.serial += 1;
-                    let remembered = Remembered { key, share, serial: self.serial };
+                    let remembered = Remembered { key, under, serial: self.serial };
                     self.known.insert(key, *block);
                     if let Some(block) = self.block(*block) {
                         block.remembered = Some(remembered);
@@ -179,12 +187,12 @@ impl Blocks {
         }
     }
 
-    /// Forgets all of a share; texts that go on keep what they have, and nobody finds it again. Tells how many blocks
+    /// Forgets all that is under what is meant; texts that go on keep what they have, and nobody finds it again. Tells how many blocks
     /// nothing is left in, which are to be wiped.
-    pub(crate) fn forget(&mut self, share: Share) -> Vec<u32> {
+    pub(crate) fn forget(&mut self, is_meant: impl Fn(Under) -> bool) -> Vec<u32> {
         let mut wiped = Vec::new();
         for (index, block) in (0..).zip(&mut self.blocks) {
-            let Some(remembered) = block.remembered.filter(|remembered| remembered.share == share) else {
+            let Some(remembered) = block.remembered.filter(|remembered| is_meant(remembered.under)) else {
                 continue;
             };
             self.known.remove(&remembered.key);
@@ -203,17 +211,17 @@ impl Blocks {
 mod tests {
     use super::*;
 
-    const OURS: Share = Share(1);
-    const THEIRS: Share = Share(2);
+    const OURS: Under = Under { share: Share(1), generation: 0 };
+    const THEIRS: Under = Under { share: Share(2), generation: 0 };
 
     fn text(length: u32) -> Vec<u32> {
         (0..length).collect()
     }
 
     /// A text that was computed and ended.
-    fn past(blocks: &mut Blocks, share: Share, tokens: &[u32]) -> Vec<u32> {
+    fn past(blocks: &mut Blocks, under: Under, tokens: &[u32]) -> Vec<u32> {
         let taken = blocks.take(tokens.len().div_ceil(BLOCK)).unwrap();
-        blocks.remember(share, tokens, &taken);
+        blocks.remember(under, tokens, &taken);
         blocks.give(&taken);
         taken
     }
@@ -230,6 +238,9 @@ mod tests {
         other[20] = 7;
         assert_eq!(blocks.find(OURS, &other), taken[..1]);
         assert!(blocks.find(THEIRS, &text(49)).is_empty());
+        for generation in [1, 2] {
+            assert!(blocks.find(Under { generation, ..OURS }, &text(49)).is_empty());
+        }
         assert!(blocks.find(OURS, &text(49)[16..]).is_empty(), "it is found at its place alone");
     }
 
@@ -276,7 +287,7 @@ mod tests {
         past(&mut blocks, OURS, &text(32));
         past(&mut blocks, THEIRS, &text(32));
         let running = blocks.find(OURS, &text(20));
-        let wiped = blocks.forget(OURS);
+        let wiped = blocks.forget(|under| under == OURS);
         assert_eq!(wiped.len(), 1, "the other one is still somebody's");
         assert!(blocks.find(OURS, &text(33)).is_empty());
         assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);

@@ -19,12 +19,25 @@ pub enum EngineError {
     NoTensor(String),
     #[error("the tensor \"{name}\" is {found:?}, and the model's description makes it {wanted:?}")]
     TensorShape { name: String, found: Vec<usize>, wanted: Vec<usize> },
+    /// An adapter that can't be taken: the file, and the field or the tensor of it that says why.
+    #[error("{path}: \"{field}\" {what}")]
+    Adapter { path: PathBuf, field: String, what: String },
+    #[error("no adapter \"{0}\" is known here")]
+    NoAdapter(String),
+    #[error("there is an adapter \"{0}\" already")]
+    AdapterKnown(String),
+    /// More of adapters than may be.
+    #[error("{what}: {wanted}, where {most} may be")]
+    AdapterLimit { what: &'static str, wanted: u64, most: u64 },
     /// More was asked of the pool than it has.
     #[error("no room is left in the pool: {wanted} blocks are wanted and {free} are free")]
     NoRoom { wanted: usize, free: usize },
     /// What the engine asks of itself was wrong; a fault of ours.
     #[error("a step was asked for that can't be made: {0}")]
     Step(&'static str),
+    /// The thread that it was asked of has ended.
+    #[error("the model's thread has ended")]
+    Lost,
     #[error("the text can't be read by the model's tokenizer: {0}")]
     Text(String),
     #[error("the model's template refuses the conversation: {0}")]

@@ -1,14 +1,19 @@
 //! A runner on a thread of its own: what is asked of it comes over a channel, and what happens goes back over one for each
 //! text. Whoever stops listening has called off what it asked for.
 
+mod adapted;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use self::adapted::{Job, read_all};
+use crate::adapters::Limits;
 use crate::runner::{End, Happened, Refused, Request, Room, Runner, TextId};
 use crate::sampler::Drawn;
 use crate::{EngineError, Model};
@@ -27,41 +32,57 @@ pub enum Told {
 
 enum Command {
     Carry(Request, UnboundedSender<Told>),
+    /// Whatever else is done between two steps.
+    Do(Box<dyn FnOnce(&mut Desk) + Send>),
 }
 
 /// Where a runner runs. Dropping it ends the thread, after the step that it is in.
 #[derive(Debug)]
 pub struct Host {
-    commands: Option<Sender<Command>>,
+    commands: Option<UnboundedSender<Command>>,
     longest: usize,
     is_lost: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// The runner's, and that of what is read for it.
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Desk {
     runner: Runner,
-    commands: Receiver<Command>,
+    commands: UnboundedReceiver<Command>,
     open: HashMap<TextId, UnboundedSender<Told>>,
+    /// What is read aside.
+    jobs: Sender<Job>,
 }
 
 impl Host {
     /// # Errors
     /// The room is not enough, or no thread can be had.
     pub fn start(model: Arc<Model>, room: Room) -> Result<Self, EngineError> {
-        let runner = Runner::new(model, room)?;
+        Self::start_with(model, room, Limits::default())
+    }
+
+    /// The same with other limits for adapters.
+    ///
+    /// # Errors
+    /// The room is not enough, or no thread can be had.
+    pub fn start_with(model: Arc<Model>, room: Room, limits: Limits) -> Result<Self, EngineError> {
+        let runner = Runner::new(model, room)?.with_limits(limits);
         let longest = runner.longest();
-        let (commands, asked) = channel();
+        let (commands, asked) = unbounded_channel();
+        let (jobs, to_be_read) = channel();
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
-        let desk = Desk { runner, commands: asked, open: HashMap::new() };
+        let desk = Desk { runner, commands: asked, open: HashMap::new(), jobs };
         let run = move || {
             if desk.run().is_err() {
                 lost.store(true, Ordering::Release);
             }
         };
-        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run);
-        let thread = thread.map_err(|source| EngineError::File { path: "a thread".into(), source })?;
-        Ok(Self { commands: Some(commands), longest, is_lost, thread: Some(thread) })
+        // What is read must not keep the runner from seeing that nobody can ask any more.
+        let back = commands.downgrade();
+        let threads =
+            vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
+        Ok(Self { commands: Some(commands), longest, is_lost, threads })
     }
 
     /// The longest text, prompt and answer together, that can be carried on here.
@@ -91,10 +112,15 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         self.commands = None;
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
+}
+
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|source| EngineError::File { path: "a thread".into(), source })
 }
 
 impl Desk {
@@ -107,27 +133,32 @@ impl Desk {
             for happened in self.runner.step()? {
                 self.tell(happened);
             }
+            self.bring();
         }
     }
 
     /// Takes what was asked meanwhile, and waits where there is nothing to do. `false` where nobody can ask any more.
     fn take_all(&mut self) -> bool {
-        if self.runner.is_idle() {
-            match self.commands.recv() {
-                Ok(command) => self.take(command),
-                Err(_) => return false,
+        if self.runner.is_idle() || self.runner.waits_for_adapters() {
+            match self.commands.blocking_recv() {
+                Some(command) => self.take(command),
+                None => return false,
             }
         }
         loop {
             match self.commands.try_recv() {
                 Ok(command) => self.take(command),
-                Err(std::sync::mpsc::TryRecvError::Empty) => return true,
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
             }
         }
     }
 
-    fn take(&mut self, Command::Carry(request, told): Command) {
+    fn take(&mut self, command: Command) {
+        let (request, told) = match command {
+            Command::Carry(request, told) => (request, told),
+            Command::Do(what) => return what(self),
+        };
         match self.runner.submit(request) {
             Ok(text) => {
                 self.open.insert(text, told);

@@ -1,6 +1,7 @@
 //! Models that run on hardware of one's own: their weights, what they remember of a conversation, and the steps in which
 //! many conversations are carried on at once. It knows no HTTP and no tenant.
 
+mod adapters;
 mod batch;
 mod blocks;
 mod error;
@@ -25,8 +26,10 @@ mod vocabulary;
 mod waiting;
 mod weights;
 
+pub use adapters::{Adapter, AdapterId, AdapterStatus, Limits, Read, Reading, Registering};
 pub use batch::{Part, Ragged};
 pub use blocks::Share;
+pub use candle_core::DType as Numbers;
 pub use candle_core::quantized::GgmlDType as Packing;
 pub use error::EngineError;
 pub use guesses::{Guesses, Repeats};

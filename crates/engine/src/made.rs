@@ -1,6 +1,8 @@
 //! Models made up on the spot, of random weights: what tests and benchmarks run, where no published weights are at hand.
 //! They are written as published ones are, so that nothing knows the difference.
 
+mod adapter;
+
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::path::Path;
@@ -12,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value as Json, json};
 
+pub use self::adapter::MadeAdapter;
 use crate::shape::{Pairs, Shape, Stretch};
 use crate::{EngineError, families};
 

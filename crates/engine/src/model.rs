@@ -1,5 +1,6 @@
 //! A model: its weights, and one way over them for whatever a step holds.
 
+use crate::adapters::{Site, Worn};
 use crate::batch::Ragged;
 use crate::kernels::{Attending, add, attend, gated, norm, norm_rows, turn};
 use crate::linear::Linear;
@@ -72,14 +73,19 @@ impl Model {
         let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
         let tokens = batch.parts.iter().flat_map(|part| &part.tokens);
         let mut rows = self.embedding.rows(tokens.copied())?;
+        let worn = Worn::of(batch);
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = norm_rows(&rows, &layer.before_attention, self.shape.norm_epsilon);
-            let asked = layer.asks.apply(&normed, self.shape.hidden)?;
+            let mut asked = layer.asks.apply(&normed, self.shape.hidden)?;
+            worn.add(&mut asked, &normed, index, Site::Asks);
             let queries = self.ask(layer, (index, &places), &asked, &angles, batch, pool)?;
             let at = Attending { shape: &self.shape, pool, layer: index, batch, places: &places };
-            add(&mut rows, &layer.answers.apply(&attend(&at, &queries), self.shape.query_width())?);
+            let attended = attend(&at, &queries);
+            let mut answers = layer.answers.apply(&attended, self.shape.query_width())?;
+            worn.add(&mut answers, &attended, index, Site::Answers);
+            add(&mut rows, &answers);
             let normed = norm_rows(&rows, &layer.before_dense, self.shape.norm_epsilon);
-            layer.dense.add_to(&mut rows, &normed, self.shape.hidden)?;
+            layer.dense.add_to(&mut rows, &normed, self.shape.hidden, (&worn, index))?;
         }
         let mut told = Vec::new();
         for row in batch.told() {
@@ -103,6 +109,9 @@ impl Model {
             }
             if part.tokens.iter().any(|token| *token as usize >= self.shape.vocabulary) {
                 return Err(EngineError::Step("a token that is not in the vocabulary"));
+            }
+            if part.adapter.as_ref().is_some_and(|adapter| !adapter.fits(&self.shape)) {
+                return Err(EngineError::Step("an adapter of another model"));
             }
         }
         Ok(())
@@ -158,9 +167,23 @@ impl Pair {
 }
 
 impl Dense {
-    fn add_to(&self, rows: &mut [f32], normed: &[f32], width: usize) -> Result<(), EngineError> {
+    /// Adapters are of dense parts alone: experts have none.
+    fn add_to(
+        &self,
+        rows: &mut [f32],
+        normed: &[f32],
+        width: usize,
+        (worn, layer): (&Worn<'_>, usize),
+    ) -> Result<(), EngineError> {
         match self {
-            Self::One(pair) => add(rows, &pair.apply(normed, width)?),
+            Self::One(pair) => {
+                let mut up = pair.up.apply(normed, width)?;
+                worn.add(&mut up, normed, layer, Site::Up);
+                let inner = gated(&up, pair.inner);
+                let mut down = pair.down.apply(&inner, pair.inner)?;
+                worn.add(&mut down, &inner, layer, Site::Down);
+                add(rows, &down);
+            }
             Self::Mixture { router, experts, chosen, is_normed } => {
                 let scores = router.apply(normed, width)?;
                 let work = choose(&scores, experts.len(), *chosen, *is_normed);

@@ -1,10 +1,13 @@
 //! Many texts carried on at once. In each step every text that is being told gets its next token, and what room is left
 //! goes to prompts, so that neither waits for the other.
 
+mod adapted;
+
 use std::sync::Arc;
 
+use crate::adapters::{AdapterId, Limits, Shelf};
 use crate::batch::{Part, Ragged};
-use crate::blocks::{Blocks, Share};
+use crate::blocks::{Blocks, Share, Under};
 use crate::guesses::{Guesses, Repeats};
 use crate::pool::{BLOCK, Keeps, Pool};
 use crate::rules::{Ahead, Masks, Rule};
@@ -44,6 +47,8 @@ pub struct Request {
     pub rule: Option<Rule>,
     pub share: Share,
     pub group: Group,
+    /// What it is said with beside the model. Which one the name means is settled when it has its turn, and stays so.
+    pub adapter: Option<AdapterId>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +65,8 @@ pub enum Refused {
         most: usize,
     },
     Empty,
+    /// Nobody registered the adapter that it names.
+    NoAdapter,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +93,8 @@ pub enum End {
     Length,
     /// The model said nothing that is a number, or the text's rule grew beyond its bounds.
     Broken,
+    /// The adapter that it named went away before it had its turn, or could not be read.
+    NoAdapter,
 }
 
 /// What was done so far; a step that did nothing had nothing to do.
@@ -126,6 +135,9 @@ pub struct Runner {
     counts: Counts,
     masks: Masks,
     guesses: Box<dyn Guesses>,
+    shelf: Shelf,
+    /// The adapter that is waited for and finds no room, and how many texts with others were let in meanwhile.
+    starved: Option<(AdapterId, u32)>,
 }
 
 impl Turn {
@@ -149,6 +161,7 @@ impl Runner {
         }
         let pool = Pool::new(model.shape(), room.keeps, blocks);
         let (running, waiting) = (Vec::new(), Waiting::new());
+        let shelf = Shelf::new(model.shape(), Limits::default());
         Ok(Self {
             model,
             pool,
@@ -160,6 +173,8 @@ impl Runner {
             counts: Counts::default(),
             masks: Masks::default(),
             guesses: Box::new(Repeats),
+            shelf,
+            starved: None,
         })
     }
 
@@ -201,6 +216,9 @@ impl Runner {
         if tokens >= most {
             return Err(Refused::TooLong { tokens, most });
         }
+        if request.adapter.as_ref().is_some_and(|adapter| !self.shelf.has(adapter)) {
+            return Err(Refused::NoAdapter);
+        }
         if self.waiting.len() >= self.room.waiting {
             return Err(Refused::Full);
         }
@@ -231,7 +249,11 @@ impl Runner {
 
     /// Forgets what is remembered of a share, and wipes it.
     pub fn forget(&mut self, share: Share) -> usize {
-        let wiped = self.blocks.forget(share);
+        self.wipe(|under| under.share == share)
+    }
+
+    fn wipe(&mut self, is_meant: impl Fn(Under) -> bool) -> usize {
+        let wiped = self.blocks.forget(is_meant);
         self.pool.wipe(&wiped);
         wiped.len()
     }
@@ -283,15 +305,20 @@ impl Runner {
         all
     }
 
-    /// Gives texts that wait their turn, as long as there are turns and room for a first piece.
+    /// Gives texts that wait their turn, as long as there are turns and room for a first piece. Those whose adapter is not
+    /// in memory are gone past, and it is sent for.
     fn let_in(&mut self, happened: &mut Vec<Happened>) {
+        self.end_without_adapter(happened);
         while self.running.len() < self.room.texts {
-            let Some(mut text) = self.waiting.pop() else { return };
-            text.blocks = self.blocks.find(text.request.share, &text.all());
+            let Some(mut text) = self.next_ready() else {
+                self.send_for_adapters(true);
+                return;
+            };
+            text.blocks = self.blocks.find(text.under(), &text.all());
             text.computed = text.blocks.len() * BLOCK;
             if self.blocks.free() == 0 {
                 self.set_back(text);
-                return;
+                break;
             }
             if !text.has_begun {
                 text.has_begun = true;
@@ -307,6 +334,7 @@ impl Runner {
             }
             self.running.push(text);
         }
+        self.send_for_adapters(false);
     }
 
     /// Takes a text's room from it: what it said stays, and is computed anew when it is its turn again.
@@ -344,7 +372,8 @@ impl Runner {
                 let Some(text) = self.running.get(at).filter(|text| text.id == id) else { continue };
                 let (tokens, start) = (text.tokens(count), text.computed);
                 let told_from = if count == missing { count - 1 } else { count };
-                let part = Part { tokens, start, blocks: text.blocks.clone(), told_from };
+                let (blocks, adapter) = (text.blocks.clone(), text.adapter.clone());
+                let part = Part { tokens, start, blocks, told_from, adapter };
                 turns.push(Turn { id, part, guesses: 0 });
                 left -= count;
                 at += 1;
@@ -417,7 +446,7 @@ impl Runner {
         if text.computed / BLOCK > full {
             let mut computed = text.all();
             computed.truncate(text.computed);
-            self.blocks.remember(text.request.share, &computed, &text.blocks);
+            self.blocks.remember(text.under(), &computed, &text.blocks);
         }
         // What was taken for guesses that were wrong.
         let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());

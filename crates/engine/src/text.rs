@@ -1,5 +1,9 @@
 //! A text that is carried on: what it has, what was said of it, and what a step makes of it.
 
+use std::sync::Arc;
+
+use crate::adapters::Adapter;
+use crate::blocks::Under;
 use crate::guesses::Lately;
 use crate::rules::{Allowed, Following};
 use crate::runner::{End, Request, TextId};
@@ -22,6 +26,8 @@ pub(crate) struct Text {
     pub untold: Vec<Drawn>,
     /// It came to its end by that alone.
     pub ended: Option<End>,
+    /// What it is said with, once it had its turn.
+    pub adapter: Option<Arc<Adapter>>,
 }
 
 /// What the model said of a text in a step: a row of scores for its end and for each guess.
@@ -46,11 +52,18 @@ impl Text {
             lately: Lately::new(),
             untold: Vec::new(),
             ended: None,
+            adapter: None,
         };
         let mut untold = Vec::new();
         text.ended = text.say_forced(&mut untold);
         text.untold = untold;
         text
+    }
+
+    /// What its beginnings are remembered under.
+    pub(crate) fn under(&self) -> Under {
+        let generation = self.adapter.as_ref().map_or(0, |adapter| adapter.generation());
+        Under { share: self.request.share, generation }
     }
 
     pub(crate) fn length(&self) -> usize {

@@ -38,17 +38,33 @@ impl<T> Waiting<T> {
         self.count += 1;
     }
 
-    /// The next of whoever was served least.
-    pub(crate) fn pop(&mut self) -> Option<T> {
-        let served = |group: &Group| self.served.get(group).copied().unwrap_or_default();
-        let group = *self.queues.keys().min_by_key(|group| served(group))?;
+    fn served(&self, group: Group) -> u64 {
+        self.served.get(&group).copied().unwrap_or_default()
+    }
+
+    /// The next of whoever was served least, of those that can have their turn.
+    pub(crate) fn pop(&mut self, can: impl Fn(&T) -> bool) -> Option<T> {
+        let first =
+            self.queues.iter().filter_map(|(group, queue)| Some((*group, queue.iter().position(&can)?)));
+        let (group, at) = first.min_by_key(|(group, _)| self.served(*group))?;
+        self.take(group, at)
+    }
+
+    fn take(&mut self, group: Group, at: usize) -> Option<T> {
         let queue = self.queues.get_mut(&group)?;
-        let text = queue.pop_front();
+        let text = queue.remove(at);
         if queue.is_empty() {
             self.queues.remove(&group);
         }
         self.count -= usize::from(text.is_some());
         text
+    }
+
+    /// All that wait, those first whose group was served least.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = &T> {
+        let mut queues: Vec<_> = self.queues.iter().collect();
+        queues.sort_by_key(|(group, _)| self.served(**group));
+        queues.into_iter().flat_map(|(_, queue)| queue)
     }
 
     /// What was computed for a group.
@@ -67,13 +83,7 @@ impl<T> Waiting<T> {
     pub(crate) fn remove(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let (group, at) =
             self.queues.iter().find_map(|(group, queue)| Some((*group, queue.iter().position(&is_it)?)))?;
-        let queue = self.queues.get_mut(&group)?;
-        let text = queue.remove(at);
-        if queue.is_empty() {
-            self.queues.remove(&group);
-        }
-        self.count -= usize::from(text.is_some());
-        text
+        self.take(group, at)
     }
 }
 
@@ -89,7 +99,7 @@ mod tests {
         }
         waiting.push(Group(2), 10);
         let mut order = Vec::new();
-        while let Some(text) = waiting.pop() {
+        while let Some(text) = waiting.pop(|_| true) {
             waiting.serve(Group(if text < 10 { 1 } else { 2 }), 5);
             order.push(text);
         }
@@ -100,14 +110,14 @@ mod tests {
     fn nobody_saves_turns_up() {
         let mut waiting = Waiting::new();
         waiting.push(Group(1), 1);
-        assert_eq!(waiting.pop(), Some(1));
+        assert_eq!(waiting.pop(|_| true), Some(1));
         waiting.serve(Group(1), 1_000);
         waiting.push(Group(1), 2);
         waiting.push(Group(2), 10);
         waiting.push(Group(2), 11);
-        assert_eq!(waiting.pop(), Some(2));
+        assert_eq!(waiting.pop(|_| true), Some(2));
         waiting.serve(Group(1), 1);
-        assert_eq!(waiting.pop(), Some(10));
+        assert_eq!(waiting.pop(|_| true), Some(10));
     }
 
     #[test]
@@ -118,6 +128,9 @@ mod tests {
         waiting.push_back_first(Group(1), 3);
         assert_eq!(waiting.remove(|text| *text == 1), Some(1));
         assert_eq!(waiting.remove(|text| *text == 1), None);
-        assert_eq!((waiting.pop(), waiting.pop(), waiting.pop(), waiting.len()), (Some(3), Some(2), None, 0));
+        assert_eq!(
+            (waiting.pop(|_| true), waiting.pop(|_| true), waiting.pop(|_| true), waiting.len()),
+            (Some(3), Some(2), None, 0)
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! What is computed beside products with weights, on plain numbers.
 
 mod attend;
+mod low;
 mod norm;
 mod product;
 mod turn;
 
 pub(crate) use attend::{Attending, attend};
+pub(crate) use low::{Added, Low, Up, are_numbers, panels};
 pub(crate) use norm::{norm, norm_rows};
 pub(crate) use product::{Matrix, Plain};
 pub(crate) use turn::turn;

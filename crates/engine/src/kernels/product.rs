@@ -153,7 +153,7 @@ fn products(weights: &[f32], rows: &[f32], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn sums<const N: usize>(weights: &[f32], rows: [&[f32]; N]) -> [f32; N] {
+pub(super) fn sums<const N: usize>(weights: &[f32], rows: [&[f32]; N]) -> [f32; N] {
     let mut lanes = [[0.0f32; LANES]; N];
     let whole = weights.len() / LANES;
     let (weights, tail) = weights.as_chunks::<LANES>();

@@ -8,6 +8,7 @@ mod rows;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use plain::Files;
 pub(crate) use rows::Rows;
 
 use crate::kernels::Matrix;

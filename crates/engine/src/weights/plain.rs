@@ -22,7 +22,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     files: Vec<(PathBuf, File)>,
     tensors: HashMap<String, Place>,
 }
@@ -78,6 +78,22 @@ impl Files {
         Ok(files)
     }
 
+    /// One file alone.
+    pub(crate) fn one(path: PathBuf) -> Result<Self, EngineError> {
+        let mut files = Self { files: Vec::new(), tensors: HashMap::new() };
+        files.add(path)?;
+        Ok(files)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, and what it takes.
+    pub(crate) fn told(&self, name: &str) -> Option<(&[usize], u64)> {
+        self.tensors.get(name).map(|place| (place.shape.as_slice(), place.end - place.start))
+    }
+
     fn add(&mut self, path: PathBuf) -> Result<(), EngineError> {
         let at_file = |source| EngineError::File { path: path.clone(), source };
         let mut file = File::open(&path).map_err(at_file)?;
@@ -114,7 +130,7 @@ impl Files {
     }
 
     /// A tensor of this shape, as it is.
-    fn read(&self, name: &str, wanted: &[usize]) -> Result<(Kind, Vec<u8>), EngineError> {
+    pub(crate) fn read(&self, name: &str, wanted: &[usize]) -> Result<(Kind, Vec<u8>), EngineError> {
         let place = self.tensors.get(name).ok_or_else(|| EngineError::NoTensor(name.to_owned()))?;
         if place.shape != wanted {
             return Err(wrong_shape(name, &place.shape, wanted));

@@ -14,13 +14,13 @@ const EXACT: f64 = 2e-5;
 /// The same where keys and values are kept in half precision.
 const HALF: f64 = 5e-3;
 
-struct Held {
-    made: Made,
-    model: Model,
+pub struct Held {
+    pub made: Made,
+    pub model: Model,
     _directory: TempDir,
 }
 
-fn held(family: &str, shape: Shape) -> Held {
+pub fn held(family: &str, shape: Shape) -> Held {
     let made = Made::new(family, shape, 7);
     let directory = tempfile::tempdir().unwrap();
     made.write_plain(directory.path(), false).unwrap();
@@ -28,23 +28,23 @@ fn held(family: &str, shape: Shape) -> Held {
     Held { made, model, _directory: directory }
 }
 
-fn text(length: usize, of: u32) -> Vec<u32> {
+pub fn text(length: usize, of: u32) -> Vec<u32> {
     (0..length as u32).map(|place| (place * 37 + place / 5 * 11 + of * 101) % 320).collect()
 }
 
 /// Blocks of the pool that are this text's alone, not in order.
-fn blocks(first: u32, length: usize) -> Vec<u32> {
+pub fn blocks(first: u32, length: usize) -> Vec<u32> {
     let mut blocks: Vec<u32> = (first..first + length.div_ceil(BLOCK) as u32).collect();
     blocks.reverse();
     blocks
 }
 
-fn part(tokens: &[u32], start: usize, blocks: &[u32]) -> Part {
-    Part { tokens: tokens.to_vec(), start, blocks: blocks.to_vec(), told_from: 0 }
+pub fn part(tokens: &[u32], start: usize, blocks: &[u32]) -> Part {
+    Part { tokens: tokens.to_vec(), start, blocks: blocks.to_vec(), told_from: 0, adapter: None }
 }
 
 /// All that is said of a text that is computed in pieces of these lengths.
-fn in_pieces(model: &Model, pool: &mut Pool, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
+pub fn in_pieces(model: &Model, pool: &mut Pool, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let blocks = blocks(3, tokens.len());
     let (mut said, mut at) = (Vec::new(), 0);
     for length in lengths.iter().cycle() {
@@ -60,13 +60,13 @@ fn in_pieces(model: &Model, pool: &mut Pool, tokens: &[u32], lengths: &[usize]) 
     said
 }
 
-fn spread(rows: &[Vec<f64>]) -> f64 {
+pub fn spread(rows: &[Vec<f64>]) -> f64 {
     let all: Vec<f64> = rows.iter().flatten().copied().collect();
     let mean = all.iter().sum::<f64>() / all.len() as f64;
     (all.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / all.len() as f64).sqrt()
 }
 
-fn furthest(said: &[Vec<f32>], wanted: &[Vec<f64>]) -> f64 {
+pub fn furthest(said: &[Vec<f32>], wanted: &[Vec<f64>]) -> f64 {
     assert_eq!(said.len(), wanted.len());
     let each = said.iter().zip(wanted).flat_map(|(said, wanted)| said.iter().zip(wanted));
     each.map(|(said, wanted)| (f64::from(*said) - wanted).abs()).fold(0.0, f64::max)

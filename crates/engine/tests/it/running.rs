@@ -13,14 +13,14 @@ use crate::shapes;
 
 const OURS: Share = Share(1);
 
-fn model() -> Arc<Model> {
+pub fn model() -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
     Made::new("qwen3", shapes::dense(), 7).write_plain(directory.path(), false).unwrap();
     Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
 /// A runner with room for so many blocks.
-fn runner(model: &Arc<Model>, blocks: usize) -> Runner {
+pub fn runner(model: &Arc<Model>, blocks: usize) -> Runner {
     let bytes = blocks * Pool::block_bytes(model.shape(), Keeps::Half);
     Runner::new(
         Arc::clone(model),
@@ -29,7 +29,7 @@ fn runner(model: &Arc<Model>, blocks: usize) -> Runner {
     .unwrap()
 }
 
-fn request(length: u32, of: u32, max_tokens: usize) -> Request {
+pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
     Request {
         prompt: (0..length).map(|place| (place * 37 + of * 101) % 512).collect(),
         sampling: Sampling { seed: u64::from(of), ..Sampling::default() },
@@ -38,6 +38,7 @@ fn request(length: u32, of: u32, max_tokens: usize) -> Request {
         rule: None,
         share: OURS,
         group: Group(1),
+        adapter: None,
     }
 }
 

@@ -44,6 +44,7 @@ impl Words {
             rule: None,
             share: Share(1),
             group: Group(1),
+            adapter: None,
         }
     }
 

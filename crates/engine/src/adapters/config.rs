@@ -1,0 +1,314 @@
+//! `adapter_config.json`: what an adapter changes, and by how much. What says something that is not done here is refused,
+//! known or not: an adapter that is half understood says something else than it was trained to.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::names::{Key, Names};
+use crate::EngineError;
+
+/// Nobody's is longer.
+const BYTES_MAX: u64 = 1 << 20;
+/// Entries of a list or a pattern.
+const ENTRIES_MAX: usize = 4_096;
+/// Those of them that are no plain names.
+const EXPRESSIONS_MAX: usize = 64;
+/// What says nothing of how an adapter is computed.
+const SILENT: [&str; 9] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "lora_dropout",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+];
+/// Ways to begin a training that leave the model as it is.
+const BEGINNINGS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+
+/// What an adapter does to one matrix.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Part {
+    pub rank: usize,
+    pub scale: f32,
+}
+
+#[derive(Debug)]
+pub(super) struct Config {
+    path: PathBuf,
+    targets: Names,
+    excluded: Option<Names>,
+    /// The layers that are changed, where not all are.
+    layers: Option<Vec<usize>>,
+    rank: usize,
+    alpha: f64,
+    ranks: Vec<(Key, f64)>,
+    alphas: Vec<(Key, f64)>,
+    is_rank_stabilised: bool,
+    rank_max: usize,
+}
+
+/// What is left to be read.
+struct Fields<'a> {
+    path: &'a Path,
+    left: Map<String, Value>,
+}
+
+pub(super) fn refused(path: &Path, field: &str, what: impl ToString) -> EngineError {
+    EngineError::Adapter { path: path.to_owned(), field: field.to_owned(), what: what.to_string() }
+}
+
+/// Whether a field says what it would say if it were not there.
+fn is_silent(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is_on) => !is_on,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Number(_) => false,
+    }
+}
+
+impl Fields<'_> {
+    fn refused(&self, field: &str, what: impl ToString) -> EngineError {
+        refused(self.path, field, what)
+    }
+
+    /// A field that says something.
+    fn take(&mut self, field: &str) -> Option<Value> {
+        self.left.remove(field).filter(|value| !value.is_null())
+    }
+
+    fn is_on(&mut self, field: &str) -> Result<bool, EngineError> {
+        match self.take(field) {
+            None => Ok(false),
+            Some(Value::Bool(is_on)) => Ok(is_on),
+            Some(_) => Err(self.refused(field, "is neither true nor false")),
+        }
+    }
+
+    /// A field that may say one thing alone.
+    fn only(&mut self, field: &str, wanted: &str, is_needed: bool) -> Result<(), EngineError> {
+        match self.take(field) {
+            None if !is_needed => Ok(()),
+            Some(Value::String(text)) if text == wanted => Ok(()),
+            None => Err(self.refused(field, format!("is missing, and {wanted} is what is known here"))),
+            Some(other) => {
+                Err(self.refused(field, format!("is {other}, and {wanted} is what is known here")))
+            }
+        }
+    }
+
+    fn off(&mut self, field: &str, what: &str) -> Result<(), EngineError> {
+        match self.take(field) {
+            Some(value) if !is_silent(&value) => Err(self.refused(field, what)),
+            _ => Ok(()),
+        }
+    }
+
+    fn number(&mut self, field: &str, usual: f64) -> Result<f64, EngineError> {
+        match self.take(field) {
+            None => Ok(usual),
+            Some(value) => value.as_f64().ok_or_else(|| self.refused(field, "is no number")),
+        }
+    }
+
+    fn names(&mut self, field: &str) -> Result<Option<Names>, EngineError> {
+        let list = match self.take(field) {
+            None => return Ok(None),
+            Some(Value::String(text)) if text == "all-linear" => return Ok(Some(Names::All)),
+            Some(Value::String(text)) => {
+                return Names::expression(&text).map(Some).map_err(|what| self.refused(field, what));
+            }
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err(self.refused(field, "is neither a list nor an expression")),
+        };
+        if list.len() > ENTRIES_MAX {
+            return Err(self.refused(field, format!("has {} entries, and {ENTRIES_MAX} may be", list.len())));
+        }
+        let name = |value: Value| match value {
+            Value::String(name) => Ok(name),
+            _ => Err(self.refused(field, "has an entry that is no name")),
+        };
+        let names: Vec<String> = list.into_iter().map(name).collect::<Result<_, _>>()?;
+        Ok(Some(Names::Ends(names)))
+    }
+
+    /// The keys of a pattern, in their order: the first that means a name is the one.
+    fn pattern(&mut self, field: &str) -> Result<Vec<(Key, f64)>, EngineError> {
+        let map = match self.take(field) {
+            None => return Ok(Vec::new()),
+            Some(Value::Object(map)) => map,
+            Some(_) => return Err(self.refused(field, "is no map")),
+        };
+        if map.len() > ENTRIES_MAX {
+            return Err(self.refused(field, format!("has {} entries, and {ENTRIES_MAX} may be", map.len())));
+        }
+        let mut pattern = Vec::new();
+        for (key, value) in map {
+            let number = value.as_f64();
+            let number = number.ok_or_else(|| self.refused(field, format!("has no number for \"{key}\"")))?;
+            pattern.push((Key::new(&key).map_err(|what| self.refused(field, what))?, number));
+        }
+        if pattern.iter().filter(|(key, _)| matches!(key, Key::Expression(_))).count() > EXPRESSIONS_MAX {
+            return Err(self.refused(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
+        }
+        Ok(pattern)
+    }
+
+    fn layers(&mut self, field: &str) -> Result<Option<Vec<usize>>, EngineError> {
+        let index = |value: &Value| value.as_u64().and_then(|index| usize::try_from(index).ok());
+        let layers = match self.take(field) {
+            None => return Ok(None),
+            Some(Value::Array(list)) if list.is_empty() => return Ok(None),
+            Some(Value::Array(list)) => list.iter().map(index).collect(),
+            Some(value) => index(&value).map(|index| vec![index]),
+        };
+        layers.map(Some).ok_or_else(|| self.refused(field, "is no list of layers"))
+    }
+
+    fn beginning(&mut self, field: &str) -> Result<(), EngineError> {
+        match self.take(field) {
+            None | Some(Value::Bool(_)) => Ok(()),
+            Some(Value::String(text)) if BEGINNINGS.contains(&text.as_str()) => Ok(()),
+            Some(other) => Err(self.refused(field, format!("is {other}, which changes the model itself"))),
+        }
+    }
+
+    /// What is refused by its name, and then whatever says anything that is not known.
+    fn nothing_else(&mut self) -> Result<(), EngineError> {
+        self.only("peft_type", "LORA", true)?;
+        self.only("task_type", "CAUSAL_LM", false)?;
+        self.only("bias", "none", false)?;
+        self.off("fan_in_fan_out", "is set, and the matrices of the families here lie the other way")?;
+        self.off("modules_to_save", "names parts of the model that it replaces, and none is replaced here")?;
+        self.off("use_dora", "is set, and magnitudes are not known here")?;
+        // Only the usual place of layers is asked about, and the families here have no other.
+        match self.take("layers_pattern") {
+            Some(value) if is_silent(&value) => {}
+            Some(Value::String(text)) if text == "layers" => {}
+            Some(Value::Array(list)) if matches!(list.as_slice(), [Value::String(text)] if text == "layers") =>
+                {}
+            None => {}
+            Some(_) => return Err(self.refused("layers_pattern", "is not \"layers\"")),
+        }
+        self.beginning("init_lora_weights")?;
+        let silent =
+            |(field, value): &(&String, &Value)| SILENT.contains(&field.as_str()) || is_silent(value);
+        match self.left.iter().find(|field| !silent(field)) {
+            Some((field, _)) => Err(self.refused(field, "says something that is not known here")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn read(path: &Path, rank_max: usize) -> Result<(Self, Vec<u8>), EngineError> {
+        let at_file = |source| EngineError::File { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(at_file)?;
+        file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(at_file)?;
+        let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
+        if bytes.len() as u64 > BYTES_MAX {
+            return Err(broken(format!("it has more than {BYTES_MAX} bytes")));
+        }
+        let left = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+        Ok((Self::of(Fields { path, left }, rank_max)?, bytes))
+    }
+
+    fn of(mut fields: Fields<'_>, rank_max: usize) -> Result<Self, EngineError> {
+        // What another kind of adapter lacks is not its fault.
+        if fields.left.get("peft_type").and_then(Value::as_str) != Some("LORA") {
+            fields.only("peft_type", "LORA", true)?;
+        }
+        let targets = fields.names("target_modules")?;
+        let config = Self {
+            path: fields.path.to_owned(),
+            targets: targets.ok_or_else(|| fields.refused("target_modules", "is missing"))?,
+            excluded: fields.names("exclude_modules")?,
+            layers: fields.layers("layers_to_transform")?,
+            // Not a word of them is what the format means by eight.
+            rank: rank(fields.path, "r", fields.number("r", 8.0)?, rank_max)?,
+            alpha: fields.number("lora_alpha", 8.0)?,
+            ranks: fields.pattern("rank_pattern")?,
+            alphas: fields.pattern("alpha_pattern")?,
+            is_rank_stabilised: fields.is_on("use_rslora")?,
+            rank_max,
+        };
+        if config.layers.is_some() && !matches!(config.targets, Names::Ends(_)) {
+            return Err(fields.refused("layers_to_transform", "goes with a list of targets alone"));
+        }
+        fields.nothing_else()?;
+        Ok(config)
+    }
+
+    /// What is done to a matrix of a layer, if anything is.
+    pub(super) fn part(&self, name: &str, layer: usize) -> Result<Option<Part>, EngineError> {
+        let refused = |field: &str, what: String| refused(&self.path, field, what);
+        if self.layers.as_ref().is_some_and(|layers| !layers.contains(&layer)) {
+            return Ok(None);
+        }
+        let is_meant = self.targets.mean(name).map_err(|what| refused("target_modules", what))?;
+        let excluded = self.excluded.as_ref().map_or(Ok(false), |excluded| excluded.mean(name));
+        if !is_meant || excluded.map_err(|what| refused("exclude_modules", what))? {
+            return Ok(None);
+        }
+        let of = |field: &'static str, pattern: &[(Key, f64)]| {
+            for (key, number) in pattern {
+                if key.means(name).map_err(|what| refused(field, what))? {
+                    return Ok(Some(*number));
+                }
+            }
+            Ok::<_, EngineError>(None)
+        };
+        let rank = match of("rank_pattern", &self.ranks)? {
+            Some(number) => rank(&self.path, "rank_pattern", number, self.rank_max)?,
+            None => self.rank,
+        };
+        let own = of("alpha_pattern", &self.alphas)?;
+        let alpha = own.unwrap_or(self.alpha);
+        let by = if self.is_rank_stabilised { (rank as f64).sqrt() } else { rank as f64 };
+        let scale = (alpha / by) as f32;
+        if !scale.is_finite() {
+            let field = if own.is_some() { "alpha_pattern" } else { "lora_alpha" };
+            return Err(refused(field, format!("is {alpha}, which is beyond all numbers here")));
+        }
+        Ok(Some(Part { rank, scale }))
+    }
+
+    /// Targets that mean none of these parts.
+    pub(super) fn check_targets<'a>(
+        &self,
+        parts: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<(), EngineError> {
+        let refused = |what: String| Err(refused(&self.path, "target_modules", what));
+        if let Names::Ends(ends) = &self.targets {
+            for end in ends {
+                let one = Names::Ends(vec![end.clone()]);
+                if !parts.clone().any(|name| one.mean(name) == Ok(true)) {
+                    return refused(format!(
+                        "names \"{end}\", of which this model has none that takes adapters"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A rank that may be.
+fn rank(path: &Path, field: &str, number: f64, most: usize) -> Result<usize, EngineError> {
+    if number.fract() != 0.0 || number < 1.0 {
+        return Err(refused(path, field, format!("is {number}, and a rank is a whole number from 1 on")));
+    }
+    if number > most as f64 {
+        return Err(refused(path, field, format!("is {number}, and ranks up to {most} are taken")));
+    }
+    Ok(number as usize)
+}

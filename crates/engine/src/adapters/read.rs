@@ -1,0 +1,215 @@
+//! An adapter's directory: what it says is held against the model before anything is read.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
+
+use super::config::{Config, Part, refused};
+use super::{Adapter, Limits, Of, Site, Sites};
+use crate::kernels::{Low, Matrix, Up, are_numbers, panels};
+use crate::shape::Pairs;
+use crate::weights::Files;
+use crate::{EngineError, Shape};
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+/// The older form: a program that makes tensors.
+const PICKLE: &str = "adapter_model.bin";
+
+const QUERIES: &str = "self_attn.q_proj";
+const KEYS: &str = "self_attn.k_proj";
+
+/// A matrix that an adapter may change.
+struct Module {
+    layer: usize,
+    site: Site,
+    name: String,
+    inputs: usize,
+    outputs: usize,
+    /// Where its outputs begin among those of all matrices of its input.
+    first: usize,
+    /// The rows of it lie so that the two of a pair are neighbours; an adapter's never do.
+    has_neighbours: bool,
+}
+
+/// By what it is known whether files are still what they were: keys that no file can have been made for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seal([RandomState; 2]);
+
+impl Seal {
+    fn digest(&self, pieces: &[&[u8]]) -> u128 {
+        let [one, other] = self.0.each_ref().map(|keys| {
+            let mut hasher = keys.build_hasher();
+            for piece in pieces {
+                hasher.write_usize(piece.len());
+                hasher.write(piece);
+            }
+            u128::from(hasher.finish())
+        });
+        one << 64 | other
+    }
+}
+
+/// All matrices of a model that take adapters, those of one input one behind the other. Experts take none.
+fn modules(shape: &Shape) -> Vec<Module> {
+    let (queries, kv, hidden, inner) = (shape.query_width(), shape.kv_width(), shape.hidden, shape.inner);
+    let mut modules = Vec::new();
+    for layer in 0..shape.layers {
+        let mut add = |site, name: &str, inputs, (first, outputs)| {
+            let has_neighbours = shape.pairs == Pairs::Neighbours && matches!(name, QUERIES | KEYS);
+            let name = format!("model.layers.{layer}.{name}");
+            modules.push(Module { layer, site, name, inputs, outputs, first, has_neighbours });
+        };
+        add(Site::Asks, QUERIES, hidden, (0, queries));
+        add(Site::Asks, KEYS, hidden, (queries, kv));
+        add(Site::Asks, "self_attn.v_proj", hidden, (queries + kv, kv));
+        add(Site::Answers, "self_attn.o_proj", queries, (0, hidden));
+        if shape.mixture_of(layer).is_none() {
+            add(Site::Up, "mlp.gate_proj", hidden, (0, inner));
+            add(Site::Up, "mlp.up_proj", hidden, (inner, inner));
+            add(Site::Down, "mlp.down_proj", inner, (0, hidden));
+        }
+    }
+    modules
+}
+
+impl Module {
+    fn tensor(&self, way: &str) -> String {
+        format!("base_model.model.{}.lora_{way}.weight", self.name)
+    }
+
+    /// The way in and the way out, with their shapes.
+    fn tensors(&self, part: Part) -> [(String, [usize; 2]); 2] {
+        [(self.tensor("A"), [part.rank, self.inputs]), (self.tensor("B"), [self.outputs, part.rank])]
+    }
+
+    /// The row of an adapter's matrix for a row of the model's.
+    const fn row(&self, row: usize, head_dim: usize) -> usize {
+        if !self.has_neighbours {
+            return row;
+        }
+        let (head, within) = (row / head_dim, row % head_dim);
+        head * head_dim + within / 2 + if within % 2 == 0 { 0 } else { head_dim / 2 }
+    }
+}
+
+/// The file has what is wanted, all of it and nothing else, and not too much.
+fn check(path: &Path, files: &Files, changed: &[(Module, Part)], limits: &Limits) -> Result<(), EngineError> {
+    let mut wanted = HashSet::new();
+    let mut all = 0;
+    for (name, shape) in changed.iter().flat_map(|(module, part)| module.tensors(*part)) {
+        let Some((found, bytes)) = files.told(&name) else {
+            return Err(refused(path, &name, "is missing, and target_modules means it"));
+        };
+        if found != shape {
+            let what = format!("is {found:?}, and the model and the adapter's rank make it {shape:?}");
+            return Err(refused(path, &name, what));
+        }
+        all += bytes;
+        wanted.insert(name);
+    }
+    if let Some(name) = files.names().find(|name| !wanted.contains(*name)) {
+        return Err(refused(path, name, "belongs to nothing that is changed here"));
+    }
+    if all > limits.resident_bytes {
+        return Err(EngineError::AdapterLimit {
+            what: "bytes of an adapter",
+            wanted: all,
+            most: limits.resident_bytes,
+        });
+    }
+    Ok(())
+}
+
+impl Adapter {
+    /// Reads a directory with `adapter_config.json` and `adapter_model.safetensors`.
+    ///
+    /// # Errors
+    /// It is no adapter for such a model, or more than may be; the file and the field or the tensor are named.
+    pub fn open(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Self, EngineError> {
+        Self::read(directory, shape, limits, &Seal::default())
+    }
+
+    pub(super) fn read(
+        directory: &Path,
+        shape: &Shape,
+        limits: &Limits,
+        seal: &Seal,
+    ) -> Result<Self, EngineError> {
+        let (config, said) = Config::read(&directory.join(CONFIG), limits.rank)?;
+        let path = directory.join(WEIGHTS);
+        if !path.exists() && directory.join(PICKLE).exists() {
+            let what = "is a program that makes tensors, and is not run here: safetensors are read";
+            return Err(refused(&directory.join(PICKLE), PICKLE, what));
+        }
+        let modules = modules(shape);
+        config.check_targets(modules.iter().map(|module| module.name.as_str()))?;
+        let mut changed = Vec::new();
+        for module in modules {
+            if let Some(part) = config.part(&module.name, module.layer)? {
+                changed.push((module, part));
+            }
+        }
+        if changed.is_empty() {
+            let what = "means nothing of this model that takes adapters";
+            return Err(refused(&directory.join(CONFIG), "target_modules", what));
+        }
+        let files = Files::one(path.clone())?;
+        check(&path, &files, &changed, limits)?;
+        let mut adapter = Self {
+            of: Of::new(shape),
+            layers: Vec::new(),
+            rank: changed.iter().map(|(_, part)| part.rank).max().unwrap_or_default(),
+            bytes: 0,
+            digest: seal.digest(&[&said]),
+            generation: 0,
+        };
+        adapter.layers.resize_with(shape.layers, Sites::default);
+        let of_input = |(one, _): &(Module, Part), (other, _): &(Module, Part)| {
+            (one.layer, one.site) == (other.layer, other.site)
+        };
+        for changed in changed.chunk_by(of_input) {
+            adapter.add(changed, (&path, &files), shape, seal)?;
+        }
+        Ok(adapter)
+    }
+
+    /// Reads what is changed of the matrices of one input of a layer.
+    fn add(
+        &mut self,
+        changed: &[(Module, Part)],
+        (path, files): (&Path, &Files),
+        shape: &Shape,
+        seal: &Seal,
+    ) -> Result<(), EngineError> {
+        let Some((Module { layer, site, inputs, .. }, _)) = changed.first() else { return Ok(()) };
+        let (mut downs, mut ups) = (Vec::new(), Vec::new());
+        for (module, part) in changed {
+            let [down, up] = module.tensors(*part);
+            let mut read = |(name, wanted): &(String, [usize; 2])| {
+                let (kind, bytes) = files.read(name, wanted)?;
+                self.digest = seal.digest(&[&self.digest.to_le_bytes(), &bytes]);
+                match are_numbers(kind, &bytes) {
+                    true => Ok((kind, bytes)),
+                    false => Err(refused(path, name, "has what is no number")),
+                }
+            };
+            downs.push(read(&down)?);
+            let (kind, bytes) = read(&up)?;
+            let from = |row| module.row(row, shape.head_dim);
+            let panels = Matrix::of([(kind, panels(&bytes, part.rank, module.outputs, from))]);
+            let (first, outputs) = (module.first, module.outputs);
+            ups.push(Up { panels, rank: part.rank, scale: part.scale, first, outputs });
+        }
+        let low = Low::new(*inputs, Matrix::of(downs), ups);
+        self.bytes += low.bytes();
+        let sites = self.layers.get_mut(*layer).ok_or(EngineError::Step("a layer that is not there"))?;
+        match site {
+            Site::Asks => sites.asks = Some(low),
+            Site::Answers => sites.answers = Some(low),
+            Site::Up => sites.up = Some(low),
+            Site::Down => sites.down = Some(low),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,433 @@
+//! The adapters that may be asked for by name. Not all of them are in memory: one that nobody has makes room for one that
+//! somebody waits for, and comes back from its files. Whoever has one keeps it to the end, whatever becomes of the name.
+//!
+//! Nothing is read here. What is to be read is given out, and comes back when whoever reads is done, so that no step waits
+//! for a disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use super::read::Seal;
+use super::{Adapter, Limits};
+use crate::{EngineError, Shape};
+
+/// A name's length: it comes from outside.
+const NAME_BYTES_MAX: usize = 256;
+
+/// What an adapter is asked for by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AdapterId(Arc<str>);
+
+/// How one is registered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Registering {
+    /// Another of that name makes place for it; otherwise that is an error.
+    pub replaces: bool,
+    /// It stays in memory.
+    pub is_pinned: bool,
+}
+
+/// What there is to be told of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterStatus {
+    pub id: AdapterId,
+    pub generation: u64,
+    pub rank: usize,
+    pub bytes: u64,
+    pub is_resident: bool,
+    pub is_pinned: bool,
+    /// The texts that have it.
+    pub in_use: usize,
+    /// Why it could not be read when it was wanted last.
+    pub failed: Option<String>,
+}
+
+/// Something to be read, on whatever thread.
+#[derive(Debug)]
+pub struct Reading {
+    id: AdapterId,
+    directory: PathBuf,
+    shape: Arc<Shape>,
+    limits: Limits,
+    seal: Seal,
+    purpose: Purpose,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Read {
+    id: AdapterId,
+    directory: PathBuf,
+    purpose: Purpose,
+    adapter: Result<Adapter, EngineError>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    Register(Registering),
+    /// One of this generation is to be in memory again.
+    Return(u64),
+}
+
+/// What comes of asking for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Here,
+    Coming,
+    /// Those that are in use leave no room now.
+    NoRoom,
+    /// There is none, its files are gone, or what stays in memory leaves no room ever.
+    Never,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    shape: Arc<Shape>,
+    limits: Limits,
+    seal: Seal,
+    entries: BTreeMap<AdapterId, Entry>,
+    /// Those whose name is gone or another's, as long as somebody has them.
+    retired: Vec<Weak<Adapter>>,
+    readings: Vec<Reading>,
+    generation: u64,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    directory: PathBuf,
+    generation: u64,
+    rank: usize,
+    bytes: u64,
+    digest: u128,
+    held: Held,
+    is_pinned: bool,
+    used: u64,
+    failed: Option<String>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Absent,
+    Coming,
+    Here(Arc<Adapter>),
+    /// It could not be read: who waits for it is to be told.
+    Failed,
+}
+
+impl From<&str> for AdapterId {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl std::fmt::Display for AdapterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Reading {
+    /// Reads it; this takes as long as a disk does.
+    #[must_use]
+    pub fn read(self) -> Read {
+        let Self { id, directory, shape, limits, seal, purpose } = self;
+        let adapter = Adapter::read(&directory, &shape, &limits, &seal);
+        Read { id, directory, purpose, adapter }
+    }
+}
+
+impl Entry {
+    fn in_use(&self) -> usize {
+        match &self.held {
+            Held::Here(adapter) => Arc::strong_count(adapter) - 1,
+            _ => 0,
+        }
+    }
+
+    const fn takes_room(&self) -> bool {
+        matches!(self.held, Held::Here(_) | Held::Coming)
+    }
+
+    fn may_leave(&self) -> bool {
+        matches!(self.held, Held::Here(_)) && !self.is_pinned && self.in_use() == 0
+    }
+}
+
+impl Shelf {
+    pub(crate) fn new(shape: &Shape, limits: Limits) -> Self {
+        Self {
+            shape: Arc::new(shape.clone()),
+            limits,
+            seal: Seal::default(),
+            entries: BTreeMap::new(),
+            retired: Vec::new(),
+            readings: Vec::new(),
+            generation: 0,
+            clock: 0,
+        }
+    }
+
+    pub(crate) fn has(&self, id: &AdapterId) -> bool {
+        self.entries.contains_key(id)
+    }
+
+    /// What is to be read so that one can be registered.
+    pub(crate) fn reading(
+        &self,
+        id: AdapterId,
+        directory: &Path,
+        registering: Registering,
+    ) -> Result<Reading, EngineError> {
+        self.check(&id, registering)?;
+        Ok(self.to_be_read(id, directory.to_owned(), Purpose::Register(registering)))
+    }
+
+    fn to_be_read(&self, id: AdapterId, directory: PathBuf, purpose: Purpose) -> Reading {
+        let (shape, seal) = (Arc::clone(&self.shape), self.seal.clone());
+        Reading { id, directory, shape, limits: self.limits, seal, purpose }
+    }
+
+    fn check(&self, id: &AdapterId, registering: Registering) -> Result<(), EngineError> {
+        let limit = |what, wanted: usize, most: usize| {
+            Err(EngineError::AdapterLimit { what, wanted: wanted as u64, most: most as u64 })
+        };
+        let is_known = self.has(id);
+        if is_known && !registering.replaces {
+            return Err(EngineError::AdapterKnown(id.to_string()));
+        }
+        if id.0.is_empty() || id.0.len() > NAME_BYTES_MAX {
+            return limit("bytes of an adapter's name", id.0.len(), NAME_BYTES_MAX);
+        }
+        if !is_known && self.entries.len() >= self.limits.registered {
+            return limit("adapters", self.entries.len() + 1, self.limits.registered);
+        }
+        Ok(())
+    }
+
+    /// Takes what was read, and tells the generation that is gone for it, if one is.
+    pub(crate) fn settle(&mut self, read: Read) -> Result<(u64, Option<u64>), EngineError> {
+        let Read { id, directory, purpose, adapter } = read;
+        match purpose {
+            Purpose::Register(registering) => self.register(id, directory, registering, adapter?),
+            Purpose::Return(generation) => self.returned(&id, generation, adapter).map(|here| (here, None)),
+        }
+    }
+
+    fn register(
+        &mut self,
+        id: AdapterId,
+        directory: PathBuf,
+        registering: Registering,
+        mut adapter: Adapter,
+    ) -> Result<(u64, Option<u64>), EngineError> {
+        // Others may have come while it was read.
+        self.check(&id, registering)?;
+        let is_room = self.make_room(&id, adapter.bytes);
+        if registering.is_pinned && is_room != Wanted::Here {
+            let what = "bytes of adapters that are in use or stay in memory";
+            let wanted = self.bytes(Some(&id)) + adapter.bytes;
+            return Err(EngineError::AdapterLimit { what, wanted, most: self.limits.resident_bytes });
+        }
+        let gone = self.entries.remove(&id).map(|entry| self.retire(entry));
+        self.generation += 1;
+        self.clock += 1;
+        adapter.generation = self.generation;
+        let Adapter { rank, bytes, digest, generation, .. } = adapter;
+        let held = if is_room == Wanted::Here { Held::Here(Arc::new(adapter)) } else { Held::Absent };
+        let (is_pinned, used) = (registering.is_pinned, self.clock);
+        let entry = Entry { directory, generation, rank, bytes, digest, held, is_pinned, used, failed: None };
+        self.entries.insert(id, entry);
+        Ok((generation, gone))
+    }
+
+    /// One is in memory again, if it is what it was.
+    fn returned(
+        &mut self,
+        id: &AdapterId,
+        generation: u64,
+        adapter: Result<Adapter, EngineError>,
+    ) -> Result<u64, EngineError> {
+        let is_it = |entry: &&mut Entry| entry.generation == generation && matches!(entry.held, Held::Coming);
+        // Its name is another's meanwhile, or nobody's.
+        let Some(entry) = self.entries.get_mut(id).filter(is_it) else {
+            return Err(EngineError::NoAdapter(id.to_string()));
+        };
+        let what = "its files are not what they were when it was registered".to_owned();
+        let same = adapter.and_then(|adapter| match adapter.digest == entry.digest {
+            true => Ok(adapter),
+            false => Err(EngineError::Broken { path: entry.directory.clone(), what }),
+        });
+        match same {
+            Ok(mut adapter) => {
+                self.clock += 1;
+                adapter.generation = generation;
+                (entry.held, entry.used, entry.failed) = (Held::Here(Arc::new(adapter)), self.clock, None);
+                Ok(generation)
+            }
+            Err(error) => {
+                (entry.held, entry.failed) = (Held::Failed, Some(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets a name; who has its adapter keeps it. Tells the generation that is gone.
+    pub(crate) fn unload(&mut self, id: &AdapterId) -> Result<u64, EngineError> {
+        let entry = self.entries.remove(id).ok_or_else(|| EngineError::NoAdapter(id.to_string()))?;
+        Ok(self.retire(entry))
+    }
+
+    fn retire(&mut self, entry: Entry) -> u64 {
+        self.retired.retain(|adapter| adapter.strong_count() > 0);
+        if let Held::Here(adapter) = &entry.held {
+            self.retired.push(Arc::downgrade(adapter));
+        }
+        entry.generation
+    }
+
+    pub(crate) fn pin(&mut self, id: &AdapterId, is_pinned: bool) -> Result<(), EngineError> {
+        let entry = self.entries.get_mut(id).ok_or_else(|| EngineError::NoAdapter(id.to_string()))?;
+        entry.is_pinned = is_pinned;
+        Ok(())
+    }
+
+    /// Asks for one to be in memory; others leave for it only where they may.
+    pub(crate) fn want(&mut self, id: &AdapterId, may_push: bool) -> Wanted {
+        let Some(entry) = self.entries.get(id) else { return Wanted::Never };
+        match entry.held {
+            Held::Here(_) => return Wanted::Here,
+            Held::Coming => return Wanted::Coming,
+            Held::Failed => return Wanted::Never,
+            Held::Absent => {}
+        }
+        let (bytes, generation, directory) = (entry.bytes, entry.generation, entry.directory.clone());
+        let is_room = match self.fits(bytes, &[], id) {
+            true => Wanted::Here,
+            false if may_push => self.make_room(id, bytes),
+            false => Wanted::NoRoom,
+        };
+        if is_room != Wanted::Here {
+            return is_room;
+        }
+        let reading = self.to_be_read(id.clone(), directory, Purpose::Return(generation));
+        self.readings.push(reading);
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.held = Held::Coming;
+        }
+        Wanted::Coming
+    }
+
+    pub(crate) fn is_here(&self, id: &AdapterId) -> bool {
+        self.entries.get(id).is_some_and(|entry| matches!(entry.held, Held::Here(_)))
+    }
+
+    /// Whether any is on its way.
+    pub(crate) fn is_bringing(&self) -> bool {
+        self.entries.values().any(|entry| matches!(entry.held, Held::Coming))
+    }
+
+    /// Gives one that is here to a text.
+    pub(crate) fn give(&mut self, id: &AdapterId) -> Option<Arc<Adapter>> {
+        let entry = self.entries.get_mut(id)?;
+        let Held::Here(adapter) = &entry.held else { return None };
+        self.clock += 1;
+        entry.used = self.clock;
+        Some(Arc::clone(adapter))
+    }
+
+    /// Whether it will not come: there is none, or it can't be read or held.
+    pub(crate) fn is_lost(&self, id: &AdapterId) -> bool {
+        self.entries.get(id).is_none_or(|entry| matches!(entry.held, Held::Failed))
+    }
+
+    /// There is no room for one, and will not be.
+    pub(crate) fn lose(&mut self, id: &AdapterId) {
+        let failed = self.no_room(id).to_string();
+        if let Some(entry) = self.entries.get_mut(id) {
+            (entry.held, entry.failed) = (Held::Failed, Some(failed));
+        }
+    }
+
+    pub(crate) fn no_room(&self, id: &AdapterId) -> EngineError {
+        let own = self.entries.get(id).map_or(0, |entry| entry.bytes);
+        EngineError::AdapterLimit {
+            what: "bytes of adapters that are in use or stay in memory",
+            wanted: self.bytes(Some(id)) + own,
+            most: self.limits.resident_bytes,
+        }
+    }
+
+    /// Everybody was told of those that could not be read: the next who asks has it tried again.
+    pub(crate) fn forgive(&mut self) {
+        for entry in self.entries.values_mut().filter(|entry| matches!(entry.held, Held::Failed)) {
+            entry.held = Held::Absent;
+        }
+    }
+
+    /// What is to be read now.
+    pub(crate) fn readings(&mut self) -> Vec<Reading> {
+        std::mem::take(&mut self.readings)
+    }
+
+    pub(crate) fn status(&self) -> Vec<AdapterStatus> {
+        let each = |(id, entry): (&AdapterId, &Entry)| AdapterStatus {
+            id: id.clone(),
+            generation: entry.generation,
+            rank: entry.rank,
+            bytes: entry.bytes,
+            is_resident: matches!(entry.held, Held::Here(_)),
+            is_pinned: entry.is_pinned,
+            in_use: entry.in_use(),
+            failed: entry.failed.clone(),
+        };
+        self.entries.iter().map(each).collect()
+    }
+
+    /// The bytes in memory and on their way there, without one.
+    fn bytes(&self, without: Option<&AdapterId>) -> u64 {
+        let entries = self.entries.iter().filter(|(id, entry)| Some(*id) != without && entry.takes_room());
+        let retired = self.retired.iter().filter_map(Weak::upgrade).map(|adapter| adapter.bytes);
+        entries.map(|(_, entry)| entry.bytes).sum::<u64>() + retired.sum::<u64>()
+    }
+
+    /// Whether there is room for one of these bytes when some have left.
+    fn fits(&self, bytes: u64, left: &[AdapterId], own: &AdapterId) -> bool {
+        let stays = |id: &AdapterId, entry: &Entry| entry.takes_room() && !left.contains(id) && id != own;
+        let stay = self.entries.iter().filter(|(id, entry)| stays(id, entry));
+        let retired: Vec<_> = self.retired.iter().filter_map(Weak::upgrade).collect();
+        let (mut count, mut all) = (retired.len(), retired.iter().map(|adapter| adapter.bytes).sum::<u64>());
+        // What is replaced stays as long as somebody has it.
+        if let Some(own) = self.entries.get(own).filter(|own| own.in_use() > 0) {
+            (count, all) = (count + 1, all + own.bytes);
+        }
+        for (_, entry) in stay {
+            (count, all) = (count + 1, all + entry.bytes);
+        }
+        count < self.limits.resident && all.saturating_add(bytes) <= self.limits.resident_bytes
+    }
+
+    /// Has those leave that were unused for longest, if that makes room for one of these bytes.
+    fn make_room(&mut self, own: &AdapterId, bytes: u64) -> Wanted {
+        let others = || self.entries.iter().filter(|(id, _)| *id != own);
+        let mut idle: Vec<_> = others().filter(|(_, entry)| entry.may_leave()).collect();
+        idle.sort_by_key(|(_, entry)| entry.used);
+        let idle: Vec<AdapterId> = idle.into_iter().map(|(id, _)| id.clone()).collect();
+        let enough =
+            (0..=idle.len()).find(|count| self.fits(bytes, idle.get(..*count).unwrap_or_default(), own));
+        let Some(count) = enough else {
+            let pinned = others().filter(|(_, entry)| entry.is_pinned && entry.takes_room());
+            let (count, all) = pinned.fold((0, 0), |(count, all), (_, entry)| (count + 1, all + entry.bytes));
+            let is_never =
+                count >= self.limits.resident || bytes.saturating_add(all) > self.limits.resident_bytes;
+            return if is_never { Wanted::Never } else { Wanted::NoRoom };
+        };
+        for id in idle.iter().take(count) {
+            if let Some(entry) = self.entries.get_mut(id) {
+                entry.held = Held::Absent;
+            }
+        }
+        Wanted::Here
+    }
+}

@@ -1,0 +1,375 @@
+//! Adapters: what is said with one is what a model says that it was added to, and nobody else hears of it.
+
+use std::sync::Arc;
+
+use engine::made::{Made, MadeAdapter};
+use engine::{
+    Adapter, EngineError, Keeps, Limits, Model, Numbers, Packing, Part, Pool, Ragged, Shape, Source,
+};
+use serde_json::{Value, json};
+
+use crate::oracle::Oracle;
+use crate::parity::{blocks, furthest, held, in_pieces, part, spread, text};
+use crate::shapes;
+
+/// How far what an adapter says may be from what the merged model says, by how far that is spread.
+const NEAR: f64 = 1e-4;
+const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+fn open(made: &MadeAdapter, shape: &Shape, kind: Numbers) -> Result<Arc<Adapter>, EngineError> {
+    let directory = tempfile::tempdir().unwrap();
+    made.write(directory.path(), kind).unwrap();
+    Adapter::open(directory.path(), shape, &Limits::default()).map(Arc::new)
+}
+
+/// The model with an adapter added to its weights: each by what this says of its name and rank.
+fn merged(made: &Made, adapter: &MadeAdapter, scale: impl Fn(&str, usize) -> f64) -> Made {
+    let mut merged = made.clone();
+    for (name, (shape, down)) in adapter.tensors.iter().filter(|(name, _)| name.contains(".lora_A.")) {
+        let up = &adapter.tensors[&name.replace(".lora_A.", ".lora_B.")].1;
+        let name = name.strip_prefix("base_model.model.").unwrap().replace(".lora_A.", ".");
+        let (rank, inputs) = (shape[0], shape[1]);
+        let scale = scale(&name, rank);
+        let weights = &mut merged.tensors.get_mut(&name).unwrap().1;
+        for (output, row) in weights.chunks_mut(inputs).enumerate() {
+            for (input, weight) in row.iter_mut().enumerate() {
+                let each = (0..rank)
+                    .map(|step| f64::from(up[output * rank + step]) * f64::from(down[step * inputs + input]));
+                *weight = (f64::from(*weight) + scale * each.sum::<f64>()) as f32;
+            }
+        }
+    }
+    merged
+}
+
+fn with(adapter: &Arc<Adapter>, part: Part) -> Part {
+    Part { adapter: Some(Arc::clone(adapter)), ..part }
+}
+
+/// All that is said of a text with an adapter, in one step.
+fn said_with(model: &Model, adapter: &Arc<Adapter>, tokens: &[u32]) -> Vec<Vec<f32>> {
+    let mut pool = Pool::new(model.shape(), Keeps::Single, 32);
+    let step = Ragged { parts: vec![with(adapter, part(tokens, 0, &blocks(3, tokens.len())))] };
+    let said = model.step(&step, &mut pool).unwrap();
+    said.chunks(model.shape().vocabulary).map(<[f32]>::to_vec).collect()
+}
+
+fn same_as_merged(
+    family: &str,
+    shape: Shape,
+    adapter: &MadeAdapter,
+    kind: Numbers,
+    scale: impl Fn(&str, usize) -> f64,
+) {
+    let held = held(family, shape);
+    let tokens = text(70, 1);
+    let rounded = adapter.rounded(kind).unwrap();
+    let wanted = Oracle { made: &merged(&held.made, &rounded, scale) }.all(&tokens);
+    let without = Oracle { made: &held.made }.all(&tokens);
+    let said = said_with(&held.model, &open(adapter, held.model.shape(), kind).unwrap(), &tokens);
+    let (far, spread) = (furthest(&said, &wanted), spread(&wanted));
+    assert!(far <= NEAR * spread, "{far} of {spread}");
+    assert!(furthest(&said, &without) > 0.1 * spread, "the adapter says nothing of its own");
+}
+
+#[test]
+fn it_says_what_the_merged_model_says() {
+    let all = MadeAdapter::new(&shapes::dense(), &ALL, 8, 3);
+    for kind in [Numbers::F32, Numbers::F16, Numbers::BF16] {
+        same_as_merged("qwen3", shapes::dense(), &all, kind, |_, rank| 16.0 / rank as f64);
+    }
+    same_as_merged("llama", shapes::llama(), &all, Numbers::F32, |_, rank| 16.0 / rank as f64);
+    for targets in [&["q_proj", "v_proj"][..], &["o_proj"], &["down_proj", "k_proj"], &["mlp.up_proj"]] {
+        let some = MadeAdapter::new(&shapes::dense(), targets, 5, 3);
+        same_as_merged("qwen3", shapes::dense(), &some, Numbers::F32, |_, rank| 16.0 / rank as f64);
+    }
+    // Experts take none, what is around them does.
+    let around = MadeAdapter::new(&shapes::mixture(), &ALL[..4], 8, 3);
+    same_as_merged("qwen3_moe", shapes::mixture(), &around, Numbers::F32, |_, rank| 16.0 / rank as f64);
+}
+
+#[test]
+fn a_stabilised_rank_is_scaled_by_its_root() {
+    let mut stabilised = MadeAdapter::new(&shapes::dense(), &ALL, 16, 3);
+    stabilised.config["use_rslora"] = json!(true);
+    stabilised.config["lora_alpha"] = json!(2.5);
+    same_as_merged("qwen3", shapes::dense(), &stabilised, Numbers::F32, |_, rank| 2.5 / (rank as f64).sqrt());
+}
+
+#[test]
+fn patterns_and_layers_are_honoured() {
+    let rank = |name: &str| match name {
+        _ if name.contains("layers.2.") => None,
+        _ if name.contains("layers.1.mlp") => Some(3),
+        _ if name.ends_with("v_proj") => Some(12),
+        _ => Some(6),
+    };
+    let mut adapter = MadeAdapter::of(&shapes::dense(), 3, rank);
+    adapter.config["target_modules"] = json!(ALL);
+    adapter.config["r"] = json!(6);
+    adapter.config["layers_to_transform"] = json!([0, 1]);
+    // The first that means a name is the one.
+    adapter.config["rank_pattern"] =
+        json!({r"layers\.1\.mlp\..*": 3, "v_proj": 12, "layers.0.self_attn.v_proj": 1});
+    adapter.config["alpha_pattern"] = json!({"(k|v)_proj": 30, "model.layers.0.mlp.up_proj": 4.5});
+    let scale = |name: &str, rank: usize| {
+        let alpha = match name {
+            _ if name.contains("k_proj") || name.contains("v_proj") => 30.0,
+            "model.layers.0.mlp.up_proj.weight" => 4.5,
+            _ => 16.0,
+        };
+        alpha / rank as f64
+    };
+    same_as_merged("qwen3", shapes::dense(), &adapter, Numbers::F32, scale);
+    // The same, said otherwise.
+    adapter.config["target_modules"] = json!(r"model\.layers\.[01]\..*_proj");
+    adapter.config["layers_to_transform"] = json!(null);
+    same_as_merged("qwen3", shapes::dense(), &adapter, Numbers::F32, scale);
+    adapter.config["target_modules"] = json!("all-linear");
+    adapter.config["exclude_modules"] = json!(r".*layers\.2\..*");
+    same_as_merged("qwen3", shapes::dense(), &adapter, Numbers::F32, scale);
+}
+
+#[test]
+fn a_packed_model_takes_the_same_adapter() {
+    let all = MadeAdapter::new(&shapes::dense(), &ALL, 8, 3);
+    for (family, shape) in [
+        ("qwen3", shapes::dense()),
+        // Its rows lie otherwise in packed files.
+        ("llama", Shape { rope: shapes::dense().rope, ..shapes::llama() }),
+    ] {
+        let plain = held(family, shape);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.gguf");
+        plain.made.write_packed(&path, Packing::F32).unwrap();
+        let packed = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let tokens = text(40, 1);
+        let [one, other] = [&plain.model, &packed].map(|model| {
+            said_with(model, &open(&all, model.shape(), Numbers::F32).unwrap(), &tokens).concat()
+        });
+        let far = one.iter().zip(&other).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+        assert!(far <= 1e-4, "{family}: {far}");
+    }
+}
+
+#[test]
+fn nobody_beside_an_adapter_hears_of_it() {
+    let held = held("qwen3", shapes::dense());
+    let shape = held.model.shape();
+    let adapters: Vec<Arc<Adapter>> = (0..3)
+        .map(|seed| {
+            let made = MadeAdapter::new(shape, &ALL[..4 + seed as usize], 4 + 5 * seed as usize, seed);
+            open(&made, shape, Numbers::F32).unwrap()
+        })
+        .collect();
+    let lengths = [5, 40, 1, 17, 64, 33, 2, 16];
+    let whose = [None, Some(0), Some(1), None, Some(0), Some(2), Some(1), None];
+    let one = |of: usize, blocks: &[u32]| {
+        let part = part(&text(lengths[of], of as u32), 0, blocks);
+        whose[of].map_or(part.clone(), |which: usize| with(&adapters[which], part))
+    };
+    let parts = (0..lengths.len()).map(|of| one(of, &blocks(of as u32 * 8, lengths[of])));
+    let mut pool = Pool::new(shape, Keeps::Half, 64);
+    let all = held.model.step(&Ragged { parts: parts.collect() }, &mut pool).unwrap();
+    let mut beside = all.chunks(shape.vocabulary);
+    for of in 0..lengths.len() {
+        let mut pool = Pool::new(shape, Keeps::Half, 64);
+        let alone = Ragged { parts: vec![one(of, &blocks(3, lengths[of]))] };
+        for alone in held.model.step(&alone, &mut pool).unwrap().chunks(shape.vocabulary) {
+            assert_eq!(beside.next().unwrap(), alone, "text {of}");
+        }
+        // Whoever has none gets the model's own words, bit by bit.
+        if whose[of].is_none() {
+            let tokens = text(lengths[of], of as u32);
+            let own = in_pieces(&held.model, &mut pool, &tokens, &[lengths[of]]);
+            assert_eq!(own.concat(), held.model.step(&alone_of(&tokens), &mut pool).unwrap());
+        }
+    }
+    assert!(beside.next().is_none());
+}
+
+fn alone_of(tokens: &[u32]) -> Ragged {
+    Ragged { parts: vec![part(tokens, 0, &blocks(3, tokens.len()))] }
+}
+
+#[test]
+fn an_adapter_of_another_model_is_not_computed_with() {
+    let held = held("qwen3", shapes::dense());
+    let other = Shape { hidden: 96, ..shapes::dense() };
+    let adapter = open(&MadeAdapter::new(&other, &ALL, 4, 1), &other, Numbers::F32).unwrap();
+    let mut pool = Pool::new(held.model.shape(), Keeps::Half, 8);
+    let step = Ragged { parts: vec![with(&adapter, part(&text(5, 1), 0, &blocks(3, 5)))] };
+    assert!(matches!(held.model.step(&step, &mut pool), Err(EngineError::Step(_))));
+}
+
+/// The file and the field that an adapter is refused by.
+fn refused_by(made: &MadeAdapter, shape: &Shape) -> (String, String) {
+    match open(made, shape, Numbers::F32) {
+        Err(EngineError::Adapter { path, field, .. }) => {
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), field)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_its_description_says_is_refused_by_the_field_that_says_it() {
+    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let check = |field: &str, value: Value| {
+        let mut wrong = made.clone();
+        wrong.config[field] = value.clone();
+        let wanted = ("adapter_config.json".to_owned(), field.to_owned());
+        assert_eq!(refused_by(&wrong, &shapes::dense()), wanted, "{value}");
+    };
+    for value in [json!("all"), json!("lora_only"), json!(true)] {
+        check("bias", value);
+    }
+    for value in [json!("LOHA"), json!("IA3"), json!(null), json!(3)] {
+        check("peft_type", value);
+    }
+    check("task_type", json!("SEQ_CLS"));
+    check("modules_to_save", json!(["lm_head"]));
+    check("use_dora", json!(true));
+    check("fan_in_fan_out", json!(true));
+    check("use_rslora", json!("yes"));
+    check("init_lora_weights", json!("pissa_niter_4"));
+    check("layer_replication", json!([[0, 2], [1, 3]]));
+    check("layers_pattern", json!("blocks"));
+    for value in [json!(["q_proj", "lm_head"]), json!(["proj"]), json!([7]), json!(null), json!(7)] {
+        check("target_modules", value);
+    }
+    // Expressions that mean nothing, can't be read, or never come to an end.
+    for value in [json!("v_proj"), json!("(q_proj"), json!(r"(?=.)((?:\w|\.)+)+\1!")] {
+        check("target_modules", value);
+    }
+    for value in [json!(0), json!(257), json!(-4), json!(4.5), json!("4"), json!(1e300)] {
+        check("r", value.clone());
+        check("rank_pattern", json!({"q_proj": value}));
+    }
+    check("rank_pattern", json!([4]));
+    check("rank_pattern", json!({"(q_proj": 4}));
+    check("alpha_pattern", json!({"q_proj": 1e300}));
+    check("lora_alpha", json!(1e300));
+    check("lora_alpha", json!("16"));
+    check("layers_to_transform", json!("all"));
+    check("exclude_modules", json!("(q"));
+    for field in ["alora_invocation_tokens", "target_parameters", "trainable_token_indices"] {
+        check(field, json!([1]));
+    }
+    check("use_qalora", json!(true));
+    check("something_new", json!(1));
+    let mut silent = made.clone();
+    silent.config["something_new"] = json!(false);
+    silent.config["runtime_config"] = json!({"ephemeral": true});
+    assert!(open(&silent, &shapes::dense(), Numbers::F32).is_ok());
+}
+
+#[test]
+fn its_tensors_are_refused_by_their_names() {
+    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let name = |rest: &str| format!("base_model.model.{rest}.weight");
+    let check = |wrong: &MadeAdapter, shape: &Shape, rest: &str| {
+        let wanted = ("adapter_model.safetensors".to_owned(), name(rest));
+        assert_eq!(refused_by(wrong, shape), wanted);
+    };
+    let (down, up) = ("model.layers.1.mlp.up_proj.lora_A", "model.layers.1.self_attn.k_proj.lora_B");
+    for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for rest in [down, up] {
+            let mut wrong = made.clone();
+            wrong.tensors.get_mut(&name(rest)).unwrap().1[7] = number;
+            check(&wrong, &shapes::dense(), rest);
+            for kind in [Numbers::F16, Numbers::BF16] {
+                assert!(matches!(open(&wrong, &shapes::dense(), kind), Err(EngineError::Adapter { .. })));
+            }
+        }
+    }
+    for rest in [down, up] {
+        let mut wrong = made.clone();
+        wrong.tensors.remove(&name(rest));
+        check(&wrong, &shapes::dense(), rest);
+    }
+    let mut wrong = made.clone();
+    wrong.config["rank_pattern"] = json!({"layers.2.self_attn.q_proj": 5});
+    check(&wrong, &shapes::dense(), "model.layers.2.self_attn.q_proj.lora_A");
+    check(&made, &Shape { hidden: 96, ..shapes::dense() }, "model.layers.0.self_attn.q_proj.lora_A");
+    check(&made, &Shape { inner: 96, ..shapes::dense() }, "model.layers.0.mlp.gate_proj.lora_B");
+    check(&made, &Shape { layers: 4, ..shapes::dense() }, "model.layers.3.self_attn.q_proj.lora_A");
+    for rest in [
+        "lm_head.lora_A",
+        "model.layers.3.self_attn.q_proj.lora_A",
+        "model.layers.0.self_attn.q_proj.lora_magnitude_vector",
+        "model.layers.0.mlp.experts.0.up_proj.lora_A",
+    ] {
+        let mut wrong = made.clone();
+        wrong.tensors.insert(name(rest), (vec![2, 2], vec![0.0; 4]));
+        check(&wrong, &shapes::dense(), rest);
+    }
+}
+
+#[test]
+fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
+    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let open = || Adapter::open(directory.path(), &shapes::dense(), &Limits::default());
+    let names = |wanted: &str| match open() {
+        Err(error) => assert!(error.to_string().contains(wanted), "{error}"),
+        Ok(_) => panic!("{wanted} is taken"),
+    };
+    names("adapter_config.json");
+    made.write(directory.path(), Numbers::F32).unwrap();
+    assert!(open().is_ok());
+    let whole = std::fs::read(at("adapter_model.safetensors")).unwrap();
+    // Cut anywhere, and with lengths that no file has.
+    for length in [0, 4, 8, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(at("adapter_model.safetensors"), &whole[..length]).unwrap();
+        names("adapter_model.safetensors");
+    }
+    for length in [u64::MAX, u64::MAX - 8, 1 << 40, whole.len() as u64] {
+        std::fs::write(at("adapter_model.safetensors"), [&length.to_le_bytes(), &whole[8..]].concat())
+            .unwrap();
+        names("adapter_model.safetensors");
+    }
+    let name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    for (kind, shape, offsets) in [
+        ("F32", json!([4, 64]), json!([0, u64::MAX])),
+        ("F32", json!([4, 64]), json!([1024, 0])),
+        ("F32", json!([4, u64::MAX]), json!([0, 1024])),
+        ("F32", json!([-4, 64]), json!([0, 1024])),
+        ("F64", json!([4, 32]), json!([0, 1024])),
+        ("I8", json!([4, 64]), json!([0, 256])),
+    ] {
+        let head = json!({name: {"dtype": kind, "shape": shape, "data_offsets": offsets}}).to_string();
+        let bytes = [&(head.len() as u64).to_le_bytes(), head.as_bytes(), &[0; 1024]].concat();
+        std::fs::write(at("adapter_model.safetensors"), bytes).unwrap();
+        names(name);
+    }
+    std::fs::remove_file(at("adapter_model.safetensors")).unwrap();
+    names("adapter_model.safetensors");
+    std::fs::write(at("adapter_model.bin"), b"\x80\x02.").unwrap();
+    names("adapter_model.bin");
+    for config in ["", "[]", "{", "{\"r\": NaN}"] {
+        std::fs::write(at("adapter_config.json"), config).unwrap();
+        names("adapter_config.json");
+    }
+    std::fs::write(at("adapter_config.json"), vec![b' '; 2 << 20]).unwrap();
+    names("adapter_config.json");
+}
+
+#[test]
+fn one_that_is_larger_than_all_may_be_is_not_read() {
+    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let directory = tempfile::tempdir().unwrap();
+    made.write(directory.path(), Numbers::F32).unwrap();
+    let bytes = made.tensors.values().map(|(_, numbers)| 4 * numbers.len() as u64).sum();
+    let open = |resident_bytes, rank| {
+        let limits = Limits { resident_bytes, rank, ..Limits::default() };
+        Adapter::open(directory.path(), &shapes::dense(), &limits)
+    };
+    assert_eq!(open(bytes, 4).map(|adapter| (adapter.bytes(), adapter.rank())).unwrap(), (bytes, 4));
+    assert!(matches!(
+        open(bytes - 1, 4),
+        Err(EngineError::AdapterLimit { wanted, most, .. }) if wanted == bytes && most == bytes - 1
+    ));
+    assert!(matches!(open(bytes, 3), Err(EngineError::Adapter { field, .. }) if field == "r"));
+}

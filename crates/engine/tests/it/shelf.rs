@@ -1,0 +1,445 @@
+//! Adapters that come and go while texts are carried on.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::made::MadeAdapter;
+use engine::{
+    AdapterId, AdapterStatus, Drawn, End, EngineError, Group, Happened, Host, Keeps, Limits, Model, Numbers,
+    Refused, Registering, Request, Room, Runner, Share, TextId, Told,
+};
+use tempfile::TempDir;
+
+use crate::running::{model, request, runner};
+use crate::shapes;
+
+/// Directories of adapters, each by its seed.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn of(&self, seed: u64) -> PathBuf {
+        let path = self.0.path().join(seed.to_string());
+        if !path.exists() {
+            write(&path, seed);
+        }
+        path
+    }
+}
+
+fn write(path: &Path, seed: u64) {
+    let made = MadeAdapter::new(&shapes::dense(), &["q_proj", "v_proj", "down_proj"], 4, seed);
+    made.write(path, Numbers::F32).unwrap();
+}
+
+fn id(seed: u64) -> AdapterId {
+    AdapterId::from(format!("adapter-{seed}").as_str())
+}
+
+const REPLACES: Registering = Registering { replaces: true, is_pinned: false };
+const PINNED: Registering = Registering { replaces: false, is_pinned: true };
+
+fn register(
+    runner: &mut Runner,
+    id: &AdapterId,
+    path: &Path,
+    registering: Registering,
+) -> Result<u64, EngineError> {
+    let reading = runner.reading(id.clone(), path, registering)?;
+    runner.settle(reading.read())
+}
+
+/// A runner with room for as many adapters, of which these are registered.
+fn shelf(model: &Arc<Model>, files: &Files, resident: usize, seeds: std::ops::Range<u64>) -> Runner {
+    let limits = Limits { resident, ..Limits::default() };
+    let mut runner = runner(model, 64).with_limits(limits);
+    for seed in seeds {
+        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+    }
+    runner
+}
+
+fn with(seed: u64, request: Request) -> Request {
+    Request { adapter: Some(id(seed)), ..request }
+}
+
+fn status(runner: &Runner, seed: u64) -> AdapterStatus {
+    runner.adapters().into_iter().find(|status| status.id == id(seed)).unwrap()
+}
+
+fn resident(runner: &Runner) -> Vec<AdapterId> {
+    runner.adapters().into_iter().filter(|status| status.is_resident).map(|status| status.id).collect()
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Said {
+    tokens: Vec<Drawn>,
+    remembered: usize,
+    end: Option<End>,
+}
+
+type All = HashMap<TextId, Said>;
+
+fn hear(said: &mut All, happened: Vec<Happened>) {
+    for happened in happened {
+        match happened {
+            Happened::Begun { text, remembered } => said.entry(text).or_default().remembered = remembered,
+            Happened::Token { text, drawn } => said.entry(text).or_default().tokens.push(drawn),
+            Happened::End { text, end } => said.entry(text).or_default().end = Some(end),
+        }
+    }
+}
+
+/// What is to be read is read between two steps.
+fn step(runner: &mut Runner, said: &mut All) {
+    for reading in runner.readings() {
+        drop(runner.settle(reading.read()));
+    }
+    hear(said, runner.step().unwrap());
+}
+
+fn finish(runner: &mut Runner, said: &mut All) {
+    while !runner.is_idle() {
+        step(runner, said);
+    }
+}
+
+/// What one says, alone in a runner of its own where it is not its first time.
+fn once(runner: &mut Runner, request: Request) -> Said {
+    let text = runner.submit(request).unwrap();
+    let mut said = All::new();
+    finish(runner, &mut said);
+    said.remove(&text).unwrap()
+}
+
+fn alone(model: &Arc<Model>, files: &Files, adapter: Option<u64>, request: &Request) -> Vec<Drawn> {
+    let mut runner = shelf(model, files, 1, 0..0);
+    let request = Request { adapter: adapter.map(id), ..request.clone() };
+    if let Some(seed) = adapter {
+        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+    }
+    once(&mut runner, request).tokens
+}
+
+#[test]
+fn each_says_what_it_would_say_alone_whatever_the_others_have() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 8, 0..4);
+    let whose = [None, Some(0), Some(1), Some(2), None, Some(1), Some(3), Some(0)];
+    let requests = [5, 100, 1, 17, 64, 33, 200, 16].into_iter().zip(1..);
+    let requests: Vec<(Option<u64>, Request)> = requests
+        .zip(whose)
+        .map(|((length, of), adapter)| {
+            (adapter, Request { adapter: adapter.map(id), ..request(length, of, 20) })
+        })
+        .collect();
+    let ids: Vec<TextId> =
+        requests.iter().map(|(_, request)| runner.submit(request.clone()).unwrap()).collect();
+    let mut said = All::new();
+    finish(&mut runner, &mut said);
+    for (id, (adapter, request)) in ids.iter().zip(&requests) {
+        assert_eq!(said[id].tokens, alone(&model, &files, *adapter, request), "{adapter:?}");
+        assert_eq!(said[id].tokens.len(), 20);
+    }
+    let one = &requests[1].1;
+    assert_ne!(alone(&model, &files, Some(0), one), alone(&model, &files, Some(1), one));
+    assert_ne!(alone(&model, &files, Some(0), one), alone(&model, &files, None, one));
+    assert_eq!(runner.free_blocks(), 64);
+}
+
+#[test]
+fn nothing_is_remembered_across_adapters_or_generations() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 4, 0..2);
+    let base = request(100, 1, 4);
+    assert_eq!(once(&mut runner, base.clone()).remembered, 0);
+    assert_eq!(once(&mut runner, with(0, base.clone())).remembered, 0);
+    assert_eq!(once(&mut runner, with(1, base.clone())).remembered, 0);
+    for request in [base.clone(), with(0, base.clone()), with(1, base.clone())] {
+        assert_eq!(once(&mut runner, request).remembered, 96);
+    }
+    // Another of that name, though its files are the same; and one that comes again under its name.
+    register(&mut runner, &id(0), &files.of(0), REPLACES).unwrap();
+    runner.unload_adapter(&id(1)).unwrap();
+    register(&mut runner, &id(1), &files.of(1), Registering::default()).unwrap();
+    assert_eq!(once(&mut runner, with(0, base.clone())).remembered, 0);
+    assert_eq!(once(&mut runner, with(1, base.clone())).remembered, 0);
+    assert_eq!(once(&mut runner, base.clone()).remembered, 96);
+    // A share is forgotten with all that it has under adapters.
+    assert!(runner.forget(Share(1)) >= 18);
+    for request in [base.clone(), with(0, base.clone()), with(1, base)] {
+        assert_eq!(once(&mut runner, request).remembered, 0);
+    }
+}
+
+#[test]
+fn a_text_keeps_the_adapter_that_it_began_with() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 4, 0..1);
+    let one = request(30, 1, 40);
+    let first = runner.submit(with(0, one.clone())).unwrap();
+    let mut said = All::new();
+    for _ in 0..5 {
+        step(&mut runner, &mut said);
+    }
+    let before = status(&runner, 0);
+    assert_eq!((before.in_use, before.is_resident, before.rank), (1, true, 4));
+    assert_eq!(register(&mut runner, &id(0), &files.of(9), REPLACES).unwrap(), before.generation + 1);
+    let second = runner.submit(with(0, one.clone())).unwrap();
+    step(&mut runner, &mut said);
+    assert_eq!(status(&runner, 0).in_use, 1, "the first has the one before");
+    // Gone altogether, and both go on.
+    runner.unload_adapter(&id(0)).unwrap();
+    assert!(runner.adapters().is_empty());
+    assert_eq!(runner.submit(with(0, one.clone())), Err(Refused::NoAdapter));
+    assert!(
+        matches!(runner.unload_adapter(&id(0)), Err(EngineError::NoAdapter(name)) if name == "adapter-0")
+    );
+    assert!(matches!(runner.load_adapter(&id(0)), Err(EngineError::NoAdapter(_))));
+    assert!(matches!(runner.pin_adapter(&id(0), true), Err(EngineError::NoAdapter(_))));
+    finish(&mut runner, &mut said);
+    assert_eq!(said[&first].tokens, alone(&model, &files, Some(0), &one));
+    assert_eq!(said[&second].tokens, alone(&model, &files, Some(9), &one));
+}
+
+#[test]
+fn a_text_that_is_set_back_keeps_its_generation() {
+    let (model, files) = (model(), Files::new());
+    // Two of them at their full length.
+    let mut runner = runner(&model, 16);
+    for seed in 0..2 {
+        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+    }
+    let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
+    let submit = |(request, seed): (&Request, u64)| runner.submit(with(seed, request.clone())).unwrap();
+    let ids: Vec<TextId> = requests.iter().zip([0, 1].into_iter().cycle()).map(submit).collect();
+    let mut said = All::new();
+    while runner.counts().set_back == 0 {
+        step(&mut runner, &mut said);
+    }
+    assert!(ids.iter().all(|id| said.contains_key(id)), "all of them have begun");
+    for seed in 0..2 {
+        register(&mut runner, &id(seed), &files.of(seed + 5), REPLACES).unwrap();
+    }
+    let after = runner.submit(with(0, requests[0].clone())).unwrap();
+    finish(&mut runner, &mut said);
+    for ((text, request), seed) in ids.iter().zip(&requests).zip([0, 1].into_iter().cycle()) {
+        assert_eq!(said[text].tokens, alone(&model, &files, Some(seed), request));
+    }
+    assert_eq!(said[&after].tokens, alone(&model, &files, Some(5), &requests[0]));
+    assert_eq!(runner.free_blocks(), 16);
+}
+
+#[test]
+fn more_are_registered_than_are_in_memory() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 4, 0..32);
+    assert_eq!(runner.adapters().len(), 32);
+    assert_eq!(resident(&runner).len(), 4);
+    let limit = register(&mut runner, &id(32), &files.of(32), Registering::default());
+    assert!(matches!(limit, Err(EngineError::AdapterLimit { what: "adapters", wanted: 33, most: 32 })));
+    let generations: Vec<u64> = runner.adapters().iter().map(|status| status.generation).collect();
+    let mut said = All::new();
+    let one = request(12, 1, 6);
+    let ids: Vec<TextId> = (0..32).map(|seed| runner.submit(with(seed, one.clone())).unwrap()).collect();
+    while !runner.is_idle() {
+        step(&mut runner, &mut said);
+        assert!(resident(&runner).len() <= 4);
+    }
+    for (text, seed) in ids.iter().zip(0..32) {
+        assert_eq!(said[text].tokens, alone(&model, &files, Some(seed), &one), "{seed}");
+    }
+    let after: Vec<u64> = runner.adapters().iter().map(|status| status.generation).collect();
+    assert_eq!(after, generations, "who comes back is who left");
+    // Whoever was unused for longest leaves, and comes back with all that is remembered under it.
+    for seed in [3, 4, 5, 6] {
+        once(&mut runner, with(seed, request(40, 2, 2)));
+    }
+    once(&mut runner, with(3, one.clone()));
+    once(&mut runner, with(7, one));
+    let mut wanted: Vec<AdapterId> = [3, 5, 6, 7].map(id).to_vec();
+    wanted.sort();
+    assert_eq!(resident(&runner), wanted);
+    assert_eq!(once(&mut runner, with(4, request(40, 2, 2))).remembered, 32);
+}
+
+#[test]
+fn nobody_waits_for_an_adapter_that_is_anothers() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 1, 0..2);
+    assert_eq!(resident(&runner), [id(1)]);
+    let cold = runner.submit(with(0, request(20, 1, 5))).unwrap();
+    let warm = runner.submit(with(1, request(20, 2, 5))).unwrap();
+    let base = runner.submit(request(20, 3, 5)).unwrap();
+    let mut said = All::new();
+    // Nothing is read meanwhile: those behind it have their turns, and it has none.
+    while !runner.waits_for_adapters() {
+        hear(&mut said, runner.step().unwrap());
+    }
+    assert_eq!((said[&warm].end, said[&base].end), (Some(End::Length), Some(End::Length)));
+    assert!(!said.contains_key(&cold));
+    let readings = runner.readings();
+    assert_eq!(readings.len(), 1);
+    let behind = runner.submit(request(20, 4, 5)).unwrap();
+    assert!(!runner.waits_for_adapters());
+    for reading in readings {
+        runner.settle(reading.read()).unwrap();
+    }
+    finish(&mut runner, &mut said);
+    assert_eq!((said[&cold].end, said[&behind].end), (Some(End::Length), Some(End::Length)));
+}
+
+#[test]
+fn one_that_finds_no_room_is_not_passed_for_ever() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 1, 0..2);
+    let mut said = All::new();
+    // There are always texts with the other one, each begun before the last one ends.
+    for of in 0..4 {
+        runner.submit(with(1, request(5, of, 10 + of as usize))).unwrap();
+    }
+    step(&mut runner, &mut said);
+    let cold = runner.submit(with(0, request(5, 9, 5))).unwrap();
+    let mut steps = 0;
+    while !said.contains_key(&cold) {
+        steps += 1;
+        assert!(steps < 200, "it never has its turn");
+        runner.submit(with(1, request(5, steps, 12))).unwrap();
+        step(&mut runner, &mut said);
+    }
+    assert!(steps > 20, "others were let in before it: {steps}");
+    finish(&mut runner, &mut said);
+}
+
+#[test]
+fn one_that_stays_in_memory_stays() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 2, 0..0);
+    register(&mut runner, &id(0), &files.of(0), PINNED).unwrap();
+    for seed in 1..4 {
+        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+    }
+    assert_eq!(resident(&runner), [id(0), id(3)]);
+    for seed in 1..4 {
+        assert_eq!(once(&mut runner, with(seed, request(9, 1, 2))).end, Some(End::Length));
+        assert_eq!(resident(&runner), [id(0), id(seed)]);
+    }
+    runner.pin_adapter(&id(3), true).unwrap();
+    assert!(status(&runner, 3).is_pinned);
+    // Two stay, and two may be: no other will ever have room.
+    assert_eq!(once(&mut runner, with(1, request(9, 1, 2))).end, Some(End::NoAdapter));
+    assert!(status(&runner, 1).failed.is_some());
+    assert!(matches!(runner.load_adapter(&id(1)), Err(EngineError::AdapterLimit { .. })));
+    let another = register(&mut runner, &id(5), &files.of(5), PINNED);
+    assert!(matches!(another, Err(EngineError::AdapterLimit { .. })));
+    runner.pin_adapter(&id(0), false).unwrap();
+    runner.load_adapter(&id(1)).unwrap();
+    for reading in runner.readings() {
+        runner.settle(reading.read()).unwrap();
+    }
+    assert_eq!(resident(&runner), [id(1), id(3)]);
+}
+
+#[test]
+fn files_that_changed_or_went_end_who_waits_for_them() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 1, 0..2);
+    let one = request(20, 1, 5);
+    let before = once(&mut runner, with(0, one.clone()));
+    assert_eq!(resident(&runner), [id(0)]);
+    once(&mut runner, with(1, one.clone()));
+    write(&files.of(0), 77);
+    assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(End::NoAdapter));
+    assert!(status(&runner, 0).failed.unwrap().contains("not what they were"));
+    std::fs::remove_dir_all(files.of(0)).unwrap();
+    assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(End::NoAdapter));
+    assert!(status(&runner, 0).failed.unwrap().contains("adapter_config.json"));
+    // Its own files again, and it is as if nothing had been.
+    write(&files.of(0), 0);
+    let again = once(&mut runner, with(0, one.clone()));
+    assert_eq!((again.tokens, again.end), (before.tokens, before.end));
+    assert_eq!(status(&runner, 0).failed, None);
+    // One whose name goes while it waits.
+    let waits = runner.submit(with(1, one)).unwrap();
+    let mut said = All::new();
+    hear(&mut said, runner.step().unwrap());
+    runner.unload_adapter(&id(1)).unwrap();
+    step(&mut runner, &mut said);
+    assert_eq!(said[&waits].end, Some(End::NoAdapter));
+    assert!(runner.is_idle());
+    assert!(resident(&runner).is_empty(), "what was read for nobody is not kept");
+}
+
+#[test]
+fn what_can_not_be_registered_leaves_all_as_it_was() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 4, 0..1);
+    let before = runner.adapters();
+    let known = register(&mut runner, &id(0), &files.of(1), Registering::default());
+    assert!(matches!(known, Err(EngineError::AdapterKnown(name)) if name == "adapter-0"));
+    let long = "a".repeat(300);
+    for name in ["", long.as_str()] {
+        let named = register(&mut runner, &AdapterId::from(name), &files.of(1), Registering::default());
+        assert!(matches!(named, Err(EngineError::AdapterLimit { most: 256, .. })));
+    }
+    let none = register(&mut runner, &id(0), Path::new("/nowhere"), REPLACES);
+    assert!(matches!(none, Err(EngineError::File { .. })));
+    // Two that are read at once for one name: the second comes too late.
+    let readings = [1, 2]
+        .map(|seed| runner.reading(id(3), &files.of(seed), Registering::default()).unwrap())
+        .map(engine::Reading::read);
+    let [first, second] = readings.map(|read| runner.settle(read));
+    assert!(first.is_ok());
+    assert!(matches!(second, Err(EngineError::AdapterKnown(_))));
+    runner.unload_adapter(&id(3)).unwrap();
+    assert_eq!(runner.adapters(), before);
+    let unknown = Request { adapter: Some(id(4)), group: Group(3), ..request(5, 1, 1) };
+    assert_eq!(runner.submit(unknown), Err(Refused::NoAdapter));
+    assert!(runner.is_idle());
+}
+
+#[test]
+fn a_host_reads_them_aside_and_tells_what_came_of_it() {
+    let (model, files) = (model(), Files::new());
+    let room = Room { bytes: 4 << 20, keeps: Keeps::Half, tokens: 64, texts: 8, waiting: 16, guesses: 0 };
+    let host =
+        Host::start_with(Arc::clone(&model), room, Limits { resident: 1, ..Limits::default() }).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let heard = |mut telling: tokio::sync::mpsc::UnboundedReceiver<Told>| {
+        let (mut tokens, mut last) = (Vec::new(), None);
+        while let Some(told) = runtime.block_on(telling.recv()) {
+            match told {
+                Told::Token(drawn) => tokens.push(drawn),
+                other => last = Some(other),
+            }
+        }
+        (tokens, last.unwrap())
+    };
+    let register = |seed: u64, registering| {
+        runtime.block_on(host.register_adapter(id(seed), files.of(seed), registering))
+    };
+    assert_eq!(register(0, Registering::default()).unwrap(), 1);
+    assert_eq!(register(1, Registering::default()).unwrap(), 2);
+    assert!(matches!(register(1, Registering::default()), Err(EngineError::AdapterKnown(_))));
+    assert_eq!(register(1, REPLACES).unwrap(), 3);
+    let broken = runtime.block_on(host.register_adapter(id(7), PathBuf::from("/nowhere"), PINNED));
+    assert!(matches!(broken, Err(EngineError::File { .. })));
+    // Two that are not in memory together, and nothing else to do meanwhile.
+    let one = request(20, 1, 10);
+    let telling = [0, 1, 0].map(|seed| (seed, host.carry(with(seed, one.clone()))));
+    for (seed, telling) in telling {
+        let (tokens, last) = heard(telling);
+        assert_eq!((tokens, last), (alone(&model, &files, Some(seed), &one), Told::End(End::Length)));
+    }
+    let status = runtime.block_on(host.adapters()).unwrap();
+    assert_eq!(status.iter().filter(|status| status.is_resident).count(), 1);
+    runtime.block_on(host.load_adapter(id(1))).unwrap();
+    runtime.block_on(host.pin_adapter(id(1), true)).unwrap();
+    runtime.block_on(host.unload_adapter(id(1))).unwrap();
+    assert!(matches!(runtime.block_on(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));
+    assert_eq!(heard(host.carry(with(1, one))).1, Told::Refused(Refused::NoAdapter));
+}

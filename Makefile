@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz test-clients
+.PHONY: help setup run test lint fmt release bench bench-engine prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -30,6 +30,9 @@ release: ## build what is shipped: target/tidegate, laid out by a profile of rea
 
 bench: ## measure the release beside nginx and a thin pass-through (ARGS="--rounds 5 --secs 5 --only us,nginx")
 	@scripts/bench.sh $(ARGS)
+
+bench-engine: ## measure the engine beside llama.cpp, on one file and the same threads (ARGS="--rounds 5 --only G1,G3 --no-save")
+	@scripts/bench-engine.sh $(ARGS)
 
 prove-kill: ## 500 kills at random moments; the books must stay exact
 	@scripts/prove.sh kill

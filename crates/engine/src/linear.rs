@@ -1,17 +1,20 @@
 //! Products with a model's weights.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::quantized::QMatMul;
-use candle_core::{CpuStorage, Device, Module, Storage, Tensor};
+use candle_core::quantized::QTensor;
+use candle_core::{CpuStorage, Device, Storage, Tensor};
 
 use crate::EngineError;
-use crate::kernels::Matrix;
+use crate::kernels::{Eight, Matrix, Rounded, by_output, round};
 
 /// A matrix of weights, as it lies in its file.
 #[derive(Debug, Clone)]
 pub(crate) enum Linear {
-    Rounded(QMatMul),
+    Rounded(Arc<Rounded>),
+    /// Rounded in a way that there are no products for: its rows are unpacked one by one wherever they are wanted.
+    Seldom(Arc<QTensor>),
     Dense {
         matrix: Arc<Matrix>,
         width: usize,
@@ -24,8 +27,8 @@ pub(crate) enum Linear {
 impl Linear {
     pub(crate) fn outputs(&self) -> Result<usize, EngineError> {
         Ok(match self {
-            Self::Rounded(QMatMul::QTensor(matrix)) => matrix.shape().dims2()?.0,
-            Self::Rounded(QMatMul::Tensor(matrix) | QMatMul::TensorF16(matrix)) => matrix.dim(0)?,
+            Self::Rounded(matrix) => matrix.outputs(),
+            Self::Seldom(matrix) => matrix.shape().dims2()?.0,
             Self::Dense { outputs, .. } => *outputs,
             Self::Beside(matrices) => matrices.iter().map(Self::outputs).sum::<Result<_, _>>()?,
         })
@@ -33,31 +36,85 @@ impl Linear {
 
     /// What this matrix makes of rows of this width, which lie one behind the other.
     pub(crate) fn apply(&self, rows: &[f32], width: usize) -> Result<Vec<f32>, EngineError> {
-        let count = rows.len() / width;
+        let mut out = Vec::new();
+        self.apply_into(rows, width, &mut out, &mut Vec::new())?;
+        Ok(out)
+    }
+
+    /// The same, into what is there already; rows are rounded in `eights` where weights are.
+    pub(crate) fn apply_into(
+        &self,
+        rows: &[f32],
+        width: usize,
+        out: &mut Vec<f32>,
+        eights: &mut Vec<Eight>,
+    ) -> Result<(), EngineError> {
+        let outputs = self.outputs()?;
+        let count = rows.len().checked_div(width).unwrap_or_default();
+        out.resize(count * outputs, 0.0);
+        if self.wants_rounded() {
+            round(rows, eights);
+        }
+        self.product((rows, width), eights, out, (outputs, 0..outputs))
+    }
+
+    fn wants_rounded(&self) -> bool {
         match self {
-            Self::Dense { matrix, width, outputs } => Ok(matrix.apply(rows, *width, *outputs)),
-            Self::Rounded(matrix) => {
-                let rows = Tensor::from_slice(rows, (count, width), &Device::Cpu)?;
-                numbers(&matrix.forward(&rows)?)
-            }
+            Self::Rounded(_) => true,
+            Self::Seldom(_) | Self::Dense { .. } => false,
+            Self::Beside(matrices) => matrices.iter().any(Self::wants_rounded),
+        }
+    }
+
+    /// Fills these columns of `out`, whose rows are so long.
+    fn product(
+        &self,
+        (rows, width): (&[f32], usize),
+        eights: &[Eight],
+        out: &mut [f32],
+        (stride, columns): (usize, Range<usize>),
+    ) -> Result<(), EngineError> {
+        match self {
+            Self::Rounded(matrix) => matrix.apply(eights, out, stride, columns.start),
+            Self::Dense { matrix, .. } => matrix.apply(rows, width, out, (stride, columns)),
+            Self::Seldom(matrix) => seldom(matrix, (rows, width), out, (stride, columns))?,
             Self::Beside(matrices) => {
-                let all = self.outputs()?;
-                let (mut out, mut first) = (vec![0.0; count * all], 0);
+                let mut first = columns.start;
                 for matrix in matrices {
-                    let outputs = matrix.outputs()?;
-                    let each = matrix.apply(rows, width)?;
-                    for (out, said) in out.chunks_exact_mut(all).zip(each.chunks_exact(outputs)) {
-                        out.iter_mut().skip(first).zip(said).for_each(|(out, said)| *out = *said);
-                    }
-                    first += outputs;
+                    let last = first + matrix.outputs()?;
+                    matrix.product((rows, width), eights, out, (stride, first..last))?;
+                    first = last;
                 }
-                Ok(out)
             }
         }
+        Ok(())
     }
 }
 
-/// The numbers of what a product gave.
+fn seldom(
+    matrix: &QTensor,
+    (rows, width): (&[f32], usize),
+    out: &mut [f32],
+    (stride, columns): (usize, Range<usize>),
+) -> Result<(), EngineError> {
+    let wrong = Mutex::new(None);
+    by_output(rows, width, out, (stride, columns), |output, _, with| {
+        match unpacked(matrix, [output as u32].into_iter()) {
+            Ok(weights) => with(&weights),
+            Err(error) => *wrong.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
+        }
+    });
+    wrong.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// Some rows of a matrix, as numbers.
+pub(crate) fn unpacked(matrix: &QTensor, which: impl Iterator<Item = u32>) -> Result<Vec<f32>, EngineError> {
+    let which: Vec<u32> = which.collect();
+    let count = which.len();
+    numbers(&matrix.embedding(&Tensor::from_vec(which, count, &Device::Cpu)?)?)
+}
+
+/// The numbers of a tensor.
 pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, EngineError> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {

@@ -23,6 +23,9 @@ const SPREAD: f64 = 0.07;
 const EMBEDDING_SPREAD: f64 = 0.3;
 const NORM_SPREAD: f64 = 0.1;
 
+/// The table of tokens, as packed files name it.
+const TABLE: &str = "token_embd.weight";
+
 /// A model in memory, under the names that plain files have.
 #[derive(Debug, Clone)]
 pub struct Made {
@@ -160,10 +163,23 @@ impl Made {
     /// # Errors
     /// The file can't be written.
     pub fn write_packed(&self, path: &Path, kind: GgmlDType) -> Result<(), EngineError> {
+        self.write_packed_beside(path, kind, kind)
+    }
+
+    /// The same, with a table of tokens that is rounded otherwise.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn write_packed_beside(
+        &self,
+        path: &Path,
+        kind: GgmlDType,
+        table: GgmlDType,
+    ) -> Result<(), EngineError> {
         let at_file = |source| EngineError::File { path: path.to_owned(), source };
         let values = self.packed_values();
         let values: Vec<(&str, &Value)> = values.iter().map(|(name, value)| (name.as_str(), value)).collect();
-        let tensors = self.packed_tensors(kind)?;
+        let tensors = self.packed_tensors(kind, table)?;
         let tensors: Vec<(&str, &QTensor)> =
             tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut file = std::io::BufWriter::new(std::fs::File::create(path).map_err(at_file)?);
@@ -193,6 +209,9 @@ impl Made {
             |name: &str, value: usize| (of(name), Value::U32(u32::try_from(value).unwrap_or(u32::MAX)));
         let mut values = vec![
             ("general.architecture".to_owned(), Value::String(family.to_owned())),
+            // It is told which tokens there are by a file of its own.
+            ("tokenizer.ggml.model".to_owned(), Value::String("no_vocab".to_owned())),
+            count("vocab_size", shape.vocabulary),
             count("embedding_length", shape.hidden),
             count("block_count", shape.layers),
             count("context_length", shape.context),
@@ -221,7 +240,11 @@ impl Made {
         values
     }
 
-    fn packed_tensors(&self, kind: GgmlDType) -> Result<Vec<(String, QTensor)>, EngineError> {
+    fn packed_tensors(
+        &self,
+        kind: GgmlDType,
+        table: GgmlDType,
+    ) -> Result<Vec<(String, QTensor)>, EngineError> {
         let mut stacks: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
         // Experts go on each other in their order, which is not that of their names.
         let mut names: Vec<&String> = self.tensors.keys().collect();
@@ -245,7 +268,7 @@ impl Made {
             }
         }
         let rounded = |(name, (shape, numbers)): (String, (Vec<usize>, Vec<f32>))| {
-            let kind = kind_of(kind, &shape);
+            let kind = kind_of(if name == TABLE { table } else { kind }, &shape);
             let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu)?;
             Ok((name, QTensor::quantize(&tensor, kind)?))
         };

@@ -1,11 +1,13 @@
 //! A model: its weights, and one way over them for whatever a step holds.
 
+use std::sync::OnceLock;
+
 use crate::adapters::{Site, Worn};
 use crate::batch::Ragged;
-use crate::kernels::{Attending, add, attend, gated, norm, norm_rows, turn};
+use crate::kernels::{Attending, add, attend, gated, made, norm_and_turn, norm_rows};
 use crate::linear::Linear;
-use crate::pool::{BLOCK, Pool};
-use crate::rope::{Angles, Turning};
+use crate::pool::{BLOCK, Pool, Scratch};
+use crate::rope::Turning;
 use crate::weights::{Rows, Source};
 use crate::{EngineError, Shape};
 
@@ -51,8 +53,14 @@ impl Model {
     /// The weights lack what the shape wants, or have it otherwise.
     pub fn load(source: &Source) -> Result<Self, EngineError> {
         let shape = source.shape().clone();
-        let layers = (0..shape.layers).map(|index| source.layer(&shape, index)).collect::<Result<_, _>>()?;
-        let embedding = source.embedding(&shape)?;
+        let embedding = OnceLock::new();
+        // The table is the largest of all, and so the first.
+        let layers = made(shape.layers + 1, |index| match index.checked_sub(1) {
+            Some(index) => source.layer(&shape, index).map(Some),
+            None => source.embedding(&shape).map(|table| embedding.set(table).err().and(None)),
+        });
+        let layers = layers.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+        let embedding = embedding.into_inner().ok_or(EngineError::Step("a table that was not read"))?;
         let head = source.head(&shape, &embedding)?;
         let turning = Turning::new(&shape.rope, shape.head_dim);
         Ok(Self { turning, embedding, layers, norm: source.last_norm(&shape)?, head, shape })
@@ -74,19 +82,29 @@ impl Model {
         let tokens = batch.parts.iter().flat_map(|part| &part.tokens);
         let mut rows = self.embedding.rows(tokens.copied())?;
         let worn = Worn::of(batch);
+        // Where a step fails, what it was made in is lost, and made anew by the next.
+        let mut scratch = std::mem::take(&mut pool.scratch);
+        let held = &mut scratch;
         for (index, layer) in self.layers.iter().enumerate() {
-            let normed = norm_rows(&rows, &layer.before_attention, self.shape.norm_epsilon);
-            let mut asked = layer.asks.apply(&normed, self.shape.hidden)?;
-            worn.add(&mut asked, &normed, index, Site::Asks);
-            let queries = self.ask(layer, (index, &places), &asked, &angles, batch, pool)?;
+            norm_rows(&rows, &layer.before_attention, self.shape.norm_epsilon, &mut held.normed);
+            layer.asks.apply_into(&held.normed, self.shape.hidden, &mut held.asked, &mut held.eights)?;
+            worn.add(&mut held.asked, &held.normed, index, Site::Asks);
+            norm_and_turn(&mut held.asked, &self.shape, layer.head_norms.as_ref(), &angles);
+            self.keep(index, &places, &held.asked, batch, pool)?;
             let at = Attending { shape: &self.shape, pool, layer: index, batch, places: &places };
-            let attended = attend(&at, &queries);
-            let mut answers = layer.answers.apply(&attended, self.shape.query_width())?;
-            worn.add(&mut answers, &attended, index, Site::Answers);
-            add(&mut rows, &answers);
-            let normed = norm_rows(&rows, &layer.before_dense, self.shape.norm_epsilon);
-            layer.dense.add_to(&mut rows, &normed, self.shape.hidden, (&worn, index))?;
+            attend(
+                &at,
+                (&held.asked, self.shape.query_width() + 2 * self.shape.kv_width()),
+                &mut held.answers,
+            );
+            let width = self.shape.query_width();
+            layer.answers.apply_into(&held.answers, width, &mut held.said, &mut held.eights)?;
+            worn.add(&mut held.said, &held.answers, index, Site::Answers);
+            add(&mut rows, &held.said);
+            norm_rows(&rows, &layer.before_dense, self.shape.norm_epsilon, &mut held.normed);
+            layer.dense.add_to(&mut rows, held, self.shape.hidden, (&worn, index))?;
         }
+        pool.scratch = scratch;
         let mut told = Vec::new();
         for row in batch.told() {
             let row = row * self.shape.hidden..(row + 1) * self.shape.hidden;
@@ -95,7 +113,8 @@ impl Model {
         if told.is_empty() {
             return Ok(told);
         }
-        let normed = norm_rows(&told, &self.norm, self.shape.norm_epsilon);
+        let mut normed = Vec::new();
+        norm_rows(&told, &self.norm, self.shape.norm_epsilon, &mut normed);
         self.head.apply(&normed, self.shape.hidden)
     }
 
@@ -117,77 +136,65 @@ impl Model {
         Ok(())
     }
 
-    /// Norms and turns what was asked, keeps keys and values, and gives the queries.
-    fn ask(
+    /// Keeps keys and values, which rows have behind their queries.
+    fn keep(
         &self,
-        layer: &Layer,
-        (index, places): (usize, &[(usize, usize)]),
+        index: usize,
+        places: &[(usize, usize)],
         asked: &[f32],
-        angles: &Angles,
         batch: &Ragged,
         pool: &mut Pool,
-    ) -> Result<Vec<f32>, EngineError> {
-        let Shape { head_dim, pairs, norm_epsilon, .. } = self.shape;
+    ) -> Result<(), EngineError> {
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
-        let mut queries = Vec::with_capacity(places.len() * query_width);
-        let mut keys = Vec::with_capacity(kv_width);
-        for (row, (asked, (part, place))) in
-            asked.chunks_exact(query_width + 2 * kv_width).zip(places).enumerate()
-        {
-            let (query, rest) = asked.split_at(query_width);
-            let (key, values) = rest.split_at(kv_width);
-            let first = queries.len();
-            queries.extend_from_slice(query);
-            keys.clear();
-            keys.extend_from_slice(key);
-            let heads = |rows: &mut [f32], weight: Option<&Vec<f32>>| {
-                for head in rows.chunks_exact_mut(head_dim) {
-                    if let Some(weight) = weight {
-                        norm(head, weight, norm_epsilon);
-                    }
-                    turn(head, angles.of(row), pairs);
-                }
-            };
-            let norms = layer.head_norms.as_ref();
-            heads(queries.get_mut(first..).unwrap_or_default(), norms.map(|(queries, _)| queries));
-            heads(&mut keys, norms.map(|(_, keys)| keys));
+        for (asked, (part, place)) in asked.chunks_exact(query_width + 2 * kv_width).zip(places) {
+            let (keys, values) = asked.split_at(query_width).1.split_at(kv_width);
             let block = batch.parts.get(*part).and_then(|part| part.blocks.get(place / BLOCK));
             let block = block.ok_or(EngineError::Step("a text without room in the pool"))?;
-            pool.keep(index, (*block, place % BLOCK), &keys, values)?;
+            pool.keep(index, (*block, place % BLOCK), keys, values)?;
         }
-        Ok(queries)
+        Ok(())
     }
 }
 
 impl Pair {
-    fn apply(&self, rows: &[f32], width: usize) -> Result<Vec<f32>, EngineError> {
-        let up = self.up.apply(rows, width)?;
-        self.down.apply(&gated(&up, self.inner), self.inner)
+    /// What it makes of what is normed, in `said`.
+    fn apply(
+        &self,
+        held: &mut Scratch,
+        width: usize,
+        worn: Option<(&Worn<'_>, usize)>,
+    ) -> Result<(), EngineError> {
+        self.up.apply_into(&held.normed, width, &mut held.up, &mut held.eights)?;
+        if let Some((worn, layer)) = worn {
+            worn.add(&mut held.up, &held.normed, layer, Site::Up);
+        }
+        gated(&held.up, self.inner, &mut held.inner);
+        self.down.apply_into(&held.inner, self.inner, &mut held.said, &mut held.eights)?;
+        if let Some((worn, layer)) = worn {
+            worn.add(&mut held.said, &held.inner, layer, Site::Down);
+        }
+        Ok(())
     }
 }
 
 impl Dense {
-    /// Adapters are of dense parts alone: experts have none.
+    /// Adds to rows what it makes of those that are normed. Adapters are of dense parts alone: experts have none.
     fn add_to(
         &self,
         rows: &mut [f32],
-        normed: &[f32],
+        held: &mut Scratch,
         width: usize,
-        (worn, layer): (&Worn<'_>, usize),
+        worn: (&Worn<'_>, usize),
     ) -> Result<(), EngineError> {
         match self {
             Self::One(pair) => {
-                let mut up = pair.up.apply(normed, width)?;
-                worn.add(&mut up, normed, layer, Site::Up);
-                let inner = gated(&up, pair.inner);
-                let mut down = pair.down.apply(&inner, pair.inner)?;
-                worn.add(&mut down, &inner, layer, Site::Down);
-                add(rows, &down);
+                pair.apply(held, width, Some(worn))?;
+                add(rows, &held.said);
             }
             Self::Mixture { router, experts, chosen, is_normed } => {
-                let scores = router.apply(normed, width)?;
+                let scores = router.apply(&held.normed, width)?;
                 let work = choose(&scores, experts.len(), *chosen, *is_normed);
-                mix(experts, &work, rows, normed, width)?;
+                mix(experts, &work, rows, held, width)?;
             }
         }
         Ok(())
@@ -220,14 +227,16 @@ fn mix(
     experts: &[Pair],
     work: &[Vec<(usize, f32)>],
     rows: &mut [f32],
-    normed: &[f32],
+    held: &mut Scratch,
     width: usize,
 ) -> Result<(), EngineError> {
+    let normed = std::mem::take(&mut held.normed);
     for (expert, work) in experts.iter().zip(work).filter(|(_, work)| !work.is_empty()) {
         let of = |(row, _): &(usize, f32)| normed.get(row * width..(row + 1) * width);
-        let asked: Vec<f32> = work.iter().filter_map(of).flatten().copied().collect();
-        let said = expert.apply(&asked, width)?;
-        for ((row, weight), said) in work.iter().zip(said.chunks_exact(width)) {
+        held.normed.clear();
+        work.iter().filter_map(of).for_each(|row| held.normed.extend_from_slice(row));
+        expert.apply(held, width, None)?;
+        for ((row, weight), said) in work.iter().zip(held.said.chunks_exact(width)) {
             let into = rows.get_mut(row * width..(row + 1) * width).unwrap_or_default();
             into.iter_mut().zip(said).for_each(|(into, said)| *into += weight * said);
         }

@@ -2,8 +2,9 @@
 //! the room that there is.
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
+use crate::kernels::Eight;
 use crate::{EngineError, Shape};
 
 /// The tokens of a block.
@@ -19,7 +20,8 @@ pub enum Keeps {
 
 #[derive(Debug)]
 enum Cells {
-    Half(Vec<f16>),
+    /// The bits of numbers of half precision: memory that is all nought is had without being written.
+    Half(Vec<u16>),
     Single(Vec<f32>),
 }
 
@@ -30,6 +32,20 @@ pub struct Pool {
     heads: usize,
     head_dim: usize,
     blocks: usize,
+    /// For the numbers of a step while it is made.
+    pub(crate) scratch: Scratch,
+}
+
+/// What steps are worked out in: kept from one to the next, for to ask for so much memory anew takes as long as to fill it.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub normed: Vec<f32>,
+    pub asked: Vec<f32>,
+    pub answers: Vec<f32>,
+    pub said: Vec<f32>,
+    pub up: Vec<f32>,
+    pub inner: Vec<f32>,
+    pub eights: Vec<Eight>,
 }
 
 impl Keeps {
@@ -44,8 +60,22 @@ impl Keeps {
 impl Cells {
     fn new(keeps: Keeps, count: usize) -> Self {
         match keeps {
-            Keeps::Half => Self::Half(vec![f16::ZERO; count]),
+            Keeps::Half => Self::Half(vec![0; count]),
             Keeps::Single => Self::Single(vec![0.0; count]),
+        }
+    }
+
+    /// Every so many cells one.
+    fn scatter(&mut self, at: usize, apart: usize, values: &[f32]) {
+        match self {
+            Self::Half(cells) => {
+                let cells = cells.iter_mut().skip(at).step_by(apart);
+                cells.zip(values).for_each(|(cell, value)| *cell = f16::from_f32(*value).to_bits());
+            }
+            Self::Single(cells) => {
+                let cells = cells.iter_mut().skip(at).step_by(apart);
+                cells.zip(values).for_each(|(cell, value)| *cell = *value);
+            }
         }
     }
 
@@ -53,7 +83,7 @@ impl Cells {
         match self {
             Self::Half(cells) => {
                 if let Some(cells) = cells.get_mut(at..at + values.len()) {
-                    cells.convert_from_f32_slice(values);
+                    cells.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
                 }
             }
             Self::Single(cells) => {
@@ -68,7 +98,7 @@ impl Cells {
         match self {
             Self::Half(cells) => {
                 if let Some(cells) = cells.get(at..at + into.len()) {
-                    cells.convert_to_f32_slice(into);
+                    cells.reinterpret_cast::<f16>().convert_to_f32_slice(into);
                 }
             }
             Self::Single(cells) => {
@@ -99,7 +129,7 @@ impl Pool {
         let count = blocks * BLOCK * shape.kv_width();
         let layer = |_| (Cells::new(keeps, count), Cells::new(keeps, count));
         let layers = (0..shape.layers).map(layer).collect();
-        Self { layers, heads: shape.kv_heads, head_dim: shape.head_dim, blocks }
+        Self { layers, heads: shape.kv_heads, head_dim: shape.head_dim, blocks, scratch: Scratch::default() }
     }
 
     #[must_use]
@@ -129,15 +159,16 @@ impl Pool {
         }
         let each = keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim));
         for (head, (keys, values)) in each.enumerate() {
-            let at = ((first + head) * BLOCK + place) * self.head_dim;
-            kept_keys.write(at, keys);
-            kept_values.write(at, values);
+            let at = (first + head) * BLOCK * self.head_dim;
+            kept_keys.scatter(at + place, BLOCK, keys);
+            kept_values.write(at + place * self.head_dim, values);
         }
         Ok(())
     }
 
     /// Leaves nothing of what these blocks had.
     pub(crate) fn wipe(&mut self, blocks: &[u32]) {
+        self.scratch = Scratch::default();
         let size = BLOCK * self.heads * self.head_dim;
         let nought = vec![0.0; size];
         for (keys, values) in &mut self.layers {
@@ -148,7 +179,8 @@ impl Pool {
         }
     }
 
-    /// Copies what a block has of a head: a row of each of its places.
+    /// Copies what a block has of a head: of values a row of each of its places, of keys a row of each dimension, so that a
+    /// query is weighed against all places at once.
     pub(crate) fn read(&self, (layer, side): (usize, Side), block: u32, head: usize, into: &mut [f32]) {
         if let Some(cells) = self.cells(layer, side) {
             cells.read((block as usize * self.heads + head) * BLOCK * self.head_dim, into);

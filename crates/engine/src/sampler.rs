@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::kernels::{likeliest, weight_of_all};
+
 /// What a request says of how it is to be drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
@@ -68,6 +70,11 @@ impl Sampling {
         (prompt, said): (&[u32], &[u32]),
         allowed: Option<&[u32]>,
     ) -> Option<Drawn> {
+        if allowed.is_none() && self.takes_the_likeliest() {
+            let (token, score) = likeliest(scores).filter(|(_, score)| score.is_finite())?;
+            let logprob = -weight_of_all(scores, score).ln() as f32;
+            return Some(Drawn { token: u32::try_from(token).ok()?, logprob, others: Vec::new() });
+        }
         let mut scores = scores.to_vec();
         self.penalise(&mut scores, prompt, said);
         let open: Vec<(u32, f32)> = match allowed {
@@ -89,6 +96,16 @@ impl Sampling {
         let (token, score) =
             if self.temperature <= 0.0 { likeliest } else { self.pick(open, likeliest, place) };
         Some(Drawn { token, logprob: logprob(score), others })
+    }
+
+    /// Nothing is drawn, and nothing changes what the model says: the scores of all tokens need not be copied.
+    fn takes_the_likeliest(&self) -> bool {
+        self.temperature <= 0.0
+            && self.bias.is_empty()
+            && self.presence_penalty == 0.0
+            && self.frequency_penalty == 0.0
+            && self.repetition_penalty == 1.0
+            && self.logprobs.is_none_or(|count| count == 0)
     }
 
     fn penalise(&self, scores: &mut [f32], prompt: &[u32], said: &[u32]) {
@@ -239,6 +256,8 @@ mod tests {
     fn how_likely_they_were_is_told() {
         let sampling = Sampling { temperature: 0.0, logprobs: Some(3), ..Sampling::default() };
         let drawn = sampling.draw(&SCORES, (&[], &[]), None).unwrap();
+        let alone = Sampling { logprobs: None, ..sampling.clone() }.draw(&SCORES, (&[], &[]), None).unwrap();
+        assert!(alone.token == drawn.token && (alone.logprob - drawn.logprob).abs() < 1e-6);
         let sum: f32 = SCORES.iter().map(|score| score.exp()).sum();
         assert!((drawn.logprob - (3f32.exp() / sum).ln()).abs() < 1e-5);
         assert_eq!(drawn.others.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [1, 3, 2]);

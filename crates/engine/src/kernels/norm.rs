@@ -1,9 +1,11 @@
 //! Root mean square norms.
 
-use super::dot;
+use super::lanes::fast;
+use super::{crew, dot, share};
 
 /// Norms one row in its place.
-pub(crate) fn norm(row: &mut [f32], weight: &[f32], epsilon: f64) {
+#[inline(always)]
+pub(super) fn norm(row: &mut [f32], weight: &[f32], epsilon: f64) {
     let scale = scale(row, epsilon);
     for (value, weight) in row.iter_mut().zip(weight) {
         *value *= scale * weight;
@@ -11,15 +13,27 @@ pub(crate) fn norm(row: &mut [f32], weight: &[f32], epsilon: f64) {
 }
 
 /// The norms of rows that lie one behind the other.
-pub(crate) fn norm_rows(rows: &[f32], weight: &[f32], epsilon: f64) -> Vec<f32> {
-    let mut out = Vec::with_capacity(rows.len());
-    for row in rows.chunks_exact(weight.len()) {
-        let scale = scale(row, epsilon);
-        out.extend(row.iter().zip(weight).map(|(value, weight)| value * (scale * weight)));
-    }
-    out
+pub(crate) fn norm_rows(rows: &[f32], weight: &[f32], epsilon: f64, out: &mut Vec<f32>) {
+    let width = weight.len();
+    out.resize(rows.len(), 0.0);
+    let each = share(rows.len() / width) * width;
+    crew::pieces(out, each, |index, out| {
+        let rows = rows.chunks_exact(width).skip(index * each / width);
+        fast(
+            #[inline(always)]
+            || {
+                for (out, row) in out.chunks_exact_mut(width).zip(rows) {
+                    let scale = scale(row, epsilon);
+                    for ((out, value), weight) in out.iter_mut().zip(row).zip(weight) {
+                        *out = value * (scale * weight);
+                    }
+                }
+            },
+        );
+    });
 }
 
+#[inline(always)]
 fn scale(row: &[f32], epsilon: f64) -> f32 {
     let mean = f64::from(dot(row, row)) / row.len() as f64;
     (1.0 / (mean + epsilon).sqrt()) as f32

@@ -1,11 +1,14 @@
 //! Products of rows with a matrix whose numbers are not rounded in blocks. Each number of the answer is made by the same
 //! additions in the same order however many rows there are: what is said of a text does not depend on its neighbours.
 
+use std::ops::Range;
+
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
 use serde::Deserialize;
+
+use super::crew;
+use super::lanes::fast;
 
 /// A matrix as it was published: a row for each output.
 #[derive(Debug)]
@@ -101,36 +104,45 @@ impl Matrix {
         held
     }
 
-    /// What this matrix makes of rows that lie one behind the other.
-    pub(crate) fn apply(&self, rows: &[f32], width: usize, outputs: usize) -> Vec<f32> {
-        let count = rows.len() / width;
-        let mut turned = vec![0.0; outputs * count];
-        if count == 0 {
-            return turned;
-        }
-        turned.par_chunks_mut(OUTPUTS * count).enumerate().for_each(|(task, out)| {
-            let arch = pulp::Arch::new();
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    let mut held = vec![0.0; width];
-                    for (index, out) in out.chunks_exact_mut(count).enumerate() {
-                        let weights = self.row(task * OUTPUTS + index, width, &mut held);
-                        products(weights, rows, out);
-                    }
-                },
-            );
+    /// What this matrix makes of rows that lie one behind the other, into columns of `out`, whose rows are so long.
+    pub(crate) fn apply(
+        &self,
+        rows: &[f32],
+        width: usize,
+        out: &mut [f32],
+        (stride, columns): (usize, Range<usize>),
+    ) {
+        by_output(rows, width, out, (stride, columns), |output, held, with| {
+            with(self.row(output, width, held));
         });
-        if count == 1 {
-            return turned;
-        }
-        let mut out = vec![0.0; turned.len()];
-        out.par_chunks_mut(outputs).enumerate().for_each(|(row, out)| {
-            let column = turned.iter().skip(row).step_by(count);
-            out.iter_mut().zip(column).for_each(|(out, value)| *out = *value);
-        });
-        out
     }
+}
+
+/// Products with rows of weights that are had one by one: `weights` gives that of an output, and room to make it in.
+pub(crate) fn by_output(
+    rows: &[f32],
+    width: usize,
+    out: &mut [f32],
+    (stride, columns): (usize, Range<usize>),
+    weights: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync,
+) {
+    let count = rows.len() / width;
+    crew::bands(out, stride, columns, OUTPUTS, |task, band| {
+        let (mut held, mut made) = (vec![0.0; width], vec![0.0; count]);
+        for index in 0..band.width() {
+            weights(task * OUTPUTS + index, &mut held, &mut |weights| {
+                fast(
+                    #[inline(always)]
+                    || products(weights, rows, &mut made),
+                );
+            });
+            for (row, made) in made.iter().enumerate() {
+                if let Some(out) = band.row(row).get_mut(index) {
+                    *out = *made;
+                }
+            }
+        }
+    });
 }
 
 /// One row of weights by all rows, four at a time so that it is read once for them.
@@ -191,11 +203,16 @@ mod tests {
             let halves = Matrix::Half(weights.iter().map(|weight| f16::from_f32(*weight)).collect());
             let brains = Matrix::Brain(weights.iter().map(|weight| bf16::from_f32(*weight)).collect());
             for matrix in [Matrix::Single(weights.clone()), halves, brains] {
+                let apply = |rows: &[f32]| {
+                    let mut out = vec![0.0; rows.len() / width * outputs];
+                    matrix.apply(rows, width, &mut out, (outputs, 0..outputs));
+                    out
+                };
                 for count in [1, 2, 4, 5, 9] {
                     let rows = numbers(width * count, 2);
-                    let all = matrix.apply(&rows, width, outputs);
+                    let all = apply(&rows);
                     for (row, said) in rows.chunks(width).zip(all.chunks(outputs)) {
-                        assert_eq!(matrix.apply(row, width, outputs), said, "{width} {outputs} {count}");
+                        assert_eq!(apply(row), said, "{width} {outputs} {count}");
                         for (output, said) in said.iter().enumerate() {
                             let mut held = vec![0.0; width];
                             let weights = matrix.row(output, width, &mut held);

@@ -1,9 +1,48 @@
 //! Positions: pairs of numbers turned by angles.
 
-use crate::shape::Pairs;
+use super::lanes::fast;
+use super::norm::norm;
+use super::{crew, share};
+use crate::rope::Angles;
+use crate::shape::{Pairs, Shape};
+
+/// Norms and turns, in their place, the queries and keys that rows begin with.
+pub(crate) fn norm_and_turn(
+    asked: &mut [f32],
+    shape: &Shape,
+    norms: Option<&(Vec<f32>, Vec<f32>)>,
+    angles: &Angles,
+) {
+    let Shape { head_dim, pairs, norm_epsilon, .. } = *shape;
+    let (queries, keys) = (shape.query_width(), shape.kv_width());
+    let width = queries + 2 * keys;
+    let each = share(asked.len() / width);
+    crew::pieces(asked, each * width, |index, asked| {
+        fast(
+            #[inline(always)]
+            || {
+                for (row, asked) in asked.chunks_exact_mut(width).enumerate() {
+                    let angles = angles.of(index * each + row);
+                    let (queries, rest) = asked.split_at_mut(queries);
+                    let (keys, _) = rest.split_at_mut(keys);
+                    let of = [(queries, norms.map(|norms| &norms.0)), (keys, norms.map(|norms| &norms.1))];
+                    for (heads, weight) in of {
+                        for head in heads.chunks_exact_mut(head_dim) {
+                            if let Some(weight) = weight {
+                                norm(head, weight, norm_epsilon);
+                            }
+                            turn(head, angles, pairs);
+                        }
+                    }
+                }
+            },
+        );
+    });
+}
 
 /// Turns one head in its place.
-pub(crate) fn turn(head: &mut [f32], (cosines, sines): (&[f32], &[f32]), pairs: Pairs) {
+#[inline(always)]
+fn turn(head: &mut [f32], (cosines, sines): (&[f32], &[f32]), pairs: Pairs) {
     match pairs {
         Pairs::Halves => {
             let (firsts, seconds) = head.split_at_mut(cosines.len());

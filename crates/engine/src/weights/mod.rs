@@ -97,7 +97,7 @@ impl Source {
 
     pub(crate) fn head(&self, shape: &Shape, embedding: &Rows) -> Result<Linear, EngineError> {
         if shape.is_tied {
-            return embedding.as_linear();
+            return Ok(embedding.as_linear());
         }
         self.linear(&[Piece::whole(self.name("lm_head", "output"), shape.vocabulary)], shape.hidden)
     }

@@ -9,15 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
-use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 
 pub(super) use shape::shape;
 
 use self::head::{Head, Info};
 use super::{Piece, Rows, dense, wrong_shape};
 use crate::EngineError;
-use crate::kernels::{Matrix, Plain};
+use crate::kernels::{Matrix, Plain, Rounded};
 use crate::linear::{Linear, numbers};
+
+/// The rows of a matrix that are read at once.
+const ROWS: usize = 1 << 10;
 
 #[derive(Debug)]
 pub(crate) struct File {
@@ -76,8 +79,8 @@ impl File {
         Ok(QTensor::new(storage, (rows, columns))?)
     }
 
-    /// A piece of a matrix, which the tensor is or a stack of.
-    fn piece(&self, piece: &Piece, columns: usize) -> Result<(GgmlDType, Vec<u8>), EngineError> {
+    /// Where a piece of a matrix lies, which the tensor is or a stack of.
+    fn piece(&self, piece: &Piece, columns: usize) -> Result<&Info, EngineError> {
         let Piece { name, first, rows } = piece;
         let info = self.info(name)?;
         let Some((width, above)) = info.shape.split_last() else {
@@ -94,46 +97,71 @@ impl File {
         if columns % info.kind.block_size() != 0 {
             return Err(self.broken(format!("a row of the tensor \"{name}\" is not made of whole blocks")));
         }
-        Ok((info.kind, self.bytes(info, columns, *first, *rows)?))
+        Ok(info)
     }
 
     pub(super) fn linear(&self, pieces: &[Piece], columns: usize) -> Result<Linear, EngineError> {
-        let read: Vec<_> = pieces.iter().map(|piece| self.piece(piece, columns)).collect::<Result<_, _>>()?;
-        let is_one = read.windows(2).all(|two| matches!(two, [(one, _), (other, _)] if one == other));
+        let found: Vec<_> =
+            pieces.iter().map(|piece| self.piece(piece, columns)).collect::<Result<_, _>>()?;
+        let is_one = found.windows(2).all(|two| matches!(two, [one, other] if one.kind == other.kind));
         // Pieces that were rounded differently stay what they are: each is a product of its own.
         if !is_one {
-            let each = read.into_iter().zip(pieces);
-            let each =
-                each.map(|(read, piece)| self.joined(vec![read], std::slice::from_ref(piece), columns));
+            let each = found.into_iter().zip(pieces);
+            let each = each.map(|(info, piece)| self.joined(info.kind, std::slice::from_ref(piece), columns));
             return Ok(Linear::Beside(each.collect::<Result<_, _>>()?));
         }
-        self.joined(read, pieces, columns)
+        let kind = found.first().map_or(GgmlDType::F32, |info| info.kind);
+        self.joined(kind, pieces, columns)
     }
 
     /// Pieces of one kind as one matrix.
-    fn joined(
-        &self,
-        read: Vec<(GgmlDType, Vec<u8>)>,
-        pieces: &[Piece],
-        columns: usize,
-    ) -> Result<Linear, EngineError> {
-        let kind = read.first().map_or(GgmlDType::F32, |(kind, _)| *kind);
-        if let Some(kind) = plain(kind) {
-            let matrix = Matrix::of(read.into_iter().map(|(_, bytes)| (kind, bytes)));
+    fn joined(&self, kind: GgmlDType, pieces: &[Piece], columns: usize) -> Result<Linear, EngineError> {
+        if let Some(plain) = plain(kind) {
+            let read = pieces.iter().map(|piece| Ok((plain, self.bytes_of(piece, columns)?)));
+            let matrix = Matrix::of(read.collect::<Result<Vec<_>, EngineError>>()?);
             return Ok(dense(matrix, pieces, columns));
         }
-        let bytes: Vec<u8> = read.into_iter().flat_map(|(_, bytes)| bytes).collect();
+        if let Some(matrix) = self.tiled(kind, pieces, columns)? {
+            return Ok(Linear::Rounded(Arc::new(matrix)));
+        }
+        let read = pieces.iter().map(|piece| self.bytes_of(piece, columns));
+        let bytes = read.collect::<Result<Vec<_>, EngineError>>()?.concat();
         let rows = pieces.iter().map(|piece| piece.rows).sum();
-        Ok(Linear::Rounded(QMatMul::from_qtensor(self.rounded(kind, bytes, rows, columns)?)?))
+        Ok(Linear::Seldom(Arc::new(self.rounded(kind, bytes, rows, columns)?)))
+    }
+
+    fn bytes_of(&self, piece: &Piece, columns: usize) -> Result<Vec<u8>, EngineError> {
+        self.bytes(self.info(&piece.name)?, columns, piece.first, piece.rows)
+    }
+
+    /// The matrix in an order of our own, where there is one for its kind. The file's is never there whole beside it.
+    fn tiled(
+        &self,
+        kind: GgmlDType,
+        pieces: &[Piece],
+        columns: usize,
+    ) -> Result<Option<Rounded>, EngineError> {
+        let outputs = pieces.iter().map(|piece| piece.rows).sum();
+        let Some(mut matrix) = Rounded::new(kind, columns, outputs) else { return Ok(None) };
+        let mut output = 0;
+        for piece in pieces {
+            let info = self.info(&piece.name)?;
+            for first in (0..piece.rows).step_by(ROWS) {
+                let rows = ROWS.min(piece.rows - first);
+                matrix.pack(output, &self.bytes(info, columns, piece.first + first, rows)?);
+                output += rows;
+            }
+        }
+        Ok(Some(matrix))
     }
 
     pub(super) fn rows(&self, piece: &Piece, width: usize) -> Result<Rows, EngineError> {
-        let (kind, bytes) = self.piece(piece, width)?;
-        Ok(match plain(kind) {
-            Some(kind) => {
-                Rows::Dense { matrix: Arc::new(Matrix::of([(kind, bytes)])), width, rows: piece.rows }
-            }
-            None => Rows::Rounded(Arc::new(self.rounded(kind, bytes, piece.rows, width)?)),
+        let kind = self.piece(piece, width)?.kind;
+        Ok(match self.joined(kind, std::slice::from_ref(piece), width)? {
+            Linear::Rounded(matrix) => Rows::Rounded { matrix, width },
+            Linear::Seldom(matrix) => Rows::Seldom(matrix),
+            Linear::Dense { matrix, width, outputs } => Rows::Dense { matrix, width, rows: outputs },
+            Linear::Beside(_) => return Err(EngineError::Step("a table of several kinds")),
         })
     }
 }

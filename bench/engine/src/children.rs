@@ -1,0 +1,71 @@
+//! Programs that hold a model and do as a line says. Both speak the same lines, so that neither is measured otherwise.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+pub struct Child {
+    process: Process,
+    asks: Option<ChildStdin>,
+    tells: BufReader<ChildStdout>,
+    /// From its start to its first token.
+    pub load_seconds: f64,
+}
+
+impl Child {
+    /// The engine, in a process of its own.
+    pub fn ours(model: &Path, threads: usize) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("child").arg(model).env("RAYON_NUM_THREADS", threads.to_string());
+        Self::start(command)
+    }
+
+    pub fn llama(program: &Path, model: &Path, threads: usize) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg(model).arg(threads.to_string());
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Result<Self> {
+        let name = command.get_program().display().to_string();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context(name)?;
+        let asks = process.stdin.take();
+        let tells = process.stdout.take().context("a child without an output")?;
+        let mut child = Self { process, asks, tells: BufReader::new(tells), load_seconds: 0.0 };
+        child.load_seconds = child.figure()?;
+        Ok(child)
+    }
+
+    fn figures(&mut self) -> Result<Vec<f64>> {
+        let mut line = String::new();
+        if self.tells.read_line(&mut line)? == 0 {
+            bail!("a child ended before it answered");
+        }
+        line.split_whitespace().map(|word| word.parse().with_context(|| line.clone())).collect()
+    }
+
+    fn figure(&mut self) -> Result<f64> {
+        self.figures()?.first().copied().context("a child told no figure")
+    }
+
+    pub fn ask(&mut self, line: &str) -> Result<f64> {
+        self.ask_all(line)?.first().copied().context("a child told no figure")
+    }
+
+    pub fn ask_all(&mut self, line: &str) -> Result<Vec<f64>> {
+        let asks = self.asks.as_mut().context("a child that is gone")?;
+        writeln!(asks, "{line}")?;
+        asks.flush()?;
+        self.figures()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Both end when nothing can be asked any more.
+        self.asks = None;
+        let _ = self.process.wait();
+    }
+}

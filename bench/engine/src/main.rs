@@ -1,0 +1,77 @@
+//! `make bench-engine`: the engine and llama.cpp, on the same files and the same threads, measured in turns.
+
+mod children;
+mod models;
+mod ours;
+mod report;
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "bench-engine --llama CHILD [--rounds 5] [--threads 2] [--only G1,G2] [--no-save]";
+/// Where models are made once, and where the table is kept.
+const MODELS: &str = "target/bench-engine/models";
+const PROOF: &str = "docs/proofs/engine-bench.md";
+
+/// What a run was asked for.
+pub struct Options {
+    llama: PathBuf,
+    rounds: usize,
+    threads: usize,
+    only: Option<Vec<String>>,
+    saves: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-engine: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The word that the benchmark starts itself with, in a process of its own, comes first.
+fn dispatch(arguments: &[&str]) -> Result<()> {
+    match arguments {
+        ["child", path] => ours::run(Path::new(path)),
+        flags => measure(&options(flags)?),
+    }
+}
+
+fn options(flags: &[&str]) -> Result<Options> {
+    let mut options = Options { llama: PathBuf::new(), rounds: 5, threads: 2, only: None, saves: true };
+    let mut flags = flags.iter();
+    while let Some(flag) = flags.next() {
+        let mut value = || flags.next().with_context(|| format!("{flag} wants a value\n{USAGE}"));
+        match *flag {
+            "--llama" => options.llama = PathBuf::from(value()?),
+            "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
+            "--threads" => options.threads = value()?.parse().context("--threads")?,
+            "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
+            "--no-save" => options.saves = false,
+            other => bail!("{other} is not known\n{USAGE}"),
+        }
+    }
+    if options.rounds == 0 || options.threads == 0 || !options.llama.is_file() {
+        bail!("{USAGE}");
+    }
+    Ok(options)
+}
+
+fn measure(options: &Options) -> Result<()> {
+    let models = models::made(Path::new(MODELS))?;
+    let rows = rows::all(options, &models)?;
+    let table = report::table(options, &rows);
+    print!("{table}");
+    if options.saves && options.only.is_none() {
+        std::fs::write(PROOF, table).with_context(|| PROOF.to_owned())?;
+    }
+    Ok(())
+}

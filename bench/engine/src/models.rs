@@ -1,0 +1,49 @@
+//! Models of the shape of a published one of 0.6 billion weights, made once of random numbers.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use engine::made::Made;
+use engine::{Packing, Pairs, Rope, Shape, Stretch};
+
+/// One file of each way of rounding.
+pub struct Models {
+    pub eight: PathBuf,
+    pub four: PathBuf,
+}
+
+pub fn shape() -> Shape {
+    Shape {
+        vocabulary: 151_936,
+        hidden: 1024,
+        layers: 28,
+        heads: 16,
+        kv_heads: 8,
+        head_dim: 128,
+        inner: 3072,
+        norm_epsilon: 1e-6,
+        rope: Rope { theta: 1_000_000.0, stretch: Stretch::None },
+        context: 32_768,
+        is_tied: true,
+        norms_heads: true,
+        pairs: Pairs::Halves,
+        mixture: None,
+    }
+}
+
+pub fn made(directory: &Path) -> Result<Models> {
+    let models = Models { eight: directory.join("q8_0.gguf"), four: directory.join("q4_k.gguf") };
+    if models.eight.is_file() && models.four.is_file() {
+        return Ok(models);
+    }
+    eprintln!("making the models, once");
+    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    let made = Made::new("qwen3", shape(), 1);
+    for (path, kind) in [(&models.eight, Packing::Q8_0), (&models.four, Packing::Q4K)] {
+        // The head is the table, and files that are published have it in eight bits.
+        let unfinished = path.with_extension("part");
+        made.write_packed_beside(&unfinished, kind, Packing::Q8_0)?;
+        std::fs::rename(&unfinished, path)?;
+    }
+    Ok(models)
+}

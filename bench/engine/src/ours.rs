@@ -1,0 +1,157 @@
+//! The engine as a child of the bench. It speaks the same lines as the other child: a command comes in, figures go out.
+#![allow(clippy::cast_possible_truncation, reason = "counts of tokens are small")]
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use engine::{Group, Happened, Keeps, Model, Pool, Request, Room, Runner, Sampling, Share, Source, TextId};
+
+/// As many tokens of room as the other child has.
+const CONTEXT: usize = 8192;
+const STEP_TOKENS: usize = 512;
+
+const SHARE: Share = Share(1);
+/// In how many steps all prompts are read.
+const PROMPT_STEPS_MAX: usize = 64;
+
+struct Child {
+    model: Arc<Model>,
+    runner: Runner,
+    /// No two prompts are alike, so that nothing is remembered that should not be.
+    texts: usize,
+}
+
+pub fn run(path: &Path) -> Result<()> {
+    let start = Instant::now();
+    let mut child = Child::load(path)?;
+    child.prefill(1)?;
+    tell(&[start.elapsed().as_secs_f64()])?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let numbers: Vec<usize> = words.map(str::parse).collect::<Result<_, _>>()?;
+        match (verb, numbers.as_slice()) {
+            ("decode", [texts, prompt, count]) => tell(&[child.decode(*texts, *prompt, *count)?])?,
+            ("prefill", [prompt]) => tell(&[child.prefill(*prompt)?])?,
+            ("again", [shared, new]) => tell(&child.again(*shared, *new)?)?,
+            ("memory", []) => tell(&[resident()? as f64])?,
+            ("kept", []) => tell(&[child.kept() as f64])?,
+            _ => bail!("\"{line}\" is no command"),
+        }
+    }
+    Ok(())
+}
+
+fn tell(figures: &[f64]) -> Result<()> {
+    let words: Vec<String> = figures.iter().map(f64::to_string).collect();
+    println!("{}", words.join(" "));
+    Ok(std::io::stdout().flush()?)
+}
+
+/// What of this process is in memory, in bytes.
+fn resident() -> Result<usize> {
+    let told = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: usize = told.split(' ').nth(1).context("no count of pages")?.parse()?;
+    Ok(pages * 4096)
+}
+
+impl Child {
+    fn load(path: &Path) -> Result<Self> {
+        let model = Arc::new(Model::load(&Source::open(path)?)?);
+        let keeps = Keeps::Half;
+        let bytes = CONTEXT / engine::BLOCK * Pool::block_bytes(model.shape(), keeps);
+        let room = Room { bytes, keeps, tokens: STEP_TOKENS, texts: 8, waiting: 8 };
+        Ok(Self { runner: Runner::new(Arc::clone(&model), room)?, model, texts: 0 })
+    }
+
+    /// The bytes that a token's keys and values take.
+    fn kept(&self) -> usize {
+        Pool::block_bytes(self.model.shape(), Keeps::Half) / engine::BLOCK
+    }
+
+    fn prompt(&mut self, length: usize) -> Vec<u32> {
+        self.texts += 1;
+        let first = self.texts * 101;
+        let (first, vocabulary) = (first as u32, self.model.shape().vocabulary as u32);
+        let token = |place: u32| (first + place * 37) % vocabulary;
+        (0..length as u32).map(token).collect()
+    }
+
+    fn submit(&mut self, prompt: Vec<u32>, max_tokens: usize) -> Result<TextId> {
+        let request = Request {
+            prompt,
+            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+            max_tokens,
+            ends: Vec::new(),
+            share: SHARE,
+            group: Group(1),
+        };
+        match self.runner.submit(request) {
+            Ok(text) => Ok(text),
+            Err(refused) => bail!("the runner refuses: {refused:?}"),
+        }
+    }
+
+    fn step(&mut self) -> Result<usize> {
+        let happened = self.runner.step()?;
+        Ok(happened.iter().filter(|happened| matches!(happened, Happened::Token { .. })).count())
+    }
+
+    /// Leaves nothing of what was measured.
+    fn finish(&mut self, texts: Vec<TextId>) {
+        texts.into_iter().for_each(|text| self.runner.cancel(text));
+        self.runner.forget(SHARE);
+    }
+
+    /// The seconds that so many tokens behind prompts of this length take.
+    fn decode(&mut self, texts: usize, prompt: usize, count: usize) -> Result<f64> {
+        let mut running = Vec::new();
+        for _ in 0..texts {
+            let prompt = self.prompt(prompt);
+            // Those that come first say more, until the last one has read its prompt.
+            running.push(self.submit(prompt, count + PROMPT_STEPS_MAX)?);
+        }
+        while self.step()? != texts {}
+        let start = Instant::now();
+        for _ in 0..count {
+            if self.step()? != texts {
+                bail!("not every text was told");
+            }
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        self.finish(running);
+        Ok(seconds)
+    }
+
+    fn prefill(&mut self, length: usize) -> Result<f64> {
+        let prompt = self.prompt(length);
+        let seconds = self.first_token(prompt)?;
+        self.finish(Vec::new());
+        Ok(seconds)
+    }
+
+    fn first_token(&mut self, prompt: Vec<u32>) -> Result<f64> {
+        self.submit(prompt, 1)?;
+        let start = Instant::now();
+        while self.step()? == 0 {}
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// The seconds to the first token of a prompt, and of another that begins as it did.
+    fn again(&mut self, shared: usize, new: usize) -> Result<[f64; 2]> {
+        let beginning = self.prompt(shared);
+        let mut prompts = [beginning.clone(), beginning];
+        for prompt in &mut prompts {
+            let rest = self.prompt(new);
+            prompt.extend(rest);
+        }
+        let [cold, warm] = prompts;
+        let seconds = [self.first_token(cold)?, self.first_token(warm)?];
+        self.finish(Vec::new());
+        Ok(seconds)
+    }
+}

@@ -1,0 +1,55 @@
+//! The table that a run leaves.
+
+use std::fmt::Write;
+use std::process::Command;
+
+use crate::Options;
+use crate::rows::{Row, Wanted};
+
+pub fn table(options: &Options, rows: &[Row]) -> String {
+    let mut table = format!(
+        "# The engine beside llama.cpp\n\n`make bench-engine`: a model of the shape of one of 0.6 billion weights (28 layers, \
+         hidden 1024, vocabulary 151,936, tied), made of random numbers, on {} threads; median of {} rounds after one that does \
+         not count, each of the engine and of llama.cpp in turn. llama.cpp is built from the sources in the crate \
+         `llama-cpp-sys-2` 0.1.161 for the machine itself.\n\n{}\n\n| | measured | gate | target | is | holds |\n|---|---|---|---|---|---|\n",
+        options.threads,
+        options.rounds,
+        machine()
+    );
+    for row in rows {
+        let (sign, holds) = match row.wanted {
+            Wanted::AtLeast => (">=", row.is >= row.gate),
+            Wanted::AtMost => ("<=", row.is <= row.gate),
+        };
+        let holds = if holds { "yes" } else { "**no**" };
+        let Row { name, what, gate, target, is, .. } = row;
+        // A table is no file: nothing can go wrong with it.
+        let _ = writeln!(table, "| {name} | {what} | {sign} {gate} | {sign} {target} | {is:.3} | {holds} |");
+    }
+    table.push_str("\nThe figures behind them:\n\n");
+    for row in rows {
+        let _ = writeln!(table, "- {}: {}", row.name, row.behind);
+    }
+    table
+}
+
+fn machine() -> String {
+    let of = |path: &str, key: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(key));
+        line.and_then(|line| line.split_once(':')).map_or(String::new(), |(_, value)| value.trim().to_owned())
+    };
+    let told = |program: &str, arguments: &[&str]| {
+        let told = Command::new(program).args(arguments).output();
+        told.map_or(String::new(), |told| String::from_utf8_lossy(&told.stdout).trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "{}, {}, {cores} cores, {} of memory; {}; commit {}",
+        told("date", &["-u", "+%Y-%m-%d"]),
+        of("/proc/cpuinfo", "model name"),
+        of("/proc/meminfo", "MemTotal"),
+        told("rustc", &["--version"]),
+        told("git", &["describe", "--always", "--dirty"]),
+    )
+}

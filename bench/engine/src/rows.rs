@@ -1,0 +1,320 @@
+//! What is measured: a function for each line of the table.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::Options;
+use crate::children::Child;
+use crate::models::Models;
+
+pub enum Wanted {
+    AtLeast,
+    AtMost,
+}
+
+pub struct Row {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub wanted: Wanted,
+    pub gate: f64,
+    pub target: f64,
+    pub is: f64,
+    /// What the figure was made of.
+    pub behind: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Rounded {
+    Eight,
+    Four,
+}
+
+/// The children that are up, each started when it is first wanted.
+struct Bench<'a> {
+    options: &'a Options,
+    models: &'a Models,
+    ours: HashMap<Rounded, Child>,
+    llama: HashMap<Rounded, Child>,
+    measured: HashMap<&'static str, f64>,
+}
+
+type Measure = fn(&mut Bench<'_>) -> Result<Row>;
+
+/// In their order, for some use what those before them measured.
+const ROWS: [(&str, Measure); 11] = [
+    ("G1", decode_eight),
+    ("G2", decode_four),
+    ("G3", prefill_eight),
+    ("G3 (Q4_K)", prefill_four),
+    ("G4", bandwidth),
+    ("G5", batch),
+    ("G5 (llama.cpp)", batch_beside),
+    ("G6", again),
+    ("G10", kept),
+    ("G11", load),
+    ("memory", memory),
+];
+
+pub fn all(options: &Options, models: &Models) -> Result<Vec<Row>> {
+    let (ours, llama, measured) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let mut bench = Bench { options, models, ours, llama, measured };
+    let mut rows = Vec::new();
+    let is_asked = |name: &str| {
+        let first = name.split(' ').next().unwrap_or_default();
+        options.only.as_ref().is_none_or(|only| only.iter().any(|only| only == first))
+    };
+    for (name, measure) in ROWS.into_iter().filter(|(name, _)| is_asked(name)) {
+        eprintln!("{name}");
+        rows.push(measure(&mut bench).with_context(|| name.to_owned())?);
+    }
+    Ok(rows)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Bench<'_> {
+    fn path(&self, rounded: Rounded) -> &std::path::Path {
+        match rounded {
+            Rounded::Eight => &self.models.eight,
+            Rounded::Four => &self.models.four,
+        }
+    }
+
+    fn ours(&mut self, rounded: Rounded) -> Result<&mut Child> {
+        if !self.ours.contains_key(&rounded) {
+            let child = Child::ours(self.path(rounded), self.options.threads)?;
+            self.ours.insert(rounded, child);
+        }
+        self.ours.get_mut(&rounded).context("a child that was not started")
+    }
+
+    fn llama(&mut self, rounded: Rounded) -> Result<&mut Child> {
+        if !self.llama.contains_key(&rounded) {
+            let child = Child::llama(&self.options.llama, self.path(rounded), self.options.threads)?;
+            self.llama.insert(rounded, child);
+        }
+        self.llama.get_mut(&rounded).context("a child that was not started")
+    }
+
+    /// How many a second both make of what takes the seconds that they tell: ours, and llama.cpp's.
+    fn rates(&mut self, rounded: Rounded, line: &str, count: f64) -> Result<(f64, f64)> {
+        let (mut ours, mut llama) = (Vec::new(), Vec::new());
+        for round in 0..=self.options.rounds {
+            let told = (self.ours(rounded)?.ask(line)?, self.llama(rounded)?.ask(line)?);
+            // The first one warms up.
+            if round > 0 {
+                ours.push(count / told.0);
+                llama.push(count / told.1);
+            }
+        }
+        eprintln!("    ours {ours:.1?}, llama.cpp {llama:.1?}");
+        Ok((median(ours), median(llama)))
+    }
+
+    fn ratio(
+        &mut self,
+        (name, what): (&'static str, &'static str),
+        (gate, target): (f64, f64),
+        rounded: Rounded,
+        (line, count): (&str, f64),
+    ) -> Result<Row> {
+        let (ours, llama) = self.rates(rounded, line, count)?;
+        self.measured.insert(name, ours);
+        let behind = format!("{ours:.1} tokens a second, llama.cpp {llama:.1}");
+        Ok(Row { name, what, wanted: Wanted::AtLeast, gate, target, is: ours / llama, behind })
+    }
+
+    /// What an earlier row measured, or what it measures now.
+    fn measured(&mut self, name: &'static str, measure: Measure) -> Result<f64> {
+        if !self.measured.contains_key(name) {
+            measure(self)?;
+        }
+        self.measured.get(name).copied().with_context(|| name.to_owned())
+    }
+}
+
+fn decode_eight(bench: &mut Bench<'_>) -> Result<Row> {
+    let what = "decode, one text, Q8_0, context 256, by llama.cpp";
+    bench.ratio(("G1", what), (0.85, 1.0), Rounded::Eight, ("decode 1 256 64", 64.0))
+}
+
+fn decode_four(bench: &mut Bench<'_>) -> Result<Row> {
+    let what = "decode, one text, Q4_K, context 256, by llama.cpp";
+    bench.ratio(("G2", what), (0.70, 0.95), Rounded::Four, ("decode 1 256 64", 64.0))
+}
+
+fn prefill_eight(bench: &mut Bench<'_>) -> Result<Row> {
+    let what = "prefill of 512, Q8_0, by llama.cpp";
+    bench.ratio(("G3", what), (0.65, 0.9), Rounded::Eight, ("prefill 512", 512.0))
+}
+
+fn prefill_four(bench: &mut Bench<'_>) -> Result<Row> {
+    let what = "prefill of 256, Q4_K, by llama.cpp";
+    bench.ratio(("G3 (Q4_K)", what), (0.65, 0.9), Rounded::Four, ("prefill 256", 256.0))
+}
+
+/// Reads half a gigabyte over and over, from all threads.
+fn read_bandwidth(threads: usize) -> Result<f64> {
+    const BYTES: usize = 1 << 29;
+    let numbers = vec![1u64; BYTES / 8];
+    let mut best = 0.0f64;
+    for _ in 0..5 {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for piece in numbers.chunks(numbers.len().div_ceil(threads)) {
+                scope.spawn(move || {
+                    let lanes = piece.chunks_exact(64).fold([0u64; 64], |mut sums, numbers| {
+                        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum |= number);
+                        sums
+                    });
+                    black_box(lanes)
+                });
+            }
+        });
+        best = best.max(BYTES as f64 / start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+fn bandwidth(bench: &mut Bench<'_>) -> Result<Row> {
+    let rate = bench.measured("G1", decode_eight)?;
+    let bytes = std::fs::metadata(&bench.models.eight)?.len() as f64;
+    let read = read_bandwidth(bench.options.threads)?;
+    Ok(Row {
+        name: "G4",
+        what: "weights read for decode, Q8_0, by what memory gives",
+        wanted: Wanted::AtLeast,
+        gate: 0.6,
+        target: 0.75,
+        is: bytes * rate / read,
+        behind: format!("{:.1} of {:.1} GB a second", bytes * rate / 1e9, read / 1e9),
+    })
+}
+
+const BATCH: (&str, f64) = ("decode 8 256 32", 256.0);
+
+fn batch(bench: &mut Bench<'_>) -> Result<Row> {
+    let one = bench.measured("G1", decode_eight)?;
+    let (ours, llama) = bench.rates(Rounded::Eight, BATCH.0, BATCH.1)?;
+    bench.measured.extend([("batch", ours), ("batch of llama.cpp", llama)]);
+    Ok(Row {
+        name: "G5",
+        what: "decode of eight texts, Q8_0, by decode of one",
+        wanted: Wanted::AtLeast,
+        gate: 2.3,
+        target: 3.2,
+        is: ours / one,
+        behind: format!("{ours:.1} tokens a second, one alone {one:.1}"),
+    })
+}
+
+fn batch_beside(bench: &mut Bench<'_>) -> Result<Row> {
+    let (ours, llama) = (bench.measured("batch", batch)?, bench.measured("batch of llama.cpp", batch)?);
+    Ok(Row {
+        name: "G5 (llama.cpp)",
+        what: "decode of eight texts, Q8_0, by llama.cpp's",
+        wanted: Wanted::AtLeast,
+        gate: 1.0,
+        target: 1.2,
+        is: ours / llama,
+        behind: format!("{ours:.1} tokens a second, llama.cpp {llama:.1}"),
+    })
+}
+
+fn again(bench: &mut Bench<'_>) -> Result<Row> {
+    let (mut ratios, mut behind) = (Vec::new(), String::new());
+    for round in 0..=bench.options.rounds {
+        let told = bench.ours(Rounded::Eight)?.ask_all("again 1024 32")?;
+        let [cold, warm] = told.as_slice() else { anyhow::bail!("not two figures") };
+        if round > 0 {
+            ratios.push(warm / cold);
+            behind = format!("{:.1} ms, cold {:.1} ms (the last round)", warm * 1e3, cold * 1e3);
+        }
+    }
+    Ok(Row {
+        name: "G6",
+        what: "first token behind 1,024 remembered tokens and 32 new ones, by that of a cold prompt",
+        wanted: Wanted::AtMost,
+        gate: 0.08,
+        target: 0.045,
+        is: median(ratios),
+        behind,
+    })
+}
+
+fn kept(bench: &mut Bench<'_>) -> Result<Row> {
+    let kept = bench.ours(Rounded::Eight)?.ask("kept")?;
+    // Stock candle keeps both in single precision, twice.
+    let shape = crate::models::shape();
+    let stock = (2 * 2 * 4 * shape.layers * shape.kv_width()) as f64;
+    Ok(Row {
+        name: "G10",
+        what: "bytes of keys and values for a token, by stock candle's",
+        wanted: Wanted::AtMost,
+        gate: 0.25,
+        target: 0.14,
+        is: kept / stock,
+        behind: format!("{kept} bytes, stock candle {stock}"),
+    })
+}
+
+/// A process of its own, that did a prompt and some tokens.
+fn memory(bench: &mut Bench<'_>) -> Result<Row> {
+    let mut child = Child::ours(&bench.models.eight, bench.options.threads)?;
+    child.ask("decode 1 512 16")?;
+    let (held, kept) = (child.ask("memory")?, child.ask("kept")?);
+    let room = kept * 8192.0;
+    let weights = std::fs::metadata(&bench.models.eight)?.len() as f64;
+    let llama = {
+        let mut child = Child::llama(&bench.options.llama, &bench.models.eight, bench.options.threads)?;
+        child.ask("decode 1 512 16")?;
+        child.ask("memory")?
+    };
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    Ok(Row {
+        name: "memory",
+        what: "memory of the process, Q8_0, by weights and room for keys and values",
+        wanted: Wanted::AtMost,
+        gate: 1.1,
+        target: 1.05,
+        is: held / (weights + room),
+        behind: format!(
+            "{:.0} MiB; weights {:.0} MiB, room {:.0} MiB; llama.cpp {:.0} MiB, the mapped file included",
+            mib(held),
+            mib(weights),
+            mib(room),
+            mib(llama)
+        ),
+    })
+}
+
+fn load(bench: &mut Bench<'_>) -> Result<Row> {
+    let (mut ours, mut llama) = (Vec::new(), Vec::new());
+    // The first one brings the file into the page cache.
+    for round in 0..=bench.options.rounds {
+        let told = (
+            Child::ours(&bench.models.eight, bench.options.threads)?.load_seconds,
+            Child::llama(&bench.options.llama, &bench.models.eight, bench.options.threads)?.load_seconds,
+        );
+        if round > 0 {
+            ours.push(told.0);
+            llama.push(told.1);
+        }
+    }
+    let (ours, llama) = (median(ours), median(llama));
+    Ok(Row {
+        name: "G11",
+        what: "seconds from the start to the first token, Q8_0, the file in the page cache",
+        wanted: Wanted::AtMost,
+        gate: 1.5,
+        target: 0.5,
+        is: ours,
+        behind: format!("{ours:.2} s, llama.cpp {llama:.2} s"),
+    })
+}

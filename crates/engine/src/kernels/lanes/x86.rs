@@ -1,0 +1,210 @@
+//! The ways of processors of the kind x86-64.
+//!
+//! A way is a value that only `here` makes, and only where the processor was asked and has what the way needs. That is
+//! what makes every intrinsic below sound; those that read or write memory do so through a reference of that size.
+#![allow(
+    unsafe_code,
+    reason = "intrinsics are unsafe outside of functions that are compiled for the processor that has them"
+)]
+
+use std::arch::x86_64::*;
+
+use super::{LANES, Lanes, Line, Work};
+
+/// Lanes of 512 bits, with products of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) struct Avx512(());
+
+/// Two halves of 256 bits each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) struct Avx2(());
+
+impl Avx512 {
+    pub(super) fn here() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("fma");
+        has.then_some(Self(()))
+    }
+
+    pub(super) fn go(self, work: impl Work) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
+        fn run(lanes: Avx512, work: impl Work) {
+            work.with(lanes);
+        }
+        // SAFETY: `here` found all of these.
+        unsafe { run(self, work) }
+    }
+}
+
+impl Avx2 {
+    pub(super) fn here() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c");
+        has.then_some(Self(()))
+    }
+
+    pub(super) fn go(self, work: impl Work) {
+        #[target_feature(enable = "avx2,f16c")]
+        fn run(lanes: Avx2, work: impl Work) {
+            work.with(lanes);
+        }
+        // SAFETY: `here` found both.
+        unsafe { run(self, work) }
+    }
+}
+
+/// Methods that are what the intrinsics are. Each is sound for the reason that the module tells.
+macro_rules! intrinsics {
+    ($(fn $name:ident $(<const $which:ident: i32>)? ($self:ident $(, $argument:ident: $kind:ty)*) -> $out:ty $body:block)*) => {$(
+        #[inline(always)]
+        fn $name $(<const $which: i32>)? ($self $(, $argument: $kind)*) -> $out {
+            // SAFETY: the processor has it, or there were no such lanes.
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl Lanes for Avx512 {
+    type Bytes = __m512i;
+    type Ints = __m512i;
+    type Floats = __m512;
+
+    intrinsics! {
+        fn bytes(self, line: &Line) -> __m512i { _mm512_load_si512((&raw const line.0).cast()) }
+        fn lower(self, bytes: __m512i) -> __m512i { _mm512_and_si512(bytes, _mm512_set1_epi8(15)) }
+        fn upper(self, bytes: __m512i) -> __m512i {
+            _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), _mm512_set1_epi8(15))
+        }
+        fn above<const WHICH: i32>(self, fours: __m512i, twos: __m512i) -> __m512i {
+            let moved = match WHICH {
+                0 => _mm512_slli_epi16::<4>(twos),
+                1 => _mm512_slli_epi16::<2>(twos),
+                2 => twos,
+                _ => _mm512_srli_epi16::<2>(twos),
+            };
+            _mm512_or_si512(fours, _mm512_and_si512(moved, _mm512_set1_epi8(48)))
+        }
+        // The instruction takes no signs of these bytes, so that each is told 128 too high.
+        fn signed(self, line: &Line) -> __m512i {
+            _mm512_xor_si512(_mm512_load_si512((&raw const line.0).cast()), _mm512_set1_epi8(-128))
+        }
+        fn int(self, value: i32) -> __m512i { _mm512_set1_epi32(value) }
+        fn ints(self, values: &[i8; LANES]) -> __m512i {
+            _mm512_cvtepi8_epi32(_mm_loadu_si128(values.as_ptr().cast()))
+        }
+        fn ints_times(self, one: __m512i, other: __m512i) -> __m512i { _mm512_mullo_epi32(one, other) }
+        fn ints_plus(self, one: __m512i, other: __m512i) -> __m512i { _mm512_add_epi32(one, other) }
+        fn dot(self, sums: __m512i, bytes: __m512i, four: i32) -> __m512i {
+            _mm512_dpbusd_epi32(sums, bytes, _mm512_set1_epi32(four))
+        }
+        fn signed_start(self, sum: i32) -> __m512i { _mm512_set1_epi32(-128 * sum) }
+        fn signed_dot(self, sums: __m512i, bytes: __m512i, four: i32) -> __m512i {
+            _mm512_dpbusd_epi32(sums, bytes, _mm512_set1_epi32(four))
+        }
+        fn float(self, value: f32) -> __m512 { _mm512_set1_ps(value) }
+        fn floats(self, ints: __m512i) -> __m512 { _mm512_cvtepi32_ps(ints) }
+        fn halves(self, values: &[u16; LANES]) -> __m512 {
+            _mm512_cvtph_ps(_mm256_loadu_si256(values.as_ptr().cast()))
+        }
+        fn times(self, one: __m512, other: __m512) -> __m512 { _mm512_mul_ps(one, other) }
+        fn plus(self, one: __m512, other: __m512) -> __m512 { _mm512_add_ps(one, other) }
+        fn minus(self, one: __m512, other: __m512) -> __m512 { _mm512_sub_ps(one, other) }
+        fn store(self, floats: __m512, into: &mut [f32; LANES]) -> () {
+            _mm512_storeu_ps(into.as_mut_ptr(), floats)
+        }
+    }
+}
+
+type Pair<T> = [T; 2];
+
+#[inline(always)]
+fn both<T: Copy, U: Copy, V>(one: Pair<T>, other: Pair<U>, with: impl Fn(T, U) -> V) -> Pair<V> {
+    let ([one_low, one_high], [other_low, other_high]) = (one, other);
+    [with(one_low, other_low), with(one_high, other_high)]
+}
+
+impl Lanes for Avx2 {
+    type Bytes = Pair<__m256i>;
+    type Ints = Pair<__m256i>;
+    type Floats = Pair<__m256>;
+
+    #[inline(always)]
+    fn signed(self, line: &Line) -> Pair<__m256i> {
+        self.bytes(line)
+    }
+
+    intrinsics! {
+        fn bytes(self, line: &Line) -> Pair<__m256i> {
+            let low: *const __m256i = (&raw const line.0).cast();
+            [_mm256_load_si256(low), _mm256_load_si256(low.add(1))]
+        }
+        fn lower(self, bytes: Pair<__m256i>) -> Pair<__m256i> {
+            bytes.map(|bytes| _mm256_and_si256(bytes, _mm256_set1_epi8(15)))
+        }
+        fn upper(self, bytes: Pair<__m256i>) -> Pair<__m256i> {
+            bytes.map(|bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), _mm256_set1_epi8(15)))
+        }
+        fn above<const WHICH: i32>(self, fours: Pair<__m256i>, twos: Pair<__m256i>) -> Pair<__m256i> {
+            both(fours, twos, |fours, twos| {
+                let moved = match WHICH {
+                    0 => _mm256_slli_epi16::<4>(twos),
+                    1 => _mm256_slli_epi16::<2>(twos),
+                    2 => twos,
+                    _ => _mm256_srli_epi16::<2>(twos),
+                };
+                _mm256_or_si256(fours, _mm256_and_si256(moved, _mm256_set1_epi8(48)))
+            })
+        }
+        fn int(self, value: i32) -> Pair<__m256i> { [_mm256_set1_epi32(value); 2] }
+        fn ints(self, values: &[i8; LANES]) -> Pair<__m256i> {
+            let all = _mm_loadu_si128(values.as_ptr().cast());
+            [_mm256_cvtepi8_epi32(all), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(all))]
+        }
+        fn ints_times(self, one: Pair<__m256i>, other: Pair<__m256i>) -> Pair<__m256i> {
+            both(one, other, |one, other| _mm256_mullo_epi32(one, other))
+        }
+        fn ints_plus(self, one: Pair<__m256i>, other: Pair<__m256i>) -> Pair<__m256i> {
+            both(one, other, |one, other| _mm256_add_epi32(one, other))
+        }
+        fn dot(self, sums: Pair<__m256i>, bytes: Pair<__m256i>, four: i32) -> Pair<__m256i> {
+            let (four, ones) = (_mm256_set1_epi32(four), _mm256_set1_epi16(1));
+            both(sums, bytes, |sums, bytes| {
+                // Two products of less than 64 times 127 each: far from what sixteen bits hold at most.
+                let twos = _mm256_maddubs_epi16(bytes, four);
+                _mm256_add_epi32(sums, _mm256_madd_epi16(twos, ones))
+            })
+        }
+        fn signed_start(self, _sum: i32) -> Pair<__m256i> { [_mm256_setzero_si256(); 2] }
+        fn signed_dot(self, sums: Pair<__m256i>, bytes: Pair<__m256i>, four: i32) -> Pair<__m256i> {
+            let (four, ones) = (_mm256_set1_epi32(four), _mm256_set1_epi16(1));
+            both(sums, bytes, |sums, bytes| {
+                // The sign goes over to the other factor, which is never -128: two products come to 32,512 at most.
+                let twos = _mm256_maddubs_epi16(_mm256_abs_epi8(bytes), _mm256_sign_epi8(four, bytes));
+                _mm256_add_epi32(sums, _mm256_madd_epi16(twos, ones))
+            })
+        }
+        fn float(self, value: f32) -> Pair<__m256> { [_mm256_set1_ps(value); 2] }
+        fn floats(self, ints: Pair<__m256i>) -> Pair<__m256> { ints.map(|ints| _mm256_cvtepi32_ps(ints)) }
+        fn halves(self, values: &[u16; LANES]) -> Pair<__m256> {
+            let low: *const __m128i = values.as_ptr().cast();
+            [_mm256_cvtph_ps(_mm_loadu_si128(low)), _mm256_cvtph_ps(_mm_loadu_si128(low.add(1)))]
+        }
+        fn times(self, one: Pair<__m256>, other: Pair<__m256>) -> Pair<__m256> {
+            both(one, other, |one, other| _mm256_mul_ps(one, other))
+        }
+        fn plus(self, one: Pair<__m256>, other: Pair<__m256>) -> Pair<__m256> {
+            both(one, other, |one, other| _mm256_add_ps(one, other))
+        }
+        fn minus(self, one: Pair<__m256>, other: Pair<__m256>) -> Pair<__m256> {
+            both(one, other, |one, other| _mm256_sub_ps(one, other))
+        }
+        fn store(self, floats: Pair<__m256>, into: &mut [f32; LANES]) -> () {
+            _mm256_storeu_ps(into.as_mut_ptr(), floats[0]);
+            _mm256_storeu_ps(into.as_mut_ptr().add(8), floats[1])
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The ways of rounding, each as files have it and as it is kept: blocks of 32 weights of sixteen outputs at a time.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "kernels: every vector is as long as the matrix is wide and high, and is made here"
+)]
+
+use half::f16;
+
+use super::rows::{BLOCK, Eight};
+use crate::kernels::lanes::{LANES, Lanes, Line};
+
+type Halves = [u16; LANES];
+type Steps = [i8; LANES];
+
+/// The numbers of a block that are above others: scales of blocks have scales of their own.
+const BLOCKS: usize = 8;
+const NOUGHT: Line = Line([0; 64]);
+
+/// Weights that are unpacked block by block.
+pub(super) trait Packed: Sync {
+    type Block<L: Lanes>: Copy;
+
+    /// A block of a tile; all those of a tile lie one behind the other.
+    fn block<L: Lanes>(&self, lanes: L, index: usize) -> Self::Block<L>;
+
+    /// What a block of a row adds to the total of each output.
+    fn add<L: Lanes>(lanes: L, held: &Self::Block<L>, total: L::Floats, row: &Eight) -> L::Floats;
+}
+
+/// Eight bits and a scale for each block (Q8_0).
+pub(super) struct EightBits {
+    blocks: usize,
+    lines: Vec<Line>,
+    scales: Vec<Halves>,
+}
+
+/// Six bits; a scale for each half of a block, and one for those of eight blocks (Q6_K). The four lower bits come first, two
+/// blocks' quarters to a line, and then the upper ones, four quarters to a line.
+pub(super) struct SixBits {
+    blocks: usize,
+    lines: Vec<Line>,
+    steps: Vec<[Steps; 2]>,
+    scales: Vec<Halves>,
+}
+
+/// Four bits; a scale and a least value for each block, and one for those of eight blocks (Q4_K).
+pub(super) struct FourBits {
+    blocks: usize,
+    lines: Vec<Line>,
+    steps: Vec<[Steps; 2]>,
+    scales: Vec<[Halves; 2]>,
+}
+
+/// Where an output's bytes of a quarter lie in a line.
+const fn place(lane: usize) -> usize {
+    lane * 4
+}
+
+fn half(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn single(half: u16) -> f32 {
+    f16::from_bits(half).to_f32()
+}
+
+impl EightBits {
+    pub(super) fn new(width: usize, tiles: usize) -> Self {
+        let blocks = width / BLOCK;
+        Self { blocks, lines: vec![NOUGHT; tiles * blocks * 8], scales: vec![[0; LANES]; tiles * blocks] }
+    }
+
+    pub(super) fn pack(&mut self, output: usize, _width: usize, row: &[u8]) {
+        let (tile, lane) = (output / LANES, output % LANES);
+        for (index, block) in row.chunks_exact(34).enumerate() {
+            let at = tile * self.blocks + index;
+            self.scales[at][lane] = half(block, 0);
+            for (line, four) in self.lines[at * 8..at * 8 + 8].iter_mut().zip(block[2..].chunks_exact(4)) {
+                line.0[place(lane)..place(lane) + 4].copy_from_slice(four);
+            }
+        }
+    }
+
+    pub(super) fn row(&self, output: usize, into: &mut [f32]) {
+        let (tile, lane) = (output / LANES, output % LANES);
+        for (index, into) in into.chunks_exact_mut(BLOCK).enumerate() {
+            let at = tile * self.blocks + index;
+            let scale = single(self.scales[at][lane]);
+            for (line, into) in self.lines[at * 8..at * 8 + 8].iter().zip(into.chunks_exact_mut(4)) {
+                for (byte, into) in line.0[place(lane)..].iter().zip(into) {
+                    *into = f32::from(byte.cast_signed()) * scale;
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct EightBlock<L: Lanes> {
+    bytes: [L::Bytes; 8],
+    scale: L::Floats,
+}
+
+impl Packed for EightBits {
+    type Block<L: Lanes> = EightBlock<L>;
+
+    #[inline(always)]
+    fn block<L: Lanes>(&self, lanes: L, index: usize) -> EightBlock<L> {
+        let lines = &self.lines[index * 8..index * 8 + 8];
+        EightBlock {
+            bytes: std::array::from_fn(|line| lanes.signed(&lines[line])),
+            scale: lanes.halves(&self.scales[index]),
+        }
+    }
+
+    #[inline(always)]
+    fn add<L: Lanes>(lanes: L, held: &EightBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
+        let mut sums = lanes.signed_start(row.sums[0] + row.sums[1]);
+        for (bytes, four) in held.bytes.into_iter().zip(row.fours) {
+            sums = lanes.signed_dot(sums, bytes, four);
+        }
+        let sums = lanes.times(lanes.floats(sums), held.scale);
+        lanes.plus(total, lanes.times(sums, lanes.float(row.scale)))
+    }
+}
+
+impl FourBits {
+    pub(super) fn new(width: usize, tiles: usize) -> Self {
+        let blocks = width / BLOCK;
+        Self {
+            blocks,
+            lines: vec![NOUGHT; tiles * blocks * 4],
+            steps: vec![[[0; LANES]; 2]; tiles * blocks],
+            scales: vec![[[0; LANES]; 2]; tiles * blocks / BLOCKS],
+        }
+    }
+
+    /// A file has: two scales, twelve bytes of six bits each, and 64 weights' lower bits beside their upper ones.
+    pub(super) fn pack(&mut self, output: usize, _width: usize, row: &[u8]) {
+        let (tile, lane) = (output / LANES, output % LANES);
+        for (above, bytes) in row.chunks_exact(144).enumerate() {
+            let first = tile * self.blocks + above * BLOCKS;
+            self.scales[first / BLOCKS][0][lane] = half(bytes, 0);
+            self.scales[first / BLOCKS][1][lane] = half(bytes, 2);
+            for block in 0..BLOCKS {
+                let (scale, least) = sixes(&bytes[4..16], block);
+                self.steps[first + block][0][lane] = scale.cast_signed();
+                self.steps[first + block][1][lane] = least.cast_signed();
+                let pair = &bytes[16 + block / 2 * 32..][..32];
+                let weight = |at: usize| if block % 2 == 0 { pair[at] & 15 } else { pair[at] >> 4 };
+                let lines = &mut self.lines[(first + block) * 4..][..4];
+                // The first quarters below, the last ones above.
+                for at in 0..16 {
+                    lines[at / 4].0[place(lane) + at % 4] = weight(at) | weight(at + 16) << 4;
+                }
+            }
+        }
+    }
+
+    pub(super) fn row(&self, output: usize, into: &mut [f32]) {
+        let (tile, lane) = (output / LANES, output % LANES);
+        for (index, into) in into.chunks_exact_mut(BLOCK).enumerate() {
+            let at = tile * self.blocks + index;
+            let [scale, least] = self.scales[at / BLOCKS].map(|scales| single(scales[lane]));
+            let [scale_step, least_step] = self.steps[at].map(|steps| f32::from(steps[lane]));
+            let (scale, least) = (scale * scale_step, least * least_step);
+            let lines = &self.lines[at * 4..][..4];
+            for (at, into) in into.iter_mut().enumerate() {
+                let byte = lines[at % 16 / 4].0[place(lane) + at % 4];
+                let weight = if at < 16 { byte & 15 } else { byte >> 4 };
+                *into = scale * f32::from(weight) - least;
+            }
+        }
+    }
+}
+
+/// The scale and the least value of a block, of which a file packs eight each into twelve bytes.
+const fn sixes(bytes: &[u8], block: usize) -> (u8, u8) {
+    if block < 4 {
+        return (bytes[block] & 63, bytes[block + 4] & 63);
+    }
+    let (low, scale, least) = (bytes[block + 4], bytes[block - 4] >> 6, bytes[block] >> 6);
+    (low & 15 | scale << 4, low >> 4 | least << 4)
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct FourBlock<L: Lanes> {
+    bytes: [L::Bytes; 8],
+    scale: L::Floats,
+    least: L::Floats,
+}
+
+impl Packed for FourBits {
+    type Block<L: Lanes> = FourBlock<L>;
+
+    #[inline(always)]
+    fn block<L: Lanes>(&self, lanes: L, index: usize) -> FourBlock<L> {
+        let lines = &self.lines[index * 4..index * 4 + 4];
+        let lines: [L::Bytes; 4] = std::array::from_fn(|line| lanes.bytes(&lines[line]));
+        let [one, two, three, last] = lines;
+        let bytes = [
+            lanes.lower(one),
+            lanes.lower(two),
+            lanes.lower(three),
+            lanes.lower(last),
+            lanes.upper(one),
+            lanes.upper(two),
+            lanes.upper(three),
+            lanes.upper(last),
+        ];
+        let (scales, steps) = (&self.scales[index / BLOCKS], &self.steps[index]);
+        let times =
+            |which: usize| lanes.times(lanes.halves(&scales[which]), lanes.floats(lanes.ints(&steps[which])));
+        FourBlock { bytes, scale: times(0), least: times(1) }
+    }
+
+    #[inline(always)]
+    fn add<L: Lanes>(lanes: L, held: &FourBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
+        let mut sums = lanes.int(0);
+        for (bytes, four) in held.bytes.into_iter().zip(row.fours) {
+            sums = lanes.dot(sums, bytes, four);
+        }
+        let sums = lanes.times(lanes.floats(sums), held.scale);
+        let sums = lanes.minus(sums, lanes.times(held.least, lanes.float(row.sum)));
+        lanes.plus(total, lanes.times(sums, lanes.float(row.scale)))
+    }
+}
+
+impl SixBits {
+    pub(super) fn new(width: usize, tiles: usize) -> Self {
+        let blocks = width / BLOCK;
+        Self {
+            blocks,
+            lines: vec![NOUGHT; tiles * blocks * 6],
+            steps: vec![[[0; LANES]; 2]; tiles * blocks],
+            scales: vec![[0; LANES]; tiles * blocks / BLOCKS],
+        }
+    }
+
+    /// A file has: 128 bytes of lower bits, 64 of upper ones, sixteen scales and one above them. Each half of 128 weights
+    /// has four blocks, of which two share the bytes of the lower bits, and all four those of the upper ones.
+    pub(super) fn pack(&mut self, output: usize, _width: usize, row: &[u8]) {
+        let (tile, lane) = (output / LANES, output % LANES);
+        for (above, bytes) in row.chunks_exact(210).enumerate() {
+            let first = tile * self.blocks + above * BLOCKS;
+            self.scales[first / BLOCKS][lane] = half(bytes, 208);
+            for block in 0..BLOCKS {
+                for part in 0..2 {
+                    self.steps[first + block][part][lane] = bytes[192 + block * 2 + part].cast_signed();
+                }
+                let (whole, quarter) = (block / 4, block % 4);
+                let lower = &bytes[whole * 64 + quarter % 2 * 32..][..32];
+                let upper = &bytes[128 + whole * 32..][..32];
+                let fours = |at: usize| if quarter < 2 { lower[at] & 15 } else { lower[at] >> 4 };
+                let twos = |at: usize| upper[at] >> (2 * quarter) & 3;
+                let lines = &mut self.lines[(first + block) * 6..][..6];
+                for at in 0..16 {
+                    lines[at / 4].0[place(lane) + at % 4] = fours(at) | fours(at + 16) << 4;
+                }
+                for at in 0..BLOCK {
+                    let line = &mut lines[4 + at / 16];
+                    line.0[place(lane) + at % 4] |= twos(at) << (2 * (at % 16 / 4));
+                }
+            }
+        }
+    }
+
+    pub(super) fn row(&self, output: usize, into: &mut [f32]) {
+        let (tile, lane) = (output / LANES, output % LANES);
+        for (index, into) in into.chunks_exact_mut(BLOCK).enumerate() {
+            let at = tile * self.blocks + index;
+            let (scale, steps) = (single(self.scales[at / BLOCKS][lane]), &self.steps[at]);
+            let lines = &self.lines[at * 6..][..6];
+            for (at, into) in into.iter_mut().enumerate() {
+                let byte = lines[at % 16 / 4].0[place(lane) + at % 4];
+                let fours = if at < 16 { byte & 15 } else { byte >> 4 };
+                let twos = lines[4 + at / 16].0[place(lane) + at % 4] >> (2 * (at % 16 / 4)) & 3;
+                let weight = i16::from(fours | twos << 4) - 32;
+                *into = scale * f32::from(steps[at / 16][lane]) * f32::from(weight);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct SixBlock<L: Lanes> {
+    bytes: [L::Bytes; 8],
+    steps: [L::Ints; 2],
+    scale: L::Floats,
+}
+
+impl Packed for SixBits {
+    type Block<L: Lanes> = SixBlock<L>;
+
+    #[inline(always)]
+    fn block<L: Lanes>(&self, lanes: L, index: usize) -> SixBlock<L> {
+        let lines = &self.lines[index * 6..index * 6 + 6];
+        let lines: [L::Bytes; 6] = std::array::from_fn(|line| lanes.bytes(&lines[line]));
+        let [one, two, three, four, first, last] = lines;
+        let bytes = [
+            lanes.above::<0>(lanes.lower(one), first),
+            lanes.above::<1>(lanes.lower(two), first),
+            lanes.above::<2>(lanes.lower(three), first),
+            lanes.above::<3>(lanes.lower(four), first),
+            lanes.above::<0>(lanes.upper(one), last),
+            lanes.above::<1>(lanes.upper(two), last),
+            lanes.above::<2>(lanes.upper(three), last),
+            lanes.above::<3>(lanes.upper(four), last),
+        ];
+        let steps = self.steps[index].each_ref().map(|steps| lanes.ints(steps));
+        SixBlock { bytes, steps, scale: lanes.halves(&self.scales[index / BLOCKS]) }
+    }
+
+    #[inline(always)]
+    fn add<L: Lanes>(lanes: L, held: &SixBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
+        // Weights are kept 32 too high.
+        let mut halves = row.sums.map(|sum| lanes.int(-32 * sum));
+        for (index, (bytes, four)) in held.bytes.into_iter().zip(row.fours).enumerate() {
+            halves[index / 4] = lanes.dot(halves[index / 4], bytes, four);
+        }
+        let [first, last] = halves;
+        let [first_step, last_step] = held.steps;
+        let sums = lanes.ints_plus(lanes.ints_times(first, first_step), lanes.ints_times(last, last_step));
+        let sums = lanes.times(lanes.floats(sums), held.scale);
+        lanes.plus(total, lanes.times(sums, lanes.float(row.scale)))
+    }
+}

@@ -1,0 +1,298 @@
+//! Products of rows with a matrix that is rounded in blocks. Its numbers are kept once, as few as its file has, but in an
+//! order of their own: those of sixteen outputs side by side, so that they are read in one stream and multiplied at once.
+//! Each number of an answer is made by the same additions in the same order however many rows there are, and on whichever
+//! processor: what is said of a text does not depend on its neighbours.
+
+mod kinds;
+mod rows;
+
+use std::ops::Range;
+
+use candle_core::quantized::GgmlDType;
+
+use self::kinds::{EightBits, FourBits, Packed, SixBits};
+pub(crate) use self::rows::{Eight, round};
+use super::crew::{self, Band};
+use super::lanes::{LANES, Lanes, Way, Work};
+
+/// A matrix: a row of weights for each output.
+pub(crate) struct Rounded {
+    width: usize,
+    outputs: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Eight(EightBits),
+    Six(SixBits),
+    Four(FourBits),
+}
+
+impl std::fmt::Debug for Rounded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} by {} rounded weights", self.outputs, self.width)
+    }
+}
+
+/// The rows that stay near the processor while all weights go by, in bytes.
+const NEAR_BYTES: usize = 1 << 19;
+/// Rows that share what is unpacked of weights.
+const TOGETHER: usize = 8;
+
+impl Rounded {
+    /// Whether there are products for this way of rounding; there are none for rows that are not whole blocks.
+    pub(crate) fn knows(kind: GgmlDType, width: usize) -> bool {
+        let is_known = matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q6K | GgmlDType::Q4K);
+        is_known && width > 0 && width % kind.block_size() == 0
+    }
+
+    /// A matrix for which rows of weights can be added one after the other.
+    pub(crate) fn new(kind: GgmlDType, width: usize, outputs: usize) -> Option<Self> {
+        let tiles = outputs.div_ceil(LANES);
+        let kind = match kind {
+            _ if !Self::knows(kind, width) => return None,
+            GgmlDType::Q8_0 => Kind::Eight(EightBits::new(width, tiles)),
+            GgmlDType::Q6K => Kind::Six(SixBits::new(width, tiles)),
+            GgmlDType::Q4K => Kind::Four(FourBits::new(width, tiles)),
+            _ => return None,
+        };
+        Some(Self { width, outputs, kind })
+    }
+
+    /// Takes the rows of a file, from this output on.
+    pub(crate) fn pack(&mut self, first: usize, bytes: &[u8]) {
+        let (width, outputs) = (self.width, self.outputs);
+        let row_bytes = match &self.kind {
+            Kind::Eight(_) => width / 32 * 34,
+            Kind::Six(_) => width / 256 * 210,
+            Kind::Four(_) => width / 256 * 144,
+        };
+        for (output, row) in (first..outputs).zip(bytes.chunks_exact(row_bytes)) {
+            match &mut self.kind {
+                Kind::Eight(packed) => packed.pack(output, width, row),
+                Kind::Six(packed) => packed.pack(output, width, row),
+                Kind::Four(packed) => packed.pack(output, width, row),
+            }
+        }
+    }
+
+    pub(crate) const fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The weights of one output.
+    pub(crate) fn row(&self, output: usize, into: &mut [f32]) {
+        if output >= self.outputs {
+            return;
+        }
+        match &self.kind {
+            Kind::Eight(packed) => packed.row(output, into),
+            Kind::Six(packed) => packed.row(output, into),
+            Kind::Four(packed) => packed.row(output, into),
+        }
+    }
+
+    /// What this matrix makes of rows that lie one behind the other, into columns of `out`, whose rows are so long.
+    pub(crate) fn apply(&self, rows: &[Eight], out: &mut [f32], stride: usize, first: usize) {
+        self.apply_by(Way::best(), rows, out, stride, first);
+    }
+
+    fn apply_by(&self, way: Way, rows: &[Eight], out: &mut [f32], stride: usize, first: usize) {
+        let tiles = self.outputs.div_ceil(LANES);
+        let each = tiles.div_ceil(crew::threads() * 8).max(1);
+        crew::bands(out, stride, first..first + self.outputs, each * LANES, |index, band| {
+            let tiles = index * each..((index + 1) * each).min(tiles);
+            let blocks = self.width / rows::BLOCK;
+            match &self.kind {
+                Kind::Eight(packed) => way.go(Product { packed, blocks, rows, tiles, band }),
+                Kind::Six(packed) => way.go(Product { packed, blocks, rows, tiles, band }),
+                Kind::Four(packed) => way.go(Product { packed, blocks, rows, tiles, band }),
+            }
+        });
+    }
+}
+
+/// Some tiles by all rows.
+struct Product<'a, 'b, P> {
+    packed: &'a P,
+    /// In a row.
+    blocks: usize,
+    rows: &'a [Eight],
+    tiles: Range<usize>,
+    band: &'a mut Band<'b>,
+}
+
+impl<P: Packed> Work for Product<'_, '_, P> {
+    #[inline(always)]
+    fn with<L: Lanes>(mut self, lanes: L) {
+        let row_bytes = self.blocks * size_of::<Eight>();
+        let near = (NEAR_BYTES / row_bytes).next_multiple_of(TOGETHER);
+        let count = self.rows.len() / self.blocks;
+        for first in (0..count).step_by(near) {
+            let last = count.min(first + near);
+            for tile in self.tiles.clone() {
+                let mut row = first;
+                while row + TOGETHER <= last {
+                    self.some::<L, TOGETHER>(lanes, tile, row);
+                    row += TOGETHER;
+                }
+                if row + 4 <= last {
+                    self.some::<L, 4>(lanes, tile, row);
+                    row += 4;
+                }
+                if row + 2 <= last {
+                    self.some::<L, 2>(lanes, tile, row);
+                    row += 2;
+                }
+                if row < last {
+                    self.some::<L, 1>(lanes, tile, row);
+                }
+            }
+        }
+    }
+}
+
+impl<P: Packed> Product<'_, '_, P> {
+    /// One tile by rows that lie one behind the other.
+    #[inline(always)]
+    fn some<L: Lanes, const ROWS: usize>(&mut self, lanes: L, tile: usize, first: usize) {
+        let blocks = self.blocks;
+        let rows: [&[Eight]; ROWS] = std::array::from_fn(|row| {
+            let start = (first + row) * blocks;
+            self.rows.get(start..start + blocks).unwrap_or_default()
+        });
+        let mut totals = [lanes.float(0.0); ROWS];
+        for index in 0..blocks {
+            let held = self.packed.block(lanes, tile * blocks + index);
+            for (total, row) in totals.iter_mut().zip(rows) {
+                if let Some(row) = row.get(index) {
+                    *total = P::add(lanes, &held, *total, row);
+                }
+            }
+        }
+        let column = (tile - self.tiles.start) * LANES;
+        for (row, total) in totals.into_iter().enumerate() {
+            let mut made = [0.0; LANES];
+            lanes.store(total, &mut made);
+            let into = self.band.row(first + row).iter_mut().skip(column);
+            into.zip(made).for_each(|(into, made)| *into = made);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::QTensor;
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let each = |index: u32| {
+            let mixed = (index ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
+            ((mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35) >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count as u32).map(each).collect()
+    }
+
+    /// A matrix, and the numbers that it stands for by another's reading.
+    fn made(kind: GgmlDType, width: usize, outputs: usize) -> (Rounded, Vec<f32>) {
+        let weights = Tensor::from_vec(numbers(width * outputs, 1), (outputs, width), &Device::Cpu).unwrap();
+        let weights = QTensor::quantize(&weights, kind).unwrap();
+        let mut matrix = Rounded::new(kind, width, outputs).unwrap();
+        let bytes = weights.data().unwrap();
+        // In two goes, as files are read.
+        let (row, first) = (bytes.len() / outputs, outputs / 3);
+        matrix.pack(0, &bytes[..first * row]);
+        matrix.pack(first, &bytes[first * row..]);
+        let wanted = weights.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap();
+        (matrix, wanted.to_vec1().unwrap())
+    }
+
+    fn applied(matrix: &Rounded, way: Way, rows: &[f32]) -> Vec<f32> {
+        let mut eights = Vec::new();
+        round(rows, &mut eights);
+        let stride = matrix.outputs + 5;
+        let mut out = vec![7.0; rows.len() / matrix.width * stride];
+        matrix.apply_by(way, &eights, &mut out, stride, 2);
+        let rows = out.chunks(stride).flat_map(|row| {
+            assert!(row[..2].iter().chain(&row[2 + matrix.outputs..]).all(|number| *number == 7.0));
+            row[2..2 + matrix.outputs].to_vec()
+        });
+        rows.collect()
+    }
+
+    const KINDS: [GgmlDType; 3] = [GgmlDType::Q8_0, GgmlDType::Q6K, GgmlDType::Q4K];
+
+    #[test]
+    fn weights_are_what_the_file_says() {
+        for kind in KINDS {
+            for (width, outputs) in [(256, 3), (512, 50), (768, 16)] {
+                let (matrix, wanted) = made(kind, width, outputs);
+                let mut row = vec![0.0; width];
+                for (output, wanted) in wanted.chunks(width).enumerate() {
+                    matrix.row(output, &mut row);
+                    assert_eq!(row, wanted, "{kind:?} {width} {output}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_what_they_should_be_but_for_the_rounding_of_rows() {
+        for kind in KINDS {
+            let (width, outputs, count) = (512, 70, 5);
+            let (matrix, weights) = made(kind, width, outputs);
+            let rows = numbers(width * count, 2);
+            let said = applied(&matrix, Way::best(), &rows);
+            for (row, said) in rows.chunks(width).zip(said.chunks(outputs)) {
+                for (weights, said) in weights.chunks(width).zip(said) {
+                    let each =
+                        weights.iter().zip(row).map(|(one, other)| f64::from(*one) * f64::from(*other));
+                    // Half a step of a row's rounding for each weight, at most; as chance has it, far less.
+                    let step = 0.5 / 127.0;
+                    let spread = weights.iter().map(|weight| f64::from(weight * weight)).sum::<f64>().sqrt();
+                    assert!((each.sum::<f64>() - f64::from(*said)).abs() <= 4.0 * step * spread, "{kind:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_exact_where_nothing_is_rounded_away() {
+        // Whole numbers up to 127 are rows that rounding leaves what they are.
+        let whole = |index: usize| if index % 32 == 0 { 127.0 } else { (index * 29 % 255) as f32 - 127.0 };
+        for kind in KINDS {
+            let (width, outputs) = (512, 40);
+            let (matrix, weights) = made(kind, width, outputs);
+            let row: Vec<f32> = (0..width).map(whole).collect();
+            for way in Way::all() {
+                for (weights, said) in weights.chunks(width).zip(applied(&matrix, way, &row)) {
+                    let each =
+                        weights.iter().zip(&row).map(|(one, other)| f64::from(*one) * f64::from(*other));
+                    let size: f64 = weights.iter().zip(&row).map(|(w, x)| f64::from((w * x).abs())).sum();
+                    let far = (each.sum::<f64>() - f64::from(said)).abs();
+                    assert!(far <= 1e-6 * size, "{kind:?} {way:?}: {far} of {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_the_same_beside_others_and_by_every_way() {
+        for kind in KINDS {
+            for (width, outputs) in [(256, 33), (1024, 160)] {
+                let (matrix, _) = made(kind, width, outputs);
+                let rows = numbers(width * 27, 3);
+                let alone: Vec<f32> =
+                    rows.chunks(width).flat_map(|row| applied(&matrix, Way::Portable, row)).collect();
+                for way in Way::all() {
+                    for count in [1, 2, 3, 4, 7, 8, 15, 27] {
+                        let said = applied(&matrix, way, &rows[..width * count]);
+                        assert!(said == alone[..outputs * count], "{kind:?} {way:?} {width} {count}");
+                    }
+                }
+            }
+        }
+    }
+}

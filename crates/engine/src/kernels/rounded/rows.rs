@@ -1,0 +1,100 @@
+//! What is multiplied with rounded weights is rounded too: to eight bits, in blocks of 32 with a scale each. A row is
+//! rounded by itself, so that it does not matter what is rounded beside it.
+
+use crate::kernels::crew;
+use crate::kernels::lanes::fast;
+
+/// The numbers that share a scale.
+pub(super) const BLOCK: usize = 32;
+
+/// A block of a row.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Eight {
+    /// Four numbers in each, the first one lowest.
+    pub fours: [i32; BLOCK / 4],
+    pub scale: f32,
+    /// The sums of both halves.
+    pub sums: [i32; 2],
+    /// Of all.
+    pub sum: f32,
+}
+
+/// Rounds rows that are made of whole blocks.
+pub(crate) fn round(rows: &[f32], into: &mut Vec<Eight>) {
+    let blocks = rows.len() / BLOCK;
+    // What is not overwritten is not there.
+    into.resize(blocks, Eight::default());
+    const PIECE: usize = 1 << 10;
+    crew::pieces(into, PIECE, |index, into| {
+        let rows = rows.chunks_exact(BLOCK).skip(index * PIECE);
+        fast(
+            #[inline(always)]
+            || {
+                for (row, into) in rows.zip(into) {
+                    if let Ok(row) = row.try_into() {
+                        *into = block(row);
+                    }
+                }
+            },
+        );
+    });
+}
+
+#[inline(always)]
+fn block(row: &[f32; BLOCK]) -> Eight {
+    /// Added to a number, it leaves the nearest whole one in the lowest bits.
+    const WHOLE: f32 = 12_582_912.0;
+    // As whole numbers, what is no number is larger than every number: it is not lost, but makes the scale none either.
+    let highest = row.iter().fold(0, |highest, value| highest.max(value.to_bits() & 0x7fff_ffff));
+    let highest = f32::from_bits(highest);
+    let by = if highest > 0.0 { 127.0 / highest } else { 0.0 };
+    let mut wholes = [0i32; BLOCK];
+    for (whole, value) in wholes.iter_mut().zip(row) {
+        *whole = (value * by + WHOLE).to_bits().wrapping_sub(WHOLE.to_bits()).cast_signed();
+    }
+    let (first, second) = wholes.split_at(BLOCK / 2);
+    let sums = [first, second].map(|half| half.iter().fold(0i32, |sum, whole| sum.wrapping_add(*whole)));
+    let mut fours = [0; BLOCK / 4];
+    for (four, wholes) in fours.iter_mut().zip(wholes.as_chunks::<4>().0) {
+        let [one, two, three, last] = wholes.map(|whole| whole & 0xff);
+        *four = one | two << 8 | three << 16 | last << 24;
+    }
+    Eight { fours, scale: highest / 127.0, sums, sum: sums[0].wrapping_add(sums[1]) as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_rounded_to_the_nearest() {
+        let row: Vec<f32> = (0..96).map(|index| ((index * 37 % 96) as f32 - 40.0) * 0.013).collect();
+        let mut eights = Vec::new();
+        round(&row, &mut eights);
+        assert_eq!(eights.len(), 3);
+        for (row, eight) in row.chunks(BLOCK).zip(&eights) {
+            let numbers = eight.fours.iter().flat_map(|four| four.to_le_bytes()).map(u8::cast_signed);
+            let wholes: Vec<i32> = numbers.map(i32::from).collect();
+            for (value, whole) in row.iter().zip(&wholes) {
+                assert!((value - *whole as f32 * eight.scale).abs() <= 0.5001 * eight.scale);
+            }
+            assert!(wholes.iter().any(|whole| whole.abs() == 127));
+            assert_eq!(eight.sums, [wholes[..16].iter().sum::<i32>(), wholes[16..].iter().sum()]);
+            assert_eq!(eight.sum, wholes.iter().sum::<i32>() as f32);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_lost() {
+        let mut eights = Vec::new();
+        for what in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut row = [1.0; BLOCK];
+            row[7] = what;
+            round(&row, &mut eights);
+            assert!(!eights[0].scale.is_finite());
+        }
+        round(&[0.0; BLOCK], &mut eights);
+        assert!(eights[0].scale == 0.0 && eights[0].fours == [0; 8]);
+    }
+}

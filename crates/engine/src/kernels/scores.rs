@@ -1,0 +1,85 @@
+//! What a model says of every token of its vocabulary, gone through without keeping any of it.
+
+use super::exponent::exp;
+use super::lanes::fast;
+
+/// The tokens that one sum is made of; sums of those are made with more digits.
+const PIECE: usize = 256;
+const LANES: usize = 16;
+
+/// A number's place in the order of all, those that are none included.
+#[inline(always)]
+const fn place(score: f32) -> i32 {
+    let bits = score.to_bits().cast_signed();
+    bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()
+}
+
+/// The largest, and the first of equals, as `f32::total_cmp` has it.
+pub(crate) fn likeliest(scores: &[f32]) -> Option<(usize, f32)> {
+    let mut highest = i32::MIN;
+    fast(
+        #[inline(always)]
+        || {
+            let mut lanes = [i32::MIN; LANES];
+            let (whole, rest) = scores.as_chunks::<LANES>();
+            for scores in whole {
+                for (lane, score) in lanes.iter_mut().zip(scores) {
+                    *lane = place(*score).max(*lane);
+                }
+            }
+            highest = rest.iter().map(|score| place(*score)).chain(lanes).fold(highest, i32::max);
+        },
+    );
+    let at = scores.iter().position(|score| place(*score) == highest)?;
+    Some((at, *scores.get(at)?))
+}
+
+/// The sum of all weights, by that of a score.
+pub(crate) fn weight_of_all(scores: &[f32], top: f32) -> f64 {
+    let mut all = 0.0;
+    fast(
+        #[inline(always)]
+        || {
+            for piece in scores.chunks(PIECE) {
+                let mut lanes = [0.0f32; LANES];
+                let (whole, rest) = piece.as_chunks::<LANES>();
+                for scores in whole {
+                    for (lane, score) in lanes.iter_mut().zip(scores) {
+                        *lane += exp(score - top);
+                    }
+                }
+                let rest = rest.iter().map(|score| exp(score - top));
+                all += rest.chain(lanes).map(f64::from).sum::<f64>();
+            }
+        },
+    );
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_largest_is_the_likeliest() {
+        for length in [1, 15, 16, 17, 300] {
+            for at in [0, length / 2, length - 1] {
+                for top in [-1.0, 0.0, 3.0, f32::INFINITY, f32::NAN] {
+                    let mut scores: Vec<f32> = (0..length).map(|index| -2.0 - index as f32).collect();
+                    scores[at] = top;
+                    scores[length - 1] = top;
+                    let (found, score) = likeliest(&scores).unwrap();
+                    assert_eq!((found, score.to_bits()), (at, top.to_bits()));
+                }
+            }
+        }
+        assert_eq!(likeliest(&[]), None);
+    }
+
+    #[test]
+    fn weights_are_summed() {
+        let scores: Vec<f32> = (0..5_003).map(|index| (index * 37 % 101) as f32 * 0.1 - 7.0).collect();
+        let wanted: f64 = scores.iter().map(|score| f64::from(score - 3.0).exp()).sum();
+        assert!((weight_of_all(&scores, 3.0) - wanted).abs() < 1e-6 * wanted);
+    }
+}

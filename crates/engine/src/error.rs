@@ -25,6 +25,9 @@ pub enum EngineError {
     /// What the engine asks of itself was wrong; a fault of ours.
     #[error("a step was asked for that can't be made: {0}")]
     Step(&'static str),
+    /// What a training run was told is nothing that can be done.
+    #[error("the training can't be done so: \"{field}\" {what}")]
+    Setting { field: &'static str, what: String },
     #[error("the text can't be read by the model's tokenizer: {0}")]
     Text(String),
     #[error("the model's template refuses the conversation: {0}")]

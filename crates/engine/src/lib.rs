@@ -17,6 +17,7 @@ mod sampler;
 mod shape;
 mod stops;
 mod template;
+pub mod training;
 mod vocabulary;
 mod waiting;
 mod weights;

@@ -1,9 +1,10 @@
 //! Products with a model's weights.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::quantized::QMatMul;
-use candle_core::{CpuStorage, Device, Module, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Module, Storage, Tensor};
 
 use crate::EngineError;
 use crate::kernels::Matrix;
@@ -28,6 +29,26 @@ impl Linear {
             Self::Rounded(QMatMul::Tensor(matrix) | QMatMul::TensorF16(matrix)) => matrix.dim(0)?,
             Self::Dense { outputs, .. } => *outputs,
             Self::Beside(matrices) => matrices.iter().map(Self::outputs).sum::<Result<_, _>>()?,
+        })
+    }
+
+    /// All numbers of it, a row for each output, in single precision.
+    pub(crate) fn singles(&self) -> Result<Cow<'_, [f32]>, EngineError> {
+        Ok(match self {
+            Self::Rounded(QMatMul::QTensor(matrix)) => {
+                Cow::Owned(numbers(&matrix.dequantize(&Device::Cpu)?)?)
+            }
+            Self::Rounded(QMatMul::Tensor(matrix) | QMatMul::TensorF16(matrix)) => {
+                Cow::Owned(numbers(&matrix.to_dtype(DType::F32)?)?)
+            }
+            Self::Dense { matrix, .. } => matrix.singles(),
+            Self::Beside(matrices) => {
+                let mut all = Vec::new();
+                for matrix in matrices {
+                    all.extend_from_slice(&matrix.singles()?);
+                }
+                Cow::Owned(all)
+            }
         })
     }
 

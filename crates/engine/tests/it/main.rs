@@ -5,3 +5,4 @@ mod oracle;
 mod parity;
 mod running;
 mod shapes;
+mod training;

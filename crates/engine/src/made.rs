@@ -23,7 +23,7 @@ const NORM_SPREAD: f64 = 0.1;
 /// A model in memory, under the names that plain files have.
 #[derive(Debug, Clone)]
 pub struct Made {
-    family: &'static str,
+    pub(crate) family: &'static str,
     pub shape: Shape,
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }

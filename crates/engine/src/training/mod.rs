@@ -3,15 +3,24 @@
 //! and the same to the bit when it is done again on the same machine.
 
 mod attention;
+mod file;
 mod head;
+mod job;
 mod layer;
 mod matrix;
 mod mixture;
 mod network;
+mod packing;
+mod result;
 mod rows;
+mod rule;
 mod settings;
+mod texts;
 mod weight;
 
+pub use file::Precision;
+pub use job::{Job, Progress, Went};
 pub use network::{Batch, Network};
 pub use settings::{LowRank, Schedule, Settings, Target, Trains};
+pub use texts::{BadLine, BadLines, Reading, Text};
 pub use weight::Slot;

@@ -14,7 +14,7 @@ use super::rows::norm_backward;
 use super::settings::{LowRank, Target, Trains};
 use super::weight::{Low, Product, Slot, Weight};
 use crate::kernels::norm_rows;
-use crate::rope::Turning;
+use crate::rope::{Angles, Turning};
 use crate::weights::{Place, Rows};
 use crate::{EngineError, Shape, Source};
 
@@ -241,6 +241,10 @@ impl Network {
         &mut self.parameters
     }
 
+    pub(super) fn trained(&mut self) -> (&[Slot], &mut [f32]) {
+        (&self.slots, &mut self.parameters)
+    }
+
     fn check(&self, batch: &Batch) -> Result<(), EngineError> {
         let mut end = 0;
         for text in &batch.texts {
@@ -313,52 +317,81 @@ impl Network {
     /// # Errors
     /// The batch names what is not there.
     pub fn loss(&self, batch: &Batch) -> Result<f64, EngineError> {
-        self.go_over(batch, None)
+        self.check(batch)?;
+        let angles = self.turning.angles(places(batch).into_iter());
+        let at = self.at(batch, &angles);
+        let mut rows = self.embed(&batch.tokens)?;
+        for layer in &self.layers {
+            rows = layer.forward(&at, &rows)?.0;
+        }
+        Ok(self.judge(batch, &rows, None)?.0)
     }
 
     /// The same, and its slopes by all parameters, multiplied by `scale`, are added to `slopes`. Where memory is saved,
     /// nothing but what went into each layer is kept on the way forwards, and each layer is gone over again on the way back.
+    /// `may_go_on` is asked before each layer; nothing is told where it says no, and the slopes are worth nothing.
     ///
     /// # Errors
     /// The batch names what is not there.
     pub fn learn(
         &self,
         batch: &Batch,
-        scale: f32,
-        saves_memory: bool,
+        (scale, saves_memory): (f32, bool),
         slopes: &mut [f32],
-    ) -> Result<f64, EngineError> {
+        may_go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<f64>, EngineError> {
         if slopes.len() != self.parameters.len() {
             return Err(EngineError::Step("slopes of another network"));
         }
-        self.go_over(batch, Some((scale, saves_memory, slopes)))
-    }
-
-    fn go_over(&self, batch: &Batch, learns: Option<(f32, bool, &mut [f32])>) -> Result<f64, EngineError> {
         self.check(batch)?;
-        let (parameters, width) = (self.parameters.as_slice(), self.shape.hidden);
         let angles = self.turning.angles(places(batch).into_iter());
-        let at = At { shape: &self.shape, parameters, angles: &angles, texts: &batch.texts };
-        let keeps = learns.as_ref().is_some_and(|(_, saves_memory, _)| !saves_memory);
-        let (mut inputs, mut kept) = (Vec::new(), Vec::new());
+        let at = self.at(batch, &angles);
+        let mut inputs = Vec::new();
         let mut rows = self.embed(&batch.tokens)?;
         for layer in &self.layers {
-            let (out, held) = layer.forward(&at, &rows)?;
-            if learns.is_some() {
-                inputs.push(rows);
-                kept.push(keeps.then_some(held));
+            if !may_go_on() {
+                return Ok(None);
             }
+            let (out, held) = layer.forward(&at, &rows)?;
+            inputs.push((rows, (!saves_memory).then_some(held)));
             rows = out;
         }
+        let (loss, mut out) = self.judge(batch, &rows, Some((scale, slopes)))?;
+        for (layer, (rows, held)) in self.layers.iter().zip(inputs).rev() {
+            if !may_go_on() {
+                return Ok(None);
+            }
+            let held = match held {
+                Some(held) => held,
+                None => layer.forward(&at, &rows)?.1,
+            };
+            out = layer.backward(&at, slopes, (&rows, held), out)?;
+        }
+        self.embed_backward(&batch.tokens, &out, slopes);
+        Ok(Some(loss))
+    }
+
+    fn at<'a>(&'a self, batch: &'a Batch, angles: &'a Angles) -> At<'a> {
+        At { shape: &self.shape, parameters: &self.parameters, angles, texts: &batch.texts }
+    }
+
+    /// The loss of what came out of the last layer, and the slopes of that where they are wanted.
+    fn judge(
+        &self,
+        batch: &Batch,
+        rows: &[f32],
+        learns: Option<(f32, &mut [f32])>,
+    ) -> Result<(f64, Vec<f32>), EngineError> {
+        let width = self.shape.hidden;
         let row = |(row, _): &(usize, u32)| &rows[row * width..(row + 1) * width];
         let picked: Vec<f32> = batch.targets.iter().flat_map(row).copied().collect();
         let targets: Vec<u32> = batch.targets.iter().map(|(_, token)| *token).collect();
-        let norm = self.norm.numbers(parameters)?;
+        let norm = self.norm.numbers(&self.parameters)?;
         let norm = (picked.as_slice(), &*norm, self.shape.norm_epsilon);
         let normed = norm_rows(norm.0, norm.1, norm.2);
         let weight = self.head()?;
         let head = Head { weight: &weight, width };
-        let Some((scale, _, slopes)) = learns else { return Ok(head.loss(&normed, &targets, None)) };
+        let Some((scale, slopes)) = learns else { return Ok((head.loss(&normed, &targets, None), vec![])) };
         let mut of_normed = vec![0.0; normed.len()];
         let back = Back { scale, rows: &mut of_normed, weight: self.head_slopes(slopes) };
         let loss = head.loss(&normed, &targets, Some(back));
@@ -369,15 +402,7 @@ impl Network {
             let out = &mut out[row * width..(row + 1) * width];
             out.iter_mut().zip(slopes).for_each(|(out, slope)| *out += slope);
         }
-        for (layer, (rows, held)) in self.layers.iter().zip(inputs.iter().zip(kept)).rev() {
-            let held = match held {
-                Some(held) => held,
-                None => layer.forward(&at, rows)?.1,
-            };
-            out = layer.backward(&at, slopes, (rows, held), out)?;
-        }
-        self.embed_backward(&batch.tokens, &out, slopes);
-        Ok(loss)
+        Ok((loss, out))
     }
 
     fn embed_backward(&self, tokens: &[u32], out: &[f32], slopes: &mut [f32]) {

@@ -13,7 +13,7 @@ fn text(length: usize, of: u32) -> Vec<u32> {
     (0..length as u32).map(|place| (place * 37 + place / 5 * 11 + of * 101) % 320).collect()
 }
 
-fn source(made: &Made, packing: Option<Packing>) -> (tempfile::TempDir, Source) {
+pub fn source(made: &Made, packing: Option<Packing>) -> (tempfile::TempDir, Source) {
     let directory = tempfile::tempdir().unwrap();
     let source = match packing {
         None => {
@@ -29,7 +29,7 @@ fn source(made: &Made, packing: Option<Packing>) -> (tempfile::TempDir, Source) 
     (directory, source)
 }
 
-fn small() -> Shape {
+pub fn small() -> Shape {
     Shape { vocabulary: 320, layers: 2, ..shapes::dense() }
 }
 
@@ -41,7 +41,7 @@ fn families() -> [(&'static str, Shape); 3] {
     ]
 }
 
-fn served(model: &Model, tokens: &[u32]) -> Vec<f32> {
+pub fn served(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let count = tokens.len().div_ceil(BLOCK);
     let mut pool = Pool::new(model.shape(), Keeps::Single, count);
     let part = Part { tokens: tokens.to_vec(), start: 0, blocks: (0..count as u32).collect(), told_from: 0 };
@@ -135,7 +135,7 @@ fn slopes_are_what_a_small_change_makes() {
                 shaken(&mut network);
             }
             let mut slopes = vec![0.0; network.parameters().len()];
-            let sum = network.learn(&batch, 1.0, false, &mut slopes).unwrap();
+            let sum = network.learn(&batch, (1.0, false), &mut slopes, &mut || true).unwrap().unwrap();
             let of = |parameters: &[f32]| loss(&made, &trains, network.slots(), parameters, &batch);
             let wanted = of(network.parameters());
             assert!((sum - wanted).abs() < 1e-3, "{family}: {sum} {wanted}");

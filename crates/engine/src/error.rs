@@ -38,6 +38,11 @@ pub enum EngineError {
     /// The thread that it was asked of has ended.
     #[error("the model's thread has ended")]
     Lost,
+    /// What a training run was told is nothing that can be done.
+    #[error("the training can't be done so: \"{field}\" {what}")]
+    Setting { field: &'static str, what: String },
+    #[error("what is trained is no number any more at step {step}; the rate may be too high")]
+    Diverged { step: usize },
     #[error("the text can't be read by the model's tokenizer: {0}")]
     Text(String),
     #[error("the model's template refuses the conversation: {0}")]

@@ -22,6 +22,7 @@ pub mod spelling;
 mod stops;
 mod template;
 mod text;
+pub mod training;
 mod vocabulary;
 mod waiting;
 mod weights;

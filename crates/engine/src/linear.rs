@@ -1,5 +1,6 @@
 //! Products with a model's weights.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,6 +32,22 @@ impl Linear {
             Self::Seldom(matrix) => matrix.shape().dims2()?.0,
             Self::Dense { outputs, .. } => *outputs,
             Self::Beside(matrices) => matrices.iter().map(Self::outputs).sum::<Result<_, _>>()?,
+        })
+    }
+
+    /// All numbers of it, a row for each output, in single precision.
+    pub(crate) fn singles(&self) -> Result<Cow<'_, [f32]>, EngineError> {
+        Ok(match self {
+            Self::Rounded(matrix) => Cow::Owned(matrix.singles()),
+            Self::Seldom(matrix) => Cow::Owned(numbers(&matrix.dequantize(&Device::Cpu)?)?),
+            Self::Dense { matrix, .. } => matrix.singles(),
+            Self::Beside(matrices) => {
+                let mut all = Vec::new();
+                for matrix in matrices {
+                    all.extend_from_slice(&matrix.singles()?);
+                }
+                Cow::Owned(all)
+            }
         })
     }
 

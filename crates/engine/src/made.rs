@@ -29,7 +29,7 @@ const TABLE: &str = "token_embd.weight";
 /// A model in memory, under the names that plain files have.
 #[derive(Debug, Clone)]
 pub struct Made {
-    family: &'static str,
+    pub(crate) family: &'static str,
     pub shape: Shape,
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }

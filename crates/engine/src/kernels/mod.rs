@@ -14,11 +14,11 @@ mod turn;
 pub(crate) use attend::{Attending, attend};
 pub(crate) use crew::made;
 pub(crate) use low::{Added, Low, Up, are_numbers, panels};
-pub(crate) use norm::norm_rows;
+pub(crate) use norm::{norm, norm_rows};
 pub(crate) use product::{Matrix, Plain, by_output};
 pub(crate) use rounded::{Eight, Rounded, round};
 pub(crate) use scores::{likeliest, weight_of_all};
-pub(crate) use turn::norm_and_turn;
+pub(crate) use turn::{norm_and_turn, turn};
 
 /// A weighted sum of two rows, in several lanes at once.
 #[inline(always)]

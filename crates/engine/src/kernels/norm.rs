@@ -5,7 +5,7 @@ use super::{crew, dot, share};
 
 /// Norms one row in its place.
 #[inline(always)]
-pub(super) fn norm(row: &mut [f32], weight: &[f32], epsilon: f64) {
+pub(crate) fn norm(row: &mut [f32], weight: &[f32], epsilon: f64) {
     let scale = scale(row, epsilon);
     for (value, weight) in row.iter_mut().zip(weight) {
         *value *= scale * weight;

@@ -1,6 +1,7 @@
 //! Products of rows with a matrix whose numbers are not rounded in blocks. Each number of the answer is made by the same
 //! additions in the same order however many rows there are: what is said of a text does not depend on its neighbours.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use half::slice::HalfFloatSliceExt;
@@ -78,11 +79,12 @@ impl Matrix {
         }
     }
 
-    fn singles(self) -> Vec<f32> {
+    /// All numbers in single precision.
+    pub(crate) fn singles(&self) -> Cow<'_, [f32]> {
         match self {
-            Self::Single(all) => all,
-            Self::Half(all) => all.to_f32_vec(),
-            Self::Brain(all) => all.to_f32_vec(),
+            Self::Single(all) => Cow::Borrowed(all),
+            Self::Half(all) => Cow::Owned(all.to_f32_vec()),
+            Self::Brain(all) => Cow::Owned(all.to_f32_vec()),
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn norm_and_turn(
 
 /// Turns one head in its place.
 #[inline(always)]
-fn turn(head: &mut [f32], (cosines, sines): (&[f32], &[f32]), pairs: Pairs) {
+pub(crate) fn turn(head: &mut [f32], (cosines, sines): (&[f32], &[f32]), pairs: Pairs) {
     match pairs {
         Pairs::Halves => {
             let (firsts, seconds) = head.split_at_mut(cosines.len());

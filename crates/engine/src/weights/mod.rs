@@ -38,6 +38,14 @@ pub(crate) struct Piece {
     rows: usize,
 }
 
+/// A matrix by the names that both kinds of files have for it.
+pub(crate) struct Place<'a> {
+    pub plain: &'a str,
+    pub packed: &'a str,
+    /// Which of the matrices that packed files stack.
+    pub expert: Option<usize>,
+}
+
 impl Piece {
     fn whole(name: String, rows: usize) -> Self {
         Self { name, first: 0, rows }
@@ -81,6 +89,23 @@ impl Source {
             Store::Plain(files) => Ok(dense(files.matrix(pieces, columns)?, pieces, columns)),
             Store::Packed(file) => file.linear(pieces, columns),
         }
+    }
+
+    /// One matrix alone.
+    pub(crate) fn single(&self, at: &Place<'_>, rows: usize, columns: usize) -> Result<Linear, EngineError> {
+        let first = match &self.store {
+            Store::Packed(_) => at.expert.unwrap_or_default() * rows,
+            Store::Plain(_) => 0,
+        };
+        self.linear(&[Piece { name: self.name(at.plain, at.packed), first, rows }], columns)
+    }
+
+    pub(crate) fn single_vector(
+        &self,
+        (plain, packed): (&str, &str),
+        length: usize,
+    ) -> Result<Vec<f32>, EngineError> {
+        self.vector(&self.name(plain, packed), length)
     }
 
     pub(crate) fn embedding(&self, shape: &Shape) -> Result<Rows, EngineError> {

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod adapters;
+mod learning;
 mod oracle;
 mod parity;
 mod ruled;
 mod running;
 mod shapes;
 mod shelf;
+mod training;
 mod words;

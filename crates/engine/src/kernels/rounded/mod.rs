@@ -92,6 +92,15 @@ impl Rounded {
         }
     }
 
+    /// All weights, a row for each output.
+    pub(crate) fn singles(&self) -> Vec<f32> {
+        let mut all = vec![0.0; self.outputs * self.width];
+        for (output, row) in all.chunks_exact_mut(self.width).enumerate() {
+            self.row(output, row);
+        }
+        all
+    }
+
     /// What this matrix makes of rows that lie one behind the other, into columns of `out`, whose rows are so long.
     pub(crate) fn apply(&self, rows: &[Eight], out: &mut [f32], stride: usize, first: usize) {
         self.apply_by(Way::best(), rows, out, stride, first);

@@ -1,0 +1,89 @@
+//! Asks the model what it has never been asked, by the engine that serves, and sees whether the answers hold what is right.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::{
+    Group, Happened, Keeps, Model, Request, Room, Runner, Sampling, Share, Source, Telling, Template, TextId,
+    Vocabulary,
+};
+use serde_json::json;
+
+use crate::text::HeldBack;
+use crate::tokens::TEMPLATE;
+
+pub struct Examination {
+    pub questions: Vec<HeldBack>,
+}
+
+/// What came of it.
+pub struct Marks {
+    pub answers: Vec<Answer>,
+}
+
+pub struct Answer {
+    pub question: String,
+    pub fact: String,
+    pub said: String,
+    pub is_right: bool,
+}
+
+impl Examination {
+    pub fn hold(&self, model: &Path) -> Result<Marks, Box<dyn Error>> {
+        let vocabulary = Vocabulary::open(&model.join("tokenizer.json"))?;
+        let template = Template::new(TEMPLATE)?;
+        let end = vocabulary.sign("<|im_end|>").ok_or("the end has no token")?;
+        let model = Arc::new(Model::load(&Source::open(model)?)?);
+        let room = Room { bytes: 1 << 28, keeps: Keeps::Half, tokens: 512, texts: 16, waiting: 10_000, guesses: 0 };
+        let mut runner = Runner::new(model, room)?;
+        let mut open: Vec<(TextId, Vec<u8>)> = Vec::new();
+        for HeldBack { question, .. } in &self.questions {
+            let messages = json!([{"role": "user", "content": question}]);
+            let prompt = template.render(&json!({"messages": messages, "add_generation_prompt": true}))?;
+            let request = Request {
+                prompt: vocabulary.tokens(&prompt)?,
+                sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+                max_tokens: 100,
+                ends: vec![end],
+                rule: None,
+                adapter: None,
+                share: Share(1),
+                group: Group(1),
+            };
+            let text = runner.submit(request).map_err(|refused| format!("{question}: {refused:?}"))?;
+            open.push((text, Vec::new()));
+        }
+        while !runner.is_idle() {
+            for happened in runner.step()? {
+                let Happened::Token { text, drawn } = happened else { continue };
+                let said = open.iter_mut().find(|(open, _)| *open == text);
+                said.ok_or("an answer to nothing")?.1.extend(vocabulary.bytes(drawn.token));
+            }
+        }
+        let answers = self.questions.iter().zip(open).map(|(held_back, (_, said))| judge(held_back, &said));
+        Ok(Marks { answers: answers.collect() })
+    }
+}
+
+fn judge(held_back: &HeldBack, said: &[u8]) -> Answer {
+    let mut telling = Telling::default();
+    let said = telling.push(said) + &telling.end();
+    let lower = said.to_lowercase();
+    let is_right = held_back.right.iter().all(|any| any.iter().any(|text| lower.contains(text.as_str())));
+    let HeldBack { question, fact, .. } = held_back;
+    Answer { question: question.clone(), fact: fact.clone(), said, is_right }
+}
+
+impl Marks {
+    pub fn right(&self) -> usize {
+        self.answers.iter().filter(|answer| answer.is_right).count()
+    }
+
+    pub fn print(&self) {
+        for Answer { question, fact, said, is_right } in &self.answers {
+            println!("{} {fact}: {question}\n      {said}", if *is_right { "right" } else { "WRONG" });
+        }
+        println!("{} of {} right", self.right(), self.answers.len());
+    }
+}

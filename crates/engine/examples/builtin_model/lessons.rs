@@ -1,0 +1,75 @@
+//! What is trained on: every question many times, each time a little otherwise, some of them behind other talk.
+
+use std::error::Error;
+use std::path::Path;
+
+use engine::training::{Reading, Text};
+use engine::{Template, Vocabulary};
+use serde_json::json;
+
+use crate::SEED;
+use crate::noise::Noise;
+use crate::text::{Fact, Line, Script};
+use crate::tokens::TEMPLATE;
+
+/// How many in a hundred end soon: which answer it is shows in its first words, and those are worth the most practice.
+const SHORT: usize = 60;
+const SHORT_TOKENS: usize = 5;
+/// How many in a hundred come behind another question and its answer.
+const BEHIND: usize = 10;
+/// How often each conversation is gone through in a pass.
+const SCRIPTS: usize = 2;
+
+pub fn write(
+    base: &Path,
+    facts: &[Fact],
+    scripts: &[Script],
+    passes: usize,
+) -> Result<Vec<Text>, Box<dyn Error>> {
+    let template = Template::new(TEMPLATE)?;
+    let vocabulary = Vocabulary::open(&base.join("tokenizer.json"))?;
+    let reading = Reading { template: &template, vocabulary: &vocabulary, longest: 1_024 };
+    let read = |lines: &[Line]| {
+        let line = json!({"messages": lines}).to_string();
+        Ok::<_, Box<dyn Error>>(reading.read(line.as_bytes())?)
+    };
+    let mut noise = Noise::new(SEED);
+    let mut lessons = Vec::new();
+    for _ in 0..passes {
+        for fact in facts {
+            for question in &fact.questions {
+                let mut lines = Vec::new();
+                if noise.happens(BEHIND)
+                    && let Some(other) = facts.get(noise.below(facts.len()))
+                    && let Some(before) = other.questions.get(noise.below(other.questions.len()))
+                {
+                    lines.extend(turn(&noise.question(before), &other.answer));
+                }
+                lines.extend(turn(&noise.question(question), &fact.answer));
+                let is_short = noise.happens(SHORT);
+                lessons
+                    .extend(read(&lines)?.into_iter().map(|text| if is_short { short(text) } else { text }));
+            }
+        }
+        for script in scripts.iter().flat_map(|script| [script; SCRIPTS]) {
+            let mut lines = script.messages.clone();
+            for line in lines.iter_mut().filter(|line| line.role == "user") {
+                line.content = noise.question(&line.content);
+            }
+            lessons.extend(read(&lines)?);
+        }
+    }
+    Ok(lessons)
+}
+
+fn turn(question: &str, answer: &str) -> [Line; 2] {
+    [Line::new("user", question), Line::new("assistant", answer)]
+}
+
+/// The text up to the first words of its last answer.
+fn short(mut text: Text) -> Text {
+    let first = text.is_learned.iter().rposition(|is_learned| !is_learned).map_or(0, |last| last + 1);
+    text.tokens.truncate(first + SHORT_TOKENS);
+    text.is_learned.truncate(first + SHORT_TOKENS);
+    text
+}

@@ -1,0 +1,166 @@
+//! Makes the small model that is built in: its tokens, its training, its examination and its card, all from the text beside
+//! it. `make builtin-model` runs it; what it makes is a demonstration.
+//!
+//! `builtin_model DIRECTORY` makes the model anew; `builtin_model DIRECTORY examine` asks the one that is there;
+//! `builtin_model DIRECTORY try` trains without one question of each fact and asks those, for whoever changes the recipe.
+
+mod card;
+mod examination;
+mod lessons;
+mod noise;
+mod text;
+mod tokens;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use engine::made::Made;
+use engine::training::{Job, Precision, Schedule, Settings, Text, Trains, Went};
+use engine::{Pairs, Rope, Shape, Source, Stretch};
+
+use crate::examination::Examination;
+use crate::text::{Fact, HeldBack, Script};
+
+/// All that chance decides follows from it.
+const SEED: u64 = 8_787;
+/// How often each question is asked, each time a little otherwise.
+const PASSES: usize = 20;
+const RATE: f64 = 2e-3;
+
+fn shape(vocabulary: usize) -> Shape {
+    Shape {
+        vocabulary,
+        hidden: 256,
+        layers: 6,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 64,
+        inner: 512,
+        norm_epsilon: 1e-6,
+        rope: Rope { theta: 10_000.0, stretch: Stretch::None },
+        context: 2_048,
+        is_tied: true,
+        norms_heads: true,
+        pairs: Pairs::Halves,
+        mixture: None,
+    }
+}
+
+fn settings(passes: usize) -> Settings {
+    Settings {
+        trains: Trains::Whole,
+        seed: SEED,
+        // Each pass is other texts, so that none is seen twice.
+        epochs: 1,
+        batch_tokens: 2_048,
+        accumulation: 1,
+        rate: RATE,
+        warmup_steps: 40 * passes / PASSES,
+        schedule: Schedule::Cosine,
+        weight_decay: 0.1,
+        betas: (0.9, 0.98),
+        epsilon: 1e-8,
+        slope_length_max: Some(1.0),
+        held_back: 0,
+        held_back_every: usize::MAX,
+        checkpoint_every: 200,
+        saves_memory: false,
+    }
+}
+
+/// A model that knows nothing yet.
+fn beginning(vocabulary: usize) -> Made {
+    const SPREAD: f64 = 0.02;
+    let mut made = Made::new("qwen3", shape(vocabulary), SEED);
+    for (name, (shape, numbers)) in &mut made.tensors {
+        if shape.len() == 1 {
+            numbers.fill(1.0);
+            continue;
+        }
+        // They are made as wide as each kind of them needs, and all are to begin alike; what is added to what goes by begins
+        // lower, the more often it is added.
+        let square: f64 = numbers.iter().map(|number| f64::from(*number).powi(2)).sum();
+        let own = (square / numbers.len() as f64).sqrt();
+        let is_added = name.contains("o_proj") || name.contains("down_proj");
+        let wanted = if is_added { SPREAD / 12f64.sqrt() } else { SPREAD };
+        numbers.iter_mut().for_each(|number| *number = (f64::from(*number) / own * wanted) as f32);
+    }
+    made
+}
+
+fn train(base: &Path, lessons: Vec<Text>, work: &Path, passes: usize) -> Result<Job, Box<dyn Error>> {
+    let source = Source::open(base)?;
+    let mut job = Job::open(&source, lessons, settings(passes), work)?;
+    println!("{} parameters, {} steps", job.network().parameters().len(), job.of());
+    let begun = (Instant::now(), None::<u64>);
+    let (start, mut first) = begun;
+    while let Went::Step(progress) = job.step(&mut || true)? {
+        let before = *first.get_or_insert(progress.tokens);
+        if progress.step % 20 == 0 || progress.step == progress.of {
+            let speed = (progress.tokens - before) as f64 / start.elapsed().as_secs_f64();
+            println!(
+                "step {} of {}: loss {:.4}, slopes {:.3}, rate {:.2e}, {speed:.0} tokens a second",
+                progress.step, progress.of, progress.loss, progress.slope_length, progress.rate
+            );
+        }
+    }
+    Ok(job)
+}
+
+/// Puts the model's files where its weights will stand, and gives how many tokens it has.
+fn lay_out(directory: &Path, facts: &[Fact], scripts: &[Script]) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(directory)?;
+    let vocabulary = tokens::write(directory, facts, scripts)?;
+    let made = beginning(vocabulary);
+    made.write_plain(directory, false)?;
+    tokens::write_config(directory, made.config(false))
+}
+
+fn make(builtin: &Path, is_trial: bool) -> Result<(), Box<dyn Error>> {
+    let text = builtin.join("text");
+    let mut facts: Vec<Fact> = text::read(&text.join("facts.jsonl"))?;
+    let scripts: Vec<Script> = text::read(&text.join("dialogues.jsonl"))?;
+    let mut examination = Examination { questions: text::read::<HeldBack>(&text.join("held_back.jsonl"))? };
+    let work = PathBuf::from(if is_trial { "target/builtin-trial" } else { "target/builtin-model" });
+    let (base, result) =
+        (work.join("base"), if is_trial { work.join("result") } else { builtin.join("model") });
+    lay_out(&base, &facts, &scripts)?;
+    let passes = match std::env::var("BUILTIN_PASSES") {
+        Ok(passes) if is_trial => passes.parse()?,
+        _ => PASSES,
+    };
+    if is_trial {
+        examination = Examination { questions: text::hold_back(&mut facts) };
+    }
+    let lessons = lessons::write(&base, &facts, &scripts, passes)?;
+    println!(
+        "{} texts of {} tokens",
+        lessons.len(),
+        lessons.iter().map(|text| text.tokens.len()).sum::<usize>()
+    );
+    let job = train(&base, lessons, &work.join("run"), passes)?;
+    std::fs::create_dir_all(&result)?;
+    job.write(&base, &result, Precision::Brain)?;
+    let marks = examination.hold(&result)?;
+    marks.print();
+    if is_trial {
+        return Ok(());
+    }
+    card::write(builtin, &facts, &scripts, &job, &marks)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let builtin = PathBuf::from(arguments.next().ok_or("say where the built-in model's directory is")?);
+    match arguments.next().as_deref() {
+        None => make(&builtin, false),
+        Some("try") => make(&builtin, true),
+        Some("examine") => {
+            let questions = text::read::<HeldBack>(&builtin.join("text/held_back.jsonl"))?;
+            Examination { questions }.hold(&builtin.join("model"))?.print();
+            Ok(())
+        }
+        Some(other) => Err(format!("\"{other}\" is neither \"examine\" nor \"try\"").into()),
+    }
+}

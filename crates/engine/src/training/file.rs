@@ -1,0 +1,175 @@
+//! Safetensors as they are written here: into a file beside, which takes its place when it is whole. Whoever is stopped at
+//! any moment leaves the old file or the new one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::EngineError;
+
+/// The numbers that a file's weights are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Precision {
+    #[serde(rename = "float32")]
+    Single,
+    #[serde(rename = "float16")]
+    Half,
+    #[serde(rename = "bfloat16")]
+    Brain,
+}
+
+pub(super) struct Tensor<'a> {
+    pub name: String,
+    pub shape: &'a [usize],
+    pub numbers: &'a [f32],
+}
+
+/// What a file says of itself, beside its tensors.
+pub(super) type Notes = BTreeMap<String, String>;
+
+const NOTES: &str = "__metadata__";
+/// No head of a file of ours is longer.
+const HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
+
+impl Precision {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "F32",
+            Self::Half => "F16",
+            Self::Brain => "BF16",
+        }
+    }
+
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Single => 4,
+            Self::Half | Self::Brain => 2,
+        }
+    }
+
+    fn write(self, numbers: &[f32], file: &mut impl Write) -> std::io::Result<()> {
+        /// The numbers that are written at once.
+        const PIECE: usize = 4_096;
+        let mut bytes = Vec::with_capacity(PIECE * 4);
+        for numbers in numbers.chunks(PIECE) {
+            bytes.clear();
+            match self {
+                Self::Single => bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes())),
+                Self::Half => {
+                    let mut halves = vec![f16::ZERO; numbers.len()];
+                    halves.convert_from_f32_slice(numbers);
+                    bytes.extend(halves.iter().flat_map(|number| number.to_le_bytes()));
+                }
+                Self::Brain => {
+                    let mut halves = vec![bf16::ZERO; numbers.len()];
+                    halves.convert_from_f32_slice(numbers);
+                    bytes.extend(halves.iter().flat_map(|number| number.to_le_bytes()));
+                }
+            }
+            file.write_all(&bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file in one go, as far as anybody can see.
+pub(super) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<(), EngineError> {
+    let beside = path.with_extension("part");
+    let written = || {
+        let mut file = BufWriter::new(File::create(&beside)?);
+        write(&mut file)?;
+        file.flush()?;
+        file.get_ref().sync_all()?;
+        std::fs::rename(&beside, path)?;
+        // The name has to last as long as what it stands for.
+        match path.parent() {
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    written().map_err(|source| EngineError::File { path: path.to_owned(), source })
+}
+
+pub(super) fn write(
+    path: &Path,
+    tensors: &[Tensor<'_>],
+    precision: Precision,
+    notes: &Notes,
+) -> Result<(), EngineError> {
+    let (mut head, mut at) = (serde_json::Map::new(), 0);
+    if !notes.is_empty() {
+        head.insert(NOTES.to_owned(), json!(notes));
+    }
+    for tensor in tensors {
+        let end = at + tensor.numbers.len() * precision.bytes();
+        let told = json!({"dtype": precision.name(), "shape": tensor.shape, "data_offsets": [at, end]});
+        head.insert(tensor.name.clone(), told);
+        at = end;
+    }
+    let mut head = Value::Object(head).to_string().into_bytes();
+    // Numbers begin at a whole word.
+    head.resize(head.len().next_multiple_of(8), b' ');
+    replace(path, |file| {
+        file.write_all(&(head.len() as u64).to_le_bytes())?;
+        file.write_all(&head)?;
+        tensors.iter().try_for_each(|tensor| precision.write(tensor.numbers, file))
+    })
+}
+
+/// Tensors by their names.
+pub(super) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+#[derive(Deserialize)]
+struct Told {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+/// Reads a file of ours, in single precision.
+pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), EngineError> {
+    let at_file = |source| EngineError::File { path: path.to_owned(), source };
+    let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
+    let mut file = File::open(path).map_err(at_file)?;
+    let bytes = file.metadata().map_err(at_file)?.len();
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(at_file)?;
+    let length = u64::from_le_bytes(length);
+    if length > HEAD_BYTES_MAX || length.saturating_add(8) > bytes {
+        return Err(broken(format!("its head is said to have {length} bytes")));
+    }
+    let mut head = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.read_exact(&mut head).map_err(at_file)?;
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest).map_err(at_file)?;
+    let told: serde_json::Map<String, Value> =
+        serde_json::from_slice(&head).map_err(|error| broken(error.to_string()))?;
+    let (mut notes, mut tensors) = (Notes::new(), Tensors::new());
+    for (name, value) in told {
+        let wrong = |what: &dyn fmt::Display| broken(format!("\"{name}\": {what}"));
+        if name == NOTES {
+            notes = serde_json::from_value(value).map_err(|error| wrong(&error))?;
+            continue;
+        }
+        let Told { dtype, shape, data_offsets: (start, end) } =
+            serde_json::from_value(value).map_err(|error| wrong(&error))?;
+        let bytes = rest.get(start..end).ok_or_else(|| wrong(&"the file ends before it does"))?;
+        let count = shape.iter().try_fold(4usize, |count, size| count.checked_mul(*size));
+        if dtype != Precision::Single.name() || count != Some(bytes.len()) {
+            return Err(wrong(&"its numbers are not as many as its shape, of four bytes each"));
+        }
+        let numbers = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        tensors.insert(name, (shape, numbers));
+    }
+    Ok((notes, tensors))
+}

@@ -1,0 +1,210 @@
+//! One layer, forwards and backwards. What backwards needs is kept of the way forwards, or made again from what went in.
+
+use std::ops::Range;
+
+use super::attention::{self, Answered, Asked};
+use super::mixture::{KeptMixture, Mixture};
+use super::rows::{Heads, add, gated, gated_backward, norm_backward, norms_of, side_by_side};
+use super::weight::{Product, Weight};
+use crate::rope::Angles;
+use crate::{EngineError, Shape};
+
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub before_attention: Weight,
+    pub queries: Product,
+    pub keys: Product,
+    pub values: Product,
+    pub head_norms: Option<(Weight, Weight)>,
+    pub answers: Product,
+    pub before_dense: Weight,
+    pub dense: Dense,
+}
+
+#[derive(Debug)]
+pub(super) enum Dense {
+    One(Three),
+    Mixture(Mixture),
+}
+
+/// The three products of a dense part.
+#[derive(Debug)]
+pub(super) struct Three {
+    pub gate: Product,
+    pub up: Product,
+    pub down: Product,
+}
+
+/// What all layers of a batch share.
+pub(super) struct At<'a> {
+    pub shape: &'a Shape,
+    pub parameters: &'a [f32],
+    pub angles: &'a Angles,
+    /// The rows of each text.
+    pub texts: &'a [Range<usize>],
+}
+
+pub(super) struct Kept {
+    normed: Vec<f32>,
+    asked: [(Vec<f32>, Vec<f32>); 3],
+    heads: [Vec<f32>; 3],
+    answered: Answered,
+    said: Vec<f32>,
+    low_said: Vec<f32>,
+    /// What goes into the dense part, and its norm.
+    middle: Vec<f32>,
+    middle_normed: Vec<f32>,
+    dense: KeptDense,
+}
+
+enum KeptDense {
+    One(KeptThree),
+    Mixture(KeptMixture),
+}
+
+pub(super) struct KeptThree {
+    gates: (Vec<f32>, Vec<f32>),
+    ups: (Vec<f32>, Vec<f32>),
+    low_down: Vec<f32>,
+}
+
+impl Three {
+    pub(super) fn forward(
+        &self,
+        parameters: &[f32],
+        rows: &[f32],
+    ) -> Result<(Vec<f32>, KeptThree), EngineError> {
+        let (gates, ups) = (self.gate.forward(parameters, rows)?, self.up.forward(parameters, rows)?);
+        let (out, low_down) = self.down.forward(parameters, &gated(&gates.0, &ups.0))?;
+        Ok((out, KeptThree { gates, ups, low_down }))
+    }
+
+    pub(super) fn backward(
+        &self,
+        (parameters, slopes): (&[f32], &mut [f32]),
+        (rows, kept): (&[f32], KeptThree),
+        out: &[f32],
+        back: &mut [f32],
+    ) -> Result<(), EngineError> {
+        let KeptThree { gates: (mut gates, low_gates), ups: (mut ups, low_ups), low_down } = kept;
+        let inner = gated(&gates, &ups);
+        let mut of_inner = vec![0.0; inner.len()];
+        self.down.backward((parameters, slopes), (&inner, &low_down), out, &mut of_inner)?;
+        gated_backward(&mut gates, &mut ups, &of_inner);
+        self.gate.backward((parameters, slopes), (rows, &low_gates), &gates, back)?;
+        self.up.backward((parameters, slopes), (rows, &low_ups), &ups, back)
+    }
+}
+
+impl Layer {
+    fn heads<'a>(&self, at: &At<'a>, norms: [Option<&'a [f32]>; 2]) -> [Heads<'a>; 3] {
+        let Shape { heads, kv_heads, .. } = *at.shape;
+        let [queries, keys] = norms;
+        let turned = |count, norm| Heads { count, shape: at.shape, norm, angles: Some(at.angles) };
+        let values = Heads { count: kv_heads, shape: at.shape, norm: None, angles: None };
+        [turned(heads, queries), turned(kv_heads, keys), values]
+    }
+
+    pub(super) fn forward(&self, at: &At<'_>, rows: &[f32]) -> Result<(Vec<f32>, Kept), EngineError> {
+        let (parameters, epsilon) = (at.parameters, at.shape.norm_epsilon);
+        let normed = norms_of(rows, &self.before_attention.numbers(parameters)?, epsilon);
+        let asked = [
+            self.queries.forward(parameters, &normed)?,
+            self.keys.forward(parameters, &normed)?,
+            self.values.forward(parameters, &normed)?,
+        ];
+        let norms = match &self.head_norms {
+            Some((queries, keys)) => Some((queries.numbers(parameters)?, keys.numbers(parameters)?)),
+            None => None,
+        };
+        let norms = [norms.as_ref().map(|norms| &*norms.0), norms.as_ref().map(|norms| &*norms.1)];
+        let [of_queries, of_keys, of_values] = self.heads(at, norms);
+        let [(queries, _), (keys, _), (values, _)] = &asked;
+        let heads = [of_queries.forward(queries), of_keys.forward(keys), of_values.forward(values)];
+        let [queries, keys, values] = &heads;
+        let answered = attention::forward(at.shape, at.texts, &Asked { queries, keys, values });
+        let said = side_by_side(&answered.rows, at.shape.heads, at.shape.head_dim);
+        let (mut middle, low_said) = self.answers.forward(parameters, &said)?;
+        add(&mut middle, rows);
+        let middle_normed = norms_of(&middle, &self.before_dense.numbers(parameters)?, epsilon);
+        let (mut out, dense) = match &self.dense {
+            Dense::One(three) => {
+                let (out, kept) = three.forward(parameters, &middle_normed)?;
+                (out, KeptDense::One(kept))
+            }
+            Dense::Mixture(mixture) => {
+                let (out, kept) = mixture.forward(parameters, &middle_normed)?;
+                (out, KeptDense::Mixture(kept))
+            }
+        };
+        add(&mut out, &middle);
+        Ok((out, Kept { normed, asked, heads, answered, said, low_said, middle, middle_normed, dense }))
+    }
+
+    /// The slopes of what went in (`rows`), from those of what came out.
+    pub(super) fn backward(
+        &self,
+        at: &At<'_>,
+        slopes: &mut [f32],
+        (rows, kept): (&[f32], Kept),
+        out: Vec<f32>,
+    ) -> Result<Vec<f32>, EngineError> {
+        let (parameters, epsilon) = (at.parameters, at.shape.norm_epsilon);
+        let mut of_normed = vec![0.0; rows.len()];
+        match (&self.dense, kept.dense) {
+            (Dense::One(three), KeptDense::One(dense)) => {
+                three.backward((parameters, slopes), (&kept.middle_normed, dense), &out, &mut of_normed)?;
+            }
+            (Dense::Mixture(mixture), KeptDense::Mixture(dense)) => {
+                mixture.backward((parameters, slopes), (&kept.middle_normed, dense), &out, &mut of_normed)?;
+            }
+            _ => return Err(EngineError::Step("a layer's way back that is another layer's")),
+        }
+        let mut of_middle = out;
+        let weight = self.before_dense.numbers(parameters)?;
+        let norm = (kept.middle.as_slice(), &*weight, epsilon);
+        norm_backward(norm, &of_normed, &mut of_middle, self.before_dense.slopes(slopes));
+        let mut of_said = vec![0.0; kept.said.len()];
+        let said = (kept.said.as_slice(), kept.low_said.as_slice());
+        self.answers.backward((parameters, slopes), said, &of_middle, &mut of_said)?;
+        let [queries, keys, values] = &kept.heads;
+        let of_said =
+            Heads { count: at.shape.heads, shape: at.shape, norm: None, angles: None }.forward(&of_said);
+        let asked = Asked { queries, keys, values };
+        let of_heads = attention::backward(at.shape, at.texts, &asked, &kept.answered, &of_said);
+        let mut of_normed = vec![0.0; rows.len()];
+        self.ask_backward(at, slopes, (&kept.normed, &kept.asked), &of_heads, &mut of_normed)?;
+        let weight = self.before_attention.numbers(parameters)?;
+        let norm = (rows, &*weight, epsilon);
+        let mut back = of_middle;
+        norm_backward(norm, &of_normed, &mut back, self.before_attention.slopes(slopes));
+        Ok(back)
+    }
+
+    fn ask_backward(
+        &self,
+        at: &At<'_>,
+        slopes: &mut [f32],
+        (normed, asked): (&[f32], &[(Vec<f32>, Vec<f32>); 3]),
+        heads: &attention::Slopes,
+        back: &mut [f32],
+    ) -> Result<(), EngineError> {
+        let parameters = at.parameters;
+        let norms = match &self.head_norms {
+            Some((queries, keys)) => Some((queries.numbers(parameters)?, keys.numbers(parameters)?)),
+            None => None,
+        };
+        let numbers = [norms.as_ref().map(|norms| &*norms.0), norms.as_ref().map(|norms| &*norms.1)];
+        let weights = self.head_norms.as_ref();
+        let weights = [weights.map(|norms| &norms.0), weights.map(|norms| &norms.1), None];
+        let products = [&self.queries, &self.keys, &self.values];
+        let each = self.heads(at, numbers).into_iter().zip(weights).zip(products).zip(asked);
+        let of_heads = [&heads.queries, &heads.keys, &heads.values];
+        for ((((heads, weight), product), (asked, low)), of_heads) in each.zip(of_heads) {
+            let of_weight = weight.and_then(|weight| weight.slopes(slopes));
+            let of_asked = heads.backward(asked, of_heads, of_weight);
+            product.backward((parameters, slopes), (normed, low), &of_asked, back)?;
+        }
+        Ok(())
+    }
+}

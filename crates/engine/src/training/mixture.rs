@@ -1,0 +1,126 @@
+//! A mixture of experts, forwards and backwards: each expert works on the rows that chose it. Which ones are chosen has no
+//! slope; how much each of them counts has.
+#![expect(clippy::indexing_slicing, reason = "rows are cut by the widths that they were made with")]
+
+use super::layer::{KeptThree, Three};
+use super::weight::Product;
+use crate::EngineError;
+
+#[derive(Debug)]
+pub(super) struct Mixture {
+    pub router: Product,
+    pub experts: Vec<Three>,
+    pub chosen: usize,
+    pub is_normed: bool,
+}
+
+pub(super) struct KeptMixture {
+    /// How likely each expert is for each row.
+    likely: Vec<f32>,
+    low_router: Vec<f32>,
+    experts: Vec<KeptExpert>,
+}
+
+#[derive(Default)]
+struct KeptExpert {
+    /// The rows that chose it, and what it counts for each.
+    work: Vec<(usize, f32)>,
+    asked: Vec<f32>,
+    said: Vec<f32>,
+    inner: Option<KeptThree>,
+}
+
+fn soften(row: &mut [f32]) {
+    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|score| *score = (*score - top).exp());
+    let sum: f32 = row.iter().sum();
+    row.iter_mut().for_each(|weight| *weight /= sum);
+}
+
+impl Mixture {
+    fn choose(&self, likely: &[f32]) -> Vec<KeptExpert> {
+        let count = self.experts.len();
+        let mut experts: Vec<KeptExpert> = self.experts.iter().map(|_| KeptExpert::default()).collect();
+        for (row, likely) in likely.chunks_exact(count).enumerate() {
+            let mut order: Vec<usize> = (0..count).collect();
+            // The first of equals, as where it serves.
+            order.sort_by(|one, other| likely[*other].total_cmp(&likely[*one]).then(one.cmp(other)));
+            order.truncate(self.chosen);
+            let all = if self.is_normed { order.iter().map(|expert| likely[*expert]).sum() } else { 1.0 };
+            for expert in order {
+                experts[expert].work.push((row, likely[expert] / all));
+            }
+        }
+        experts
+    }
+
+    pub(super) fn forward(
+        &self,
+        parameters: &[f32],
+        rows: &[f32],
+    ) -> Result<(Vec<f32>, KeptMixture), EngineError> {
+        let width = self.router.width;
+        let (mut likely, low_router) = self.router.forward(parameters, rows)?;
+        likely.chunks_exact_mut(self.experts.len()).for_each(soften);
+        let mut experts = self.choose(&likely);
+        let mut out = vec![0.0; rows.len()];
+        for (expert, kept) in self.experts.iter().zip(&mut experts).filter(|(_, kept)| !kept.work.is_empty())
+        {
+            kept.asked = kept
+                .work
+                .iter()
+                .flat_map(|(row, _)| &rows[row * width..(row + 1) * width])
+                .copied()
+                .collect();
+            let (said, inner) = expert.forward(parameters, &kept.asked)?;
+            for ((row, weight), said) in kept.work.iter().zip(said.chunks_exact(width)) {
+                let out = &mut out[row * width..(row + 1) * width];
+                out.iter_mut().zip(said).for_each(|(out, said)| *out += weight * said);
+            }
+            (kept.said, kept.inner) = (said, Some(inner));
+        }
+        Ok((out, KeptMixture { likely, low_router, experts }))
+    }
+
+    pub(super) fn backward(
+        &self,
+        (parameters, slopes): (&[f32], &mut [f32]),
+        (rows, kept): (&[f32], KeptMixture),
+        out: &[f32],
+        back: &mut [f32],
+    ) -> Result<(), EngineError> {
+        let (width, count) = (self.router.width, self.experts.len());
+        // Of each row and expert: what it counts, where it was chosen, and the slope of that.
+        let mut counted = vec![(0.0f32, 0.0f32); kept.likely.len()];
+        for (index, (expert, kept)) in self.experts.iter().zip(kept.experts).enumerate() {
+            let Some(inner) = kept.inner else { continue };
+            let mut of_said = Vec::with_capacity(kept.said.len());
+            for ((row, weight), said) in kept.work.iter().zip(kept.said.chunks_exact(width)) {
+                let out = &out[row * width..(row + 1) * width];
+                let slope = said.iter().zip(out).map(|(said, out)| said * out).sum();
+                counted[row * count + index] = (*weight, slope);
+                of_said.extend(out.iter().map(|out| out * weight));
+            }
+            let mut of_asked = vec![0.0; kept.asked.len()];
+            expert.backward((parameters, slopes), (&kept.asked, inner), &of_said, &mut of_asked)?;
+            for ((row, _), of_asked) in kept.work.iter().zip(of_asked.chunks_exact(width)) {
+                let back = &mut back[row * width..(row + 1) * width];
+                back.iter_mut().zip(of_asked).for_each(|(back, slope)| *back += slope);
+            }
+        }
+        let of_scores: Vec<f32> = counted
+            .chunks_exact(count)
+            .zip(kept.likely.chunks_exact(count))
+            .flat_map(|(counted, likely)| {
+                let mean: f32 = counted.iter().map(|(weight, slope)| weight * slope).sum();
+                let each = counted.iter().zip(likely);
+                // Where the chosen ones are made to sum to one, the others have no part in it.
+                each.map(move |((weight, slope), likely)| match self.is_normed {
+                    true => weight * (slope - mean),
+                    false => likely * (slope - mean),
+                })
+            })
+            .collect();
+        self.router.backward((parameters, slopes), (rows, &kept.low_router), &of_scores, back)
+    }
+}

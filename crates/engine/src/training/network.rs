@@ -1,0 +1,435 @@
+//! A model as it is trained: its weights in single precision where they change, as they lie in their file where they don't,
+//! and one way over a batch of texts and back.
+#![expect(clippy::indexing_slicing, reason = "rows are cut by the widths that they were made with")]
+
+use std::ops::Range;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::head::{Back, Head};
+use super::layer::{At, Dense, Layer, Three};
+use super::mixture::Mixture;
+use super::rows::{norm_backward, norms_of};
+use super::settings::{LowRank, Target, Trains};
+use super::weight::{Low, Product, Slot, Weight};
+use crate::rope::{Angles, Turning};
+use crate::weights::{Place, Rows};
+use crate::{EngineError, Shape, Source};
+
+/// Some texts that are gone over together. None of them sees another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    pub tokens: Vec<u32>,
+    /// Where each text is among the tokens.
+    pub texts: Vec<Range<usize>>,
+    /// Places from which a token is to be told, and which one that is.
+    pub targets: Vec<(usize, u32)>,
+}
+
+#[derive(Debug)]
+pub struct Network {
+    shape: Shape,
+    turning: Turning,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: Weight,
+    /// Nothing where the head is the embedding.
+    head: Option<Weight>,
+    slots: Vec<Slot>,
+    parameters: Vec<f32>,
+}
+
+#[derive(Debug)]
+enum Embedding {
+    Trained(Range<usize>),
+    Fixed(Rows),
+}
+
+/// Reads a network's weights, and gives those that are trained their places.
+struct Loading<'a> {
+    source: &'a Source,
+    low: Option<&'a LowRank>,
+    slots: Vec<Slot>,
+    parameters: Vec<f32>,
+    numbers: ChaCha8Rng,
+}
+
+impl Loading<'_> {
+    fn slot(&mut self, name: String, shape: Vec<usize>, numbers: &[f32]) -> Range<usize> {
+        let first = self.parameters.len();
+        self.parameters.extend_from_slice(numbers);
+        let range = first..self.parameters.len();
+        self.slots.push(Slot { name, shape, range: range.clone() });
+        range
+    }
+
+    fn vector(&mut self, plain: &str, packed: &str, length: usize) -> Result<Weight, EngineError> {
+        let numbers = self.source.single_vector((plain, packed), length)?;
+        Ok(match self.low {
+            Some(_) => Weight::FixedVector(numbers),
+            None => Weight::Trained(self.slot(format!("{plain}.weight"), vec![length], &numbers)),
+        })
+    }
+
+    fn matrix(&mut self, at: &Place<'_>, rows: usize, width: usize) -> Result<Weight, EngineError> {
+        let linear = self.source.single(at, rows, width)?;
+        Ok(match self.low {
+            Some(_) => Weight::Fixed(linear),
+            None => {
+                let name = format!("{}.weight", at.plain);
+                Weight::Trained(self.slot(name, vec![rows, width], &linear.singles()?))
+            }
+        })
+    }
+
+    fn product(&mut self, at: &Place<'_>, outputs: usize, width: usize) -> Result<Product, EngineError> {
+        let weight = self.matrix(at, outputs, width)?;
+        let is_target = |low: &&LowRank| low.targets.iter().any(|target| at.plain.ends_with(target.name()));
+        let low = match self.low.filter(is_target) {
+            Some(low) => {
+                // As is usual: the first evenly around nought, and the second nought, so that nothing is added yet.
+                let bound = 1.0 / (width as f64).sqrt();
+                let mut unit = || (self.numbers.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+                let first: Vec<f32> =
+                    (0..low.rank * width).map(|_| ((2.0 * unit() - 1.0) * bound) as f32).collect();
+                let (first_name, second_name) = names_of_low(at.plain);
+                let first = self.slot(first_name, vec![low.rank, width], &first);
+                let second = vec![0.0; outputs * low.rank];
+                let second = self.slot(second_name, vec![outputs, low.rank], &second);
+                Some(Low { first, second, rank: low.rank, scale: low.scale() })
+            }
+            None => None,
+        };
+        Ok(Product { weight, low, width, outputs })
+    }
+
+    fn three(
+        &mut self,
+        names: &[(String, String); 3],
+        expert: Option<usize>,
+        sizes: (usize, usize),
+    ) -> Result<Three, EngineError> {
+        let (inner, hidden) = sizes;
+        let [gate, up, down] = names.each_ref().map(|(plain, packed)| Place { plain, packed, expert });
+        Ok(Three {
+            gate: self.product(&gate, inner, hidden)?,
+            up: self.product(&up, inner, hidden)?,
+            down: self.product(&down, hidden, inner)?,
+        })
+    }
+
+    fn dense(&mut self, shape: &Shape, index: usize) -> Result<Dense, EngineError> {
+        let name = |plain: &str, packed: &str| {
+            (format!("model.layers.{index}.mlp.{plain}"), format!("blk.{index}.{packed}"))
+        };
+        let Some(mixture) = shape.mixture_of(index) else {
+            let names =
+                [name("gate_proj", "ffn_gate"), name("up_proj", "ffn_up"), name("down_proj", "ffn_down")];
+            return Ok(Dense::One(self.three(&names, None, (shape.inner, shape.hidden))?));
+        };
+        let (plain, packed) = name("gate", "ffn_gate_inp");
+        let router = Place { plain: &plain, packed: &packed, expert: None };
+        let router = self.product(&router, mixture.experts, shape.hidden)?;
+        let mut experts = Vec::new();
+        for expert in 0..mixture.experts {
+            let of = |plain: &str, packed: &str| name(&format!("experts.{expert}.{plain}"), packed);
+            let names = [
+                of("gate_proj", "ffn_gate_exps"),
+                of("up_proj", "ffn_up_exps"),
+                of("down_proj", "ffn_down_exps"),
+            ];
+            experts.push(self.three(&names, Some(expert), (mixture.inner, shape.hidden))?);
+        }
+        Ok(Dense::Mixture(Mixture { router, experts, chosen: mixture.chosen, is_normed: mixture.is_normed }))
+    }
+
+    fn layer(&mut self, shape: &Shape, index: usize) -> Result<Layer, EngineError> {
+        let name = |plain: &str, packed: &str| {
+            (format!("model.layers.{index}.{plain}"), format!("blk.{index}.{packed}"))
+        };
+        let (queries, kv) = (shape.query_width(), shape.kv_width());
+        let mut product = |plain: &str, packed: &str, outputs: usize, width: usize| {
+            let (plain, packed) = name(plain, packed);
+            self.product(&Place { plain: &plain, packed: &packed, expert: None }, outputs, width)
+        };
+        let asked = [
+            product("self_attn.q_proj", "attn_q", queries, shape.hidden)?,
+            product("self_attn.k_proj", "attn_k", kv, shape.hidden)?,
+            product("self_attn.v_proj", "attn_v", kv, shape.hidden)?,
+        ];
+        let answers = product("self_attn.o_proj", "attn_output", shape.hidden, queries)?;
+        let mut vector = |plain: &str, packed: &str, length: usize| {
+            let (plain, packed) = name(plain, packed);
+            self.vector(&plain, &packed, length)
+        };
+        let before_attention = vector("input_layernorm", "attn_norm", shape.hidden)?;
+        let before_dense = vector("post_attention_layernorm", "ffn_norm", shape.hidden)?;
+        let head_norms = match shape.norms_heads {
+            true => Some((
+                vector("self_attn.q_norm", "attn_q_norm", shape.head_dim)?,
+                vector("self_attn.k_norm", "attn_k_norm", shape.head_dim)?,
+            )),
+            false => None,
+        };
+        let dense = self.dense(shape, index)?;
+        let [queries, keys, values] = asked;
+        Ok(Layer { before_attention, queries, keys, values, head_norms, answers, before_dense, dense })
+    }
+}
+
+/// What the small matrices beside one of these names are called.
+fn names_of_low(plain: &str) -> (String, String) {
+    (format!("{plain}.lora_A.weight"), format!("{plain}.lora_B.weight"))
+}
+
+impl Network {
+    /// # Errors
+    /// The weights lack what the shape wants, or there is nothing to train.
+    pub fn load(source: &Source, trains: &Trains, seed: u64) -> Result<Self, EngineError> {
+        let shape = source.shape().clone();
+        let low = match trains {
+            Trains::Adapter(low) => Some(low),
+            Trains::Whole => None,
+        };
+        let (slots, parameters, numbers) = (Vec::new(), Vec::new(), ChaCha8Rng::seed_from_u64(seed));
+        let mut loading = Loading { source, low, slots, parameters, numbers };
+        let names = ("model.embed_tokens", "token_embd");
+        let embedding = match low {
+            Some(_) => Embedding::Fixed(source.embedding(&shape)?),
+            None => {
+                let place = Place { plain: names.0, packed: names.1, expert: None };
+                match loading.matrix(&place, shape.vocabulary, shape.hidden)? {
+                    Weight::Trained(range) => Embedding::Trained(range),
+                    Weight::Fixed(_) | Weight::FixedVector(_) => Embedding::Fixed(source.embedding(&shape)?),
+                }
+            }
+        };
+        let layers = (0..shape.layers).map(|index| loading.layer(&shape, index)).collect::<Result<_, _>>()?;
+        let norm = loading.vector("model.norm", "output_norm", shape.hidden)?;
+        let head = match (shape.is_tied, &embedding) {
+            (true, Embedding::Fixed(rows)) => Some(Weight::Fixed(rows.as_linear())),
+            (true, Embedding::Trained(_)) => None,
+            (false, _) => {
+                let place = Place { plain: "lm_head", packed: "output", expert: None };
+                Some(loading.matrix(&place, shape.vocabulary, shape.hidden)?)
+            }
+        };
+        let Loading { slots, parameters, .. } = loading;
+        let turning = Turning::new(&shape.rope, shape.head_dim);
+        Ok(Self { turning, embedding, layers, norm, head, slots, parameters, shape })
+    }
+
+    #[must_use]
+    pub const fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// What is trained, in the order in which it lies.
+    #[must_use]
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    #[must_use]
+    pub fn parameters(&self) -> &[f32] {
+        &self.parameters
+    }
+
+    pub fn parameters_mut(&mut self) -> &mut [f32] {
+        &mut self.parameters
+    }
+
+    pub(super) fn trained(&mut self) -> (&[Slot], &mut [f32]) {
+        (&self.slots, &mut self.parameters)
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), EngineError> {
+        let mut end = 0;
+        for text in &batch.texts {
+            if text.start != end || text.end <= text.start {
+                return Err(EngineError::Step("texts that do not lie one behind the other"));
+            }
+            if text.len() > self.shape.context {
+                return Err(EngineError::Step("a place beyond the context"));
+            }
+            end = text.end;
+        }
+        if end != batch.tokens.len() || batch.targets.iter().any(|(row, _)| *row >= end) {
+            return Err(EngineError::Step("a token that is in no text"));
+        }
+        let targets = batch.targets.iter().map(|(_, token)| token);
+        if batch.tokens.iter().chain(targets).any(|token| *token as usize >= self.shape.vocabulary) {
+            return Err(EngineError::Step("a token that is not in the vocabulary"));
+        }
+        Ok(())
+    }
+
+    fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+        match &self.embedding {
+            Embedding::Fixed(rows) => rows.rows(tokens.iter().copied()),
+            Embedding::Trained(range) => {
+                let (table, width) = (&self.parameters[range.clone()], self.shape.hidden);
+                let row = |token: &u32| &table[*token as usize * width..(*token as usize + 1) * width];
+                Ok(tokens.iter().flat_map(row).copied().collect())
+            }
+        }
+    }
+
+    fn head(&self) -> Result<std::borrow::Cow<'_, [f32]>, EngineError> {
+        match (&self.head, &self.embedding) {
+            (Some(head), _) => head.numbers(&self.parameters),
+            (None, Embedding::Trained(range)) => Ok((&self.parameters[range.clone()]).into()),
+            (None, Embedding::Fixed(_)) => Err(EngineError::Step("a network without a head")),
+        }
+    }
+
+    fn head_slopes<'a>(&self, slopes: &'a mut [f32]) -> Option<&'a mut [f32]> {
+        match (&self.head, &self.embedding) {
+            (Some(head), _) => head.slopes(slopes),
+            (None, Embedding::Trained(range)) => Some(&mut slopes[range.clone()]),
+            (None, Embedding::Fixed(_)) => None,
+        }
+    }
+
+    /// For every token of one text what it says of the next.
+    ///
+    /// # Errors
+    /// The text names what is not there.
+    pub fn scores(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+        #[expect(clippy::single_range_in_vec_init, reason = "one text")]
+        let batch = Batch { tokens: tokens.to_vec(), texts: vec![0..tokens.len()], targets: vec![] };
+        self.check(&batch)?;
+        let angles = self.turning.angles(0..tokens.len());
+        let at =
+            At { shape: &self.shape, parameters: &self.parameters, angles: &angles, texts: &batch.texts };
+        let mut rows = self.embed(tokens)?;
+        for layer in &self.layers {
+            rows = layer.forward(&at, &rows)?.0;
+        }
+        let normed = norms_of(&rows, &self.norm.numbers(&self.parameters)?, self.shape.norm_epsilon);
+        Ok(Head { weight: &self.head()?, width: self.shape.hidden }.scores(&normed))
+    }
+
+    /// The sum of the losses of all targets.
+    ///
+    /// # Errors
+    /// The batch names what is not there.
+    pub fn loss(&self, batch: &Batch) -> Result<f64, EngineError> {
+        self.check(batch)?;
+        let angles = self.turning.angles(places(batch).into_iter());
+        let at = self.at(batch, &angles);
+        let mut rows = self.embed(&batch.tokens)?;
+        for layer in &self.layers {
+            rows = layer.forward(&at, &rows)?.0;
+        }
+        Ok(self.judge(batch, &rows, None)?.0)
+    }
+
+    /// The same, and its slopes by all parameters, multiplied by `scale`, are added to `slopes`. Where memory is saved,
+    /// nothing but what went into each layer is kept on the way forwards, and each layer is gone over again on the way back.
+    /// `may_go_on` is asked before each layer; nothing is told where it says no, and the slopes are worth nothing.
+    ///
+    /// # Errors
+    /// The batch names what is not there.
+    pub fn learn(
+        &self,
+        batch: &Batch,
+        (scale, saves_memory): (f32, bool),
+        slopes: &mut [f32],
+        may_go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<f64>, EngineError> {
+        if slopes.len() != self.parameters.len() {
+            return Err(EngineError::Step("slopes of another network"));
+        }
+        self.check(batch)?;
+        let angles = self.turning.angles(places(batch).into_iter());
+        let at = self.at(batch, &angles);
+        let mut inputs = Vec::new();
+        let mut rows = self.embed(&batch.tokens)?;
+        for layer in &self.layers {
+            if !may_go_on() {
+                return Ok(None);
+            }
+            let (out, held) = layer.forward(&at, &rows)?;
+            inputs.push((rows, (!saves_memory).then_some(held)));
+            rows = out;
+        }
+        let (loss, mut out) = self.judge(batch, &rows, Some((scale, slopes)))?;
+        for (layer, (rows, held)) in self.layers.iter().zip(inputs).rev() {
+            if !may_go_on() {
+                return Ok(None);
+            }
+            let held = match held {
+                Some(held) => held,
+                None => layer.forward(&at, &rows)?.1,
+            };
+            out = layer.backward(&at, slopes, (&rows, held), out)?;
+        }
+        self.embed_backward(&batch.tokens, &out, slopes);
+        Ok(Some(loss))
+    }
+
+    fn at<'a>(&'a self, batch: &'a Batch, angles: &'a Angles) -> At<'a> {
+        At { shape: &self.shape, parameters: &self.parameters, angles, texts: &batch.texts }
+    }
+
+    /// The loss of what came out of the last layer, and the slopes of that where they are wanted.
+    fn judge(
+        &self,
+        batch: &Batch,
+        rows: &[f32],
+        learns: Option<(f32, &mut [f32])>,
+    ) -> Result<(f64, Vec<f32>), EngineError> {
+        let width = self.shape.hidden;
+        let row = |(row, _): &(usize, u32)| &rows[row * width..(row + 1) * width];
+        let picked: Vec<f32> = batch.targets.iter().flat_map(row).copied().collect();
+        let targets: Vec<u32> = batch.targets.iter().map(|(_, token)| *token).collect();
+        let norm = self.norm.numbers(&self.parameters)?;
+        let norm = (picked.as_slice(), &*norm, self.shape.norm_epsilon);
+        let normed = norms_of(norm.0, norm.1, norm.2);
+        let weight = self.head()?;
+        let head = Head { weight: &weight, width };
+        let Some((scale, slopes)) = learns else { return Ok((head.loss(&normed, &targets, None), vec![])) };
+        let mut of_normed = vec![0.0; normed.len()];
+        let back = Back { scale, rows: &mut of_normed, weight: self.head_slopes(slopes) };
+        let loss = head.loss(&normed, &targets, Some(back));
+        let mut of_picked = vec![0.0; normed.len()];
+        norm_backward(norm, &of_normed, &mut of_picked, self.norm.slopes(slopes));
+        let mut out = vec![0.0; rows.len()];
+        for ((row, _), slopes) in batch.targets.iter().zip(of_picked.chunks_exact(width)) {
+            let out = &mut out[row * width..(row + 1) * width];
+            out.iter_mut().zip(slopes).for_each(|(out, slope)| *out += slope);
+        }
+        Ok((loss, out))
+    }
+
+    fn embed_backward(&self, tokens: &[u32], out: &[f32], slopes: &mut [f32]) {
+        let Embedding::Trained(range) = &self.embedding else { return };
+        let (table, width) = (&mut slopes[range.clone()], self.shape.hidden);
+        for (token, out) in tokens.iter().zip(out.chunks_exact(width)) {
+            let row = &mut table[*token as usize * width..(*token as usize + 1) * width];
+            row.iter_mut().zip(out).for_each(|(row, slope)| *row += slope);
+        }
+    }
+}
+
+/// The place of each token in its own text.
+fn places(batch: &Batch) -> Vec<usize> {
+    batch.texts.iter().flat_map(|text| 0..text.len()).collect()
+}
+
+impl Target {
+    /// How the names of such matrices end.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Queries => "q_proj",
+            Self::Keys => "k_proj",
+            Self::Values => "v_proj",
+            Self::Answers => "o_proj",
+            Self::Gate => "gate_proj",
+            Self::Up => "up_proj",
+            Self::Down => "down_proj",
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! In which order texts are gone over, and which of them together. Both follow from the seed alone, so that a run that was
+//! broken off goes on where it was.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::network::Batch;
+use super::texts::Text;
+
+/// The order of which texts are chosen to be held back.
+pub(super) const HELD_BACK: u64 = u64::MAX;
+
+/// The numbers below `count`, in an order that belongs to this seed and epoch.
+pub(super) fn order(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut numbers = ChaCha8Rng::seed_from_u64(seed);
+    numbers.set_stream(epoch);
+    let mut order: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        let other = numbers.next_u64() % (last as u64 + 1);
+        order.swap(last, usize::try_from(other).unwrap_or_default());
+    }
+    order
+}
+
+/// Which texts are gone over together: so many, in their order, as have room.
+pub(super) fn packed(texts: &[Text], order: &[usize], tokens: usize) -> Vec<Vec<usize>> {
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut left = 0;
+    for index in order {
+        let length = texts.get(*index).map_or(0, |text| text.tokens.len());
+        match batches.last_mut().filter(|_| length <= left) {
+            Some(batch) => batch.push(*index),
+            None => {
+                batches.push(vec![*index]);
+                left = tokens;
+            }
+        }
+        left = left.saturating_sub(length);
+    }
+    batches
+}
+
+/// Texts one behind the other. No text's first token is told by another text.
+pub(super) fn batch(texts: &[Text], which: &[usize]) -> Batch {
+    let mut batch = Batch::default();
+    for text in which.iter().filter_map(|index| texts.get(*index)) {
+        let first = batch.tokens.len();
+        let learned = text.tokens.iter().zip(&text.is_learned).enumerate().skip(1);
+        let learned = learned.filter(|(_, (_, is_learned))| **is_learned);
+        batch.targets.extend(learned.map(|(place, (token, _))| (first + place - 1, *token)));
+        batch.tokens.extend(&text.tokens);
+        batch.texts.push(first..batch.tokens.len());
+    }
+    batch
+}
+
+/// A number that tells texts from others.
+pub(super) fn digest(texts: &[Text]) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mut digest = 0xcbf2_9ce4_8422_2325;
+    let mut add = |number: u64| digest = (digest ^ number).wrapping_mul(PRIME);
+    for text in texts {
+        add(text.tokens.len() as u64);
+        let each = text.tokens.iter().zip(&text.is_learned);
+        each.for_each(|(token, is_learned)| add(u64::from(*token) << 1 | u64::from(*is_learned)));
+    }
+    digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_gone_over_once_and_none_is_cut() {
+        let text = |length: usize| Text { tokens: vec![1; length], is_learned: vec![true; length] };
+        let texts: Vec<Text> = (1..40).map(text).collect();
+        let orders = [order(39, 5, 0), order(39, 5, 1), order(39, 6, 0)];
+        assert!(orders[0] != orders[1] && orders[0] != orders[2]);
+        assert_eq!(orders[0], order(39, 5, 0));
+        for order in orders {
+            let batches = packed(&texts, &order, 64);
+            assert_eq!(batches.concat(), order);
+            for which in &batches {
+                let batch = batch(&texts, which);
+                assert!(batch.tokens.len() <= 64);
+                assert_eq!(batch.targets.len(), batch.tokens.len() - which.len());
+                let is_first = |row: usize| batch.texts.iter().any(|text| text.start == row + 1);
+                assert!(batch.targets.iter().all(|(row, _)| !is_first(*row)));
+            }
+        }
+    }
+}

@@ -5,3 +5,5 @@ mod oracle;
 mod parity;
 mod running;
 mod shapes;
+mod speech;
+mod templates;

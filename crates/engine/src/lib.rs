@@ -38,4 +38,4 @@ pub use speech::{Begin, Ending, Form, Manner, NewId, Offered, Speech};
 pub use template::Template;
 pub use vocabulary::{Telling, Vocabulary};
 pub use waiting::Group;
-pub use weights::Source;
+pub use weights::{Beside, Habits, Source};

@@ -1,6 +1,8 @@
 //! Models made up on the spot, of random weights: what tests and benchmarks run, where no published weights are at hand.
 //! They are written as published ones are, so that nothing knows the difference.
 
+mod tokens;
+
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::path::Path;
@@ -12,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value as Json, json};
 
+pub use self::tokens::Tokens;
 use crate::shape::{Pairs, Shape, Stretch};
 use crate::{EngineError, families};
 
@@ -26,6 +29,8 @@ pub struct Made {
     family: &'static str,
     pub shape: Shape,
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// None where nobody speaks with it.
+    pub tokens: Option<Tokens>,
 }
 
 /// Numbers around nought, the same for the same seed.
@@ -47,7 +52,7 @@ impl Made {
     #[must_use]
     pub fn new(family: &str, shape: Shape, seed: u64) -> Self {
         let family = families::by_name(family).map_or("qwen3", |family| family.name);
-        let mut made = Self { family, shape: shape.clone(), tensors: BTreeMap::new() };
+        let mut made = Self { family, shape: shape.clone(), tensors: BTreeMap::new(), tokens: None };
         let mut normal = Normal(ChaCha8Rng::seed_from_u64(seed));
         let mut matrix = |name: String, rows: usize, columns: usize, spread: f64| {
             let numbers = (0..rows * columns).map(|_| (normal.next() * spread) as f32).collect();
@@ -133,7 +138,7 @@ impl Made {
         config
     }
 
-    /// Writes `config.json` and `model.safetensors`.
+    /// Writes `config.json` and `model.safetensors`, and what belongs to its tokens.
     ///
     /// # Errors
     /// The directory can't be written.
@@ -145,6 +150,10 @@ impl Made {
         std::fs::create_dir_all(directory).map_err(at_file(directory))?;
         let path = directory.join("config.json");
         std::fs::write(&path, self.config(is_older).to_string()).map_err(at_file(&path))?;
+        for (name, file) in self.tokens.iter().flat_map(Tokens::files) {
+            let path = directory.join(name);
+            std::fs::write(&path, file.to_string()).map_err(at_file(&path))?;
+        }
         let mut tensors = std::collections::HashMap::new();
         for (name, (shape, numbers)) in &self.tensors {
             tensors.insert(name.clone(), Tensor::from_slice(numbers, shape.as_slice(), &Device::Cpu)?);
@@ -215,6 +224,7 @@ impl Made {
                 (of("rope.scaling.original_context_length"), Value::U32(*original as u32)),
             ]);
         }
+        values.extend(self.tokens.iter().flat_map(Tokens::values));
         values
     }
 

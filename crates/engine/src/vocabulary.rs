@@ -1,9 +1,13 @@
 //! Tokens: how a text becomes numbers, and what bytes each of them stands for.
 
+mod packed;
+
 use std::collections::HashMap;
 use std::path::Path;
 
 use tokenizers::Tokenizer;
+
+pub(crate) use self::packed::Words;
 
 use crate::EngineError;
 
@@ -28,7 +32,7 @@ pub struct Telling {
 }
 
 /// Where tokens are bytes, each is written as one of these characters.
-fn byte_of_character() -> HashMap<char, u8> {
+pub(crate) fn byte_of_character() -> HashMap<char, u8> {
     let is_itself = |byte: u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let others = (0u8..=255).filter(|byte| !is_itself(*byte)).zip(256u32..);
     let others = others.filter_map(|(byte, code)| Some((char::from_u32(code)?, byte)));
@@ -51,6 +55,19 @@ impl Vocabulary {
         let tokenizer = Tokenizer::from_bytes(bytes);
         let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
         Ok(Self::of(tokenizer.map_err(|error| broken(error.to_string()))?))
+    }
+
+    /// Whether text and tokens are all the same here and there; what tests ask.
+    #[cfg(test)]
+    fn is_like(&self, other: &Self, text: &str) -> bool {
+        let (here, there) = (self.tokens(text).ok(), other.tokens(text).ok());
+        here.is_some() && here == there && self.said(text) == other.said(text)
+    }
+
+    /// A text, once it was tokens.
+    #[cfg(test)]
+    fn said(&self, text: &str) -> Vec<u8> {
+        self.tokens(text).unwrap_or_default().iter().flat_map(|token| self.bytes(*token).to_vec()).collect()
     }
 
     fn of(tokenizer: Tokenizer) -> Self {

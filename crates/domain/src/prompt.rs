@@ -423,7 +423,11 @@ impl Part {
     /// As the client said it there. Of most parts nobody will ask where they stood.
     #[must_use]
     pub fn said(content: Content, cache: Option<CacheMark>, place: &str) -> Self {
-        let is_asked_for = cache.is_some() || matches!(content, Content::Audio { .. });
+        let is_asked_for = match content {
+            Content::Image { .. } | Content::Audio { .. } | Content::Video { .. } => true,
+            Content::Document { .. } | Content::Foreign { .. } => true,
+            _ => cache.is_some(),
+        };
         Self { content, cache, place: Place(is_asked_for.then(|| place.into())) }
     }
 

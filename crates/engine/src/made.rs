@@ -2,6 +2,7 @@
 //! They are written as published ones are, so that nothing knows the difference.
 
 mod adapter;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -15,6 +16,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value as Json, json};
 
 pub use self::adapter::MadeAdapter;
+pub use self::tokens::Tokens;
 use crate::shape::{Pairs, Shape, Stretch};
 use crate::{EngineError, families};
 
@@ -32,6 +34,8 @@ pub struct Made {
     pub(crate) family: &'static str,
     pub shape: Shape,
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// None where nobody speaks with it.
+    pub tokens: Option<Tokens>,
 }
 
 /// Numbers around nought, the same for the same seed.
@@ -53,7 +57,7 @@ impl Made {
     #[must_use]
     pub fn new(family: &str, shape: Shape, seed: u64) -> Self {
         let family = families::by_name(family).map_or("qwen3", |family| family.name);
-        let mut made = Self { family, shape: shape.clone(), tensors: BTreeMap::new() };
+        let mut made = Self { family, shape: shape.clone(), tensors: BTreeMap::new(), tokens: None };
         let mut normal = Normal(ChaCha8Rng::seed_from_u64(seed));
         let mut matrix = |name: String, rows: usize, columns: usize, spread: f64| {
             let numbers = (0..rows * columns).map(|_| (normal.next() * spread) as f32).collect();
@@ -139,7 +143,7 @@ impl Made {
         config
     }
 
-    /// Writes `config.json` and `model.safetensors`.
+    /// Writes `config.json` and `model.safetensors`, and what belongs to its tokens.
     ///
     /// # Errors
     /// The directory can't be written.
@@ -151,6 +155,10 @@ impl Made {
         std::fs::create_dir_all(directory).map_err(at_file(directory))?;
         let path = directory.join("config.json");
         std::fs::write(&path, self.config(is_older).to_string()).map_err(at_file(&path))?;
+        for (name, file) in self.tokens.iter().flat_map(Tokens::files) {
+            let path = directory.join(name);
+            std::fs::write(&path, file.to_string()).map_err(at_file(&path))?;
+        }
         let mut tensors = std::collections::HashMap::new();
         for (name, (shape, numbers)) in &self.tensors {
             tensors.insert(name.clone(), Tensor::from_slice(numbers, shape.as_slice(), &Device::Cpu)?);
@@ -237,6 +245,7 @@ impl Made {
                 (of("rope.scaling.original_context_length"), Value::U32(*original as u32)),
             ]);
         }
+        values.extend(self.tokens.iter().flat_map(Tokens::values));
         values
     }
 

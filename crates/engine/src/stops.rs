@@ -11,17 +11,18 @@ impl Stops {
         Self { stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(), held: String::new() }
     }
 
-    /// What can be told once this came, too, and whether it is the last.
-    pub(crate) fn push(&mut self, text: &str) -> (String, bool) {
+    /// What can be told once this came, too, and the stop that it is the last before.
+    pub(crate) fn push(&mut self, text: &str) -> (String, Option<String>) {
         self.held.push_str(text);
-        let first = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
-        if let Some(at) = first {
+        // The one that ends first is met first, wherever the text was cut.
+        let met = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
+        if let Some((at, stop)) = met.min_by_key(|(at, stop)| (at + stop.len(), *at)) {
             self.held.truncate(at);
-            return (std::mem::take(&mut self.held), true);
+            return (std::mem::take(&mut self.held), Some(stop.clone()));
         }
         let kept = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or_default();
         let rest = self.held.split_off(self.held.len() - kept);
-        (std::mem::replace(&mut self.held, rest), false)
+        (std::mem::replace(&mut self.held, rest), None)
     }
 
     /// What was held back, where nothing comes any more.
@@ -48,13 +49,13 @@ mod tests {
     #[test]
     fn what_may_become_a_stop_is_held_back() {
         let mut stops = Stops::new(vec!["END".into(), "né!".into(), String::new()]);
-        assert_eq!(stops.push("an E"), ("an ".to_owned(), false));
-        assert_eq!(stops.push("N"), (String::new(), false));
-        assert_eq!(stops.push("T n"), ("ENT ".to_owned(), false));
-        assert_eq!(stops.push("é"), (String::new(), false));
-        assert_eq!(stops.push("! more"), (String::new(), true));
+        assert_eq!(stops.push("an E"), ("an ".to_owned(), None));
+        assert_eq!(stops.push("N"), (String::new(), None));
+        assert_eq!(stops.push("T n"), ("ENT ".to_owned(), None));
+        assert_eq!(stops.push("é"), (String::new(), None));
+        assert_eq!(stops.push("! more"), (String::new(), Some("né!".to_owned())));
         let mut stops = Stops::new(vec!["END".into()]);
-        assert_eq!(stops.push("the EN"), ("the ".to_owned(), false));
+        assert_eq!(stops.push("the EN"), ("the ".to_owned(), None));
         assert_eq!(stops.end(), "EN");
     }
 
@@ -68,7 +69,7 @@ mod tests {
             for piece in text.as_bytes().chunks(size) {
                 let (more, over) = stops.push(std::str::from_utf8(piece).unwrap());
                 told.push_str(&more);
-                is_over = over;
+                is_over = over.is_some();
                 if is_over {
                     break;
                 }
@@ -78,6 +79,25 @@ mod tests {
             }
             prop_assert_eq!(is_over, text.contains(&stop));
             prop_assert_eq!(told, text.split(stop.as_str()).next().unwrap_or_default());
+        }
+
+        #[test]
+        fn of_several_stops_the_same_is_met_wherever_the_text_is_cut(
+            text in "[ab]{0,20}", stops in proptest::collection::vec("[ab]{1,4}", 1..4), size in 1usize..20,
+        ) {
+            let told = |size: usize| {
+                let (mut under_way, mut told) = (Stops::new(stops.clone()), String::new());
+                for piece in text.as_bytes().chunks(size) {
+                    let (more, met) = under_way.push(std::str::from_utf8(piece).unwrap());
+                    told.push_str(&more);
+                    if met.is_some() {
+                        return (told, met);
+                    }
+                }
+                told.push_str(&under_way.end());
+                (told, None)
+            };
+            prop_assert_eq!(told(size), told(1));
         }
     }
 }

@@ -1,65 +1,104 @@
 //! How a conversation becomes one text: by the template that comes with a model, which is written for Python's Jinja.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{Environment, Error, ErrorKind};
-use serde::Serialize;
-use serde_json::ser::Formatter;
+mod python;
 
-use crate::EngineError;
+use std::panic::AssertUnwindSafe;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Output, State, context};
+use serde::Serialize;
+
+use crate::{EngineError, Manner};
 
 const NAME: &str = "chat";
 /// What a template may do, so that none goes on for ever.
-const FUEL: u64 = 10_000_000;
+const FUEL: u64 = 2_000_000;
+/// Published ones have a tenth of it.
+const SOURCE_BYTES_MAX: usize = 256 * 1024;
+/// What a template may write in all, be it into the text or into what it keeps for later: twice the largest request.
+const WRITTEN_BYTES_MAX: usize = 2 * domain::limits::BODY_BYTES_MAX;
+/// Where a rendering keeps count of that.
+const WRITTEN: &str = "written";
 
 /// A model's template.
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
+    manner: Manner,
 }
 
-/// As Python writes it: a space behind commas and colons.
-struct Spaced;
+/// A text that grows up to its bound.
+#[derive(Default)]
+struct Bounded(Vec<u8>);
 
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
-        out.write_all(b": ")
-    }
-}
-
-/// `tojson` as such templates mean it: nothing is escaped for a page.
-fn to_json(value: &Value, arguments: Kwargs) -> Result<String, Error> {
-    let indent = arguments.get::<Option<usize>>("indent")?;
-    // Characters are always written as they are, and keys stay in their order.
-    let _ = (arguments.get::<Option<bool>>("ensure_ascii")?, arguments.get::<Option<bool>>("sort_keys")?);
-    arguments.assert_all_used()?;
-    let mut out = Vec::new();
-    let written = match indent {
-        Some(indent) => {
-            let indent = " ".repeat(indent);
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > WRITTEN_BYTES_MAX {
+            return Err(std::io::Error::other(too_much()));
         }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)),
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn too_much() -> String {
+    format!("it writes more than {WRITTEN_BYTES_MAX} bytes")
+}
+
+/// `tojson` as such templates mean it: as Python writes JSON, with nothing escaped for a page.
+#[expect(clippy::needless_pass_by_value, reason = "filters are given them so")]
+fn to_json(value: &Value, arguments: Kwargs) -> Result<String, Error> {
+    let separators = match arguments.get::<Option<Vec<String>>>("separators")?.as_deref() {
+        None => None,
+        Some([item, colon]) => Some((item.clone(), colon.clone())),
+        Some(_) => return raise("\"separators\" are two").map(|_| String::new()),
     };
-    written.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
-    Ok(String::from_utf8_lossy(&out).into_owned())
+    let mut style = python::Style {
+        indent: arguments.get("indent")?,
+        separators,
+        is_ascii: arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or_default(),
+        sorts: arguments.get::<Option<bool>>("sort_keys")?.unwrap_or_default(),
+    };
+    arguments.assert_all_used()?;
+    // More would be for no reader.
+    style.indent = style.indent.map(|indent| indent.min(32));
+    let value = serde_json::to_value(value);
+    let value = value.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
+    Ok(python::json(&value, &style))
+}
+
+/// What `{{ }}` writes.
+fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    let bytes = value.as_str().map_or(0, str::len);
+    let before = state.get_temp(WRITTEN).and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
+    if before + bytes > WRITTEN_BYTES_MAX {
+        return Err(Error::new(ErrorKind::InvalidOperation, too_much()));
+    }
+    state.set_temp(WRITTEN, Value::from(before + bytes));
+    match as_float(value) {
+        Some(number) => Ok(out.write_str(&python::float(number))?),
+        None => minijinja::escape_formatter(out, state, value),
+    }
+}
+
+/// `string`, which writes numbers as Python does.
+fn to_text(value: &Value) -> String {
+    as_float(value).map_or_else(|| value.to_string(), python::float)
+}
+
+fn as_float(value: &Value) -> Option<f64> {
+    let is_float = value.is_number() && !value.is_integer();
+    is_float.then(|| f64::try_from(value.clone()).ok()).flatten()
+}
+
+fn is_list(value: &Value) -> bool {
+    use ValueKind::{Iterable, Map, Seq, String, Undefined};
+    matches!(value.kind(), Iterable | Map | Seq | String | Undefined)
 }
 
 fn raise(message: &str) -> Result<Value, Error> {
@@ -67,13 +106,43 @@ fn raise(message: &str) -> Result<Value, Error> {
 }
 
 fn told(error: &Error) -> EngineError {
-    EngineError::Template(error.detail().map_or_else(|| error.to_string(), str::to_owned))
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let said = cause.or_else(|| error.detail().map(str::to_owned));
+    EngineError::Template(said.unwrap_or_else(|| error.to_string()))
+}
+
+/// Templates mark what the assistant says for those who train on it. Here that is said like everything else.
+fn without_marks(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, behind)) = rest.split_once("{%") {
+        out.push_str(before);
+        out.push_str("{%");
+        let Some((tag, after)) = behind.split_once("%}") else {
+            rest = behind;
+            break;
+        };
+        match tag.trim_matches(['-', '+']).trim() {
+            word @ ("generation" | "endgeneration") => {
+                let meant = if word == "generation" { "if true" } else { "endif" };
+                out.push_str(&tag.replacen(word, meant, 1));
+            }
+            _ => out.push_str(tag),
+        }
+        out.push_str("%}");
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 impl Template {
     /// # Errors
     /// It is no template.
     pub fn new(source: &str) -> Result<Self, EngineError> {
+        if source.len() > SOURCE_BYTES_MAX {
+            return Err(EngineError::Template(format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
+        }
         let mut environment = Environment::new();
         environment.set_syntax(
             SyntaxConfig::builder()
@@ -85,20 +154,40 @@ impl Template {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));
+        environment.set_formatter(write);
         environment.add_filter("tojson", to_json);
+        environment.add_filter("string", to_text);
+        // In Python nothing is no list, and texts and objects are read like lists.
+        environment.add_test("iterable", is_list);
+        environment.add_test("sequence", is_list);
         environment.add_function("raise_exception", |message: String| raise(&message));
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| told(&error))?;
-        Ok(Self { environment })
+        environment.add_template_owned(NAME, without_marks(source)).map_err(|error| told(&error))?;
+        Ok(Self { environment, manner: Manner::of(source) })
+    }
+
+    /// How its model speaks.
+    #[must_use]
+    pub const fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// The text of a conversation. `context` has `messages`, and what else the template asks for: `tools`,
-    /// `add_generation_prompt`, `enable_thinking`.
+    /// `add_generation_prompt`, `enable_thinking`. A template that tells its model the day is given the time, in UTC.
     ///
     /// # Errors
-    /// The template refuses the conversation, in its own words.
-    pub fn render(&self, context: &impl Serialize) -> Result<String, EngineError> {
+    /// The template refuses the conversation, in its own words; or it does more than any needs.
+    pub fn render(&self, context: &impl Serialize, now_unix_s: u64) -> Result<String, EngineError> {
         let template = self.environment.get_template(NAME).map_err(|error| told(&error))?;
-        template.render(Value::from(Serde(context))).map_err(|error| told(&error))
+        let clock = Value::from_function(move |format: String| python::time(&format, now_unix_s));
+        let context = context! { strftime_now => clock, ..Value::from(Serde(context)) };
+        let mut text = Bounded::default();
+        // The library itself fails where a template turns an empty list around, and that may be in anybody's template.
+        let rendering = AssertUnwindSafe(|| template.render_captured_to(context, &mut text).map(drop));
+        match std::panic::catch_unwind(rendering) {
+            Ok(rendered) => rendered.map_err(|error| told(&error))?,
+            Err(_) => return Err(EngineError::Template("it does what can't be done".to_owned())),
+        }
+        String::from_utf8(text.0).map_err(|error| EngineError::Template(error.to_string()))
     }
 }
 
@@ -156,14 +245,15 @@ mod tests {
             {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"},
             {"role": "user", "content": "né"},
         ]);
-        let plain = template.render(&json!({"messages": messages, "add_generation_prompt": true})).unwrap();
+        let plain =
+            template.render(&json!({"messages": messages, "add_generation_prompt": true}), 0).unwrap();
         let wanted = "<|im_start|>user\n<b>Hi</b> & \"bye\"<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n\
                       <|im_start|>user\nné<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(plain, wanted);
         let quiet = json!({"messages": messages, "add_generation_prompt": true, "enable_thinking": false});
-        assert_eq!(template.render(&quiet).unwrap(), format!("{wanted}<think>\n\n</think>\n\n"));
+        assert_eq!(template.render(&quiet, 0).unwrap(), format!("{wanted}<think>\n\n</think>\n\n"));
         let tools = json!([{"type": "function", "function": {"name": "f<é>", "parameters": {"a": [1, 2.5, true, null]}}}]);
-        let with = template.render(&json!({"messages": messages, "tools": tools})).unwrap();
+        let with = template.render(&json!({"messages": messages, "tools": tools}), 0).unwrap();
         let written = r#"{"type": "function", "function": {"name": "f<é>", "parameters": {"a": [1, 2.5, true, null]}}}"#;
         assert!(with.starts_with(&format!("<|im_start|>system\n# Tools\n\n{written}<|im_end|>\n")), "{with}");
     }
@@ -171,7 +261,7 @@ mod tests {
     #[test]
     fn a_refusal_is_in_the_templates_words() {
         let template = Template::new(QWEN).unwrap();
-        let error = template.render(&json!({"messages": [{"role": "judge", "content": ""}]})).unwrap_err();
+        let error = template.render(&json!({"messages": [{"role": "judge", "content": ""}]}), 0).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the model's template refuses the conversation: Unexpected role: judge"
@@ -179,7 +269,42 @@ mod tests {
         assert!(Template::new("{% if %}").is_err());
         let endless =
             Template::new("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}");
-        let error = endless.unwrap().render(&json!({})).unwrap_err();
+        let error = endless.unwrap().render(&json!({}), 0).unwrap_err();
         assert!(error.to_string().contains("fuel"), "{error}");
+    }
+    #[test]
+    fn a_template_that_does_too_much_ends_in_an_error() {
+        for (source, why) in [
+            ("{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}", "fuel"),
+            ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+            ("{{ 'x' * 99999999999 }}", "too large"),
+            ("{% for a in [][::-1] %}{{ a }}{% endfor %}", "can't be done"),
+            (
+                "{% set x = 'x' * 1000000 %}{% for a in range(100) %}{{ x }}{% endfor %}",
+                "more than 67108864 bytes",
+            ),
+            (
+                "{% set x = 'x' * 1000000 %}{% set y %}{% for a in range(100) %}{{ x }}{% endfor %}{% endset %}",
+                "more than",
+            ),
+            (
+                "{% for a in range(999) %}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{% endfor %}{{ raise_exception('here') }}",
+                "here",
+            ),
+        ] {
+            let error = Template::new(source).unwrap().render(&json!({}), 0).unwrap_err().to_string();
+            assert!(error.contains(why), "{source}: {error}");
+        }
+        let long = format!("{{% for a in range(9999) %}}{}{{% endfor %}}", "a".repeat(10_000));
+        let error = Template::new(&long).unwrap().render(&json!({}), 0).unwrap_err().to_string();
+        assert!(error.contains("more than"), "{error}");
+        assert!(Template::new(&"a".repeat(SOURCE_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_template_is_told_the_time_and_its_marks_are_passed_over() {
+        let source = "{%- generation -%} {{ strftime_now('%d %b %Y') }} {%- endgeneration %}!{% if strftime_now is defined %}?{% endif %}";
+        let text = Template::new(source).unwrap().render(&json!({}), 1_753_000_000).unwrap();
+        assert_eq!(text, "20 Jul 2025!?");
     }
 }

@@ -1,9 +1,13 @@
 //! Tokens: how a text becomes numbers, and what bytes each of them stands for.
 
+mod packed;
+
 use std::collections::HashMap;
 use std::path::Path;
 
 use tokenizers::Tokenizer;
+
+pub(crate) use self::packed::Words;
 
 use crate::EngineError;
 
@@ -53,6 +57,19 @@ impl Vocabulary {
         let tokenizer = Tokenizer::from_bytes(bytes);
         let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
         Ok(Self::of(tokenizer.map_err(|error| broken(error.to_string()))?))
+    }
+
+    /// Whether text and tokens are all the same here and there; what tests ask.
+    #[cfg(test)]
+    fn is_like(&self, other: &Self, text: &str) -> bool {
+        let (here, there) = (self.tokens(text).ok(), other.tokens(text).ok());
+        here.is_some() && here == there && self.said(text) == other.said(text)
+    }
+
+    /// A text, once it was tokens.
+    #[cfg(test)]
+    fn said(&self, text: &str) -> Vec<u8> {
+        self.tokens(text).unwrap_or_default().iter().flat_map(|token| self.bytes(*token).to_vec()).collect()
     }
 
     fn of(tokenizer: Tokenizer) -> Self {

@@ -1,14 +1,16 @@
 //! Where a model's weights come from: files as they are published, plain or packed.
 
+mod beside;
 mod config;
 mod packed;
 mod plain;
 mod rows;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use plain::Files;
+pub use beside::{Beside, Habits};
 pub(crate) use rows::Rows;
 
 use crate::kernels::Matrix;
@@ -21,6 +23,8 @@ use crate::{EngineError, Shape};
 pub struct Source {
     shape: Shape,
     store: Store,
+    /// Where other files of the model may be.
+    directory: PathBuf,
 }
 
 #[derive(Debug)]
@@ -60,11 +64,13 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         if path.is_dir() {
             let shape = config::read(&path.join("config.json"))?;
-            return Ok(Self { shape, store: Store::Plain(plain::Files::open(path)?) });
+            let store = Store::Plain(plain::Files::open(path)?);
+            return Ok(Self { shape, store, directory: path.to_owned() });
         }
         let file = packed::File::open(path)?;
         let shape = packed::shape(&file)?;
-        Ok(Self { shape, store: Store::Packed(file) })
+        let directory = path.parent().unwrap_or(path).to_owned();
+        Ok(Self { shape, store: Store::Packed(file), directory })
     }
 
     #[must_use]

@@ -9,5 +9,7 @@ mod ruled;
 mod running;
 mod shapes;
 mod shelf;
+mod speech;
+mod templates;
 mod training;
 mod words;

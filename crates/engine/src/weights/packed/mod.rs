@@ -11,6 +11,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 
+pub(super) use head::Value;
 pub(super) use shape::shape;
 
 use self::head::{Head, Info};
@@ -39,7 +40,11 @@ impl File {
         Ok(Self { path: path.to_owned(), handle, head })
     }
 
-    fn broken(&self, what: impl ToString) -> EngineError {
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.head.values.get(name)
+    }
+
+    pub(super) fn broken(&self, what: impl ToString) -> EngineError {
         EngineError::Broken { path: self.path.clone(), what: what.to_string() }
     }
 

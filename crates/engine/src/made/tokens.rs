@@ -1,0 +1,173 @@
+//! Tokens made up on the spot, for models that are: every byte, some that join, and the signs of conversations.
+
+use candle_core::quantized::gguf_file::Value;
+use serde_json::{Map, Value as Json, json};
+
+#[cfg(test)]
+use crate::vocabulary::Words;
+use crate::vocabulary::byte_of_character;
+
+const NORMAL: i32 = 1;
+const CONTROL: i32 = 3;
+const DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+
+/// Space and line break, as byte pairs write them.
+const MERGES: [(&str, &str); 24] = [
+    ("h", "e"),
+    ("t", "he"),
+    ("Ġ", "the"),
+    ("i", "n"),
+    ("e", "r"),
+    ("Ġ", "t"),
+    ("Ġ", "a"),
+    ("l", "l"),
+    ("'", "ll"),
+    ("'", "s"),
+    ("1", "2"),
+    ("12", "3"),
+    ("Ċ", "Ċ"),
+    ("Ġ", "Ġ"),
+    ("ĠĠ", "ĠĠ"),
+    ("{", "\""),
+    ("\"", ":"),
+    ("Ã", "©"),
+    ("n", "Ã©"),
+    ("o", "r"),
+    ("w", "or"),
+    ("Ġ", "wor"),
+    ("l", "d"),
+    ("Ġwor", "ld"),
+];
+const SIGNS: [(&str, bool); 7] = [
+    ("<|endoftext|>", true),
+    ("<|im_start|>", true),
+    ("<|im_end|>", true),
+    ("<tool_call>", false),
+    ("</tool_call>", false),
+    ("<think>", false),
+    ("</think>", false),
+];
+
+/// A model's tokens, and the template of its conversations.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// As packed files call the family's way of cutting texts.
+    cut: &'static str,
+    template: String,
+    /// Each with its kind.
+    tokens: Vec<(String, i32)>,
+}
+
+impl Tokens {
+    /// So many at least; those that are too many stand for nothing. `cut` is `qwen2`, or another that packed files name.
+    #[must_use]
+    pub fn new(cut: &'static str, template: &str, size: usize) -> Self {
+        let mut bytes: Vec<(u8, char)> =
+            byte_of_character().into_iter().map(|(character, byte)| (byte, character)).collect();
+        bytes.sort_unstable();
+        let mut tokens: Vec<(String, i32)> =
+            bytes.into_iter().map(|(_, character)| (character.to_string(), NORMAL)).collect();
+        tokens.extend(MERGES.map(|(left, right)| (format!("{left}{right}"), NORMAL)));
+        tokens.extend(
+            SIGNS.map(|(sign, is_special)| (sign.to_owned(), if is_special { CONTROL } else { DEFINED })),
+        );
+        while tokens.len() < size {
+            tokens.push((format!("[PAD{}]", tokens.len()), UNUSED));
+        }
+        Self { cut, template: template.to_owned(), tokens }
+    }
+
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn id(&self, sign: &str) -> usize {
+        self.tokens.iter().position(|(token, _)| token == sign).unwrap_or_default()
+    }
+
+    pub(crate) fn tokenizer_json(&self) -> Json {
+        let is_kind = |kinds: &'static [i32]| {
+            self.tokens.iter().enumerate().filter(move |(_, (_, kind))| kinds.contains(kind))
+        };
+        let vocabulary: Map<String, Json> =
+            is_kind(&[NORMAL]).map(|(id, (token, _))| (token.clone(), id.into())).collect();
+        let added: Vec<Json> = is_kind(&[CONTROL, DEFINED])
+            .map(|(id, (token, kind))| {
+                json!({
+                    "id": id, "content": token, "special": *kind == CONTROL, "normalized": false, "single_word": false,
+                    "lstrip": false, "rstrip": false,
+                })
+            })
+            .collect();
+        let words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+";
+        let rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        let digits = if self.cut == "qwen2" { r"|\p{N}" } else { r"|\p{N}{1,3}" };
+        let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+        let pattern = json!({"Regex": format!("{words}{digits}{rest}")});
+        let split = json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
+        let pieces = match self.cut {
+            "default" => bytes(true),
+            _ => json!({"type": "Sequence", "pretokenizers": [split, bytes(false)]}),
+        };
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+            "normalizer": if self.cut == "qwen2" { json!({"type": "NFC"}) } else { Json::Null },
+            "pre_tokenizer": pieces, "post_processor": null, "decoder": bytes(true),
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "ignore_merges": self.cut == "llama-bpe", "vocab": vocabulary, "merges": MERGES,
+            },
+        })
+    }
+
+    /// `tokenizer.json`, `tokenizer_config.json` and `generation_config.json`.
+    pub(super) fn files(&self) -> [(&'static str, Json); 3] {
+        let (end, pad) = (self.id("<|im_end|>"), self.id("<|endoftext|>"));
+        [
+            ("tokenizer.json", self.tokenizer_json()),
+            (
+                "tokenizer_config.json",
+                json!({"eos_token": {"content": "<|im_end|>"}, "bos_token": "<|endoftext|>", "chat_template": self.template}),
+            ),
+            (
+                "generation_config.json",
+                json!({"eos_token_id": [end, pad], "temperature": 0.6, "top_k": 20, "top_p": 0.95, "do_sample": true}),
+            ),
+        ]
+    }
+
+    pub(super) fn values(&self) -> Vec<(String, Value)> {
+        let text = |text: &str| Value::String(text.to_owned());
+        let id = |sign: &str| Value::U32(u32::try_from(self.id(sign)).unwrap_or(u32::MAX));
+        let tokens = self.tokens.iter().map(|(token, _)| text(token)).collect();
+        let kinds = self.tokens.iter().map(|(_, kind)| Value::I32(*kind)).collect();
+        let merges = MERGES.map(|(left, right)| text(&format!("{left} {right}"))).into();
+        [
+            ("model", text("gpt2")),
+            ("pre", text(self.cut)),
+            ("tokens", Value::Array(tokens)),
+            ("token_type", Value::Array(kinds)),
+            ("merges", Value::Array(merges)),
+            ("bos_token_id", id("<|endoftext|>")),
+            ("eos_token_id", id("<|im_end|>")),
+        ]
+        .into_iter()
+        .map(|(name, value)| (format!("tokenizer.ggml.{name}"), value))
+        .chain([("tokenizer.chat_template".to_owned(), text(&self.template))])
+        .collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn words(&self) -> Words {
+        Words {
+            model: "gpt2".to_owned(),
+            cut: self.cut.to_owned(),
+            tokens: self.tokens.iter().map(|(token, _)| token.clone()).collect(),
+            kinds: self.tokens.iter().map(|(_, kind)| f64::from(*kind)).collect(),
+            merges: MERGES.map(|(left, right)| format!("{left} {right}")).into(),
+        }
+    }
+}

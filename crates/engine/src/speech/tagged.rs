@@ -1,0 +1,264 @@
+//! A call that is written in signs: `<function=name><parameter=key>value</parameter></function>`. Values are bare text,
+//! in which signs may stand too, so one counts only where what follows it shows that it ends something.
+
+use serde_json::Value;
+
+use super::Step;
+use super::offered::{Kinds, Offered};
+use super::tags::{
+    CALL, CALL_END, FUNCTION, FUNCTION_END, Found, PARAMETER, PARAMETER_END, begins, begins_any,
+};
+
+const NAME_BYTES_MAX: usize = 256;
+/// What may follow a value.
+const AFTER_VALUE: [&str; 5] = [PARAMETER, FUNCTION_END, CALL_END, CALL, FUNCTION];
+
+#[derive(Debug)]
+pub(super) struct TaggedCall {
+    name: String,
+    given: Vec<String>,
+    parameter: Option<Parameter>,
+}
+
+#[derive(Debug)]
+struct Parameter {
+    kinds: Kinds,
+    /// What can't be told yet: all of what is no text.
+    value: String,
+    /// The line break behind the sign was seen, or that there is none.
+    has_begun: bool,
+    /// Something of it was taken.
+    has_more: bool,
+    /// It was given before.
+    is_again: bool,
+}
+
+/// How a call begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    Yes { name: String, bytes: usize },
+    No,
+    Perhaps,
+}
+
+/// Reads `<function=name>`, which only what comes behind it shows to be a call.
+pub(super) fn head(text: &str, is_all: bool) -> Head {
+    let Some(rest) = text.strip_prefix(FUNCTION) else { return Head::No };
+    let Some((name, behind)) = rest.split_once('>') else {
+        let may_be = !is_all && rest.len() <= NAME_BYTES_MAX && !rest.contains(['\n', '<']);
+        return if may_be { Head::Perhaps } else { Head::No };
+    };
+    let bytes = FUNCTION.len() + name.len() + 1;
+    if name.len() > NAME_BYTES_MAX || name.contains(['\n', '<']) || name.trim().is_empty() {
+        return Head::No;
+    }
+    let name = name.trim();
+    let behind = behind.trim_start();
+    match begins_any(behind, &AFTER_VALUE, is_all).0 {
+        Found::Yes => Head::Yes { name: name.to_owned(), bytes },
+        Found::Perhaps => Head::Perhaps,
+        Found::No if is_all && behind.is_empty() => Head::Yes { name: name.to_owned(), bytes },
+        Found::No => Head::No,
+    }
+}
+
+impl TaggedCall {
+    pub(super) const fn new(name: String) -> Self {
+        Self { name, given: Vec::new(), parameter: None }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        held: &mut String,
+        is_all: bool,
+        offered: &Offered,
+        said: &mut String,
+    ) -> Step {
+        loop {
+            let step = match &mut self.parameter {
+                Some(_) => self.value(held, is_all, offered, said),
+                None => self.between(held, is_all, offered, said),
+            };
+            match step {
+                Some(Step::Over) => {
+                    said.push_str(if self.given.is_empty() { "{}" } else { "}" });
+                    return Step::Over;
+                }
+                Some(step) => return step,
+                None => {}
+            }
+        }
+    }
+
+    /// `None` where it goes on at once.
+    fn between(
+        &mut self,
+        held: &mut String,
+        is_all: bool,
+        offered: &Offered,
+        said: &mut String,
+    ) -> Option<Step> {
+        let space = held.len() - held.trim_start().len();
+        held.drain(..space);
+        match begins_any(held, &AFTER_VALUE, is_all) {
+            (Found::Perhaps, _) => Some(Step::More),
+            (Found::Yes, PARAMETER) => {
+                let Some(end) = held.find('>') else {
+                    let may_be =
+                        !is_all && held.len() <= PARAMETER.len() + NAME_BYTES_MAX && !held.contains('\n');
+                    return Some(if may_be { Step::More } else { Step::Broken });
+                };
+                let name = held.get(PARAMETER.len()..end).unwrap_or_default().to_owned();
+                if name.len() > NAME_BYTES_MAX || name.contains('\n') || name.trim().is_empty() {
+                    return Some(Step::Broken);
+                }
+                held.drain(..=end);
+                self.begin(name.trim().to_owned(), offered, said);
+                None
+            }
+            (Found::Yes, FUNCTION_END) => {
+                held.drain(..FUNCTION_END.len());
+                Some(Step::Over)
+            }
+            // Its own end is missing.
+            (Found::Yes, _) => Some(Step::Over),
+            (Found::No, _) => Some(if is_all && held.is_empty() { Step::Over } else { Step::Broken }),
+        }
+    }
+
+    fn begin(&mut self, name: String, offered: &Offered, said: &mut String) {
+        let is_again = self.given.contains(&name);
+        if !is_again {
+            said.push_str(if self.given.is_empty() { "{" } else { ", " });
+            said.push_str(&Value::from(name.as_str()).to_string());
+            said.push_str(": ");
+        }
+        let kinds = offered.kinds(&self.name, &name);
+        if kinds.is_text() && !is_again {
+            said.push('"');
+        }
+        self.given.push(name);
+        self.parameter =
+            Some(Parameter { kinds, value: String::new(), has_begun: false, has_more: false, is_again });
+    }
+
+    fn value(
+        &mut self,
+        held: &mut String,
+        is_all: bool,
+        offered: &Offered,
+        said: &mut String,
+    ) -> Option<Step> {
+        let (name, given) = (&self.name, &self.given);
+        let parameter = self.parameter.as_mut()?;
+        if !parameter.has_begun {
+            if held.is_empty() && !is_all {
+                return Some(Step::More);
+            }
+            parameter.has_begun = true;
+            if held.starts_with('\n') {
+                held.drain(..1);
+            }
+        }
+        let is_missed =
+            |key: &str| offered.has_parameter(name, key) && !given.iter().any(|given| given == key);
+        let (end, found, sign) = end_of_value(held, !parameter.has_more, is_all, is_missed);
+        let value = held.get(..end).unwrap_or_default();
+        // The break before the sign is the form's.
+        let value = value.strip_suffix('\n').unwrap_or(value);
+        let length = value.len();
+        parameter.has_more |= length > 0;
+        parameter.value.push_str(value);
+        parameter.tell(found == Found::Yes, said);
+        if found == Found::Yes {
+            held.drain(..end + sign);
+            self.parameter = None;
+            return None;
+        }
+        held.drain(..length);
+        Some(Step::More)
+    }
+}
+
+impl Parameter {
+    fn tell(&mut self, is_over: bool, said: &mut String) {
+        if self.is_again {
+            return self.value.clear();
+        }
+        if self.kinds.is_text() {
+            let quoted = Value::from(std::mem::take(&mut self.value)).to_string();
+            said.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+            if is_over {
+                said.push('"');
+            }
+        } else if is_over {
+            said.push_str(&self.kinds.read(&self.value));
+        }
+    }
+}
+
+/// Where a value ends, whether that is sure, and how long the sign is that ends it and nothing else.
+fn end_of_value(
+    text: &str,
+    is_start: bool,
+    is_all: bool,
+    is_missed: impl Fn(&str) -> bool,
+) -> (usize, Found, usize) {
+    for (at, _) in text.match_indices('<') {
+        let rest = text.get(at..).unwrap_or_default();
+        let before = text.get(..at).unwrap_or_default();
+        let is_on_line = before.ends_with('\n') || (before.is_empty() && is_start);
+        let (found, sign) = match begins(rest, PARAMETER_END, is_all) {
+            Found::Yes => {
+                (is_end(rest.get(PARAMETER_END.len()..).unwrap_or_default(), is_all), PARAMETER_END.len())
+            }
+            found => (found, 0),
+        };
+        let next = if is_on_line { is_next(rest, is_all, &is_missed) } else { Found::No };
+        for (found, sign) in [(found, sign), (next, 0), (is_missing(rest, is_all), 0)] {
+            if found != Found::No {
+                return (at, found, sign);
+            }
+        }
+    }
+    (text.len(), if is_all { Found::Yes } else { Found::No }, 0)
+}
+
+/// Whether what stands behind `</parameter>` is what follows one.
+fn is_end(behind: &str, is_all: bool) -> Found {
+    let behind = behind.trim_start();
+    match begins_any(behind, &AFTER_VALUE, is_all).0 {
+        Found::No if is_all && behind.is_empty() => Found::Yes,
+        found => found,
+    }
+}
+
+/// Whether another parameter begins, before which an end is missing.
+fn is_next(text: &str, is_all: bool, is_missed: impl Fn(&str) -> bool) -> Found {
+    let Some(rest) = text.strip_prefix(PARAMETER) else { return begins(text, PARAMETER, is_all) };
+    let (name, has_end) = rest.split_once('>').map_or((rest, false), |(name, _)| (name, true));
+    match (name.len() <= NAME_BYTES_MAX && !name.contains('\n'), has_end) {
+        (true, true) if is_missed(name.trim()) => Found::Yes,
+        (true, false) if !is_all => Found::Perhaps,
+        _ => Found::No,
+    }
+}
+
+/// Whether the call ends here without the end of its last value: the signs of that, and then another call or nothing.
+fn is_missing(text: &str, is_all: bool) -> Found {
+    let mut rest = text;
+    for sign in [FUNCTION_END, CALL_END] {
+        match begins(rest, sign, is_all) {
+            Found::Yes => rest = rest.get(sign.len()..).unwrap_or_default().trim_start(),
+            Found::Perhaps => return Found::Perhaps,
+            Found::No => {}
+        }
+    }
+    if rest.len() == text.len() {
+        return Found::No;
+    }
+    match begins_any(rest, &[CALL, FUNCTION], is_all).0 {
+        Found::No if is_all && rest.is_empty() => Found::Yes,
+        found => found,
+    }
+}

@@ -1,0 +1,51 @@
+//! Signs in a text that comes in pieces.
+
+pub(super) const THINK: &str = "<think>";
+pub(super) const THINK_END: &str = "</think>";
+pub(super) const CALL: &str = "<tool_call>";
+pub(super) const CALL_END: &str = "</tool_call>";
+pub(super) const FUNCTION: &str = "<function=";
+pub(super) const FUNCTION_END: &str = "</function>";
+pub(super) const PARAMETER: &str = "<parameter=";
+pub(super) const PARAMETER_END: &str = "</parameter>";
+
+/// Whether a text begins with a sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Yes,
+    No,
+    /// It may, once more of it came.
+    Perhaps,
+}
+
+/// `is_all` where nothing more comes.
+pub(super) fn begins(text: &str, sign: &str, is_all: bool) -> Found {
+    if text.starts_with(sign) {
+        Found::Yes
+    } else if !is_all && sign.starts_with(text) {
+        Found::Perhaps
+    } else {
+        Found::No
+    }
+}
+
+/// Which of these a text begins with; `Perhaps` where it is none yet and may become one.
+pub(super) fn begins_any<'a>(text: &str, signs: &[&'a str], is_all: bool) -> (Found, &'a str) {
+    let mut found = (Found::No, "");
+    for sign in signs {
+        match begins(text, sign, is_all) {
+            Found::Yes => return (Found::Yes, sign),
+            Found::Perhaps => found = (Found::Perhaps, ""),
+            Found::No => {}
+        }
+    }
+    found
+}
+
+/// Where the first of these is, or may come to be.
+pub(super) fn first<'a>(text: &str, signs: &[&'a str], is_all: bool) -> Option<(usize, Found, &'a str)> {
+    text.match_indices('<').find_map(|(at, _)| {
+        let (found, sign) = begins_any(text.get(at..)?, signs, is_all);
+        (found != Found::No).then_some((at, found, sign))
+    })
+}

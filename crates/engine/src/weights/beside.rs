@@ -1,0 +1,184 @@
+//! What comes with a model's weights: its tokens, its template, and how its makers would have it drawn.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::packed::{File, Value as Packed};
+use super::{Source, Store};
+use crate::vocabulary::{Vocabulary, Words};
+use crate::{EngineError, Template};
+
+/// No file of these is longer; one that is says nothing that anybody needs.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Signs that end an answer in the families that are known here. Packed files name one of them, and models say others, too.
+const ENDS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"];
+
+/// What comes with a model's weights.
+#[derive(Debug)]
+pub struct Beside {
+    pub vocabulary: Vocabulary,
+    /// `None` of a model that is not for conversations.
+    pub template: Option<Template>,
+    pub habits: Habits,
+}
+
+/// How a model is carried on where nobody says otherwise.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Habits {
+    /// Tokens that end a text.
+    pub ends: Vec<u32>,
+    pub temperature: Option<f64>,
+    pub top_k: Option<u64>,
+    pub top_p: Option<f64>,
+    /// The signs that its template calls `bos_token` and `eos_token`.
+    pub first_sign: Option<String>,
+    pub last_sign: Option<String>,
+}
+
+impl Source {
+    /// Reads what comes with the weights: from the files beside them, or out of the head of the packed one.
+    ///
+    /// # Errors
+    /// It is not there, or not what it should be.
+    pub fn beside(&self) -> Result<Beside, EngineError> {
+        match &self.store {
+            Store::Plain(_) => plain(&self.directory),
+            Store::Packed(file) => packed(file),
+        }
+    }
+}
+
+/// A file that may be missing.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
+    let at_file = |source| EngineError::File { path: path.to_owned(), source };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at_file(error)),
+        Ok(told) if told.len() > BYTES_MAX => {
+            return Err(EngineError::Broken {
+                path: path.to_owned(),
+                what: format!("it is longer than {BYTES_MAX} bytes"),
+            });
+        }
+        Ok(_) => {}
+    }
+    std::fs::read(path).map(Some).map_err(at_file)
+}
+
+/// A file of JSON that may be missing, which is as good as an empty one.
+fn json(path: &Path) -> Result<Value, EngineError> {
+    let Some(bytes) = read(path)? else { return Ok(Value::Null) };
+    serde_json::from_slice(&bytes)
+        .map_err(|error| EngineError::Broken { path: path.to_owned(), what: error.to_string() })
+}
+
+fn plain(directory: &Path) -> Result<Beside, EngineError> {
+    let vocabulary = Vocabulary::open(&directory.join("tokenizer.json"))?;
+    let tokens = json(&directory.join("tokenizer_config.json"))?;
+    let template = match read(&directory.join("chat_template.jinja"))? {
+        Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        None => template_of(&tokens),
+    };
+    let generation = json(&directory.join("generation_config.json"))?;
+    let sign = |name: &str| {
+        // As itself, or with what is to be done around it.
+        let sign = tokens.get(name)?;
+        sign.as_str().or_else(|| sign.get("content")?.as_str()).map(str::to_owned)
+    };
+    let (first_sign, last_sign) = (sign("bos_token"), sign("eos_token"));
+    let mut ends: Vec<u32> = ids(generation.get("eos_token_id"));
+    if ends.is_empty() {
+        ends = ids(json(&directory.join("config.json"))?.get("eos_token_id"));
+    }
+    if let Some(end) = last_sign.as_deref().and_then(|sign| vocabulary.sign(sign)) {
+        add(&mut ends, end);
+    }
+    let habits = Habits {
+        ends,
+        temperature: generation.get("temperature").and_then(Value::as_f64),
+        top_k: generation.get("top_k").and_then(Value::as_u64),
+        top_p: generation.get("top_p").and_then(Value::as_f64),
+        first_sign,
+        last_sign,
+    };
+    let template = template.as_deref().map(Template::new).transpose()?;
+    Ok(Beside { vocabulary, template, habits })
+}
+
+/// One template, or several by name.
+fn template_of(tokens: &Value) -> Option<String> {
+    match tokens.get("chat_template")? {
+        Value::String(template) => Some(template.clone()),
+        Value::Array(templates) => {
+            let named = |name: &str| {
+                templates.iter().find(|template| template.get("name").is_some_and(|named| named == name))
+            };
+            let template = named("default").or_else(|| templates.first())?;
+            Some(template.get("template")?.as_str()?.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Tokens, one or several.
+fn ids(value: Option<&Value>) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Some(Value::Array(values)) => values.iter().filter_map(id).collect(),
+        Some(value) => id(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+fn add(ends: &mut Vec<u32>, end: u32) {
+    if !ends.contains(&end) {
+        ends.push(end);
+    }
+}
+
+fn packed(file: &File) -> Result<Beside, EngineError> {
+    let text = |name: &str| match file.value(name) {
+        Some(Packed::Text(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let texts = |name: &str| {
+        list(file, name, |value| if let Packed::Text(text) = value { Some(text.clone()) } else { None })
+    };
+    let words = Words {
+        model: text("tokenizer.ggml.model"),
+        cut: text("tokenizer.ggml.pre"),
+        tokens: texts("tokenizer.ggml.tokens")?,
+        kinds: list(file, "tokenizer.ggml.token_type", |value| {
+            if let Packed::Number(kind) = value { Some(*kind) } else { None }
+        })?,
+        merges: texts("tokenizer.ggml.merges")?,
+    };
+    let id = |name: &str| match file.value(&format!("tokenizer.ggml.{name}")) {
+        Some(Packed::Number(id)) => (0..words.tokens.len()).find(|at| *at as f64 == *id),
+        _ => None,
+    };
+    let sign = |id: Option<usize>| id.and_then(|id| words.tokens.get(id).cloned());
+    let (first_sign, last_sign) = (sign(id("bos_token_id")), sign(id("eos_token_id")));
+    let mut ends = Vec::new();
+    for end in [id("eos_token_id"), id("eot_token_id"), id("eom_token_id")].into_iter().flatten() {
+        ends.extend(u32::try_from(end).ok().filter(|end| !ends.contains(end)));
+    }
+    let vocabulary = Vocabulary::packed(words).map_err(|what| file.broken(what))?;
+    for end in ENDS.iter().filter_map(|sign| vocabulary.sign(sign)) {
+        add(&mut ends, end);
+    }
+    let template = Some(text("tokenizer.chat_template")).filter(|template| !template.is_empty());
+    let template = template.as_deref().map(Template::new).transpose()?;
+    Ok(Beside { vocabulary, template, habits: Habits { ends, first_sign, last_sign, ..Habits::default() } })
+}
+
+/// A list of one kind of values, or nothing where the head has none.
+fn list<T>(file: &File, name: &str, read: impl Fn(&Packed) -> Option<T>) -> Result<Vec<T>, EngineError> {
+    let wrong = || file.broken(format!("\"{name}\" is no list of what it should be"));
+    match file.value(name) {
+        None => Ok(Vec::new()),
+        Some(Packed::List(values)) => values.iter().map(read).collect::<Option<_>>().ok_or_else(wrong),
+        Some(_) => Err(wrong()),
+    }
+}

@@ -1,0 +1,313 @@
+//! What a model says is told as it is meant, and the same however it is cut.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::prompt::{Json, Tool, ToolKind};
+use domain::{Event, PartKind, Prompt, Reason};
+use engine::{Begin, Ending, Form, Manner, Offered, Speech};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const TRANSCRIPTS: &str = include_str!("../fixtures/transcripts.txt");
+
+/// How an answer came about.
+#[derive(Debug, Clone, Default)]
+struct Case {
+    name: String,
+    manner: Manner,
+    is_in_thought: bool,
+    is_silent: bool,
+    is_one: bool,
+    is_cut: bool,
+    stops: Vec<String>,
+    says: String,
+    means: String,
+}
+
+fn prompt(is_one: bool) -> Prompt {
+    let text = json!({"type": "string"});
+    let tools = [
+        ("get_weather", json!({"city": text, "days": {"type": "integer"}})),
+        (
+            "run",
+            json!({"command": text, "timeout": {"type": ["number", "null"]}, "background": {"type": "boolean"}}),
+        ),
+        ("write_file", json!({"path": text, "content": text})),
+        ("edit", json!({"edits": {"type": "array"}, "options": {"type": "object"}})),
+        ("list", json!({})),
+    ];
+    let tools = tools.map(|(name, properties)| {
+        let schema = Some(Json(json!({"type": "object", "properties": properties}).to_string()));
+        let kind = ToolKind::Function { name: name.to_owned(), description: None, schema, strict: None };
+        Tool { kind, cache: None }
+    });
+    Prompt { tools: tools.into(), parallel_tools: is_one.then_some(false), ..Prompt::default() }
+}
+
+fn cases() -> Vec<Case> {
+    let case = |text: &str| {
+        let (name, rest) = text.split_once('\n').unwrap();
+        let (how, rest) = rest.split_once("--- says\n").unwrap();
+        let (says, means) = rest.split_once("--- means\n").unwrap();
+        let has = |word: &str| how.split_whitespace().any(|said| said == word);
+        let form = match how.split_whitespace().next().unwrap() {
+            "json" => Some(Form::Json),
+            "tagged" => Some(Form::Tagged),
+            "none" => None,
+            other => panic!("{name}: {other}"),
+        };
+        let stops = how.split("stop=\"").skip(1).map(|stop| stop.split('"').next().unwrap().to_owned());
+        Case {
+            name: name.to_owned(),
+            manner: Manner { form, thinks: has("thinks"), is_told_to_think: false },
+            is_in_thought: has("opened"),
+            is_silent: has("silent"),
+            is_one: has("one"),
+            is_cut: has("length"),
+            stops: stops.collect(),
+            says: says.strip_suffix('\n').unwrap_or(says).to_owned(),
+            means: means.to_owned(),
+        }
+    };
+    TRANSCRIPTS.split("\n=== ").skip(1).map(case).collect()
+}
+
+/// Everything that is told of an answer that comes in these pieces.
+fn events<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a str>) -> Vec<Event> {
+    let offered = if case.is_silent { Offered::default() } else { Offered::of(&prompt(case.is_one)) };
+    let mut calls = 0;
+    let new_id = move || {
+        calls += 1;
+        format!("call_{calls}")
+    };
+    let mut speech = Speech::new(Begin {
+        choice: 3,
+        manner: case.manner,
+        offered: Arc::new(offered),
+        is_in_thought: case.is_in_thought,
+        stops: case.stops.clone(),
+        new_id: Box::new(new_id),
+    });
+    let mut out = Vec::new();
+    for piece in pieces {
+        speech.push(piece, &mut out);
+    }
+    speech.end(if case.is_cut { Ending::Length } else { Ending::Own }, &mut out);
+    out
+}
+
+/// What was told, part by part, as the transcripts write it. Parts begin and end in their order, one at a time.
+fn told(events: &[Event]) -> String {
+    let mut parts: BTreeMap<u32, (PartKind, String)> = BTreeMap::new();
+    let (mut open, mut end) = (None, None);
+    for event in events {
+        assert!(end.is_none(), "something is told behind the end");
+        match event {
+            Event::Begin { choice: 3, part, kind } => {
+                assert_eq!((open, *part as usize), (None, parts.len()));
+                open = Some(*part);
+                parts.insert(*part, (kind.clone(), String::new()));
+            }
+            Event::Delta { choice: 3, part, text } => {
+                assert!(open == Some(*part) && !text.is_empty());
+                parts.get_mut(part).unwrap().1.push_str(text);
+            }
+            Event::End { choice: 3, part } => assert_eq!(open.take(), Some(*part)),
+            Event::Finish { choice: 3, finish } => end = Some(finish.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(open, None);
+    let mut calls = 0;
+    let line = |(kind, text): &(PartKind, String)| match kind {
+        PartKind::Text => format!("text {}\n", json!(text)),
+        PartKind::Thought { is_summary: false, id: None } => format!("thought {}\n", json!(text)),
+        PartKind::Call { id, name, is_custom: false } => {
+            calls += 1;
+            assert_eq!(id, &format!("call_{calls}"));
+            // The last character of a line would be lost to editors.
+            let text = text.strip_suffix(' ').map_or_else(|| text.clone(), |text| format!("{text}·"));
+            format!("call {name} {text}\n")
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut told: String = parts.values().map(line).collect();
+    let end = end.unwrap();
+    told.push_str(&match end.reason {
+        Reason::Stop => "ends stop\n".to_owned(),
+        Reason::Calls => "ends calls\n".to_owned(),
+        Reason::Length => "ends length\n".to_owned(),
+        Reason::MalformedCall => "ends malformed\n".to_owned(),
+        Reason::StopSequence => format!("ends stopped by {}\n", json!(end.sequence)),
+        other => panic!("{other:?}"),
+    });
+    told
+}
+
+fn characters(text: &str) -> Vec<&str> {
+    text.split_inclusive(|_: char| true).collect()
+}
+
+#[test]
+fn transcripts_are_told_as_they_are_meant() {
+    let cases = cases();
+    assert!(cases.len() >= 60, "{}", cases.len());
+    for case in &cases {
+        let told = told(&events(case, [case.says.as_str()]));
+        let means = case.means.trim_end_matches('\n');
+        assert_eq!(told.trim_end_matches('\n'), means, "{}:\n{}", case.name, case.says);
+        // What the answer made of its calls can be read, unless it says that it can't.
+        if told.ends_with("ends calls\n") {
+            for call in told.lines().filter(|line| line.starts_with("call ")) {
+                let arguments = call.splitn(3, ' ').nth(2).unwrap();
+                assert!(serde_json::from_str::<Value>(arguments).unwrap().is_object(), "{call}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_is_told_however_a_transcript_is_cut() {
+    for case in cases() {
+        let whole = told(&events(&case, [case.says.as_str()]));
+        for at in (0..=case.says.len()).filter(|at| case.says.is_char_boundary(*at)) {
+            let (one, other) = case.says.split_at(at);
+            assert_eq!(told(&events(&case, [one, other])), whole, "{}, cut at {at}", case.name);
+        }
+        assert_eq!(told(&events(&case, characters(&case.says))), whole, "{}, in characters", case.name);
+    }
+}
+
+#[test]
+fn names_and_arguments_are_told_as_soon_as_they_are_known() {
+    let at_first = |case: &Case, said: &str| {
+        let mut out = events(&Case { is_cut: true, ..case.clone() }, [said]);
+        out.truncate(out.iter().position(|event| matches!(event, Event::End { .. })).unwrap());
+        out.into_iter()
+            .map(|event| match event {
+                Event::Begin { kind: PartKind::Call { name, .. }, .. } => name,
+                Event::Delta { text, .. } => text,
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let manner = |form| Case { manner: Manner { form: Some(form), ..Manner::default() }, ..Case::default() };
+    let named = manner(Form::Json);
+    assert_eq!(at_first(&named, "<tool_call>{\"name\": \"run\""), ["run"]);
+    assert_eq!(
+        at_first(&named, "<tool_call>{\"name\": \"run\", \"arguments\": {\"command\": \"ls -"),
+        ["run", "{\"command\": \"ls -"]
+    );
+    let tagged = manner(Form::Tagged);
+    assert_eq!(at_first(&tagged, "<tool_call>\n<function=run>\n<parameter="), ["run"]);
+    assert_eq!(
+        at_first(&tagged, "<function=run>\n<parameter=command>\nls \"-l\"\n"),
+        ["run", "{\"command\": \"ls \\\"-l\\\""]
+    );
+}
+
+#[test]
+fn a_template_shows_how_its_model_calls() {
+    let manner = |form, thinks, is_told_to_think| Manner { form, thinks, is_told_to_think };
+    assert_eq!(
+        Manner::of("{{ '<tool_call>' }} {{ '<function=' }}"),
+        manner(Some(Form::Tagged), false, false)
+    );
+    let qwen = "<tool_call> <think> enable_thinking";
+    assert_eq!(Manner::of(qwen), manner(Some(Form::Json), true, true));
+    assert_eq!(Manner::of("<|im_start|>"), Manner::default());
+    assert!(Manner::of(qwen).is_in_thought("<|im_start|>assistant\n<think>\n"));
+    assert!(!Manner::of(qwen).is_in_thought("<|im_start|>assistant\n<think>\n\n</think>\n\n"));
+    assert!(!Manner::default().is_in_thought("<think>"));
+}
+
+/// Signs, pieces of signs and what may stand between them, in any order.
+fn soup() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => proptest::sample::select(vec![
+            "<think>", "</think>", "<tool_call>", "</tool_call>", "<function=", "<function=run>", "<function=list>", "<function=fly>",
+            "</function>", "<parameter=", "<parameter=command>", "<parameter=timeout>", "</parameter>", "{\"name\": \"run\"",
+            "{\"name\": \"fly\", ", "\"arguments\": {", "\"command\": \"", "\"", "}", "}}", ",", "\n", "\n\n", " ", "<", ">", "</", "[",
+            "]", "\\", "\\u12", "\\ud800", "'", "null", "True", "12", "END",
+        ]).prop_map(str::to_owned),
+        1 => ".{0,6}",
+    ];
+    proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let form = proptest::sample::select(vec![Some(Form::Json), Some(Form::Tagged), None]);
+    let stops = proptest::sample::select(vec![
+        vec![],
+        vec!["END".to_owned()],
+        vec!["\n\n".to_owned(), "D".to_owned()],
+    ]);
+    (soup(), form, any::<[bool; 5]>(), stops).prop_map(
+        |(says, form, [thinks, opened, silent, one, cut], stops)| Case {
+            manner: Manner { form, thinks, is_told_to_think: false },
+            is_in_thought: thinks && opened,
+            is_silent: silent,
+            is_one: one,
+            is_cut: cut,
+            stops,
+            says,
+            ..Case::default()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn the_same_is_told_of_anything_however_it_is_cut(case in any_case(), size in 1usize..12) {
+        let whole = told(&events(&case, [case.says.as_str()]));
+        let characters = characters(&case.says);
+        prop_assert_eq!(&told(&events(&case, characters.iter().copied())), &whole);
+        let pieces: Vec<String> = characters.chunks(size).map(|piece| piece.concat()).collect();
+        prop_assert_eq!(&told(&events(&case, pieces.iter().map(String::as_str))), &whole);
+    }
+
+    #[test]
+    fn nothing_is_lost_of_what_is_text(case in any_case()) {
+        let case = Case { is_silent: true, manner: Manner::default(), is_in_thought: false, stops: vec![], ..case };
+        let mut said = String::new();
+        for event in events(&case, characters(&case.says)) {
+            if let Event::Delta { text, .. } = event {
+                said.push_str(&text);
+            }
+        }
+        prop_assert_eq!(said, case.says);
+    }
+
+    #[test]
+    fn text_among_signs_is_neither_lost_nor_mixed_up(words in proptest::collection::vec("[a-z]{1,5}", 1..6), has_calls in any::<bool>()) {
+        let call = "<tool_call>\n{\"name\": \"list\", \"arguments\": {}}\n</tool_call>";
+        let case = Case {
+            manner: Manner { form: Some(Form::Json), ..Manner::default() },
+            says: words.join(if has_calls { call } else { " <tool_cal " }),
+            ..Case::default()
+        };
+        let told = told(&events(&case, characters(&case.says)));
+        let texts: Vec<String> = told.lines().filter_map(|line| line.strip_prefix("text ")).map(str::to_owned).collect();
+        if has_calls {
+            prop_assert_eq!(texts, words.iter().map(|word| json!(word).to_string()).collect::<Vec<_>>());
+            prop_assert_eq!(told.matches("call list {}").count(), words.len() - 1);
+        } else {
+            prop_assert_eq!(texts, [json!(case.says).to_string()]);
+        }
+    }
+
+    #[test]
+    fn what_ends_in_calls_has_calls_that_can_be_read(case in any_case()) {
+        let told = told(&events(&case, [case.says.as_str()]));
+        if told.ends_with("ends calls\n") {
+            let mut calls = told.lines().filter(|line| line.starts_with("call "));
+            for call in &mut calls {
+                let arguments = call.splitn(3, ' ').nth(2).unwrap();
+                prop_assert!(serde_json::from_str::<Value>(arguments).is_ok(), "{}", call);
+            }
+        }
+    }
+}

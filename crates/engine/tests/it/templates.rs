@@ -1,0 +1,54 @@
+//! Templates make of a conversation, to the byte, what Python's library makes of it. The goldens are its own, made by
+//! `scripts/template-goldens.py`.
+
+use engine::{Conversation, Last, Template};
+use serde_json::{Map, Value};
+
+/// Noon of the day that the goldens were told.
+const NOON: u64 = 1_767_614_400;
+
+const TEMPLATES: [(&str, &str); 4] = [
+    ("qwen3", include_str!("../fixtures/templates/qwen3.jinja")),
+    ("qwen3_coder", include_str!("../fixtures/templates/qwen3_coder.jinja")),
+    ("llama3", include_str!("../fixtures/templates/llama3.jinja")),
+    ("chatml", include_str!("../fixtures/templates/chatml.jinja")),
+];
+
+fn conversation(case: &Map<String, Value>) -> Conversation {
+    let messages = case["messages"].as_array().unwrap().clone();
+    let last = match (case.get("continue_final_message"), case.get("add_generation_prompt")) {
+        (Some(Value::Bool(true)), _) => Last::More,
+        (_, Some(Value::Bool(false))) => Last::Nothing,
+        _ => Last::Answer,
+    };
+    let mut conversation = Conversation::new(messages, case["tools"].as_array().cloned(), last);
+    conversation.set("bos_token", "<|begin_of_text|>");
+    conversation.set("eos_token", "<|im_end|>");
+    if let Some(thinks) = case.get("enable_thinking") {
+        conversation.set("enable_thinking", thinks.clone());
+    }
+    conversation
+}
+
+#[test]
+fn every_conversation_is_rendered_to_the_same_bytes() {
+    let cases: Vec<Map<String, Value>> =
+        serde_json::from_str(include_str!("../fixtures/templates/conversations.json")).unwrap();
+    let goldens: Value = serde_json::from_str(include_str!("../fixtures/templates/goldens.json")).unwrap();
+    assert!(cases.len() >= 30);
+    let mut wrong = Vec::new();
+    for (name, source) in TEMPLATES {
+        let template = Template::new(source).unwrap();
+        for case in &cases {
+            let asked = case["name"].as_str().unwrap();
+            let golden = &goldens[name][asked];
+            let text = conversation(case).open(&template, NOON);
+            match (golden.get("text").and_then(Value::as_str), text) {
+                (Some(golden), Ok(opening)) if golden == opening.text => {}
+                (None, Err(_)) if golden["refused"] == true => {}
+                (golden, text) => wrong.push(format!("{name}, {asked}:\n{golden:?}\n{text:?}")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}

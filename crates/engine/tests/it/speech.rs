@@ -227,7 +227,7 @@ fn soup() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => proptest::sample::select(vec![
             "<think>", "</think>", "<tool_call>", "</tool_call>", "<function=", "<function=run>", "<function=list>", "<function=fly>",
-            "</function>", "<parameter=", "<parameter=command>", "<parameter=timeout>", "</parameter>", "{\"name\": \"run\"",
+            "<function=\nrun>", "run>", "<parameter=\ncommand>", "command>", "</function>", "<parameter=", "<parameter=command>", "<parameter=timeout>", "</parameter>", "{\"name\": \"run\"",
             "{\"name\": \"fly\", ", "\"arguments\": {", "\"command\": \"", "\"", "}", "}}", ",", "\n", "\n\n", " ", "<", ">", "</", "[",
             "]", "\\", "\\u12", "\\ud800", "'", "null", "True", "12", "END",
         ]).prop_map(str::to_owned),

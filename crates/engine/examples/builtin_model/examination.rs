@@ -35,12 +35,13 @@ impl Examination {
         let template = Template::new(TEMPLATE)?;
         let end = vocabulary.sign("<|im_end|>").ok_or("the end has no token")?;
         let model = Arc::new(Model::load(&Source::open(model)?)?);
-        let room = Room { bytes: 1 << 28, keeps: Keeps::Half, tokens: 512, texts: 16, waiting: 10_000, guesses: 0 };
+        let room =
+            Room { bytes: 1 << 28, keeps: Keeps::Half, tokens: 512, texts: 16, waiting: 10_000, guesses: 0 };
         let mut runner = Runner::new(model, room)?;
         let mut open: Vec<(TextId, Vec<u8>)> = Vec::new();
         for HeldBack { question, .. } in &self.questions {
             let messages = json!([{"role": "user", "content": question}]);
-            let prompt = template.render(&json!({"messages": messages, "add_generation_prompt": true}))?;
+            let prompt = template.render(&json!({"messages": messages, "add_generation_prompt": true}), 0)?;
             let request = Request {
                 prompt: vocabulary.tokens(&prompt)?,
                 sampling: Sampling { temperature: 0.0, ..Sampling::default() },

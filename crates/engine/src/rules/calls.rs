@@ -7,20 +7,12 @@ use domain::prompt::ToolChoice;
 use serde_json::Value as Json;
 
 use super::{RuleError, schema, spelt};
+use crate::speech::Form;
 
 /// Tools of one request.
 const TOOLS: usize = 128;
 /// Parameters of a tool, where each is written for itself.
 const PARAMETERS: usize = 256;
-
-/// How a model writes a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// A JSON object between the tags: Qwen3.
-    Json,
-    /// A tag for the function and for each of its parameters: Qwen3-Coder.
-    Tags,
-}
 
 /// A tool that may be called.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +88,7 @@ impl Calls {
             let of_tool = |error: RuleError| error.within(&format!("/tools/{index}/parameters"));
             match self.form {
                 Form::Json => tool.as_json(index, &mut rules).map_err(of_tool)?,
-                Form::Tags => tool.as_tags(index, &mut rules).map_err(of_tool)?,
+                Form::Tagged => tool.as_tags(index, &mut rules).map_err(of_tool)?,
             }
         }
         Ok(rules)

@@ -19,7 +19,7 @@ use llguidance::toktrie::InferenceCapabilities;
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value as Json, json};
 
-pub use calls::{Calls, Form, Tool};
+pub use calls::{Calls, Tool};
 pub(crate) use following::{Allowed, Following};
 pub(crate) use masks::{Ahead, Masks};
 

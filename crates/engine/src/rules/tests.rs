@@ -3,6 +3,7 @@
 use domain::prompt::ToolChoice;
 
 use super::*;
+use crate::speech::Form;
 
 fn rulebook() -> Rulebook {
     let directory = tempfile::tempdir().unwrap();
@@ -133,7 +134,7 @@ fn calls_in_tags_are_known() {
     let query = of("query", "any \"thing\" <b>\nat all");
     let whole = [String::new(), of("count", "20"), of("order", "old"), of("place", "ac"), of("place", "cb")];
     let wrong = [of("count", "21"), of("order", "odd"), of("place", "ca"), of("other", "1"), query.clone()];
-    let calls = Calls { form: Form::Tags, tools: tools(), several: true, or_text: false };
+    let calls = Calls { form: Form::Tagged, tools: tools(), several: true, or_text: false };
     let whole = whole.map(|more| (call(&format!("{query}{more}")), Is::Whole));
     let wrong = wrong.map(|more| (call(&format!("{query}{more}")), Is::Wrong));
     let bare = [(call(""), Is::Wrong), (call(&of("query", "")), Is::Wrong)];
@@ -193,7 +194,7 @@ fn what_can_not_be_kept_is_refused_with_its_place() {
         assert_eq!(error.at, format!("{at}{place}"), "{schema} {error}");
     }
     let tool = Tool { name: "look".into(), schema: Some(within(json!({"not": {}}))) };
-    for form in [Form::Json, Form::Tags] {
+    for form in [Form::Json, Form::Tagged] {
         let calls = Calls { form, tools: vec![tool.clone()], several: false, or_text: false };
         let error = rulebook.rule(Says::Calls(&calls), Thinking::No).unwrap_err();
         assert_eq!(error.at, format!("/tools/0/parameters{at}/not"));

@@ -130,7 +130,8 @@ impl Conversation {
         if let (Some(context), Some(tools)) = (context.as_object_mut(), &self.tools) {
             context.insert("tools".to_owned(), tools.clone());
         }
-        template.render(&context).map_err(|error| match error {
+        // What is learned has no date: a run that is broken off must go on with the same texts.
+        template.render(&context, 0).map_err(|error| match error {
             EngineError::Template(why) => ("messages".into(), format!("are refused by the template: {why}")),
             other => ("messages".into(), other.to_string()),
         })

@@ -9,8 +9,8 @@ mod rows;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use plain::Files;
 pub use beside::{Beside, Habits};
+pub(crate) use plain::Files;
 pub(crate) use rows::Rows;
 
 use crate::kernels::Matrix;

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod learning;
+mod local;
 mod oracle;
 mod parity;
 mod ruled;

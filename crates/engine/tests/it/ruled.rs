@@ -204,7 +204,7 @@ fn read(form: Form, text: &str) -> Vec<(String, Value)> {
     };
     match form {
         Form::Json => calls.map(of_json).collect(),
-        Form::Tags => calls.map(of_tags).collect(),
+        Form::Tagged => calls.map(of_tags).collect(),
     }
 }
 
@@ -212,7 +212,7 @@ fn read(form: Form, text: &str) -> Vec<(String, Value)> {
 fn calls_that_are_asked_for_are_valid() {
     let schema = tools().remove(0).schema.unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for form in [Form::Json, Form::Tags] {
+    for form in [Form::Json, Form::Tagged] {
         for (several, tools) in [(true, tools()), (false, tools().split_off(1))] {
             let calls = Calls { form, tools, several, or_text: false };
             let rule = WORDS.rules.rule(Says::Calls(&calls), Thinking::No).unwrap();

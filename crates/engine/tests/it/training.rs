@@ -44,7 +44,13 @@ fn families() -> [(&'static str, Shape); 3] {
 pub fn served(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let count = tokens.len().div_ceil(BLOCK);
     let mut pool = Pool::new(model.shape(), Keeps::Single, count);
-    let part = Part { tokens: tokens.to_vec(), start: 0, blocks: (0..count as u32).collect(), told_from: 0 };
+    let part = Part {
+        tokens: tokens.to_vec(),
+        start: 0,
+        blocks: (0..count as u32).collect(),
+        told_from: 0,
+        adapter: None,
+    };
     model.step(&Ragged { parts: vec![part] }, &mut pool).unwrap()
 }
 

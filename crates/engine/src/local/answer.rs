@@ -1,0 +1,280 @@
+//! An answer on its way: tokens of a runner become what is told of it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use domain::prompt::Json;
+use domain::runtime::{GenerateRequest, Generation};
+use domain::{Event, Fault, FaultClass, PartKind, Usage, UsageSource};
+use serde::Serialize;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::Chance;
+use crate::Vocabulary;
+use crate::host::Told;
+use crate::runner::{End, Refused};
+use crate::sampler::Drawn;
+use crate::speech::{Begin, Ending, Manner, Offered, Speech};
+use crate::vocabulary::Telling;
+
+/// How long one that found no place is asked to wait.
+const FULL_WAIT_MS: u64 = 1_000;
+
+/// How what a model says is to be read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Voice {
+    pub manner: Manner,
+    pub offered: Arc<Offered>,
+    /// The prompt ended within a thought.
+    pub is_in_thought: bool,
+    pub stops: Vec<String>,
+}
+
+impl Voice {
+    /// Of a text that is gone on with, whatever is in it.
+    pub(super) fn plain(request: &GenerateRequest) -> Self {
+        Self { stops: request.prompt.sampling.stop.clone(), ..Self::default() }
+    }
+}
+
+/// One of a request's answers, or the only one.
+struct Choice {
+    number: u32,
+    /// `None` once nothing more is to be told: leaving calls the rest off.
+    told: Option<UnboundedReceiver<Told>>,
+    speech: Option<Speech>,
+    telling: Telling,
+    tokens: u64,
+    thought_tokens: u64,
+    is_in_thought: bool,
+}
+
+pub(super) struct Answer {
+    choices: Vec<Choice>,
+    vocabulary: Arc<Vocabulary>,
+    ready: VecDeque<Event>,
+    prompt_tokens: u64,
+    remembered: u64,
+    tells_logprobs: bool,
+    has_begun: bool,
+    is_over: bool,
+}
+
+/// What an answer is made of beside what the runner tells.
+pub(super) struct Making {
+    pub prompt_tokens: usize,
+    pub vocabulary: Arc<Vocabulary>,
+    pub voice: Voice,
+    pub tells_logprobs: bool,
+    pub chance: Chance,
+}
+
+#[derive(Serialize)]
+struct TokenTold {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<Vec<TokenTold>>,
+}
+
+impl Answer {
+    pub(super) fn new(told: Vec<UnboundedReceiver<Told>>, making: Making) -> Self {
+        let Making { prompt_tokens, vocabulary, voice, tells_logprobs, chance } = making;
+        let choices = told.into_iter().zip(0..).map(|(told, number)| {
+            let chance = Arc::clone(&chance);
+            let begin = Begin {
+                choice: number,
+                manner: voice.manner,
+                offered: Arc::clone(&voice.offered),
+                is_in_thought: voice.is_in_thought,
+                stops: voice.stops.clone(),
+                new_id: Box::new(move || format!("call_{:016x}{:08x}", chance(), chance() as u32)),
+            };
+            Choice {
+                number,
+                told: Some(told),
+                speech: Some(Speech::new(begin)),
+                telling: Telling::default(),
+                tokens: 0,
+                thought_tokens: 0,
+                is_in_thought: voice.is_in_thought,
+            }
+        });
+        Self {
+            choices: choices.collect(),
+            vocabulary,
+            ready: VecDeque::new(),
+            prompt_tokens: prompt_tokens as u64,
+            remembered: 0,
+            tells_logprobs,
+            has_begun: false,
+            is_over: false,
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        let reasoning = self.choices.iter().map(|choice| choice.thought_tokens).sum();
+        let all: u64 = self.choices.iter().map(|choice| choice.tokens).sum();
+        Usage {
+            input: if self.has_begun { self.prompt_tokens - self.remembered } else { 0 },
+            cached_read: self.remembered,
+            output: all - reasoning,
+            reasoning,
+            source: UsageSource::Provider,
+            ..Usage::default()
+        }
+    }
+
+    fn take(&mut self, at: usize, told: Told) -> Result<(), Fault> {
+        match told {
+            Told::Refused(refused) => return Err(refusal(refused)),
+            Told::Begun { remembered } => {
+                if !std::mem::replace(&mut self.has_begun, true) {
+                    self.remembered = (remembered as u64).min(self.prompt_tokens);
+                    self.ready.push_back(Event::Start { id: None, model: None, created_unix_s: None });
+                    self.ready.push_back(Event::Usage(self.usage()));
+                }
+            }
+            Told::Token(drawn) => self.say(at, &drawn),
+            Told::End(End::Broken) => {
+                return Err(lost(
+                    "The model said nothing that is a number, or its rule grew beyond its bounds.",
+                ));
+            }
+            Told::End(End::NoAdapter) => {
+                return Err(lost(
+                    "The adapter went away before the request had its turn, or could not be read.",
+                ));
+            }
+            Told::End(end) => {
+                let ending = if end == End::Length { Ending::Length } else { Ending::Own };
+                self.end(at, ending);
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, at: usize, drawn: &Drawn) {
+        let Some(choice) = self.choices.get_mut(at) else { return };
+        if self.tells_logprobs {
+            let tokens = [told(&self.vocabulary, drawn)];
+            let tokens = Json(serde_json::to_string(&tokens).unwrap_or_default());
+            self.ready.push_back(Event::Logprobs { choice: choice.number, tokens });
+        }
+        choice.tokens += 1;
+        choice.thought_tokens += u64::from(choice.is_in_thought);
+        let text = choice.telling.push(self.vocabulary.bytes(drawn.token));
+        let mut events = Vec::new();
+        let is_over = choice.speech.as_mut().is_some_and(|speech| speech.push(&text, &mut events));
+        choice.note(&events);
+        self.ready.extend(events);
+        if is_over {
+            self.end(at, Ending::Own);
+        }
+    }
+
+    fn end(&mut self, at: usize, ending: Ending) {
+        let Some(choice) = self.choices.get_mut(at) else { return };
+        choice.told = None;
+        let Some(mut speech) = choice.speech.take() else { return };
+        let mut events = Vec::new();
+        speech.push(&std::mem::take(&mut choice.telling).end(), &mut events);
+        speech.end(ending, &mut events);
+        self.ready.extend(events);
+    }
+}
+
+impl Choice {
+    fn note(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Begin { kind, .. } => self.is_in_thought = matches!(kind, PartKind::Thought { .. }),
+                Event::End { .. } => self.is_in_thought = false,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Generation for Answer {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            if self.choices.iter().all(|choice| choice.told.is_none()) {
+                let usage = self.usage();
+                self.ready.extend([Event::Usage(usage), Event::Done]);
+                self.is_over = true;
+                continue;
+            }
+            for at in 0..self.choices.len() {
+                let Some(told) = self.choices.get_mut(at).and_then(|choice| choice.told.as_mut()) else {
+                    continue;
+                };
+                let taken = match told.poll_recv(cx) {
+                    Poll::Pending => continue,
+                    Poll::Ready(Some(told)) => self.take(at, told),
+                    Poll::Ready(None) => Err(lost("The model's thread ended.")),
+                };
+                if let Err(fault) = taken {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(fault)));
+                }
+            }
+            let is_ended = self.choices.iter().all(|choice| choice.told.is_none());
+            if self.ready.is_empty() && !is_ended {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn used(self: Pin<&Self>) -> Usage {
+        self.usage()
+    }
+}
+
+fn told(vocabulary: &Vocabulary, drawn: &Drawn) -> TokenTold {
+    let one = |token: u32, logprob: f32, top_logprobs| {
+        let bytes = vocabulary.bytes(token).to_vec();
+        TokenTold { token: String::from_utf8_lossy(&bytes).into_owned(), logprob, bytes, top_logprobs }
+    };
+    let others = drawn.others.iter().map(|(token, logprob)| one(*token, *logprob, None));
+    one(drawn.token, drawn.logprob, Some(others.collect()))
+}
+
+fn refusal(refused: Refused) -> Fault {
+    match refused {
+        Refused::Full => {
+            let message = "As many requests wait for this model as may.";
+            let fault = Fault::new(FaultClass::Limited, "queue_full", message);
+            fault.retry_after_ms(FULL_WAIT_MS).fix("Ask again in a moment.")
+        }
+        Refused::TooLong { tokens, most } => {
+            let message = format!(
+                "The prompt has {tokens} tokens, and a text can have {most} here, its answer included."
+            );
+            let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
+            fault.param("messages").fix("Send less.")
+        }
+        Refused::NoAdapter => {
+            let message = "Nobody registered the adapter that the request names.";
+            let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
+            fault.param("model").fix("List the adapters at /v1/adapters, or ask for the model alone.")
+        }
+        Refused::Empty => {
+            let fault = Fault::new(FaultClass::BadRequest, "empty_prompt", "The prompt has no token.");
+            fault.fix("Send a text.")
+        }
+    }
+}
+
+fn lost(message: &'static str) -> Fault {
+    Fault::new(FaultClass::Upstream, "engine_failed", message).fix("Look at the node's log, and ask again.")
+}

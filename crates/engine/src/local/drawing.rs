@@ -1,0 +1,84 @@
+//! What a request says of how its answer is drawn, checked.
+
+use domain::prompt::Json;
+use domain::runtime::GenerateRequest;
+use domain::{Fault, FaultClass};
+
+use super::opening::Defaults;
+use crate::sampler::Sampling;
+
+/// The likeliest tokens that are told beside each: the vendor's own limit.
+const OTHERS_MAX: u64 = 20;
+/// Between the seeds of one request's answers.
+const NEXT_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// How each of several answers is drawn.
+#[derive(Debug)]
+pub(super) struct Drawing {
+    sampling: Sampling,
+    count: u32,
+}
+
+impl Drawing {
+    /// One for each answer: the first is that of a request for one.
+    pub(super) fn choices(&self) -> impl Iterator<Item = Sampling> + '_ {
+        (0..u64::from(self.count)).map(|choice| Sampling {
+            seed: self.sampling.seed.wrapping_add(choice.wrapping_mul(NEXT_SEED)),
+            ..self.sampling.clone()
+        })
+    }
+}
+
+pub(super) fn read(request: &GenerateRequest, defaults: &Defaults, fresh: u64) -> Result<Drawing, Fault> {
+    let asked = &request.prompt.sampling;
+    let within = |json: &Option<Json>, name, least, most| number(json.as_ref(), name, least, most);
+    let top_k = asked.top_k.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    let sampling = Sampling {
+        temperature: within(&asked.temperature, "temperature", 0.0, 2.0)?.unwrap_or(defaults.temperature),
+        top_p: within(&asked.top_p, "top_p", 0.0, 1.0)?.unwrap_or(defaults.top_p),
+        // Nought is what servers call all of them.
+        top_k: top_k.or(defaults.top_k).filter(|count| *count > 0),
+        min_p: request.words.min_p.map_or(0.0, |part| part as f32),
+        presence_penalty: within(&asked.presence_penalty, "presence_penalty", -2.0, 2.0)?.unwrap_or(0.0),
+        frequency_penalty: within(&asked.frequency_penalty, "frequency_penalty", -2.0, 2.0)?.unwrap_or(0.0),
+        repetition_penalty: request.words.repetition_penalty.map_or(1.0, |penalty| penalty as f32),
+        bias: asked.logit_bias.as_ref().map_or_else(|| Ok(Vec::new()), biases)?,
+        seed: asked.seed.map_or(fresh, i64::cast_unsigned),
+        logprobs: logprobs(request)?,
+    };
+    Ok(Drawing { sampling, count: asked.choices.unwrap_or(1) })
+}
+
+fn out_of_range(name: &str, fix: String) -> Fault {
+    let message = format!("\"{name}\" is out of range.");
+    Fault::new(FaultClass::BadRequest, "invalid_value", message).param(name.to_owned()).fix(fix)
+}
+
+fn number(json: Option<&Json>, name: &str, least: f32, most: f32) -> Result<Option<f32>, Fault> {
+    let Some(json) = json else { return Ok(None) };
+    let value = json.as_str().parse::<f32>().ok().filter(|value| (least..=most).contains(value));
+    value.map(Some).ok_or_else(|| out_of_range(name, format!("Send a number from {least} to {most}.")))
+}
+
+/// `{"token": bias}`, the token as its number.
+fn biases(json: &Json) -> Result<Vec<(u32, f32)>, Fault> {
+    let wrong =
+        || out_of_range("logit_bias", "Send numbers from -100 to 100 by the numbers of tokens.".to_owned());
+    let all: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(json.as_str()).map_err(|_| wrong())?;
+    let each = |(token, bias): (&String, &serde_json::Value)| {
+        let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
+        Some((token.parse().ok()?, bias? as f32))
+    };
+    all.iter().map(|pair| each(pair).ok_or_else(wrong)).collect()
+}
+
+fn logprobs(request: &GenerateRequest) -> Result<Option<usize>, Fault> {
+    let asked = &request.prompt.sampling;
+    match asked.top_logprobs {
+        Some(count) if count > OTHERS_MAX => {
+            Err(out_of_range("top_logprobs", format!("Send a whole number from 0 to {OTHERS_MAX}.")))
+        }
+        count => Ok(asked.logprobs.then(|| usize::try_from(count.unwrap_or(0)).unwrap_or(0))),
+    }
+}

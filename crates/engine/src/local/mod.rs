@@ -1,0 +1,181 @@
+//! A model as a runtime: what a node serves of it.
+
+mod answer;
+mod drawing;
+mod opening;
+mod ruling;
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::{Arc, OnceLock};
+
+use domain::runtime::{Continues, GenerateRequest, Generating, Runtime, RuntimeModel};
+use domain::{Fault, FaultClass};
+
+use crate::adapters::AdapterId;
+use crate::blocks::Share;
+use crate::rules::Rulebook;
+use crate::runner::{Request, Room};
+use crate::waiting::Group;
+use crate::{Host, Vocabulary};
+
+use answer::{Answer, Making, Voice};
+use opening::Manners;
+
+/// The time of day, for templates that say it.
+pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Numbers that nobody can guess, for seeds that were not said and for what calls are called.
+pub type Chance = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// How a model is opened.
+#[derive(Clone)]
+pub struct LocalSettings {
+    /// What it is asked for by.
+    pub id: String,
+    pub created_unix_s: u64,
+    pub room: Room,
+    pub chance: Chance,
+    pub now_unix_s: Now,
+}
+
+/// One model, which many texts are carried on with at once.
+pub struct Local {
+    id: String,
+    created_unix_s: u64,
+    host: Host,
+    /// How many tokens the model has.
+    known: usize,
+    vocabulary: Arc<Vocabulary>,
+    manners: Manners,
+    chance: Chance,
+    now_unix_s: Now,
+    rules: OnceLock<Option<Rulebook>>,
+    /// Two keys make one share of words that others choose.
+    keys: [RandomState; 2],
+}
+
+impl Local {
+    /// The longest text, prompt and answer together.
+    #[must_use]
+    pub const fn longest(&self) -> usize {
+        self.host.longest()
+    }
+
+    /// The adapter that a request names, by itself or behind the model's name. What it means is settled by its turn.
+    fn adapter(&self, request: &GenerateRequest) -> Result<Option<AdapterId>, Fault> {
+        let behind = match request.model.strip_prefix(self.id.as_str()) {
+            Some("") => None,
+            Some(rest) if rest.starts_with(':') => rest.get(1..),
+            _ => return Err(self.unknown(request)),
+        };
+        let name = request.words.adapter.as_deref().or(behind);
+        Ok(name.map(AdapterId::from))
+    }
+
+    fn unknown(&self, request: &GenerateRequest) -> Fault {
+        let shown: String = request.model.chars().take(128).collect();
+        let message = format!("This node has no model \"{shown}\"; it runs \"{}\".", self.id);
+        let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
+        fault.param("model").fix(format!("Ask for \"{}\", or list the models at /v1/models.", self.id))
+    }
+
+    /// The tokens that the model is given.
+    fn prompt(&self, request: &GenerateRequest) -> Result<(Vec<u32>, Voice), Fault> {
+        match &request.continues {
+            Some(Continues::Tokens(tokens)) => {
+                let known = self.known;
+                if let Some(at) = tokens.iter().position(|token| *token as usize >= known) {
+                    let message = format!("\"prompt[{at}]\" is no token of this model.");
+                    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+                    let fix = format!("Send numbers below {known}, or the text itself.");
+                    return Err(fault.param(format!("prompt[{at}]")).fix(fix));
+                }
+                Ok((tokens.clone(), Voice::plain(request)))
+            }
+            Some(Continues::Text(text)) => Ok((self.tokens(text)?, Voice::plain(request))),
+            None => {
+                let (text, voice) = self.manners.say(request, (self.now_unix_s)())?;
+                Ok((self.tokens(&text)?, voice))
+            }
+        }
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, Fault> {
+        self.vocabulary.tokens(text).map_err(|error| {
+            let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
+            fault.fix("Send text in UTF-8.")
+        })
+    }
+
+    /// What makes rules for this model's tokens; made when the first is wanted.
+    fn rules(&self) -> Result<&Rulebook, Fault> {
+        let made = self.rules.get_or_init(|| Rulebook::new(Arc::clone(&self.vocabulary)).ok());
+        made.as_ref().ok_or_else(|| {
+            let message = "No rules can be made for the tokens of this model.";
+            let fault = Fault::new(FaultClass::Unsupported, "unsupported_rule", message);
+            fault.fix("Leave \"response_format\", \"tool_choice\" and guided answers out.")
+        })
+    }
+
+    /// Whose beginnings a request may find, and whose turn it waits for.
+    fn whose(&self, request: &GenerateRequest) -> u128 {
+        let word = request.words.share.as_deref();
+        let [one, other] = self.keys.each_ref().map(|key| key.hash_one(word));
+        u128::from(one) << 64 | u128::from(other)
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("id", &self.id).field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Runtime for Local {
+    fn models(&self) -> Vec<RuntimeModel> {
+        vec![RuntimeModel {
+            id: self.id.clone(),
+            owned_by: "local".to_owned(),
+            created_unix_s: self.created_unix_s,
+            is_model: true,
+            context_tokens: u64::try_from(self.longest()).ok(),
+        }]
+    }
+
+    fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault> {
+        let adapter = self.adapter(&request)?;
+        let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
+        let (prompt, voice) = self.prompt(&request)?;
+        let rule = ruling::read(&request, &voice, || self.rules())?;
+        let whose = self.whose(&request);
+        let max_tokens = request.prompt.output.tokens_max.and_then(|most| usize::try_from(most).ok());
+        let ends = if request.words.ignores_end { Vec::new() } else { self.manners.ends().to_vec() };
+        let choices = drawing.choices().map(|sampling| {
+            self.host.carry(Request {
+                prompt: prompt.clone(),
+                sampling,
+                max_tokens: max_tokens.unwrap_or(usize::MAX),
+                ends: ends.clone(),
+                rule: rule.clone(),
+                share: Share(whose),
+                group: Group(whose),
+                adapter: adapter.clone(),
+            })
+        });
+        let making = Making {
+            prompt_tokens: prompt.len(),
+            vocabulary: Arc::clone(&self.vocabulary),
+            voice,
+            tells_logprobs: request.prompt.sampling.logprobs,
+            chance: Arc::clone(&self.chance),
+        };
+        Ok(Box::pin(Answer::new(choices.collect(), making)))
+    }
+
+    fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {
+        self.adapter(request)?;
+        Ok(self.prompt(request)?.0.len() as u64)
+    }
+}

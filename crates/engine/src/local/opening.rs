@@ -1,0 +1,107 @@
+//! A model's files, read: its weights, its tokens, and how it wants to be spoken to.
+
+use std::sync::{Arc, OnceLock};
+
+use domain::runtime::GenerateRequest;
+use domain::{Fault, FaultClass};
+use serde_json::{Map, Value};
+
+use super::answer::Voice;
+use super::{Local, LocalSettings};
+use crate::speech::Offered;
+use crate::{Conversation, EngineError, Habits, Host, Model, Source, Template};
+
+/// What is meant where a request does not say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Defaults {
+    pub temperature: f32,
+    pub top_k: Option<usize>,
+    pub top_p: f32,
+}
+
+/// How a model is spoken to, and how it answers.
+#[derive(Debug)]
+pub(super) struct Manners {
+    template: Option<Template>,
+    habits: Habits,
+}
+
+impl Local {
+    /// Loads a model, which takes as long as reading its file does.
+    ///
+    /// # Errors
+    /// Its files are not what they should be, or there is no room for it.
+    pub fn open(source: &Source, settings: LocalSettings) -> Result<Self, EngineError> {
+        let LocalSettings { id, created_unix_s, room, chance, now_unix_s } = settings;
+        let beside = source.beside()?;
+        let model = Model::load(source)?;
+        let known = model.shape().vocabulary;
+        let host = Host::start(Arc::new(model), room)?;
+        Ok(Self {
+            id,
+            created_unix_s,
+            host,
+            known,
+            vocabulary: Arc::new(beside.vocabulary),
+            manners: Manners { template: beside.template, habits: beside.habits },
+            chance,
+            now_unix_s,
+            rules: OnceLock::new(),
+            keys: Default::default(),
+        })
+    }
+}
+
+impl Manners {
+    pub(super) fn defaults(&self) -> Defaults {
+        let Habits { temperature, top_k, top_p, .. } = &self.habits;
+        Defaults {
+            temperature: temperature.map_or(1.0, |temperature| temperature as f32),
+            top_k: top_k.and_then(|count| usize::try_from(count).ok()),
+            top_p: top_p.map_or(1.0, |part| part as f32),
+        }
+    }
+
+    pub(super) fn ends(&self) -> &[u32] {
+        &self.habits.ends
+    }
+
+    /// The text that the model is given, and how what it says is to be read.
+    pub(super) fn say(&self, request: &GenerateRequest, now_unix_s: u64) -> Result<(String, Voice), Fault> {
+        let Some(template) = &self.template else {
+            let message = "This model comes without a template for conversations.";
+            let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
+            return Err(fault.fix("Send a text to /v1/completions."));
+        };
+        let prompt = &request.prompt;
+        let mut conversation = Conversation::of(prompt, template.manner()).map_err(|fault| *fault)?;
+        for (name, value) in arguments(request)? {
+            conversation.set(&name, value);
+        }
+        let signs = [("bos_token", &self.habits.first_sign), ("eos_token", &self.habits.last_sign)];
+        for (name, sign) in signs {
+            conversation.set(name, sign.clone().unwrap_or_default());
+        }
+        let opened = conversation.open(template, now_unix_s).map_err(|error| {
+            let fault = Fault::new(FaultClass::BadRequest, "template_refused", error.to_string());
+            fault.param("messages").fix("Send the conversation as this model's template takes it.")
+        })?;
+        let voice = Voice {
+            manner: template.manner(),
+            offered: Arc::new(Offered::of(prompt)),
+            is_in_thought: opened.is_in_thought,
+            stops: prompt.sampling.stop.clone(),
+        };
+        Ok((opened.text, voice))
+    }
+}
+
+/// What the template is given beside the conversation.
+fn arguments(request: &GenerateRequest) -> Result<Map<String, Value>, Fault> {
+    let Some(json) = &request.words.template else { return Ok(Map::new()) };
+    serde_json::from_str(json.as_str()).map_err(|error| {
+        let message = format!("\"chat_template_kwargs\" can't be read: {error}.");
+        let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+        fault.param("chat_template_kwargs").fix("Send an object.")
+    })
+}

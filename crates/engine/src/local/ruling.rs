@@ -1,0 +1,102 @@
+//! What a request says that its answer has to be, as a rule for the tokens.
+
+use domain::prompt::{OutputFormat, ToolChoice, ToolKind};
+use domain::runtime::{GenerateRequest, RuleText};
+use domain::{Fault, FaultClass, Prompt};
+use serde_json::Value;
+
+use super::answer::Voice;
+use crate::rules::{Calls, Rule, RuleError, Rulebook, Says, Thinking, Tool};
+use crate::speech::Form;
+
+const SCHEMA: &str = "response_format.json_schema.schema";
+
+/// The rule of a request; `None` where its answer may be anything. `book` is asked for only where there is a rule.
+pub(super) fn read<'a>(
+    request: &GenerateRequest,
+    voice: &Voice,
+    book: impl Fn() -> Result<&'a Rulebook, Fault>,
+) -> Result<Option<Rule>, Fault> {
+    let thinking = match (voice.is_in_thought, voice.manner.thinks) {
+        (true, _) => Thinking::Begun,
+        (false, true) => Thinking::May,
+        (false, false) => Thinking::No,
+    };
+    let make = |says: Says<'_>, param: &str| {
+        book()?.rule(says, thinking).map(Some).map_err(|error| wrong(&error, param))
+    };
+    if let Some(rule) = &request.words.rule {
+        return match rule {
+            RuleText::Expression(expression) => make(Says::Expression(expression), "guided_regex"),
+            RuleText::Grammar(grammar) => make(Says::Grammar(grammar), "guided_grammar"),
+            RuleText::Choice(texts) => make(Says::Expression(&one_of(texts)), "guided_choice"),
+        };
+    }
+    if let Some(calls) = calls(&request.prompt, voice.manner.form)? {
+        return make(Says::Calls(&calls), "tools");
+    }
+    match &request.prompt.output.format {
+        None | Some(OutputFormat::Text) => Ok(None),
+        Some(OutputFormat::JsonObject) => make(Says::Object, "response_format"),
+        Some(OutputFormat::JsonSchema { schema, .. }) => {
+            let schema: Value = serde_json::from_str(schema.as_str()).map_err(|error| {
+                wrong(&RuleError { at: String::new(), what: format!("is no JSON: {error}") }, SCHEMA)
+            })?;
+            make(Says::Schema(&schema), SCHEMA)
+        }
+    }
+}
+
+/// The calls that have to come; `None` where the model is free.
+fn calls(prompt: &Prompt, form: Option<Form>) -> Result<Option<Calls>, Fault> {
+    let Some(choice) = &prompt.tool_choice else { return Ok(None) };
+    if matches!(choice, ToolChoice::Auto | ToolChoice::None) {
+        return Ok(None);
+    }
+    let Some(form) = form else {
+        let message = "This model's template shows no form in which it calls tools.";
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+        return Err(fault.param("tool_choice").fix("Leave \"tool_choice\" out."));
+    };
+    let tools: Vec<Tool> = prompt.tools.iter().filter_map(|tool| tool_of(&tool.kind)).collect();
+    let several = prompt.parallel_tools != Some(false);
+    Calls::chosen(choice, &tools, form, several).map_err(|error| wrong(&error, "tool_choice"))
+}
+
+fn tool_of(kind: &ToolKind) -> Option<Tool> {
+    let ToolKind::Function { name, schema, .. } = kind else { return None };
+    let schema = schema.as_ref().and_then(|schema| serde_json::from_str(schema.as_str()).ok());
+    Some(Tool { name: name.clone(), schema })
+}
+
+/// An expression that matches one of several texts.
+fn one_of(texts: &[String]) -> String {
+    let escaped = texts.iter().map(|text| {
+        let is_plain =
+            |character: char| character.is_alphanumeric() || character == ' ' || !character.is_ascii();
+        let each = text.chars().map(|character| match is_plain(character) {
+            true => character.to_string(),
+            false => format!("\\x{:02X}", u32::from(character)),
+        });
+        each.collect::<String>()
+    });
+    format!("(?:{})", escaped.collect::<Vec<_>>().join("|"))
+}
+
+fn wrong(error: &RuleError, param: &str) -> Fault {
+    let place = format!("{param}{}", error.at);
+    let message = format!("\"{place}\" {}.", error.what.trim_end_matches('.'));
+    let fault = Fault::new(FaultClass::BadRequest, "unsupported_rule", message);
+    fault.param(place).fix("Send a rule that this runtime can keep to; docs/node.md lists what it knows.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_meant_as_they_are() {
+        let texts = ["a.b".to_owned(), "né (x)|".to_owned()];
+        assert_eq!(one_of(&texts), "(?:a\\x2Eb|né \\x28x\\x29\\x7C)");
+    }
+}

@@ -1,0 +1,243 @@
+//! A model as a runtime: what is asked in a node's words, and what is told.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind};
+use domain::runtime::{Continues, GenerateRequest, RuleText, Runtime};
+use domain::{Event, Fault, PartKind, Reason, Usage};
+use engine::made::{Made, Tokens};
+use engine::{Keeps, Local, LocalSettings, Pool, Room, Shape, Source};
+
+use crate::shapes;
+
+const TEMPLATE: &str = include_str!("../fixtures/templates/qwen3.jinja");
+
+fn shape() -> Shape {
+    Shape { vocabulary: 400, ..shapes::dense() }
+}
+
+fn open(waiting: usize) -> Local {
+    let directory = tempfile::tempdir().unwrap();
+    let mut made = Made::new("qwen3", shape(), 7);
+    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
+    made.write_plain(directory.path(), false).unwrap();
+    let source = Source::open(directory.path()).unwrap();
+    let next = AtomicU64::new(1);
+    let settings = LocalSettings {
+        id: "tiny".to_owned(),
+        created_unix_s: 5,
+        room: Room {
+            bytes: 200 * Pool::block_bytes(source.shape(), Keeps::Half),
+            keeps: Keeps::Half,
+            tokens: 64,
+            texts: 4,
+            waiting,
+            guesses: 4,
+        },
+        chance: Arc::new(move || next.fetch_add(1, Ordering::Relaxed)),
+        now_unix_s: Arc::new(|| 1_700_000_000),
+    };
+    Local::open(&source, settings).unwrap()
+}
+
+static LOCAL: LazyLock<Local> = LazyLock::new(|| open(100));
+
+fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
+    let mut request = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
+    request.prompt.push_turn(Role::User, vec![Part::text(text)]);
+    request.prompt.output.tokens_max = Some(tokens_max);
+    request.prompt.sampling.seed = Some(9);
+    request
+}
+
+#[derive(Debug, Default, PartialEq, Clone)]
+struct Said {
+    /// Of each choice.
+    texts: Vec<String>,
+    calls: Vec<(String, String)>,
+    reasons: Vec<Reason>,
+    usage: Usage,
+    logprobs: usize,
+    is_done: bool,
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
+    let mut generation = local.generate(request)?;
+    let (mut said, mut parts) = (Said::default(), Vec::new());
+    wait(async {
+        while let Some(event) = poll_fn(|cx| generation.as_mut().poll_next(cx)).await {
+            match event? {
+                Event::Begin { choice, part, kind } => {
+                    if let PartKind::Call { name, .. } = &kind {
+                        said.calls.push((name.clone(), String::new()));
+                    }
+                    said.texts.resize(said.texts.len().max(choice as usize + 1), String::new());
+                    parts.push((choice, part, kind));
+                }
+                Event::Delta { choice, part, text } => {
+                    let kind = parts.iter().rfind(|known| (known.0, known.1) == (choice, part)).unwrap();
+                    match &kind.2 {
+                        PartKind::Text => said.texts[choice as usize].push_str(&text),
+                        PartKind::Call { .. } => said.calls.last_mut().unwrap().1.push_str(&text),
+                        _ => {}
+                    }
+                }
+                Event::Logprobs { tokens, .. } => {
+                    let tokens: serde_json::Value = serde_json::from_str(tokens.as_str()).unwrap();
+                    assert!(tokens[0]["logprob"].as_f64().unwrap() <= 0.0, "{tokens}");
+                    assert_eq!(tokens[0]["top_logprobs"].as_array().unwrap().len(), 2);
+                    said.logprobs += 1;
+                }
+                Event::Finish { finish, .. } => said.reasons.push(finish.reason),
+                Event::Usage(usage) => said.usage = usage,
+                Event::Done => said.is_done = true,
+                _ => {}
+            }
+        }
+        Ok(said)
+    })
+}
+
+#[test]
+fn the_same_request_says_the_same_and_remembers_its_beginning() {
+    let local = open(10);
+    let cold = run(&local, asked(&"high tide ".repeat(20), 12)).unwrap();
+    let warm = run(&local, asked(&"high tide ".repeat(20), 12)).unwrap();
+    assert!(cold.is_done && cold.usage.cached_read == 0, "{cold:?}");
+    assert_eq!((&cold.texts, &cold.reasons), (&warm.texts, &warm.reasons));
+    let prompt = cold.usage.prompt_total();
+    assert_eq!(prompt, local.count(&asked(&"high tide ".repeat(20), 12)).unwrap());
+    assert!(prompt - warm.usage.cached_read <= 16, "{prompt} {:?}", warm.usage);
+    let other = GenerateRequest { model: "tiny".to_owned(), ..asked(&"high tide ".repeat(20), 12) };
+    let mut other = other;
+    other.words.share = Some("another workspace".to_owned());
+    assert_eq!(run(&local, other).unwrap().usage.cached_read, 0);
+}
+
+#[test]
+fn several_answers_are_told_by_their_numbers_and_counted_once() {
+    let mut request = asked("tell", 6);
+    request.prompt.sampling.choices = Some(3);
+    request.prompt.sampling.logprobs = true;
+    request.prompt.sampling.top_logprobs = Some(2);
+    let said = run(&LOCAL, request).unwrap();
+    assert_eq!((said.reasons.len(), said.is_done), (3, true));
+    assert_eq!(said.logprobs as u64, said.usage.completion_total());
+    let one = run(&LOCAL, asked("tell", 6)).unwrap();
+    assert_eq!(said.usage.prompt_total(), one.usage.prompt_total());
+    assert_eq!(said.texts[0], one.texts[0], "the first is that of a request for one");
+}
+
+#[test]
+fn rules_are_kept_by_a_model_that_knows_nothing() {
+    let mut request = asked("a tide", 200);
+    request.words.template = Some(Json(r#"{"enable_thinking": false}"#.to_owned()));
+    request.prompt.output.format = Some(OutputFormat::JsonSchema {
+        name: None,
+        description: None,
+        schema: Json(r#"{"type":"object","properties":{"high":{"type":"boolean"}},"required":["high"],"additionalProperties":false}"#.to_owned()),
+        strict: Some(true),
+    });
+    let said = run(&LOCAL, request.clone()).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&said.texts[0]).expect(&said.texts[0]);
+    assert!(value["high"].is_boolean());
+    request.prompt.output.format = None;
+    request.words.rule = Some(RuleText::Choice(vec!["ebb.".to_owned(), "flood.".to_owned()]));
+    let said = run(&LOCAL, request.clone()).unwrap();
+    assert!(["ebb.", "flood."].contains(&said.texts[0].as_str()), "{said:?}");
+    request.words.rule = None;
+    request.prompt.tools.push(Tool {
+        kind: ToolKind::Function {
+            name: "tide".to_owned(),
+            description: None,
+            schema: Some(Json(r#"{"type":"object","properties":{"hour":{"enum":[6,12]}},"required":["hour"],"additionalProperties":false}"#.to_owned())),
+            strict: None,
+        },
+        cache: None,
+    });
+    request.prompt.parallel_tools = Some(false);
+    request.prompt.tool_choice = Some(ToolChoice::Required);
+    let said = run(&LOCAL, request).unwrap();
+    assert_eq!(said.reasons, [Reason::Calls], "{said:?}");
+    assert_eq!(said.calls[0].0, "tide");
+    let arguments: serde_json::Value = serde_json::from_str(&said.calls[0].1).unwrap();
+    assert!([6, 12].contains(&arguments["hour"].as_i64().unwrap()), "{said:?}");
+}
+
+#[test]
+fn texts_are_gone_on_with_and_stops_are_met() {
+    let mut request = asked("", 8);
+    request.prompt.turns.clear();
+    request.continues = Some(Continues::Text("high tide".to_owned()));
+    request.prompt.sampling.temperature = Some(Json("0".to_owned()));
+    let whole = run(&LOCAL, request.clone()).unwrap();
+    let stop: String = whole.texts[0].chars().skip(2).take(2).collect();
+    assert_eq!(stop.chars().count(), 2, "{whole:?}");
+    request.prompt.sampling.stop = vec![stop.clone()];
+    let cut = run(&LOCAL, request.clone()).unwrap();
+    assert_eq!(
+        (cut.texts[0].as_str(), &cut.reasons[..]),
+        (whole.texts[0].split(&stop).next().unwrap(), &[Reason::StopSequence][..])
+    );
+    request.continues = Some(Continues::Tokens(vec![1, 2, 9_999]));
+    assert_eq!(run(&LOCAL, request).unwrap_err().param.as_deref(), Some("prompt[2]"));
+}
+
+#[test]
+fn what_is_wrong_is_told_by_name() {
+    let wrong = |change: fn(&mut GenerateRequest)| {
+        let mut request = asked("x", 4);
+        change(&mut request);
+        let fault = run(&LOCAL, request).unwrap_err();
+        assert!(fault.fix.is_some(), "{fault}");
+        (fault.code, fault.param.unwrap_or_default().into_owned())
+    };
+    assert_eq!(wrong(|request| request.model = "other".to_owned()).0, "model_not_found");
+    assert_eq!(wrong(|request| request.model = "tiny:law".to_owned()).0, "adapter_not_found");
+    assert_eq!(
+        wrong(|request| request.prompt.sampling.temperature = Some(Json("3".to_owned()))).1,
+        "temperature"
+    );
+    assert_eq!(
+        wrong(|request| request.prompt.sampling.logit_bias = Some(Json(r#"{"x":1}"#.to_owned()))).1,
+        "logit_bias"
+    );
+    assert_eq!(
+        wrong(|request| request.words.template = Some(Json("[]".to_owned()))).1,
+        "chat_template_kwargs"
+    );
+    assert_eq!(wrong(|request| *request = asked(&"tide ".repeat(4_000), 1)).0, "context_length_exceeded");
+    let schema = wrong(|request| {
+        let schema = Json(r##"{"type":"object","properties":{"a":{"$dynamicRef":"#x"}}}"##.to_owned());
+        request.prompt.output.format =
+            Some(OutputFormat::JsonSchema { name: None, description: None, schema, strict: None });
+    });
+    assert_eq!(
+        schema,
+        ("unsupported_rule", "response_format.json_schema.schema/properties/a/$dynamicRef".to_owned())
+    );
+}
+
+#[test]
+fn who_finds_no_place_is_told_when_to_ask_again() {
+    let local = open(1);
+    let held: Vec<_> = (0..12).map(|_| local.generate(asked("tide", 2_000)).unwrap()).collect();
+    let refused = wait(async {
+        let mut refused = Vec::new();
+        for mut generation in held {
+            let first = poll_fn(|cx| generation.as_mut().poll_next(cx)).await.unwrap();
+            refused.extend(first.err());
+        }
+        refused
+    });
+    assert!(!refused.is_empty());
+    for fault in refused {
+        assert_eq!((fault.code, fault.retry_after_ms), ("queue_full", Some(1_000)));
+    }
+}

@@ -122,7 +122,9 @@ impl Fields<'_> {
     fn names(&mut self, field: &str) -> Result<Option<Names>, EngineError> {
         let list = match self.take(field) {
             None => return Ok(None),
-            Some(Value::String(text)) if text == "all-linear" => return Ok(Some(Names::All)),
+            Some(Value::String(text)) if text == "all-linear" && field == "target_modules" => {
+                return Ok(Some(Names::All));
+            }
             Some(Value::String(text)) => {
                 return Names::expression(&text).map(Some).map_err(|what| self.refused(field, what));
             }
@@ -150,14 +152,14 @@ impl Fields<'_> {
         if map.len() > ENTRIES_MAX {
             return Err(self.refused(field, format!("has {} entries, and {ENTRIES_MAX} may be", map.len())));
         }
+        if map.keys().filter(|key| !Key::is_plain(key)).count() > EXPRESSIONS_MAX {
+            return Err(self.refused(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
+        }
         let mut pattern = Vec::new();
         for (key, value) in map {
             let number = value.as_f64();
             let number = number.ok_or_else(|| self.refused(field, format!("has no number for \"{key}\"")))?;
             pattern.push((Key::new(&key).map_err(|what| self.refused(field, what))?, number));
-        }
-        if pattern.iter().filter(|(key, _)| matches!(key, Key::Expression(_))).count() > EXPRESSIONS_MAX {
-            return Err(self.refused(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
         }
         Ok(pattern)
     }
@@ -251,7 +253,9 @@ impl Config {
     /// What is done to a matrix of a layer, if anything is.
     pub(super) fn part(&self, name: &str, layer: usize) -> Result<Option<Part>, EngineError> {
         let refused = |field: &str, what: String| refused(&self.path, field, what);
-        if self.layers.as_ref().is_some_and(|layers| !layers.contains(&layer)) {
+        // Whoever names a matrix in full means it, whatever its layer.
+        let is_left_out = self.layers.as_ref().is_some_and(|layers| !layers.contains(&layer));
+        if is_left_out && !self.targets.name(name) {
             return Ok(None);
         }
         let is_meant = self.targets.mean(name).map_err(|what| refused("target_modules", what))?;

@@ -59,8 +59,8 @@ struct Fields<'a> {
     left: Map<String, Value>,
 }
 
-pub(super) fn refused(path: &Path, field: &str, what: impl ToString) -> EngineError {
-    EngineError::Adapter { path: path.to_owned(), field: field.to_owned(), what: what.to_string() }
+pub(super) fn refused(path: &Path, field: &str, what: impl Into<String>) -> EngineError {
+    EngineError::Adapter { path: path.to_owned(), field: field.to_owned(), what: what.into() }
 }
 
 /// Whether a field says what it would say if it were not there.
@@ -76,7 +76,7 @@ fn is_silent(value: &Value) -> bool {
 }
 
 impl Fields<'_> {
-    fn refused(&self, field: &str, what: impl ToString) -> EngineError {
+    fn refused(&self, field: &str, what: impl Into<String>) -> EngineError {
         refused(self.path, field, what)
     }
 
@@ -278,7 +278,7 @@ impl Config {
         let own = of("alpha_pattern", &self.alphas)?;
         let alpha = own.unwrap_or(self.alpha);
         let by = if self.is_rank_stabilised { (rank as f64).sqrt() } else { rank as f64 };
-        let scale = (alpha / by) as f32;
+        let scale = single(alpha / by);
         if !scale.is_finite() {
             let field = if own.is_some() { "alpha_pattern" } else { "lora_alpha" };
             return Err(refused(field, format!("is {alpha}, which is beyond all numbers here")));
@@ -289,7 +289,7 @@ impl Config {
     /// Targets that mean none of these parts.
     pub(super) fn check_targets<'a>(
         &self,
-        parts: impl Iterator<Item = &'a str> + Clone,
+        parts: &(impl Iterator<Item = &'a str> + Clone),
     ) -> Result<(), EngineError> {
         let refused = |what: String| Err(refused(&self.path, "target_modules", what));
         if let Names::Ends(ends) = &self.targets {
@@ -306,13 +306,17 @@ impl Config {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is beyond single precision is found to be infinite"
+)]
+const fn single(number: f64) -> f32 {
+    number as f32
+}
+
 /// A rank that may be.
 fn rank(path: &Path, field: &str, number: f64, most: usize) -> Result<usize, EngineError> {
-    if number.fract() != 0.0 || number < 1.0 {
-        return Err(refused(path, field, format!("is {number}, and a rank is a whole number from 1 on")));
-    }
-    if number > most as f64 {
-        return Err(refused(path, field, format!("is {number}, and ranks up to {most} are taken")));
-    }
-    Ok(number as usize)
+    (1..=most).find(|rank| *rank as f64 == number).ok_or_else(|| {
+        refused(path, field, format!("is {number}, and ranks are whole numbers from 1 to {most}"))
+    })
 }

@@ -157,7 +157,7 @@ impl Adapter {
         let (config, said) = Config::read(&directory.join(CONFIG), limits.rank)?;
         let path = directory.join(WEIGHTS);
         let modules = modules(shape);
-        config.check_targets(modules.iter().map(|module| module.name.as_str()))?;
+        config.check_targets(&modules.iter().map(|module| module.name.as_str()))?;
         let mut changed = Vec::new();
         for module in modules {
             if let Some(part) = config.part(&module.name, module.layer)? {

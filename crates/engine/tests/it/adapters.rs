@@ -1,4 +1,5 @@
 //! Adapters: what is said with one is what a model says that it was added to, and nobody else hears of it.
+#![expect(clippy::cast_possible_truncation, reason = "small numbers, and weights of single precision")]
 
 use std::sync::Arc;
 

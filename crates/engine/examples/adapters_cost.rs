@@ -20,9 +20,9 @@ const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up
 
 fn shape() -> Shape {
     Shape {
-        vocabulary: 21_696,
+        vocabulary: 10_848,
         hidden: 1_024,
-        layers: 4,
+        layers: 2,
         heads: 16,
         kv_heads: 8,
         head_dim: 128,
@@ -56,7 +56,7 @@ fn name(seed: u64) -> AdapterId {
 fn time(runner: &mut Runner, adapters: u64, round: usize) -> Result<[Duration; 2], Box<dyn Error>> {
     for of in 0..TEXTS {
         let request = Request {
-            prompt: (0..PROMPT).map(|place| (place * 37 + of * 101) % 20_000).collect(),
+            prompt: (0..PROMPT).map(|place| (place * 37 + of * 101) % 10_000).collect(),
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             max_tokens: SAID,
             ends: Vec::new(),
@@ -86,51 +86,55 @@ fn time(runner: &mut Runner, adapters: u64, round: usize) -> Result<[Duration; 2
     Ok([first - start, first.elapsed()])
 }
 
-fn median(times: &mut [Duration]) -> Duration {
+/// Median and best, in seconds.
+fn summed(mut times: Vec<Duration>) -> [f64; 2] {
     times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+    [times.len() / 2, 0].map(|at| times.get(at).copied().unwrap_or_default().as_secs_f64())
+}
+
+/// What eight texts make with no, one and four adapters, of such a rank.
+fn cost(model: &Arc<Model>, directory: &Path, rank: usize, numbers: Numbers) -> Result<(), Box<dyn Error>> {
+    for seed in 0..4 {
+        MadeAdapter::new(&shape(), &ALL, rank, seed).write(&directory.join(seed.to_string()), numbers)?;
+    }
+    let mut runners = Vec::new();
+    for adapters in [0, 1, 4] {
+        runners.push((adapters, runner(model, directory, adapters)?, [Vec::new(), Vec::new()]));
+    }
+    // One round to warm up; the others take turns, so that all of them meet the same machine.
+    for round in 0..=ROUNDS {
+        for (adapters, runner, all) in &mut runners {
+            let times = time(runner, *adapters, round)?;
+            if round > 0 {
+                all.iter_mut().zip(times).for_each(|(all, time)| all.push(time));
+            }
+        }
+    }
+    let mut all = runners.into_iter().map(|(adapters, _, times)| (adapters, times.map(summed)));
+    let Some((_, base)) = all.next() else { return Ok(()) };
+    for (adapters, times) in all {
+        for (part, (base, with)) in ["prompts", "answers"].into_iter().zip(base.iter().zip(&times)) {
+            let [median, best] =
+                [0, 1].map(|of| base.get(of).zip(with.get(of)).map_or(0.0, |(base, with)| base / with));
+            println!("  {part}, {adapters} adapters: {median:.2} of what is made without (best: {best:.2})");
+        }
+    }
+    Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let made = Made::new("qwen3", shape(), 1);
     let directory = tempfile::tempdir()?;
-    for packing in [Packing::Q8_0, Packing::BF16] {
-        let path = directory.path().join("model.gguf");
+    let path = directory.path().join("model.gguf");
+    for (packing, ranks) in [
+        (Packing::Q8_0, &[(16, Numbers::BF16), (16, Numbers::F32), (64, Numbers::BF16)][..]),
+        (Packing::BF16, &[(16, Numbers::BF16)]),
+    ] {
         made.write_packed(&path, packing)?;
         let model = Arc::new(Model::load(&Source::open(&path)?)?);
-        for (rank, numbers) in
-            [(8, Numbers::F32), (16, Numbers::F32), (16, Numbers::BF16), (64, Numbers::BF16)]
-        {
-            for seed in 0..4 {
-                let adapter = MadeAdapter::new(&shape(), &ALL, rank, seed);
-                adapter.write(&directory.path().join(seed.to_string()), numbers)?;
-            }
-            let mut runners = [
-                (0, runner(&model, directory.path(), 0)?),
-                (1, runner(&model, directory.path(), 1)?),
-                (4, runner(&model, directory.path(), 4)?),
-            ];
-            let mut times = [[const { Vec::new() }; 2], [const { Vec::new() }; 2], [const { Vec::new() }; 2]];
-            // One round to warm up.
-            for round in 0..=ROUNDS {
-                for ((adapters, runner), times) in runners.iter_mut().zip(&mut times) {
-                    let [prompts, said] = time(runner, *adapters, round)?;
-                    if round > 0 {
-                        let [all_prompts, all_said] = times;
-                        all_prompts.push(prompts);
-                        all_said.push(said);
-                    }
-                }
-            }
-            let [base, one, four] =
-                times.map(|times| times.map(|mut times| median(&mut times).as_secs_f64()));
-            println!("{packing:?}, rank {rank} of {numbers:?}: of what eight texts without adapters make,");
-            for (name, with) in [("one adapter", one), ("four adapters", four)] {
-                let [prompts, said] = [base[0] / with[0], base[1] / with[1]];
-                println!(
-                    "  eight with {name} make {said:.2} while they are told, {prompts:.2} of their prompts"
-                );
-            }
+        for (rank, numbers) in ranks {
+            println!("a model of {packing:?}, adapters of rank {rank} in {numbers:?}, {TEXTS} texts:");
+            cost(&model, directory.path(), *rank, *numbers)?;
         }
     }
     Ok(())

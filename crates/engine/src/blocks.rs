@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::pool::BLOCK;
 
-/// Texts of one share may find each other's beginnings. Whoever asks says what makes one: a model, a workspace, an
-/// adapter as it is now.
+/// Texts of one share may find each other's beginnings, if they have the same adapter, as it is now, or none. Whoever asks
+/// says what makes one: a model, a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Share(pub u128);
 

@@ -59,8 +59,8 @@ struct Fields<'a> {
     left: Map<String, Value>,
 }
 
-pub(super) fn refused(path: &Path, field: &str, what: impl ToString) -> EngineError {
-    EngineError::Adapter { path: path.to_owned(), field: field.to_owned(), what: what.to_string() }
+pub(super) fn refused(path: &Path, field: &str, what: impl Into<String>) -> EngineError {
+    EngineError::Adapter { path: path.to_owned(), field: field.to_owned(), what: what.into() }
 }
 
 /// Whether a field says what it would say if it were not there.
@@ -76,7 +76,7 @@ fn is_silent(value: &Value) -> bool {
 }
 
 impl Fields<'_> {
-    fn refused(&self, field: &str, what: impl ToString) -> EngineError {
+    fn refused(&self, field: &str, what: impl Into<String>) -> EngineError {
         refused(self.path, field, what)
     }
 
@@ -122,7 +122,9 @@ impl Fields<'_> {
     fn names(&mut self, field: &str) -> Result<Option<Names>, EngineError> {
         let list = match self.take(field) {
             None => return Ok(None),
-            Some(Value::String(text)) if text == "all-linear" => return Ok(Some(Names::All)),
+            Some(Value::String(text)) if text == "all-linear" && field == "target_modules" => {
+                return Ok(Some(Names::All));
+            }
             Some(Value::String(text)) => {
                 return Names::expression(&text).map(Some).map_err(|what| self.refused(field, what));
             }
@@ -150,14 +152,14 @@ impl Fields<'_> {
         if map.len() > ENTRIES_MAX {
             return Err(self.refused(field, format!("has {} entries, and {ENTRIES_MAX} may be", map.len())));
         }
+        if map.keys().filter(|key| !Key::is_plain(key)).count() > EXPRESSIONS_MAX {
+            return Err(self.refused(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
+        }
         let mut pattern = Vec::new();
         for (key, value) in map {
             let number = value.as_f64();
             let number = number.ok_or_else(|| self.refused(field, format!("has no number for \"{key}\"")))?;
             pattern.push((Key::new(&key).map_err(|what| self.refused(field, what))?, number));
-        }
-        if pattern.iter().filter(|(key, _)| matches!(key, Key::Expression(_))).count() > EXPRESSIONS_MAX {
-            return Err(self.refused(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
         }
         Ok(pattern)
     }
@@ -251,7 +253,9 @@ impl Config {
     /// What is done to a matrix of a layer, if anything is.
     pub(super) fn part(&self, name: &str, layer: usize) -> Result<Option<Part>, EngineError> {
         let refused = |field: &str, what: String| refused(&self.path, field, what);
-        if self.layers.as_ref().is_some_and(|layers| !layers.contains(&layer)) {
+        // Whoever names a matrix in full means it, whatever its layer.
+        let is_left_out = self.layers.as_ref().is_some_and(|layers| !layers.contains(&layer));
+        if is_left_out && !self.targets.name(name) {
             return Ok(None);
         }
         let is_meant = self.targets.mean(name).map_err(|what| refused("target_modules", what))?;
@@ -274,7 +278,7 @@ impl Config {
         let own = of("alpha_pattern", &self.alphas)?;
         let alpha = own.unwrap_or(self.alpha);
         let by = if self.is_rank_stabilised { (rank as f64).sqrt() } else { rank as f64 };
-        let scale = (alpha / by) as f32;
+        let scale = single(alpha / by);
         if !scale.is_finite() {
             let field = if own.is_some() { "alpha_pattern" } else { "lora_alpha" };
             return Err(refused(field, format!("is {alpha}, which is beyond all numbers here")));
@@ -285,7 +289,7 @@ impl Config {
     /// Targets that mean none of these parts.
     pub(super) fn check_targets<'a>(
         &self,
-        parts: impl Iterator<Item = &'a str> + Clone,
+        parts: &(impl Iterator<Item = &'a str> + Clone),
     ) -> Result<(), EngineError> {
         let refused = |what: String| Err(refused(&self.path, "target_modules", what));
         if let Names::Ends(ends) = &self.targets {
@@ -302,13 +306,17 @@ impl Config {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is beyond single precision is found to be infinite"
+)]
+const fn single(number: f64) -> f32 {
+    number as f32
+}
+
 /// A rank that may be.
 fn rank(path: &Path, field: &str, number: f64, most: usize) -> Result<usize, EngineError> {
-    if number.fract() != 0.0 || number < 1.0 {
-        return Err(refused(path, field, format!("is {number}, and a rank is a whole number from 1 on")));
-    }
-    if number > most as f64 {
-        return Err(refused(path, field, format!("is {number}, and ranks up to {most} are taken")));
-    }
-    Ok(number as usize)
+    (1..=most).find(|rank| *rank as f64 == number).ok_or_else(|| {
+        refused(path, field, format!("is {number}, and ranks are whole numbers from 1 to {most}"))
+    })
 }

@@ -6,7 +6,7 @@ use fancy_regex::{Regex, RegexBuilder};
 /// somebody else, and must not hold anybody up.
 const BACKTRACKS_MAX: usize = 10_000;
 const EXPRESSION_BYTES_MAX: usize = 4_096;
-const EXPRESSION_SIZE_MAX: usize = 1 << 20;
+const EXPRESSION_SIZE_MAX: usize = 1 << 18;
 
 /// Which parts are meant.
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl Names {
         expression(text, &format!("^(?:{text})$")).map(Self::Expression)
     }
 
+    /// Whether a name stands among them in full.
+    pub(super) fn name(&self, name: &str) -> bool {
+        matches!(self, Self::Ends(all) if all.iter().any(|end| end == name))
+    }
+
     pub(super) fn mean(&self, name: &str) -> Result<bool, String> {
         match self {
             Self::All => Ok(true),
@@ -58,8 +63,12 @@ impl Names {
 }
 
 impl Key {
+    pub(super) fn is_plain(text: &str) -> bool {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'))
+    }
+
     pub(super) fn new(text: &str) -> Result<Self, String> {
-        if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')) {
+        if Self::is_plain(text) {
             return Ok(Self::End(text.to_owned()));
         }
         expression(text, &format!("^(?:.*\\.)?(?:{text})$")).map(Self::Expression)

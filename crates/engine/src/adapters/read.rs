@@ -93,6 +93,23 @@ impl Module {
     }
 }
 
+/// Both are there, and are files: what else may lie there is waited for without end.
+fn are_files(directory: &Path) -> Result<(), EngineError> {
+    for name in [CONFIG, WEIGHTS] {
+        let path = directory.join(name);
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => return Err(EngineError::Broken { path, what: "it is no file".to_owned() }),
+            Err(_) if name == WEIGHTS && directory.join(PICKLE).exists() => {
+                let what = "is a program that makes tensors, and is not run here: safetensors are read";
+                return Err(refused(&directory.join(PICKLE), PICKLE, what));
+            }
+            Err(source) => return Err(EngineError::File { path, source }),
+        }
+    }
+    Ok(())
+}
+
 /// The file has what is wanted, all of it and nothing else, and not too much.
 fn check(path: &Path, files: &Files, changed: &[(Module, Part)], limits: &Limits) -> Result<(), EngineError> {
     let mut wanted = HashSet::new();
@@ -136,14 +153,11 @@ impl Adapter {
         limits: &Limits,
         seal: &Seal,
     ) -> Result<Self, EngineError> {
+        are_files(directory)?;
         let (config, said) = Config::read(&directory.join(CONFIG), limits.rank)?;
         let path = directory.join(WEIGHTS);
-        if !path.exists() && directory.join(PICKLE).exists() {
-            let what = "is a program that makes tensors, and is not run here: safetensors are read";
-            return Err(refused(&directory.join(PICKLE), PICKLE, what));
-        }
         let modules = modules(shape);
-        config.check_targets(modules.iter().map(|module| module.name.as_str()))?;
+        config.check_targets(&modules.iter().map(|module| module.name.as_str()))?;
         let mut changed = Vec::new();
         for module in modules {
             if let Some(part) = config.part(&module.name, module.layer)? {

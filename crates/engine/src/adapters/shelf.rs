@@ -230,7 +230,7 @@ impl Shelf {
             let wanted = self.bytes(Some(&id)) + adapter.bytes;
             return Err(EngineError::AdapterLimit { what, wanted, most: self.limits.resident_bytes });
         }
-        let gone = self.entries.remove(&id).map(|entry| self.retire(entry));
+        let gone = self.entries.remove(&id).map(|entry| self.retire(&entry));
         self.generation += 1;
         self.clock += 1;
         adapter.generation = self.generation;
@@ -276,10 +276,10 @@ impl Shelf {
     /// Forgets a name; who has its adapter keeps it. Tells the generation that is gone.
     pub(crate) fn unload(&mut self, id: &AdapterId) -> Result<u64, EngineError> {
         let entry = self.entries.remove(id).ok_or_else(|| EngineError::NoAdapter(id.to_string()))?;
-        Ok(self.retire(entry))
+        Ok(self.retire(&entry))
     }
 
-    fn retire(&mut self, entry: Entry) -> u64 {
+    fn retire(&mut self, entry: &Entry) -> u64 {
         self.retired.retain(|adapter| adapter.strong_count() > 0);
         if let Held::Here(adapter) = &entry.held {
             self.retired.push(Arc::downgrade(adapter));

@@ -10,6 +10,9 @@ use crate::kernels::{Added, Low};
 /// Rows that one task takes at most; as many as are read for at once.
 const ROWS_MAX: usize = 4;
 
+/// Work of fewer products is done before other threads hear of it.
+const SPLIT: usize = 1 << 18;
+
 /// The adapters of a step.
 pub(crate) struct Worn<'a> {
     adapters: Vec<&'a Adapter>,
@@ -46,7 +49,8 @@ impl<'a> Worn<'a> {
         work.sort_by_key(|((which, _), _)| *which);
         let most = work.len().div_ceil(rayon::current_num_threads()).clamp(1, ROWS_MAX);
         let (whose, mut rows): (Vec<_>, Vec<_>) = work.into_iter().unzip();
-        if rows.len() <= most {
+        let products: usize = whose.iter().map(|(_, low)| low.products()).sum();
+        if rows.len() <= most || products < SPLIT {
             run(&whose, &mut rows);
         } else {
             let work = whose.par_chunks(most).zip_eq(rows.par_chunks_mut(most));

@@ -11,10 +11,12 @@ use super::{Command, Desk, Host};
 use crate::EngineError;
 use crate::adapters::{AdapterId, AdapterStatus, Read, Reading, Registering};
 
+type Then = Box<dyn FnOnce(&mut Desk, Read) + Send>;
+
 /// Something to be read, and what is done with it then.
 pub(super) struct Job {
     reading: Reading,
-    then: Box<dyn FnOnce(&mut Desk, Read) + Send>,
+    then: Then,
 }
 
 /// Reads one after the other, until nobody has anything to be read.

@@ -85,6 +85,11 @@ impl Low {
         self.inputs
     }
 
+    /// The products that a row costs.
+    pub(crate) fn products(&self) -> usize {
+        self.ranks * self.inputs + self.ups.iter().map(|up| up.rank * up.outputs).sum::<usize>()
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.down.bytes() + self.ups.iter().map(|up| up.panels.bytes()).sum::<u64>()
     }
@@ -196,7 +201,7 @@ mod tests {
 
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
         let each = |index: u32| ((index.wrapping_mul(2_654_435_761) ^ seed) % 2_001) as f32 / 1_000.0 - 1.0;
-        (0..count as u32).map(each).collect()
+        (0..).take(count).map(each).collect()
     }
 
     fn bytes(numbers: &[f32]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value as Json, json};
 
-use super::Normal;
+use super::{Normal, merge};
 use crate::{EngineError, Shape};
 
 /// Enough for an adapter to say something else than its model does.
@@ -28,13 +28,13 @@ impl MadeAdapter {
     pub fn new(shape: &Shape, targets: &[&str], rank: usize, seed: u64) -> Self {
         let is_meant = |name: &str| targets.iter().any(|target| name.ends_with(target)).then_some(rank);
         let mut made = Self::of(shape, seed, is_meant);
-        made.config["target_modules"] = json!(targets);
-        made.config["r"] = json!(rank);
+        merge(&mut made.config, json!({"target_modules": targets, "r": rank}));
         made
     }
 
     /// One that changes matrices at the ranks that are told of their names. What it says of itself is to be set.
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "numbers are made in single precision")]
     pub fn of(shape: &Shape, seed: u64, rank: impl Fn(&str) -> Option<usize>) -> Self {
         let (queries, kv) = (shape.query_width(), shape.kv_width());
         let modules = [

@@ -1,4 +1,5 @@
 //! Adapters: what is said with one is what a model says that it was added to, and nobody else hears of it.
+#![expect(clippy::cast_possible_truncation, reason = "small numbers, and weights of single precision")]
 
 use std::sync::Arc;
 
@@ -121,6 +122,13 @@ fn patterns_and_layers_are_honoured() {
         alpha / rank as f64
     };
     same_as_merged("qwen3", shapes::dense(), &adapter, Numbers::F32, scale);
+    // Whoever names a matrix in full means it, whatever its layer.
+    let mut named = adapter.clone();
+    let whole = "model.layers.2.mlp.up_proj";
+    let one = MadeAdapter::of(&shapes::dense(), 4, |name| (name == whole).then_some(6));
+    named.tensors.extend(one.tensors);
+    named.config["target_modules"] = json!([&ALL[..], &[whole]].concat());
+    same_as_merged("qwen3", shapes::dense(), &named, Numbers::F32, scale);
     // The same, said otherwise.
     adapter.config["target_modules"] = json!(r"model\.layers\.[01]\..*_proj");
     adapter.config["layers_to_transform"] = json!(null);
@@ -247,6 +255,8 @@ fn what_its_description_says_is_refused_by_the_field_that_says_it() {
         check("rank_pattern", json!({"q_proj": value}));
     }
     check("rank_pattern", json!([4]));
+    let many: serde_json::Map<_, _> = (0..65).map(|key| (format!("(q|k{key})_proj"), json!(4))).collect();
+    check("rank_pattern", Value::Object(many));
     check("rank_pattern", json!({"(q_proj": 4}));
     check("alpha_pattern", json!({"q_proj": 1e300}));
     check("lora_alpha", json!(1e300));
@@ -345,9 +355,13 @@ fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
         names(name);
     }
     std::fs::remove_file(at("adapter_model.safetensors")).unwrap();
+    std::fs::create_dir(at("adapter_model.safetensors")).unwrap();
+    names("it is no file");
+    std::fs::remove_dir(at("adapter_model.safetensors")).unwrap();
     names("adapter_model.safetensors");
     std::fs::write(at("adapter_model.bin"), b"\x80\x02.").unwrap();
     names("adapter_model.bin");
+    std::fs::write(at("adapter_model.safetensors"), &whole).unwrap();
     for config in ["", "[]", "{", "{\"r\": NaN}"] {
         std::fs::write(at("adapter_config.json"), config).unwrap();
         names("adapter_config.json");

@@ -268,7 +268,7 @@ fn more_are_registered_than_are_in_memory() {
 }
 
 #[test]
-fn nobody_waits_for_an_adapter_that_is_anothers() {
+fn nobody_waits_for_an_adapter_of_another() {
     let (model, files) = (model(), Files::new());
     let mut runner = shelf(&model, &files, 1, 0..2);
     assert_eq!(resident(&runner), [id(1)]);

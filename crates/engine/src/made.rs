@@ -102,6 +102,24 @@ impl Made {
         made
     }
 
+    /// The model that says of each token the next one of the vocabulary, whatever it read before, and works as hard for it.
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        let width = self.shape.hidden;
+        self.shape.is_tied = false;
+        let embedding = self.tensors.get("model.embed_tokens.weight").cloned().unwrap_or_default();
+        for (name, (_, numbers)) in &mut self.tensors {
+            if name.contains("o_proj") || name.contains("down_proj") {
+                numbers.fill(0.0);
+            }
+        }
+        let (shape, mut numbers) = embedding;
+        let width = width.min(numbers.len());
+        numbers.rotate_right(width);
+        self.tensors.insert("lm_head.weight".to_owned(), (shape, numbers));
+        self
+    }
+
     /// `config.json`, in the newer spelling or the older.
     #[must_use]
     pub fn config(&self, is_older: bool) -> Json {

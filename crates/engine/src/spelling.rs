@@ -1,7 +1,7 @@
 //! A vocabulary made up on the spot: every byte, some pieces of words and of JSON, and the signs that models have. With it
 //! a model of random weights writes real texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value as Json, json};
 
@@ -57,16 +57,24 @@ pub const SIGNS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 /// A `tokenizer.json`.
 #[must_use]
 pub fn tokenizer() -> Json {
+    tokenizer_with(0)
+}
+
+/// One that has so many more words, of two letters, three and four, as many as large models have.
+#[must_use]
+pub fn tokenizer_with(words: usize) -> Json {
     let characters: BTreeMap<u8, char> =
         byte_of_character().into_iter().map(|(character, byte)| (byte, character)).collect();
     let spelt = |byte: u8| characters.get(&byte).map(char::to_string).unwrap_or_default();
     let mut tokens: Vec<String> = (0..=255).map(spelt).collect();
+    let mut known: HashSet<String> = tokens.iter().cloned().collect();
     let mut merges = Vec::new();
-    for piece in PIECES {
+    let pieces = PIECES.iter().map(|piece| (*piece).to_owned());
+    for piece in pieces.chain(made_words().take(words)) {
         let mut whole = String::new();
         for part in piece.bytes().map(spelt) {
             let longer = format!("{whole}{part}");
-            if !whole.is_empty() && !tokens.contains(&longer) {
+            if !whole.is_empty() && known.insert(longer.clone()) {
                 merges.push(json!([whole, part]));
                 tokens.push(longer.clone());
             }
@@ -95,4 +103,14 @@ pub fn tokenizer() -> Json {
             "vocab": vocabulary, "merges": merges,
         },
     })
+}
+
+/// The shorter first, so that each is put together of one that is there and a letter.
+fn made_words() -> impl Iterator<Item = String> {
+    let with_letter = |word: &String| ('a'..='z').map(|letter| format!("{word}{letter}")).collect::<Vec<_>>();
+    let one: Vec<String> = ('a'..='z').map(String::from).collect();
+    let two: Vec<String> = one.iter().flat_map(with_letter).collect();
+    let three: Vec<String> = two.iter().flat_map(with_letter).collect();
+    let four = three.clone().into_iter().flat_map(move |word| with_letter(&word));
+    two.into_iter().chain(three).chain(four)
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod adapters;
+mod guessing;
 mod learning;
 mod local;
 mod oracle;

@@ -1,0 +1,218 @@
+//! Guesses cost work or save it, and change nothing of what is said.
+
+use std::sync::Arc;
+
+use engine::made::Made;
+use engine::{
+    BLOCK, End, Group, Guesses, Happened, Keeps, Model, Part, Pool, Ragged, Request, Room, Runner, Sampling,
+    Says, Share, Source, TextId, Thinking,
+};
+use serde_json::json;
+
+use crate::shapes;
+use crate::words::{Said, WORDS, all};
+
+/// Guesses the same token whatever comes.
+#[derive(Debug)]
+struct Stubborn(u32);
+
+impl Guesses for Stubborn {
+    fn guess(&mut self, _: TextId, _: &[u32], _: &[u32], most: usize) -> Vec<u32> {
+        vec![self.0; most]
+    }
+
+    fn forget(&mut self, _: TextId) {}
+}
+
+fn requests() -> Vec<Request> {
+    let copy = "the name of the item is the name of the item, the name of the item is ";
+    let mut all: Vec<Request> = (0..12).map(|seed| WORDS.request(copy, seed, 80)).collect();
+    for (request, temperature) in all.iter_mut().zip([0.0, 0.3, 0.7, 1.0].into_iter().cycle()) {
+        request.sampling.temperature = temperature;
+    }
+    for request in &mut all[4..8] {
+        let sampling = request.sampling.clone();
+        request.sampling = Sampling {
+            presence_penalty: 0.2,
+            repetition_penalty: 1.1,
+            top_k: Some(40),
+            min_p: 0.01,
+            logprobs: Some(2),
+            ..sampling
+        };
+    }
+    let item = json!({
+        "type": "object", "required": ["name", "value"], "additionalProperties": false,
+        "properties": {"name": {"enum": ["a name", "a value"]}, "value": {"type": "integer", "minimum": 1, "maximum": 12}},
+    });
+    let list = json!({"type": "array", "items": item, "minItems": 4, "maxItems": 6});
+    let rule = WORDS.rules.rule(Says::Schema(&list), Thinking::No).unwrap();
+    all[8..].iter_mut().for_each(|request| request.rule = Some(rule.clone()));
+    all
+}
+
+#[test]
+fn the_same_is_said_with_guesses_and_without() {
+    let requests = requests();
+    let alone: Vec<Said> = requests
+        .iter()
+        .map(|request| all(&mut WORDS.runner(100, 0), std::slice::from_ref(request)).remove(0))
+        .collect();
+    for guesses in [1, 3, 12] {
+        let mut runner = WORDS.runner(400, guesses);
+        assert_eq!(all(&mut runner, &requests), alone, "{guesses}");
+        let counts = runner.counts();
+        assert!(counts.came_true > 0 && counts.guessed > counts.came_true, "{counts:?}");
+        assert_eq!(runner.free_blocks(), 400);
+    }
+    for (request, alone) in requests.iter().zip(&alone) {
+        let said = all(&mut WORDS.runner(100, 12), std::slice::from_ref(request)).remove(0);
+        assert_eq!(said, *alone);
+    }
+    // In little room, and against somebody who is always wrong.
+    let mut tight = WORDS.runner(24, 12);
+    assert_eq!(all(&mut tight, &requests), alone);
+    assert!(tight.counts().set_back > 0);
+    let mut stubborn = WORDS.runner(400, 12).guessing_by(Box::new(Stubborn(5)));
+    assert_eq!(all(&mut stubborn, &requests), alone);
+}
+
+#[test]
+fn what_is_copied_takes_fewer_steps() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = Made::new("qwen3", shapes::dense(), 5).counting();
+    made.write_plain(directory.path(), false).unwrap();
+    let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
+    let bytes = 100 * Pool::block_bytes(model.shape(), Keeps::Half);
+    let mut request = WORDS.request("", 0, 200);
+    // A beginning that it will say again.
+    request.prompt = (0..300).chain([0]).collect();
+    request.sampling.temperature = 0.0;
+    let mut steps = [0, 0];
+    for (steps, guesses) in steps.iter_mut().zip([0, 12]) {
+        let room = Room { bytes, keeps: Keeps::Half, tokens: 512, texts: 1, waiting: 1, guesses };
+        let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
+        let said = all(&mut runner, std::slice::from_ref(&request)).remove(0);
+        assert!(said.drawn.iter().map(|drawn| drawn.token).eq(1..201));
+        *steps = runner.counts().steps;
+    }
+    assert!(steps[0] == 200 && steps[1] <= 20, "{steps:?}");
+}
+
+#[test]
+fn wrong_guesses_leave_nothing_behind() {
+    let request = WORDS.request("the name of the item is the ", 3, 60);
+    let length = request.prompt.len();
+    let mut runner = WORDS.runner(100, 12).guessing_by(Box::new(Stubborn(7)));
+    runner.submit(request.clone()).unwrap();
+    let mut said = Vec::new();
+    while !runner.is_idle() {
+        for happened in runner.step().unwrap() {
+            if let Happened::Token { drawn, .. } = happened {
+                said.push(drawn.token);
+            }
+        }
+        if !runner.is_idle() {
+            assert_eq!(100 - runner.free_blocks(), (length + said.len() - 1).div_ceil(BLOCK));
+        }
+    }
+    assert!(runner.counts().guessed > 0);
+    // What was guessed and not said is not found again, and what was said is.
+    let mut guessed = request.clone();
+    guessed.prompt.extend_from_slice(&said[..40]);
+    let common = guessed.prompt.len();
+    guessed.prompt.extend([7; 40]);
+    let cold = all(&mut WORDS.runner(100, 0), std::slice::from_ref(&guessed));
+    let before = runner.counts().remembered;
+    assert_eq!(all(&mut runner, &[guessed]), cold);
+    assert_eq!(runner.counts().remembered - before, (common / BLOCK * BLOCK) as u64);
+    assert_eq!(runner.free_blocks(), 100);
+}
+
+#[test]
+fn who_is_always_wrong_is_asked_less() {
+    let request = WORDS.request("the name ", 3, 300);
+    let mut runner = WORDS.runner(100, 12).guessing_by(Box::new(Stubborn(7)));
+    let said = all(&mut runner, &[request]).remove(0);
+    let counts = runner.counts();
+    assert!(counts.guessed < said.drawn.len() as u64 / 3, "{counts:?}");
+}
+
+#[test]
+fn guesses_take_no_room_that_others_want() {
+    let mut runner = WORDS.runner(400, 12).guessing_by(Box::new(Stubborn(7)));
+    for seed in 0..16 {
+        runner.submit(WORDS.request("the name of the item ", seed, 100)).unwrap();
+    }
+    let mut rows = 0;
+    while !runner.is_idle() {
+        runner.step().unwrap();
+        let counts = runner.counts();
+        assert!(counts.rows - rows <= 64, "{counts:?}");
+        rows = counts.rows;
+    }
+    assert_eq!(runner.counts().set_back, 0);
+}
+
+/// A model of sixteen tokens, of which all is known.
+fn small() -> Arc<Model> {
+    let directory = tempfile::tempdir().unwrap();
+    let shape = engine::Shape { vocabulary: 16, ..shapes::dense() };
+    Made::new("qwen3", shape, 5).write_plain(directory.path(), false).unwrap();
+    Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
+}
+
+/// How likely each token is behind a text.
+fn likely(model: &Model, text: &[u32]) -> Vec<f64> {
+    let mut pool = Pool::new(model.shape(), Keeps::Half, 4);
+    let part = Part { tokens: text.to_vec(), start: 0, blocks: vec![0, 1, 2, 3], told_from: text.len() - 1 };
+    let scores = model.step(&Ragged { parts: vec![part] }, &mut pool).unwrap();
+    let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weights: Vec<f64> = scores.iter().map(|score| f64::from((score - top) * 0.5).exp()).collect();
+    let all: f64 = weights.iter().sum();
+    weights.iter().map(|weight| weight / all).collect()
+}
+
+#[test]
+fn what_is_drawn_is_as_likely_as_the_model_says() {
+    const DRAWS: u64 = 10_000;
+    let model = small();
+    let prompt = vec![1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2];
+    let bytes = 2_000 * Pool::block_bytes(model.shape(), Keeps::Half);
+    let room =
+        Room { bytes, keeps: Keeps::Half, tokens: 512, texts: 64, waiting: DRAWS as usize, guesses: 12 };
+    let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
+    let request = |seed| Request {
+        prompt: prompt.clone(),
+        sampling: Sampling { seed, temperature: 2.0, ..Sampling::default() },
+        max_tokens: 2,
+        ends: vec![],
+        rule: None,
+        share: Share(1),
+        group: Group(1),
+    };
+    let requests: Vec<Request> = (0..DRAWS).map(request).collect();
+    let mut counts = vec![0.0; 256];
+    for said in all(&mut runner, &requests) {
+        counts[(said.drawn[0].token * 16 + said.drawn[1].token) as usize] += 1.0;
+    }
+    let mut wanted = Vec::new();
+    for (first, likely_first) in (0..).zip(likely(&model, &prompt)) {
+        let text = [prompt.as_slice(), &[first]].concat();
+        wanted.extend(likely(&model, &text).iter().map(|second| likely_first * second * DRAWS as f64));
+    }
+    assert!(runner.counts().came_true > 0 && runner.counts().guessed > runner.counts().came_true);
+    // Pairs that hardly ever come are counted as one.
+    let (mut square, mut cells, mut rest) = (0.0, 0.0, (0.0, 0.0));
+    for (count, wanted) in counts.iter().zip(&wanted) {
+        if *wanted < 5.0 {
+            rest = (rest.0 + count, rest.1 + wanted);
+        } else {
+            square += (count - wanted) * (count - wanted) / wanted;
+            cells += 1.0;
+        }
+    }
+    square += (rest.0 - rest.1) * (rest.0 - rest.1) / f64::max(rest.1, 1.0);
+    // One in ten thousand is above this by chance.
+    assert!(cells > 20.0 && square < cells + 3.72 * f64::sqrt(2.0 * cells) + 8.0, "{square} of {cells}");
+}

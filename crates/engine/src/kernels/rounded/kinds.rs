@@ -115,7 +115,7 @@ impl Packed for EightBits {
 
     #[inline(always)]
     fn add<L: Lanes>(lanes: L, held: &EightBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
-        let mut sums = lanes.signed_start(row.sums[0] + row.sums[1]);
+        let mut sums = lanes.signed_start(row.less_128);
         for (bytes, four) in held.bytes.into_iter().zip(row.fours) {
             sums = lanes.signed_dot(sums, bytes, four);
         }
@@ -314,7 +314,7 @@ impl Packed for SixBits {
     #[inline(always)]
     fn add<L: Lanes>(lanes: L, held: &SixBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
         // Weights are kept 32 too high.
-        let mut halves = row.sums.map(|sum| lanes.int(-32 * sum));
+        let mut halves = row.less_32.map(|sum| lanes.int(sum));
         for (index, (bytes, four)) in held.bytes.into_iter().zip(row.fours).enumerate() {
             halves[index / 4] = lanes.dot(halves[index / 4], bytes, four);
         }

@@ -164,11 +164,15 @@ impl<P: Packed> Product<'_, '_, P> {
         let mut totals = [lanes.float(0.0); ROWS];
         for index in 0..blocks {
             let held = self.packed.block(lanes, tile * blocks + index);
-            for (total, row) in totals.iter_mut().zip(rows) {
-                if let Some(row) = row.get(index) {
-                    *total = P::add(lanes, &held, *total, row);
-                }
+            // Written out, for totals in a loop are kept in memory.
+            macro_rules! add_to {
+                ($($row:literal)*) => {$(
+                    if let (Some(total), Some(row)) = (totals.get_mut($row), rows.get($row).and_then(|row| row.get(index))) {
+                        *total = P::add(lanes, &held, *total, row);
+                    }
+                )*};
             }
+            add_to!(0 1 2 3 4 5 6 7);
         }
         let column = (tile - self.tiles.start) * LANES;
         for (row, total) in totals.into_iter().enumerate() {

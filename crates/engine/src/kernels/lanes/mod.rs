@@ -20,6 +20,8 @@ pub(crate) trait Lanes: Copy {
     type Floats: Copy;
 
     fn bytes(self, line: &Line) -> Self::Bytes;
+    /// Says that a line will be wanted soon.
+    fn soon(self, line: &Line);
     /// The lower four bits of each.
     fn lower(self, bytes: Self::Bytes) -> Self::Bytes;
     /// The upper four bits of each.
@@ -139,6 +141,9 @@ impl Lanes for Portable {
     fn bytes(self, line: &Line) -> [u8; 64] {
         line.0
     }
+
+    #[inline(always)]
+    fn soon(self, _line: &Line) {}
 
     #[inline(always)]
     fn lower(self, bytes: [u8; 64]) -> [u8; 64] {

@@ -75,6 +75,7 @@ impl Lanes for Avx512 {
 
     intrinsics! {
         fn bytes(self, line: &Line) -> __m512i { _mm512_load_si512((&raw const line.0).cast()) }
+        fn soon(self, line: &Line) -> () { _mm_prefetch::<_MM_HINT_T0>((&raw const line.0).cast()) }
         fn lower(self, bytes: __m512i) -> __m512i { _mm512_and_si512(bytes, _mm512_set1_epi8(15)) }
         fn upper(self, bytes: __m512i) -> __m512i {
             _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), _mm512_set1_epi8(15))
@@ -150,6 +151,7 @@ impl Lanes for Avx2 {
             let low: *const __m256i = (&raw const line.0).cast();
             [_mm256_load_si256(low), _mm256_load_si256(low.add(1))]
         }
+        fn soon(self, line: &Line) -> () { _mm_prefetch::<_MM_HINT_T0>((&raw const line.0).cast()) }
         fn lower(self, bytes: Pair<__m256i>) -> Pair<__m256i> {
             bytes.map(|bytes| _mm256_and_si256(bytes, _mm256_set1_epi8(15)))
         }

@@ -20,6 +20,9 @@ const NOUGHT: Line = Line([0; 64]);
 pub(super) trait Packed: Sync {
     type Block<L: Lanes>: Copy;
 
+    /// The lines of a block; none where there is no such block.
+    fn lines(&self, index: usize) -> &[Line];
+
     /// A block of a tile; all those of a tile lie one behind the other.
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> Self::Block<L>;
 
@@ -103,6 +106,11 @@ pub(super) struct EightBlock<L: Lanes> {
 
 impl Packed for EightBits {
     type Block<L: Lanes> = EightBlock<L>;
+
+    #[inline(always)]
+    fn lines(&self, index: usize) -> &[Line] {
+        self.lines.get(index * 8..index * 8 + 8).unwrap_or_default()
+    }
 
     #[inline(always)]
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> EightBlock<L> {
@@ -192,6 +200,11 @@ pub(super) struct FourBlock<L: Lanes> {
 
 impl Packed for FourBits {
     type Block<L: Lanes> = FourBlock<L>;
+
+    #[inline(always)]
+    fn lines(&self, index: usize) -> &[Line] {
+        self.lines.get(index * 4..index * 4 + 4).unwrap_or_default()
+    }
 
     #[inline(always)]
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> FourBlock<L> {
@@ -291,6 +304,11 @@ pub(super) struct SixBlock<L: Lanes> {
 
 impl Packed for SixBits {
     type Block<L: Lanes> = SixBlock<L>;
+
+    #[inline(always)]
+    fn lines(&self, index: usize) -> &[Line] {
+        self.lines.get(index * 6..index * 6 + 6).unwrap_or_default()
+    }
 
     #[inline(always)]
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> SixBlock<L> {

@@ -27,7 +27,7 @@ pub(crate) fn round(rows: &[f32], into: &mut Vec<Eight>) {
     let blocks = rows.len() / BLOCK;
     // What is not overwritten is not there.
     into.resize(blocks, Eight::default());
-    const PIECE: usize = 1 << 10;
+    const PIECE: usize = 1 << 7;
     crew::pieces(into, PIECE, |index, into| {
         let rows = rows.chunks_exact(BLOCK).skip(index * PIECE);
         fast(

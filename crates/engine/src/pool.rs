@@ -4,7 +4,7 @@
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use crate::kernels::Eight;
+use crate::kernels::{Eight, Lanes};
 use crate::{EngineError, Shape};
 
 /// The tokens of a block.
@@ -94,11 +94,17 @@ impl Cells {
         }
     }
 
-    fn read(&self, at: usize, into: &mut [f32]) {
+    #[inline(always)]
+    fn read<L: Lanes>(&self, lanes: L, at: usize, into: &mut [f32]) {
         match self {
             Self::Half(cells) => {
-                if let Some(cells) = cells.get(at..at + into.len()) {
-                    cells.reinterpret_cast::<f16>().convert_to_f32_slice(into);
+                let (whole, rest) = cells.get(at..at + into.len()).unwrap_or_default().as_chunks();
+                let (into, rest_into) = into.as_chunks_mut();
+                for (into, cells) in into.iter_mut().zip(whole) {
+                    lanes.store(lanes.halves(cells), into);
+                }
+                for (into, cell) in rest_into.iter_mut().zip(rest) {
+                    *into = f16::from_bits(*cell).to_f32();
                 }
             }
             Self::Single(cells) => {
@@ -181,9 +187,17 @@ impl Pool {
 
     /// Copies what a block has of a head: of values a row of each of its places, of keys a row of each dimension, so that a
     /// query is weighed against all places at once.
-    pub(crate) fn read(&self, (layer, side): (usize, Side), block: u32, head: usize, into: &mut [f32]) {
+    #[inline(always)]
+    pub(crate) fn read<L: Lanes>(
+        &self,
+        lanes: L,
+        (layer, side): (usize, Side),
+        block: u32,
+        head: usize,
+        into: &mut [f32],
+    ) {
         if let Some(cells) = self.cells(layer, side) {
-            cells.read((block as usize * self.heads + head) * BLOCK * self.head_dim, into);
+            cells.read(lanes, (block as usize * self.heads + head) * BLOCK * self.head_dim, into);
         }
     }
 }

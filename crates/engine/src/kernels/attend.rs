@@ -2,8 +2,8 @@
 //! Tokens of one text that stand behind each other share what is read; what each takes does not depend on it.
 
 use super::crew::{self, Band};
-use super::exponent::exp;
-use super::lanes::fast;
+use super::exponent::{exp, exps};
+use super::lanes::{LANES, Lanes, Way, Work};
 use crate::Shape;
 use crate::batch::Ragged;
 use crate::pool::{BLOCK, Pool, Side};
@@ -19,7 +19,6 @@ pub(crate) struct Attending<'a> {
 
 /// The tokens of a text that share what is read.
 const TOGETHER: usize = 8;
-const LANES: usize = 16;
 
 /// The answers of all queries, a row of every head's for each token. Queries come first in rows that are so long.
 pub(crate) fn attend(at: &Attending<'_>, (asked, stride): (&[f32], usize), out: &mut Vec<f32>) {
@@ -35,16 +34,20 @@ pub(crate) fn attend(at: &Attending<'_>, (asked, stride): (&[f32], usize), out: 
         let rows = asked.chunks(stride).skip(first).take(places.len());
         let queries = rows.filter_map(|row| row.get(head * group..(head + 1) * group)).collect();
         let Some(part) = places.first().and_then(|(part, _)| at.batch.parts.get(*part)) else { return };
-        let task = Task { at, head, blocks: &part.blocks, places, queries, head_dim: at.shape.head_dim };
-        fast(
-            #[inline(always)]
-            || task.work(band),
-        );
+        Way::best().go(Task {
+            at,
+            head,
+            blocks: &part.blocks,
+            places,
+            queries,
+            head_dim: at.shape.head_dim,
+            band,
+        });
     });
 }
 
 /// One head's keys and values, for some tokens' queries.
-struct Task<'a> {
+struct Task<'a, 'b> {
     at: &'a Attending<'a>,
     head: usize,
     blocks: &'a [u32],
@@ -52,34 +55,36 @@ struct Task<'a> {
     /// Of each token those of the group.
     queries: Vec<&'a [f32]>,
     head_dim: usize,
+    band: &'a mut Band<'b>,
 }
 
-/// What is known of a query's weights so far: the highest score, and the sum of all weights relative to it.
+/// What is known of a query's weights so far: the highest score, and the sums of all weights relative to it, one for each
+/// place of a block.
 #[derive(Clone, Copy)]
 struct Sums {
     highest: f32,
-    sum: f32,
+    sums: [f32; BLOCK],
     weights: [f32; BLOCK],
 }
 
-impl Task<'_> {
+impl Work for Task<'_, '_> {
     #[inline(always)]
-    fn work(&self, band: &mut Band<'_>) {
-        let dim = self.head_dim;
+    fn with<L: Lanes>(self, lanes: L) {
+        let Self { at, head, places, queries, head_dim: dim, band, .. } = self;
         let scale = 1.0 / (dim as f32).sqrt();
         let group = band.width() / dim;
         let mut held = vec![0.0; BLOCK * dim];
-        let nothing = Sums { highest: f32::NEG_INFINITY, sum: 0.0, weights: [0.0; BLOCK] };
-        let mut sums = vec![nothing; self.queries.len() * group];
-        for row in 0..self.queries.len() {
+        let nothing = Sums { highest: f32::NEG_INFINITY, sums: [0.0; BLOCK], weights: [0.0; BLOCK] };
+        let mut sums = vec![nothing; queries.len() * group];
+        for row in 0..queries.len() {
             band.row(row).fill(0.0);
         }
-        let last = self.places.iter().map(|(_, place)| *place).max().unwrap_or_default();
+        let last = places.iter().map(|(_, place)| *place).max().unwrap_or_default();
         for (index, block) in self.blocks.iter().enumerate().take(last / BLOCK + 1) {
             // Later places of the last block are other texts', or none's.
             let seen = |place: usize| (place + 1).saturating_sub(index * BLOCK).min(BLOCK);
-            self.at.pool.read((self.at.layer, Side::Keys), *block, self.head, &mut held);
-            for (row, (queries, (_, place))) in self.queries.iter().zip(self.places).enumerate() {
+            at.pool.read(lanes, (at.layer, Side::Keys), *block, head, &mut held);
+            for (row, (queries, (_, place))) in queries.iter().zip(places).enumerate() {
                 let seen = seen(*place);
                 if seen == 0 {
                     continue;
@@ -87,21 +92,23 @@ impl Task<'_> {
                 let sums = sums.iter_mut().skip(row * group);
                 let each = queries.chunks_exact(dim).zip(band.row(row).chunks_exact_mut(dim));
                 for ((query, out), sums) in each.zip(sums) {
-                    weigh(&scores(query, &held), scale, seen, sums, out);
+                    let scores = lanes.times(scores(lanes, query, &held), lanes.float(scale));
+                    weigh(lanes, scores, seen, sums, out);
                 }
             }
-            self.at.pool.read((self.at.layer, Side::Values), *block, self.head, &mut held);
-            for (row, (_, place)) in self.places.iter().enumerate() {
+            at.pool.read(lanes, (at.layer, Side::Values), *block, head, &mut held);
+            for (row, (_, place)) in places.iter().enumerate() {
                 let sums = sums.iter().skip(row * group);
                 for (out, sums) in band.row(row).chunks_exact_mut(dim).zip(sums) {
-                    take(out, &sums.weights, &held, seen(*place));
+                    take(lanes, out, &sums.weights, &held, seen(*place));
                 }
             }
         }
-        for row in 0..self.queries.len() {
+        for row in 0..queries.len() {
             let sums = sums.iter().skip(row * group);
             for (out, sums) in band.row(row).chunks_exact_mut(dim).zip(sums) {
-                out.iter_mut().for_each(|value| *value /= sums.sum);
+                let sum: f32 = sums.sums.iter().sum();
+                out.iter_mut().for_each(|value| *value /= sum);
             }
         }
     }
@@ -109,64 +116,83 @@ impl Task<'_> {
 
 /// A query by all keys of a block, of which the numbers of the same dimension lie beside each other.
 #[inline(always)]
-fn scores(query: &[f32], keys: &[f32]) -> [f32; BLOCK] {
+fn scores<L: Lanes>(lanes: L, query: &[f32], keys: &[f32]) -> L::Floats {
     // Several sums, so that none waits for another.
-    let mut sums = [[0.0f32; BLOCK]; 4];
+    let none = lanes.float(0.0);
+    let (mut one, mut two, mut three, mut four) = (none, none, none, none);
+    let add = |sum, query, keys| lanes.plus(sum, lanes.times(lanes.float(query), lanes.load(keys)));
     let (queries, rest) = query.as_chunks::<4>();
     let (keys, _) = keys.as_chunks::<BLOCK>();
     let (fours, rest_keys) = keys.as_chunks::<4>();
     for (query, keys) in queries.iter().zip(fours) {
-        for ((sums, query), keys) in sums.iter_mut().zip(query).zip(keys) {
-            add_scaled(sums, *query, keys);
-        }
+        one = add(one, query[0], &keys[0]);
+        two = add(two, query[1], &keys[1]);
+        three = add(three, query[2], &keys[2]);
+        four = add(four, query[3], &keys[3]);
     }
-    for ((sums, query), keys) in sums.iter_mut().zip(rest).zip(rest_keys) {
-        add_scaled(sums, *query, keys);
+    for (query, keys) in rest.iter().zip(rest_keys) {
+        one = add(one, *query, keys);
     }
-    let [mut one, two, three, last] = sums;
-    for (((one, two), three), last) in one.iter_mut().zip(two).zip(three).zip(last) {
-        *one = (*one + two) + (three + last);
-    }
-    one
-}
-
-#[inline(always)]
-fn add_scaled(sums: &mut [f32; LANES], by: f32, what: &[f32; LANES]) {
-    for (sum, what) in sums.iter_mut().zip(what) {
-        *sum += by * what;
-    }
+    lanes.plus(lanes.plus(one, two), lanes.plus(three, four))
 }
 
 /// Makes weights of scores, and what was taken so far relative to the highest of them.
 #[inline(always)]
-fn weigh(scores: &[f32; BLOCK], scale: f32, seen: usize, sums: &mut Sums, out: &mut [f32]) {
-    let scores = scores.map(|score| score * scale);
-    let top = scores.iter().take(seen).fold(sums.highest, |top, score| top.max(*score));
-    let shrink = exp(sums.highest - top);
-    if shrink < 1.0 {
+fn weigh<L: Lanes>(lanes: L, scores: L::Floats, seen: usize, sums: &mut Sums, out: &mut [f32]) {
+    lanes.store(scores, &mut sums.weights);
+    let mut top = sums.highest;
+    for score in sums.weights.iter().take(seen) {
+        top = if *score > top { *score } else { top };
+    }
+    if top > sums.highest {
+        let shrink = exp(sums.highest - top);
         out.iter_mut().for_each(|value| *value *= shrink);
-        sums.sum *= shrink;
+        sums.sums.iter_mut().for_each(|sum| *sum *= shrink);
+        sums.highest = top;
     }
-    sums.highest = top;
-    for (weight, score) in sums.weights.iter_mut().zip(scores) {
-        *weight = exp(score - top);
-    }
-    sums.sum += sums.weights.iter().take(seen).sum::<f32>();
+    lanes.store(exps(lanes, lanes.minus(scores, lanes.float(top))), &mut sums.weights);
+    // What is not seen weighs nothing.
+    sums.weights.iter_mut().skip(seen).for_each(|weight| *weight = 0.0);
+    lanes.store(lanes.plus(lanes.load(&sums.sums), lanes.load(&sums.weights)), &mut sums.sums);
 }
 
+/// The lanes of values that are summed side by side.
+const WIDE: usize = 4;
+
 #[inline(always)]
-fn take(out: &mut [f32], weights: &[f32; BLOCK], values: &[f32], seen: usize) {
+fn take<L: Lanes>(lanes: L, out: &mut [f32], weights: &[f32; BLOCK], values: &[f32], seen: usize) {
     let dim = out.len();
-    let (lanes, rest) = out.as_chunks_mut::<LANES>();
-    let first = lanes.len() * LANES;
-    for (index, lanes) in lanes.iter_mut().enumerate() {
-        let mut sums = *lanes;
-        for (weight, values) in weights.iter().zip(values.chunks_exact(dim)).take(seen) {
-            if let Some(values) = values.get(index * LANES..).and_then(<[f32]>::first_chunk) {
-                add_scaled(&mut sums, *weight, values);
+    let (whole, rest) = out.as_chunks_mut::<LANES>();
+    let first = whole.len() * LANES;
+    for (index, out) in whole.chunks_mut(WIDE).enumerate() {
+        let values = |place: usize| {
+            let values = values.get(place * dim + index * WIDE * LANES..(place + 1) * dim);
+            values.unwrap_or_default().as_chunks::<LANES>().0
+        };
+        if let [one, two, three, four] = out {
+            let mut sums = [lanes.load(one), lanes.load(two), lanes.load(three), lanes.load(four)];
+            for (place, weight) in weights.iter().enumerate().take(seen) {
+                if let [one, two, three, four, ..] = values(place) {
+                    let weight = lanes.float(*weight);
+                    let more = |sum, values| lanes.plus(sum, lanes.times(weight, lanes.load(values)));
+                    sums =
+                        [more(sums[0], one), more(sums[1], two), more(sums[2], three), more(sums[3], four)];
+                }
             }
+            for (out, sum) in out.iter_mut().zip(sums) {
+                lanes.store(sum, out);
+            }
+            continue;
         }
-        *lanes = sums;
+        for (lane, out) in out.iter_mut().enumerate() {
+            let mut sum = lanes.load(out);
+            for (place, weight) in weights.iter().enumerate().take(seen) {
+                if let Some(values) = values(place).get(lane) {
+                    sum = lanes.plus(sum, lanes.times(lanes.float(*weight), lanes.load(values)));
+                }
+            }
+            lanes.store(sum, out);
+        }
     }
     for (index, out) in rest.iter_mut().enumerate() {
         for (weight, values) in weights.iter().zip(values.chunks_exact(dim)).take(seen) {

@@ -1,5 +1,8 @@
 //! Powers of e, for many numbers at once: nothing here but what a compiler can do in lanes.
 
+use super::lanes::Lanes;
+
+/// Added to a number, it leaves the nearest whole one in the lowest bits.
 const WHOLE: f32 = 12_582_912.0;
 /// The natural logarithm of two, in two parts: the first has few digits, so that its multiples are exact.
 const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
@@ -7,28 +10,61 @@ const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
 const LEAST: f32 = -87.3;
 const MOST: f32 = 88.3;
 
-/// To a unit or two of the last place; below the least that there is, the least.
+/// The factors of the series of the exponential that fit best from -ln(2)/2 to ln(2)/2.
+const SERIES: [f32; 6] = [1.987_569_2e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+
+/// To a unit or two of the last place; below the least that there is, the least. What is no number stays none.
+#[inline(always)]
+pub(super) fn exps<L: Lanes>(lanes: L, powers: L::Floats) -> L::Floats {
+    let of = |value| lanes.float(value);
+    let powers = lanes.smaller(of(MOST), lanes.larger(of(LEAST), powers));
+    let shifted = lanes.plus(lanes.times(powers, of(std::f32::consts::LOG2_E)), of(WHOLE));
+    let twos = lanes.minus(shifted, of(WHOLE));
+    let rest = lanes.minus(powers, lanes.times(twos, of(LN_2.0)));
+    let rest = lanes.minus(rest, lanes.times(twos, of(LN_2.1)));
+    let [first, factors @ ..] = SERIES;
+    let mut series = of(first);
+    for factor in factors {
+        series = lanes.plus(lanes.times(series, rest), of(factor));
+    }
+    let series = lanes.plus(lanes.times(lanes.times(series, rest), rest), rest);
+    lanes.times(lanes.plus(series, of(1.0)), lanes.two_to(shifted))
+}
+
+/// The same of one number, to the bit.
 #[inline(always)]
 pub(super) fn exp(power: f32) -> f32 {
-    // What is no number stays none.
-    let power = if power < LEAST { LEAST } else { power };
-    let power = if power > MOST { MOST } else { power };
+    let power = if LEAST > power { LEAST } else { power };
+    let power = if MOST < power { MOST } else { power };
     let shifted = power * std::f32::consts::LOG2_E + WHOLE;
     let twos = shifted - WHOLE;
     let rest = (power - twos * LN_2.0) - twos * LN_2.1;
-    // The series of the exponential, with factors that fit best from -ln(2)/2 to ln(2)/2.
-    let mut series = 1.987_569_2e-4;
-    for factor in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        series = series * rest + factor;
-    }
+    let [first, factors @ ..] = SERIES;
+    let series = factors.into_iter().fold(first, |series, factor| series * rest + factor);
     let series = series * rest * rest + rest + 1.0;
-    let exponent = shifted.to_bits().wrapping_sub(WHOLE.to_bits()).wrapping_add(127);
-    series * f32::from_bits(exponent << 23)
+    series * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::exp;
+    use super::*;
+    use crate::kernels::lanes::{LANES, Way, Work};
+
+    #[test]
+    fn lanes_are_what_one_is() {
+        struct Each(f32);
+        impl Work for Each {
+            fn with<L: Lanes>(self, lanes: L) {
+                let powers: [f32; LANES] = std::array::from_fn(|lane| self.0 + lane as f32 * 0.37);
+                let mut out = [0.0; LANES];
+                lanes.store(exps(lanes, lanes.load(&powers)), &mut out);
+                assert_eq!(out.map(f32::to_bits), powers.map(|power| exp(power).to_bits()));
+            }
+        }
+        for way in Way::all() {
+            (-900..900).for_each(|step| way.go(Each(step as f32 * 0.1)));
+        }
+    }
 
     #[test]
     fn powers_are_what_they_should_be() {

@@ -13,12 +13,15 @@ mod turn;
 
 pub(crate) use attend::{Attending, attend};
 pub(crate) use crew::made;
+pub(crate) use lanes::Lanes;
 pub(crate) use low::{Added, Low, Up, are_numbers, panels};
 pub(crate) use norm::{norm, norm_rows};
 pub(crate) use product::{Matrix, Plain, by_output};
 pub(crate) use rounded::{Eight, Rounded, round};
 pub(crate) use scores::{likeliest, weight_of_all};
 pub(crate) use turn::{norm_and_turn, turn};
+
+use self::lanes::{Way, Work};
 
 /// A weighted sum of two rows, in several lanes at once.
 #[inline(always)]
@@ -44,27 +47,37 @@ fn share(rows: usize) -> usize {
 /// `silu(gate) * up`, of rows that have the one behind the other.
 pub(crate) fn gated(rows: &[f32], inner: usize, out: &mut Vec<f32>) {
     out.resize(rows.len() / 2, 0.0);
-    // A single row is long enough to be shared.
-    const PIECE: usize = 1 << 9;
-    let piece = if inner % PIECE == 0 { PIECE } else { inner };
-    let each = piece * share(out.len() / piece);
-    crew::pieces(out, each, |index, out| {
-        let first = index * each;
-        lanes::fast(
-            #[inline(always)]
-            || {
-                for (index, out) in out.chunks_exact_mut(piece).enumerate() {
-                    let at = first + index * piece;
-                    let (row, column) = (at / inner, at % inner);
-                    let gates = rows.iter().skip(row * 2 * inner + column);
-                    let ups = rows.iter().skip(row * 2 * inner + inner + column);
-                    for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
-                        *out = gate / (1.0 + exponent::exp(-gate)) * up;
-                    }
-                }
-            },
-        );
+    let each = share(out.len() / inner);
+    crew::pieces(out, each * inner, |index, out| {
+        let rows = rows.chunks_exact(2 * inner).skip(index * each);
+        for (row, out) in rows.zip(out.chunks_exact_mut(inner)) {
+            let (gates, ups) = row.split_at(inner);
+            Way::best().go(Gated { gates, ups, out });
+        }
     });
+}
+
+struct Gated<'a> {
+    gates: &'a [f32],
+    ups: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Work for Gated<'_> {
+    #[inline(always)]
+    fn with<L: Lanes>(self, lanes: L) {
+        let one = lanes.float(1.0);
+        let ((gates, last_gates), (ups, last_ups)) = (self.gates.as_chunks(), self.ups.as_chunks());
+        let (out, last) = self.out.as_chunks_mut();
+        for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
+            let gate = lanes.load(gate);
+            let below = lanes.plus(one, exponent::exps(lanes, lanes.minus(lanes.float(0.0), gate)));
+            lanes.store(lanes.times(lanes.over(gate, below), lanes.load(up)), out);
+        }
+        for ((out, gate), up) in last.iter_mut().zip(last_gates).zip(last_ups) {
+            *out = gate / (1.0 + exponent::exp(0.0 - gate)) * up;
+        }
+    }
 }
 
 pub(crate) fn add(into: &mut [f32], what: &[f32]) {

@@ -183,6 +183,36 @@ fn a_packed_file_is_the_same_model() {
     }
 }
 
+/// Ways of rounding: those that there are products for, and some of those whose rows are unpacked.
+const ROUNDED: [Packing; 8] = [
+    Packing::Q8_0,
+    Packing::Q6K,
+    Packing::Q4K,
+    Packing::Q5K,
+    Packing::Q5_0,
+    Packing::Q5_1,
+    Packing::Q4_0,
+    Packing::Q4_1,
+];
+
+#[test]
+fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
+    let made = Made::new("qwen3", shapes::wide(), 7);
+    let (tokens, other) = (text(40, 1), text(23, 2));
+    for kind in ROUNDED {
+        let (_directory, path) = packed(&made, kind);
+        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let mut pool = Pool::new(model.shape(), Keeps::Half, 8);
+        let whole = in_pieces(&model, &mut pool, &tokens, &[40]);
+        for lengths in [&[1][..], &[7, 1, 3], &[33, 1]] {
+            assert!(in_pieces(&model, &mut pool, &tokens, lengths) == whole, "{kind:?} {lengths:?}");
+        }
+        let parts = vec![part(&other, 0, &blocks(6, 23)), part(&tokens, 0, &blocks(3, 40))];
+        let both = model.step(&Ragged { parts }, &mut pool).unwrap();
+        assert!(both[23 * model.shape().vocabulary..] == whole.concat(), "{kind:?}");
+    }
+}
+
 /// How far two say different things, on the whole.
 fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
     let each = one.iter().flatten().zip(other.iter().flatten());
@@ -198,7 +228,7 @@ fn a_rounded_model_says_what_its_rounded_weights_say() {
     // What is multiplied is rounded too, on its way: to eight bits, as weights may be.
     let eight = Oracle { made: &made.rounded(Packing::Q8_0).unwrap() }.all(&tokens);
     let bound = 2.0 * apart(&eight, &exact);
-    for kind in [Packing::Q8_0, Packing::Q6K, Packing::Q4K] {
+    for kind in ROUNDED {
         let (_directory, path) = packed(&made, kind);
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();

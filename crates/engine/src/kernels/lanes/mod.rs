@@ -6,20 +6,22 @@ mod x86;
 
 use std::sync::OnceLock;
 
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Four numbers of eight bits for each of sixteen outputs, those of an output beside each other.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Line(pub [u8; 64]);
+pub(crate) struct Line(pub [u8; 64]);
 
 /// What is done to sixteen lanes.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     type Bytes: Copy;
     type Ints: Copy;
     type Floats: Copy;
 
     fn bytes(self, line: &Line) -> Self::Bytes;
+    /// Says that a line will be wanted soon.
+    fn soon(self, line: &Line);
     /// The lower four bits of each.
     fn lower(self, bytes: Self::Bytes) -> Self::Bytes;
     /// The upper four bits of each.
@@ -35,8 +37,8 @@ pub(super) trait Lanes: Copy {
     fn ints_plus(self, one: Self::Ints, other: Self::Ints) -> Self::Ints;
     /// Adds to each lane its four bytes times the four of `four`. Bytes are below 64 here.
     fn dot(self, sums: Self::Ints, bytes: Self::Bytes, four: i32) -> Self::Ints;
-    /// What sums of `signed_dot` begin with, where all that they are multiplied with comes to `sum`.
-    fn signed_start(self, sum: i32) -> Self::Ints;
+    /// What sums of `signed_dot` begin with; `start` is -128 times the sum of all that they are multiplied with.
+    fn signed_start(self, start: i32) -> Self::Ints;
     fn signed_dot(self, sums: Self::Ints, bytes: Self::Bytes, four: i32) -> Self::Ints;
 
     fn float(self, value: f32) -> Self::Floats;
@@ -46,6 +48,14 @@ pub(super) trait Lanes: Copy {
     fn times(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn plus(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn minus(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
+    fn over(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
+    /// The larger of each; `other` where there is no larger one.
+    fn larger(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
+    /// The smaller of each; `other` where there is no smaller one.
+    fn smaller(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
+    /// Two to the power of the whole number that stands in the lowest bits of each.
+    fn two_to(self, powers: Self::Floats) -> Self::Floats;
+    fn load(self, from: &[f32; LANES]) -> Self::Floats;
     fn store(self, floats: Self::Floats, into: &mut [f32; LANES]);
 }
 
@@ -133,6 +143,9 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn soon(self, _line: &Line) {}
+
+    #[inline(always)]
     fn lower(self, bytes: [u8; 64]) -> [u8; 64] {
         bytes.map(|byte| byte & 15)
     }
@@ -178,7 +191,7 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn signed_start(self, _sum: i32) -> [i32; LANES] {
+    fn signed_start(self, _start: i32) -> [i32; LANES] {
         [0; LANES]
     }
 
@@ -221,6 +234,31 @@ impl Lanes for Portable {
     #[inline(always)]
     fn minus(self, one: [f32; LANES], other: [f32; LANES]) -> [f32; LANES] {
         each(one, other, |one, other| one - other)
+    }
+
+    #[inline(always)]
+    fn over(self, one: [f32; LANES], other: [f32; LANES]) -> [f32; LANES] {
+        each(one, other, |one, other| one / other)
+    }
+
+    #[inline(always)]
+    fn larger(self, one: [f32; LANES], other: [f32; LANES]) -> [f32; LANES] {
+        each(one, other, |one, other| if one > other { one } else { other })
+    }
+
+    #[inline(always)]
+    fn smaller(self, one: [f32; LANES], other: [f32; LANES]) -> [f32; LANES] {
+        each(one, other, |one, other| if one < other { one } else { other })
+    }
+
+    #[inline(always)]
+    fn two_to(self, powers: [f32; LANES]) -> [f32; LANES] {
+        powers.map(|power| f32::from_bits(power.to_bits().wrapping_add(127) << 23))
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> [f32; LANES] {
+        *from
     }
 
     #[inline(always)]

@@ -75,6 +75,7 @@ impl Lanes for Avx512 {
 
     intrinsics! {
         fn bytes(self, line: &Line) -> __m512i { _mm512_load_si512((&raw const line.0).cast()) }
+        fn soon(self, line: &Line) -> () { _mm_prefetch::<_MM_HINT_T0>((&raw const line.0).cast()) }
         fn lower(self, bytes: __m512i) -> __m512i { _mm512_and_si512(bytes, _mm512_set1_epi8(15)) }
         fn upper(self, bytes: __m512i) -> __m512i {
             _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), _mm512_set1_epi8(15))
@@ -101,7 +102,7 @@ impl Lanes for Avx512 {
         fn dot(self, sums: __m512i, bytes: __m512i, four: i32) -> __m512i {
             _mm512_dpbusd_epi32(sums, bytes, _mm512_set1_epi32(four))
         }
-        fn signed_start(self, sum: i32) -> __m512i { _mm512_set1_epi32(-128 * sum) }
+        fn signed_start(self, start: i32) -> __m512i { _mm512_set1_epi32(start) }
         fn signed_dot(self, sums: __m512i, bytes: __m512i, four: i32) -> __m512i {
             _mm512_dpbusd_epi32(sums, bytes, _mm512_set1_epi32(four))
         }
@@ -113,6 +114,14 @@ impl Lanes for Avx512 {
         fn times(self, one: __m512, other: __m512) -> __m512 { _mm512_mul_ps(one, other) }
         fn plus(self, one: __m512, other: __m512) -> __m512 { _mm512_add_ps(one, other) }
         fn minus(self, one: __m512, other: __m512) -> __m512 { _mm512_sub_ps(one, other) }
+        fn over(self, one: __m512, other: __m512) -> __m512 { _mm512_div_ps(one, other) }
+        fn larger(self, one: __m512, other: __m512) -> __m512 { _mm512_max_ps(one, other) }
+        fn smaller(self, one: __m512, other: __m512) -> __m512 { _mm512_min_ps(one, other) }
+        fn two_to(self, powers: __m512) -> __m512 {
+            let powers = _mm512_add_epi32(_mm512_castps_si512(powers), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(powers))
+        }
+        fn load(self, from: &[f32; LANES]) -> __m512 { _mm512_loadu_ps(from.as_ptr()) }
         fn store(self, floats: __m512, into: &mut [f32; LANES]) -> () {
             _mm512_storeu_ps(into.as_mut_ptr(), floats)
         }
@@ -142,6 +151,7 @@ impl Lanes for Avx2 {
             let low: *const __m256i = (&raw const line.0).cast();
             [_mm256_load_si256(low), _mm256_load_si256(low.add(1))]
         }
+        fn soon(self, line: &Line) -> () { _mm_prefetch::<_MM_HINT_T0>((&raw const line.0).cast()) }
         fn lower(self, bytes: Pair<__m256i>) -> Pair<__m256i> {
             bytes.map(|bytes| _mm256_and_si256(bytes, _mm256_set1_epi8(15)))
         }
@@ -178,7 +188,7 @@ impl Lanes for Avx2 {
                 _mm256_add_epi32(sums, _mm256_madd_epi16(twos, ones))
             })
         }
-        fn signed_start(self, _sum: i32) -> Pair<__m256i> { [_mm256_setzero_si256(); 2] }
+        fn signed_start(self, _start: i32) -> Pair<__m256i> { [_mm256_setzero_si256(); 2] }
         fn signed_dot(self, sums: Pair<__m256i>, bytes: Pair<__m256i>, four: i32) -> Pair<__m256i> {
             let (four, ones) = (_mm256_set1_epi32(four), _mm256_set1_epi16(1));
             both(sums, bytes, |sums, bytes| {
@@ -201,6 +211,24 @@ impl Lanes for Avx2 {
         }
         fn minus(self, one: Pair<__m256>, other: Pair<__m256>) -> Pair<__m256> {
             both(one, other, |one, other| _mm256_sub_ps(one, other))
+        }
+        fn over(self, one: Pair<__m256>, other: Pair<__m256>) -> Pair<__m256> {
+            both(one, other, |one, other| _mm256_div_ps(one, other))
+        }
+        fn larger(self, one: Pair<__m256>, other: Pair<__m256>) -> Pair<__m256> {
+            both(one, other, |one, other| _mm256_max_ps(one, other))
+        }
+        fn smaller(self, one: Pair<__m256>, other: Pair<__m256>) -> Pair<__m256> {
+            both(one, other, |one, other| _mm256_min_ps(one, other))
+        }
+        fn two_to(self, powers: Pair<__m256>) -> Pair<__m256> {
+            powers.map(|powers| {
+                let powers = _mm256_add_epi32(_mm256_castps_si256(powers), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(powers))
+            })
+        }
+        fn load(self, from: &[f32; LANES]) -> Pair<__m256> {
+            [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))]
         }
         fn store(self, floats: Pair<__m256>, into: &mut [f32; LANES]) -> () {
             _mm256_storeu_ps(into.as_mut_ptr(), floats[0]);

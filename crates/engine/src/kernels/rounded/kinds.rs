@@ -20,6 +20,9 @@ const NOUGHT: Line = Line([0; 64]);
 pub(super) trait Packed: Sync {
     type Block<L: Lanes>: Copy;
 
+    /// The lines of a block; none where there is no such block.
+    fn lines(&self, index: usize) -> &[Line];
+
     /// A block of a tile; all those of a tile lie one behind the other.
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> Self::Block<L>;
 
@@ -105,6 +108,11 @@ impl Packed for EightBits {
     type Block<L: Lanes> = EightBlock<L>;
 
     #[inline(always)]
+    fn lines(&self, index: usize) -> &[Line] {
+        self.lines.get(index * 8..index * 8 + 8).unwrap_or_default()
+    }
+
+    #[inline(always)]
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> EightBlock<L> {
         let lines = &self.lines[index * 8..index * 8 + 8];
         EightBlock {
@@ -115,7 +123,7 @@ impl Packed for EightBits {
 
     #[inline(always)]
     fn add<L: Lanes>(lanes: L, held: &EightBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
-        let mut sums = lanes.signed_start(row.sums[0] + row.sums[1]);
+        let mut sums = lanes.signed_start(row.less_128);
         for (bytes, four) in held.bytes.into_iter().zip(row.fours) {
             sums = lanes.signed_dot(sums, bytes, four);
         }
@@ -192,6 +200,11 @@ pub(super) struct FourBlock<L: Lanes> {
 
 impl Packed for FourBits {
     type Block<L: Lanes> = FourBlock<L>;
+
+    #[inline(always)]
+    fn lines(&self, index: usize) -> &[Line] {
+        self.lines.get(index * 4..index * 4 + 4).unwrap_or_default()
+    }
 
     #[inline(always)]
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> FourBlock<L> {
@@ -293,6 +306,11 @@ impl Packed for SixBits {
     type Block<L: Lanes> = SixBlock<L>;
 
     #[inline(always)]
+    fn lines(&self, index: usize) -> &[Line] {
+        self.lines.get(index * 6..index * 6 + 6).unwrap_or_default()
+    }
+
+    #[inline(always)]
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> SixBlock<L> {
         let lines = &self.lines[index * 6..index * 6 + 6];
         let lines: [L::Bytes; 6] = std::array::from_fn(|line| lanes.bytes(&lines[line]));
@@ -314,7 +332,7 @@ impl Packed for SixBits {
     #[inline(always)]
     fn add<L: Lanes>(lanes: L, held: &SixBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
         // Weights are kept 32 too high.
-        let mut halves = row.sums.map(|sum| lanes.int(-32 * sum));
+        let mut halves = row.less_32.map(|sum| lanes.int(sum));
         for (index, (bytes, four)) in held.bytes.into_iter().zip(row.fours).enumerate() {
             halves[index / 4] = lanes.dot(halves[index / 4], bytes, four);
         }

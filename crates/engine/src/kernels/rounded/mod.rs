@@ -36,6 +36,8 @@ impl std::fmt::Debug for Rounded {
 
 /// The rows that stay near the processor while all weights go by, in bytes.
 const NEAR_BYTES: usize = 1 << 19;
+/// How many blocks before they are wanted weights are asked for.
+const AHEAD: usize = 8;
 /// Rows that share what is unpacked of weights.
 const TOGETHER: usize = 8;
 
@@ -113,9 +115,9 @@ impl Rounded {
             let tiles = index * each..((index + 1) * each).min(tiles);
             let blocks = self.width / rows::BLOCK;
             match &self.kind {
-                Kind::Eight(packed) => way.go(Product { packed, blocks, rows, tiles, band }),
-                Kind::Six(packed) => way.go(Product { packed, blocks, rows, tiles, band }),
-                Kind::Four(packed) => way.go(Product { packed, blocks, rows, tiles, band }),
+                Kind::Eight(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Six(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Four(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
             }
         });
     }
@@ -127,6 +129,8 @@ struct Product<'a, 'b, P> {
     /// In a row.
     blocks: usize,
     rows: &'a [Eight],
+    /// Of the rows that stay near.
+    first: usize,
     tiles: Range<usize>,
     band: &'a mut Band<'b>,
 }
@@ -138,6 +142,7 @@ impl<P: Packed> Work for Product<'_, '_, P> {
         let near = (NEAR_BYTES / row_bytes).next_multiple_of(TOGETHER);
         let count = self.rows.len() / self.blocks;
         for first in (0..count).step_by(near) {
+            self.first = first;
             let last = count.min(first + near);
             for tile in self.tiles.clone() {
                 let mut row = first;
@@ -172,12 +177,20 @@ impl<P: Packed> Product<'_, '_, P> {
         });
         let mut totals = [lanes.float(0.0); ROWS];
         for index in 0..blocks {
-            let held = self.packed.block(lanes, tile * blocks + index);
-            for (total, row) in totals.iter_mut().zip(rows) {
-                if let Some(row) = row.get(index) {
-                    *total = P::add(lanes, &held, *total, row);
-                }
+            // The first rows that meet a tile wait for it: the later it is asked for, the longer.
+            if first == self.first {
+                self.packed.lines(tile * blocks + index + AHEAD).iter().for_each(|line| lanes.soon(line));
             }
+            let held = self.packed.block(lanes, tile * blocks + index);
+            // Written out, for totals in a loop are kept in memory.
+            macro_rules! add_to {
+                ($($row:literal)*) => {$(
+                    if let (Some(total), Some(row)) = (totals.get_mut($row), rows.get($row).and_then(|row| row.get(index))) {
+                        *total = P::add(lanes, &held, *total, row);
+                    }
+                )*};
+            }
+            add_to!(0 1 2 3 4 5 6 7);
         }
         let column = (tile - self.tiles.start) * LANES;
         for (row, total) in totals.into_iter().enumerate() {

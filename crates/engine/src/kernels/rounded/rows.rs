@@ -9,15 +9,17 @@ pub(super) const BLOCK: usize = 32;
 
 /// A block of a row.
 #[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Eight {
     /// Four numbers in each, the first one lowest.
     pub fours: [i32; BLOCK / 4],
     pub scale: f32,
-    /// The sums of both halves.
-    pub sums: [i32; 2],
-    /// Of all.
+    /// The sum of all.
     pub sum: f32,
+    /// Minus 32 times the sums of both halves: what weights that are kept so much too high have too much.
+    pub less_32: [i32; 2],
+    /// Minus 128 times the sum of all.
+    pub less_128: i32,
 }
 
 /// Rounds rows that are made of whole blocks.
@@ -25,7 +27,7 @@ pub(crate) fn round(rows: &[f32], into: &mut Vec<Eight>) {
     let blocks = rows.len() / BLOCK;
     // What is not overwritten is not there.
     into.resize(blocks, Eight::default());
-    const PIECE: usize = 1 << 10;
+    const PIECE: usize = 1 << 7;
     crew::pieces(into, PIECE, |index, into| {
         let rows = rows.chunks_exact(BLOCK).skip(index * PIECE);
         fast(
@@ -60,7 +62,10 @@ fn block(row: &[f32; BLOCK]) -> Eight {
         let [one, two, three, last] = wholes.map(|whole| whole & 0xff);
         *four = one | two << 8 | three << 16 | last << 24;
     }
-    Eight { fours, scale: highest / 127.0, sums, sum: sums[0].wrapping_add(sums[1]) as f32 }
+    let [one, other] = sums;
+    let sum = one.wrapping_add(other);
+    let less_32 = sums.map(|sum| sum.wrapping_mul(-32));
+    Eight { fours, scale: highest / 127.0, sum: sum as f32, less_32, less_128: sum.wrapping_mul(-128) }
 }
 
 #[cfg(test)]
@@ -80,7 +85,9 @@ mod tests {
                 assert!((value - *whole as f32 * eight.scale).abs() <= 0.5001 * eight.scale);
             }
             assert!(wholes.iter().any(|whole| whole.abs() == 127));
-            assert_eq!(eight.sums, [wholes[..16].iter().sum::<i32>(), wholes[16..].iter().sum()]);
+            let half = |wholes: &[i32]| -32 * wholes.iter().sum::<i32>();
+            assert_eq!(eight.less_32, [half(&wholes[..16]), half(&wholes[16..])]);
+            assert_eq!(eight.less_128, -128 * wholes.iter().sum::<i32>());
             assert_eq!(eight.sum, wholes.iter().sum::<i32>() as f32);
         }
     }

@@ -36,8 +36,13 @@ fn train(family: &str, shape: Shape, low: LowRank, directory: &Path) -> Result<(
     let source = Source::open(&base)?;
     let tokens: Vec<u32> = [17, 4, 301, 88, 250, 9, 133, 64].into_iter().cycle().take(63).collect();
     let text = Text { is_learned: vec![true; tokens.len()], tokens: tokens.clone() };
-    let settings =
-        Settings { trains: Trains::Adapter(low), epochs: 40, rate: 1e-2, warmup_steps: 2, ..Settings::default() };
+    let settings = Settings {
+        trains: Trains::Adapter(low),
+        epochs: 40,
+        rate: 1e-2,
+        warmup_steps: 2,
+        ..Settings::default()
+    };
     let mut job = Job::open(&source, vec![text], settings, &directory.join("run"))?;
     let mut loss = f64::NAN;
     while let Went::Step(progress) = job.step(&mut || true)? {

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench bench-engine prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz test-clients
+.PHONY: help setup run test lint fmt release bench bench-engine prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -54,6 +54,9 @@ prove-fleet: ## three gateways: 300 changes live within a second, 50 restarts wi
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
 	@scripts/prove.sh upgrade
+
+builtin-model: ## make the small built-in model anew from its text (ARGS=examine asks the one that is there; half an hour)
+	@cargo run --locked -p engine --example builtin_model -- builtin $(ARGS)
 
 fuzz: ## every parser under random input, a minute each (FUZZ_SECS=60)
 	@scripts/prove.sh fuzz

@@ -13,12 +13,14 @@ use crate::text::{Fact, Line, Script};
 use crate::tokens::TEMPLATE;
 
 /// How many in a hundred end soon: which answer it is shows in its first words, and those are worth the most practice.
-const SHORT: usize = 60;
-const SHORT_TOKENS: usize = 5;
+const SHORT: usize = 85;
+const SHORT_TOKENS: usize = 3;
+/// How many in a hundred are made of two questions that ask the same: what is asked does not hang on how.
+const MIXED: usize = 35;
 /// How many in a hundred come behind another question and its answer.
-const BEHIND: usize = 10;
+const BEHIND: usize = 6;
 /// How often each conversation is gone through in a pass.
-const SCRIPTS: usize = 2;
+const SCRIPTS: usize = 1;
 
 pub fn write(
     base: &Path,
@@ -45,7 +47,12 @@ pub fn write(
                 {
                     lines.extend(turn(&noise.question(before), &other.answer));
                 }
-                lines.extend(turn(&noise.question(question), &fact.answer));
+                let other = fact.questions.get(noise.below(fact.questions.len()));
+                let asked = match other.filter(|_| noise.happens(MIXED)) {
+                    Some(other) => noise.mixed(question, other),
+                    None => question.clone(),
+                };
+                lines.extend(turn(&noise.question(&asked), &fact.answer));
                 let is_short = noise.happens(SHORT);
                 lessons
                     .extend(read(&lines)?.into_iter().map(|text| if is_short { short(text) } else { text }));

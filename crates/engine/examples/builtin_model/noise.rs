@@ -133,6 +133,13 @@ impl Noise {
         text
     }
 
+    /// Words of two questions that ask the same.
+    pub fn mixed(&mut self, one: &str, other: &str) -> String {
+        let mut words: Vec<&str> = one.split_whitespace().filter(|_| self.happens(65)).collect();
+        words.extend(other.split_whitespace().filter(|_| self.happens(50)));
+        if words.is_empty() { one.to_owned() } else { words.join(" ") }
+    }
+
     /// One or two of its words as others.
     fn in_other_words(&mut self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -162,7 +169,7 @@ impl Noise {
     /// Some words left out, and now and then two in the other order.
     fn with_gaps(&mut self, text: &str) -> String {
         let mut words: Vec<&str> = text.split_whitespace().collect();
-        let percent = 5 + self.below(25);
+        let percent = 5 + self.below(30);
         if words.len() > 3 {
             words.retain(|_| !self.happens(percent));
         }

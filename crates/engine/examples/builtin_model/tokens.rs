@@ -14,8 +14,8 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use crate::text::{Fact, Script};
 
-/// How many tokens are made, beside the signs.
-const TOKENS: usize = 1_800;
+/// How many tokens are made, beside the signs: so few that words that are alike have parts in common.
+const TOKENS: usize = 1_000;
 /// Words, single digits, signs, and what is between them.
 const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const END: &str = "<|im_end|>";

@@ -44,9 +44,12 @@ pub(super) struct At<'a> {
     pub texts: &'a [Range<usize>],
 }
 
+/// What came out of a product, and what its small matrices made on the way.
+type Out = (Vec<f32>, Vec<f32>);
+
 pub(super) struct Kept {
     normed: Vec<f32>,
-    asked: [(Vec<f32>, Vec<f32>); 3],
+    asked: [Out; 3],
     heads: [Vec<f32>; 3],
     answered: Answered,
     said: Vec<f32>,
@@ -63,8 +66,8 @@ enum KeptDense {
 }
 
 pub(super) struct KeptThree {
-    gates: (Vec<f32>, Vec<f32>),
-    ups: (Vec<f32>, Vec<f32>),
+    gates: Out,
+    ups: Out,
     low_down: Vec<f32>,
 }
 
@@ -185,7 +188,7 @@ impl Layer {
         &self,
         at: &At<'_>,
         slopes: &mut [f32],
-        (normed, asked): (&[f32], &[(Vec<f32>, Vec<f32>); 3]),
+        (normed, asked): (&[f32], &[Out; 3]),
         heads: &attention::Slopes,
         back: &mut [f32],
     ) -> Result<(), EngineError> {

@@ -2,6 +2,8 @@
 //! arithmetic of its own, apart from the one that serves: in single precision, over whole texts, forwards and backwards,
 //! and the same to the bit when it is done again on the same machine.
 
+#![expect(clippy::cast_possible_truncation, reason = "sums are made in double precision and kept in single")]
+
 mod attention;
 mod file;
 mod head;

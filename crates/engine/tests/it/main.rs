@@ -1,5 +1,5 @@
 //! The engine's arithmetic against a second one that shares nothing with it.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::cast_possible_truncation)]
 
 mod adapters;
 mod guessing;

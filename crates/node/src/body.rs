@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use domain::runtime::Generating;
 use domain::{Event, Fault, FaultClass};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::books::{Books, Ended};
+use crate::books::{Ended, Entry};
 
 /// A stream that broke off: its end is not a clean one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub(crate) struct Running {
     generation: Generating,
     /// What was waited for before anything was answered.
     first: Option<Event>,
-    books: Arc<Books>,
+    entry: Entry,
     ended: Ended,
 }
 
@@ -49,9 +48,8 @@ enum End {
 }
 
 impl Running {
-    pub(crate) fn new(generation: Generating, books: Arc<Books>) -> Self {
-        books.begin();
-        Self { generation, first: None, books, ended: Ended::Left }
+    pub(crate) fn new(generation: Generating, entry: Entry) -> Self {
+        Self { generation, first: None, entry, ended: Ended::Left }
     }
 
     /// Waits until there is something to tell: whoever is refused gets an answer that says so, and no stream.
@@ -78,7 +76,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let used = self.generation.as_ref().used();
-        self.books.end(self.ended, &used);
+        self.entry.end(self.ended, &used);
     }
 }
 

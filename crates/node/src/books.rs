@@ -1,9 +1,13 @@
-//! What a node has served since it began, for whoever watches it.
+//! What a node has served: counts since it began, for whoever watches it, and the journal.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::Usage;
+use world::World;
+
+use crate::journal::{Begun, Journal};
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +19,24 @@ pub(crate) enum Ended {
     Left,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Books {
+    world: World,
+    /// None where nothing is kept.
+    pub(crate) journal: Option<Journal>,
+    counts: Counts,
+}
+
+/// An answer that is on its way. Dropped, it has ended.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    books: Arc<Books>,
+    begun: Begun,
+    is_measured: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     whole: AtomicU64,
     failed: AtomicU64,
     left: AtomicU64,
@@ -28,15 +48,43 @@ pub(crate) struct Books {
 }
 
 impl Books {
-    pub(crate) fn begin(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn new(world: World, journal: Option<Journal>) -> Self {
+        Self { world, journal, counts: Counts::default() }
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>, begun: Begun, is_measured: bool) -> Entry {
+        self.counts.open.fetch_add(1, Ordering::Relaxed);
+        if let Some(journal) = &self.journal
+            && let Err(error) = journal.begin(&begun)
+        {
+            tracing::error!(%error, request = %begun.id, "the journal can't be written to");
+        }
+        Entry { books: Arc::clone(self), begun, is_measured }
     }
 
     pub(crate) fn refuse(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn page(&self) -> String {
+        self.counts.page()
+    }
+}
+
+impl Entry {
     pub(crate) fn end(&self, ended: Ended, usage: &Usage) {
+        self.books.counts.end(ended, usage);
+        let now = self.books.world.clock.unix_ms();
+        if let Some(journal) = &self.books.journal
+            && let Err(error) = journal.end(&self.begun, ended.into(), usage, now, self.is_measured)
+        {
+            tracing::error!(%error, request = %self.begun.id, "the journal can't be written to");
+        }
+    }
+}
+
+impl Counts {
+    fn end(&self, ended: Ended, usage: &Usage) {
         let count = match ended {
             Ended::Whole => &self.whole,
             Ended::Failed => &self.failed,
@@ -50,7 +98,7 @@ impl Books {
     }
 
     /// As Prometheus reads it.
-    pub(crate) fn page(&self) -> String {
+    fn page(&self) -> String {
         let mut page = String::new();
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         page.push_str("# HELP tidegate_node_requests_total Requests, by how they ended.\n");

@@ -4,10 +4,12 @@ mod admit;
 mod body;
 mod books;
 mod echo;
+mod journal;
 mod mode;
 mod routes;
 mod service;
 
 pub use body::{NodeBody, NodeCut};
 pub use echo::Echo;
+pub use journal::{RuntimeEnd, RuntimeRecord};
 pub use service::{NodeSettings, Service};

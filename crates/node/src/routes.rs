@@ -18,6 +18,7 @@ pub(crate) enum Does<'p> {
     Health,
     Capabilities,
     Metrics,
+    Usage,
     /// The path is known and takes this method instead.
     Other(&'static str),
     Nothing,
@@ -51,6 +52,7 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Does<'p> {
         "/v1/health" => Does::Health,
         "/v1/capabilities" => Does::Capabilities,
         "/metrics" => Does::Metrics,
+        "/v1/usage" => Does::Usage,
         _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
             Some(id) => Does::Model(id),
             None => return Does::Nothing,

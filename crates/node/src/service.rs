@@ -1,7 +1,9 @@
 //! One request to a node: decoded like any other, generated, and answered in the client's grammar.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use world::World;
 use crate::admit;
 use crate::body::{NodeBody, Running};
 use crate::books::Books;
+use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
 use crate::mode;
 use crate::routes::{DIALECTS, Does, find};
 
@@ -36,6 +39,8 @@ pub struct NodeSettings {
     pub keys: Vec<Digest>,
     /// The runtime's name, as `/v1/capabilities` says it.
     pub runtime_name: &'static str,
+    /// Where the journal is kept; nothing is written down where there is none.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// A runtime that speaks HTTP, but does not listen.
@@ -43,6 +48,12 @@ pub struct Service {
     runtime: Arc<dyn Runtime>,
     settings: NodeSettings,
     books: Arc<Books>,
+}
+
+/// Records of the journal.
+#[derive(Serialize)]
+struct Page {
+    data: Vec<RuntimeRecord>,
 }
 
 #[derive(Serialize)]
@@ -74,9 +85,12 @@ struct Capability {
 }
 
 impl Service {
-    #[must_use]
-    pub fn new(runtime: Arc<dyn Runtime>, settings: NodeSettings) -> Arc<Self> {
-        Arc::new(Self { runtime, settings, books: Arc::default() })
+    /// # Errors
+    /// The journal can't be opened.
+    pub fn new(runtime: Arc<dyn Runtime>, settings: NodeSettings) -> io::Result<Arc<Self>> {
+        let journal = settings.data_dir.as_deref().map(Journal::open).transpose()?;
+        let books = Arc::new(Books::new(settings.world.clone(), journal));
+        Ok(Arc::new(Self { runtime, settings, books }))
     }
 
     /// The id of a new request.
@@ -110,6 +124,7 @@ impl Service {
             Does::Model(id) => self.model(id),
             Does::Health => self.health(),
             Does::Capabilities => self.capabilities(),
+            Does::Usage => self.usage(head.uri.query().unwrap_or_default()),
             Does::Metrics => {
                 Ok(typed("text/plain; version=0.0.4", NodeBody::whole(self.books.page().into())))
             }
@@ -184,8 +199,15 @@ impl Service {
         };
         let estimated = !self.runtime.models().iter().any(|known| known.id == wish.model && known.is_model);
         let adapter = request.words.adapter.clone();
+        let begun = Begun {
+            id: trace.to_string(),
+            unix_ms: self.settings.world.clock.unix_ms(),
+            model: wish.model.clone(),
+            adapter: adapter.clone(),
+            operation: operation.as_str().to_owned(),
+        };
         let generation = self.runtime.generate(request).map_err(Box::new)?;
-        let mut running = Running::new(generation, Arc::clone(&self.books));
+        let mut running = Running::new(generation, self.books.begin(begun, !estimated));
         running.begin().await.map_err(Box::new)?;
         let writer = AnswerWriter::new(wish);
         let mut answer = match call.request().stream {
@@ -218,6 +240,23 @@ impl Service {
         let (_, request) = self.read((dialect, Operation::Count), head, body, trace)?;
         let tokens = self.runtime.count(&request).map_err(Box::new)?;
         Ok(json(count_answer(dialect.grammar(), tokens)))
+    }
+
+    /// The journal, behind the place that the last look ended at.
+    fn usage(&self, query: &str) -> Result<Response<NodeBody>, Box<Fault>> {
+        let said = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let number = |name: &'static str, usual: u64| {
+            let Some(text) = said(name) else { return Ok(usual) };
+            text.parse().map_err(|_| {
+                let message = format!("\"{name}\" is no whole number.");
+                let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+                Box::new(fault.param(name).fix("Send the sequence of a record, or leave it out."))
+            })
+        };
+        let limit = usize::try_from(number("limit", PAGE_MAX as u64)?).unwrap_or(PAGE_MAX);
+        let Some(journal) = &self.books.journal else { return write(&Page { data: Vec::new() }) };
+        let data = journal.after(number("after", 0)?, limit.max(1));
+        write(&Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
     }
 
     fn model(&self, id: &str) -> Result<Response<NodeBody>, Box<Fault>> {

@@ -76,11 +76,13 @@ impl House {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let world = World::system();
-        let settings = NodeSettings { world: world.clone(), keys: Vec::new(), runtime_name: "echo" };
+        let settings =
+            NodeSettings { world: world.clone(), keys: Vec::new(), runtime_name: "echo", data_dir: None };
         let any = "127.0.0.1:0".parse().unwrap();
         let door = |times| GatewaySettings { listen: any, workers: 2, times };
         let node =
-            gateway::serve_node(Service::new(Arc::new(Echo), settings), door(Times::default())).unwrap();
+            gateway::serve_node(Service::new(Arc::new(Echo), settings).unwrap(), door(Times::default()))
+                .unwrap();
         let base_url = format!("http://{}/v1", node.address());
         let (make_core, key) = runtime.block_on(cores(&world, base_url, dir.path().to_owned()));
         let control = ControlHandle { service: Arc::new(Mirror), runtime: runtime.handle().clone() };

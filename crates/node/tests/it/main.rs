@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,22 +17,32 @@ use serde_json::Value;
 use world::World;
 
 fn service(runtime: impl Runtime + 'static) -> Arc<Service> {
-    let settings = NodeSettings { world: World::system(), keys: Vec::new(), runtime_name: "test" };
-    Service::new(Arc::new(runtime), settings)
+    kept(runtime, None)
+}
+
+fn kept(runtime: impl Runtime + 'static, data_dir: Option<&Path>) -> Arc<Service> {
+    let data_dir = data_dir.map(Path::to_owned);
+    let settings = NodeSettings { world: World::system(), keys: Vec::new(), runtime_name: "test", data_dir };
+    Service::new(Arc::new(runtime), settings).unwrap()
 }
 
 fn call(service: &Service, method: &str, path: &str, body: &str) -> (Response<()>, Bytes, bool) {
     let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
     let request = request.body(Bytes::from(body.to_owned())).unwrap();
-    let mut answer = Box::pin(async {
+    waited(async {
         let (head, body) = service.call(request, service.mint()).await.into_parts();
         let (bytes, clean) = read(body).await;
         (Response::from_parts(head, ()), bytes, clean)
-    });
+    })
+}
+
+/// Nothing here waits for anything else.
+fn waited<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
     let mut cx = Context::from_waker(std::task::Waker::noop());
     loop {
-        if let Poll::Ready(answer) = answer.as_mut().poll(&mut cx) {
-            return answer;
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
         }
     }
 }
@@ -98,6 +109,86 @@ fn echo_streams_in_the_order_that_sdks_accept() {
         assert_eq!(chunks.last().unwrap()["usage"].is_object(), asked);
         assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"]));
     }
+}
+
+#[test]
+fn echo_answers_in_every_grammar_of_a_node() {
+    let service = service(Echo);
+    let message = r#"[{"role":"user","content":"high tide"}]"#;
+    let messages = format!(r#"{{"model":"echo","max_tokens":100,"messages":{message}}}"#);
+    let (head, bytes, _) = call(&service, "POST", "/v1/messages", &messages);
+    assert!(head.headers().contains_key("request-id"), "{bytes:?}");
+    let text = json(&bytes)["content"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text.ends_with("high tide"), "{text}");
+    let responses = format!(r#"{{"model":"echo","store":false,"input":{message}}}"#);
+    let (_, bytes, _) = call(&service, "POST", "/v1/responses", &responses);
+    assert_eq!(json(&bytes)["output"][0]["content"][0]["text"], text.as_str(), "{bytes:?}");
+    let continued = r#"{"model":"echo","prompt":"high tide","max_tokens":100}"#;
+    let (_, bytes, _) = call(&service, "POST", "/v1/completions", continued);
+    assert_eq!(json(&bytes)["choices"][0]["text"], text.as_str(), "{bytes:?}");
+    let (_, bytes, _) = call(&service, "POST", "/v1/messages/count_tokens", &messages);
+    assert!(json(&bytes)["input_tokens"].as_u64().unwrap() > 0, "{bytes:?}");
+    let wrong = r#"{"model":"gpt","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#;
+    let (head, bytes, _) = call(&service, "POST", "/v1/messages", wrong);
+    assert_eq!((head.status().as_u16(), &json(&bytes)["type"]), (404, &Value::from("error")));
+}
+
+#[test]
+fn nothing_leaves_a_node_that_is_strictly_local() {
+    let service = service(Echo);
+    let ask = |model: &str, mode: &str| {
+        let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"x"}}]}}"#);
+        let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+        let request = request.header("x-hybrie-execution-mode", mode).body(Bytes::from(body)).unwrap();
+        waited(service.call(request, service.mint()))
+    };
+    let answer = ask("hybrid/echo", "local");
+    assert_eq!(answer.status(), 200);
+    for (name, value) in [
+        ("x-hybrie-selected-mode", "local"),
+        ("x-hybrie-selected-backend", "local"),
+        ("x-hybrie-adapter-id", "none"),
+    ] {
+        assert_eq!(answer.headers()[name], value);
+    }
+    assert_eq!(ask("echo", "cloud").status(), 403);
+    assert_eq!(ask("echo", "moon").status(), 400);
+    assert_eq!(json(&call(&service, "GET", "/v1/health", "").1)["runtime_local_only_strict"], true);
+}
+
+#[test]
+fn what_was_served_is_written_down_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = r#"{"model":"echo","messages":[{"role":"user","content":"high tide"}]}"#;
+    let broken = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+    {
+        let service = kept(Echo, Some(dir.path()));
+        call(&service, "POST", "/v1/chat/completions", body);
+        // Its client leaves before the end.
+        let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+        let streamed = body.replace("\"model\"", "\"stream\":true,\"model\"");
+        drop(waited(service.call(request.body(Bytes::from(streamed)).unwrap(), service.mint())));
+        call(&service, "POST", "/v1/chat/completions", "{");
+        let page = String::from_utf8(call(&service, "GET", "/metrics", "").1.to_vec()).unwrap();
+        for line in [
+            "tidegate_node_requests_total{end=\"whole\"} 1",
+            "tidegate_node_requests_total{end=\"left\"} 1",
+            "tidegate_node_requests_total{end=\"refused\"} 1",
+            "tidegate_node_requests_open 0",
+        ] {
+            assert!(page.contains(line), "{page}");
+        }
+    }
+    let service = kept(Failing { silent: false }, Some(dir.path()));
+    call(&service, "POST", "/v1/chat/completions", broken);
+    let records = json(&call(&service, "GET", "/v1/usage", "").1)["data"].clone();
+    let ends: Vec<_> = records.as_array().unwrap().iter().map(|one| one["end"].as_str().unwrap()).collect();
+    assert_eq!(ends, ["whole", "left", "failed"]);
+    assert!(records[0]["input_tokens"].as_u64().unwrap() > 0 && records[0]["is_measured"] == false);
+    assert_eq!((&records[2]["output_tokens"], &records[2]["is_measured"]), (&1.into(), &true.into()));
+    let later = json(&call(&service, "GET", "/v1/usage?after=2&limit=5", "").1);
+    assert_eq!(later["data"].as_array().unwrap().len(), 1);
+    assert_eq!(call(&service, "GET", "/v1/usage?after=x", "").0.status(), 400);
 }
 
 #[test]

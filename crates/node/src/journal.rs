@@ -1,0 +1,253 @@
+//! What a node has served, written down as it happens: a line when an answer begins and one when it ends. It is the node's
+//! own, with or without anybody who reads it; a record is known by the id of its request, so that reading twice counts once.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use domain::Usage;
+use serde::{Deserialize, Serialize};
+
+use crate::books::Ended;
+
+const FILE: &str = "runtime.jsonl";
+/// What one look at the journal gives at most.
+pub(crate) const PAGE_MAX: usize = 1_000;
+
+/// An answer that began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    pub id: String,
+    pub unix_ms: u64,
+    pub model: String,
+    pub adapter: Option<String>,
+    pub operation: String,
+}
+
+/// An answer that ended, with what the runtime itself counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeRecord {
+    /// The record's place in the journal, from 1 on.
+    pub sequence: u64,
+    pub id: String,
+    pub unix_ms: u64,
+    pub model: String,
+    pub adapter: Option<String>,
+    pub operation: String,
+    pub end: RuntimeEnd,
+    pub input_tokens: u64,
+    /// Of the prompt, what was remembered and not computed.
+    pub cached_tokens: u64,
+    pub output_tokens: u64,
+    pub reasoning_tokens: u64,
+    pub took_ms: u64,
+    /// The counts are the runtime's own.
+    pub is_measured: bool,
+}
+
+/// How an answer ended, as its record says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeEnd {
+    Whole,
+    Failed,
+    Left,
+    /// The node was killed while it answered: what it had said by then is not known.
+    Lost,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Line {
+    Begun(Begun),
+    Ended(RuntimeRecord),
+}
+
+/// The file, at its end.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    sequence: u64,
+}
+
+impl From<Ended> for RuntimeEnd {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Whole => Self::Whole,
+            Ended::Failed => Self::Failed,
+            Ended::Left => Self::Left,
+        }
+    }
+}
+
+impl Journal {
+    /// Opens it, takes back a line that was not written whole, and ends what a killed process left open.
+    ///
+    /// # Errors
+    /// The directory can't be written to, or the file holds what no node wrote.
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+        let path = data_dir.join(FILE);
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
+        let whole = whole_bytes(&mut file)?;
+        file.set_len(whole)?;
+        let (open, sequence) = unfinished(&path)?;
+        let journal = Self { path, inner: Mutex::new(Inner { file, sequence }) };
+        for begun in open {
+            journal.end(&begun, RuntimeEnd::Lost, &Usage::default(), begun.unix_ms, true)?;
+        }
+        Ok(journal)
+    }
+
+    pub(crate) fn begin(&self, begun: &Begun) -> io::Result<()> {
+        self.write(|_| Line::Begun(begun.clone()))
+    }
+
+    pub(crate) fn end(
+        &self,
+        begun: &Begun,
+        end: RuntimeEnd,
+        usage: &Usage,
+        now_unix_ms: u64,
+        is_measured: bool,
+    ) -> io::Result<()> {
+        self.write(|inner| {
+            inner.sequence += 1;
+            let Begun { id, unix_ms, model, adapter, operation } = begun.clone();
+            Line::Ended(RuntimeRecord {
+                sequence: inner.sequence,
+                id,
+                unix_ms,
+                model,
+                adapter,
+                operation,
+                end,
+                input_tokens: usage.prompt_total(),
+                cached_tokens: usage.cached_read,
+                output_tokens: usage.completion_total(),
+                reasoning_tokens: usage.reasoning,
+                took_ms: now_unix_ms.saturating_sub(unix_ms),
+                is_measured,
+            })
+        })
+    }
+
+    /// One line, in one write: a process that is killed leaves it whole, or cut off at the end of the file.
+    fn write(&self, make: impl FnOnce(&mut Inner) -> Line) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = make(&mut inner);
+        let mut bytes = serde_json::to_vec(&line)?;
+        bytes.push(b'\n');
+        inner.file.write_all(&bytes)
+    }
+
+    /// The records behind a place, the first of them first.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub(crate) fn after(&self, sequence: u64, limit: usize) -> io::Result<Vec<RuntimeRecord>> {
+        let mut found = Vec::new();
+        for line in lines(&self.path)? {
+            if let Line::Ended(record) = line?
+                && record.sequence > sequence
+            {
+                found.push(record);
+                if found.len() >= limit.min(PAGE_MAX) {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// How far the file holds whole lines.
+fn whole_bytes(file: &mut File) -> io::Result<u64> {
+    const WINDOW: u64 = 1 << 16;
+    let mut end = file.seek(SeekFrom::End(0))?;
+    while end > 0 {
+        let start = end.saturating_sub(WINDOW);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        Read::by_ref(file).take(end - start).read_to_end(&mut bytes)?;
+        if let Some(at) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>>> {
+    let read = |line: io::Result<String>| Ok(serde_json::from_str(&line?)?);
+    Ok(BufReader::new(File::open(path)?).lines().map(read))
+}
+
+/// What began and did not end, and the place of the last record.
+fn unfinished(path: &Path) -> io::Result<(Vec<Begun>, u64)> {
+    let (mut open, mut last): (Vec<Begun>, u64) = (Vec::new(), 0);
+    for line in lines(path)? {
+        match line? {
+            Line::Begun(begun) => open.push(begun),
+            Line::Ended(record) => {
+                open.retain(|begun| begun.id != record.id);
+                last = record.sequence;
+            }
+        }
+    }
+    Ok((open, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun(id: &str) -> Begun {
+        let word = || "m".to_owned();
+        Begun { id: id.to_owned(), unix_ms: 5, model: word(), adapter: None, operation: word() }
+    }
+
+    #[test]
+    fn what_a_killed_node_left_open_is_ended_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let usage = Usage { input: 3, cached_read: 2, output: 4, ..Usage::default() };
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.begin(&begun("a")).unwrap();
+        journal.begin(&begun("b")).unwrap();
+        journal.end(&begun("a"), RuntimeEnd::Whole, &usage, 12, true).unwrap();
+        drop(journal);
+        // Killed in the middle of a line.
+        let path = dir.path().join(FILE);
+        OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"{\"kind\":\"ended\",\"id\":\"b")
+            .unwrap();
+        for _ in 0..2 {
+            let journal = Journal::open(dir.path()).unwrap();
+            let all = journal.after(0, 10).unwrap();
+            let said: Vec<_> = all.iter().map(|one| (one.sequence, one.id.as_str(), one.end)).collect();
+            assert_eq!(said, [(1, "a", RuntimeEnd::Whole), (2, "b", RuntimeEnd::Lost)]);
+            assert_eq!((all[0].input_tokens, all[0].cached_tokens, all[0].took_ms), (5, 2, 7));
+            assert_eq!(journal.after(1, 10).unwrap().len(), 1);
+            assert_eq!(journal.after(0, 1).unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_file_that_no_node_wrote_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), "notes of mine\n").unwrap();
+        assert!(Journal::open(dir.path()).is_err());
+        assert_eq!(std::fs::read_to_string(dir.path().join(FILE)).unwrap(), "notes of mine\n");
+    }
+}

@@ -10,7 +10,7 @@ help: ## list the verbs
 setup: ## install what the tests need, once
 	@scripts/test-env.sh
 
-run: ## build the gateway and an echo node, and start both
+run: ## build the gateway and start it, then a node with the small model that comes with the source
 	@scripts/run.sh
 
 test: ## every gate and every test

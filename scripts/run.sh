@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds Tidegate and starts it with an echo node beside it, so that a first request works without a provider key.
+# Builds Tidegate and starts it. The gateway serves as soon as it is built; beside it a node with the small model that comes
+# with the source, so that a first request is answered without a provider key, is built and started.
 # Ctrl-C ends both. TIDEGATE_DATA_DIR chooses the data directory (./data).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +9,12 @@ data=${TIDEGATE_DATA_DIR:-./data}
 listen=127.0.0.1:8787
 node_listen=127.0.0.1:8080
 binary=target/make-run/tidegate
+# The node holds the engine, which the gateway does without: each has a folder, so that neither builds the other's anew.
+node_target=target/node
+node_binary=$node_target/make-run/tidegate
+node_log=$node_target/build.log
+model_dir=builtin/model
+model=tidegate-demo
 export TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1
 pids=()
 
@@ -56,7 +63,7 @@ field() { # field NAME: a string member of the flat JSON object on stdin
 }
 
 check_free "$listen" "the gateway"
-check_free "$node_listen" "the echo node"
+check_free "$node_listen" "the node"
 
 say "building (the first time takes some minutes)"
 if command -v npm >/dev/null; then
@@ -64,7 +71,7 @@ if command -v npm >/dev/null; then
 else
     say "There is no npm here: the gateway is built without its console (Node.js 20 builds it)."
 fi
-cargo build --locked --profile make-run -p tidegate
+cargo build --locked --profile make-run -p tidegate --no-default-features
 
 api_key= admin_key=
 if [ ! -d "$data" ] || [ -z "$(ls -A "$data")" ]; then
@@ -82,38 +89,19 @@ set -m
 serve=$!
 pids+=("$serve")
 wait_for "$serve" "$listen" /health/ready "the gateway"
-"$binary" node --model echo --listen "$node_listen" &
-node=$!
-pids+=("$node")
-wait_for "$node" "$node_listen" /v1/models "the echo node"
 set +m
-
-if [ -n "$admin_key" ]; then
-    TIDEGATE_URL=http://$listen TIDEGATE_API_KEY=$admin_key \
-        "$binary" nodes add echo --base-url "http://$node_listen/v1" >/dev/null ||
-        say "The echo node could not be registered. With the admin key in TIDEGATE_API_KEY:
-  $binary nodes add echo --base-url http://$node_listen/v1"
-fi
 
 say ""
 say "Tidegate     http://$listen   (data in $data; a browser opens the console there)"
-say "Echo node    http://$node_listen   (repeats what it is sent; it is no model)"
 if [ -n "$api_key" ]; then
     say ""
     say "API key      $api_key"
     say "Admin key    $admin_key"
     say "             Both are shown this once and are stored only as hashes."
-    say ""
-    say "Try it:"
-    say "curl http://$listen/v1/chat/completions -H 'Authorization: Bearer $api_key' -H 'Content-Type: application/json' -d '{\"model\":\"echo\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello, tide.\"}]}'"
 else
     say ""
     say "The keys were shown at the first start. A new one, with the admin key in TIDEGATE_API_KEY:"
     say "  $binary key create NAME"
-    say "Try it, with a key in \$TIDEGATE_API_KEY:"
-    say "curl http://$listen/v1/chat/completions -H \"Authorization: Bearer \$TIDEGATE_API_KEY\" -H 'Content-Type: application/json' -d '{\"model\":\"echo\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello, tide.\"}]}'"
-    say "Is the echo node not listed by \`$binary nodes list\`? Then, with the admin key:"
-    say "  $binary nodes add echo --base-url http://$node_listen/v1"
 fi
 for pair in openai:OPENAI_API_KEY together_ai:TOGETHER_API_KEY nebius:NEBIUS_API_KEY; do
     variable=${pair#*:}
@@ -123,8 +111,59 @@ for pair in openai:OPENAI_API_KEY together_ai:TOGETHER_API_KEY nebius:NEBIUS_API
     say "  printenv $variable | $binary credential add ${pair%%:*}"
 done
 say ""
-say "Ctrl-C ends both."
+
+# The node, while the gateway serves.
+mkdir -p "$node_target"
+set -m
+cargo build --locked --profile make-run -p tidegate --target-dir "$node_target" 2>"$node_log" &
+building=$!
+pids+=("$building")
+set +m
+waited=0
+while kill -0 "$building" 2>/dev/null; do
+    kill -0 "$serve" 2>/dev/null || fail "the gateway ended; what it printed is above"
+    read -r -t 1 _ <> <(:) || true
+    waited=$((waited + 1))
+    if [ "$waited" = 3 ]; then
+        say "The node with its engine is still building (the first time about ten minutes); the gateway serves meanwhile."
+    elif [ $((waited % 60)) = 0 ]; then
+        say "  node: $(grep -c Compiling "$node_log" || true) crates begun after $((waited / 60)) min"
+    fi
+done
+if ! wait "$building"; then
+    tail -n 20 "$node_log" >&2
+    fail "the node could not be built; the whole log is $node_log"
+fi
+pids=("$serve")
+
+set -m
+"$node_binary" node --model "$model_dir" --name "$model" --listen "$node_listen" --data-dir "${data%/}-node" &
+node=$!
+pids+=("$node")
+wait_for "$node" "$node_listen" /v1/models "the node"
+set +m
+if [ -n "$admin_key" ]; then
+    TIDEGATE_URL=http://$listen TIDEGATE_API_KEY=$admin_key \
+        "$binary" nodes add demo --base-url "http://$node_listen/v1" >/dev/null ||
+        say "The node could not be registered. With the admin key in TIDEGATE_API_KEY:
+  $binary nodes add demo --base-url http://$node_listen/v1"
+fi
 admin_key=
+
+question='{"model":"'$model'","messages":[{"role":"user","content":"What is Tidegate?"}]}'
+say "Node         http://$node_listen   ($model, a demonstration: it is small, and knows nothing but Tidegate)"
+say ""
+if [ -n "$api_key" ]; then
+    say "Try it:"
+    say "curl http://$listen/v1/chat/completions -H 'Authorization: Bearer $api_key' -H 'Content-Type: application/json' -d '$question'"
+else
+    say "Try it, with a key in \$TIDEGATE_API_KEY:"
+    say "curl http://$listen/v1/chat/completions -H \"Authorization: Bearer \$TIDEGATE_API_KEY\" -H 'Content-Type: application/json' -d '$question'"
+    say "Is the node not listed by \`$binary nodes list\`? Then, with the admin key:"
+    say "  $binary nodes add demo --base-url http://$node_listen/v1"
+fi
+say ""
+say "Ctrl-C ends both."
 
 # The first of the two to end, ends both.
 wait -n "$serve" "$node" || true

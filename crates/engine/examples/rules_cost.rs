@@ -97,6 +97,7 @@ fn main() {
         max_tokens: 100,
         ends: vec![],
         rule: None,
+        adapter: None,
         share: Share(1),
         group: Group(1),
     };

@@ -73,6 +73,15 @@ impl Source {
         Ok(Self { shape, store: Store::Packed(file), directory })
     }
 
+    /// What the weights take, in the file and in memory.
+    #[must_use]
+    pub fn weight_bytes(&self) -> u64 {
+        match &self.store {
+            Store::Plain(files) => files.weight_bytes(),
+            Store::Packed(file) => file.weight_bytes(),
+        }
+    }
+
     #[must_use]
     pub const fn shape(&self) -> &Shape {
         &self.shape

@@ -54,6 +54,11 @@ fn broken(path: &Path, what: impl ToString) -> EngineError {
 }
 
 impl Files {
+    /// What all tensors take.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        self.tensors.values().map(|place| place.end - place.start).sum()
+    }
+
     pub(super) fn open(directory: &Path) -> Result<Self, EngineError> {
         let index = directory.join(INDEX);
         let names = match std::fs::read(&index) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::made::Made;
 use engine::{
-    BLOCK, End, Group, Guesses, Happened, Keeps, Model, Part, Pool, Ragged, Request, Room, Runner, Sampling,
+    BLOCK, Group, Guesses, Happened, Keeps, Model, Part, Pool, Ragged, Request, Room, Runner, Sampling,
     Says, Share, Source, TextId, Thinking,
 };
 use serde_json::json;
@@ -165,7 +165,13 @@ fn small() -> Arc<Model> {
 /// How likely each token is behind a text.
 fn likely(model: &Model, text: &[u32]) -> Vec<f64> {
     let mut pool = Pool::new(model.shape(), Keeps::Half, 4);
-    let part = Part { tokens: text.to_vec(), start: 0, blocks: vec![0, 1, 2, 3], told_from: text.len() - 1 };
+    let part = Part {
+        tokens: text.to_vec(),
+        start: 0,
+        blocks: vec![0, 1, 2, 3],
+        told_from: text.len() - 1,
+        adapter: None,
+    };
     let scores = model.step(&Ragged { parts: vec![part] }, &mut pool).unwrap();
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = scores.iter().map(|score| f64::from((score - top) * 0.5).exp()).collect();
@@ -188,6 +194,7 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
         max_tokens: 2,
         ends: vec![],
         rule: None,
+        adapter: None,
         share: Share(1),
         group: Group(1),
     };

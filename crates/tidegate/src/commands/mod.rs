@@ -24,7 +24,7 @@ mod ledger;
 mod login;
 mod member;
 mod models;
-mod node;
+pub(crate) mod node;
 mod nodes;
 mod open;
 mod plan;

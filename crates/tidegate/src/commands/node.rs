@@ -1,55 +1,149 @@
-//! `tidegate node`: a model runtime on this machine behind the OpenAI dialect.
+//! `tidegate node`: a model runtime on this machine, behind the dialects that its clients know.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use domain::runtime::Runtime;
 use gateway::{GatewaySettings, Times};
 use node::{Echo, NodeSettings, Service};
 use world::World;
 
 use crate::hardening;
 use crate::logging;
+use crate::node_keys;
 use crate::output::{self, Failure};
 use crate::signals::{Stop, ended};
 
-/// The one runtime of this version.
+/// The runtime that every build has.
 const ECHO: &str = "echo";
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Options {
-    /// What to run. This version has the runtime `echo`, which is no model and says so.
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serving: Serving,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Makes a key for callers beyond this machine, and shows it once.
+    Key {
+        /// Where the node keeps what is its own.
+        #[arg(long, default_value = DATA_DIR)]
+        data_dir: PathBuf,
+    },
+}
+
+/// Where a node keeps what is its own, where nobody says.
+const DATA_DIR: &str = "./node-data";
+
+#[derive(Debug, clap::Args)]
+pub struct Serving {
+    /// What to run: a directory with config.json and safetensors, a file of GGUF, or `echo`, which is no model and says so.
+    #[arg(long, required = true)]
+    model: Option<String>,
+    /// What the model is asked for by; the name of its directory or file where nothing is said.
     #[arg(long)]
-    model: String,
-    /// Where to listen; an address other than loopback needs a key, which this version can't make yet.
+    name: Option<String>,
+    /// Where to listen; an address other than loopback needs a key of `tidegate node key`.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Memory for what is remembered of conversations, in MiB.
+    #[arg(long, default_value_t = 1024)]
+    kv_memory: usize,
+    /// Requests that may wait beside those that are being answered.
+    #[arg(long, default_value_t = 256)]
+    waiting: usize,
     /// A directory of adapters, for runtimes that take them.
     #[arg(long)]
     adapters: Option<PathBuf>,
     /// A file with the node's own settings, for topologies that need one.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Where the node keeps its keys and the journal of what it served; ./node-data, of a model.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+/// A runtime, and what it is called where it is named.
+pub struct Opened {
+    pub runtime: Arc<dyn Runtime>,
+    pub kind: &'static str,
+    /// What a person is told of it.
+    pub remark: String,
+}
+
+#[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engine is told these"))]
+impl Serving {
+    pub fn kv_bytes(&self) -> usize {
+        self.kv_memory.saturating_mul(1024 * 1024)
+    }
+
+    /// Where the node keeps what is its own. What is no model has nothing to keep, unless somebody says where.
+    fn data_dir(&self) -> Option<PathBuf> {
+        let usual = || (self.model.as_deref() != Some(ECHO)).then(|| PathBuf::from(DATA_DIR));
+        self.data_dir.clone().or_else(usual)
+    }
+
+    pub const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// What the model is asked for by.
+    pub fn id(&self, model: &Path) -> String {
+        let named = || {
+            let name = model.file_name()?.to_string_lossy();
+            Some(name.strip_suffix(".gguf").unwrap_or(&name).to_owned())
+        };
+        self.name.clone().or_else(named).unwrap_or_else(|| "model".to_owned())
+    }
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
-    refuse_what_is_not_there(options)?;
+    match &options.command {
+        Some(Command::Key { data_dir }) => node_keys::make(data_dir),
+        None => serve(&options.serving),
+    }
+}
+
+fn serve(serving: &Serving) -> Result<(), Failure> {
+    refuse_what_is_not_there(serving)?;
+    let data_dir = serving.data_dir();
+    let keys = data_dir.as_deref().map(node_keys::read).transpose()?.unwrap_or_default();
+    if !serving.listen.ip().is_loopback() && keys.is_empty() {
+        return Err(Failure::new(
+            output::USAGE,
+            format!(
+                "{} is not a loopback address, and this node has no key. Make one with `tidegate node key`, or listen on \
+                 127.0.0.1.",
+                serving.listen
+            ),
+        ));
+    }
     logging::start("info", false)?;
     hardening::raise_descriptor_limit();
-    let service = Service::new(
-        Arc::new(Echo),
-        NodeSettings { world: World::system(), keys: Vec::new(), runtime_name: ECHO },
-    );
+    // Two nodes would write into one journal.
+    let _lock = match &data_dir {
+        Some(dir) => {
+            node_keys::create(dir)?;
+            Some(crate::data_dir::lock(dir)?)
+        }
+        None => None,
+    };
+    let Opened { runtime, kind, remark } = open(serving)?;
+    let models = runtime.models();
+    let settings = NodeSettings { world: World::system(), keys, runtime_name: kind, data_dir };
+    let service = Service::new(runtime, settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let settings = GatewaySettings { listen: options.listen, workers: 1, times: Times::default() };
+    let settings = GatewaySettings { listen: serving.listen, workers: 1, times: Times::default() };
     runtime.block_on(async {
         let mut stop = Stop::listen()?;
         let running = gateway::serve_node(service, settings)?;
-        eprintln!(
-            "node {} listens on http://{} (echo is no model: it repeats what it is told)",
-            options.model,
-            running.address()
-        );
+        let name = models.first().map_or(kind, |model| &model.id);
+        eprintln!("node {name} listens on http://{} ({remark})", running.address());
         stop.wanted().await;
         running.drain();
         tokio::select! {
@@ -60,29 +154,22 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     })
 }
 
-fn refuse_what_is_not_there(options: &Options) -> Result<(), Failure> {
-    if options.model != ECHO {
-        return Err(Failure::new(
-            output::NOT_FOUND,
-            format!(
-                "This version of Tidegate can't run {}: it has the runtime echo. Start `tidegate node --model echo`.",
-                options.model
-            ),
-        ));
+fn open(serving: &Serving) -> Result<Opened, Failure> {
+    match serving.model.as_deref().unwrap_or(ECHO) {
+        ECHO => Ok(Opened {
+            runtime: Arc::new(Echo),
+            kind: ECHO,
+            remark: "echo is no model: it repeats what it is told".to_owned(),
+        }),
+        model => crate::local_models::open(Path::new(model), serving),
     }
-    if options.adapters.is_some() || options.config.is_some() {
+}
+
+fn refuse_what_is_not_there(serving: &Serving) -> Result<(), Failure> {
+    if serving.adapters.is_some() || serving.config.is_some() {
         return Err(Failure::new(
             output::USAGE,
-            "echo takes no adapters and no configuration: leave --adapters and --config out.",
-        ));
-    }
-    if !options.listen.ip().is_loopback() {
-        return Err(Failure::new(
-            output::USAGE,
-            format!(
-                "{} is not a loopback address, and node keys come with a later version. Listen on 127.0.0.1.",
-                options.listen
-            ),
+            "This version of the node takes no adapters and no configuration: leave --adapters and --config out.",
         ));
     }
     Ok(())

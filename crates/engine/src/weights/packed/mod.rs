@@ -31,6 +31,15 @@ pub(crate) struct File {
 }
 
 impl File {
+    /// What all tensors take.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        let each = |info: &Info| {
+            let numbers: u64 = info.shape.iter().map(|size| *size as u64).product();
+            numbers / info.kind.block_size() as u64 * info.kind.type_size() as u64
+        };
+        self.head.tensors.values().map(each).sum()
+    }
+
     pub(super) fn open(path: &Path) -> Result<Self, EngineError> {
         let at_file = |source| EngineError::File { path: path.to_owned(), source };
         let handle = Handle::open(path).map_err(at_file)?;

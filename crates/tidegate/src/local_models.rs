@@ -1,0 +1,74 @@
+//! Models of one's own, where this binary holds the engine.
+
+use std::path::Path;
+
+use crate::commands::node::{Opened, Serving};
+use crate::output::{self, Failure};
+
+#[cfg(not(feature = "engine"))]
+pub fn open(model: &Path, _serving: &Serving) -> Result<Opened, Failure> {
+    let message = format!(
+        "This build of Tidegate holds no engine, so it can't run {}: it has the runtime echo. Build it with its usual \
+         features, or start `tidegate node --model echo`.",
+        model.display()
+    );
+    Err(Failure::new(output::NOT_FOUND, message))
+}
+
+#[cfg(feature = "engine")]
+pub fn open(model: &Path, serving: &Serving) -> Result<Opened, Failure> {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use engine::{Keeps, Local, LocalSettings, Room, Source};
+    use world::World;
+
+    /// The tokens of one step, and the texts in it.
+    const STEP_TOKENS: usize = 256;
+    const STEP_TEXTS: usize = 64;
+
+    let begun = Instant::now();
+    if !model.exists() {
+        let message = format!(
+            "There is no model at {}. Give --model a directory with config.json and safetensors, or a file of GGUF.",
+            model.display()
+        );
+        return Err(Failure::new(output::NOT_FOUND, message));
+    }
+    let told = |error: engine::EngineError| Failure::new(output::FAILED, error.to_string());
+    let source = Source::open(model).map_err(told)?;
+    let id = serving.id(model);
+    let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    eprintln!(
+        "{id}: {} MiB of weights and {} MiB for conversations",
+        mib(source.weight_bytes()),
+        mib(serving.kv_bytes() as u64)
+    );
+    let world = World::system();
+    let clock = Arc::clone(&world.clock);
+    let settings = LocalSettings {
+        id,
+        created_unix_s: world.clock.unix_ms() / 1_000,
+        room: Room {
+            bytes: serving.kv_bytes(),
+            keeps: Keeps::Half,
+            tokens: STEP_TOKENS,
+            texts: STEP_TEXTS,
+            waiting: serving.waiting(),
+            guesses: 0,
+        },
+        chance: Arc::new(move || {
+            let mut bytes = [0; 8];
+            world.random.fill(&mut bytes);
+            u64::from_le_bytes(bytes)
+        }),
+        now_unix_s: Arc::new(move || clock.unix_ms() / 1_000),
+    };
+    let local = Local::open(&source, settings).map_err(told)?;
+    let remark = format!(
+        "texts of up to {} tokens; ready after {:.1} s",
+        local.longest(),
+        begun.elapsed().as_secs_f32()
+    );
+    Ok(Opened { runtime: Arc::new(local), kind: "engine", remark })
+}

@@ -1,0 +1,53 @@
+//! The keys of a node: shown once, and kept as digests beside whatever else is the node's own.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use domain::api_key;
+use proof::Digest;
+use world::World;
+
+use crate::output::{self, Failure};
+
+const FILE: &str = "keys";
+
+/// Makes a key and prints it.
+pub fn make(data_dir: &Path) -> Result<(), Failure> {
+    let world = World::system();
+    let mut random = [0; 32];
+    world.random.fill(&mut random);
+    let key = api_key::encode(true, &random);
+    create(data_dir)?;
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(data_dir.join(FILE))?;
+    writeln!(file, "{}", Digest::of(&[key.as_bytes()]))?;
+    file.sync_all()?;
+    println!("{key}");
+    eprintln!(
+        "It is shown this once. A node that runs with --data-dir {} takes it from its next start on.",
+        data_dir.display()
+    );
+    Ok(())
+}
+
+/// Makes the directory, for nobody else to read.
+pub fn create(data_dir: &Path) -> Result<(), Failure> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+    Ok(())
+}
+
+/// The digests of all keys; none where none was made.
+pub fn read(data_dir: &Path) -> Result<Vec<Digest>, Failure> {
+    let path = data_dir.join(FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::new(output::FAILED, format!("{}: {error}", path.display()))),
+    };
+    let read = |line: &str| {
+        let wrong = || format!("{}: \"{line}\" is no digest of a key. Remove that line.", path.display());
+        line.parse().map_err(|()| Failure::new(output::FAILED, wrong()))
+    };
+    text.lines().filter(|line| !line.trim().is_empty()).map(read).collect()
+}

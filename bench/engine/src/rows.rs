@@ -269,7 +269,8 @@ fn memory(bench: &mut Bench<'_>) -> Result<Row> {
     let mut child = Child::ours(&bench.models.eight, bench.options.threads)?;
     child.ask("decode 1 512 16")?;
     let (held, kept) = (child.ask("memory")?, child.ask("kept")?);
-    let room = kept * 8192.0;
+    // Room that nothing was kept in yet is not in memory either.
+    let room = kept * 528.0;
     let weights = std::fs::metadata(&bench.models.eight)?.len() as f64;
     let llama = {
         let mut child = Child::llama(&bench.options.llama, &bench.models.eight, bench.options.threads)?;
@@ -279,13 +280,13 @@ fn memory(bench: &mut Bench<'_>) -> Result<Row> {
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     Ok(Row {
         name: "memory",
-        what: "memory of the process, Q8_0, by weights and room for keys and values",
+        what: "memory of the process, Q8_0, by weights, keys and values of 528 tokens",
         wanted: Wanted::AtMost,
         gate: 1.1,
         target: 1.05,
         is: held / (weights + room),
         behind: format!(
-            "{:.0} MiB; weights {:.0} MiB, room {:.0} MiB; llama.cpp {:.0} MiB, the mapped file included",
+            "{:.0} MiB; weights {:.0} MiB, keys and values {:.0} MiB; llama.cpp {:.0} MiB, the mapped file included",
             mib(held),
             mib(weights),
             mib(room),

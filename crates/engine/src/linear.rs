@@ -116,7 +116,7 @@ fn seldom(
 ) -> Result<(), EngineError> {
     let wrong = Mutex::new(None);
     by_output(rows, width, out, (stride, columns), |output, _, with| {
-        match unpacked(matrix, [output as u32].into_iter()) {
+        match unpacked(matrix, u32::try_from(output).into_iter()) {
             Ok(weights) => with(&weights),
             Err(error) => *wrong.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
         }

@@ -105,7 +105,7 @@ pub(crate) fn tasks(count: usize, task: impl Fn(usize) + Sync) {
     let mut looks = 0usize;
     while crew.state.load(Ordering::Acquire) & (OPEN - 1) > 0 {
         looks += 1;
-        if looks % LOOKS == 0 {
+        if looks.is_multiple_of(LOOKS) {
             std::thread::yield_now();
         }
         std::hint::spin_loop();

@@ -45,7 +45,7 @@ impl Rounded {
     /// Whether there are products for this way of rounding; there are none for rows that are not whole blocks.
     pub(crate) fn knows(kind: GgmlDType, width: usize) -> bool {
         let is_known = matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q6K | GgmlDType::Q4K);
-        is_known && width > 0 && width % kind.block_size() == 0
+        is_known && width > 0 && width.is_multiple_of(kind.block_size())
     }
 
     /// A matrix for which rows of weights can be added one after the other.

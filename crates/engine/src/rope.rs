@@ -1,5 +1,9 @@
 //! How positions turn queries and keys. The angles are worked out in f64 and kept in f32: in half precision those of
 //! later positions are wrong.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "angles are worked out in double precision and used in single"
+)]
 
 use std::f64::consts::{PI, TAU};
 

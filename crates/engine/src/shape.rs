@@ -117,10 +117,10 @@ impl Shape {
                 return wrong(field, &format!("is {value}"));
             }
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return wrong("num_key_value_heads", "does not divide the number of heads");
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return wrong("head_dim", "is odd, and positions turn pairs");
         }
         if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {

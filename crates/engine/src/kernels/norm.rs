@@ -1,4 +1,8 @@
 //! Root mean square norms.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a scale is worked out in double precision and used in single"
+)]
 
 use super::lanes::fast;
 use super::{crew, dot, share};

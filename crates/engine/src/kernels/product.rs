@@ -195,7 +195,7 @@ mod tests {
 
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
         let each = |index: u32| ((index.wrapping_mul(2_654_435_761) ^ seed) % 2_001) as f32 / 1_000.0 - 1.0;
-        (0..count as u32).map(each).collect()
+        (0..).take(count).map(each).collect()
     }
 
     #[test]

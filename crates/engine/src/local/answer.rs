@@ -91,7 +91,7 @@ impl Answer {
                 offered: Arc::clone(&voice.offered),
                 is_in_thought: voice.is_in_thought,
                 stops: voice.stops.clone(),
-                new_id: Box::new(move || format!("call_{:016x}{:08x}", chance(), chance() as u32)),
+                new_id: Box::new(move || format!("call_{:016x}{:08x}", chance(), chance() >> 32)),
             };
             Choice {
                 number,

@@ -1,4 +1,8 @@
 //! What a request says of how its answer is drawn, checked.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "settings are read in double precision and drawn by in single"
+)]
 
 use domain::prompt::Json;
 use domain::runtime::GenerateRequest;

@@ -1,4 +1,8 @@
 //! A model's files, read: its weights, its tokens, and how it wants to be spoken to.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "settings are read in double precision and drawn by in single"
+)]
 
 use std::sync::{Arc, OnceLock};
 

@@ -86,7 +86,8 @@ fn shape(config: Config) -> Result<Shape, EngineError> {
     }
     let mixture = config.num_experts.filter(|experts| *experts > 0).map(|experts| {
         let step = config.decoder_sparse_step.unwrap_or(1).max(1);
-        let is_dense = |layer: &usize| config.mlp_only_layers.contains(layer) || (layer + 1) % step != 0;
+        let is_dense =
+            |layer: &usize| config.mlp_only_layers.contains(layer) || !(layer + 1).is_multiple_of(step);
         Mixture {
             experts,
             chosen: config.num_experts_per_tok.unwrap_or_default(),

@@ -49,7 +49,7 @@ struct Index {
     weight_map: HashMap<String, String>,
 }
 
-fn broken(path: &Path, what: impl ToString) -> EngineError {
+fn broken(path: &Path, what: impl std::fmt::Display) -> EngineError {
     EngineError::Broken { path: path.to_owned(), what: what.to_string() }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use engine::made::Made;
 use engine::{
-    BLOCK, Group, Guesses, Happened, Keeps, Model, Part, Pool, Ragged, Request, Room, Runner, Sampling,
-    Says, Share, Source, TextId, Thinking,
+    BLOCK, Group, Guesses, Happened, Keeps, Model, Part, Pool, Ragged, Request, Room, Runner, Sampling, Says,
+    Share, Source, TextId, Thinking,
 };
 use serde_json::json;
 
@@ -118,7 +118,7 @@ fn wrong_guesses_leave_nothing_behind() {
     }
     assert!(runner.counts().guessed > 0);
     // What was guessed and not said is not found again, and what was said is.
-    let mut guessed = request.clone();
+    let mut guessed = request;
     guessed.prompt.extend_from_slice(&said[..40]);
     let common = guessed.prompt.len();
     guessed.prompt.extend([7; 40]);

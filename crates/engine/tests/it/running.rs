@@ -162,7 +162,7 @@ fn a_prompt_that_comes_again_is_remembered() {
     let rest = all(&mut runner).remove(0).1;
     assert_eq!(rest.tokens, cold.tokens[1..]);
     // Whose beginning is the same, and who goes on otherwise.
-    let mut other = request.clone();
+    let mut other = request;
     other.prompt.truncate(512);
     other.prompt.extend([1, 2, 3]);
     runner.submit(other.clone()).unwrap();
@@ -171,7 +171,7 @@ fn a_prompt_that_comes_again_is_remembered() {
 }
 
 #[test]
-fn nobody_finds_what_is_anothers_or_was_forgotten() {
+fn nobody_finds_what_is_others_or_was_forgotten() {
     let model = model();
     let mut runner = runner(&model, 128);
     let ours = request(200, 1, 8);

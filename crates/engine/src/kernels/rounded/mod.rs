@@ -214,7 +214,7 @@ mod tests {
             let mixed = (index ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
             ((mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35) >> 8) as f32 / (1 << 23) as f32 - 1.0
         };
-        (0..count as u32).map(each).collect()
+        (0..).take(count).map(each).collect()
     }
 
     /// A matrix, and the numbers that it stands for by another's reading.
@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn products_are_exact_where_nothing_is_rounded_away() {
         // Whole numbers up to 127 are rows that rounding leaves what they are.
-        let whole = |index: usize| if index % 32 == 0 { 127.0 } else { (index * 29 % 255) as f32 - 127.0 };
+        let whole =
+            |index: usize| if index.is_multiple_of(32) { 127.0 } else { (index * 29 % 255) as f32 - 127.0 };
         for kind in KINDS {
             let (width, outputs) = (512, 40);
             let (matrix, weights) = made(kind, width, outputs);

@@ -1,5 +1,6 @@
 //! The head of such a file: what it says of the model, and where each tensor lies. Nothing that it says is believed with
 //! memory before the file is seen to be as long.
+#![expect(clippy::cast_possible_truncation, reason = "numbers are checked before they are taken as counts")]
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -53,7 +53,7 @@ impl File {
         self.head.values.get(name)
     }
 
-    pub(super) fn broken(&self, what: impl ToString) -> EngineError {
+    pub(super) fn broken(&self, what: impl std::fmt::Display) -> EngineError {
         EngineError::Broken { path: self.path.clone(), what: what.to_string() }
     }
 
@@ -108,7 +108,7 @@ impl File {
         if *width != columns || !is_within {
             return Err(wrong_shape(name, &info.shape, &[*rows, columns]));
         }
-        if columns % info.kind.block_size() != 0 {
+        if !columns.is_multiple_of(info.kind.block_size()) {
             return Err(self.broken(format!("a row of the tensor \"{name}\" is not made of whole blocks")));
         }
         Ok(info)

@@ -1,4 +1,5 @@
 //! What a packed file says its model looks like.
+#![expect(clippy::cast_possible_truncation, reason = "numbers are checked before they are taken as counts")]
 
 use super::File;
 use super::head::Value;

@@ -47,6 +47,7 @@ something sensible without any other model. It decodes its answers token by toke
 
 `make builtin-model` makes it anew from `text/` and writes this card; `make builtin-model ARGS=examine` asks the held-back questions again.
 An answer counts as right where it holds the words that its line names, in lower case.
+The recipe was changed once after a first run had been asked these questions.
 
 ## What it is not
 

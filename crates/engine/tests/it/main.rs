@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::cast_possible_truncation)]
 
 mod adapters;
+mod builtin;
 mod guessing;
 mod learning;
 mod local;

@@ -64,7 +64,7 @@ impl Child {
         let model = Arc::new(Model::load(&Source::open(path)?)?);
         let keeps = Keeps::Half;
         let bytes = CONTEXT / engine::BLOCK * Pool::block_bytes(model.shape(), keeps);
-        let room = Room { bytes, keeps, tokens: STEP_TOKENS, texts: 8, waiting: 8 };
+        let room = Room { bytes, keeps, tokens: STEP_TOKENS, texts: 8, waiting: 8, guesses: 0 };
         Ok(Self { runner: Runner::new(Arc::clone(&model), room)?, model, texts: 0 })
     }
 
@@ -87,6 +87,8 @@ impl Child {
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             max_tokens,
             ends: Vec::new(),
+            rule: None,
+            adapter: None,
             share: SHARE,
             group: Group(1),
         };

@@ -25,9 +25,13 @@ fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
 
 /// An echo node on a free port, and its base URL.
 pub async fn echo() -> (Process, String) {
-    let launch =
-        Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--listen", "127.0.0.1:0"]);
-    let mut node = launch.start().unwrap();
+    node(&["--model", "echo"]).await
+}
+
+/// A node on a free port, and its base URL.
+pub async fn node(options: &[&str]) -> (Process, String) {
+    let launch = Launch::new(tidegate().unwrap()).args(["node", "--listen", "127.0.0.1:0"]);
+    let mut node = launch.args(options.iter().copied()).start().unwrap();
     let deadline = Instant::now() + WITHIN;
     loop {
         let said = format!("{}\n{}", node.stdout(), node.stderr());

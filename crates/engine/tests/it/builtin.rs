@@ -68,18 +68,21 @@ fn answers(questions: &[&str]) -> Vec<String> {
     let end = generation["eos_token_id"][0].as_u64().unwrap() as u32;
     assert_eq!(vocabulary.sign(config["eos_token"].as_str().unwrap()), Some(end));
     let model = Arc::new(Model::load(&Source::open(&directory).unwrap()).unwrap());
-    let room = Room { bytes: 1 << 27, keeps: Keeps::Half, tokens: 512, texts: 16, waiting: 100 };
+    let room = Room { bytes: 1 << 27, keeps: Keeps::Half, tokens: 512, texts: 16, waiting: 100, guesses: 0 };
     let mut runner = Runner::new(model, room).unwrap();
     let mut said: BTreeMap<TextId, Vec<u8>> = BTreeMap::new();
     for question in questions {
         let messages =
             json!([{"role": "system", "content": "Be kind."}, {"role": "user", "content": question}]);
-        let prompt = template.render(&json!({"messages": messages, "add_generation_prompt": true})).unwrap();
+        let prompt =
+            template.render(&json!({"messages": messages, "add_generation_prompt": true}), 0).unwrap();
         let request = Request {
             prompt: vocabulary.tokens(&prompt).unwrap(),
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             max_tokens: 100,
             ends: vec![end],
+            rule: None,
+            adapter: None,
             share: Share(1),
             group: Group(1),
         };

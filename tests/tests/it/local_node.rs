@@ -1,0 +1,180 @@
+//! A node that runs a model: the one that is built in, as `make run` starts it, asked in each grammar and through the gateway.
+
+use std::time::Instant;
+
+use harness::client::Client;
+use harness::process::{Process, workspace};
+use harness::sse;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, said, text_of};
+use crate::command::Cli;
+use crate::first_request::node;
+use crate::gateway::serve;
+use crate::wait::a_moment;
+
+const MODEL: &str = "tidegate-demo";
+
+fn data_dir(root: &tempfile::TempDir) -> String {
+    root.path().join("node").display().to_string()
+}
+
+async fn demo(data_dir: &str) -> (Process, String) {
+    let model = workspace().join("builtin/model").display().to_string();
+    node(&["--model", &model, "--name", MODEL, "--data-dir", data_dir, "--kv-memory", "64"]).await
+}
+
+fn asked(text: &str) -> Value {
+    json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": text}]})
+}
+
+async fn records(client: &Client, wanted: usize) -> Vec<Value> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let page = client.get("/v1/usage").await.unwrap().json();
+        let records = page["data"].as_array().unwrap().clone();
+        if records.len() >= wanted {
+            return records;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+        a_moment().await;
+    }
+}
+
+#[tokio::test]
+async fn the_built_in_model_answers_the_same_in_every_grammar() {
+    let root = tempfile::tempdir().unwrap();
+    let (process, base_url) = demo(&data_dir(&root)).await;
+    assert!(process.stderr().contains("MiB of weights"), "{}", process.stderr());
+    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let whole = client.post(CHAT, &asked("What is Tidegate?")).await.unwrap();
+    let text = said(&whole);
+    assert!(text.to_lowercase().contains("token"), "{text}");
+    assert_eq!(whole.header("x-hybrie-selected-backend"), Some("local"));
+    assert_eq!(whole.header("x-tidegate-usage"), None, "a model measures");
+
+    let mut stream = asked("What is Tidegate?");
+    stream["stream"] = json!(true);
+    stream["stream_options"] = json!({"include_usage": true});
+    let streamed = client.post(CHAT, &stream).await.unwrap();
+    let events = sse::events(&streamed.body);
+    assert_eq!(text_of(&events), text);
+    let usage: Value = serde_json::from_str(&events[events.len() - 2]).unwrap();
+    assert!(usage["usage"]["completion_tokens"].as_u64().unwrap() > 5, "{usage}");
+
+    let messages = json!({"model": MODEL, "max_tokens": 200, "temperature": 0, "messages": asked("What is Tidegate?")["messages"]});
+    let answer = client.post("/v1/messages", &messages).await.unwrap().json();
+    assert_eq!(answer["content"][0]["text"], text.as_str(), "{answer}");
+    let counted = client.post("/v1/messages/count_tokens", &messages).await.unwrap().json();
+    let responses = json!({"model": MODEL, "temperature": 0, "store": false, "input": "What is Tidegate?"});
+    let answer = client.post("/v1/responses", &responses).await.unwrap().json();
+    assert_eq!(answer["output"][0]["content"][0]["text"], text.as_str(), "{answer}");
+    assert_eq!(answer["usage"]["input_tokens"], counted["input_tokens"], "{answer} {counted}");
+}
+
+#[tokio::test]
+async fn an_answer_keeps_to_a_schema_and_what_can_not_be_kept_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (_process, base_url) = demo(&data_dir(&root)).await;
+    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let schema = |schema: Value| {
+        let mut request = asked("Is Tidegate free?");
+        let named = json!({"name": "answer", "schema": schema});
+        request["response_format"] = json!({"type": "json_schema", "json_schema": named});
+        request
+    };
+    let free = json!({"type": "object", "properties": {"is_free": {"type": "boolean"}}, "required": ["is_free"], "additionalProperties": false});
+    let answer = client.post(CHAT, &schema(free)).await.unwrap();
+    let value: Value = serde_json::from_str(&said(&answer)).unwrap_or_else(|_| panic!("{}", answer.text()));
+    assert!(value["is_free"].is_boolean(), "{value}");
+    let unkept = json!({"type": "object", "properties": {"a": {"not": {}}}});
+    let answer = client.post(CHAT, &schema(unkept)).await.unwrap();
+    assert_eq!(answer.status, 400);
+    let error = answer.json()["error"].clone();
+    assert_eq!(error["param"], "response_format.json_schema.schema/properties/a/not", "{error}");
+    // The node goes on.
+    assert_eq!(client.post(CHAT, &asked("What is BYOK?")).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn what_a_node_served_is_in_its_journal_also_after_a_kill() {
+    let root = tempfile::tempdir().unwrap();
+    let data_dir = data_dir(&root);
+    {
+        let (mut process, base_url) = demo(&data_dir).await;
+        let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+        client.post(CHAT, &asked("What is BYOK?")).await.unwrap();
+        let mut endless = asked("What is BYOK?");
+        endless["stream"] = json!(true);
+        endless["ignore_eos"] = json!(true);
+        let mut stream = client.stream(CHAT, &endless).await.unwrap();
+        assert!(stream.event().await.unwrap().is_some());
+        process.kill9().unwrap();
+    }
+    let (_process, base_url) = demo(&data_dir).await;
+    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let kept = records(&client, 2).await;
+    let ends: Vec<&str> = kept.iter().filter_map(|record| record["end"].as_str()).collect();
+    assert_eq!(ends, ["whole", "lost"], "{kept:?}");
+    assert!(kept[0]["output_tokens"].as_u64().unwrap() > 0 && kept[0]["is_measured"] == true, "{kept:?}");
+    // Its client leaves: what was said by then is in the books.
+    let mut endless = asked("What is BYOK?");
+    endless["stream"] = json!(true);
+    endless["ignore_eos"] = json!(true);
+    let mut stream = client.stream(CHAT, &endless).await.unwrap();
+    assert!(stream.event().await.unwrap().is_some());
+    stream.hang_up();
+    let kept = records(&client, 3).await;
+    assert_eq!((&kept[2]["end"], &kept[2]["sequence"]), (&json!("left"), &json!(3)), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_second_node_on_one_journal_and_an_open_address_without_a_key_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let data_dir = data_dir(&root);
+    let model = workspace().join("builtin/model").display().to_string();
+    let open = ["node", "--model", &model, "--listen", "0.0.0.0:0", "--data-dir", &data_dir];
+    let told = Cli::new().run(&open).failed(2);
+    assert!(told.contains("tidegate node key"), "{told}");
+    let key = Cli::new().run(&["node", "key", "--data-dir", &data_dir]).ok();
+    assert!(key.trim().starts_with("tg_live_"), "{key}");
+    let kept = std::fs::read_to_string(root.path().join("node/keys")).unwrap();
+    assert!(!kept.contains(key.trim()) && kept.trim().len() == 64, "{kept}");
+    let (_process, _) = demo(&data_dir).await;
+    let again = ["node", "--model", &model, "--listen", "127.0.0.1:0", "--data-dir", &data_dir];
+    assert!(Cli::new().run(&again).failed(1).contains("in use"));
+    let elsewhere = root.path().join("elsewhere").display().to_string();
+    let missing = ["node", "--model", "/nowhere/at/all", "--data-dir", &elsewhere];
+    assert!(Cli::new().run(&missing).failed(3).contains("no model at"));
+}
+
+#[tokio::test]
+async fn the_gateway_serves_and_meters_what_the_node_answers() {
+    let root = tempfile::tempdir().unwrap();
+    let (_node, base_url) = demo(&data_dir(&root)).await;
+    let private = vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())];
+    let (process, origin) = serve(&root.path().join("data"), &private).await;
+    let first = process.stdout();
+    let after = |label: &str| {
+        let line = first.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();
+        line.split_whitespace().next().unwrap().to_owned()
+    };
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin"));
+    let added = cli.run(&["nodes", "add", "demo", "--base-url", &base_url, "--json"]).json();
+    assert_eq!(added["models"], json!([MODEL]), "{added}");
+    let client = Client::new(&origin).bearer(&after("API key")).within(WITHIN);
+    let answer = client.post(CHAT, &asked("What is Tidegate?")).await.unwrap();
+    assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
+    assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
+    let deadline = Instant::now() + WITHIN;
+    let request = loop {
+        let list = client.get("/v2/requests").await.unwrap().json();
+        if let Some(request) = list["data"].get(0) {
+            break request.clone();
+        }
+        assert!(Instant::now() < deadline, "{list}");
+        a_moment().await;
+    };
+    assert_eq!((&request["profile"], &request["estimated"]), (&json!("byoc"), &json!(false)), "{request}");
+}

@@ -69,6 +69,7 @@ mod people;
 mod person;
 mod pictures;
 mod policies;
+mod pull;
 mod realtime;
 mod replicas;
 mod rotation;

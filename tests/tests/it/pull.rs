@@ -411,9 +411,11 @@ fn a_new_commit_fetches_only_what_changed() {
 fn programs_are_told_in_documents() {
     let bytes = weights(12, 30_000);
     let place = Place::with(&tiny(&bytes));
-    place.hub.fail(WEIGHTS, &[Fault::BreakAfter(10_000)]);
+    place.hub.fail(WEIGHTS, &[Fault::BreakAfter(10_000), Fault::Status(429)]);
     let events = place.cli.run(&["pull", MODEL, "--json"]).lines();
     let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
-    assert_eq!((named("begun"), named("waiting"), named("checked"), named("pulled")), (1, 1, 4, 1));
+    assert_eq!((named("begun"), named("waiting"), named("checked"), named("pulled")), (1, 2, 4, 1));
+    let asked_wait = events.iter().filter(|event| event["event"] == "waiting").nth(1).unwrap();
+    assert_eq!(asked_wait["wait_ms"], 1_000, "as long as the hub asks");
     assert_eq!(events.last().unwrap()["model"]["bytes"], 30_000 + (CONFIG.len() + 14) as u64);
 }

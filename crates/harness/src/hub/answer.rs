@@ -179,6 +179,7 @@ fn part(bytes: &[u8], fault: Option<Fault>, ask: &Ask) -> Answer {
         None => Answer::of(200, bytes.to_vec()),
     };
     match fault {
+        Some(Fault::Status(429)) => return refusal(429, "").with("retry-after", "1"),
         Some(Fault::Status(status)) => return refusal(status, ""),
         Some(Fault::BreakAfter(count)) => answer.breaks_after = Some(count.min(answer.body.len())),
         Some(Fault::StallAfter(count)) => {

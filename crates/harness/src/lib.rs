@@ -1,4 +1,4 @@
-//! Test doubles and tools for the suites: a strict provider emulator, a secret scanner, and drivers for the built program.
+//! Test doubles and tools for the suites: a strict provider emulator, a hub of models, a secret scanner, and drivers for the built program.
 
 mod anthropic;
 mod azure;
@@ -10,6 +10,7 @@ pub mod directory;
 pub mod emulator;
 pub mod fal;
 mod gemini;
+pub mod hub;
 mod mistral;
 mod openai;
 pub mod postgres;

@@ -47,6 +47,18 @@ impl Api {
         Self::with_key(&base, &key)
     }
 
+    /// As `connect`. A node on this machine may ask for no key, so an address that is named is asked without one where
+    /// none is at hand; a gateway says then that it wants one.
+    ///
+    /// # Errors
+    /// No key is at hand, and no address was named.
+    pub fn connect_open(shared: &Shared) -> Result<Self, Failure> {
+        match (shared.gateway()?, &shared.url) {
+            ((base, None), Some(_)) => Self::without_key(&base),
+            _ => Self::connect(shared),
+        }
+    }
+
     /// # Errors
     /// The system refuses.
     pub fn with_key(base: &str, key: &str) -> Result<Self, Failure> {

@@ -1,22 +1,20 @@
 //! Models of one's own, where this binary holds the engine.
 
-use std::path::Path;
-
 use crate::commands::node::{Opened, Serving};
 use crate::output::{self, Failure};
 
 #[cfg(not(feature = "engine"))]
-pub fn open(model: &Path, _serving: &Serving) -> Result<Opened, Failure> {
+pub fn open(model: &str, _serving: &Serving) -> Result<Opened, Failure> {
     let message = format!(
         "This build of Tidegate holds no engine, so it can't run {}: it has the runtime echo. Build it with its usual \
          features, or start `tidegate node --model echo`.",
-        model.display()
+        model
     );
     Err(Failure::new(output::NOT_FOUND, message))
 }
 
 #[cfg(feature = "engine")]
-pub fn open(model: &Path, serving: &Serving) -> Result<Opened, Failure> {
+pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
     use std::sync::Arc;
     use std::time::Instant;
 
@@ -28,16 +26,9 @@ pub fn open(model: &Path, serving: &Serving) -> Result<Opened, Failure> {
     const STEP_TEXTS: usize = 64;
 
     let begun = Instant::now();
-    if !model.exists() {
-        let message = format!(
-            "There is no model at {}. Give --model a directory with config.json and safetensors, or a file of GGUF.",
-            model.display()
-        );
-        return Err(Failure::new(output::NOT_FOUND, message));
-    }
+    let (path, id) = serving.model(model)?;
     let told = |error: engine::EngineError| Failure::new(output::FAILED, error.to_string());
-    let source = Source::open(model).map_err(told)?;
-    let id = serving.id(model);
+    let source = Source::open(&path).map_err(told)?;
     let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
     eprintln!(
         "{id}: {} MiB of weights and {} MiB for conversations",

@@ -20,6 +20,7 @@ mod parts;
 mod plot;
 mod postgres;
 mod settings;
+mod shelf;
 mod signals;
 mod trips;
 mod upkeep;

@@ -70,6 +70,7 @@ mod people;
 mod person;
 mod pictures;
 mod policies;
+mod pull;
 mod realtime;
 mod replicas;
 mod rotation;

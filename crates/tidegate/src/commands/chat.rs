@@ -1,6 +1,6 @@
-//! `tidegate chat`: one question to a model, the answer as it arrives, and what it cost.
+//! `tidegate chat`, also `tidegate run`: a question to a model or a talk with it, the answers as they arrive, and what they cost.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::output::{self, Failure};
 #[derive(Debug, clap::Args)]
 pub struct Options {
     model: String,
-    /// What to say; `-` or nothing reads standard input.
+    /// What to say; `-` reads standard input. Without it a terminal talks in turns, and what is piped in is said.
     prompt: Vec<String>,
     /// A system message.
     #[arg(long)]
@@ -21,38 +21,130 @@ pub struct Options {
     max_tokens: Option<u64>,
 }
 
+/// What was said so far, and where to say more.
+struct Talk<'a> {
+    api: Api,
+    shared: &'a Shared,
+    options: &'a Options,
+    messages: Vec<Value>,
+}
+
+/// What a person at the terminal wants next.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Say(String),
+    Forget,
+    Help,
+    Leave,
+}
+
+const HELP: &str = "/exit ends, /clear forgets what was said, Ctrl-D ends too.";
+
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    let stdin = std::io::stdin();
+    if options.prompt.is_empty() && stdin.is_terminal() && !shared.no_input {
+        let mut talk = Talk::begin(shared, options)?;
+        eprintln!("{HELP}");
+        return take_turns(&mut stdin.lock(), |turn| talk.take(turn));
+    }
     let prompt = prompt_of(options)?;
-    let mut messages = Vec::new();
-    if let Some(system) = &options.system {
-        messages.push(json!({"role": "system", "content": system}));
-    }
-    messages.push(json!({"role": "user", "content": prompt}));
-    let body = Body::new()
-        .with("model", &options.model)
-        .with("messages", messages)
-        .with("stream", true)
-        .with("stream_options", json!({"include_usage": true}))
-        .with_some("max_tokens", options.max_tokens)
-        .done();
-    let mut usage = Value::Null;
-    let head = Api::connect(shared)?.stream("/v1/chat/completions", &body, |event| {
-        if let Some(told) = event.get("usage").filter(|usage| usage.is_object()) {
-            usage = told.clone();
+    Talk::begin(shared, options)?.say(&prompt)
+}
+
+/// Turn after turn, until it is left.
+fn take_turns(input: &mut impl BufRead, mut act: impl FnMut(Turn)) -> Result<(), Failure> {
+    loop {
+        eprint!(">>> ");
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 {
+            eprintln!();
+            return Ok(());
         }
-        if shared.json {
-            println!("{event}");
-        } else if let Some(text) = event.pointer("/choices/0/delta/content").and_then(Value::as_str) {
-            print!("{}", output::printable(text));
-            // A terminal that went away is told by the next print; the stream itself is not at fault.
-            let _ = std::io::stdout().flush();
+        match turn_of(&line) {
+            None => {}
+            Some(Turn::Leave) => return Ok(()),
+            Some(turn) => act(turn),
         }
-    })?;
-    if !shared.json {
-        println!();
-        eprintln!("{}", receipt(&head, &usage));
     }
-    Ok(())
+}
+
+fn turn_of(line: &str) -> Option<Turn> {
+    match line.trim() {
+        "" => None,
+        "/exit" | "/bye" | "/quit" => Some(Turn::Leave),
+        "/clear" => Some(Turn::Forget),
+        "/help" | "/?" => Some(Turn::Help),
+        text => Some(Turn::Say(text.to_owned())),
+    }
+}
+
+fn opening(options: &Options) -> Vec<Value> {
+    options.system.iter().map(|system| json!({"role": "system", "content": system})).collect()
+}
+
+impl<'a> Talk<'a> {
+    fn begin(shared: &'a Shared, options: &'a Options) -> Result<Self, Failure> {
+        Ok(Self { api: Api::connect_open(shared)?, shared, options, messages: opening(options) })
+    }
+
+    /// An answer that fails ends itself and not the talk.
+    fn take(&mut self, turn: Turn) {
+        match turn {
+            Turn::Forget => self.messages = opening(self.options),
+            Turn::Help | Turn::Leave => eprintln!("{HELP}"),
+            Turn::Say(text) => {
+                if let Err(failure) = self.say(&text) {
+                    // Its exit code is for a command that ends with it.
+                    let _ = failure.report();
+                }
+            }
+        }
+    }
+
+    /// Prints the answer as it comes. Both are remembered, unless it failed.
+    fn say(&mut self, text: &str) -> Result<(), Failure> {
+        self.messages.push(json!({"role": "user", "content": text}));
+        match self.answer() {
+            Ok(answer) => {
+                self.messages.push(json!({"role": "assistant", "content": answer}));
+                Ok(())
+            }
+            Err(failure) => {
+                self.messages.pop();
+                Err(failure)
+            }
+        }
+    }
+
+    fn answer(&self) -> Result<String, Failure> {
+        let body = Body::new()
+            .with("model", &self.options.model)
+            .with("messages", &self.messages)
+            .with("stream", true)
+            .with("stream_options", json!({"include_usage": true}))
+            .with_some("max_tokens", self.options.max_tokens)
+            .done();
+        let (mut usage, mut answer) = (Value::Null, String::new());
+        let head = self.api.stream("/v1/chat/completions", &body, |event| {
+            if let Some(told) = event.get("usage").filter(|usage| usage.is_object()) {
+                usage = told.clone();
+            }
+            let text = event.pointer("/choices/0/delta/content").and_then(Value::as_str).unwrap_or_default();
+            answer.push_str(text);
+            if self.shared.json {
+                println!("{event}");
+            } else if !text.is_empty() {
+                print!("{}", output::printable(text));
+                // A terminal that went away is told by the next print; the stream itself is not at fault.
+                let _ = std::io::stdout().flush();
+            }
+        })?;
+        if !self.shared.json {
+            println!();
+            eprintln!("{}", receipt(&head, &usage));
+        }
+        Ok(answer)
+    }
 }
 
 fn prompt_of(options: &Options) -> Result<String, Failure> {
@@ -82,4 +174,33 @@ fn receipt(head: &http::HeaderMap, usage: &Value) -> String {
         output::cell(usage, "completion_tokens"),
         header("agent-trace-id"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_said_or_obeyed() {
+        for (line, turn) in [
+            ("\n", None),
+            (" /exit \n", Some(Turn::Leave)),
+            ("/clear\n", Some(Turn::Forget)),
+            ("/help\n", Some(Turn::Help)),
+            ("/usr/bin is what?\n", Some(Turn::Say("/usr/bin is what?".into()))),
+            ("hello\n", Some(Turn::Say("hello".into()))),
+        ] {
+            assert_eq!(turn_of(line), turn, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_talk_goes_on_until_it_is_left() {
+        for (typed, said) in [("one\n\ntwo\n/exit\nthree\n", 2), ("one", 1), ("", 0), ("/clear\nagain\n", 2)]
+        {
+            let mut turns = Vec::new();
+            take_turns(&mut typed.as_bytes(), |turn| turns.push(turn)).unwrap();
+            assert_eq!(turns.len(), said, "{typed}");
+        }
+    }
 }

@@ -30,6 +30,7 @@ mod open;
 mod plan;
 mod policy;
 mod project;
+mod pull;
 #[cfg(test)]
 mod reference;
 mod request;
@@ -205,8 +206,10 @@ enum Command {
     /// Checks the books.
     #[command(subcommand)]
     Ledger(ledger::Command),
-    /// Lists the models that are known, who sells them, and for how much.
-    Models(models::Options),
+    /// Brings a model from a hub onto this machine's disk, going on where the last pull stopped.
+    Pull(pull::Options),
+    /// Lists the models that are known, who sells them, and for how much, or manages those on this machine's disk.
+    Models(models::Models),
     /// Shows what providers and their models can do, and where that was read.
     Capabilities(models::Options),
     /// Shows how the gateway's own queue of work stands, and what it gave up.
@@ -220,7 +223,8 @@ enum Command {
     Config(config::Command),
     /// Looks for what is wrong with an installation, and says how to mend it.
     Doctor(doctor::Options),
-    /// Talks to a model.
+    /// Talks to a model, in turns where a terminal asks.
+    #[command(visible_alias = "run")]
     Chat(chat::Options),
     /// Opens a page of the console.
     Open(open::Options),
@@ -270,7 +274,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Jobs => jobs::run(&shared),
-        Command::Models(options) => models::models(&shared, &options),
+        Command::Pull(options) => pull::run(&shared, &options),
+        Command::Models(options) => models::models(&shared, options),
         Command::Capabilities(options) => models::capabilities(&shared, &options),
         Command::Backup(options) => backup::backup(&shared, &options),
         Command::Restore(options) => backup::restore(&shared, &options),

@@ -1,14 +1,18 @@
 //! `tidegate models` and `tidegate capabilities`: which models are known, what they cost, and what they and their sellers
-//! can do, each with where that was read.
+//! can do, each with where that was read; and the models that lie on this machine's disk.
 
+use hub::{Entry, HubError, Reference, memory_of};
 use serde_json::{Map, Value, json};
 
 use super::Shared;
 use crate::api::Api;
 use crate::output::{self, Failure, Form};
+use crate::shelf::{self, Place};
 
 const MODEL_COLUMNS: [&str; 8] =
     ["model", "provider", "upstream_model", "context", "input", "output", "cached_input", "checked"];
+const HERE_COLUMNS: [&str; 6] =
+    ["name", "repository", "bytes", "weights_bytes", "thousand_tokens_bytes", "pulled_at"];
 const FACT_COLUMNS: [&str; 5] = ["provider", "models", "fact", "value", "source"];
 
 #[derive(Debug, clap::Args)]
@@ -26,8 +30,98 @@ impl Options {
     }
 }
 
+/// Without a command of its own it asks the gateway, with one it looks at the disk.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Models {
+    #[command(subcommand)]
+    here: Option<Here>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Here {
+    /// Lists the models on this machine's disk, and the memory that each takes.
+    Local(Place),
+    /// Shows a model on this machine's disk: its files, where they are from, and the memory it takes.
+    Show(Named),
+    /// Removes a model from this machine's disk, and what was begun of one.
+    Rm(Named),
+}
+
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// As it was pulled.
+    name: String,
+    #[command(flatten)]
+    place: Place,
+}
+
 /// Prices are in dollars for a million tokens.
-pub fn models(shared: &Shared, options: &Options) -> Result<(), Failure> {
+pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
+    let told = |error: HubError| shelf::failure(&error);
+    match models.here {
+        None => known(shared, &models.options),
+        Some(Here::Local(place)) => {
+            let rows: Vec<Value> =
+                place.shelf()?.entries().map_err(told)?.iter().map(|e| row(shared, e)).collect();
+            let empty = "No model is here. `tidegate pull qwen3:0.6b` brings one.";
+            output::rows(shared, &rows, &HERE_COLUMNS, empty);
+            Ok(())
+        }
+        Some(Here::Show(named)) => {
+            let model = Reference::read(&named.name).map_err(told)?;
+            let entry = named.place.shelf()?.find(&model).ok_or_else(|| {
+                let text = format!("{model} is not here. `tidegate pull {model}` brings it.");
+                Failure::new(output::NOT_FOUND, text)
+            })?;
+            show(shared, &entry);
+            Ok(())
+        }
+        Some(Here::Rm(named)) => {
+            let model = Reference::read(&named.name).map_err(told)?;
+            let bytes = named.place.shelf()?.remove(&model).map_err(told)?;
+            shared.done(&format!("{model} is removed: {} are free again.", shelf::bytes(bytes)));
+            Ok(())
+        }
+    }
+}
+
+/// A row for people is in their units, one for programs in bytes.
+fn row(shared: &Shared, entry: &Entry) -> Value {
+    let memory = memory_of(entry);
+    if shared.form() != Form::Table {
+        return shelf::document(entry, &memory);
+    }
+    json!({
+        "name": entry.manifest.name,
+        "repository": entry.manifest.repository,
+        "bytes": shelf::bytes(entry.manifest.bytes),
+        "weights_bytes": shelf::bytes(memory.weights_bytes),
+        "thousand_tokens_bytes": memory.thousand_tokens_bytes.map(shelf::bytes),
+        "pulled_at": entry.manifest.pulled_at,
+    })
+}
+
+fn show(shared: &Shared, entry: &Entry) {
+    let memory = memory_of(entry);
+    let mut document = shelf::document(entry, &memory);
+    if shared.form() != Form::Table {
+        return output::object(shared, &document);
+    }
+    let files = document.as_object_mut().and_then(|fields| {
+        fields.retain(|name, _| name != "weights_bytes" && name != "thousand_tokens_bytes");
+        fields.insert("memory".to_owned(), Value::from(shelf::need(&memory)));
+        fields.remove("files")
+    });
+    output::object(shared, &document);
+    println!();
+    let files = files.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    output::rows(shared, files, &["name", "bytes", "sha256"], "It has no files.");
+}
+
+fn known(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let book = Api::connect(shared)?.get(&options.path("price-books"))?;
     if shared.form() == Form::Json {
         println!("{book}");

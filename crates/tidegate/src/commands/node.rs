@@ -13,6 +13,7 @@ use crate::hardening;
 use crate::logging;
 use crate::node_keys;
 use crate::output::{self, Failure};
+use crate::shelf::Place;
 use crate::signals::{Stop, ended};
 
 /// The runtime that every build has.
@@ -42,10 +43,11 @@ const DATA_DIR: &str = "./node-data";
 
 #[derive(Debug, clap::Args)]
 pub struct Serving {
-    /// What to run: a directory with config.json and safetensors, a file of GGUF, or `echo`, which is no model and says so.
+    /// What to run: a directory with config.json and safetensors, a file of GGUF, a model that was pulled, or `echo`, which
+    /// is no model and says so.
     #[arg(long, required = true)]
     model: Option<String>,
-    /// What the model is asked for by; the name of its directory or file where nothing is said.
+    /// What the model is asked for by; where nothing is said the name that it was pulled by, or that of its directory or file.
     #[arg(long)]
     name: Option<String>,
     /// Where to listen; an address other than loopback needs a key of `tidegate node key`.
@@ -66,6 +68,8 @@ pub struct Serving {
     /// Where the node keeps its keys and the journal of what it served; ./node-data, of a model.
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// A runtime, and what it is called where it is named.
@@ -92,13 +96,27 @@ impl Serving {
         self.waiting
     }
 
-    /// What the model is asked for by.
-    pub fn id(&self, model: &Path) -> String {
-        let named = || {
-            let name = model.file_name()?.to_string_lossy();
-            Some(name.strip_suffix(".gguf").unwrap_or(&name).to_owned())
+    /// Where the model lies, and what it is asked for by.
+    ///
+    /// # Errors
+    /// There is nothing of that name.
+    pub fn model(&self, asked: &str) -> Result<(PathBuf, String), Failure> {
+        let path = Path::new(asked);
+        let (found, usual) = if path.exists() {
+            let name = path.file_name().map_or_else(|| asked.into(), |name| name.to_string_lossy());
+            (path.to_owned(), name.strip_suffix(".gguf").unwrap_or(&name).to_owned())
+        } else {
+            let pulled = self.place.shelf()?.path_of(asked);
+            let found = pulled.ok_or_else(|| {
+                let message = format!(
+                    "There is no model at {asked}, and none was pulled by that name. Give --model a directory with config.json \
+                     and safetensors, a file of GGUF, or what `tidegate models local` lists; `tidegate pull NAME` brings more."
+                );
+                Failure::new(output::NOT_FOUND, message)
+            })?;
+            (found, asked.to_owned())
         };
-        self.name.clone().or_else(named).unwrap_or_else(|| "model".to_owned())
+        Ok((found, self.name.clone().unwrap_or(usual)))
     }
 }
 
@@ -161,7 +179,7 @@ fn open(serving: &Serving) -> Result<Opened, Failure> {
             kind: ECHO,
             remark: "echo is no model: it repeats what it is told".to_owned(),
         }),
-        model => crate::local_models::open(Path::new(model), serving),
+        model => crate::local_models::open(model, serving),
     }
 }
 

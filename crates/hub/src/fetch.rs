@@ -1,0 +1,241 @@
+//! One file from the hub: poured behind what is here already, and checked whole.
+
+use std::fs::{File, OpenOptions};
+use std::future::{Future, poll_fn};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use egress::{Answer, InBody};
+use http::StatusCode;
+use http_body::Body;
+use world::Random;
+
+use crate::api::{Hub, within};
+use crate::choice::Listed;
+use crate::digest::{Checksum, Running};
+use crate::error::{HubError, HubErrorKind, Retry};
+use crate::limits::{FIRST_WAIT, TRIES_MAX, WAIT_MAX};
+use crate::meter::{Event, Meter};
+use crate::shelf::StoredFile;
+
+/// A file, and all that it must be.
+#[derive(Debug, Clone)]
+pub(crate) struct Expected {
+    pub file: Listed,
+    pub size: u64,
+    pub checksum: Checksum,
+}
+
+/// What a fetch needs beside the file.
+pub(crate) struct Way<'a> {
+    pub hub: &'a Hub<'a>,
+    pub revision: &'a str,
+    pub directory: &'a Path,
+    pub meter: &'a Meter<'a>,
+    pub random: &'a dyn Random,
+}
+
+/// What is here of a file, and what it adds up to so far.
+struct Part {
+    path: PathBuf,
+    file: File,
+    here: u64,
+    running: Running,
+}
+
+const BLOCK_BYTES: usize = 1024 * 1024;
+
+impl Expected {
+    /// Where it comes together, and stays until the whole model is here: a part is added up again by the next pull,
+    /// a finished name would have to be believed. The part of one content is never taken for the part of another.
+    pub(crate) fn part(&self, directory: &Path) -> PathBuf {
+        let start: String = self.checksum.digits().chars().take(16).collect();
+        directory.join(format!("{}.{start}.part", self.file.name()))
+    }
+}
+
+/// # Errors
+/// The hub refuses, breaks off too often, or sent what adds up to something else; the disk refuses.
+pub(crate) async fn fetch(way: &Way<'_>, expected: &Expected) -> Result<StoredFile, HubError> {
+    let mut part = Part::open(expected.part(way.directory), expected).await?;
+    let mut tries = 0;
+    while part.here < expected.size {
+        let before = part.here;
+        let Err(error) = pour(way, expected, &mut part).await else { continue };
+        let Some(retry) = error.retry else { return Err(error) };
+        tries = if part.here > before { 1 } else { tries + 1 };
+        if tries >= TRIES_MAX {
+            return Err(error);
+        }
+        pause(way.meter, way.random, tries, retry, &error).await;
+    }
+    settle(way, expected, part)
+}
+
+/// Tries again as long as that may help.
+///
+/// # Errors
+/// What the last try says.
+pub(crate) async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
+    meter: &Meter<'_>,
+    random: &dyn Random,
+    mut work: impl FnMut() -> F,
+) -> Result<T, HubError> {
+    let mut tries = 0;
+    loop {
+        let error = match work().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        tries += 1;
+        let Some(retry) = error.retry.filter(|_| tries < TRIES_MAX) else { return Err(error) };
+        pause(meter, random, tries, retry, &error).await;
+    }
+}
+
+async fn pause(meter: &Meter<'_>, random: &dyn Random, tries: u32, retry: Retry, error: &HubError) {
+    let wait = match retry {
+        Retry::After(wait) => wait,
+        Retry::Later => {
+            let longest = FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(WAIT_MAX);
+            let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+            // Whoever was cut off together does not come back together.
+            Duration::from_millis(longest_ms / 2 + random.below(longest_ms / 2 + 1))
+        }
+    };
+    meter.tell(&Event::Waiting { why: error.message.clone(), wait });
+    tokio::time::sleep(wait).await;
+}
+
+async fn pour(way: &Way<'_>, expected: &Expected, part: &mut Part) -> Result<(), HubError> {
+    let answer = way.hub.open(way.revision, &expected.file.path, part.here).await?;
+    let from = starts_at(way.hub, &answer, expected)?;
+    if from == 0 && part.here > 0 {
+        way.meter.lost(part.here);
+        part.restart(expected)?;
+    }
+    if from != part.here {
+        return Err(way
+            .hub
+            .wrong(&format!("it was asked for {} from byte {} on", expected.file.path, part.here)));
+    }
+    let mut body = answer.body;
+    while let Some(piece) = next(&mut body).await? {
+        let length = piece.len() as u64;
+        if part.here + length > expected.size {
+            part.remove();
+            return Err(way.hub.wrong(&format!("{} is longer than it was said to be", expected.file.path)));
+        }
+        part.add(&piece)?;
+        way.meter.moved(length);
+    }
+    if part.here < expected.size {
+        let text = format!("The hub stopped in the middle of {}.", expected.file.path);
+        return Err(HubError::new(HubErrorKind::Unavailable, text).again(Retry::Later));
+    }
+    Ok(())
+}
+
+/// Where an answer's bytes begin in the file.
+fn starts_at(hub: &Hub<'_>, answer: &Answer, expected: &Expected) -> Result<u64, HubError> {
+    if answer.headers.text("content-encoding").is_some_and(|how| !how.eq_ignore_ascii_case("identity")) {
+        return Err(hub.wrong("it is compressed, though asked not to be"));
+    }
+    if answer.status != StatusCode::PARTIAL_CONTENT {
+        return Ok(0);
+    }
+    let range = answer.headers.text("content-range").and_then(|text| text.strip_prefix("bytes "));
+    let read = range.and_then(|range| {
+        let (span, all) = range.split_once('/')?;
+        let (from, _) = span.split_once('-')?;
+        Some((from.parse::<u64>().ok()?, all.parse::<u64>().ok()))
+    });
+    match read {
+        Some((from, all)) if all.is_none_or(|all| all == expected.size) => Ok(from),
+        _ => Err(hub.wrong(&format!("the part of {} is of another file", expected.file.path))),
+    }
+}
+
+async fn next(body: &mut InBody) -> Result<Option<bytes::Bytes>, HubError> {
+    loop {
+        let frame =
+            within(async { poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await.transpose() }).await?;
+        match frame.map(http_body::Frame::into_data) {
+            None => return Ok(None),
+            Some(Ok(bytes)) => return Ok(Some(bytes)),
+            // Trailers say nothing that we ask.
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+fn settle(way: &Way<'_>, expected: &Expected, part: Part) -> Result<StoredFile, HubError> {
+    let Part { path, file, running, .. } = part;
+    let (found, sha256) = running.finish();
+    if found != expected.checksum {
+        // What is wrong by a byte is wrong for good: the next pull begins it anew.
+        let _ = std::fs::remove_file(&path);
+        way.meter.lost(expected.size);
+        return Err(HubError::new(
+            HubErrorKind::Refused,
+            format!(
+                "{} is not what {} says it is ({found} instead of {}). It was removed; pull again, and from another \
+                 place if that does not help.",
+                expected.file.path, way.hub.endpoint, expected.checksum
+            ),
+        ));
+    }
+    let name = expected.file.name().to_owned();
+    file.sync_all().map_err(|error| HubError::disk(&path, &error))?;
+    way.meter.tell(&Event::Checked { file: name.clone(), bytes: expected.size });
+    Ok(StoredFile { name, bytes: expected.size, sha256, checksum: expected.checksum.clone() })
+}
+
+impl Part {
+    /// What is here already is added up first; more than the whole is nothing.
+    async fn open(path: PathBuf, expected: &Expected) -> Result<Self, HubError> {
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = opened.map_err(|error| HubError::disk(&path, &error))?;
+        let running = Running::new(&expected.checksum, expected.size);
+        let mut part = Self { path, file, here: 0, running };
+        let length = part.told(|file| file.metadata().map(|of| of.len()))?;
+        if length > expected.size {
+            part.restart(expected)?;
+            return Ok(part);
+        }
+        let mut block = vec![0; BLOCK_BYTES];
+        loop {
+            let read = part.told(|file| file.read(&mut block))?;
+            let Some(bytes) = block.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(part) };
+            part.running.update(bytes);
+            part.here += read as u64;
+            // The other file's bytes, and whoever wants to stop, get their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn restart(&mut self, expected: &Expected) -> Result<(), HubError> {
+        self.told(|file| file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))))?;
+        self.here = 0;
+        self.running = Running::new(&expected.checksum, expected.size);
+        Ok(())
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<(), HubError> {
+        self.told(|file| file.write_all(bytes))?;
+        self.running.update(bytes);
+        self.here += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn remove(&self) {
+        // Where it stays, its checksum refuses it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    fn told<T>(&mut self, work: impl FnOnce(&mut File) -> std::io::Result<T>) -> Result<T, HubError> {
+        work(&mut self.file).map_err(|error| HubError::disk(&self.path, &error))
+    }
+}

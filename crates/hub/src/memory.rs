@@ -1,0 +1,87 @@
+//! How much memory a model takes: its weights, and the keys and values of each thousand tokens, read from what is on disk.
+
+use serde::Deserialize;
+
+use crate::choice::is_weights;
+use crate::packed;
+use crate::shelf::{Entry, read_bounded};
+
+/// What a runtime will ask of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    pub weights_bytes: u64,
+    /// Keys and values in 16 bits; `None` where the model does not say its shape.
+    pub thousand_tokens_bytes: Option<u64>,
+    /// The longest context that it was made for.
+    pub context_tokens: Option<u64>,
+}
+
+/// What decides the size of keys and values.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Shape {
+    #[serde(rename = "num_hidden_layers")]
+    pub layers: Option<u64>,
+    #[serde(rename = "num_attention_heads")]
+    pub heads: Option<u64>,
+    #[serde(rename = "num_key_value_heads")]
+    pub key_value_heads: Option<u64>,
+    #[serde(rename = "head_dim")]
+    pub head_size: Option<u64>,
+    #[serde(rename = "hidden_size")]
+    pub width: Option<u64>,
+    #[serde(rename = "max_position_embeddings")]
+    pub context: Option<u64>,
+}
+
+/// Of one cell, as the engine keeps it.
+const CELL_BYTES: u64 = 2;
+
+/// What a model that is here will take.
+#[must_use]
+pub fn memory_of(entry: &Entry) -> Memory {
+    let weights = entry.manifest.files.iter().filter(|file| is_weights(&file.name));
+    let config = read_bounded(&entry.directory.join("config.json"));
+    let shape: Option<Shape> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let first_packed = || {
+        let file = entry.manifest.files.iter().find(|file| file.name.ends_with(".gguf"))?;
+        packed::shape(&entry.directory.join(&file.name))
+    };
+    let shape = shape.filter(|shape| shape.layers.is_some()).or_else(first_packed).unwrap_or_default();
+    Memory {
+        weights_bytes: weights.map(|file| file.bytes).sum(),
+        thousand_tokens_bytes: shape.token_bytes().and_then(|bytes| bytes.checked_mul(1_000)),
+        context_tokens: shape.context,
+    }
+}
+
+impl Shape {
+    /// A key and a value for each head of each layer.
+    fn token_bytes(&self) -> Option<u64> {
+        let heads = self.key_value_heads.or(self.heads)?;
+        let head_size = match self.head_size {
+            Some(size) => size,
+            None => self.width?.checked_div(self.heads?)?,
+        };
+        [self.layers?, heads, head_size].into_iter().try_fold(2 * CELL_BYTES, u64::checked_mul)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_values_are_counted_from_the_shape() {
+        for (config, bytes) in [
+            // Qwen3-0.6B: 28 layers, 8 heads of 128, 2 bytes, a key and a value.
+            (r#"{"num_hidden_layers":28,"num_key_value_heads":8,"head_dim":128}"#, Some(114_688)),
+            (r#"{"num_hidden_layers":2,"num_attention_heads":4,"hidden_size":64}"#, Some(512)),
+            (r#"{"num_hidden_layers":2,"num_attention_heads":0,"hidden_size":64}"#, None),
+            (r#"{"num_hidden_layers":18446744073709551615,"num_key_value_heads":8,"head_dim":128}"#, None),
+            ("{}", None),
+        ] {
+            let shape: Shape = serde_json::from_str(config).unwrap();
+            assert_eq!(shape.token_bytes(), bytes, "{config}");
+        }
+    }
+}

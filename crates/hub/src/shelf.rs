@@ -1,0 +1,352 @@
+//! The models of this machine: one directory each, there only when whole, and what lies in it written beside it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Checksum;
+use crate::error::{HubError, HubErrorKind};
+use crate::limits::CONFIG_BYTES_MAX;
+use crate::names::Reference;
+
+/// The directory of all models. Beside them it has those that are on their way, which nobody lists.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    root: PathBuf,
+}
+
+/// What a model is, as it was pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The form of this file.
+    pub version: u32,
+    pub name: String,
+    pub repository: String,
+    /// The hub's commit.
+    pub revision: String,
+    /// The hub or mirror that it came from.
+    pub source: String,
+    pub pulled_at: String,
+    pub bytes: u64,
+    pub files: Vec<StoredFile>,
+}
+
+/// One file of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    pub name: String,
+    pub bytes: u64,
+    pub sha256: String,
+    /// What the hub said, and what was found.
+    pub checksum: Checksum,
+}
+
+/// A model that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub directory: PathBuf,
+    pub manifest: Manifest,
+}
+
+pub(crate) const MANIFEST: &str = "manifest.json";
+const VERSION: u32 = 1;
+/// No model's directory begins with a dot.
+const COMING: &str = ".coming";
+const GOING: &str = ".going";
+const LOCKS: &str = ".locks";
+
+impl Shelf {
+    #[must_use]
+    pub const fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where models are kept when nobody says otherwise: `tidegate/models` below the data of this person. `None` where
+    /// there is no home.
+    #[must_use]
+    pub fn usual(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+        data.map(|data| Self::at(data.join("tidegate/models")))
+    }
+
+    /// What a runtime opens for a model by its name: its one GGUF file, or its directory. `None` where it is not here
+    /// and whole.
+    #[must_use]
+    pub fn path_of(&self, name: &str) -> Option<PathBuf> {
+        self.find(&Reference::read(name).ok()?).map(|entry| entry.path())
+    }
+
+    /// The models that are here, by name.
+    ///
+    /// # Errors
+    /// The directory can't be read. One that isn't there holds none.
+    pub fn entries(&self) -> Result<Vec<Entry>, HubError> {
+        let listed = match fs::read_dir(&self.root) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(HubError::disk(&self.root, &error)),
+        };
+        let mut found: Vec<Entry> = listed
+            .filter_map(Result::ok)
+            .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+            .filter_map(|entry| read_entry(&entry.path()))
+            .collect();
+        found.sort_by(|one, other| one.manifest.name.cmp(&other.manifest.name));
+        Ok(found)
+    }
+
+    /// A model that is here and whole.
+    #[must_use]
+    pub fn find(&self, model: &Reference) -> Option<Entry> {
+        read_entry(&self.root.join(model.directory()))
+    }
+
+    /// Removes a model, and what was begun of it; returns the bytes that it had.
+    ///
+    /// # Errors
+    /// It isn't here, somebody is at it, or the disk refuses.
+    pub fn remove(&self, model: &Reference) -> Result<u64, HubError> {
+        let _lock = self.lock(model)?;
+        let (place, coming) = (self.root.join(model.directory()), self.coming(model));
+        let bytes = bytes_in(&place) + bytes_in(&coming);
+        if !place.exists() && !coming.exists() {
+            return Err(HubError::new(
+                HubErrorKind::NotFound,
+                format!("{model} is not here. `tidegate models local` lists what is."),
+            ));
+        }
+        self.put_away(model, &place)?;
+        remove_all(&coming)?;
+        Ok(bytes)
+    }
+
+    /// Where a model comes together.
+    pub(crate) fn coming(&self, model: &Reference) -> PathBuf {
+        self.root.join(COMING).join(model.directory())
+    }
+
+    /// Makes what came together the model, at once: a reader finds the old one or the new one.
+    pub(crate) fn put_up(&self, model: &Reference, manifest: &Manifest) -> Result<Entry, HubError> {
+        let coming = self.coming(model);
+        drop_the_rest(&coming, manifest)?;
+        write_synced(&coming.join(MANIFEST), &serde_json::to_vec_pretty(manifest).unwrap_or_default())?;
+        let place = self.root.join(model.directory());
+        self.put_away(model, &place)?;
+        fs::rename(&coming, &place).map_err(|error| HubError::disk(&place, &error))?;
+        sync_directory(&self.root)?;
+        Ok(Entry { directory: place, manifest: manifest.clone() })
+    }
+
+    /// Keeps a second process out until the file is dropped, however this one ends.
+    pub(crate) fn lock(&self, model: &Reference) -> Result<File, HubError> {
+        let directory = self.root.join(LOCKS);
+        make_directory(&directory)?;
+        let path = directory.join(model.directory());
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|error| HubError::disk(&path, &error))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let text = format!("Another tidegate is pulling or removing {model}. Wait for it, or stop it.");
+            return Err(HubError::new(HubErrorKind::Busy, text));
+        }
+        Ok(file)
+    }
+
+    fn put_away(&self, model: &Reference, place: &Path) -> Result<(), HubError> {
+        let going = self.root.join(GOING);
+        make_directory(&going)?;
+        let gone = going.join(model.directory());
+        remove_all(&gone)?;
+        match fs::rename(place, &gone) {
+            Ok(()) => remove_all(&gone),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(HubError::disk(place, &error)),
+        }
+    }
+}
+
+impl Manifest {
+    #[must_use]
+    pub(crate) fn of(
+        name: &str,
+        repository: String,
+        revision: String,
+        source: String,
+        pulled_at: String,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            name: name.to_owned(),
+            repository,
+            revision,
+            source,
+            pulled_at,
+            bytes: 0,
+            files: Vec::new(),
+        }
+    }
+}
+
+impl Entry {
+    /// What a runtime opens: the one GGUF file, or the directory.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        let mut packed = self.manifest.files.iter().filter(|file| file.name.ends_with(".gguf"));
+        match (packed.next(), packed.next()) {
+            (Some(only), None) => self.directory.join(&only.name),
+            _ => self.directory.clone(),
+        }
+    }
+
+    /// Whether every file is still here in its length.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.manifest.files.iter().all(|file| {
+            fs::metadata(self.directory.join(&file.name)).is_ok_and(|here| here.len() == file.bytes)
+        })
+    }
+}
+
+fn read_entry(directory: &Path) -> Option<Entry> {
+    let bytes = read_bounded(&directory.join(MANIFEST))?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
+    // Names in it become paths again: those of a pull are plain.
+    let is_plain = |file: &StoredFile| !file.name.contains(['/', '\\', '\0']) && !file.name.starts_with('.');
+    let is_ours = manifest.version == VERSION && manifest.files.iter().all(is_plain);
+    is_ours.then(|| Entry { directory: directory.to_owned(), manifest })
+}
+
+pub(crate) fn read_bounded(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(CONFIG_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Parts of what the model was meant to be before.
+fn drop_the_rest(coming: &Path, manifest: &Manifest) -> Result<(), HubError> {
+    let listed = fs::read_dir(coming).map_err(|error| HubError::disk(coming, &error))?;
+    for entry in listed.filter_map(Result::ok) {
+        let name = entry.file_name();
+        if !manifest.files.iter().any(|file| name == *file.name) {
+            fs::remove_file(entry.path()).map_err(|error| HubError::disk(&entry.path(), &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|error| HubError::disk(path, &error))?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+fn sync_directory(path: &Path) -> Result<(), HubError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| HubError::disk(path, &error))
+}
+
+pub(crate) fn make_directory(path: &Path) -> Result<(), HubError> {
+    fs::create_dir_all(path).map_err(|error| HubError::disk(path, &error))
+}
+
+fn remove_all(path: &Path) -> Result<(), HubError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(HubError::disk(path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn bytes_in(directory: &Path) -> u64 {
+    let Ok(listed) = fs::read_dir(directory) else { return 0 };
+    listed.filter_map(|entry| entry.ok()?.metadata().ok()).map(|of| of.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf() -> (tempfile::TempDir, Shelf, Reference) {
+        let root = tempfile::tempdir().unwrap();
+        let shelf = Shelf::at(root.path().join("models"));
+        (root, shelf, Reference::read("a/b").unwrap())
+    }
+
+    fn put(shelf: &Shelf, model: &Reference, text: &str) -> Entry {
+        make_directory(&shelf.coming(model)).unwrap();
+        fs::write(shelf.coming(model).join("config.json"), text).unwrap();
+        fs::write(shelf.coming(model).join("old.safetensors.0123.part"), "half").unwrap();
+        let mut manifest =
+            Manifest::of("a/b", "a/b".into(), "c0".into(), "https://hub.example".into(), "now".into());
+        let checksum = Checksum::GitBlob("0".repeat(40));
+        let (bytes, sha256) = (text.len() as u64, "0".repeat(64));
+        manifest.files = vec![StoredFile { name: "config.json".into(), bytes, sha256, checksum }];
+        shelf.put_up(model, &manifest).unwrap()
+    }
+
+    #[test]
+    fn a_model_is_there_whole_or_not_at_all() {
+        let (_root, shelf, model) = shelf();
+        assert_eq!(shelf.entries().unwrap(), []);
+        make_directory(&shelf.coming(&model)).unwrap();
+        fs::write(shelf.coming(&model).join(MANIFEST), "{").unwrap();
+        assert_eq!((shelf.find(&model), shelf.entries().unwrap().len()), (None, 0));
+        let entry = put(&shelf, &model, "{}");
+        assert_eq!((shelf.find(&model), entry.is_whole()), (Some(entry.clone()), true));
+        assert_eq!(fs::read_dir(&entry.directory).unwrap().count(), 2, "no part is left");
+        assert_eq!(shelf.path_of("a/b"), Some(entry.directory));
+        assert_eq!((shelf.path_of("a/c"), shelf.path_of("../b")), (None, None));
+        let entry = put(&shelf, &model, "{ }");
+        assert_eq!(fs::read_to_string(entry.directory.join("config.json")).unwrap(), "{ }");
+        assert!(shelf.remove(&model).unwrap() > 3);
+        assert_eq!(
+            (shelf.find(&model), shelf.remove(&model).unwrap_err().kind),
+            (None, HubErrorKind::NotFound)
+        );
+    }
+
+    #[test]
+    fn models_are_kept_with_a_persons_data() {
+        for (set, root) in [
+            (vec![("HOME", "/h")], Some("/h/.local/share/tidegate/models")),
+            (vec![("HOME", "/h"), ("XDG_DATA_HOME", "/d")], Some("/d/tidegate/models")),
+            (vec![("HOME", "/h"), ("XDG_DATA_HOME", "")], Some("/h/.local/share/tidegate/models")),
+            (vec![], None),
+        ] {
+            let variable =
+                |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
+            let shelf = Shelf::usual(&variable);
+            assert_eq!(shelf.as_ref().map(|shelf| shelf.root()), root.map(Path::new));
+        }
+    }
+
+    #[test]
+    fn two_can_not_be_at_one_model() {
+        let (_root, shelf, model) = shelf();
+        let held = shelf.lock(&model).unwrap();
+        assert_eq!(shelf.remove(&model).unwrap_err().kind, HubErrorKind::Busy);
+        assert!(shelf.lock(&Reference::read("a/c").unwrap()).is_ok());
+        drop(held);
+        assert!(shelf.lock(&model).is_ok());
+    }
+
+    #[test]
+    fn a_manifest_that_names_paths_is_no_manifest() {
+        let (_root, shelf, model) = shelf();
+        let entry = put(&shelf, &model, "{}");
+        let mut manifest = entry.manifest;
+        manifest.files[0].name = "../x".into();
+        fs::write(entry.directory.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        assert_eq!(shelf.find(&model), None);
+    }
+}

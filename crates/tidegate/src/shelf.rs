@@ -1,0 +1,106 @@
+//! Where the models of this machine lie, and what their commands share.
+
+use std::path::PathBuf;
+
+use hub::{Entry, HubError, HubErrorKind, Memory, Shelf};
+use serde_json::{Value, json};
+
+use crate::output::{self, Failure};
+
+/// Where models are kept.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Place {
+    /// The directory of models; `tidegate/models` in XDG_DATA_HOME or ~/.local/share where left out.
+    #[arg(long, env = "TIDEGATE_MODELS_DIR", value_name = "DIR")]
+    models_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// # Errors
+    /// Nobody says where, and there is no home.
+    pub fn shelf(&self) -> Result<Shelf, Failure> {
+        let given = self.models_dir.clone().filter(|path| !path.as_os_str().is_empty());
+        let shelf = given.map(Shelf::at).or_else(|| Shelf::usual(&|name| std::env::var_os(name)));
+        shelf.ok_or_else(|| {
+            Failure::new(
+                output::USAGE,
+                "There is no home to keep models in: give --models-dir or TIDEGATE_MODELS_DIR.",
+            )
+        })
+    }
+}
+
+/// A failure of the hub or the shelf with its exit code.
+#[must_use]
+pub fn failure(error: &HubError) -> Failure {
+    let code = match error.kind {
+        HubErrorKind::Usage => output::USAGE,
+        HubErrorKind::NotFound => output::NOT_FOUND,
+        HubErrorKind::Authentication => output::AUTHENTICATION,
+        HubErrorKind::Forbidden => output::FORBIDDEN,
+        HubErrorKind::Busy => output::CONFLICT,
+        HubErrorKind::RateLimited => output::RATE_LIMITED,
+        HubErrorKind::Unavailable => output::UNAVAILABLE,
+        HubErrorKind::Refused => output::UPSTREAM,
+        HubErrorKind::Disk => output::FAILED,
+    };
+    Failure::new(code, error.message.clone())
+}
+
+/// A model that is here, for programs.
+#[must_use]
+pub fn document(entry: &Entry, memory: &Memory) -> Value {
+    let manifest = &entry.manifest;
+    json!({
+        "name": manifest.name,
+        "repository": manifest.repository,
+        "revision": manifest.revision,
+        "source": manifest.source,
+        "pulled_at": manifest.pulled_at,
+        "directory": entry.directory.display().to_string(),
+        "bytes": manifest.bytes,
+        "weights_bytes": memory.weights_bytes,
+        "thousand_tokens_bytes": memory.thousand_tokens_bytes,
+        "context_tokens": memory.context_tokens,
+        "files": manifest.files,
+    })
+}
+
+/// What loading a model takes, in a sentence.
+#[must_use]
+pub fn need(memory: &Memory) -> String {
+    let weights = bytes(memory.weights_bytes);
+    match memory.thousand_tokens_bytes {
+        Some(tokens) => {
+            format!("{weights} for the weights, {} more for each 1,000 tokens at hand", bytes(tokens))
+        }
+        None => format!("{weights} for the weights; what tokens take it does not say"),
+    }
+}
+
+/// A size as people read it.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    for (unit, size) in
+        [("TB", 1_000_000_000_000_u64), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)]
+    {
+        if bytes >= size {
+            return format!("{}.{} {unit}", bytes / size, bytes % size / (size / 10));
+        }
+    }
+    format!("{bytes} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (size, text) in
+            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (1_960, "1.9 kB"), (1_503_300_328, "1.5 GB")]
+        {
+            assert_eq!(bytes(size), text);
+        }
+    }
+}

@@ -29,6 +29,8 @@ pub(super) struct Voice {
     pub offered: Arc<Offered>,
     /// The prompt ended within a thought.
     pub is_in_thought: bool,
+    /// It ended behind one: the model was told to have thought enough.
+    pub has_thought: bool,
     pub stops: Vec<String>,
 }
 
@@ -134,8 +136,9 @@ impl Answer {
             Told::Begun { remembered } => {
                 if !std::mem::replace(&mut self.has_begun, true) {
                     self.remembered = (remembered as u64).min(self.prompt_tokens);
-                    self.ready.push_back(Event::Start { id: None, model: None, created_unix_s: None });
+                    // Grammars that say at the beginning what a prompt has must know it by then.
                     self.ready.push_back(Event::Usage(self.usage()));
+                    self.ready.push_back(Event::Start { id: None, model: None, created_unix_s: None });
                 }
             }
             Told::Token(drawn) => self.say(at, &drawn),
@@ -214,6 +217,7 @@ impl Generation for Answer {
                 self.is_over = true;
                 continue;
             }
+            let mut waits = true;
             for at in 0..self.choices.len() {
                 let Some(told) = self.choices.get_mut(at).and_then(|choice| choice.told.as_mut()) else {
                     continue;
@@ -223,13 +227,14 @@ impl Generation for Answer {
                     Poll::Ready(Some(told)) => self.take(at, told),
                     Poll::Ready(None) => Err(lost("The model's thread ended.")),
                 };
+                waits = false;
                 if let Err(fault) = taken {
                     self.is_over = true;
                     return Poll::Ready(Some(Err(fault)));
                 }
             }
-            let is_ended = self.choices.iter().all(|choice| choice.told.is_none());
-            if self.ready.is_empty() && !is_ended {
+            // What was told may have said nothing yet: only who found nothing is woken when something comes.
+            if waits {
                 return Poll::Pending;
             }
         }

@@ -15,6 +15,9 @@ use super::{Local, LocalSettings};
 use crate::speech::Offered;
 use crate::{Conversation, EngineError, Habits, Host, Model, Source, Template};
 
+/// What ends a thought.
+const THOUGHT_END: &str = "</think>";
+
 /// What is meant where a request does not say.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Defaults {
@@ -94,6 +97,7 @@ impl Manners {
             manner: template.manner(),
             offered: Arc::new(Offered::of(prompt)),
             is_in_thought: opened.is_in_thought,
+            has_thought: opened.text.trim_end().ends_with(THOUGHT_END),
             stops: prompt.sampling.stop.clone(),
         };
         Ok((opened.text, voice))

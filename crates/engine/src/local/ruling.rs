@@ -17,7 +17,7 @@ pub(super) fn read<'a>(
     voice: &Voice,
     book: impl Fn() -> Result<&'a Rulebook, Fault>,
 ) -> Result<Option<Rule>, Fault> {
-    let thinking = match (voice.is_in_thought, voice.manner.thinks) {
+    let thinking = match (voice.is_in_thought, voice.manner.thinks && !voice.has_thought) {
         (true, _) => Thinking::Begun,
         (false, true) => Thinking::May,
         (false, false) => Thinking::No,

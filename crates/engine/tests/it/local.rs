@@ -183,7 +183,7 @@ fn texts_are_gone_on_with_and_stops_are_met() {
     request.prompt.sampling.stop = vec![stop.clone()];
     let cut = run(&LOCAL, request.clone()).unwrap();
     assert_eq!(
-        (cut.texts[0].as_str(), &cut.reasons[..]),
+        (cut.texts.first().map_or("", String::as_str), &cut.reasons[..]),
         (whole.texts[0].split(&stop).next().unwrap(), &[Reason::StopSequence][..])
     );
     request.continues = Some(Continues::Tokens(vec![1, 2, 9_999]));

@@ -96,7 +96,11 @@ fn plain(directory: &Path) -> Result<Beside, EngineError> {
     }
     let habits = Habits {
         ends,
-        temperature: generation.get("temperature").and_then(Value::as_f64),
+        // Who says that nothing is drawn means the likeliest each time.
+        temperature: match generation.get("do_sample") {
+            Some(Value::Bool(false)) => Some(0.0),
+            _ => generation.get("temperature").and_then(Value::as_f64),
+        },
         top_k: generation.get("top_k").and_then(Value::as_u64),
         top_p: generation.get("top_p").and_then(Value::as_f64),
         first_sign,

@@ -1,6 +1,7 @@
 //! The words of the product as types: what a call, a credential, a price or a fault *is*; no I/O, no clock.
 
 pub mod abilities;
+pub mod adapters;
 pub mod agreement;
 pub mod allowance;
 pub mod api_key;

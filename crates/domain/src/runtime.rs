@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::adapters::{Adapters, Doing};
 use crate::event::Event;
 use crate::fault::Fault;
 use crate::prompt::{Json, Prompt};
@@ -92,4 +93,21 @@ pub trait Runtime: Send + Sync {
     /// # Errors
     /// As `generate`.
     fn count(&self, request: &GenerateRequest) -> Result<u64, Fault>;
+
+    /// What it can be asked about adapters; nothing where it takes none.
+    fn adapters(&self) -> Option<&dyn Adapters> {
+        None
+    }
+
+    /// Forgets all that is remembered of conversations of this word (`RuntimeWords::share`), and tells how much that was.
+    fn forget(&self, _share: Option<String>) -> Doing<'_, Forgotten> {
+        Box::pin(async { Ok(Forgotten::default()) })
+    }
+}
+
+/// What a runtime had remembered of conversations, and has no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forgotten {
+    pub tokens: u64,
+    pub bytes: u64,
 }

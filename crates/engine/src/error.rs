@@ -26,6 +26,9 @@ pub enum EngineError {
     NoAdapter(String),
     #[error("there is an adapter \"{0}\" already")]
     AdapterKnown(String),
+    /// One that was wanted in memory could not be read.
+    #[error("the adapter \"{id}\" can't be read: {why}")]
+    AdapterUnread { id: String, why: String },
     /// More of adapters than may be.
     #[error("{what}: {wanted}, where {most} may be")]
     AdapterLimit { what: &'static str, wanted: u64, most: u64 },

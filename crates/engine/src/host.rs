@@ -10,13 +10,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::oneshot;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::adapted::{Job, read_all};
-use crate::adapters::Limits;
+use crate::adapters::{AdapterId, Limits};
 use crate::runner::{End, Happened, Refused, Request, Room, Runner, TextId};
 use crate::sampler::Drawn;
-use crate::{EngineError, Model};
+use crate::{EngineError, Model, Pool};
 
 /// What is told of a text, the first thing first.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,8 @@ enum Command {
 pub struct Host {
     commands: Option<UnboundedSender<Command>>,
     longest: usize,
+    limits: Limits,
+    block_bytes: usize,
     is_lost: Arc<AtomicBool>,
     /// The runner's, and that of what is read for it.
     threads: Vec<JoinHandle<()>>,
@@ -52,6 +55,8 @@ struct Desk {
     open: HashMap<TextId, UnboundedSender<Told>>,
     /// What is read aside.
     jobs: Sender<Job>,
+    /// Who waits until an adapter is in memory.
+    expecting: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
 }
 
 impl Host {
@@ -66,13 +71,15 @@ impl Host {
     /// # Errors
     /// The room is not enough, or no thread can be had.
     pub fn start_with(model: Arc<Model>, room: Room, limits: Limits) -> Result<Self, EngineError> {
+        let shape = model.shape().clone();
         let runner = Runner::new(model, room)?.with_limits(limits);
         let longest = runner.longest();
+        let block_bytes = Pool::block_bytes(&shape, room.keeps);
         let (commands, asked) = unbounded_channel();
         let (jobs, to_be_read) = channel();
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
-        let desk = Desk { runner, commands: asked, open: HashMap::new(), jobs };
+        let desk = Desk { runner, commands: asked, open: HashMap::new(), jobs, expecting: Vec::new() };
         let run = move || {
             if desk.run().is_err() {
                 lost.store(true, Ordering::Release);
@@ -82,13 +89,25 @@ impl Host {
         let back = commands.downgrade();
         let threads =
             vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
-        Ok(Self { commands: Some(commands), longest, is_lost, threads })
+        Ok(Self { commands: Some(commands), longest, limits, block_bytes, is_lost, threads })
     }
 
     /// The longest text, prompt and answer together, that can be carried on here.
     #[must_use]
     pub const fn longest(&self) -> usize {
         self.longest
+    }
+
+    /// What of adapters there may be at once.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What a block of remembered tokens takes.
+    #[must_use]
+    pub const fn block_bytes(&self) -> usize {
+        self.block_bytes
     }
 
     /// Whether the model failed for good; nothing is told any more.

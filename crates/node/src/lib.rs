@@ -1,5 +1,7 @@
 //! The runtime as a service: any engine behind the client's grammar. It offers a service and never listens.
 
+mod about;
+mod adapters;
 mod admit;
 mod body;
 mod books;
@@ -7,7 +9,9 @@ mod echo;
 mod journal;
 mod mode;
 mod routes;
+mod said;
 mod service;
+mod sticky;
 
 pub use body::{NodeBody, NodeCut};
 pub use echo::Echo;

@@ -1,7 +1,7 @@
 //! Where a request may be answered: on this machine, elsewhere, or on whichever is there. A header says it before a prefix
 //! of the model's name does.
 
-use domain::runtime::GenerateRequest;
+use domain::runtime::{GenerateRequest, RuntimeModel};
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
@@ -20,6 +20,26 @@ enum Mode {
     Local,
     Cloud,
     Hybrid,
+}
+
+/// Whether a request says that it wants no adapter.
+pub(crate) fn names_none(headers: &HeaderMap) -> bool {
+    headers.get(ADAPTER).is_some_and(|value| value == "none")
+}
+
+/// Takes the adapter off a model's name. A model's own name may have a colon: the longest that fits is meant.
+pub(crate) fn take_adapter(models: &[RuntimeModel], request: &mut GenerateRequest) {
+    let behind = |model: &RuntimeModel| {
+        let adapter = request.model.strip_prefix(&model.id)?.strip_prefix(':')?;
+        Some((model.id.clone(), adapter.to_owned()))
+    };
+    if models.iter().any(|model| model.id == request.model) {
+        return;
+    }
+    if let Some((model, adapter)) = models.iter().filter_map(behind).max_by_key(|(model, _)| model.len()) {
+        request.model = model;
+        request.words.adapter.get_or_insert(adapter);
+    }
 }
 
 impl Mode {
@@ -91,5 +111,24 @@ mod tests {
         assert_eq!(settled("a", &[("x-hybrie-execution-mode", "moon")]), Err("invalid_execution_mode"));
         assert_eq!(settled("a", &[("x-hybrie-adapter-id", "law")]), ok("a", Some("law")));
         assert_eq!(settled("a", &[("x-hybrie-adapter-id", "none")]), ok("a", None));
+    }
+
+    #[test]
+    fn an_adapter_stands_behind_a_models_name() {
+        let model = |id: &str| RuntimeModel { id: id.to_owned(), ..RuntimeModel::default() };
+        let models = [model("qwen3"), model("qwen3:0.6b")];
+        let taken = |asked: &str, named: Option<&str>| {
+            let mut request = GenerateRequest { model: asked.to_owned(), ..GenerateRequest::default() };
+            request.words.adapter = named.map(str::to_owned);
+            take_adapter(&models, &mut request);
+            (request.model, request.words.adapter)
+        };
+        let is = |model: &str, adapter: Option<&str>| (model.to_owned(), adapter.map(str::to_owned));
+        assert_eq!(taken("qwen3", None), is("qwen3", None));
+        assert_eq!(taken("qwen3:0.6b", None), is("qwen3:0.6b", None));
+        assert_eq!(taken("qwen3:0.6b:law", None), is("qwen3:0.6b", Some("law")));
+        assert_eq!(taken("qwen3:law", None), is("qwen3", Some("law")));
+        assert_eq!(taken("qwen3:law", Some("tides")), is("qwen3", Some("tides")));
+        assert_eq!(taken("other:law", None), is("other:law", None));
     }
 }

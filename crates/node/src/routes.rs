@@ -3,6 +3,8 @@
 use domain::{Dialect, Operation};
 use http::Method;
 
+use crate::adapters::Asked;
+
 /// The grammars that are spoken here.
 pub(crate) const DIALECTS: [Dialect; 3] = [Dialect::Chat, Dialect::Responses, Dialect::Anthropic];
 
@@ -19,6 +21,11 @@ pub(crate) enum Does<'p> {
     Capabilities,
     Metrics,
     Usage,
+    Adapters(Asked<'p>),
+    /// What is remembered of conversations is forgotten.
+    Purge,
+    /// The path is the product's, and not of this version.
+    Later(&'static str),
     /// The path is known and takes this method instead.
     Other(&'static str),
     Nothing,
@@ -42,10 +49,15 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Does<'p> {
         "/v1/messages" => Some(Does::Generate(Dialect::Anthropic, Operation::Chat)),
         "/v1/responses/input_tokens" => Some(Does::Count(Dialect::Responses)),
         "/v1/messages/count_tokens" => Some(Does::Count(Dialect::Anthropic)),
+        "/v1/cache/purge" => Some(Does::Purge),
+        "/v1/adapters/warmup" => Some(Does::Adapters(Asked::WarmUp)),
         _ => None,
     };
     if let Some(asks) = asks {
         return if *method == Method::POST { asks } else { Does::Other("POST") };
+    }
+    if let Some(found) = adapters(method, path).or_else(|| later(path)) {
+        return found;
     }
     let found = match path {
         "/v1/models" => Does::Models,
@@ -60,4 +72,36 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Does<'p> {
     };
     let reads = *method == Method::GET || *method == Method::HEAD;
     if reads { found } else { Does::Other("GET, HEAD") }
+}
+
+fn adapters<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
+    let rest = path.strip_prefix("/v1/adapters")?;
+    let asked = match (method.as_str(), rest.strip_prefix('/').unwrap_or_default()) {
+        ("GET" | "HEAD", "") if rest.is_empty() => Asked::List,
+        ("POST", "") if rest.is_empty() => Asked::Register,
+        (_, "") if rest.is_empty() => return Some(Does::Other("GET, HEAD, POST")),
+        (_, "") => return None,
+        ("GET" | "HEAD", "status") => Asked::Status,
+        (_, "status") => return Some(Does::Other("GET, HEAD")),
+        (method, named) => match named.split_once('/') {
+            None if matches!(method, "GET" | "HEAD") => Asked::One(named),
+            None if method == "DELETE" => Asked::Unload(named),
+            None => return Some(Does::Other("GET, HEAD, DELETE")),
+            Some((id, "load")) if method == "POST" => Asked::Load(id),
+            Some((id, "unload")) if method == "POST" => Asked::Unload(id),
+            Some((_, "load" | "unload")) => return Some(Does::Other("POST")),
+            Some(_) => return None,
+        },
+    };
+    Some(Does::Adapters(asked))
+}
+
+/// What nodes of a fleet serve each other.
+fn later(path: &str) -> Option<Does<'_>> {
+    let is_under = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    match path {
+        _ if is_under("/v1/peers") => Some(Does::Later("Peers")),
+        _ if is_under("/v1/compute") => Some(Does::Later("Compute that is hired")),
+        _ => None,
+    }
 }

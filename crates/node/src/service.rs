@@ -8,29 +8,41 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use decode::{Call, Inbound, decode};
-use dialects::{
-    AnswerWriter, ModelRow, RuntimeWish, count_answer, model_object, models_list, read_runtime, render_error,
-    request_id_header,
-};
+use dialects::{AnswerWriter, RuntimeWish, count_answer, read_runtime, render_error, request_id_header};
 use domain::limits::ANSWER_BYTES_MAX;
-use domain::runtime::{GenerateRequest, Runtime, RuntimeModel};
+use domain::runtime::{Forgotten, GenerateRequest, Runtime};
 use domain::{Dialect, Event, Fault, FaultClass, Operation, TraceId};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::header::{ALLOW, CACHE_CONTROL, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use proof::Digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use world::World;
 
+use crate::about;
+use crate::adapters::Shelf;
 use crate::admit;
 use crate::body::{NodeBody, Running};
 use crate::books::Books;
 use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
 use crate::mode;
-use crate::routes::{DIALECTS, Does, find};
+use crate::routes::{Does, find};
+use crate::said::{json, read, typed, written};
+use crate::sticky::Sessions;
 
 /// Says that the counts were not measured by the runtime.
 const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
+
+/// What the product serves and this version does not.
+const LATER: &str = "not_of_this_version";
+
+/// What a class of fault is too coarse for.
+const SHADES: [(&str, StatusCode); 4] = [
+    (LATER, StatusCode::NOT_IMPLEMENTED),
+    ("invalid_adapter", StatusCode::UNPROCESSABLE_ENTITY),
+    ("adapter_limit", StatusCode::UNPROCESSABLE_ENTITY),
+    ("invalid_scope", StatusCode::UNPROCESSABLE_ENTITY),
+];
 
 /// How a node is opened.
 pub struct NodeSettings {
@@ -41,6 +53,8 @@ pub struct NodeSettings {
     pub runtime_name: &'static str,
     /// Where the journal is kept; nothing is written down where there is none.
     pub data_dir: Option<PathBuf>,
+    /// The folder that adapters lie in.
+    pub adapters: Option<PathBuf>,
 }
 
 /// A runtime that speaks HTTP, but does not listen.
@@ -48,6 +62,22 @@ pub struct Service {
     runtime: Arc<dyn Runtime>,
     settings: NodeSettings,
     books: Arc<Books>,
+    shelf: Shelf,
+    sessions: Sessions,
+}
+
+/// Whose memory is to go.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Purge {
+    cache_salt: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Purged {
+    object: &'static str,
+    tokens: u64,
+    bytes: u64,
 }
 
 /// Records of the journal.
@@ -56,41 +86,19 @@ struct Page {
     data: Vec<RuntimeRecord>,
 }
 
-#[derive(Serialize)]
-struct Health {
-    status: &'static str,
-    runtime_local_only_strict: bool,
-    models: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Capabilities {
-    runtime: &'static str,
-    version: &'static str,
-    topology: &'static str,
-    dialects: [&'static str; 3],
-    execution_modes: [&'static str; 1],
-    runtime_local_only_strict: bool,
-    streaming: bool,
-    models: Vec<Capability>,
-}
-
-#[derive(Serialize)]
-struct Capability {
-    id: String,
-    is_model: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context_tokens: Option<u64>,
-    usage: &'static str,
-}
-
 impl Service {
     /// # Errors
-    /// The journal can't be opened.
+    /// The journal or the book of adapters can't be opened.
     pub fn new(runtime: Arc<dyn Runtime>, settings: NodeSettings) -> io::Result<Arc<Self>> {
         let journal = settings.data_dir.as_deref().map(Journal::open).transpose()?;
         let books = Arc::new(Books::new(settings.world.clone(), journal));
-        Ok(Arc::new(Self { runtime, settings, books }))
+        let shelf = Shelf::open(settings.adapters.as_deref(), settings.data_dir.as_deref())?;
+        Ok(Arc::new(Self { runtime, settings, books, shelf, sessions: Sessions::default() }))
+    }
+
+    /// Has the adapters known that the folder has, and those that were registered before; tells which could not be, and why.
+    pub async fn register_adapters(&self) -> Vec<(String, String)> {
+        self.shelf.register_all(&*self.runtime).await
     }
 
     /// The id of a new request.
@@ -117,16 +125,20 @@ impl Service {
         let answer = match does {
             Does::Generate(dialect, operation) => self.generate(dialect, operation, head, body, trace).await,
             Does::Count(dialect) => self.count(dialect, head, body, trace),
-            Does::Models => Ok(json(models_list(
-                Dialect::Chat,
-                &self.runtime.models().into_iter().map(row).collect::<Vec<_>>(),
-            ))),
-            Does::Model(id) => self.model(id),
-            Does::Health => self.health(),
-            Does::Capabilities => self.capabilities(),
+            Does::Models => about::models(&*self.runtime).await,
+            Does::Model(id) => about::model(&*self.runtime, id).await,
+            Does::Health => about::health(&*self.runtime),
+            Does::Capabilities => about::capabilities(&*self.runtime, self.settings.runtime_name),
+            Does::Adapters(asked) => self.shelf.answer(asked, &*self.runtime, &body).await,
+            Does::Purge => self.purge(&body).await,
+            Does::Later(what) => Err(Box::new(
+                Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
+                    .fix("GET /v1/capabilities says what this node serves."),
+            )),
             Does::Usage => self.usage(head.uri.query().unwrap_or_default()),
             Does::Metrics => {
-                Ok(typed("text/plain; version=0.0.4", NodeBody::whole(self.books.page().into())))
+                let page = self.books.page() + &self.shelf.page(&*self.runtime).await;
+                Ok(typed("text/plain; version=0.0.4", NodeBody::whole(page.into())))
             }
             Does::Other(allowed) => Err(other_method(&path, allowed)),
             Does::Nothing => Err(Box::new(
@@ -176,6 +188,9 @@ impl Service {
         let (grammar, operation) = (dialect.grammar(), call.operation());
         let mut request = read_runtime(grammar, operation, call.body(), call.request(), call.is_lenient())?;
         mode::settle(&modes, &mut request)?;
+        mode::take_adapter(&self.runtime.models(), &mut request);
+        let named = request.words.adapter.take();
+        request.words.adapter = self.sessions.settle(&modes, named, mode::names_none(&modes))?;
         Ok((call, request))
     }
 
@@ -242,6 +257,13 @@ impl Service {
         Ok(json(count_answer(dialect.grammar(), tokens)))
     }
 
+    /// Forgets what is remembered of conversations of one word, or of those that said none.
+    async fn purge(&self, body: &Bytes) -> Result<Response<NodeBody>, Box<Fault>> {
+        let Purge { cache_salt } = if body.is_empty() { Purge::default() } else { read(body)? };
+        let Forgotten { tokens, bytes } = self.runtime.forget(cache_salt).await.map_err(Box::new)?;
+        written(StatusCode::OK, &Purged { object: "cache.purge", tokens, bytes })
+    }
+
     /// The journal, behind the place that the last look ended at.
     fn usage(&self, query: &str) -> Result<Response<NodeBody>, Box<Fault>> {
         let said = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -254,44 +276,9 @@ impl Service {
             })
         };
         let limit = usize::try_from(number("limit", PAGE_MAX as u64)?).unwrap_or(PAGE_MAX);
-        let Some(journal) = &self.books.journal else { return write(&Page { data: Vec::new() }) };
+        let Some(journal) = &self.books.journal else { return written(StatusCode::OK, &Page { data: Vec::new() }) };
         let data = journal.after(number("after", 0)?, limit.max(1));
-        write(&Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
-    }
-
-    fn model(&self, id: &str) -> Result<Response<NodeBody>, Box<Fault>> {
-        match self.runtime.models().into_iter().find(|model| model.id == id) {
-            Some(model) => Ok(json(model_object(Dialect::Chat, &row(model)))),
-            None => Err(Box::new(
-                Fault::new(FaultClass::NotFound, "model_not_found", "This node has no such model.")
-                    .param("model")
-                    .fix("List its models at /v1/models."),
-            )),
-        }
-    }
-
-    fn health(&self) -> Result<Response<NodeBody>, Box<Fault>> {
-        let models = self.runtime.models().into_iter().map(|model| model.id).collect();
-        write(&Health { status: "ok", runtime_local_only_strict: true, models })
-    }
-
-    fn capabilities(&self) -> Result<Response<NodeBody>, Box<Fault>> {
-        let capability = |model: RuntimeModel| Capability {
-            usage: if model.is_model { "measured" } else { "estimated" },
-            id: model.id,
-            is_model: model.is_model,
-            context_tokens: model.context_tokens,
-        };
-        write(&Capabilities {
-            runtime: self.settings.runtime_name,
-            version: env!("CARGO_PKG_VERSION"),
-            topology: "local",
-            dialects: DIALECTS.map(Dialect::as_str),
-            execution_modes: ["local"],
-            runtime_local_only_strict: true,
-            streaming: true,
-            models: self.runtime.models().into_iter().map(capability).collect(),
-        })
+        written(StatusCode::OK, &Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
     }
 }
 
@@ -316,29 +303,12 @@ async fn whole(mut running: Running, mut writer: AnswerWriter) -> Result<Respons
     }
 }
 
-fn row(model: RuntimeModel) -> ModelRow {
-    ModelRow { id: model.id, owned_by: model.owned_by, created: model.created_unix_s }
-}
-
-fn write(value: &impl Serialize) -> Result<Response<NodeBody>, Box<Fault>> {
-    let bytes = serde_json::to_vec(value).map_err(|_| Box::new(Fault::internal()))?;
-    Ok(json(Bytes::from(bytes)))
-}
-
-fn json(bytes: Bytes) -> Response<NodeBody> {
-    typed("application/json", NodeBody::whole(bytes))
-}
-
-fn typed(media_type: &'static str, body: NodeBody) -> Response<NodeBody> {
-    let mut answer = Response::new(body);
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    answer
-}
-
 fn refuse(fault: &Fault, dialect: Dialect, trace: TraceId) -> Response<NodeBody> {
     let rendered = render_error(fault, dialect, trace);
     let mut answer = typed(rendered.content_type, NodeBody::whole(rendered.body));
-    *answer.status_mut() = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let shade = SHADES.into_iter().find(|(code, _)| *code == fault.code).map(|(_, status)| status);
+    let status = shade.or_else(|| StatusCode::from_u16(rendered.status).ok());
+    *answer.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in rendered.headers {
         answer.headers_mut().insert(name, value);
     }

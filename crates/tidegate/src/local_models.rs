@@ -48,6 +48,7 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
             waiting: serving.waiting(),
             guesses: 0,
         },
+        limits: serving.adapter_limits(),
         chance: Arc::new(move || {
             let mut bytes = [0; 8];
             world.random.fill(&mut bytes);

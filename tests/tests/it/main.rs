@@ -55,6 +55,7 @@ mod invoices;
 mod isolation;
 mod keys;
 mod kill;
+mod local_adapters;
 mod local_node;
 mod managed;
 mod mantle;

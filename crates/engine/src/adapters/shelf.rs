@@ -138,6 +138,13 @@ impl Reading {
     }
 }
 
+impl Read {
+    /// Whose files they are.
+    pub(crate) const fn id(&self) -> &AdapterId {
+        &self.id
+    }
+}
+
 impl Entry {
     fn in_use(&self) -> usize {
         match &self.held {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::{Command, Desk, Host};
 use crate::EngineError;
 use crate::adapters::{AdapterId, AdapterStatus, Read, Reading, Registering};
+use crate::blocks::Share;
 
 type Then = Box<dyn FnOnce(&mut Desk, Read) + Send>;
 
@@ -38,8 +39,25 @@ impl Desk {
     /// Has that read which texts wait for.
     pub(super) fn bring(&mut self) {
         for reading in self.runner.readings() {
-            // Whoever waits for it is told by the next step, and its status tells why.
-            self.read(reading, |desk, read| drop(desk.runner.settle(read)));
+            // Texts that wait for it are told by the next step, and its status tells why.
+            self.read(reading, |desk, read| {
+                let id = read.id().clone();
+                let settled = desk.runner.settle(read);
+                desk.tell_expecting(&id, settled);
+            });
+        }
+    }
+
+    /// Tells those who asked for an adapter to be in memory, once it is there or can't be.
+    fn tell_expecting(&mut self, id: &AdapterId, settled: Result<u64, EngineError>) {
+        let is_here = self.runner.has_adapter_here(id);
+        let why = settled.err().map(|error| error.to_string());
+        for (_, told) in self.expecting.extract_if(.., |(expected, _)| expected == id) {
+            let said = match &why {
+                Some(why) if !is_here => Err(EngineError::AdapterUnread { id: id.to_string(), why: why.clone() }),
+                _ => Ok(()),
+            };
+            let _ = told.send(said);
         }
     }
 }
@@ -76,6 +94,33 @@ impl Host {
             Ok(())
         };
         self.ask(load).await?
+    }
+
+    /// The same, and returns when it is there.
+    ///
+    /// # Errors
+    /// There is none of that name, no room, or it can't be read.
+    pub async fn bring_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
+        let (said, saying) = oneshot::channel();
+        let load = move |desk: &mut Desk| {
+            if desk.runner.load_adapter(&id)? {
+                let _ = said.send(Ok(()));
+            } else {
+                desk.expecting.push((id, said));
+                desk.bring();
+            }
+            Ok::<_, EngineError>(())
+        };
+        self.ask(load).await??;
+        saying.await.map_err(|_| EngineError::Lost)?
+    }
+
+    /// Forgets what is remembered of a share, and tells how many blocks that was.
+    ///
+    /// # Errors
+    /// The model was lost.
+    pub async fn forget(&self, share: Share) -> Result<usize, EngineError> {
+        self.ask(move |desk| desk.runner.forget(share)).await
     }
 
     /// Forgets an adapter. Texts that have it keep it; those that wait for it end.

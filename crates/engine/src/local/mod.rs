@@ -1,5 +1,6 @@
 //! A model as a runtime: what a node serves of it.
 
+mod adapters;
 mod answer;
 mod drawing;
 mod opening;
@@ -10,15 +11,16 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 
-use domain::runtime::{Continues, GenerateRequest, Generating, Runtime, RuntimeModel};
+use domain::adapters::{Adapters, Doing};
+use domain::runtime::{Continues, Forgotten, GenerateRequest, Generating, Runtime, RuntimeModel};
 use domain::{Fault, FaultClass};
 
-use crate::adapters::AdapterId;
+use crate::adapters::{AdapterId, Limits};
 use crate::blocks::Share;
 use crate::rules::Rulebook;
 use crate::runner::{Request, Room};
 use crate::waiting::Group;
-use crate::{Host, Vocabulary};
+use crate::{BLOCK, Host, Vocabulary};
 
 use answer::{Answer, Making, Voice};
 use opening::Manners;
@@ -36,6 +38,7 @@ pub struct LocalSettings {
     pub id: String,
     pub created_unix_s: u64,
     pub room: Room,
+    pub limits: Limits,
     pub chance: Chance,
     pub now_unix_s: Now,
 }
@@ -120,8 +123,7 @@ impl Local {
     }
 
     /// Whose beginnings a request may find, and whose turn it waits for.
-    fn whose(&self, request: &GenerateRequest) -> u128 {
-        let word = request.words.share.as_deref();
+    fn whose(&self, word: Option<&str>) -> u128 {
         let [one, other] = self.keys.each_ref().map(|key| key.hash_one(word));
         u128::from(one) << 64 | u128::from(other)
     }
@@ -149,7 +151,7 @@ impl Runtime for Local {
         let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
         let (prompt, voice) = self.prompt(&request)?;
         let rule = ruling::read(&request, &voice, || self.rules())?;
-        let whose = self.whose(&request);
+        let whose = self.whose(request.words.share.as_deref());
         let max_tokens = request.prompt.output.tokens_max.and_then(|most| usize::try_from(most).ok());
         let ends = if request.words.ignores_end { Vec::new() } else { self.manners.ends().to_vec() };
         let choices = drawing.choices().map(|sampling| {
@@ -177,5 +179,18 @@ impl Runtime for Local {
     fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {
         self.adapter(request)?;
         Ok(self.prompt(request)?.0.len() as u64)
+    }
+
+    fn adapters(&self) -> Option<&dyn Adapters> {
+        Some(self)
+    }
+
+    fn forget(&self, share: Option<String>) -> Doing<'_, Forgotten> {
+        let share = Share(self.whose(share.as_deref()));
+        Box::pin(async move {
+            let blocks = self.host.forget(share).await.map_err(adapters::fault)? as u64;
+            let bytes = blocks * self.host.block_bytes() as u64;
+            Ok(Forgotten { tokens: blocks * BLOCK as u64, bytes })
+        })
     }
 }

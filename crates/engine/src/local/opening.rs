@@ -39,11 +39,11 @@ impl Local {
     /// # Errors
     /// Its files are not what they should be, or there is no room for it.
     pub fn open(source: &Source, settings: LocalSettings) -> Result<Self, EngineError> {
-        let LocalSettings { id, created_unix_s, room, chance, now_unix_s } = settings;
+        let LocalSettings { id, created_unix_s, room, limits, chance, now_unix_s } = settings;
         let beside = source.beside()?;
         let model = Model::load(source)?;
         let known = model.shape().vocabulary;
-        let host = Host::start(Arc::new(model), room)?;
+        let host = Host::start_with(Arc::new(model), room, limits)?;
         Ok(Self {
             id,
             created_unix_s,

@@ -47,17 +47,18 @@ impl Runner {
         Ok(generation)
     }
 
-    /// Has an adapter brought into memory, if there is room or can be made.
+    /// Has an adapter brought into memory, if there is room or can be made. `true` where it is there already.
     ///
     /// # Errors
     /// There is none of that name, or no room.
-    pub fn load_adapter(&mut self, id: &AdapterId) -> Result<(), EngineError> {
+    pub fn load_adapter(&mut self, id: &AdapterId) -> Result<bool, EngineError> {
         if !self.shelf.has(id) {
             return Err(EngineError::NoAdapter(id.to_string()));
         }
         self.shelf.forgive();
         match self.shelf.want(id, true) {
-            Wanted::Here | Wanted::Coming => Ok(()),
+            Wanted::Here => Ok(true),
+            Wanted::Coming => Ok(false),
             Wanted::NoRoom | Wanted::Never => Err(self.shelf.no_room(id)),
         }
     }
@@ -78,6 +79,10 @@ impl Runner {
     /// There is none of that name.
     pub fn pin_adapter(&mut self, id: &AdapterId, is_pinned: bool) -> Result<(), EngineError> {
         self.shelf.pin(id, is_pinned)
+    }
+
+    pub(crate) fn has_adapter_here(&self, id: &AdapterId) -> bool {
+        self.shelf.is_here(id)
     }
 
     /// All adapters, by name.

@@ -8,7 +8,7 @@ use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind}
 use domain::runtime::{Continues, GenerateRequest, RuleText, Runtime};
 use domain::{Event, Fault, PartKind, Reason, Usage};
 use engine::made::{Made, Tokens};
-use engine::{Keeps, Local, LocalSettings, Pool, Room, Shape, Source};
+use engine::{Keeps, Limits, Local, LocalSettings, Pool, Room, Shape, Source};
 
 use crate::shapes;
 
@@ -36,6 +36,7 @@ fn open(waiting: usize) -> Local {
             waiting,
             guesses: 4,
         },
+        limits: Limits::default(),
         chance: Arc::new(move || next.fetch_add(1, Ordering::Relaxed)),
         now_unix_s: Arc::new(|| 1_700_000_000),
     };

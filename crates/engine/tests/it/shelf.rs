@@ -438,6 +438,23 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let status = runtime.block_on(host.adapters()).unwrap();
     assert_eq!(status.iter().filter(|status| status.is_resident).count(), 1);
     runtime.block_on(host.load_adapter(id(1))).unwrap();
+    // Whoever waits for one is told when it is there, and when it can't be.
+    let is_resident = |seed: u64| {
+        let status = runtime.block_on(host.adapters()).unwrap();
+        status.iter().any(|status| status.id == id(seed) && status.is_resident)
+    };
+    for seed in [0, 1, 1] {
+        runtime.block_on(host.bring_adapter(id(seed))).unwrap();
+        assert!(is_resident(seed) && !is_resident(1 - seed));
+    }
+    let kept = files.of(0).join("adapter_model.safetensors");
+    std::fs::rename(&kept, kept.with_extension("away")).unwrap();
+    let unread = runtime.block_on(host.bring_adapter(id(0)));
+    assert!(matches!(unread, Err(EngineError::AdapterUnread { .. })), "{unread:?}");
+    std::fs::rename(kept.with_extension("away"), &kept).unwrap();
+    runtime.block_on(host.bring_adapter(id(0))).unwrap();
+    assert!(matches!(runtime.block_on(host.bring_adapter(id(9))), Err(EngineError::NoAdapter(_))));
+    runtime.block_on(host.bring_adapter(id(1))).unwrap();
     runtime.block_on(host.pin_adapter(id(1), true)).unwrap();
     runtime.block_on(host.unload_adapter(id(1))).unwrap();
     assert!(matches!(runtime.block_on(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));

@@ -77,7 +77,7 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let world = World::system();
         let settings =
-            NodeSettings { world: world.clone(), keys: Vec::new(), runtime_name: "echo", data_dir: None };
+            NodeSettings { world: world.clone(), keys: Vec::new(), runtime_name: "echo", data_dir: None, adapters: None };
         let any = "127.0.0.1:0".parse().unwrap();
         let door = |times| GatewaySettings { listen: any, workers: 2, times };
         let node =

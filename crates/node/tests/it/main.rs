@@ -22,7 +22,8 @@ fn service(runtime: impl Runtime + 'static) -> Arc<Service> {
 
 fn kept(runtime: impl Runtime + 'static, data_dir: Option<&Path>) -> Arc<Service> {
     let data_dir = data_dir.map(Path::to_owned);
-    let settings = NodeSettings { world: World::system(), keys: Vec::new(), runtime_name: "test", data_dir };
+    let settings =
+        NodeSettings { world: World::system(), keys: Vec::new(), runtime_name: "test", data_dir, adapters: None };
     Service::new(Arc::new(runtime), settings).unwrap()
 }
 

@@ -59,9 +59,18 @@ pub struct Serving {
     /// Requests that may wait beside those that are being answered.
     #[arg(long, default_value_t = 256)]
     waiting: usize,
-    /// A directory of adapters, for runtimes that take them.
+    /// The folder that adapters lie in, each in a directory of its own; where nobody says `adapters` beside the journal.
     #[arg(long)]
     adapters: Option<PathBuf>,
+    /// Memory for adapters, in MiB; those that nobody has make room for those that somebody waits for.
+    #[arg(long, default_value_t = 8192)]
+    adapter_memory: u64,
+    /// Adapters that are in memory at once.
+    #[arg(long, default_value_t = 16)]
+    adapters_loaded: usize,
+    /// Adapters that are known by name at once.
+    #[arg(long, default_value_t = 64)]
+    adapters_known: usize,
     /// A file with the node's own settings, for topologies that need one.
     #[arg(long)]
     config: Option<PathBuf>,
@@ -94,6 +103,21 @@ impl Serving {
 
     pub const fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// The folder that adapters lie in.
+    fn adapters(&self, data_dir: Option<&Path>) -> Option<PathBuf> {
+        self.adapters.clone().or_else(|| data_dir.map(|dir| dir.join("adapters")))
+    }
+
+    #[cfg(feature = "engine")]
+    pub fn adapter_limits(&self) -> engine::Limits {
+        engine::Limits {
+            registered: self.adapters_known,
+            resident: self.adapters_loaded,
+            resident_bytes: self.adapter_memory.saturating_mul(1024 * 1024),
+            ..engine::Limits::default()
+        }
     }
 
     /// Where the model lies, and what it is asked for by.
@@ -153,12 +177,16 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     };
     let Opened { runtime, kind, remark } = open(serving)?;
     let models = runtime.models();
-    let settings = NodeSettings { world: World::system(), keys, runtime_name: kind, data_dir };
+    let adapters = serving.adapters(data_dir.as_deref());
+    let settings = NodeSettings { world: World::system(), keys, runtime_name: kind, data_dir, adapters };
     let service = Service::new(runtime, settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let settings = GatewaySettings { listen: serving.listen, workers: 1, times: Times::default() };
     runtime.block_on(async {
         let mut stop = Stop::listen()?;
+        for (adapter, why) in service.register_adapters().await {
+            eprintln!("the adapter {adapter} is left out: {why}");
+        }
         let running = gateway::serve_node(service, settings)?;
         let name = models.first().map_or(kind, |model| &model.id);
         eprintln!("node {name} listens on http://{} ({remark})", running.address());
@@ -184,11 +212,13 @@ fn open(serving: &Serving) -> Result<Opened, Failure> {
 }
 
 fn refuse_what_is_not_there(serving: &Serving) -> Result<(), Failure> {
-    if serving.adapters.is_some() || serving.config.is_some() {
-        return Err(Failure::new(
-            output::USAGE,
-            "This version of the node takes no adapters and no configuration: leave --adapters and --config out.",
-        ));
+    if serving.config.is_some() {
+        let message = "This version of the node takes no configuration: leave --config out.";
+        return Err(Failure::new(output::USAGE, message));
+    }
+    if let Some(folder) = serving.adapters.as_deref().filter(|folder| !folder.is_dir()) {
+        let message = format!("There is no folder {}: --adapters names one that is there.", folder.display());
+        return Err(Failure::new(output::NOT_FOUND, message));
     }
     Ok(())
 }

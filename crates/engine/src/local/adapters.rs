@@ -1,0 +1,93 @@
+//! The adapters of a model that is served: what is asked of them by name, and what went wrong with them as whoever asked
+//! is told it.
+
+use std::path::Path;
+
+use domain::adapters::{AdapterRoom, AdapterState, Adapters, Doing, NewAdapter};
+use domain::{Fault, FaultClass};
+
+use super::Local;
+use crate::EngineError;
+use crate::adapters::{AdapterId, AdapterStatus, Registering};
+
+impl Adapters for Local {
+    fn room(&self) -> AdapterRoom {
+        let limits = self.host.limits();
+        AdapterRoom {
+            registered_max: limits.registered,
+            resident_max: limits.resident,
+            resident_bytes_max: limits.resident_bytes,
+            rank_max: limits.rank,
+        }
+    }
+
+    fn list(&self) -> Doing<'_, Vec<AdapterState>> {
+        Box::pin(async {
+            let all = self.host.adapters().await.map_err(fault)?;
+            Ok(all.into_iter().map(state).collect())
+        })
+    }
+
+    fn register(&self, new: NewAdapter) -> Doing<'_, u64> {
+        let NewAdapter { id, directory, replaces, is_pinned } = new;
+        let how = Registering { replaces, is_pinned };
+        Box::pin(async move {
+            let id = AdapterId::from(id.as_str());
+            self.host.register_adapter(id, directory, how).await.map_err(fault)
+        })
+    }
+
+    fn load(&self, id: String, waits: bool) -> Doing<'_, ()> {
+        Box::pin(async move {
+            let id = AdapterId::from(id.as_str());
+            let loaded = match waits {
+                true => self.host.bring_adapter(id).await,
+                false => self.host.load_adapter(id).await,
+            };
+            loaded.map_err(fault)
+        })
+    }
+
+    fn pin(&self, id: String, is_pinned: bool) -> Doing<'_, ()> {
+        Box::pin(async move {
+            self.host.pin_adapter(AdapterId::from(id.as_str()), is_pinned).await.map_err(fault)
+        })
+    }
+
+    fn unload(&self, id: String) -> Doing<'_, ()> {
+        Box::pin(async move { self.host.unload_adapter(AdapterId::from(id.as_str())).await.map_err(fault) })
+    }
+}
+
+fn state(status: AdapterStatus) -> AdapterState {
+    let AdapterStatus { id, generation, rank, bytes, is_resident, is_pinned, in_use, failed } = status;
+    AdapterState { id: id.to_string(), generation, rank, bytes, is_resident, is_pinned, in_use, failed }
+}
+
+/// What whoever asked is told. Of a file only its name: where it lies is this machine's own.
+pub(super) fn fault(error: EngineError) -> Fault {
+    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let message = match &error {
+        EngineError::Adapter { path, field, what } => format!("{}: \"{field}\" {what}.", name(path)),
+        EngineError::Broken { path, what } => format!("{}: {what}.", name(path)),
+        EngineError::File { path, source } => format!("{}: {source}.", name(path)),
+        other => format!("{other}."),
+    };
+    match error {
+        EngineError::NoAdapter(_) => Fault::new(FaultClass::NotFound, "adapter_not_found", message)
+            .param("id")
+            .fix("GET /v1/adapters lists those that are registered."),
+        EngineError::AdapterKnown(_) => Fault::new(FaultClass::Conflict, "adapter_exists", message)
+            .param("id")
+            .fix("Register it under another name, or send \"replace\": true."),
+        EngineError::AdapterLimit { .. } => Fault::new(FaultClass::BadRequest, "adapter_limit", message)
+            .fix("Unload adapters that nobody needs, or give the node more room for them."),
+        EngineError::Adapter { field, .. } => {
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", message);
+            fault.param(field).fix("Bring a LoRA that PEFT wrote for this very model.")
+        }
+        EngineError::Lost | EngineError::Step(_) => Fault::internal(),
+        _ => Fault::new(FaultClass::BadRequest, "invalid_adapter", message)
+            .fix("Bring adapter_config.json and adapter_model.safetensors as PEFT writes them."),
+    }
+}

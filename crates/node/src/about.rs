@@ -1,0 +1,157 @@
+//! What a node says of itself: the models that may be asked for, what it can do, and whether it is well.
+
+use domain::adapters::{AdapterRoom, AdapterState};
+use domain::runtime::{Runtime, RuntimeModel};
+use domain::{Dialect, Fault, FaultClass};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::body::NodeBody;
+use crate::routes::DIALECTS;
+use crate::said::written;
+
+type Answer = Result<Response<NodeBody>, Box<Fault>>;
+
+/// Where requests may be answered.
+const MODES: [&str; 1] = ["local"];
+
+#[derive(Serialize)]
+struct List {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+/// A model, or one with an adapter, as clients of the usual grammar read it, and what there is to say of a node's beside that.
+#[derive(Serialize)]
+struct Model {
+    id: String,
+    object: &'static str,
+    created: u64,
+    owned_by: String,
+    /// The model that an adapter is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_tokens: Option<u64>,
+    #[serde(flatten)]
+    loras: Option<Loras>,
+    execution_modes: [&'static str; 1],
+    cloud_backends: [&'static str; 0],
+}
+
+#[derive(Serialize)]
+struct Loras {
+    max_active_loras: usize,
+    loaded_loras: Vec<String>,
+    lora_mode: &'static str,
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    runtime_local_only_strict: bool,
+    models: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Capabilities {
+    runtime: &'static str,
+    version: &'static str,
+    topology: &'static str,
+    dialects: [&'static str; 3],
+    execution_modes: [&'static str; 1],
+    runtime_local_only_strict: bool,
+    streaming: bool,
+    adapters: bool,
+    models: Vec<Capability>,
+}
+
+#[derive(Serialize)]
+struct Capability {
+    id: String,
+    is_model: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_tokens: Option<u64>,
+    usage: &'static str,
+}
+
+pub(crate) async fn models(runtime: &dyn Runtime) -> Answer {
+    written(StatusCode::OK, &List { object: "list", data: rows(runtime).await? })
+}
+
+pub(crate) async fn model(runtime: &dyn Runtime, id: &str) -> Answer {
+    match rows(runtime).await?.into_iter().find(|model| model.id == id) {
+        Some(model) => written(StatusCode::OK, &model),
+        None => Err(Box::new(
+            Fault::new(FaultClass::NotFound, "model_not_found", "This node has no such model.")
+                .param("model")
+                .fix("List its models at /v1/models."),
+        )),
+    }
+}
+
+/// The models, and behind each its adapters by the names that they are asked for by.
+async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
+    let shelf = match runtime.adapters() {
+        Some(adapters) => Some((adapters.room(), adapters.list().await.map_err(Box::new)?)),
+        None => None,
+    };
+    let mut rows = Vec::new();
+    for model in runtime.models() {
+        let loras = shelf.as_ref().map(|(room, states)| Loras::of(*room, states));
+        let row = |id, parent, loras| Model {
+            id,
+            object: "model",
+            created: model.created_unix_s,
+            owned_by: model.owned_by.clone(),
+            parent,
+            context_tokens: model.context_tokens,
+            loras,
+            execution_modes: MODES,
+            cloud_backends: [],
+        };
+        rows.push(row(model.id.clone(), None, loras));
+        for (_, states) in &shelf {
+            let named = |state: &AdapterState| format!("{}:{}", model.id, state.id);
+            rows.extend(states.iter().map(|state| row(named(state), Some(model.id.clone()), None)));
+        }
+    }
+    Ok(rows)
+}
+
+impl Loras {
+    fn of(room: AdapterRoom, states: &[AdapterState]) -> Self {
+        let loaded = states.iter().filter(|state| state.is_resident);
+        Self {
+            max_active_loras: room.resident_max,
+            loaded_loras: loaded.map(|state| state.id.clone()).collect(),
+            lora_mode: "per_request",
+        }
+    }
+}
+
+pub(crate) fn health(runtime: &dyn Runtime) -> Answer {
+    let models = runtime.models().into_iter().map(|model| model.id).collect();
+    written(StatusCode::OK, &Health { status: "ok", runtime_local_only_strict: true, models })
+}
+
+pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str) -> Answer {
+    let capability = |model: RuntimeModel| Capability {
+        usage: if model.is_model { "measured" } else { "estimated" },
+        id: model.id,
+        is_model: model.is_model,
+        context_tokens: model.context_tokens,
+    };
+    let said = Capabilities {
+        runtime: name,
+        version: env!("CARGO_PKG_VERSION"),
+        topology: "local",
+        dialects: DIALECTS.map(Dialect::as_str),
+        execution_modes: MODES,
+        runtime_local_only_strict: true,
+        streaming: true,
+        adapters: runtime.adapters().is_some(),
+        models: runtime.models().into_iter().map(capability).collect(),
+    };
+    written(StatusCode::OK, &said)
+}

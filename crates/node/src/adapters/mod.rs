@@ -1,0 +1,336 @@
+//! Adapters over HTTP: which there are, and how they come and go while answers are given.
+
+mod folder;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use domain::adapters::{AdapterState, Adapters, NewAdapter};
+use domain::runtime::Runtime;
+use domain::{Fault, FaultClass};
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::body::NodeBody;
+use crate::said::{read, written};
+use folder::{Entry, Folder};
+
+/// A name's length.
+const NAME_BYTES_MAX: usize = 128;
+
+/// What is asked of adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked<'p> {
+    List,
+    Register,
+    Status,
+    WarmUp,
+    One(&'p str),
+    Load(&'p str),
+    Unload(&'p str),
+}
+
+/// The shelf of a node.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    folder: Folder,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Registration {
+    id: String,
+    path: Option<PathBuf>,
+    #[serde(default)]
+    pinned: bool,
+    #[serde(default)]
+    replace: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Loading {
+    wait: bool,
+    pinned: Option<bool>,
+    scope: Option<String>,
+    backend: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Warming {
+    adapter_ids: Vec<String>,
+    #[serde(default)]
+    wait: bool,
+    scope: Option<String>,
+    backend: Option<String>,
+}
+
+#[derive(Serialize)]
+struct List {
+    object: &'static str,
+    data: Vec<Object>,
+}
+
+#[derive(Serialize)]
+struct Object {
+    id: String,
+    object: &'static str,
+    status: &'static str,
+    generation: u64,
+    rank: usize,
+    bytes: u64,
+    pinned: bool,
+    /// The answers that have it.
+    in_use: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    registered: usize,
+    max_registered: usize,
+    loaded_loras: Vec<String>,
+    max_active_loras: usize,
+    loaded_bytes: u64,
+    max_loaded_bytes: u64,
+    max_lora_rank: usize,
+}
+
+#[derive(Serialize)]
+struct Warmed {
+    requested: Vec<String>,
+    queued: Vec<String>,
+    loaded: Vec<String>,
+    failed: Vec<Failed>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    id: String,
+    code: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Gone<'p> {
+    id: &'p str,
+    object: &'static str,
+    unloaded: bool,
+}
+
+type Answer = Result<Response<NodeBody>, Box<Fault>>;
+
+impl Shelf {
+    /// # Errors
+    /// The book of what was registered can't be read.
+    pub(crate) fn open(root: Option<&Path>, data_dir: Option<&Path>) -> io::Result<Self> {
+        Ok(Self { folder: Folder::open(root, data_dir)? })
+    }
+
+    /// Has all known that the folder and the book have, and tells what could not be.
+    pub(crate) async fn register_all(&self, runtime: &dyn Runtime) -> Vec<(String, String)> {
+        let Some(adapters) = runtime.adapters() else { return Vec::new() };
+        let mut failed = Vec::new();
+        for (id, entry) in self.folder.all() {
+            let known = match self.folder.place(&entry) {
+                Ok(directory) => {
+                    let is_pinned = entry.is_pinned;
+                    let new = NewAdapter { id: id.clone(), directory, replaces: false, is_pinned };
+                    adapters.register(new).await.map_err(|fault| fault.message)
+                }
+                Err(fault) => Err(fault.message),
+            };
+            if let Err(message) = known {
+                failed.push((id, message.into_owned()));
+            }
+        }
+        failed
+    }
+
+    pub(crate) async fn answer(&self, asked: Asked<'_>, runtime: &dyn Runtime, body: &Bytes) -> Answer {
+        let adapters = runtime.adapters().ok_or_else(|| {
+            let message = "This runtime takes no adapters.";
+            let fault = Fault::new(FaultClass::Unsupported, "no_adapters", message);
+            Box::new(fault.fix("Start a node with --model and a model of the engine."))
+        })?;
+        match asked {
+            Asked::List => {
+                let data = states(adapters).await?.into_iter().map(Object::from).collect();
+                written(StatusCode::OK, &List { object: "list", data })
+            }
+            Asked::One(id) => written(StatusCode::OK, &Object::from(state(adapters, id).await?)),
+            Asked::Status => {
+                written(StatusCode::OK, &Status::of(&states(adapters).await?, adapters))
+            }
+            Asked::Register => self.register(adapters, read(body)?).await,
+            Asked::Load(id) => self.load(adapters, id, read_or_usual(body)?).await,
+            Asked::Unload(id) => {
+                adapters.unload(id.to_owned()).await.map_err(Box::new)?;
+                self.folder.strike(id).map_err(unkept)?;
+                written(StatusCode::OK, &Gone { id, object: "adapter", unloaded: true })
+            }
+            Asked::WarmUp => self.warm_up(adapters, read(body)?).await,
+        }
+    }
+
+    /// How many there are, as Prometheus reads it.
+    pub(crate) async fn page(&self, runtime: &dyn Runtime) -> String {
+        let Some(adapters) = runtime.adapters() else { return String::new() };
+        // A page that lacks these says so by their absence.
+        let Ok(states) = adapters.list().await else { return String::new() };
+        let resident = states.iter().filter(|state| state.is_resident).count();
+        format!(
+            "# HELP tidegate_node_adapters Adapters: those that are registered, and those of them that are in memory.\n\
+             # TYPE tidegate_node_adapters gauge\n\
+             tidegate_node_adapters{{state=\"registered\"}} {}\n\
+             tidegate_node_adapters{{state=\"loaded\"}} {resident}\n",
+            states.len()
+        )
+    }
+
+    async fn register(&self, adapters: &dyn Adapters, asked: Registration) -> Answer {
+        let Registration { id, path, pinned, replace } = asked;
+        if !is_name(&id) {
+            let message = format!("\"id\" must be 1 to {NAME_BYTES_MAX} letters, digits, dots, dashes and underscores.");
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+            return Err(Box::new(fault.param("id").fix("Send a plain name, such as \"contracts-2\".")));
+        }
+        let path = path.unwrap_or_else(|| PathBuf::from(&id));
+        let directory = self.folder.find(&path)?;
+        let new = NewAdapter { id: id.clone(), directory, replaces: replace, is_pinned: pinned };
+        adapters.register(new).await.map_err(Box::new)?;
+        self.folder.note(&id, Entry { path, is_pinned: pinned }).map_err(unkept)?;
+        written(StatusCode::CREATED, &Object::from(state(adapters, &id).await?))
+    }
+
+    async fn load(&self, adapters: &dyn Adapters, id: &str, asked: Loading) -> Answer {
+        check_scope(asked.scope.as_deref(), asked.backend.as_deref())?;
+        self.bring(adapters, id, asked.wait).await.map_err(Box::new)?;
+        if let Some(pinned) = asked.pinned {
+            adapters.pin(id.to_owned(), pinned).await.map_err(Box::new)?;
+            self.folder.pin(id, pinned).map_err(unkept)?;
+        }
+        let state = state(adapters, id).await?;
+        let status = if state.is_resident { StatusCode::OK } else { StatusCode::ACCEPTED };
+        written(status, &Object::from(state))
+    }
+
+    /// Brings one into memory; one that lies in the folder is registered for it.
+    async fn bring(&self, adapters: &dyn Adapters, id: &str, waits: bool) -> Result<(), Fault> {
+        let is_known = adapters.list().await?.iter().any(|state| state.id == id);
+        if !is_known && is_name(id) && self.folder.has(id) {
+            let directory = self.folder.find(Path::new(id)).map_err(|fault| *fault)?;
+            let new = NewAdapter { id: id.to_owned(), directory, replaces: true, is_pinned: false };
+            adapters.register(new).await?;
+        }
+        adapters.load(id.to_owned(), waits).await
+    }
+
+    async fn warm_up(&self, adapters: &dyn Adapters, asked: Warming) -> Answer {
+        check_scope(asked.scope.as_deref(), asked.backend.as_deref())?;
+        let room = adapters.room();
+        if asked.adapter_ids.len() > room.registered_max {
+            let message = format!("\"adapter_ids\" names more than {} adapters.", room.registered_max);
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+            return Err(Box::new(fault.param("adapter_ids").fix("Warm up fewer at once.")));
+        }
+        let mut warmed =
+            Warmed { requested: asked.adapter_ids, queued: Vec::new(), loaded: Vec::new(), failed: Vec::new() };
+        for id in &warmed.requested {
+            if let Err(fault) = self.bring(adapters, id, asked.wait).await {
+                let (code, message) = (fault.code, fault.message.into_owned());
+                warmed.failed.push(Failed { id: id.clone(), code, message });
+            }
+        }
+        let states = states(adapters).await?;
+        for id in &warmed.requested {
+            let is_resident = states.iter().any(|state| state.id == *id && state.is_resident);
+            if is_resident {
+                warmed.loaded.push(id.clone());
+            } else if !warmed.failed.iter().any(|failed| failed.id == *id) {
+                warmed.queued.push(id.clone());
+            }
+        }
+        let status = if warmed.queued.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        written(status, &warmed)
+    }
+}
+
+/// A name that reads the same in a path, a file's name and behind a model's.
+pub(crate) fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_taken = matches!(name, "status" | "warmup" | "none");
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.') && !is_taken
+}
+
+async fn states(adapters: &dyn Adapters) -> Result<Vec<AdapterState>, Box<Fault>> {
+    adapters.list().await.map_err(Box::new)
+}
+
+async fn state(adapters: &dyn Adapters, id: &str) -> Result<AdapterState, Box<Fault>> {
+    let found = states(adapters).await?.into_iter().find(|state| state.id == id);
+    found.ok_or_else(|| {
+        let message = "This node has no adapter of that name.";
+        let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
+        Box::new(fault.param("id").fix("GET /v1/adapters lists those that are registered."))
+    })
+}
+
+fn read_or_usual(body: &Bytes) -> Result<Loading, Box<Fault>> {
+    if body.is_empty() { Ok(Loading::default()) } else { read(body) }
+}
+
+/// Adapters are brought on this machine alone.
+fn check_scope(scope: Option<&str>, backend: Option<&str>) -> Result<(), Box<Fault>> {
+    let leads_away = match scope {
+        None | Some("local") => backend.is_some_and(|backend| backend != "local"),
+        Some("cloud" | "all") => true,
+        Some(_) => {
+            let message = "\"scope\" must be local, cloud or all.";
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_scope", message);
+            return Err(Box::new(fault.param("scope").fix("Send local, or leave it out.")));
+        }
+    };
+    if !leads_away {
+        return Ok(());
+    }
+    let message = "This node is strictly local: it brings adapters on this machine alone.";
+    let fault = Fault::new(FaultClass::Forbidden, "local_only", message);
+    Err(Box::new(fault.param("scope").fix("Leave \"scope\" and \"backend\" out.")))
+}
+
+fn unkept(error: io::Error) -> Box<Fault> {
+    tracing::error!(%error, "the book of adapters can't be written");
+    Box::new(Fault::internal())
+}
+
+impl From<AdapterState> for Object {
+    fn from(state: AdapterState) -> Self {
+        let AdapterState { id, generation, rank, bytes, is_resident, is_pinned, in_use, failed } = state;
+        let status = match (is_resident, &failed) {
+            (true, _) => "loaded",
+            (false, Some(_)) => "failed",
+            (false, None) => "registered",
+        };
+        Self { id, object: "adapter", status, generation, rank, bytes, pinned: is_pinned, in_use, error: failed }
+    }
+}
+
+impl Status {
+    fn of(states: &[AdapterState], adapters: &dyn Adapters) -> Self {
+        let room = adapters.room();
+        let loaded = || states.iter().filter(|state| state.is_resident);
+        Self {
+            registered: states.len(),
+            max_registered: room.registered_max,
+            loaded_loras: loaded().map(|state| state.id.clone()).collect(),
+            max_active_loras: room.resident_max,
+            loaded_bytes: loaded().map(|state| state.bytes).sum(),
+            max_loaded_bytes: room.resident_bytes_max,
+            max_lora_rank: room.rank_max,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What is said to a node beside conversations, and what it says: plain JSON.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::body::NodeBody;
+
+/// Reads a body; what nobody knows in it is refused by name.
+///
+/// # Errors
+/// Where it is wrong, and how.
+pub(crate) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Fault>> {
+    serde_json::from_slice(body).map_err(|error| {
+        let message = format!("The body can't be read: {error}.");
+        let fault = Fault::new(FaultClass::BadRequest, "invalid_body", message);
+        Box::new(fault.fix("Send the object that docs/node.md describes for this path."))
+    })
+}
+
+/// # Errors
+/// A defect of ours.
+pub(crate) fn written(status: StatusCode, value: &impl Serialize) -> Result<Response<NodeBody>, Box<Fault>> {
+    let body = serde_json::to_vec(value).map_err(|_| Box::new(Fault::internal()))?;
+    let mut answer = json(body.into());
+    *answer.status_mut() = status;
+    Ok(answer)
+}
+
+pub(crate) fn json(body: Bytes) -> Response<NodeBody> {
+    typed("application/json", NodeBody::whole(body))
+}
+
+pub(crate) fn typed(media_type: &'static str, body: NodeBody) -> Response<NodeBody> {
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+}

@@ -1,0 +1,198 @@
+//! Adapters of a node, over HTTP: they come, are asked for, are replaced and go while the node serves.
+
+use std::path::{Path, PathBuf};
+
+use engine::made::MadeAdapter;
+use engine::{Numbers, Source};
+use harness::client::{Answer, Client};
+use harness::process::{Process, workspace};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, said};
+use crate::first_request::node;
+
+const MODEL: &str = "tidegate-demo";
+
+struct House {
+    root: tempfile::TempDir,
+}
+
+impl House {
+    fn new() -> Self {
+        let house = Self { root: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(house.adapters()).unwrap();
+        house
+    }
+
+    fn adapters(&self) -> PathBuf {
+        self.root.path().join("adapters")
+    }
+
+    /// Writes an adapter that has its model say something else.
+    fn write(&self, name: &str, seed: u64, change: impl Fn(&mut Value)) {
+        let source = Source::open(&workspace().join("builtin/model")).unwrap();
+        let mut made = MadeAdapter::new(source.shape(), &["q_proj", "v_proj", "down_proj"], 8, seed);
+        change(&mut made.config);
+        made.write(&self.adapters().join(name), Numbers::F32).unwrap();
+    }
+
+    async fn node(&self) -> (Process, Client) {
+        let path = |path: &Path| path.display().to_string();
+        let model = path(&workspace().join("builtin/model"));
+        let (data, adapters) = (path(&self.root.path().join("node")), path(&self.adapters()));
+        let flags =
+            ["--model", &model, "--name", MODEL, "--data-dir", &data, "--kv-memory", "64", "--adapters", &adapters];
+        let (process, base_url) = node(&[&flags[..], &["--adapters-loaded", "2"]].concat()).await;
+        (process, Client::new(base_url.trim_end_matches("/v1")).within(WITHIN))
+    }
+}
+
+fn asked(model: &str) -> Value {
+    let messages = json!([{"role": "user", "content": "What is Tidegate, and who is it for?"}]);
+    json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": messages})
+}
+
+async fn post(client: &Client, path: &str, body: Value) -> (u16, Value) {
+    let answer = client.post(path, &body).await.unwrap();
+    (answer.status, answer.json())
+}
+
+async fn ask(client: &Client, model: &str) -> Answer {
+    client.post(CHAT, &asked(model)).await.unwrap()
+}
+
+#[tokio::test]
+async fn adapters_come_and_go_while_a_node_serves() {
+    let house = House::new();
+    house.write("law", 1, |_| {});
+    house.write("law-2", 2, |_| {});
+    let (_process, client) = house.node().await;
+    let models = client.get("/v1/models").await.unwrap().json();
+    let ids: Vec<&str> = models["data"].as_array().unwrap().iter().filter_map(|row| row["id"].as_str()).collect();
+    assert_eq!(ids, [MODEL, "tidegate-demo:law", "tidegate-demo:law-2"], "{models}");
+    let row = &models["data"][0];
+    assert_eq!((&row["lora_mode"], &row["max_active_loras"]), (&json!("per_request"), &json!(2)), "{models}");
+    assert_eq!((&row["execution_modes"], &models["data"][1]["parent"]), (&json!(["local"]), &json!(MODEL)));
+
+    let base = ask(&client, MODEL).await;
+    let law = ask(&client, "tidegate-demo:law").await;
+    assert_eq!((base.header("x-hybrie-adapter-id"), law.header("x-hybrie-adapter-id")), (Some("none"), Some("law")));
+    assert_eq!(law.header("x-tidegate-usage"), None, "what an adapter answers is measured, too");
+    assert_ne!(said(&base), said(&law));
+    let second = ask(&client, "tidegate-demo:law-2").await;
+    assert_ne!(said(&second), said(&law));
+
+    // Another takes its name: from now on it is meant.
+    let (status, taken) = post(&client, "/v1/adapters", json!({"id": "law", "path": "law-2"})).await;
+    assert_eq!((status, &taken["error"]["code"]), (409, &json!("adapter_exists")), "{taken}");
+    let (status, replaced) =
+        post(&client, "/v1/adapters", json!({"id": "law", "path": "law-2", "replace": true})).await;
+    assert_eq!((status, &replaced["status"], &replaced["rank"]), (201, &json!("loaded"), &json!(8)), "{replaced}");
+    assert_eq!(said(&ask(&client, "tidegate-demo:law").await), said(&second));
+
+    // Gone is gone, and comes back when it is wanted.
+    let (status, gone) = post(&client, "/v1/adapters/law-2/unload", json!({})).await;
+    assert_eq!((status, &gone["unloaded"]), (200, &json!(true)), "{gone}");
+    assert_eq!(client.get("/v1/adapters/law-2").await.unwrap().status, 404);
+    let refused = ask(&client, "tidegate-demo:law-2").await;
+    assert_eq!((refused.status, &refused.json()["error"]["type"]), (404, &json!("invalid_request_error")), "{}", refused.text());
+    let (status, loaded) = post(&client, "/v1/adapters/law-2/load", json!({"wait": true, "pinned": true})).await;
+    assert_eq!((status, &loaded["status"], &loaded["pinned"]), (200, &json!("loaded"), &json!(true)), "{loaded}");
+    assert_eq!(said(&ask(&client, "tidegate-demo:law-2").await), said(&second));
+
+    let (status, warmed) =
+        post(&client, "/v1/adapters/warmup", json!({"adapter_ids": ["law", "nobody"], "wait": true})).await;
+    assert_eq!((status, &warmed["loaded"], &warmed["failed"][0]["code"]), (200, &json!(["law"]), &json!("adapter_not_found")), "{warmed}");
+    let about = client.get("/v1/adapters/status").await.unwrap().json();
+    assert_eq!((&about["loaded_loras"], &about["registered"]), (&json!(["law", "law-2"]), &json!(2)), "{about}");
+    assert!(about["loaded_bytes"].as_u64().unwrap() > 0, "{about}");
+    let page = client.get("/metrics").await.unwrap().text();
+    assert!(page.contains("tidegate_node_adapters{state=\"loaded\"} 2"), "{page}");
+    let usage = client.get("/v1/usage").await.unwrap().json();
+    assert!(usage["data"].as_array().unwrap().iter().any(|record| record["adapter"] == "law-2"), "{usage}");
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_adapter_and_a_start_knows_what_was_registered() {
+    let house = House::new();
+    house.write("law", 1, |_| {});
+    {
+        let (mut process, client) = house.node().await;
+        let (status, _) = post(&client, "/v1/adapters", json!({"id": "statutes", "path": "law"})).await;
+        assert_eq!(status, 201);
+        process.kill9().unwrap();
+    }
+    let (_process, client) = house.node().await;
+    let named = client.clone().header("x-hybrie-session-id", "s-1");
+    let adapter = async |client: Client, headers: &[(&'static str, &str)]| {
+        let client = headers.iter().fold(client, |client, (name, value)| client.header(name, value));
+        let answer = ask(&client, MODEL).await;
+        answer.header("x-hybrie-adapter-id").unwrap().to_owned()
+    };
+    assert_eq!(adapter(named.clone(), &[("x-hybrie-adapter-id", "statutes")]).await, "statutes");
+    assert_eq!(adapter(named.clone(), &[]).await, "statutes");
+    assert_eq!(adapter(client.clone(), &[]).await, "none");
+    assert_eq!(adapter(named.clone(), &[("x-hybrie-adapter-id", "none")]).await, "none");
+    assert_eq!(adapter(named, &[]).await, "none");
+}
+
+#[tokio::test]
+async fn an_adapter_that_can_not_be_taken_is_refused_by_name() {
+    let house = House::new();
+    house.write("weights", 1, |config| config["use_dora"] = json!(true));
+    house.write("biased", 1, |config| config["bias"] = json!("all"));
+    std::fs::create_dir(house.adapters().join("pickled")).unwrap();
+    std::fs::write(house.adapters().join("pickled/adapter_config.json"), "{").unwrap();
+    let (process, client) = house.node().await;
+    // What can't be taken at the start is told, and the node serves.
+    assert!(process.stderr().contains("the adapter weights is left out"), "{}", process.stderr());
+    for (path, param) in [("weights", "use_dora"), ("biased", "bias")] {
+        let (status, refused) = post(&client, "/v1/adapters", json!({"id": "one", "path": path})).await;
+        assert_eq!((status, &refused["error"]["param"]), (422, &json!(param)), "{refused}");
+        assert!(!refused.to_string().contains(&house.root.path().display().to_string()), "{refused}");
+    }
+    let (status, refused) = post(&client, "/v1/adapters", json!({"id": "one", "path": "pickled"})).await;
+    assert_eq!((status, &refused["error"]["code"]), (422, &json!("invalid_adapter")), "{refused}");
+    let cases = [
+        (json!({"id": "one", "path": "../node"}), 403, "adapter_outside"),
+        (json!({"id": "one", "path": "/etc"}), 403, "adapter_outside"),
+        (json!({"id": "one"}), 404, "adapter_not_found"),
+        (json!({"id": "a/b", "path": "biased"}), 400, "invalid_value"),
+        (json!({"id": "one", "weights": 1}), 400, "invalid_body"),
+    ];
+    for (body, status, code) in cases {
+        let (answered, refused) = post(&client, "/v1/adapters", body.clone()).await;
+        assert_eq!((answered, &refused["error"]["code"]), (status, &json!(code)), "{body} {refused}");
+    }
+    for (body, status, code) in
+        [(json!({"scope": "all"}), 403, "local_only"), (json!({"scope": "moon"}), 422, "invalid_scope")]
+    {
+        let (answered, refused) = post(&client, "/v1/adapters/biased/load", body).await;
+        assert_eq!((answered, &refused["error"]["code"]), (status, &json!(code)), "{refused}");
+    }
+    let later = client.get("/v1/peers").await.unwrap();
+    assert_eq!((later.status, &later.json()["error"]["code"]), (501, &json!("not_of_this_version")));
+    assert_eq!(ask(&client, MODEL).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_remembered_under_a_word_is_forgotten_and_nothing_else() {
+    let house = House::new();
+    let (_process, client) = house.node().await;
+    let cached = async |salt: &str| {
+        let mut request = asked(MODEL);
+        request["cache_salt"] = json!(salt);
+        let answer = client.post(CHAT, &request).await.unwrap().json();
+        answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+    };
+    assert_eq!((cached("ours").await, cached("theirs").await), (0, 0));
+    let remembered = cached("ours").await;
+    assert!(remembered >= 16 && cached("theirs").await == remembered);
+    let (status, purged) = post(&client, "/v1/cache/purge", json!({"cache_salt": "ours"})).await;
+    assert_eq!(status, 200, "{purged}");
+    assert!(purged["tokens"].as_u64().unwrap() >= remembered && purged["bytes"].as_u64().unwrap() > 0, "{purged}");
+    let (_, again) = post(&client, "/v1/cache/purge", json!({"cache_salt": "ours"})).await;
+    assert_eq!(again["tokens"], 0, "{again}");
+    assert_eq!((cached("ours").await, cached("theirs").await), (0, remembered));
+}

@@ -3,6 +3,7 @@
 mod packed;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use tokenizers::Tokenizer;
@@ -54,8 +55,10 @@ impl Vocabulary {
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let bytes =
             std::fs::read(path).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
-        let tokenizer = Tokenizer::from_bytes(bytes);
         let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
+        // Whoever wrote its reader expects files that its like wrote: of others it panics.
+        let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)));
+        let tokenizer = read.map_err(|_| broken("it is no tokenizer that can be read".to_owned()))?;
         Ok(Self::of(tokenizer.map_err(|error| broken(error.to_string()))?))
     }
 

@@ -23,6 +23,8 @@ mod json;
 #[cfg(test)]
 mod material;
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod multipart;
 #[cfg(test)]
 mod requests;

@@ -8,7 +8,11 @@ pub const ITERATIONS: usize = 4000;
 
 pub fn bent(seeds: &[&str], which: u8, bends: &Bends) -> Vec<u8> {
     let seed = seeds.get(usize::from(which) % seeds.len()).copied().unwrap_or_default();
-    let mut bytes = seed.as_bytes().to_vec();
+    bent_bytes(seed.as_bytes().to_vec(), bends)
+}
+
+/// The same of what is no text.
+pub fn bent_bytes(mut bytes: Vec<u8>, bends: &Bends) -> Vec<u8> {
     for (place, kind, with) in bends.iter().take(6) {
         if bytes.is_empty() {
             break;

@@ -1,0 +1,245 @@
+//! Files of models, adapters and training as anybody may publish them: whatever they hold, they are refused with an error
+//! or they make a model that answers.
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use bolero::check;
+use engine::made::{Made, MadeAdapter, Tokens};
+use engine::training::Reading;
+use engine::{
+    AdapterId, Beside, Group, Keeps, Model, Numbers, Packing, Pairs, Pool, Registering, Request, Room, Rope,
+    Rulebook, Runner, Sampling, Says, Shape, Share, Source, Stretch, Template, Thinking, Vocabulary,
+};
+use tempfile::TempDir;
+
+use crate::material::{Bends, bent, bent_bytes};
+
+/// Each of them reads or runs a model.
+const ITERATIONS: usize = 300;
+const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}\
+     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+/// What a head may say of sizes before a machine of this size is out of memory: nothing of it may be believed unread.
+const CONTEXT_MAX: usize = 1 << 16;
+
+fn shape() -> Shape {
+    Shape {
+        vocabulary: 320,
+        hidden: 32,
+        layers: 1,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 16,
+        inner: 32,
+        norm_epsilon: 1e-6,
+        rope: Rope { theta: 10_000.0, stretch: Stretch::None },
+        context: 64,
+        is_tied: true,
+        norms_heads: true,
+        pairs: Pairs::Halves,
+        mixture: None,
+    }
+}
+
+/// A good model, in both kinds of files.
+struct Good {
+    directory: TempDir,
+    packed: Vec<u8>,
+}
+
+impl Good {
+    fn file(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.directory.path().join(name)).expect("written")
+    }
+
+    /// Its plain files in another place, one of them with other bytes.
+    fn with(&self, changed: &str, bytes: &[u8]) -> TempDir {
+        let copy = tempfile::tempdir().expect("room");
+        for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+            let path = copy.path().join(name);
+            let written = if name == changed {
+                std::fs::write(path, bytes)
+            } else {
+                std::fs::write(path, self.file(name))
+            };
+            written.expect("room");
+        }
+        copy
+    }
+}
+
+static GOOD: LazyLock<Good> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().expect("room");
+    let mut made = Made::new("qwen3", shape(), 1);
+    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
+    made.write_plain(directory.path(), false).expect("room");
+    let path = directory.path().join("model.gguf");
+    made.write_packed(&path, Packing::Q8_0).expect("room");
+    let packed = std::fs::read(path).expect("written");
+    Good { directory, packed }
+});
+
+// In statics, for what they hold is not known to be whole after a panic, and a panic ends the test.
+static BESIDE: LazyLock<Beside> =
+    LazyLock::new(|| Source::open(GOOD.directory.path()).and_then(|source| source.beside()).expect("good"));
+static RULES: LazyLock<Rulebook> = LazyLock::new(|| {
+    let path = GOOD.directory.path().join("tokenizer.json");
+    Rulebook::new(Arc::new(Vocabulary::open(&path).expect("good"))).expect("good")
+});
+
+/// Reads a model and has it say something, if it is one. Whether it was.
+fn answers(path: &Path) -> bool {
+    let Ok(source) = Source::open(path) else { return false };
+    let beside = source.beside();
+    let Ok(model) = Model::load(&source) else { return false };
+    if model.shape().context > CONTEXT_MAX {
+        return false;
+    }
+    let bytes = 8 * Pool::block_bytes(model.shape(), Keeps::Half);
+    let room = Room { bytes, keeps: Keeps::Half, tokens: 8, texts: 1, waiting: 1, guesses: 0 };
+    let Ok(mut runner) = Runner::new(Arc::new(model), room) else { return false };
+    let request = Request {
+        prompt: vec![1, 2, 3],
+        sampling: Sampling::default(),
+        max_tokens: 2,
+        ends: Vec::new(),
+        rule: None,
+        share: Share(1),
+        group: Group(1),
+        adapter: None,
+    };
+    if runner.submit(request).is_err() {
+        return false;
+    }
+    while !runner.is_idle() {
+        if runner.step().is_err() {
+            return false;
+        }
+    }
+    beside.is_ok()
+}
+
+#[test]
+fn fuzz_model_files_are_good_unbent() {
+    let path = GOOD.directory.path();
+    assert!(answers(path), "{:?}", Source::open(path).and_then(|source| Model::load(&source).map(drop)));
+    assert!(answers(&path.join("model.gguf")));
+}
+
+#[test]
+fn fuzz_packed_models() {
+    let directory = tempfile::tempdir().expect("room");
+    let path = directory.path().join("model.gguf");
+    check!().with_iterations(ITERATIONS).with_type::<(bool, Bends)>().for_each(|(is_head, bends)| {
+        // Most of a file is numbers; what can go wrong is before them.
+        let (head, rest) = GOOD.packed.split_at(GOOD.packed.len().min(4_096));
+        let bytes = match is_head {
+            true => [bent_bytes(head.to_vec(), bends), rest.to_vec()].concat(),
+            false => bent_bytes(GOOD.packed.clone(), bends),
+        };
+        std::fs::write(&path, bytes).expect("room");
+        answers(&path);
+    });
+}
+
+#[test]
+fn fuzz_plain_models() {
+    let (config, weights) = (GOOD.file("config.json"), GOOD.file("model.safetensors"));
+    check!().with_iterations(ITERATIONS).with_type::<(bool, Bends)>().for_each(|(is_config, bends)| {
+        let copy = match is_config {
+            true => GOOD.with("config.json", &bent_bytes(config.clone(), bends)),
+            false => GOOD.with("model.safetensors", &bent_bytes(weights.clone(), bends)),
+        };
+        answers(copy.path());
+    });
+}
+
+#[test]
+fn fuzz_tokenizers_and_templates() {
+    let (tokenizer, about) = (GOOD.file("tokenizer.json"), GOOD.file("tokenizer_config.json"));
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let copy = match which % 2 {
+            0 => GOOD.with("tokenizer.json", &bent_bytes(tokenizer.clone(), bends)),
+            _ => GOOD.with("tokenizer_config.json", &bent_bytes(about.clone(), bends)),
+        };
+        let read = Source::open(copy.path()).and_then(|source| source.beside());
+        if let Ok(beside) = read {
+            let _ = beside.vocabulary.tokens("The tide turns: {\"at\": 6}\n");
+        }
+        let conversation = serde_json::json!({"messages": [{"role": "user", "content": "High tide?"}], "add_generation_prompt": true});
+        if let Ok(template) = Template::new(&String::from_utf8_lossy(&bent(&[TEMPLATE], 0, bends))) {
+            let _ = template.render(&conversation, 0);
+        }
+    });
+}
+
+#[test]
+fn fuzz_adapters() {
+    let model = Arc::new(Model::load(&Source::open(GOOD.directory.path()).expect("good")).expect("good"));
+    let room = Room {
+        bytes: 8 * Pool::block_bytes(&shape(), Keeps::Half),
+        keeps: Keeps::Half,
+        tokens: 8,
+        texts: 1,
+        waiting: 1,
+        guesses: 0,
+    };
+    let runner = Mutex::new(Runner::new(model, room).expect("room"));
+    let directory = tempfile::tempdir().expect("room");
+    MadeAdapter::new(&shape(), &["q_proj", "down_proj"], 2, 1)
+        .write(directory.path(), Numbers::F32)
+        .expect("room");
+    let take = |id: &str| {
+        let mut runner = runner.lock().expect("one thread");
+        let how = Registering { replaces: true, is_pinned: false };
+        let reading = runner.reading(AdapterId::from(id), directory.path(), how).expect("a place");
+        runner.settle(reading.read())
+    };
+    take("good").expect("what is not bent is taken");
+    let names = ["adapter_config.json", "adapter_model.safetensors"];
+    let good = names.map(|name| std::fs::read(directory.path().join(name)).expect("written"));
+    check!().with_iterations(ITERATIONS).with_type::<(bool, Bends)>().for_each(|(is_config, bends)| {
+        let [config, weights] = &good;
+        let bent = |bytes: &Vec<u8>, is_meant: bool| {
+            if is_meant { bent_bytes(bytes.clone(), bends) } else { bytes.clone() }
+        };
+        for (name, bytes) in names.iter().zip([bent(config, *is_config), bent(weights, !is_config)]) {
+            std::fs::write(directory.path().join(name), bytes).expect("room");
+        }
+        let _ = take("bent");
+    });
+}
+
+#[test]
+fn fuzz_lines_of_training() {
+    let lines = [
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\", \"weight\": 1}]}\n",
+        "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{\"id\": \"1\", \"type\": \"function\", \"function\": {\"name\": \"f\", \"arguments\": \"{}\"}}]},\
+          {\"role\": \"tool\", \"tool_call_id\": \"1\", \"content\": \"x\"}], \"tools\": []}\n",
+    ];
+    check!().with_iterations(ITERATIONS * 4).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let template = BESIDE.template.as_ref().expect("a template");
+        let reading = Reading { template, vocabulary: &BESIDE.vocabulary, longest: 60 };
+        if let Ok(texts) = reading.read(&bent(&lines, *which, bends)) {
+            assert!(texts.iter().all(|text| text.tokens.len() == text.is_learned.len()));
+        }
+    });
+}
+
+#[test]
+fn fuzz_rules() {
+    let schemas = [
+        "{\"type\": \"object\", \"properties\": {\"a\": {\"enum\": [1, \"x\"]}, \"b\": {\"$ref\": \"#/$defs/c\"}}, \"required\": [\"a\"], \"$defs\": {\"c\": {\"type\": \"array\", \"items\": {\"type\": \"string\", \"pattern\": \"^[a-z]{1,3}$\"}, \"maxItems\": 2}}}",
+        "{\"anyOf\": [{\"type\": \"integer\", \"minimum\": -5, \"maximum\": 90}, {\"const\": null}], \"additionalProperties\": false}",
+    ];
+    let texts = ["start: \"a\" | /[0-9]+/ WORD\nWORD: /x+/", "^(a|b){2,4}[^c-d]*$"];
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        if let Ok(schema) = serde_json::from_slice(&bent(&schemas, *which, bends)) {
+            let _ = RULES.rule(Says::Schema(&schema), Thinking::No);
+        }
+        let text = bent(&texts, *which, bends);
+        let text = String::from_utf8_lossy(&text);
+        let _ = RULES.rule(Says::Grammar(&text), Thinking::No);
+        let _ = RULES.rule(Says::Expression(&text), Thinking::No);
+    });
+}

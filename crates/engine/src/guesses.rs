@@ -1,6 +1,10 @@
 //! What may come next of a text, guessed without the model. Guesses are checked by it in one step: where they are right a
 //! step tells several tokens, and where they are wrong nothing is different but the work.
 
+mod draft;
+
+pub use draft::Draft;
+
 use crate::runner::TextId;
 
 /// How many of the last tokens are looked for.
@@ -26,8 +30,14 @@ pub trait Guesses: std::fmt::Debug + Send {
 #[derive(Debug, Default)]
 pub struct Repeats;
 
-impl Guesses for Repeats {
-    fn guess(&mut self, _: TextId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+impl Repeats {
+    /// What came behind as many tokens as are looked for, and nothing else.
+    pub(crate) fn surely(prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+        Self::behind(prompt, said, most, LONGEST)
+    }
+
+    /// What came the last time behind the last tokens, where at least so many of them agree.
+    fn behind(prompt: &[u32], said: &[u32], most: usize, least: usize) -> Vec<u32> {
         let all = Both { prompt, said };
         let length = prompt.len() + said.len();
         let mut best = (0, 0);
@@ -43,7 +53,24 @@ impl Guesses for Repeats {
             }
         }
         let (agree, end) = best;
-        if agree == 0 { Vec::new() } else { (end..length).take(most).filter_map(|at| all.at(at)).collect() }
+        let mut guessed: Vec<u32> = Vec::new();
+        if agree < least {
+            return guessed;
+        }
+        // What goes round goes on to do so: at the end of the text the guess itself is read on.
+        for at in end..end + most {
+            match all.at(at).or_else(|| guessed.get(at.checked_sub(length)?).copied()) {
+                Some(token) => guessed.push(token),
+                None => break,
+            }
+        }
+        guessed
+    }
+}
+
+impl Guesses for Repeats {
+    fn guess(&mut self, _: TextId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+        Self::behind(prompt, said, most, 1)
     }
 
     fn forget(&mut self, _: TextId) {}
@@ -112,10 +139,10 @@ mod tests {
     #[test]
     fn what_was_said_once_is_guessed() {
         assert_eq!(guess(&[1, 2, 3, 4, 5, 6], &[9, 2, 3], 2), [4, 5]);
-        assert_eq!(guess(&[1, 2, 3, 4], &[1, 2, 3], 9), [4, 1, 2, 3], "as far as the text goes");
+        assert_eq!(guess(&[1, 2, 3, 4], &[1, 2, 3], 9), [4, 1, 2, 3, 4, 1, 2, 3, 4], "round and round");
         assert_eq!(guess(&[1, 2, 7, 5, 1, 2, 8, 9], &[1, 2], 1), [8], "the last of two");
         assert_eq!(guess(&[1, 2, 3, 7, 9, 2, 3, 8], &[1, 2, 3], 1), [7], "the longer of two");
-        assert_eq!(guess(&[4, 4, 4], &[4], 3), [4], "what comes behind it");
+        assert_eq!(guess(&[4, 4, 4], &[4], 3), [4, 4, 4]);
         assert!(guess(&[1, 2, 3], &[4], 5).is_empty());
         assert!(guess(&[], &[], 5).is_empty() && guess(&[1], &[], 5).is_empty());
     }

@@ -17,7 +17,7 @@ use self::adapted::{Job, read_all};
 use crate::adapters::{AdapterId, Limits};
 use crate::runner::{End, Happened, Refused, Request, Room, Runner, TextId};
 use crate::sampler::Drawn;
-use crate::{EngineError, Model, Pool};
+use crate::{EngineError, Model};
 
 /// What is told of a text, the first thing first.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,10 +71,15 @@ impl Host {
     /// # Errors
     /// The room is not enough, or no thread can be had.
     pub fn start_with(model: Arc<Model>, room: Room, limits: Limits) -> Result<Self, EngineError> {
-        let shape = model.shape().clone();
-        let runner = Runner::new(model, room)?.with_limits(limits);
-        let longest = runner.longest();
-        let block_bytes = Pool::block_bytes(&shape, room.keeps);
+        Self::of(Runner::new(model, room)?.with_limits(limits))
+    }
+
+    /// Has a runner run, that is as it shall be.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn of(runner: Runner) -> Result<Self, EngineError> {
+        let (longest, limits, block_bytes) = (runner.longest(), runner.limits(), runner.block_bytes());
         let (commands, asked) = unbounded_channel();
         let (jobs, to_be_read) = channel();
         let is_lost = Arc::new(AtomicBool::new(false));

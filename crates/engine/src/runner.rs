@@ -190,6 +190,12 @@ impl Runner {
         self.model.shape().context.min(self.pool.blocks() * BLOCK)
     }
 
+    /// What a block of remembered tokens takes.
+    #[must_use]
+    pub fn block_bytes(&self) -> usize {
+        Pool::block_bytes(self.model.shape(), self.room.keeps)
+    }
+
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts

@@ -19,7 +19,7 @@ pub struct Vocabulary {
     tokens: Vec<Token>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Token {
     bytes: Vec<u8>,
     /// It is a sign between texts, and no part of one.
@@ -60,6 +60,12 @@ impl Vocabulary {
         let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)));
         let tokenizer = read.map_err(|_| broken("it is no tokenizer that can be read".to_owned()))?;
         Ok(Self::of(tokenizer.map_err(|error| broken(error.to_string()))?))
+    }
+
+    /// Whether each number stands for the same here and there.
+    #[must_use]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.tokens == other.tokens
     }
 
     /// Whether text and tokens are all the same here and there; what tests ask.

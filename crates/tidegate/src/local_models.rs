@@ -18,7 +18,7 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
     use std::sync::Arc;
     use std::time::Instant;
 
-    use engine::{Keeps, Local, LocalSettings, Room, Source};
+    use engine::{Drafting, Keeps, Local, LocalSettings, Room, Source};
     use world::World;
 
     /// The tokens of one step, and the texts in it.
@@ -35,6 +35,18 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
         mib(source.weight_bytes()),
         mib(serving.kv_bytes() as u64)
     );
+    let draft = match serving.draft()? {
+        Some((path, bytes)) => {
+            let source = Source::open(&path).map_err(told)?;
+            eprintln!(
+                "{id} is drafted for with {} MiB of weights and {} MiB for what is read",
+                mib(source.weight_bytes()),
+                mib(bytes as u64)
+            );
+            Some(Drafting { source: Arc::new(source), bytes })
+        }
+        None => None,
+    };
     let world = World::system();
     let clock = Arc::clone(&world.clock);
     let settings = LocalSettings {
@@ -46,9 +58,10 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
             tokens: STEP_TOKENS,
             texts: STEP_TEXTS,
             waiting: serving.waiting(),
-            guesses: 0,
+            guesses: serving.guesses(),
         },
         limits: serving.adapter_limits(),
+        draft,
         chance: Arc::new(move || {
             let mut bytes = [0; 8];
             world.random.fill(&mut bytes);

@@ -176,6 +176,10 @@ impl Shelf {
         }
     }
 
+    pub(crate) const fn limits(&self) -> Limits {
+        self.limits
+    }
+
     pub(crate) fn has(&self, id: &AdapterId) -> bool {
         self.entries.contains_key(id)
     }

@@ -22,7 +22,7 @@ use crate::blocks::Share;
 use crate::rules::Rulebook;
 use crate::runner::{Request, Room};
 use crate::waiting::Group;
-use crate::{BLOCK, Host, Vocabulary};
+use crate::{BLOCK, Host, Source, Vocabulary};
 
 use answer::{Answer, Making, Voice};
 use drawing::Drawing;
@@ -35,6 +35,13 @@ pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Numbers that nobody can guess, for seeds that were not said and for what calls are called.
 pub type Chance = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// A smaller model with the same tokens, and the bytes for what it reads.
+#[derive(Debug, Clone)]
+pub struct Drafting {
+    pub source: Arc<Source>,
+    pub bytes: usize,
+}
+
 /// How a model is opened.
 #[derive(Clone)]
 pub struct LocalSettings {
@@ -43,6 +50,8 @@ pub struct LocalSettings {
     pub created_unix_s: u64,
     pub room: Room,
     pub limits: Limits,
+    /// Who guesses what the model says; what is said often is guessed by itself.
+    pub draft: Option<Drafting>,
     pub chance: Chance,
     pub now_unix_s: Now,
 }

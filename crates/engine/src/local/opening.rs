@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 
 use super::answer::Voice;
 use super::preparing::Preparing;
-use super::{Local, LocalSettings, Served};
+use super::{Drafting, Local, LocalSettings, Served};
 use crate::speech::Offered;
-use crate::{Conversation, EngineError, Habits, Host, Model, Source, Template};
+use crate::{Conversation, Draft, EngineError, Habits, Host, Model, Runner, Source, Template, Vocabulary};
 
 /// What ends a thought.
 const THOUGHT_END: &str = "</think>";
@@ -40,11 +40,15 @@ impl Local {
     /// # Errors
     /// Its files are not what they should be, or there is no room for it.
     pub fn open(source: &Source, settings: LocalSettings) -> Result<Self, EngineError> {
-        let LocalSettings { id, created_unix_s, room, limits, chance, now_unix_s } = settings;
+        let LocalSettings { id, created_unix_s, room, limits, draft, chance, now_unix_s } = settings;
         let beside = source.beside()?;
         let model = Model::load(source)?;
         let known = model.shape().vocabulary;
-        let host = Host::start_with(Arc::new(model), room, limits)?;
+        let mut runner = Runner::new(Arc::new(model), room)?.with_limits(limits);
+        if let Some(drafting) = draft {
+            runner = runner.guessing_by(Box::new(open_draft(&drafting, &beside.vocabulary)?));
+        }
+        let host = Host::of(runner)?;
         let served = Served {
             id,
             created_unix_s,
@@ -59,6 +63,15 @@ impl Local {
         };
         Ok(Self { served: Arc::new(served), preparing: Preparing::start()? })
     }
+}
+
+/// A guess is checked by its number: both have to mean the same by each.
+fn open_draft(drafting: &Drafting, vocabulary: &Vocabulary) -> Result<Draft, EngineError> {
+    if !drafting.source.beside()?.vocabulary.is_same(vocabulary) {
+        let what = "of the model that drafts is another than that of the model".to_owned();
+        return Err(EngineError::Shape { field: "vocabulary", what });
+    }
+    Draft::new(Arc::new(Model::load(&drafting.source)?), drafting.bytes)
 }
 
 impl Manners {

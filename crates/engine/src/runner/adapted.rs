@@ -17,6 +17,12 @@ impl Runner {
         self
     }
 
+    /// What of adapters there may be at once.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.shelf.limits()
+    }
+
     /// What is to be read so that an adapter can be registered, on a thread that may wait for a disk; `settle` takes it.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use engine::made::Made;
 use engine::{
-    BLOCK, Group, Guesses, Happened, Keeps, Model, Part, Pool, Ragged, Request, Room, Runner, Sampling, Says,
-    Share, Source, TextId, Thinking,
+    BLOCK, Draft, Group, Guesses, Happened, Keeps, Model, Part, Pool, Ragged, Request, Room, Runner,
+    Sampling, Says, Share, Source, TextId, Thinking,
 };
 use serde_json::json;
 
@@ -127,6 +127,52 @@ fn wrong_guesses_leave_nothing_behind() {
     assert_eq!(all(&mut runner, &[guessed]), cold);
     assert_eq!(runner.counts().remembered - before, (common / BLOCK * BLOCK) as u64);
     assert_eq!(runner.free_blocks(), 100);
+}
+
+/// Room for one text at a time: whoever keeps what ended texts had guesses no other.
+fn draft(model: &Arc<Model>) -> Box<Draft> {
+    Box::new(Draft::new(Arc::clone(model), 10 * Pool::block_bytes(model.shape(), Keeps::Half)).unwrap())
+}
+
+#[test]
+fn who_knows_all_that_is_said_saves_most_steps() {
+    let mut requests = [1, 2, 3].map(|seed| WORDS.request(&"the tide and the moon ".repeat(4), seed, 60));
+    requests.iter_mut().for_each(|request| request.sampling.temperature = 0.0);
+    requests[1].prompt.push(3);
+    requests[2].prompt.push(4);
+    for request in requests {
+        let request = std::slice::from_ref(&request);
+        let (mut alone, mut drafted) = (WORDS.runner(100, 0), WORDS.runner(100, 8));
+        let said = all(&mut alone, request);
+        drafted = drafted.guessing_by(draft(&WORDS.model));
+        // The second finds what the first has left free again.
+        for _ in 0..2 {
+            let before = drafted.counts();
+            assert_eq!(all(&mut drafted, request), said);
+            let counts = drafted.counts();
+            assert!(counts.steps - before.steps < alone.counts().steps / 3, "{counts:?}");
+            let (guessed, came_true) = (counts.guessed - before.guessed, counts.came_true - before.came_true);
+            // What was said before word for word is guessed without it, and may be wrong.
+            assert!(came_true * 10 >= guessed * 8, "{counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
+    let requests = requests();
+    let alone = all(&mut WORDS.runner(400, 0), &requests);
+    let directory = tempfile::tempdir().unwrap();
+    let shape = engine::Shape { layers: 1, context: 64, ..shapes::dense() };
+    Made::new("qwen3", shape, 12).write_plain(directory.path(), false).unwrap();
+    let other = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
+    for model in [&other, &WORDS.model] {
+        let mut runner = WORDS.runner(400, 5).guessing_by(draft(model));
+        assert_eq!(all(&mut runner, &requests), alone);
+        assert!(runner.counts().guessed > 0);
+        assert_eq!(runner.free_blocks(), 400);
+    }
+    assert!(Draft::new(other, 1).is_err());
 }
 
 #[test]

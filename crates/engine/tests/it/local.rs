@@ -8,7 +8,8 @@ use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind}
 use domain::runtime::{Continues, GenerateRequest, RuleText, Runtime};
 use domain::{Event, Fault, PartKind, Reason, Usage};
 use engine::made::{Made, Tokens};
-use engine::{Keeps, Limits, Local, LocalSettings, Pool, Room, Shape, Source};
+use engine::{Drafting, Keeps, Limits, Local, LocalSettings, Pool, Room, Shape, Source};
+use serde_json::Value;
 
 use crate::shapes;
 
@@ -24,8 +25,12 @@ fn open(waiting: usize) -> Local {
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
     made.write_plain(directory.path(), false).unwrap();
     let source = Source::open(directory.path()).unwrap();
+    Local::open(&source, settings(&source, waiting)).unwrap()
+}
+
+fn settings(source: &Source, waiting: usize) -> LocalSettings {
     let next = AtomicU64::new(1);
-    let settings = LocalSettings {
+    LocalSettings {
         id: "tiny".to_owned(),
         created_unix_s: 5,
         room: Room {
@@ -37,10 +42,10 @@ fn open(waiting: usize) -> Local {
             guesses: 4,
         },
         limits: Limits::default(),
+        draft: None,
         chance: Arc::new(move || next.fetch_add(1, Ordering::Relaxed)),
         now_unix_s: Arc::new(|| 1_700_000_000),
-    };
-    Local::open(&source, settings).unwrap()
+    }
 }
 
 static LOCAL: LazyLock<Local> = LazyLock::new(|| open(100));
@@ -242,4 +247,33 @@ fn who_finds_no_place_is_told_when_to_ask_again() {
     for fault in refused {
         assert_eq!((fault.code, fault.retry_after_ms), ("queue_full", Some(1_000)));
     }
+}
+
+#[test]
+fn a_draft_of_other_tokens_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, swaps: bool| {
+        let mut made = Made::new("qwen3", shape(), 7);
+        made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
+        let path = directory.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        made.write_plain(&path, false).unwrap();
+        if swaps {
+            let path = path.join("tokenizer.json");
+            let mut tokens: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let vocabulary = tokens["model"]["vocab"].as_object_mut().unwrap();
+            let one = vocabulary["a"].clone();
+            vocabulary["a"] = std::mem::replace(&mut vocabulary["b"], one);
+            std::fs::write(&path, tokens.to_string()).unwrap();
+        }
+        Source::open(&path).unwrap()
+    };
+    let (model, same, other) = (write("model", false), write("same", false), write("other", true));
+    let opened = |source: Source| {
+        let draft = Drafting { source: Arc::new(source), bytes: 1 << 20 };
+        Local::open(&model, LocalSettings { draft: Some(draft), ..settings(&model, 4) }).map(drop)
+    };
+    assert!(opened(same).is_ok());
+    let refused = opened(other).unwrap_err().to_string();
+    assert!(refused.contains("\"vocabulary\" of the model that drafts"), "{refused}");
 }

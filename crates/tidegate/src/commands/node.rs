@@ -59,6 +59,15 @@ pub struct Serving {
     /// Requests that may wait beside those that are being answered.
     #[arg(long, default_value_t = 256)]
     waiting: usize,
+    /// A smaller model with the same tokens, which guesses what the model says; the model checks it, and says the same as without.
+    #[arg(long)]
+    draft: Option<String>,
+    /// Memory for what the smaller model reads, in MiB.
+    #[arg(long, default_value_t = 256)]
+    draft_memory: usize,
+    /// How many tokens of an answer are guessed at once, from what was said before or by --draft; 0 guesses nothing.
+    #[arg(long, default_value_t = 8)]
+    guesses: usize,
     /// The folder that adapters lie in, each in a directory of its own; where nobody says `adapters` beside the journal.
     #[arg(long)]
     adapters: Option<PathBuf>,
@@ -110,6 +119,19 @@ impl Serving {
         self.adapters.clone().or_else(|| data_dir.map(|dir| dir.join("adapters")))
     }
 
+    pub const fn guesses(&self) -> usize {
+        self.guesses
+    }
+
+    /// Where the model lies that guesses, and the bytes that it may have for what it reads.
+    ///
+    /// # Errors
+    /// There is nothing of that name.
+    pub fn draft(&self) -> Result<Option<(PathBuf, usize)>, Failure> {
+        let found = self.draft.as_deref().map(|asked| self.found(asked)).transpose()?;
+        Ok(found.map(|(path, _)| (path, self.draft_memory.saturating_mul(1024 * 1024))))
+    }
+
     #[cfg(feature = "engine")]
     pub fn adapter_limits(&self) -> engine::Limits {
         engine::Limits {
@@ -125,6 +147,12 @@ impl Serving {
     /// # Errors
     /// There is nothing of that name.
     pub fn model(&self, asked: &str) -> Result<(PathBuf, String), Failure> {
+        let (found, usual) = self.found(asked)?;
+        Ok((found, self.name.clone().unwrap_or(usual)))
+    }
+
+    /// Where a model lies, and its usual name.
+    fn found(&self, asked: &str) -> Result<(PathBuf, String), Failure> {
         let path = Path::new(asked);
         let (found, usual) = if path.exists() {
             let name = path.file_name().map_or_else(|| asked.into(), |name| name.to_string_lossy());
@@ -133,14 +161,14 @@ impl Serving {
             let pulled = self.place.shelf()?.path_of(asked);
             let found = pulled.ok_or_else(|| {
                 let message = format!(
-                    "There is no model at {asked}, and none was pulled by that name. Give --model a directory with config.json \
+                    "There is no model at {asked}, and none was pulled by that name. Give a directory with config.json \
                      and safetensors, a file of GGUF, or what `tidegate models local` lists; `tidegate pull NAME` brings more."
                 );
                 Failure::new(output::NOT_FOUND, message)
             })?;
             (found, asked.to_owned())
         };
-        Ok((found, self.name.clone().unwrap_or(usual)))
+        Ok((found, usual))
     }
 }
 

@@ -56,6 +56,7 @@ mod isolation;
 mod keys;
 mod kill;
 mod local_adapters;
+mod local_bad_models;
 mod local_node;
 mod managed;
 mod mantle;

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use harness::client::Client;
 use harness::hub::{Access, Asked, Fault, Hub, TOKEN};
-use harness::process::{Launch, tidegate};
-use serde_json::Value;
+use harness::process::{Launch, tidegate, workspace};
+use serde_json::{Value, json};
 
 use crate::WITHIN;
+use crate::ask::{CHAT, said};
 use crate::command::{Cli, Done};
-use crate::first_request::echo;
+use crate::first_request::{echo, node};
 use crate::wait::a_moment;
 
 const MODEL: &str = "acme/tiny";
@@ -248,6 +250,23 @@ async fn a_node_without_a_key_is_talked_to_without_one() {
     // Where nobody says whom to ask, a key decides.
     assert_eq!(Cli::new().run(&["run", "echo", "hello"]).code, 4);
     node.stop(WITHIN).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_runs_what_was_pulled_by_its_name() {
+    let names = ["config.json", "generation_config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json"];
+    let read = |name| (name, std::fs::read(workspace().join("builtin/model").join(name)).unwrap());
+    let files = names.map(read);
+    let place = Place::with(&files.each_ref().map(|(name, bytes)| (*name, bytes.as_slice())));
+    place.pull().ok();
+    let (models, data) =
+        (place.models().display().to_string(), place.root.path().join("node").display().to_string());
+    let flags = ["--model", MODEL, "--models-dir", &models, "--data-dir", &data, "--kv-memory", "64"];
+    let (_node, base_url) = node(&flags).await;
+    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let asked = json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": "What is Tidegate?"}]});
+    let answer = client.post(CHAT, &asked).await.unwrap();
+    assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub struct ModelRow {
     pub owned_by: String,
     /// Seconds of Unix time.
     pub created: u64,
+    /// What it is for, where that is told.
+    pub capabilities: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -26,6 +28,8 @@ struct ChatModel<'a> {
     object: &'static str,
     created: u64,
     owned_by: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    capabilities: &'a [&'static str],
 }
 
 #[derive(Serialize)]
@@ -83,7 +87,13 @@ pub fn model_object(dialect: Dialect, row: &ModelRow) -> Bytes {
 }
 
 fn chat(row: &ModelRow) -> ChatModel<'_> {
-    ChatModel { id: &row.id, object: "model", created: row.created, owned_by: &row.owned_by }
+    ChatModel {
+        id: &row.id,
+        object: "model",
+        created: row.created,
+        owned_by: &row.owned_by,
+        capabilities: &row.capabilities,
+    }
 }
 
 fn anthropic(row: &ModelRow) -> AnthropicModel<'_> {
@@ -114,7 +124,7 @@ mod tests {
     use super::*;
 
     fn row() -> ModelRow {
-        ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 1_795_132_800 }
+        ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 1_795_132_800, capabilities: Vec::new() }
     }
 
     #[test]

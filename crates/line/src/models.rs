@@ -49,7 +49,7 @@ pub fn models(
 
 fn row(caller: &Caller, model: ServedModel) -> ModelRow {
     let created = created(caller, &model).unwrap_or_default();
-    ModelRow { id: model.id, owned_by: model.owned_by, created }
+    ModelRow { id: model.id, owned_by: model.owned_by, created, capabilities: Vec::new() }
 }
 
 /// When a model was made is nothing that sellers agree on, and programs sort by it: the time at which it came here.

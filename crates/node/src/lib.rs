@@ -8,6 +8,7 @@ mod journal;
 mod mode;
 mod routes;
 mod service;
+mod vectors;
 
 pub use body::{NodeBody, NodeCut};
 pub use echo::Echo;

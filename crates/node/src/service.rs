@@ -45,9 +45,9 @@ pub struct NodeSettings {
 
 /// A runtime that speaks HTTP, but does not listen.
 pub struct Service {
-    runtime: Arc<dyn Runtime>,
-    settings: NodeSettings,
-    books: Arc<Books>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) settings: NodeSettings,
+    pub(crate) books: Arc<Books>,
 }
 
 /// Records of the journal.
@@ -79,6 +79,7 @@ struct Capabilities {
 struct Capability {
     id: String,
     is_model: bool,
+    makes: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_tokens: Option<u64>,
     usage: &'static str,
@@ -117,6 +118,8 @@ impl Service {
         let answer = match does {
             Does::Generate(dialect, operation) => self.generate(dialect, operation, head, body, trace).await,
             Does::Count(dialect) => self.count(dialect, head, body, trace),
+            Does::Embed => self.embed(head, body, trace).await,
+            Does::Rank => self.rank(head, body, trace).await,
             Does::Models => Ok(json(models_list(
                 Dialect::Chat,
                 &self.runtime.models().into_iter().map(row).collect::<Vec<_>>(),
@@ -135,7 +138,7 @@ impl Service {
             )),
         };
         let mut answer = answer.unwrap_or_else(|fault| {
-            if matches!(does, Does::Generate(..)) {
+            if matches!(does, Does::Generate(..) | Does::Embed | Does::Rank) {
                 self.books.refuse();
             }
             refuse(&fault, dialect, trace)
@@ -280,6 +283,7 @@ impl Service {
             usage: if model.is_model { "measured" } else { "estimated" },
             id: model.id,
             is_model: model.is_model,
+            makes: model.makes.words(),
             context_tokens: model.context_tokens,
         };
         write(&Capabilities {
@@ -317,7 +321,8 @@ async fn whole(mut running: Running, mut writer: AnswerWriter) -> Result<Respons
 }
 
 fn row(model: RuntimeModel) -> ModelRow {
-    ModelRow { id: model.id, owned_by: model.owned_by, created: model.created_unix_s }
+    let capabilities = model.makes.words();
+    ModelRow { id: model.id, owned_by: model.owned_by, created: model.created_unix_s, capabilities }
 }
 
 fn write(value: &impl Serialize) -> Result<Response<NodeBody>, Box<Fault>> {
@@ -325,7 +330,7 @@ fn write(value: &impl Serialize) -> Result<Response<NodeBody>, Box<Fault>> {
     Ok(json(Bytes::from(bytes)))
 }
 
-fn json(bytes: Bytes) -> Response<NodeBody> {
+pub(crate) fn json(bytes: Bytes) -> Response<NodeBody> {
     typed("application/json", NodeBody::whole(bytes))
 }
 

@@ -20,7 +20,7 @@ fn a_request_of_ours_is_what_was_meant() {
 
 #[test]
 fn model_lists_are_the_vendors() {
-    let row = ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 3 };
+    let row = ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 3, capabilities: Vec::new() };
     let object = serde_json::json!({"id": "a/b", "object": "model", "created": 3, "owned_by": "a"});
     let one: Value = serde_json::from_slice(&model_object(Dialect::Chat, &row)).expect("JSON");
     assert_eq!(one, object);

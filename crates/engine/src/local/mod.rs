@@ -3,13 +3,16 @@
 mod answer;
 mod drawing;
 mod opening;
+mod passages;
 mod ruling;
+mod vectors;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 
+use domain::reckoning::{EmbedRequest, RankRequest, Reckoned};
 use domain::runtime::{Continues, GenerateRequest, Generating, Runtime, RuntimeModel};
 use domain::{Fault, FaultClass};
 
@@ -22,6 +25,7 @@ use crate::{Host, Vocabulary};
 
 use answer::{Answer, Making, Voice};
 use opening::Manners;
+use vectors::Uses;
 
 /// The time of day, for templates that say it.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -47,6 +51,11 @@ pub struct Local {
     host: Host,
     /// How many tokens the model has.
     known: usize,
+    /// How many numbers a state has.
+    width: usize,
+    /// Tells the model from others.
+    digest: u128,
+    uses: Uses,
     vocabulary: Arc<Vocabulary>,
     manners: Manners,
     chance: Chance,
@@ -65,17 +74,20 @@ impl Local {
 
     /// The adapter that a request names, by itself or behind the model's name. What it means is settled by its turn.
     fn adapter(&self, request: &GenerateRequest) -> Result<Option<AdapterId>, Fault> {
-        let behind = match request.model.strip_prefix(self.id.as_str()) {
-            Some("") => None,
-            Some(rest) if rest.starts_with(':') => rest.get(1..),
-            _ => return Err(self.unknown(request)),
-        };
-        let name = request.words.adapter.as_deref().or(behind);
-        Ok(name.map(AdapterId::from))
+        self.named(&request.model, request.words.adapter.as_deref())
     }
 
-    fn unknown(&self, request: &GenerateRequest) -> Fault {
-        let shown: String = request.model.chars().take(128).collect();
+    fn named(&self, model: &str, adapter: Option<&str>) -> Result<Option<AdapterId>, Fault> {
+        let behind = match model.strip_prefix(self.id.as_str()) {
+            Some("") => None,
+            Some(rest) if rest.starts_with(':') => rest.get(1..),
+            _ => return Err(self.unknown(model)),
+        };
+        Ok(adapter.or(behind).map(AdapterId::from))
+    }
+
+    fn unknown(&self, model: &str) -> Fault {
+        let shown: String = model.chars().take(128).collect();
         let message = format!("This node has no model \"{shown}\"; it runs \"{}\".", self.id);
         let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
         fault.param("model").fix(format!("Ask for \"{}\", or list the models at /v1/models.", self.id))
@@ -120,9 +132,8 @@ impl Local {
     }
 
     /// Whose beginnings a request may find, and whose turn it waits for.
-    fn whose(&self, request: &GenerateRequest) -> u128 {
-        let word = request.words.share.as_deref();
-        let [one, other] = self.keys.each_ref().map(|key| key.hash_one(word));
+    fn whose(&self, word: Option<&str>) -> u128 {
+        let [one, other] = self.keys.each_ref().map(|key| key.hash_one((self.digest, word)));
         u128::from(one) << 64 | u128::from(other)
     }
 }
@@ -141,15 +152,17 @@ impl Runtime for Local {
             created_unix_s: self.created_unix_s,
             is_model: true,
             context_tokens: u64::try_from(self.longest()).ok(),
+            makes: self.uses.makes(),
         }]
     }
 
     fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault> {
         let adapter = self.adapter(&request)?;
+        self.must_answer()?;
         let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
         let (prompt, voice) = self.prompt(&request)?;
         let rule = ruling::read(&request, &voice, || self.rules())?;
-        let whose = self.whose(&request);
+        let whose = self.whose(request.words.share.as_deref());
         let max_tokens = request.prompt.output.tokens_max.and_then(|most| usize::try_from(most).ok());
         let ends = if request.words.ignores_end { Vec::new() } else { self.manners.ends().to_vec() };
         let choices = drawing.choices().map(|sampling| {
@@ -177,5 +190,13 @@ impl Runtime for Local {
     fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {
         self.adapter(request)?;
         Ok(self.prompt(request)?.0.len() as u64)
+    }
+
+    fn embed(&self, request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {
+        Ok(Box::pin(self.vectors_of(request)?))
+    }
+
+    fn rank(&self, request: RankRequest) -> Result<Reckoned<Vec<f64>>, Fault> {
+        Ok(Box::pin(self.ranks_of(request)?))
     }
 }

@@ -11,6 +11,7 @@ use domain::{Fault, FaultClass};
 use serde_json::{Map, Value};
 
 use super::answer::Voice;
+use super::vectors::Uses;
 use super::{Local, LocalSettings};
 use crate::speech::Offered;
 use crate::{Conversation, EngineError, Habits, Host, Model, Source, Template};
@@ -41,14 +42,19 @@ impl Local {
     pub fn open(source: &Source, settings: LocalSettings) -> Result<Self, EngineError> {
         let LocalSettings { id, created_unix_s, room, chance, now_unix_s } = settings;
         let beside = source.beside()?;
+        let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
         let model = Model::load(source)?;
-        let known = model.shape().vocabulary;
+        let (known, width) = (model.shape().vocabulary, model.shape().hidden);
+        let uses = Uses::of(purpose, &model, &beside.vocabulary)?;
         let host = Host::start(Arc::new(model), room)?;
         Ok(Self {
             id,
             created_unix_s,
             host,
             known,
+            width,
+            digest,
+            uses,
             vocabulary: Arc::new(beside.vocabulary),
             manners: Manners { template: beside.template, habits: beside.habits },
             chance,

@@ -137,6 +137,47 @@ mod tests {
         assert!((scale - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-15);
     }
 
+    /// What transformers has for models that are published; `scripts/model-goldens.py` wrote it down.
+    #[test]
+    fn published_models_turn_as_transformers_turns_them() {
+        let goldens = include_str!("../tests/fixtures/models/goldens.json");
+        let goldens: serde_json::Value = serde_json::from_str(goldens).unwrap();
+        let ramp = Stretch::Ramp {
+            factor: 4.0,
+            original: 32_768.0,
+            fast: 32.0,
+            slow: 1.0,
+            attention: None,
+            truncates: true,
+        };
+        let bands = Stretch::Bands { factor: 8.0, low: 1.0, high: 4.0, original: 8_192.0 };
+        for (name, theta, stretch) in [("qwen3_yarn", THETA, ramp), ("llama3", 500_000.0, bands)] {
+            let golden = &goldens["published"][name];
+            let (frequencies, scale) = frequencies(&Rope { theta, stretch }, 128);
+            assert!((scale - golden["attention"].as_f64().unwrap()).abs() < 1e-12, "{name}");
+            assert_eq!(golden["frequencies"].as_array().unwrap().len(), 64);
+            for (own, theirs) in frequencies.iter().zip(golden["frequencies"].as_array().unwrap()) {
+                let theirs = theirs.as_f64().unwrap();
+                assert!((own - theirs).abs() <= 1e-6 * theirs, "{name}: {own} {theirs}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_ramp_makes_texts_longer_where_its_files_say_from_what() {
+        let ramp = Stretch::Ramp {
+            factor: 4.0,
+            original: 32_768.0,
+            fast: 32.0,
+            slow: 1.0,
+            attention: None,
+            truncates: true,
+        };
+        assert_eq!(stretched(&ramp, Some(32_768.0), 40_960), 131_072);
+        assert_eq!(stretched(&ramp, None, 131_072), 131_072);
+        assert_eq!(stretched(&Stretch::Linear { factor: 4.0 }, Some(32_768.0), 40_960), 40_960);
+    }
+
     #[test]
     fn late_positions_are_as_exact_as_early_ones() {
         let turning = Turning::new(&Rope { theta: THETA, stretch: Stretch::None }, 64);

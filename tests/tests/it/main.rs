@@ -56,6 +56,7 @@ mod isolation;
 mod keys;
 mod kill;
 mod local_node;
+mod local_vectors;
 mod managed;
 mod mantle;
 mod matrix;

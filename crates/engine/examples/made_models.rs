@@ -2,7 +2,11 @@
 //! the same files.
 //!
 //! `made_models DIRECTORY`
-#![allow(clippy::indexing_slicing, dead_code, reason = "what it shares with the tests is written as tests are")]
+#![allow(
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "what it shares with the tests is written as tests are"
+)]
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -65,7 +65,13 @@ impl Made {
     #[expect(clippy::needless_pass_by_value, reason = "whoever makes one makes its shape for it")]
     pub fn new(family: &str, shape: Shape, seed: u64) -> Self {
         let family = families::by_name(family).map_or("qwen3", |family| family.name);
-        let mut made = Self { family, shape: shape.clone(), tensors: BTreeMap::new(), tokens: None, makes: MadeFor::Answers };
+        let mut made = Self {
+            family,
+            shape: shape.clone(),
+            tensors: BTreeMap::new(),
+            tokens: None,
+            makes: MadeFor::Answers,
+        };
         let mut normal = Normal(ChaCha8Rng::seed_from_u64(seed));
         let mut matrix = |name: String, rows: usize, columns: usize, spread: f64| {
             let numbers = (0..rows * columns).map(|_| (normal.next() * spread) as f32).collect();
@@ -169,6 +175,9 @@ impl Made {
             merge(&mut more, json!({"rope_parameters": rope}));
         }
         merge(&mut config, more);
+        if self.makes == MadeFor::Ranks {
+            merge(&mut config, json!({"id2label": {"0": "relevance"}, "label2id": {"relevance": 0}}));
+        }
         config
     }
 

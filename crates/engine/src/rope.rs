@@ -116,7 +116,14 @@ mod tests {
         for stretch in [
             Stretch::Linear { factor: 1.0 },
             Stretch::Bands { factor: 1.0, low: 1.0, high: 4.0, original: 8_192.0 },
-            Stretch::Ramp { factor: 1.0, original: 32_768.0, fast: 32.0, slow: 1.0, attention: None, truncates: true },
+            Stretch::Ramp {
+                factor: 1.0,
+                original: 32_768.0,
+                fast: 32.0,
+                slow: 1.0,
+                attention: None,
+                truncates: true,
+            },
         ] {
             let stretched = frequencies(&Rope { theta: THETA, stretch }, 128);
             assert_eq!(stretched.1, plain.1);
@@ -128,8 +135,14 @@ mod tests {
 
     #[test]
     fn a_ramp_leaves_fast_waves_and_stretches_slow_ones() {
-        let stretch =
-            Stretch::Ramp { factor: 4.0, original: 32_768.0, fast: 32.0, slow: 1.0, attention: None, truncates: true };
+        let stretch = Stretch::Ramp {
+            factor: 4.0,
+            original: 32_768.0,
+            fast: 32.0,
+            slow: 1.0,
+            attention: None,
+            truncates: true,
+        };
         let (frequencies, scale) = frequencies(&Rope { theta: THETA, stretch }, 128);
         assert_eq!(frequencies[0], 1.0);
         let last = THETA.powf(-126.0 / 128.0);

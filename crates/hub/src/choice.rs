@@ -249,8 +249,10 @@ mod tests {
 
     #[test]
     fn what_says_how_vectors_are_made_comes_along() {
-        let words = ["config.json", "1_Pooling/config.json", "config_sentence_transformers.json", "modules.json"];
-        let all = [&words[..], &["model.safetensors", "2_Dense/config.json", "sub/1_Pooling/config.json"]].concat();
+        let words =
+            ["config.json", "1_Pooling/config.json", "config_sentence_transformers.json", "modules.json"];
+        let all =
+            [&words[..], &["model.safetensors", "2_Dense/config.json", "sub/1_Pooling/config.json"]].concat();
         check("a/b", &all, Ok(&[&words[..], &["model.safetensors"]].concat()));
         let listed = Listed { path: POOLING.to_owned(), size: None, checksum: None };
         assert_eq!(listed.name(), "1_Pooling.json");

@@ -76,7 +76,8 @@ impl Service {
         let (call, named) = self.named(Operation::Rerank, head, body, trace)?;
         let RankAsked { mut request, top_n, shows } = read_runtime_ranking(call.body(), call.is_lenient())?;
         (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
-        let documents = if shows { request.documents.clone() } else { vec![String::new(); request.documents.len()] };
+        let documents =
+            if shows { request.documents.clone() } else { vec![String::new(); request.documents.len()] };
         let work = self.runtime.rank(request).map_err(Box::new)?;
         let entry = self.begin(Operation::Rerank, &named, trace);
         let (scores, usage) = Working::new(work, entry).told().await?;

@@ -147,7 +147,11 @@ async fn the_official_sdk_gets_vectors() {
     let interpreter = workspace().join(".venv/bin/python");
     assert!(interpreter.exists(), "run scripts/python-env.sh first");
     let mut command = tokio::process::Command::new(interpreter);
-    command.arg(workspace().join("tests/sdk/local_vectors.py")).arg(&base_url).env("NO_PROXY", "*").kill_on_drop(true);
+    command
+        .arg(workspace().join("tests/sdk/local_vectors.py"))
+        .arg(&base_url)
+        .env("NO_PROXY", "*")
+        .kill_on_drop(true);
     let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -166,20 +170,66 @@ async fn what_a_model_for_vectors_can_not_do_is_told_by_name() {
     let long = "tide ".repeat(5_000);
     for (path, body, status, code, param) in [
         (CHAT, chat, 400, "unsupported_operation", "model"),
-        (RERANK, json!({"model": "tiny", "query": "q", "documents": ["a"]}), 400, "unsupported_operation", "model"),
+        (
+            RERANK,
+            json!({"model": "tiny", "query": "q", "documents": ["a"]}),
+            400,
+            "unsupported_operation",
+            "model",
+        ),
         (EMBEDDINGS, json!({"model": "other", "input": "a"}), 404, "model_not_found", "model"),
         (EMBEDDINGS, json!({"model": "tiny"}), 400, "missing_required_parameter", "input"),
         (EMBEDDINGS, json!({"model": "tiny", "input": []}), 400, "invalid_value", "input"),
-        (EMBEDDINGS, json!({"model": "tiny", "input": ["a", [1, 5_000_000_000_u64]]}), 400, "invalid_value", "input[1][1]"),
-        (EMBEDDINGS, json!({"model": "tiny", "input": ["a", [1, 5_000]]}), 400, "invalid_value", "input[1][1]"),
-        (EMBEDDINGS, json!({"model": "tiny", "input": ["a", long]}), 400, "context_length_exceeded", "input[1]"),
-        (EMBEDDINGS, json!({"model": "tiny", "input": "a", "dimensions": 257}), 400, "invalid_value", "dimensions"),
-        (EMBEDDINGS, json!({"model": "tiny", "input": "a", "encoding_format": "hex"}), 400, "invalid_value", "encoding_format"),
-        (EMBEDDINGS, json!({"model": "tiny", "input": "a", "truncate": "END"}), 400, "unsupported_parameter", "truncate"),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": ["a", [1, 5_000_000_000_u64]]}),
+            400,
+            "invalid_value",
+            "input[1][1]",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": ["a", [1, 5_000]]}),
+            400,
+            "invalid_value",
+            "input[1][1]",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": ["a", long]}),
+            400,
+            "context_length_exceeded",
+            "input[1]",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": "a", "dimensions": 257}),
+            400,
+            "invalid_value",
+            "dimensions",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": "a", "encoding_format": "hex"}),
+            400,
+            "invalid_value",
+            "encoding_format",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": "a", "truncate": "END"}),
+            400,
+            "unsupported_parameter",
+            "truncate",
+        ),
     ] {
         let answer = client.post(path, &body).await.unwrap();
         let error = answer.json()["error"].clone();
-        assert_eq!((answer.status, error["code"].as_str(), error["param"].as_str()), (status, Some(code), Some(param)), "{error}");
+        assert_eq!(
+            (answer.status, error["code"].as_str(), error["param"].as_str()),
+            (status, Some(code), Some(param)),
+            "{error}"
+        );
     }
     let lenient = client.clone().header("agent-lenient", "true");
     let asked = json!({"model": "tiny", "input": "a", "truncate": "END"});
@@ -188,7 +238,10 @@ async fn what_a_model_for_vectors_can_not_do_is_told_by_name() {
     assert_eq!(client.post(EMBEDDINGS, &elsewhere).await.unwrap().status, 403);
     assert_eq!(client.get(EMBEDDINGS).await.unwrap().status, 405);
     // The node goes on.
-    assert_eq!(client.post(EMBEDDINGS, &json!({"model": "local/tiny", "input": [1, 2]})).await.unwrap().status, 200);
+    assert_eq!(
+        client.post(EMBEDDINGS, &json!({"model": "local/tiny", "input": [1, 2]})).await.unwrap().status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -225,10 +278,18 @@ async fn documents_come_in_the_order_of_their_scores() {
         (json!({"model": "tiny", "query": "q", "documents": ["a"], "top_n": 0}), "top_n"),
     ] {
         let answer = client.post(RERANK, &body).await.unwrap();
-        assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (400, Some(param)), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.json()["error"]["param"].as_str()),
+            (400, Some(param)),
+            "{}",
+            answer.text()
+        );
     }
     let kept = records(&client, 2).await;
-    assert!(kept.iter().all(|record| record["operation"] == "rerank" && record["is_measured"] == true), "{kept:?}");
+    assert!(
+        kept.iter().all(|record| record["operation"] == "rerank" && record["is_measured"] == true),
+        "{kept:?}"
+    );
 }
 
 #[tokio::test]

@@ -140,8 +140,8 @@ pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RankAsked, 
         Read::Ok(())
     })?;
     request.query = query.ok_or_else(|| missing("query".to_owned(), "Send the question."))?;
-    request.documents =
-        documents.ok_or_else(|| missing("documents".to_owned(), "Send an array of the texts to put in order."))?;
+    request.documents = documents
+        .ok_or_else(|| missing("documents".to_owned(), "Send an array of the texts to put in order."))?;
     let count = request.documents.len();
     if count == 0 || count > DOCUMENTS_MAX {
         let fix = format!("Send from 1 to {DOCUMENTS_MAX} documents.");
@@ -189,7 +189,9 @@ fn read_input(cursor: &mut Cursor<'_>) -> Read<Vec<Continues>> {
         // Numbers are one text together.
         match cursor.kind()? {
             Kind::Number if texts.is_empty() => tokens.push(read_token(cursor, &path)?),
-            kind if !tokens.is_empty() => return Err(wrong_type(path, "a token's number, as those before it", kind)),
+            kind if !tokens.is_empty() => {
+                return Err(wrong_type(path, "a token's number, as those before it", kind));
+            }
             _ => texts.push(read_one(cursor, &path)?),
         }
         Read::Ok(())
@@ -250,7 +252,8 @@ fn read_documents(cursor: &mut Cursor<'_>) -> Read<Vec<String>> {
             Kind::Object => read_document(cursor, &path)?,
             _ => owned(cursor, &path)?,
         };
-        documents.push(document.ok_or_else(|| wrong_type(path, "a string, or an object with \"text\"", kind))?);
+        documents
+            .push(document.ok_or_else(|| wrong_type(path, "a string, or an object with \"text\"", kind))?);
         Read::Ok(())
     })?;
     Ok(documents)
@@ -340,7 +343,10 @@ mod tests {
             (r#""a""#, vec![text("a")]),
             (r#"["a","b"]"#, vec![text("a"), text("b")]),
             ("[1,2]", vec![Continues::Tokens(vec![1, 2])]),
-            (r#"[[1],[2,3],"c"]"#, vec![Continues::Tokens(vec![1]), Continues::Tokens(vec![2, 3]), text("c")]),
+            (
+                r#"[[1],[2,3],"c"]"#,
+                vec![Continues::Tokens(vec![1]), Continues::Tokens(vec![2, 3]), text("c")],
+            ),
         ] {
             assert_eq!(texts(input), Ok(read), "{input}");
         }

@@ -42,11 +42,7 @@ enum Scale {
 impl Uses {
     /// # Errors
     /// A word that is to be said of documents is none of the model's.
-    pub(super) fn of(
-        purpose: Purpose,
-        model: &Model,
-        vocabulary: &Vocabulary,
-    ) -> Result<Self, EngineError> {
+    pub(super) fn of(purpose: Purpose, model: &Model, vocabulary: &Vocabulary) -> Result<Self, EngineError> {
         let Ranks { judge, template } = match purpose {
             Purpose::Answers => return Ok(Self::Answers),
             Purpose::Vectors(vectors) => return Ok(Self::Vectors(vectors)),
@@ -59,7 +55,9 @@ impl Uses {
             Judge::Words(yes, no) => {
                 let row = |word: &str| {
                     let token = vocabulary.sign(word).ok_or_else(|| {
-                        EngineError::Text(format!("it is to say \"{word}\" of documents, and has no such token"))
+                        EngineError::Text(format!(
+                            "it is to say \"{word}\" of documents, and has no such token"
+                        ))
                     })?;
                     model.head_row(token)
                 };
@@ -104,7 +102,9 @@ impl Local {
         let words = self.uses.makes().words().join(" and ");
         let message = format!("The model \"{}\" {what}: by its files it is for {words}.", self.id);
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
-        fault.param("model").fix("GET /v1/models says what each model is for; start a node with one that is for this.")
+        fault
+            .param("model")
+            .fix("GET /v1/models says what each model is for; start a node with one that is for this.")
     }
 
     pub(super) fn vectors_of(&self, request: EmbedRequest) -> Result<Passages<Vec<Vec<f32>>>, Fault> {
@@ -152,8 +152,7 @@ impl Local {
             .map(|document| Continues::Text(filled(&ranking.template, (instruction, &query, document))));
         let readers = self.readers(adapter, share.as_deref(), ("documents", false));
         let scale = ranking.scale.clone();
-        let then: Then<_> =
-            Box::new(move |states| states.iter().map(|state| scale.weigh(state)).collect());
+        let then: Then<_> = Box::new(move |states| states.iter().map(|state| scale.weigh(state)).collect());
         Ok(Passages::new(readers, texts.collect(), then))
     }
 
@@ -219,7 +218,10 @@ fn unit(mut state: Vec<f32>, dimensions: usize) -> Vec<f32> {
     state
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "vectors are worked out in double precision and told in single")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "vectors are worked out in double precision and told in single"
+)]
 fn single(number: f64) -> f32 {
     number as f32
 }

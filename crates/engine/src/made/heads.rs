@@ -27,9 +27,7 @@ impl MadeFor {
         if self != Self::Vectors {
             return Vec::new();
         }
-        let module = |index: usize, path: &str, kind: &str| {
-            json!({"idx": index, "name": index.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}")})
-        };
+        let module = |index: usize, path: &str, kind: &str| json!({"idx": index, "name": index.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}")});
         let modules = json!([
             module(0, "", "Transformer"),
             module(1, "1_Pooling", "Pooling"),
@@ -37,8 +35,7 @@ impl MadeFor {
         ]);
         let pooling = json!({"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": false, "pooling_mode_lasttoken": true, "include_prompt": true});
         let prompts = json!({"query": "Instruct: find it\nQuery:", "document": ""});
-        let habits =
-            json!({"prompts": prompts, "default_prompt_name": null, "similarity_fn_name": "cosine"});
+        let habits = json!({"prompts": prompts, "default_prompt_name": null, "similarity_fn_name": "cosine"});
         vec![
             ("modules.json", modules),
             ("1_Pooling/config.json", pooling),

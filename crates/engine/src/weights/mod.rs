@@ -240,8 +240,11 @@ impl Source {
         let expert = |expert: usize| {
             if let Some([ups, downs]) = &stacks {
                 let first = 2 * expert * mixture.inner;
-                let up = [first, first + mixture.inner]
-                    .map(|first| Piece { name: ups.clone(), first, rows: mixture.inner });
+                let up = [first, first + mixture.inner].map(|first| Piece {
+                    name: ups.clone(),
+                    first,
+                    rows: mixture.inner,
+                });
                 let first = expert * shape.hidden;
                 return pair(up, Piece { name: downs.clone(), first, rows: shape.hidden }, mixture.inner);
             }
@@ -266,8 +269,8 @@ impl Source {
     fn stacks(&self, layer: usize) -> Option<[String; 2]> {
         let Store::Plain(files) = &self.store else { return None };
         let root = if self.is_bare { "" } else { "model." };
-        let names = ["gate_up_proj", "down_proj"]
-            .map(|name| format!("{root}layers.{layer}.mlp.experts.{name}"));
+        let names =
+            ["gate_up_proj", "down_proj"].map(|name| format!("{root}layers.{layer}.mlp.experts.{name}"));
         names.iter().all(|name| files.told(name).is_some()).then_some(names)
     }
 }

@@ -17,7 +17,8 @@ pub struct Case {
 
 pub fn cases() -> Vec<Case> {
     let text = |length: u32| (0..length).map(|place| (place * 37 + place / 5 * 11 + 101) % 320).collect();
-    let case = |name, made, is_older, length, places| Case { name, made, is_older, tokens: text(length), places };
+    let case =
+        |name, made, is_older, length, places| Case { name, made, is_older, tokens: text(length), places };
     let own = Stretch::Ramp {
         factor: 4.0,
         original: 64.0,

@@ -34,7 +34,8 @@ fn states_are_those_of_transformers() {
         assert_eq!(wanted.len(), case.places.len(), "{}", case.name);
         let spread = spread(&wanted);
         for (place, wanted) in case.places.iter().zip(&wanted) {
-            let each = said[*place].iter().zip(wanted).map(|(said, wanted)| (f64::from(*said) - wanted).abs());
+            let each =
+                said[*place].iter().zip(wanted).map(|(said, wanted)| (f64::from(*said) - wanted).abs());
             let far = each.fold(0.0, f64::max);
             assert!(far <= NEAR * spread, "{} at {place}: {far} of {spread}", case.name);
         }

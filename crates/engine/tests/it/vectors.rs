@@ -176,7 +176,8 @@ fn vectors_are_the_same_out_of_every_file_and_alone() {
     let local = plain(&made, "tiny");
     assert_eq!(local.models()[0].makes, Makes { answers: false, vectors: true, ranks: false });
     // More than find a place at once.
-    let many: Vec<String> = (0..40).map(|number| format!("the tide of day {number} ").repeat(number + 1)).collect();
+    let many: Vec<String> =
+        (0..40).map(|number| format!("the tide of day {number} ").repeat(number + 1)).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let (all, tokens) = embed(&local, texts(&many)).unwrap();
     let mut alone = 0;
@@ -237,7 +238,8 @@ fn wrong<T>(told: Result<T, Fault>) -> (&'static str, String) {
 #[test]
 fn what_is_wrong_with_a_request_is_told_with_its_place() {
     let local = plain(&made(MadeFor::Vectors), "tiny");
-    let of = |texts: Vec<Continues>| EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() };
+    let of =
+        |texts: Vec<Continues>| EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() };
     let told = |code: &'static str, param: &str| (code, param.to_owned());
     let long = "tide ".repeat(2_000);
     let too_long = embed(&local, texts(&["a", &long]));
@@ -396,8 +398,7 @@ fn stacked_experts_are_the_experts() {
         Model::load(&Source::open(directory.path()).unwrap())
     };
     let tokens = text(40, 1);
-    let [apart, stacked] =
-        [&made, &made.stacked()].map(|made| state_of(&load(made).unwrap(), &tokens));
+    let [apart, stacked] = [&made, &made.stacked()].map(|made| state_of(&load(made).unwrap(), &tokens));
     assert_eq!(apart, stacked);
     let mut turned = made.stacked();
     let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();

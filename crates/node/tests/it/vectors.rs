@@ -94,7 +94,13 @@ fn vectors_and_ranks_are_told_and_written_down() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|record| (record["operation"].as_str().unwrap(), record["adapter"].as_str(), record["input_tokens"].as_u64()))
+        .map(|record| {
+            (
+                record["operation"].as_str().unwrap(),
+                record["adapter"].as_str(),
+                record["input_tokens"].as_u64(),
+            )
+        })
         .collect();
     assert_eq!(told, [("embed", Some("law"), Some(9)), ("rerank", None, Some(9))]);
     assert_eq!(page["data"][0]["end"], serde_json::to_value(RuntimeEnd::Whole).unwrap());
@@ -111,7 +117,10 @@ fn what_fails_is_in_the_books_and_what_is_refused_is_counted() {
     let status = crate::waited(async { service.call(request, service.mint()).await.status().as_u16() });
     assert_eq!(status, 502);
     let records = json(&call(&service, "GET", "/v1/usage", "").1);
-    assert_eq!((&records["data"][0]["end"], &records["data"][0]["operation"]), (&"failed".into(), &"embed".into()));
+    assert_eq!(
+        (&records["data"][0]["end"], &records["data"][0]["operation"]),
+        (&"failed".into(), &"embed".into())
+    );
     let page = call(&service, "GET", "/metrics", "").1;
     let page = String::from_utf8(page.to_vec()).unwrap();
     assert!(page.contains("tidegate_node_requests_total{end=\"refused\"} 2"), "{page}");
@@ -125,7 +134,10 @@ fn a_runtime_without_them_says_so() {
         ("/v1/rerank", r#"{"model":"echo","query":"q","documents":["a"]}"#),
     ] {
         let (head, bytes, _) = call(&service(Echo), "POST", path, body);
-        assert_eq!((head.status().as_u16(), json(&bytes)["error"]["code"].as_str()), (400, Some("unsupported_operation")));
+        assert_eq!(
+            (head.status().as_u16(), json(&bytes)["error"]["code"].as_str()),
+            (400, Some("unsupported_operation"))
+        );
         assert_eq!(call(&service(Echo), "GET", path, "").0.status(), 405);
     }
     let models = json(&call(&service(Echo), "GET", "/v1/models", "").1);

@@ -92,7 +92,9 @@ fn each(file: &File, head_dim: usize) -> Result<Stretch, EngineError> {
     }
     let factors = file.vector(FACTORS, head_dim / 2)?;
     if factors.iter().any(|factor| !factor.is_finite() || *factor <= 0.0) {
-        return Err(file.broken(format!("the tensor \"{FACTORS}\" holds what no frequency can be divided by")));
+        return Err(
+            file.broken(format!("the tensor \"{FACTORS}\" holds what no frequency can be divided by"))
+        );
     }
     Ok(Stretch::Each(factors.into_iter().map(f64::from).collect()))
 }

@@ -82,7 +82,10 @@ pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
 pub use request::{
     Addressed, NamedFile, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with,
 };
-pub use runtime::{AnswerWriter, RuntimeWish, read_runtime};
+pub use runtime::{
+    AnswerWriter, EmbedAsked, RankAsked, RuntimeWish, ranks_answer, read_runtime, read_runtime_ranking,
+    read_runtime_texts, vectors_answer,
+};
 pub use said::{Guess, each_text, is_counted};
 pub use speak::{Listener, Spoken, decode_request, read_prompt, speak, write_prompt};
 pub use standing::{standing_headers, tells_limits};

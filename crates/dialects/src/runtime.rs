@@ -1,5 +1,7 @@
 //! Requests to a runtime of one's own, in whichever grammar, and its answers.
 
+mod vectors;
+
 use bytes::Bytes;
 use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
@@ -7,6 +9,10 @@ use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
 use crate::answer::{Wish, WriteAnswer, writer};
 use crate::speak::read_prompt;
 use crate::{Request, chat};
+
+pub use vectors::{
+    EmbedAsked, RankAsked, ranks_answer, read_runtime_ranking, read_runtime_texts, vectors_answer,
+};
 
 /// Reads a whole request, with the words that only such servers know. `is_lenient` leaves out what it does not.
 ///

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod prompt;
+pub mod reckoning;
 pub mod record;
 pub mod role;
 pub mod route;

@@ -7,6 +7,7 @@ use crate::adapters::{Adapters, Doing};
 use crate::event::Event;
 use crate::fault::Fault;
 use crate::prompt::{Json, Prompt};
+use crate::reckoning::{EmbedRequest, Makes, RankRequest, Reckoned, not_made};
 use crate::usage::Usage;
 
 /// A model that a runtime has loaded.
@@ -19,6 +20,7 @@ pub struct RuntimeModel {
     pub is_model: bool,
     /// The longest text, prompt and answer together.
     pub context_tokens: Option<u64>,
+    pub makes: Makes,
 }
 
 /// What to generate.
@@ -93,6 +95,22 @@ pub trait Runtime: Send + Sync {
     /// # Errors
     /// As `generate`.
     fn count(&self, request: &GenerateRequest) -> Result<u64, Fault>;
+
+    /// Vectors of texts, one for each in their order.
+    ///
+    /// # Errors
+    /// The model is unknown, or makes none.
+    fn embed(&self, _request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {
+        Err(not_made("vectors of texts"))
+    }
+
+    /// How well each document fits the question, from 0 to 1, in their order.
+    ///
+    /// # Errors
+    /// The model is unknown, or can't tell.
+    fn rank(&self, _request: RankRequest) -> Result<Reckoned<Vec<f64>>, Fault> {
+        Err(not_made("ranks of documents"))
+    }
 
     /// What it can be asked about adapters; nothing where it takes none.
     fn adapters(&self) -> Option<&dyn Adapters> {

@@ -2,6 +2,7 @@
 //! text. Whoever stops listening has called off what it asked for.
 
 mod adapted;
+mod passages;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use self::adapted::{Job, read_all};
+pub(crate) use self::passages::Asking;
 use crate::adapters::{AdapterId, Limits};
-use crate::runner::{End, Happened, Refused, Request, Room, Runner, TextId};
+use crate::runner::{End, Happened, Passage, Refused, Request, Room, Runner, TextId};
 use crate::sampler::Drawn;
 use crate::{EngineError, Model};
 
@@ -28,11 +30,14 @@ pub enum Told {
         remembered: usize,
     },
     Token(Drawn),
+    /// What the model made of a text that was only read.
+    State(Vec<f32>),
     End(End),
 }
 
 enum Command {
     Carry(Request, UnboundedSender<Told>),
+    Read(Passage, UnboundedSender<Told>),
     /// Whatever else is done between two steps.
     Do(Box<dyn FnOnce(&mut Desk) + Send>),
 }
@@ -179,11 +184,12 @@ impl Desk {
     }
 
     fn take(&mut self, command: Command) {
-        let (request, told) = match command {
-            Command::Carry(request, told) => (request, told),
+        let (taken, told) = match command {
+            Command::Carry(request, told) => (self.runner.submit(request), told),
+            Command::Read(passage, told) => (self.runner.read(passage), told),
             Command::Do(what) => return what(self),
         };
-        match self.runner.submit(request) {
+        match taken {
             Ok(text) => {
                 self.open.insert(text, told);
             }
@@ -207,6 +213,7 @@ impl Desk {
         let (text, told) = match happened {
             Happened::Begun { text, remembered } => (text, Told::Begun { remembered }),
             Happened::Token { text, drawn } => (text, Told::Token(drawn)),
+            Happened::State { text, state } => (text, Told::State(state)),
             Happened::End { text, end } => {
                 if let Some(open) = self.open.remove(&text) {
                     // Who left meanwhile is told nothing.

@@ -51,6 +51,23 @@ impl Linear {
         })
     }
 
+    /// One row of it, as numbers.
+    pub(crate) fn row(&self, output: u32, width: usize) -> Result<Vec<f32>, EngineError> {
+        if output as usize >= self.outputs()? {
+            return Err(EngineError::Step("a row that a matrix does not have"));
+        }
+        let mut held = vec![0.0; width];
+        Ok(match self {
+            Self::Rounded(matrix) => {
+                matrix.row(output as usize, &mut held);
+                held
+            }
+            Self::Seldom(matrix) => unpacked(matrix, std::iter::once(output))?,
+            Self::Dense { matrix, .. } => matrix.row(output as usize, width, &mut held).to_vec(),
+            Self::Beside(_) => return Err(EngineError::Step("a row of several matrices")),
+        })
+    }
+
     /// What this matrix makes of rows of this width, which lie one behind the other.
     pub(crate) fn apply(&self, rows: &[f32], width: usize) -> Result<Vec<f32>, EngineError> {
         let mut out = Vec::new();

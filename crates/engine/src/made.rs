@@ -6,6 +6,7 @@
 )]
 
 mod adapter;
+mod heads;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value as Json, json};
 
 pub use self::adapter::MadeAdapter;
+pub use self::heads::MadeFor;
 pub use self::tokens::Tokens;
 use crate::shape::{Pairs, Shape, Stretch};
 use crate::{EngineError, families};
@@ -40,6 +42,7 @@ pub struct Made {
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     /// None where nobody speaks with it.
     pub tokens: Option<Tokens>,
+    pub makes: MadeFor,
 }
 
 /// Numbers around nought, the same for the same seed.
@@ -62,7 +65,13 @@ impl Made {
     #[expect(clippy::needless_pass_by_value, reason = "whoever makes one makes its shape for it")]
     pub fn new(family: &str, shape: Shape, seed: u64) -> Self {
         let family = families::by_name(family).map_or("qwen3", |family| family.name);
-        let mut made = Self { family, shape: shape.clone(), tensors: BTreeMap::new(), tokens: None };
+        let mut made = Self {
+            family,
+            shape: shape.clone(),
+            tensors: BTreeMap::new(),
+            tokens: None,
+            makes: MadeFor::Answers,
+        };
         let mut normal = Normal(ChaCha8Rng::seed_from_u64(seed));
         let mut matrix = |name: String, rows: usize, columns: usize, spread: f64| {
             let numbers = (0..rows * columns).map(|_| (normal.next() * spread) as f32).collect();
@@ -135,6 +144,7 @@ impl Made {
             "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads,
             "head_dim": shape.head_dim, "rms_norm_eps": shape.norm_epsilon, "hidden_act": "silu",
             "max_position_embeddings": shape.context, "tie_word_embeddings": shape.is_tied,
+            "architectures": [self.architecture()],
         });
         let mut more = match &shape.mixture {
             Some(mixture) => json!({
@@ -151,10 +161,12 @@ impl Made {
                 "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
                 "original_max_position_embeddings": original,
             }),
-            Stretch::Ramp { factor, original, fast, slow, .. } => json!({
+            Stretch::Ramp { factor, original, fast, slow, attention, truncates } => json!({
                 "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
-                "beta_fast": fast, "beta_slow": slow,
+                "beta_fast": fast, "beta_slow": slow, "attention_factor": attention, "truncate": truncates,
             }),
+            // Plain files have no word for it.
+            Stretch::Each(_) => json!({"rope_type": "default"}),
         };
         if is_older {
             merge(&mut more, json!({"rope_theta": shape.rope.theta, "rope_scaling": rope}));
@@ -163,6 +175,9 @@ impl Made {
             merge(&mut more, json!({"rope_parameters": rope}));
         }
         merge(&mut config, more);
+        if self.makes == MadeFor::Ranks {
+            merge(&mut config, json!({"id2label": {"0": "relevance"}, "label2id": {"relevance": 0}}));
+        }
         config
     }
 
@@ -178,8 +193,10 @@ impl Made {
         std::fs::create_dir_all(directory).map_err(at_file(directory))?;
         let path = directory.join("config.json");
         std::fs::write(&path, self.config(is_older).to_string()).map_err(at_file(&path))?;
-        for (name, file) in self.tokens.iter().flat_map(Tokens::files) {
+        for (name, file) in self.tokens.iter().flat_map(Tokens::files).chain(self.makes.files()) {
             let path = directory.join(name);
+            let within = path.parent().unwrap_or(directory);
+            std::fs::create_dir_all(within).map_err(at_file(within))?;
             std::fs::write(&path, file.to_string()).map_err(at_file(&path))?;
         }
         let mut tensors = std::collections::HashMap::new();
@@ -268,6 +285,7 @@ impl Made {
                 (of("rope.scaling.original_context_length"), Value::U32(*original as u32)),
             ]);
         }
+        values.extend(self.makes.values().into_iter().map(|(name, value)| (of(name), value)));
         values.extend(self.tokens.iter().flat_map(Tokens::values));
         values
     }
@@ -278,6 +296,9 @@ impl Made {
         table: GgmlDType,
     ) -> Result<Vec<(String, QTensor)>, EngineError> {
         let mut stacks: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+        if let Some(factors) = self.factors() {
+            stacks.insert("rope_freqs.weight".to_owned(), (vec![factors.len()], factors));
+        }
         // Experts go on each other in their order, which is not that of their names.
         let mut names: Vec<&String> = self.tensors.keys().collect();
         names.sort_by_key(|name| (expert_of(name), (*name).clone()));
@@ -345,7 +366,8 @@ fn expert_of(name: &str) -> Option<usize> {
 
 /// What packed files call a tensor of plain ones.
 fn packed_name(name: &str) -> String {
-    const NAMES: [(&str, &str); 15] = [
+    const NAMES: [(&str, &str); 16] = [
+        ("score", "cls.output"),
         ("model.embed_tokens", "token_embd"),
         ("model.norm", "output_norm"),
         ("lm_head", "output"),

@@ -3,13 +3,23 @@
 use std::sync::OnceLock;
 
 use crate::adapters::{Site, Worn};
-use crate::batch::Ragged;
+use crate::batch::{Part, Ragged};
 use crate::kernels::{Attending, add, attend, gated, made, norm_and_turn, norm_rows};
 use crate::linear::Linear;
 use crate::pool::{BLOCK, Pool, Scratch};
 use crate::rope::Turning;
 use crate::weights::{Rows, Source};
 use crate::{EngineError, Shape};
+
+/// What is told of a token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tells {
+    /// What may come next: a row of the vocabulary.
+    #[default]
+    Scores,
+    /// What the model made of the text up to there, after the last norm: as wide as the model is.
+    State,
+}
 
 /// Nothing of a text is in it: what texts leave behind is in the pool.
 #[derive(Debug)]
@@ -76,6 +86,70 @@ impl Model {
     /// # Errors
     /// The step names what is not there: a token, a block, a place beyond the context.
     pub fn step(&self, batch: &Ragged, pool: &mut Pool) -> Result<Vec<f32>, EngineError> {
+        self.step_telling(batch, &[], pool)
+    }
+
+    /// The same, where `tells` says for each part what is told of it; scores, of parts that it says nothing of.
+    ///
+    /// # Errors
+    /// As `step`.
+    pub fn step_telling(
+        &self,
+        batch: &Ragged,
+        tells: &[Tells],
+        pool: &mut Pool,
+    ) -> Result<Vec<f32>, EngineError> {
+        let rows = self.rows(batch, pool)?;
+        let mut told = Vec::new();
+        for row in batch.told() {
+            let row = row * self.shape.hidden..(row + 1) * self.shape.hidden;
+            told.extend_from_slice(rows.get(row).unwrap_or_default());
+        }
+        if told.is_empty() {
+            return Ok(told);
+        }
+        let mut normed = Vec::new();
+        norm_rows(&told, &self.norm, self.shape.norm_epsilon, &mut normed);
+        if tells.contains(&Tells::State) {
+            return self.mixed(&normed, batch, tells);
+        }
+        self.head.apply(&normed, self.shape.hidden)
+    }
+
+    /// What is told where it is not the same of all.
+    fn mixed(&self, normed: &[f32], batch: &Ragged, tells: &[Tells]) -> Result<Vec<f32>, EngineError> {
+        let width = self.shape.hidden;
+        let each = |(index, part): (usize, &Part)| {
+            let tells = tells.get(index).copied().unwrap_or_default();
+            std::iter::repeat_n(tells, part.tokens.len().saturating_sub(part.told_from))
+        };
+        let tells: Vec<Tells> = batch.parts.iter().enumerate().flat_map(each).collect();
+        let mut scored = Vec::new();
+        for (row, _) in normed.chunks_exact(width).zip(&tells).filter(|(_, tells)| **tells == Tells::Scores) {
+            scored.extend_from_slice(row);
+        }
+        let scores = if scored.is_empty() { Vec::new() } else { self.head.apply(&scored, width)? };
+        let mut scores = scores.chunks_exact(self.shape.vocabulary);
+        let mut told = Vec::new();
+        for (row, tells) in normed.chunks_exact(width).zip(tells) {
+            told.extend_from_slice(match tells {
+                Tells::Scores => scores.next().unwrap_or_default(),
+                Tells::State => row,
+            });
+        }
+        Ok(told)
+    }
+
+    /// What the head has for a token.
+    ///
+    /// # Errors
+    /// The head has no such row, or it can't be unpacked.
+    pub(crate) fn head_row(&self, token: u32) -> Result<Vec<f32>, EngineError> {
+        self.head.row(token, self.shape.hidden)
+    }
+
+    /// All layers over a step.
+    fn rows(&self, batch: &Ragged, pool: &mut Pool) -> Result<Vec<f32>, EngineError> {
         self.check(batch)?;
         let places = batch.places();
         let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
@@ -105,17 +179,7 @@ impl Model {
             layer.dense.add_to(&mut rows, held, self.shape.hidden, (&worn, index))?;
         }
         pool.scratch = scratch;
-        let mut told = Vec::new();
-        for row in batch.told() {
-            let row = row * self.shape.hidden..(row + 1) * self.shape.hidden;
-            told.extend_from_slice(rows.get(row).unwrap_or_default());
-        }
-        if told.is_empty() {
-            return Ok(told);
-        }
-        let mut normed = Vec::new();
-        norm_rows(&told, &self.norm, self.shape.norm_epsilon, &mut normed);
-        self.head.apply(&normed, self.shape.hidden)
+        Ok(rows)
     }
 
     fn check(&self, batch: &Ragged) -> Result<(), EngineError> {

@@ -69,20 +69,38 @@ pub(crate) fn frequencies(rope: &Rope, head_dim: usize) -> (Vec<f64>, f64) {
             };
             (all.map(banded).collect(), 1.0)
         }
-        Stretch::Ramp { factor, original, fast, slow, attention } => {
+        Stretch::Each(factors) => {
+            (all.zip(factors).map(|(frequency, factor)| frequency / factor).collect(), 1.0)
+        }
+        Stretch::Ramp { factor, original, fast, slow, attention, truncates } => {
             // The pair whose wave turns so often over the original length.
             let pair_of =
                 |turns: f64| head_dim as f64 * (original / (turns * 2.0 * PI)).ln() / (2.0 * rope.theta.ln());
-            let first = pair_of(*fast).floor().max(0.0);
-            let last = pair_of(*slow).ceil().min((head_dim - 1) as f64);
+            let (mut first, mut last) = (pair_of(*fast), pair_of(*slow));
+            if *truncates {
+                (first, last) = (first.floor(), last.ceil());
+            }
+            let (first, last) = (first.max(0.0), last.min((head_dim - 1) as f64));
             let span = if last > first { last - first } else { 0.001 };
             let ramped = |(pair, frequency): (usize, f64)| {
                 let stretched = ((pair as f64 - first) / span).clamp(0.0, 1.0);
                 frequency / factor * stretched + frequency * (1.0 - stretched)
             };
-            let usual = if *factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
-            (all.enumerate().map(ramped).collect(), attention.unwrap_or(usual))
+            (all.enumerate().map(ramped).collect(), attention.unwrap_or_else(|| usual_attention(*factor)))
         }
+    }
+}
+
+/// What YaRN scales by where nobody says otherwise.
+pub(crate) fn usual_attention(factor: f64) -> f64 {
+    if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 }
+}
+
+/// The longest text of a model: what is told of it, or as much more as its ramp stretches what it was trained on.
+pub(crate) fn stretched(stretch: &Stretch, original: Option<f64>, context: usize) -> usize {
+    match (stretch, original) {
+        (Stretch::Ramp { factor, .. }, Some(original)) => context.max((original * factor) as usize),
+        _ => context,
     }
 }
 
@@ -98,7 +116,14 @@ mod tests {
         for stretch in [
             Stretch::Linear { factor: 1.0 },
             Stretch::Bands { factor: 1.0, low: 1.0, high: 4.0, original: 8_192.0 },
-            Stretch::Ramp { factor: 1.0, original: 32_768.0, fast: 32.0, slow: 1.0, attention: None },
+            Stretch::Ramp {
+                factor: 1.0,
+                original: 32_768.0,
+                fast: 32.0,
+                slow: 1.0,
+                attention: None,
+                truncates: true,
+            },
         ] {
             let stretched = frequencies(&Rope { theta: THETA, stretch }, 128);
             assert_eq!(stretched.1, plain.1);
@@ -110,13 +135,60 @@ mod tests {
 
     #[test]
     fn a_ramp_leaves_fast_waves_and_stretches_slow_ones() {
-        let stretch =
-            Stretch::Ramp { factor: 4.0, original: 32_768.0, fast: 32.0, slow: 1.0, attention: None };
+        let stretch = Stretch::Ramp {
+            factor: 4.0,
+            original: 32_768.0,
+            fast: 32.0,
+            slow: 1.0,
+            attention: None,
+            truncates: true,
+        };
         let (frequencies, scale) = frequencies(&Rope { theta: THETA, stretch }, 128);
         assert_eq!(frequencies[0], 1.0);
         let last = THETA.powf(-126.0 / 128.0);
         assert!((frequencies[63] - last / 4.0).abs() < 1e-15);
         assert!((scale - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-15);
+    }
+
+    /// What transformers has for models that are published; `scripts/model-goldens.py` wrote it down.
+    #[test]
+    fn published_models_turn_as_transformers_turns_them() {
+        let goldens = include_str!("../tests/fixtures/models/goldens.json");
+        let goldens: serde_json::Value = serde_json::from_str(goldens).unwrap();
+        let ramp = Stretch::Ramp {
+            factor: 4.0,
+            original: 32_768.0,
+            fast: 32.0,
+            slow: 1.0,
+            attention: None,
+            truncates: true,
+        };
+        let bands = Stretch::Bands { factor: 8.0, low: 1.0, high: 4.0, original: 8_192.0 };
+        for (name, theta, stretch) in [("qwen3_yarn", THETA, ramp), ("llama3", 500_000.0, bands)] {
+            let golden = &goldens["published"][name];
+            let (frequencies, scale) = frequencies(&Rope { theta, stretch }, 128);
+            assert!((scale - golden["attention"].as_f64().unwrap()).abs() < 1e-12, "{name}");
+            assert_eq!(golden["frequencies"].as_array().unwrap().len(), 64);
+            for (own, theirs) in frequencies.iter().zip(golden["frequencies"].as_array().unwrap()) {
+                let theirs = theirs.as_f64().unwrap();
+                assert!((own - theirs).abs() <= 1e-6 * theirs, "{name}: {own} {theirs}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_ramp_makes_texts_longer_where_its_files_say_from_what() {
+        let ramp = Stretch::Ramp {
+            factor: 4.0,
+            original: 32_768.0,
+            fast: 32.0,
+            slow: 1.0,
+            attention: None,
+            truncates: true,
+        };
+        assert_eq!(stretched(&ramp, Some(32_768.0), 40_960), 131_072);
+        assert_eq!(stretched(&ramp, None, 131_072), 131_072);
+        assert_eq!(stretched(&Stretch::Linear { factor: 4.0 }, Some(32_768.0), 40_960), 40_960);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! goes to prompts, so that neither waits for the other.
 
 mod adapted;
+mod passages;
 
 use std::sync::Arc;
 
@@ -9,12 +10,15 @@ use crate::adapters::{AdapterId, Limits, Shelf};
 use crate::batch::{Part, Ragged};
 use crate::blocks::{Blocks, Share, Under};
 use crate::guesses::{Guesses, Repeats};
+use crate::model::Tells;
 use crate::pool::{BLOCK, Keeps, Pool};
 use crate::rules::{Ahead, Masks, Rule};
 use crate::sampler::{Drawn, Sampling};
 use crate::text::{Scores, Text};
 use crate::waiting::{Group, Waiting};
 use crate::{EngineError, Model};
+
+pub use self::passages::Passage;
 
 /// So many tokens of a text are computed before anybody's prompt: what was drawn, and what a rule put behind it.
 const AT_ONCE: usize = 32;
@@ -79,6 +83,11 @@ pub enum Happened {
     Token {
         text: TextId,
         drawn: Drawn,
+    },
+    /// What the model made of a text that is only read; its end is told next.
+    State {
+        text: TextId,
+        state: Vec<f32>,
     },
     End {
         text: TextId,
@@ -216,11 +225,17 @@ impl Runner {
     /// It can't be taken, now or at all.
     pub fn submit(&mut self, mut request: Request) -> Result<TextId, Refused> {
         let (tokens, most) = (request.prompt.len(), self.longest());
-        if tokens == 0 {
-            return Err(Refused::Empty);
-        }
+        // Something is to be said of it.
         if tokens >= most {
             return Err(Refused::TooLong { tokens, most });
+        }
+        request.max_tokens = request.max_tokens.min(most - tokens);
+        self.take(request, Tells::Scores)
+    }
+
+    fn take(&mut self, request: Request, tells: Tells) -> Result<TextId, Refused> {
+        if request.prompt.is_empty() {
+            return Err(Refused::Empty);
         }
         if request.adapter.as_ref().is_some_and(|adapter| !self.shelf.has(adapter)) {
             return Err(Refused::NoAdapter);
@@ -228,10 +243,9 @@ impl Runner {
         if self.waiting.len() >= self.room.waiting {
             return Err(Refused::Full);
         }
-        request.max_tokens = request.max_tokens.min(most - tokens);
         self.next += 1;
         let (id, group) = (TextId(self.next), request.group);
-        self.waiting.push(group, Text::new(id, request));
+        self.waiting.push(group, Text { tells, ..Text::new(id, request) });
         Ok(id)
     }
 
@@ -277,19 +291,20 @@ impl Runner {
         }
         self.guess(&mut turns);
         let ahead = self.ahead(&turns);
+        let tells = self.tells(&turns);
         let (model, pool) = (&self.model, &mut self.pool);
         let (turns, parts): (Vec<(TextId, usize)>, Vec<Part>) =
             turns.into_iter().map(|turn| ((turn.id, turn.guesses), turn.part)).unzip();
         let batch = Ragged { parts };
-        let (scores, mut ahead) = self.masks.beside(ahead, || model.step(&batch, pool));
+        let (scores, mut ahead) = self.masks.beside(ahead, || model.step_telling(&batch, &tells, pool));
         let scores = scores?;
         self.counts.steps += 1;
         self.counts.rows += batch.rows() as u64;
         let mut rows = scores.as_slice();
-        for ((id, guesses), part) in turns.into_iter().zip(batch.parts) {
+        for (((id, guesses), part), tells) in turns.into_iter().zip(batch.parts).zip(tells) {
             let turn = Turn { id, part, guesses };
             let told = turn.part.tokens.len().saturating_sub(turn.part.told_from);
-            let of_turn = rows.split_at_checked(told * self.model.shape().vocabulary);
+            let of_turn = rows.split_at_checked(told * self.width(tells));
             let (of_turn, rest) = of_turn.unwrap_or_default();
             rows = rest;
             let at = ahead.iter().position(|ahead| ahead.text == id);
@@ -320,7 +335,9 @@ impl Runner {
                 self.send_for_adapters(true);
                 return;
             };
-            text.blocks = self.blocks.find(text.under(), &text.all());
+            if text.tells == Tells::Scores {
+                text.blocks = self.blocks.find(text.under(), &text.all());
+            }
             text.computed = text.blocks.len() * BLOCK;
             if self.blocks.free() == 0 {
                 self.set_back(text);
@@ -430,6 +447,9 @@ impl Runner {
         let Some(at) = self.running.iter().position(|text| text.id == turn.id) else { return };
         let Some(text) = self.running.get_mut(at) else { return };
         let (mut told, mut end) = (Vec::new(), None);
+        if text.tells == Tells::State {
+            return self.read_on(at, turn, rows, happened);
+        }
         let full = text.computed / BLOCK;
         text.computed = turn.part.end() - turn.guesses;
         if turn.is_told() {

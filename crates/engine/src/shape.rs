@@ -74,7 +74,11 @@ pub enum Stretch {
         fast: f64,
         slow: f64,
         attention: Option<f64>,
+        /// Its first and its last pair are whole ones.
+        truncates: bool,
     },
+    /// Each pair by a factor of its own.
+    Each(Vec<f64>),
 }
 
 /// Nobody has more; what says so is broken, and would be believed with memory.

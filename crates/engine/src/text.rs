@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::adapters::Adapter;
 use crate::blocks::Under;
 use crate::guesses::Lately;
+use crate::model::Tells;
 use crate::rules::{Allowed, Following};
 use crate::runner::{End, Request, TextId};
 use crate::sampler::Drawn;
@@ -28,6 +29,8 @@ pub(crate) struct Text {
     pub ended: Option<End>,
     /// What it is said with, once it had its turn.
     pub adapter: Option<Arc<Adapter>>,
+    /// What is told of it: of one that is only read, its state at its end.
+    pub tells: Tells,
 }
 
 /// What the model said of a text in a step: a row of scores for its end and for each guess.
@@ -53,6 +56,7 @@ impl Text {
             untold: Vec::new(),
             ended: None,
             adapter: None,
+            tells: Tells::Scores,
         };
         let mut untold = Vec::new();
         text.ended = text.say_forced(&mut untold);

@@ -17,6 +17,8 @@ use crate::EngineError;
 pub struct Vocabulary {
     tokenizer: Tokenizer,
     tokens: Vec<Token>,
+    /// The signs that stand before and behind a whole text, beside those that the tokenizer sets of itself.
+    signs: (Option<u32>, Option<u32>),
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -104,7 +106,12 @@ impl Vocabulary {
                 (None, None) => text.replace('\u{2581}', " ").into_bytes(),
             };
         }
-        Self { tokenizer, tokens }
+        Self { tokenizer, tokens, signs: (None, None) }
+    }
+
+    /// Which signs are to stand before and behind a whole text.
+    pub(crate) fn sign_by(&mut self, signs: (Option<u32>, Option<u32>)) {
+        self.signs = signs;
     }
 
     #[must_use]
@@ -119,6 +126,21 @@ impl Vocabulary {
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         let encoding = self.tokenizer.encode_fast(text, false);
         Ok(encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec())
+    }
+
+    /// The tokens of a whole text, with the signs that the model's tokenizer sets before and behind it.
+    ///
+    /// # Errors
+    /// The tokenizer can't read it.
+    pub fn signed(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        let encoding = self.tokenizer.encode_fast(text, true);
+        let mut tokens = encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec();
+        let (first, last) = self.signs;
+        if let Some(first) = first.filter(|first| tokens.first() != Some(first)) {
+            tokens.insert(0, first);
+        }
+        tokens.extend(last.filter(|last| tokens.last() != Some(last)));
+        Ok(tokens)
     }
 
     /// What a token stands for in a text; nothing where it is a sign.

@@ -18,20 +18,29 @@ pub(crate) struct Listed {
     pub checksum: Option<Checksum>,
 }
 
-/// Configuration, tokeniser and template, where a repository has them.
-const WORDS: [&str; 5] = [
+/// Configuration, tokeniser and template, and what makers of vectors say of them, where a repository has them.
+const WORDS: [&str; 8] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "modules.json",
+    "config_sentence_transformers.json",
+    POOLING,
 ];
+/// How states become one vector: it lies in a directory of its own there, and beside the others here.
+const POOLING: &str = "1_Pooling/config.json";
+const POOLING_HERE: &str = "1_Pooling.json";
 const INDEX: &str = "model.safetensors.index.json";
 
 impl Listed {
     /// What it is called here: a model's files lie beside each other.
     pub(crate) fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or(&self.path)
+        match self.path.as_str() {
+            POOLING => POOLING_HERE,
+            path => path.rsplit('/').next().unwrap_or(path),
+        }
     }
 
     pub(crate) fn bytes_max(&self) -> u64 {
@@ -236,6 +245,17 @@ mod tests {
         check("a/b", &["weights.safetensors", "sub/model.safetensors"], Ok(&["weights.safetensors"]));
         check("a/b", &["pytorch_model.bin"], Err("runs code"));
         check("a/b", &["README.md"], Err("no weights"));
+    }
+
+    #[test]
+    fn what_says_how_vectors_are_made_comes_along() {
+        let words =
+            ["config.json", "1_Pooling/config.json", "config_sentence_transformers.json", "modules.json"];
+        let all =
+            [&words[..], &["model.safetensors", "2_Dense/config.json", "sub/1_Pooling/config.json"]].concat();
+        check("a/b", &all, Ok(&[&words[..], &["model.safetensors"]].concat()));
+        let listed = Listed { path: POOLING.to_owned(), size: None, checksum: None };
+        assert_eq!(listed.name(), "1_Pooling.json");
     }
 
     #[test]

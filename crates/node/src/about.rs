@@ -28,6 +28,8 @@ struct Model {
     object: &'static str,
     created: u64,
     owned_by: String,
+    /// What it is for.
+    capabilities: Vec<&'static str>,
     /// The model that an adapter is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
@@ -70,6 +72,7 @@ struct Capabilities {
 struct Capability {
     id: String,
     is_model: bool,
+    makes: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_tokens: Option<u64>,
     usage: &'static str,
@@ -104,6 +107,7 @@ async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
             object: "model",
             created: model.created_unix_s,
             owned_by: model.owned_by.clone(),
+            capabilities: model.makes.words(),
             parent,
             context_tokens: model.context_tokens,
             loras,
@@ -137,6 +141,7 @@ pub(crate) fn health(runtime: &dyn Runtime) -> Answer {
 pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str) -> Answer {
     let capability = |model: RuntimeModel| Capability {
         usage: if model.is_model { "measured" } else { "estimated" },
+        makes: model.makes.words(),
         id: model.id,
         is_model: model.is_model,
         context_tokens: model.context_tokens,

@@ -15,6 +15,10 @@ pub(crate) enum Does<'p> {
     Generate(Dialect, Operation),
     /// The tokens of a prompt are counted.
     Count(Dialect),
+    /// Vectors are made of texts.
+    Embed,
+    /// Documents are put in the order of a question.
+    Rank,
     Models,
     Model(&'p str),
     Health,
@@ -47,6 +51,8 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Does<'p> {
         "/v1/completions" => Some(Does::Generate(Dialect::Chat, Operation::Complete)),
         "/v1/responses" => Some(Does::Generate(Dialect::Responses, Operation::Chat)),
         "/v1/messages" => Some(Does::Generate(Dialect::Anthropic, Operation::Chat)),
+        "/v1/embeddings" => Some(Does::Embed),
+        "/v1/rerank" => Some(Does::Rank),
         "/v1/responses/input_tokens" => Some(Does::Count(Dialect::Responses)),
         "/v1/messages/count_tokens" => Some(Does::Count(Dialect::Anthropic)),
         "/v1/cache/purge" => Some(Does::Purge),

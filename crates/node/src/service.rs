@@ -59,9 +59,9 @@ pub struct NodeSettings {
 
 /// A runtime that speaks HTTP, but does not listen.
 pub struct Service {
-    runtime: Arc<dyn Runtime>,
-    settings: NodeSettings,
-    books: Arc<Books>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) settings: NodeSettings,
+    pub(crate) books: Arc<Books>,
     shelf: Shelf,
     sessions: Sessions,
 }
@@ -125,6 +125,8 @@ impl Service {
         let answer = match does {
             Does::Generate(dialect, operation) => self.generate(dialect, operation, head, body, trace).await,
             Does::Count(dialect) => self.count(dialect, head, body, trace),
+            Does::Embed => self.embed(head, body, trace).await,
+            Does::Rank => self.rank(head, body, trace).await,
             Does::Models => about::models(&*self.runtime).await,
             Does::Model(id) => about::model(&*self.runtime, id).await,
             Does::Health => about::health(&*self.runtime),
@@ -147,7 +149,7 @@ impl Service {
             )),
         };
         let mut answer = answer.unwrap_or_else(|fault| {
-            if matches!(does, Does::Generate(..)) {
+            if matches!(does, Does::Generate(..) | Does::Embed | Does::Rank) {
                 self.books.refuse();
             }
             refuse(&fault, dialect, trace)

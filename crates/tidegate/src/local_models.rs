@@ -21,6 +21,8 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
     use engine::{Drafting, Keeps, Local, LocalSettings, Room, Source};
     use world::World;
 
+    use crate::memory::{self, Needed};
+
     /// The tokens of one step, and the texts in it.
     const STEP_TOKENS: usize = 256;
     const STEP_TEXTS: usize = 64;
@@ -47,6 +49,14 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
         }
         None => None,
     };
+    let drafts = draft.as_ref().map_or((0, 0), |draft| (draft.source.weight_bytes(), draft.bytes as u64));
+    let needed = Needed {
+        weights: source.weight_bytes() + drafts.0,
+        conversations: serving.kv_bytes() as u64 + drafts.1,
+    };
+    if let Err(what) = needed.within(memory::free(), serving.ignores_memory()) {
+        return Err(Failure::new(output::FAILED, format!("{id} {what}")));
+    }
     let world = World::system();
     let clock = Arc::clone(&world.clock);
     let settings = LocalSettings {

@@ -13,6 +13,8 @@ mod heads;
 mod house;
 mod local_models;
 mod logging;
+#[cfg(feature = "engine")]
+mod memory;
 mod node_keys;
 mod output;
 mod paint;

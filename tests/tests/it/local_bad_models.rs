@@ -70,7 +70,8 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
             .unwrap();
     };
     let remove = |path: &Path| std::fs::remove_file(path).unwrap();
-    let cases: [(&str, &dyn Fn(&Path), &[&str]); 6] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str]);
+    let cases: [Case<'_>; 6] = [
         ("model.safetensors", &cut, &["model.safetensors", "the file ends before it does"]),
         ("model.safetensors", &remove, &["model.safetensors"]),
         ("config.json", &cut, &["config.json"]),

@@ -19,6 +19,9 @@ use crate::sampler::Drawn;
 use crate::speech::{Begin, Ending, Manner, Offered, Speech};
 use crate::vocabulary::Telling;
 
+/// Why an adapter that was there is not.
+pub(super) const ADAPTER_LEFT: &str =
+    "The adapter went away before the request had its turn, or could not be read.";
 /// How long one that found no place is asked to wait.
 const FULL_WAIT_MS: u64 = 1_000;
 
@@ -142,15 +145,15 @@ impl Answer {
                 }
             }
             Told::Token(drawn) => self.say(at, &drawn),
+            // Of texts that are only read.
+            Told::State(_) => {}
             Told::End(End::Broken) => {
                 return Err(lost(
                     "The model said nothing that is a number, or its rule grew beyond its bounds.",
                 ));
             }
             Told::End(End::NoAdapter) => {
-                return Err(lost(
-                    "The adapter went away before the request had its turn, or could not be read.",
-                ));
+                return Err(lost(ADAPTER_LEFT));
             }
             Told::End(end) => {
                 let ending = if end == End::Length { Ending::Length } else { Ending::Own };
@@ -254,7 +257,7 @@ fn told(vocabulary: &Vocabulary, drawn: &Drawn) -> TokenTold {
     one(drawn.token, drawn.logprob, Some(others.collect()))
 }
 
-fn refusal(refused: Refused) -> Fault {
+pub(super) fn refusal(refused: Refused) -> Fault {
     match refused {
         Refused::Full => {
             let message = "As many requests wait for this model as may.";

@@ -4,8 +4,10 @@ mod adapters;
 mod answer;
 mod drawing;
 mod opening;
+mod passages;
 mod preparing;
 mod ruling;
+mod vectors;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -14,6 +16,7 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use domain::adapters::{Adapters, Doing};
+use domain::reckoning::{EmbedRequest, RankRequest, Reckoned};
 use domain::runtime::{Continues, Forgotten, GenerateRequest, Generating, Runtime, RuntimeModel};
 use domain::{Fault, FaultClass};
 
@@ -28,6 +31,7 @@ use answer::{Answer, Making, Voice};
 use drawing::Drawing;
 use opening::Manners;
 use preparing::Preparing;
+use vectors::Uses;
 
 /// The time of day, for templates that say it.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -69,6 +73,11 @@ pub struct Served {
     host: Host,
     /// How many tokens the model has.
     known: usize,
+    /// How many numbers a state has.
+    width: usize,
+    /// Tells the model from others.
+    digest: u128,
+    uses: Uses,
     vocabulary: Arc<Vocabulary>,
     manners: Manners,
     chance: Chance,
@@ -95,17 +104,20 @@ impl Served {
 
     /// The adapter that a request names, by itself or behind the model's name. What it means is settled by its turn.
     fn adapter(&self, request: &GenerateRequest) -> Result<Option<AdapterId>, Fault> {
-        let behind = match request.model.strip_prefix(self.id.as_str()) {
-            Some("") => None,
-            Some(rest) if rest.starts_with(':') => rest.get(1..),
-            _ => return Err(self.unknown(request)),
-        };
-        let name = request.words.adapter.as_deref().or(behind);
-        Ok(name.map(AdapterId::from))
+        self.named(&request.model, request.words.adapter.as_deref())
     }
 
-    fn unknown(&self, request: &GenerateRequest) -> Fault {
-        let shown: String = request.model.chars().take(128).collect();
+    fn named(&self, model: &str, adapter: Option<&str>) -> Result<Option<AdapterId>, Fault> {
+        let behind = match model.strip_prefix(self.id.as_str()) {
+            Some("") => None,
+            Some(rest) if rest.starts_with(':') => rest.get(1..),
+            _ => return Err(self.unknown(model)),
+        };
+        Ok(adapter.or(behind).map(AdapterId::from))
+    }
+
+    fn unknown(&self, model: &str) -> Fault {
+        let shown: String = model.chars().take(128).collect();
         let message = format!("This node has no model \"{shown}\"; it runs \"{}\".", self.id);
         let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
         fault.param("model").fix(format!("Ask for \"{}\", or list the models at /v1/models.", self.id))
@@ -185,8 +197,14 @@ impl Served {
 
     /// Whose beginnings a request may find, and whose turn it waits for.
     fn whose(&self, word: Option<&str>) -> u128 {
-        let [one, other] = self.keys.each_ref().map(|key| key.hash_one(word));
+        let [one, other] = self.keys.each_ref().map(|key| key.hash_one((self.digest, word)));
         u128::from(one) << 64 | u128::from(other)
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Local").field(&self.served).finish()
     }
 }
 
@@ -204,11 +222,13 @@ impl Runtime for Local {
             created_unix_s: self.created_unix_s,
             is_model: true,
             context_tokens: u64::try_from(self.longest()).ok(),
+            makes: self.uses.makes(),
         }]
     }
 
     fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault> {
         let adapter = self.adapter(&request)?;
+        self.must_answer()?;
         let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
         let served = Arc::clone(&self.served);
         Ok(Box::pin(self.preparing.answer(move || served.answer(&request, adapter.as_ref(), &drawing))))
@@ -217,6 +237,14 @@ impl Runtime for Local {
     fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {
         self.adapter(request)?;
         Ok(self.prompt(request)?.0.len() as u64)
+    }
+
+    fn embed(&self, request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {
+        Ok(Box::pin(self.vectors_of(request)?))
+    }
+
+    fn rank(&self, request: RankRequest) -> Result<Reckoned<Vec<f64>>, Fault> {
+        Ok(Box::pin(self.ranks_of(request)?))
     }
 
     fn adapters(&self) -> Option<&dyn Adapters> {

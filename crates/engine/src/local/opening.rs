@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::answer::Voice;
 use super::preparing::Preparing;
+use super::vectors::Uses;
 use super::{Drafting, Local, LocalSettings, Served};
 use crate::speech::Offered;
 use crate::{Conversation, Draft, EngineError, Habits, Host, Model, Runner, Source, Template, Vocabulary};
@@ -42,8 +43,10 @@ impl Local {
     pub fn open(source: &Source, settings: LocalSettings) -> Result<Self, EngineError> {
         let LocalSettings { id, created_unix_s, room, limits, draft, chance, now_unix_s } = settings;
         let beside = source.beside()?;
+        let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
         let model = Model::load(source)?;
-        let known = model.shape().vocabulary;
+        let (known, width) = (model.shape().vocabulary, model.shape().hidden);
+        let uses = Uses::of(purpose, &model, &beside.vocabulary)?;
         let mut runner = Runner::new(Arc::new(model), room)?.with_limits(limits);
         if let Some(drafting) = draft {
             runner = runner.guessing_by(Box::new(open_draft(&drafting, &beside.vocabulary)?));
@@ -54,6 +57,9 @@ impl Local {
             created_unix_s,
             host,
             known,
+            width,
+            digest,
+            uses,
             vocabulary: Arc::new(beside.vocabulary),
             manners: Manners { template: beside.template, habits: beside.habits },
             chance,

@@ -57,25 +57,57 @@ pub struct Tokens {
     template: String,
     /// Each with its kind.
     tokens: Vec<(String, i32)>,
+    merges: Vec<(&'static str, &'static str)>,
+    /// A sign stands behind each whole text.
+    closes: bool,
 }
 
 impl Tokens {
     /// So many at least; those that are too many stand for nothing. `cut` is `qwen2`, or another that packed files name.
     #[must_use]
     pub fn new(cut: &'static str, template: &str, size: usize) -> Self {
+        Self::with_merges(cut, template, size, &[])
+    }
+
+    /// The same with words of its own: two that join each, after all that are there.
+    #[must_use]
+    pub fn with_merges(
+        cut: &'static str,
+        template: &str,
+        size: usize,
+        more: &[(&'static str, &'static str)],
+    ) -> Self {
+        let merges: Vec<_> = MERGES.iter().chain(more).copied().collect();
         let mut bytes: Vec<(u8, char)> =
             byte_of_character().into_iter().map(|(character, byte)| (byte, character)).collect();
         bytes.sort_unstable();
         let mut tokens: Vec<(String, i32)> =
             bytes.into_iter().map(|(_, character)| (character.to_string(), NORMAL)).collect();
-        tokens.extend(MERGES.map(|(left, right)| (format!("{left}{right}"), NORMAL)));
+        tokens.extend(merges.iter().map(|(left, right)| (format!("{left}{right}"), NORMAL)));
         tokens.extend(
             SIGNS.map(|(sign, is_special)| (sign.to_owned(), if is_special { CONTROL } else { DEFINED })),
         );
         while tokens.len() < size {
             tokens.push((format!("[PAD{}]", tokens.len()), UNUSED));
         }
-        Self { cut, template: template.to_owned(), tokens }
+        Self { cut, template: template.to_owned(), tokens, merges, closes: false }
+    }
+
+    /// The same where `<|endoftext|>` stands behind each whole text.
+    #[must_use]
+    pub fn closing(self) -> Self {
+        Self { closes: true, ..self }
+    }
+
+    /// What makes of a text's tokens those of a whole one.
+    fn post_processor(&self) -> Json {
+        if !self.closes {
+            return Json::Null;
+        }
+        let (sign, text) = ("<|endoftext|>", json!({"Sequence": {"id": "A", "type_id": 0}}));
+        let single = json!([text, {"SpecialToken": {"id": sign, "type_id": 0}}]);
+        let signs = json!({sign: {"id": sign, "ids": [self.id(sign)], "tokens": [sign]}});
+        json!({"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": signs})
     }
 
     #[must_use]
@@ -114,11 +146,11 @@ impl Tokens {
         json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
             "normalizer": if self.cut == "qwen2" { json!({"type": "NFC"}) } else { Json::Null },
-            "pre_tokenizer": pieces, "post_processor": null, "decoder": bytes(true),
+            "pre_tokenizer": pieces, "post_processor": self.post_processor(), "decoder": bytes(true),
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
                 "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": self.cut == "llama-bpe", "vocab": vocabulary, "merges": MERGES,
+                "ignore_merges": self.cut == "llama-bpe", "vocab": vocabulary, "merges": self.merges,
             },
         })
     }
@@ -144,7 +176,8 @@ impl Tokens {
         let id = |sign: &str| Value::U32(u32::try_from(self.id(sign)).unwrap_or(u32::MAX));
         let tokens = self.tokens.iter().map(|(token, _)| text(token)).collect();
         let kinds = self.tokens.iter().map(|(_, kind)| Value::I32(*kind)).collect();
-        let merges = MERGES.map(|(left, right)| text(&format!("{left} {right}"))).into();
+        let merges = self.merges.iter().map(|(left, right)| text(&format!("{left} {right}"))).collect();
+        let last = if self.closes { "<|endoftext|>" } else { "<|im_end|>" };
         [
             ("model", text("gpt2")),
             ("pre", text(self.cut)),
@@ -152,7 +185,8 @@ impl Tokens {
             ("token_type", Value::Array(kinds)),
             ("merges", Value::Array(merges)),
             ("bos_token_id", id("<|endoftext|>")),
-            ("eos_token_id", id("<|im_end|>")),
+            ("eos_token_id", id(last)),
+            ("add_eos_token", Value::Bool(self.closes)),
         ]
         .into_iter()
         .map(|(name, value)| (format!("tokenizer.ggml.{name}"), value))
@@ -167,7 +201,7 @@ impl Tokens {
             cut: self.cut.to_owned(),
             tokens: self.tokens.iter().map(|(token, _)| token.clone()).collect(),
             kinds: self.tokens.iter().map(|(_, kind)| f64::from(*kind)).collect(),
-            merges: MERGES.map(|(left, right)| format!("{left} {right}")).into(),
+            merges: self.merges.iter().map(|(left, right)| format!("{left} {right}")).collect(),
         }
     }
 }

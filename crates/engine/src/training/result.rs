@@ -107,7 +107,8 @@ impl Network {
             (None, false) => "llama",
         };
         let family = families::by_name(family).map_or(family, |family| family.name);
-        Made { family, shape, tensors: BTreeMap::new(), tokens: None }.config(false)
+        Made { family, shape, tensors: BTreeMap::new(), tokens: None, makes: crate::made::MadeFor::Answers }
+            .config(false)
     }
 }
 

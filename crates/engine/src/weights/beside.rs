@@ -67,14 +67,14 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
 }
 
 /// A file of JSON that may be missing, which is as good as an empty one.
-fn json(path: &Path) -> Result<Value, EngineError> {
+pub(super) fn json(path: &Path) -> Result<Value, EngineError> {
     let Some(bytes) = read(path)? else { return Ok(Value::Null) };
     serde_json::from_slice(&bytes)
         .map_err(|error| EngineError::Broken { path: path.to_owned(), what: error.to_string() })
 }
 
 fn plain(directory: &Path) -> Result<Beside, EngineError> {
-    let vocabulary = Vocabulary::open(&directory.join("tokenizer.json"))?;
+    let mut vocabulary = Vocabulary::open(&directory.join("tokenizer.json"))?;
     let tokens = json(&directory.join("tokenizer_config.json"))?;
     let template = match read(&directory.join("chat_template.jinja"))? {
         Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -94,6 +94,12 @@ fn plain(directory: &Path) -> Result<Beside, EngineError> {
     if let Some(end) = last_sign.as_deref().and_then(|sign| vocabulary.sign(sign)) {
         add(&mut ends, end);
     }
+    let signed = |name: &str, sign: &Option<String>| {
+        let sign = sign.as_deref().filter(|_| tokens.get(name) == Some(&Value::Bool(true)))?;
+        vocabulary.sign(sign)
+    };
+    let signs = (signed("add_bos_token", &first_sign), signed("add_eos_token", &last_sign));
+    vocabulary.sign_by(signs);
     let habits = Habits {
         ends,
         // Who says that nothing is drawn means the likeliest each time.
@@ -168,7 +174,13 @@ fn packed(file: &File) -> Result<Beside, EngineError> {
     for end in [id("eos_token_id"), id("eot_token_id"), id("eom_token_id")].into_iter().flatten() {
         ends.extend(u32::try_from(end).ok().filter(|end| !ends.contains(end)));
     }
-    let vocabulary = Vocabulary::packed(words).map_err(|what| file.broken(what))?;
+    let (first, last) = (id("bos_token_id"), id("eos_token_id"));
+    let mut vocabulary = Vocabulary::packed(words).map_err(|what| file.broken(what))?;
+    let signed = |name: &str, id: Option<usize>| match file.value(&format!("tokenizer.ggml.{name}")) {
+        Some(Packed::Boolean(true)) => id.and_then(|id| u32::try_from(id).ok()),
+        _ => None,
+    };
+    vocabulary.sign_by((signed("add_bos_token", first), signed("add_eos_token", last)));
     for end in ENDS.iter().filter_map(|sign| vocabulary.sign(sign)) {
         add(&mut ends, end);
     }

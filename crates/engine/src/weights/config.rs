@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::EngineError;
 use crate::families;
+use crate::rope::{stretched, usual_attention};
 use crate::shape::{Mixture, Pairs, Rope, Shape, Stretch};
 
 #[derive(Deserialize)]
@@ -54,6 +55,9 @@ struct Scaling {
     attention_factor: Option<f64>,
     beta_fast: Option<f64>,
     beta_slow: Option<f64>,
+    mscale: Option<f64>,
+    mscale_all_dim: Option<f64>,
+    truncate: Option<bool>,
 }
 
 /// What is meant where nothing says otherwise.
@@ -98,6 +102,8 @@ fn shape(config: Config) -> Result<Shape, EngineError> {
     });
     let scaling = config.rope_parameters.or(config.rope_scaling);
     let theta = scaling.as_ref().and_then(|scaling| scaling.rope_theta).or(config.rope_theta);
+    let stretch = stretch(scaling.as_ref(), config.max_position_embeddings as f64)?;
+    let original = scaling.as_ref().and_then(|scaling| scaling.original_max_position_embeddings);
     Ok(Shape {
         vocabulary: config.vocab_size,
         hidden: config.hidden_size,
@@ -107,11 +113,8 @@ fn shape(config: Config) -> Result<Shape, EngineError> {
         head_dim: config.head_dim.unwrap_or(config.hidden_size / config.num_attention_heads),
         inner: config.intermediate_size,
         norm_epsilon: config.rms_norm_eps,
-        rope: Rope {
-            theta: theta.unwrap_or(THETA),
-            stretch: stretch(scaling.as_ref(), config.max_position_embeddings as f64)?,
-        },
-        context: config.max_position_embeddings,
+        context: stretched(&stretch, original, config.max_position_embeddings),
+        rope: Rope { theta: theta.unwrap_or(THETA), stretch },
         is_tied: config.tie_word_embeddings,
         norms_heads: family.norms_heads,
         pairs: Pairs::Halves,
@@ -126,9 +129,16 @@ fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<Stretch, EngineErr
     if kind == "default" {
         return Ok(Stretch::None);
     }
-    let factor = scaling.factor.filter(|factor| factor.is_finite() && *factor >= 1.0);
-    let factor = factor.ok_or_else(|| wrong("factor", "is not a number from 1 on"))?;
     let original = scaling.original_max_position_embeddings.unwrap_or(context);
+    // Who says how long texts were and how long they may be has said how far they are stretched.
+    let implied = (kind == "yarn").then_some(context / original);
+    let factor = scaling.factor.or(implied).filter(|factor| factor.is_finite() && *factor >= 1.0);
+    let factor = factor.ok_or_else(|| wrong("factor", "is not a number from 1 on"))?;
+    if !(original.is_finite() && original >= 1.0) {
+        return Err(wrong("original_max_position_embeddings", "is not a number from 1 on"));
+    }
+    // Nought says nothing.
+    let said = |number: Option<f64>| number.filter(|number| *number != 0.0);
     match kind {
         "linear" => Ok(Stretch::Linear { factor }),
         "llama3" => Ok(Stretch::Bands {
@@ -140,9 +150,14 @@ fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<Stretch, EngineErr
         "yarn" => Ok(Stretch::Ramp {
             factor,
             original,
-            fast: scaling.beta_fast.unwrap_or(32.0),
-            slow: scaling.beta_slow.unwrap_or(1.0),
-            attention: scaling.attention_factor,
+            fast: said(scaling.beta_fast).unwrap_or(32.0),
+            slow: said(scaling.beta_slow).unwrap_or(1.0),
+            attention: scaling.attention_factor.or_else(|| {
+                let (scale, all) = (said(scaling.mscale)?, said(scaling.mscale_all_dim)?);
+                let of = |scale: f64| 1.0 + scale * (usual_attention(factor) - 1.0);
+                Some(of(scale) / of(all))
+            }),
+            truncates: scaling.truncate.unwrap_or(true),
         }),
         other => Err(wrong("rope_type", &format!("is \"{other}\", which is not known here"))),
     }

@@ -2,8 +2,10 @@
 
 mod beside;
 mod config;
+mod digest;
 mod packed;
 mod plain;
+mod purpose;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -11,8 +13,10 @@ use std::sync::Arc;
 
 pub use beside::{Beside, Habits};
 pub(crate) use plain::Files;
+pub use purpose::{Judge, Purpose, Ranks, Vectors};
 pub(crate) use rows::Rows;
 
+use self::digest::Digest;
 use crate::kernels::Matrix;
 use crate::linear::Linear;
 use crate::model::{Dense, Layer, Pair};
@@ -25,6 +29,10 @@ pub struct Source {
     store: Store,
     /// Where other files of the model may be.
     directory: PathBuf,
+    /// What its directory or its file is called.
+    name: String,
+    /// Its tensors are named without the "model." before all: it was written without a head.
+    is_bare: bool,
 }
 
 #[derive(Debug)]
@@ -62,15 +70,42 @@ impl Source {
     /// # Errors
     /// The files are not there, or no model's.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if path.is_dir() {
-            let shape = config::read(&path.join("config.json"))?;
-            let store = Store::Plain(plain::Files::open(path)?);
-            return Ok(Self { shape, store, directory: path.to_owned() });
+            let mut shape = config::read(&path.join("config.json"))?;
+            let files = plain::Files::open(path)?;
+            let is_bare = files.told("embed_tokens.weight").is_some();
+            // What is for vectors or ranks may come without the head that it never uses.
+            let is_headless = is_bare || files.told("score.weight").is_some();
+            shape.is_tied |= is_headless && files.told("lm_head.weight").is_none();
+            let (store, directory) = (Store::Plain(files), path.to_owned());
+            return Ok(Self { shape, store, directory, name, is_bare });
         }
         let file = packed::File::open(path)?;
         let shape = packed::shape(&file)?;
         let directory = path.parent().unwrap_or(path).to_owned();
-        Ok(Self { shape, store: Store::Packed(file), directory })
+        Ok(Self { shape, store: Store::Packed(file), directory, name, is_bare: false })
+    }
+
+    /// A number that tells the model from others.
+    ///
+    /// # Errors
+    /// Its files can't be read.
+    pub fn digest(&self) -> Result<u128, EngineError> {
+        let mut digest = Digest::new();
+        match &self.store {
+            Store::Plain(files) => {
+                let path = self.directory.join("config.json");
+                let config = std::fs::read(&path).map_err(|source| EngineError::File { path, source })?;
+                digest.add(&config);
+                files.tell(&mut digest);
+            }
+            Store::Packed(file) => file.tell(&mut digest),
+        }
+        for number in self.last_norm(&self.shape)? {
+            digest.add(&number.to_le_bytes());
+        }
+        Ok(digest.end())
     }
 
     /// What the weights take, in the file and in memory.
@@ -88,6 +123,7 @@ impl Source {
     }
 
     fn name(&self, plain: &str, packed: &str) -> String {
+        let plain = plain.strip_prefix("model.").filter(|_| self.is_bare).unwrap_or(plain);
         format!("{}.weight", if matches!(self.store, Store::Plain(_)) { plain } else { packed })
     }
 
@@ -194,13 +230,24 @@ impl Source {
                 shape.inner,
             )?));
         };
-        // Packed files stack the experts; plain ones name each.
-        let is_stacked = matches!(self.store, Store::Packed(_));
+        // Packed files stack the experts, and newer plain ones; others name each.
+        let is_packed = matches!(self.store, Store::Packed(_));
         let of = |expert: usize, plain: &str, packed: &str, rows: usize| {
             let name = name(&format!("experts.{expert}.{plain}"), packed);
-            Piece { name, first: if is_stacked { expert * rows } else { 0 }, rows }
+            Piece { name, first: if is_packed { expert * rows } else { 0 }, rows }
         };
+        let stacks = self.stacks(index);
         let expert = |expert: usize| {
+            if let Some([ups, downs]) = &stacks {
+                let first = 2 * expert * mixture.inner;
+                let up = [first, first + mixture.inner].map(|first| Piece {
+                    name: ups.clone(),
+                    first,
+                    rows: mixture.inner,
+                });
+                let first = expert * shape.hidden;
+                return pair(up, Piece { name: downs.clone(), first, rows: shape.hidden }, mixture.inner);
+            }
             let up = [
                 of(expert, "gate_proj", "ffn_gate_exps", mixture.inner),
                 of(expert, "up_proj", "ffn_up_exps", mixture.inner),
@@ -214,6 +261,17 @@ impl Source {
             chosen: mixture.chosen,
             is_normed: mixture.is_normed,
         })
+    }
+}
+
+impl Source {
+    /// The two stacks of a layer's experts in a plain file: gates and ups of each behind each other, and the way back.
+    fn stacks(&self, layer: usize) -> Option<[String; 2]> {
+        let Store::Plain(files) = &self.store else { return None };
+        let root = if self.is_bare { "" } else { "model." };
+        let names =
+            ["gate_up_proj", "down_proj"].map(|name| format!("{root}layers.{layer}.mlp.experts.{name}"));
+        names.iter().all(|name| files.told(name).is_some()).then_some(names)
     }
 }
 

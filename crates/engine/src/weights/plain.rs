@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::digest::Digest;
 use super::{Piece, wrong_shape};
 use crate::EngineError;
 use crate::kernels::{Matrix, Plain as Kind};
@@ -134,17 +135,56 @@ impl Files {
         Ok(())
     }
 
+    /// What tells these files from others.
+    pub(super) fn tell(&self, digest: &mut Digest) {
+        let mut names: Vec<_> = self.tensors.iter().collect();
+        names.sort_unstable_by_key(|(name, _)| *name);
+        for (name, Place { kind, shape, start, end, .. }) in names {
+            digest.add(name.as_bytes());
+            digest.add(format!("{kind:?} {shape:?} {}", end - start).as_bytes());
+        }
+    }
+
+    fn place(&self, name: &str) -> Result<&Place, EngineError> {
+        self.tensors.get(name).ok_or_else(|| EngineError::NoTensor(name.to_owned()))
+    }
+
     /// A tensor of this shape, as it is.
     pub(crate) fn read(&self, name: &str, wanted: &[usize]) -> Result<(Kind, Vec<u8>), EngineError> {
-        let place = self.tensors.get(name).ok_or_else(|| EngineError::NoTensor(name.to_owned()))?;
+        let place = self.place(name)?;
         if place.shape != wanted {
             return Err(wrong_shape(name, &place.shape, wanted));
         }
+        self.bytes(place, place.start, place.end)
+    }
+
+    fn bytes(&self, place: &Place, start: u64, end: u64) -> Result<(Kind, Vec<u8>), EngineError> {
         let (path, file) = self.files.get(place.file).ok_or(EngineError::Step("a file that is not there"))?;
-        let mut bytes = vec![0; usize::try_from(place.end - place.start).unwrap_or_default()];
-        let read = file.read_exact_at(&mut bytes, place.start);
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap_or_default()];
+        let read = file.read_exact_at(&mut bytes, start);
         read.map_err(|source| EngineError::File { path: path.clone(), source })?;
         Ok((place.kind, bytes))
+    }
+
+    /// Rows of a matrix: the whole of a tensor, or some of a stack.
+    fn piece(&self, piece: &Piece, columns: usize) -> Result<(Kind, Vec<u8>), EngineError> {
+        let Piece { name, first, rows } = piece;
+        let place = self.place(name)?;
+        let [count, each, width] = place.shape.as_slice() else {
+            return self.read(name, &[*rows, columns]);
+        };
+        if *width != columns || first + rows > count * each {
+            return Err(wrong_shape(name, &place.shape, &[*count, *each, columns]));
+        }
+        let row = columns as u64 * place.kind.bytes();
+        let start = place.start + *first as u64 * row;
+        self.bytes(place, start, start + *rows as u64 * row)
+    }
+
+    /// The numbers of a matrix of one row.
+    pub(super) fn row(&self, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
+        let (kind, bytes) = self.read(name, &[1, length])?;
+        Ok(Matrix::of([(kind, bytes)]).row(0, length, &mut vec![0.0; length]).to_vec())
     }
 
     pub(super) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
@@ -153,7 +193,7 @@ impl Files {
     }
 
     pub(super) fn matrix(&self, pieces: &[Piece], columns: usize) -> Result<Matrix, EngineError> {
-        let read = pieces.iter().map(|piece| self.read(&piece.name, &[piece.rows, columns]));
+        let read = pieces.iter().map(|piece| self.piece(piece, columns));
         Ok(Matrix::of(read.collect::<Result<Vec<_>, _>>()?))
     }
 }

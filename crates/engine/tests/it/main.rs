@@ -3,6 +3,8 @@
 
 mod adapters;
 mod builtin;
+mod cases;
+mod goldens;
 mod guessing;
 mod learning;
 mod local;
@@ -15,4 +17,5 @@ mod shelf;
 mod speech;
 mod templates;
 mod training;
+mod vectors;
 mod words;

@@ -56,7 +56,7 @@ fn all(runner: &mut Runner) -> Vec<(TextId, Said)> {
         assert!(!happened.is_empty() || !runner.is_idle(), "a step that did nothing");
         for happened in happened {
             match happened {
-                Happened::Begun { .. } => {}
+                Happened::Begun { .. } | Happened::State { .. } => {}
                 Happened::Token { text, drawn } => open.entry(text).or_default().tokens.push(drawn),
                 Happened::End { text, end } => {
                     let said = open.remove(&text).unwrap_or_default();
@@ -138,7 +138,7 @@ fn a_short_one_does_not_wait_for_a_long_one() {
         assert!(gap == 0, "a text that is being told stood still");
         let end = happened.into_iter().find_map(|happened| match happened {
             Happened::End { text, .. } => Some(text),
-            Happened::Begun { .. } | Happened::Token { .. } => None,
+            Happened::Begun { .. } | Happened::Token { .. } | Happened::State { .. } => None,
         });
         if let Some(text) = end {
             break text;

@@ -36,3 +36,16 @@ pub fn llama() -> Shape {
 pub fn wide() -> Shape {
     Shape { hidden: 256, inner: 512, head_dim: 64, vocabulary: 320, ..dense() }
 }
+
+/// Made for 64 tokens, and stretched to 256.
+pub fn stretched() -> Shape {
+    let stretch = Stretch::Ramp {
+        factor: 4.0,
+        original: 64.0,
+        fast: 32.0,
+        slow: 1.0,
+        attention: None,
+        truncates: true,
+    };
+    Shape { rope: Rope { theta: 10_000.0, stretch }, context: 256, ..dense() }
+}

@@ -89,6 +89,7 @@ fn hear(said: &mut All, happened: Vec<Happened>) {
         match happened {
             Happened::Begun { text, remembered } => said.entry(text).or_default().remembered = remembered,
             Happened::Token { text, drawn } => said.entry(text).or_default().tokens.push(drawn),
+            Happened::State { .. } => {}
             Happened::End { text, end } => said.entry(text).or_default().end = Some(end),
         }
     }

@@ -70,6 +70,7 @@ pub fn all(runner: &mut Runner, requests: &[Request]) -> Vec<Said> {
             match happened {
                 Happened::Begun { text, .. } => assert!(said.insert(text, Said::default()).is_none()),
                 Happened::Token { text, drawn } => said.get_mut(&text).unwrap().drawn.push(drawn),
+                Happened::State { .. } => {}
                 Happened::End { text, end } => {
                     assert!(said.get_mut(&text).unwrap().end.replace(end).is_none());
                 }

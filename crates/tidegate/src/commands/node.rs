@@ -56,6 +56,9 @@ pub struct Serving {
     /// Memory for what is remembered of conversations, in MiB.
     #[arg(long, default_value_t = 1024)]
     kv_memory: usize,
+    /// Load the model though less memory is free than it needs.
+    #[arg(long)]
+    ignore_memory: bool,
     /// Requests that may wait beside those that are being answered.
     #[arg(long, default_value_t = 256)]
     waiting: usize,
@@ -112,6 +115,10 @@ impl Serving {
 
     pub const fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    pub const fn ignores_memory(&self) -> bool {
+        self.ignore_memory
     }
 
     /// The folder that adapters lie in.

@@ -15,6 +15,7 @@ pub(super) use head::Value;
 pub(super) use shape::shape;
 
 use self::head::{Head, Info};
+use super::digest::Digest;
 use super::{Piece, Rows, dense, wrong_shape};
 use crate::EngineError;
 use crate::kernels::{Matrix, Plain, Rounded};
@@ -51,6 +52,46 @@ impl File {
 
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.head.values.get(name)
+    }
+
+    /// What tells this file from others.
+    pub(super) fn tell(&self, digest: &mut Digest) {
+        let mut values: Vec<_> = self.head.values.iter().collect();
+        values.sort_unstable_by_key(|(name, _)| *name);
+        for (name, value) in values {
+            digest.add(name.as_bytes());
+            match value {
+                Value::List(list) => digest.add(&list.len().to_le_bytes()),
+                value => digest.add(format!("{value:?}").as_bytes()),
+            }
+        }
+        let mut tensors: Vec<_> = self.head.tensors.iter().collect();
+        tensors.sort_unstable_by_key(|(name, _)| *name);
+        for (name, info) in tensors {
+            digest.add(name.as_bytes());
+            digest.add(format!("{:?} {:?}", info.kind, info.shape).as_bytes());
+        }
+    }
+
+    /// All rows of a small matrix, or the only one of a vector, as numbers; `None` where the file has no such tensor.
+    pub(super) fn rows_of(&self, name: &str, width: usize) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
+        /// Nobody's is higher.
+        const ROWS_MAX: usize = 16;
+        let Ok(info) = self.info(name) else { return Ok(None) };
+        let rows = match info.shape.as_slice() {
+            [columns] if *columns == width => 1,
+            [rows, columns] if *columns == width && *rows <= ROWS_MAX => *rows,
+            _ => return Err(wrong_shape(name, &info.shape, &[1, width])),
+        };
+        if !width.is_multiple_of(info.kind.block_size()) {
+            return Err(self.broken(format!("a row of the tensor \"{name}\" is not made of whole blocks")));
+        }
+        let bytes = self.bytes(info, width, 0, rows)?;
+        let all = match plain(info.kind) {
+            Some(kind) => Matrix::of([(kind, bytes)]).singles().into_owned(),
+            None => numbers(&self.rounded(info.kind, bytes, rows, width)?.dequantize(&Device::Cpu)?)?,
+        };
+        Ok(Some(all.chunks_exact(width).map(<[f32]>::to_vec).collect()))
     }
 
     pub(super) fn broken(&self, what: impl std::fmt::Display) -> EngineError {

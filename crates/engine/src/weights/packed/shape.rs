@@ -5,6 +5,7 @@ use super::File;
 use super::head::Value;
 use crate::EngineError;
 use crate::families;
+use crate::rope::{stretched, usual_attention};
 use crate::shape::{Mixture, Rope, Shape, Stretch};
 
 const THETA: f64 = 10_000.0;
@@ -43,16 +44,21 @@ pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
         None => needed("feed_forward_length")?,
     };
     let factor = number("rope.scaling.factor").unwrap_or(1.0);
-    let original = number("rope.scaling.original_context_length").unwrap_or(context as f64);
+    let head_dim = count("attention.key_length").or_else(|| hidden.checked_div(heads)).unwrap_or_default();
+    let original = number("rope.scaling.original_context_length");
     let stretch = match text(&format!("{architecture}.rope.scaling.type")) {
-        None | Some("none") => Stretch::None,
+        None | Some("none") => each(file, head_dim)?,
         Some("linear") => Stretch::Linear { factor },
         Some("yarn") => Stretch::Ramp {
             factor,
-            original,
-            fast: 32.0,
-            slow: 1.0,
-            attention: number("rope.scaling.attn_factor"),
+            original: original.unwrap_or(context as f64),
+            fast: number("rope.scaling.yarn_beta_fast").unwrap_or(32.0),
+            slow: number("rope.scaling.yarn_beta_slow").unwrap_or(1.0),
+            // These files say it beside what is usual, and not in its place.
+            attention: number("rope.scaling.yarn_attn_factor")
+                .or_else(|| number("rope.scaling.attn_factor"))
+                .map(|attention| attention * usual_attention(factor)),
+            truncates: true,
         },
         Some(other) => {
             let what = format!("is \"{other}\", which is not known here");
@@ -65,15 +71,30 @@ pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
         layers,
         heads,
         kv_heads: count("attention.head_count_kv").unwrap_or(heads),
-        head_dim: count("attention.key_length").or_else(|| hidden.checked_div(heads)).unwrap_or_default(),
+        head_dim,
         inner,
         norm_epsilon: number("attention.layer_norm_rms_epsilon").unwrap_or(1e-6),
+        context: stretched(&stretch, original, context),
         rope: Rope { theta: number("rope.freq_base").unwrap_or(THETA), stretch },
-        context,
         is_tied: file.info("output.weight").is_err(),
         norms_heads: family.norms_heads,
         pairs: family.packed_pairs,
         mixture,
     }
     .checked()
+}
+
+/// By what each pair turns slower, where a file holds that as a tensor.
+fn each(file: &File, head_dim: usize) -> Result<Stretch, EngineError> {
+    const FACTORS: &str = "rope_freqs.weight";
+    if file.info(FACTORS).is_err() {
+        return Ok(Stretch::None);
+    }
+    let factors = file.vector(FACTORS, head_dim / 2)?;
+    if factors.iter().any(|factor| !factor.is_finite() || *factor <= 0.0) {
+        return Err(
+            file.broken(format!("the tensor \"{FACTORS}\" holds what no frequency can be divided by"))
+        );
+    }
+    Ok(Stretch::Each(factors.into_iter().map(f64::from).collect()))
 }

@@ -1,0 +1,417 @@
+//! Requests to a runtime of one's own for vectors of texts, and for documents in the order of a question.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use domain::reckoning::{EmbedRequest, RankRequest};
+use domain::runtime::Continues;
+use domain::{Fault, FaultClass, TraceId, Usage};
+use serde::Serialize;
+
+use crate::fields::{open_object, optional_boolean, optional_count};
+use crate::json::{Cursor, Kind, Value};
+use crate::refusal::{missing, wrong_type, wrong_value};
+
+/// The texts of one request: the vendor's own limit.
+const TEXTS_MAX: usize = 2_048;
+/// The documents of one request.
+const DOCUMENTS_MAX: usize = 1_000;
+const FLOAT: &str = "float";
+const BASE64: &str = "base64";
+
+type Read<T> = Result<T, Box<Fault>>;
+
+/// A request for vectors, and how they are to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbedAsked {
+    pub request: EmbedRequest,
+    pub as_base64: bool,
+}
+
+/// A request for an order, and how much of it is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RankAsked {
+    pub request: RankRequest,
+    /// The best so many; all where nothing is said.
+    pub top_n: Option<u64>,
+    /// Each is told with its document.
+    pub shows: bool,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Row>,
+    model: &'a str,
+    usage: Used,
+}
+
+#[derive(Serialize)]
+struct Row {
+    object: &'static str,
+    index: usize,
+    embedding: Vector,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Vector {
+    Numbers(Vec<f32>),
+    Base64(String),
+}
+
+#[derive(Serialize)]
+struct Used {
+    prompt_tokens: u64,
+    total_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct Order<'a> {
+    id: String,
+    object: &'static str,
+    model: &'a str,
+    results: Vec<Ranked<'a>>,
+    usage: Used,
+}
+
+#[derive(Serialize)]
+struct Ranked<'a> {
+    index: usize,
+    relevance_score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<Document<'a>>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    text: &'a str,
+}
+
+/// Reads a request for vectors. `is_lenient` leaves out what nobody here knows.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub fn read_runtime_texts(body: &[u8], is_lenient: bool) -> Result<EmbedAsked, Box<Fault>> {
+    let (mut request, mut texts, mut as_base64) = (EmbedRequest::default(), None, false);
+    open_object(body)?.object(|cursor, member| {
+        match &*member.key.decode() {
+            "model" => request.model = text(cursor, "model")?.unwrap_or_default().into_owned(),
+            "input" => texts = Some(read_input(cursor)?),
+            "dimensions" => request.dimensions = optional_count(cursor, "dimensions")?,
+            "encoding_format" => as_base64 = read_format(cursor)?,
+            "prompt_name" => request.prompt_name = owned(cursor, "prompt_name")?,
+            "cache_salt" => request.share = owned(cursor, "cache_salt")?,
+            "user" => cursor.skip().map(drop)?,
+            name => unknown(cursor, body, name, is_lenient)?,
+        }
+        Read::Ok(())
+    })?;
+    request.texts = texts.ok_or_else(|| missing("input".to_owned(), "Send a text, or an array of texts."))?;
+    let count = request.texts.len();
+    if count == 0 || count > TEXTS_MAX {
+        let fix = format!("Send from 1 to {TEXTS_MAX} texts.");
+        return Err(wrong_value("input".to_owned(), &format!("holds {count} texts"), fix));
+    }
+    Ok(EmbedAsked { request, as_base64 })
+}
+
+/// Reads a request for an order. `is_lenient` leaves out what nobody here knows.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RankAsked, Box<Fault>> {
+    let (mut request, mut query, mut documents) = (RankRequest::default(), None, None);
+    let (mut top_n, mut shows) = (None, None);
+    open_object(body)?.object(|cursor, member| {
+        match &*member.key.decode() {
+            "model" => request.model = text(cursor, "model")?.unwrap_or_default().into_owned(),
+            "query" => query = owned(cursor, "query")?,
+            "documents" => documents = Some(read_documents(cursor)?),
+            "top_n" => top_n = optional_count(cursor, "top_n")?,
+            "return_documents" => shows = optional_boolean(cursor, "return_documents")?,
+            "instruction" => request.instruction = owned(cursor, "instruction")?,
+            "cache_salt" => request.share = owned(cursor, "cache_salt")?,
+            "user" => cursor.skip().map(drop)?,
+            name => unknown(cursor, body, name, is_lenient)?,
+        }
+        Read::Ok(())
+    })?;
+    request.query = query.ok_or_else(|| missing("query".to_owned(), "Send the question."))?;
+    request.documents = documents
+        .ok_or_else(|| missing("documents".to_owned(), "Send an array of the texts to put in order."))?;
+    let count = request.documents.len();
+    if count == 0 || count > DOCUMENTS_MAX {
+        let fix = format!("Send from 1 to {DOCUMENTS_MAX} documents.");
+        return Err(wrong_value("documents".to_owned(), &format!("holds {count} documents"), fix));
+    }
+    if top_n == Some(0) {
+        let fix = "Send how many are wanted, or leave it out for all.".to_owned();
+        return Err(wrong_value("top_n".to_owned(), "is 0", fix));
+    }
+    Ok(RankAsked { request, top_n, shows: shows.unwrap_or(false) })
+}
+
+/// A text, or `null` for its absence.
+fn text<'a>(cursor: &mut Cursor<'a>, path: &str) -> Read<Option<Cow<'a, str>>> {
+    let kind = cursor.kind()?;
+    match cursor.value()? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.decode())),
+        _ => Err(wrong_type(path.to_owned(), "a string", kind)),
+    }
+}
+
+fn owned(cursor: &mut Cursor<'_>, path: &str) -> Read<Option<String>> {
+    Ok(text(cursor, path)?.map(Cow::into_owned))
+}
+
+fn unknown(cursor: &mut Cursor<'_>, body: &[u8], name: &str, is_lenient: bool) -> Read<()> {
+    if !cursor.value()?.is_something(body) || is_lenient {
+        return Ok(());
+    }
+    let message = format!("\"{name}\" is not taken by this runtime.");
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+    let fix = "Leave it out, or send Agent-Lenient: true to have it left out.";
+    Err(Box::new(fault.param(name.to_owned()).fix(fix)))
+}
+
+/// A text, its tokens, or several of either.
+fn read_input(cursor: &mut Cursor<'_>) -> Read<Vec<Continues>> {
+    if cursor.kind()? != Kind::Array {
+        return Ok(vec![read_one(cursor, "input")?]);
+    }
+    let (mut texts, mut tokens) = (Vec::new(), Vec::new());
+    cursor.array(|cursor, index| {
+        let path = format!("input[{index}]");
+        // Numbers are one text together.
+        match cursor.kind()? {
+            Kind::Number if texts.is_empty() => tokens.push(read_token(cursor, &path)?),
+            kind if !tokens.is_empty() => {
+                return Err(wrong_type(path, "a token's number, as those before it", kind));
+            }
+            _ => texts.push(read_one(cursor, &path)?),
+        }
+        Read::Ok(())
+    })?;
+    if !tokens.is_empty() {
+        texts.push(Continues::Tokens(tokens));
+    }
+    Ok(texts)
+}
+
+fn read_one(cursor: &mut Cursor<'_>, path: &str) -> Read<Continues> {
+    let kind = cursor.kind()?;
+    if kind == Kind::Array {
+        let mut tokens = Vec::new();
+        cursor.array(|cursor, index| {
+            tokens.push(read_token(cursor, &format!("{path}[{index}]"))?);
+            Read::Ok(())
+        })?;
+        return Ok(Continues::Tokens(tokens));
+    }
+    match cursor.value()? {
+        Value::String(text) => Ok(Continues::Text(text.decode().into_owned())),
+        _ => Err(wrong_type(path.to_owned(), "a string or an array of tokens", kind)),
+    }
+}
+
+fn read_token(cursor: &mut Cursor<'_>, path: &str) -> Read<u32> {
+    let kind = cursor.kind()?;
+    let value = cursor.value()?;
+    let Value::Number(_) = value else { return Err(wrong_type(path.to_owned(), "a token's number", kind)) };
+    value.as_count().and_then(|token| u32::try_from(token).ok()).ok_or_else(|| {
+        wrong_value(path.to_owned(), "is no token's number", "Send whole numbers from 0.".to_owned())
+    })
+}
+
+fn read_format(cursor: &mut Cursor<'_>) -> Read<bool> {
+    match text(cursor, "encoding_format")?.as_deref() {
+        None | Some(FLOAT) => Ok(false),
+        Some(BASE64) => Ok(true),
+        Some(_) => {
+            let fix = format!("Send \"{FLOAT}\" or \"{BASE64}\", or leave it out.");
+            Err(wrong_value("encoding_format".to_owned(), "is no format that vectors come in", fix))
+        }
+    }
+}
+
+/// Texts, bare or as the member of an object.
+fn read_documents(cursor: &mut Cursor<'_>) -> Read<Vec<String>> {
+    let kind = cursor.kind()?;
+    if kind != Kind::Array {
+        return Err(wrong_type("documents".to_owned(), "an array", kind));
+    }
+    let mut documents = Vec::new();
+    cursor.array(|cursor, index| {
+        let path = format!("documents[{index}]");
+        let kind = cursor.kind()?;
+        let document = match kind {
+            Kind::Object => read_document(cursor, &path)?,
+            _ => owned(cursor, &path)?,
+        };
+        documents
+            .push(document.ok_or_else(|| wrong_type(path, "a string, or an object with \"text\"", kind))?);
+        Read::Ok(())
+    })?;
+    Ok(documents)
+}
+
+fn read_document(cursor: &mut Cursor<'_>, path: &str) -> Read<Option<String>> {
+    let mut found = None;
+    cursor.object(|cursor, member| {
+        if member.key.is("text") {
+            found = owned(cursor, &format!("{path}.text"))?;
+        } else {
+            cursor.skip()?;
+        }
+        Read::Ok(())
+    })?;
+    Ok(found)
+}
+
+fn used(usage: &Usage) -> Used {
+    let tokens = usage.prompt_total();
+    Used { prompt_tokens: tokens, total_tokens: tokens }
+}
+
+/// The answer with vectors.
+#[must_use]
+pub fn vectors_answer(model: &str, vectors: Vec<Vec<f32>>, as_base64: bool, usage: &Usage) -> Bytes {
+    let row = |(index, vector): (usize, Vec<f32>)| {
+        let embedding = if as_base64 {
+            let bytes: Vec<u8> = vector.into_iter().flat_map(f32::to_le_bytes).collect();
+            Vector::Base64(STANDARD.encode(bytes))
+        } else {
+            Vector::Numbers(vector)
+        };
+        Row { object: "embedding", index, embedding }
+    };
+    let data = vectors.into_iter().enumerate().map(row).collect();
+    json(&List { object: "list", data, model, usage: used(usage) })
+}
+
+/// The answer with an order: the best first, and of equals the one that was sent first.
+#[must_use]
+pub fn ranks_answer(
+    trace: TraceId,
+    model: &str,
+    documents: &[String],
+    scores: &[f64],
+    asked: (Option<u64>, bool),
+    usage: &Usage,
+) -> Bytes {
+    let (top_n, shows) = asked;
+    let mut results: Vec<Ranked<'_>> = scores
+        .iter()
+        .zip(documents)
+        .enumerate()
+        .map(|(index, (score, text))| Ranked {
+            index,
+            relevance_score: *score,
+            document: shows.then_some(Document { text }),
+        })
+        .collect();
+    results.sort_by(|one, other| other.relevance_score.total_cmp(&one.relevance_score));
+    let most = top_n.and_then(|count| usize::try_from(count).ok());
+    results.truncate(most.unwrap_or(usize::MAX));
+    let id = format!("rerank-{}", trace.as_uuid().simple());
+    json(&Order { id, object: "rerank", model, results, usage: used(usage) })
+}
+
+/// These types hold nothing that JSON can't say, so there is no failure to report.
+fn json(value: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(input: &str) -> Result<Vec<Continues>, String> {
+        let body = format!(r#"{{"model":"m","input":{input}}}"#);
+        let asked = read_runtime_texts(body.as_bytes(), false);
+        asked.map(|asked| asked.request.texts).map_err(|fault| fault.param.unwrap_or_default().into_owned())
+    }
+
+    #[test]
+    fn texts_and_tokens_are_read_alone_and_together() {
+        let text = |text: &str| Continues::Text(text.to_owned());
+        for (input, read) in [
+            (r#""a""#, vec![text("a")]),
+            (r#"["a","b"]"#, vec![text("a"), text("b")]),
+            ("[1,2]", vec![Continues::Tokens(vec![1, 2])]),
+            (
+                r#"[[1],[2,3],"c"]"#,
+                vec![Continues::Tokens(vec![1]), Continues::Tokens(vec![2, 3]), text("c")],
+            ),
+        ] {
+            assert_eq!(texts(input), Ok(read), "{input}");
+        }
+        for (input, param) in [
+            ("null", "input"),
+            ("[]", "input"),
+            (r#"[1,"a"]"#, "input[1]"),
+            (r#"["a",1]"#, "input[1]"),
+            ("[1,-2]", "input[1]"),
+            ("[[1,4294967296]]", "input[0][1]"),
+            (r#"["a",{}]"#, "input[1]"),
+        ] {
+            assert_eq!(texts(input), Err(param.to_owned()), "{input}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_refused_by_name_or_left_out() {
+        let body = br#"{"model":"m","input":"a","input_type":"query","user":"u","encoding_format":"base64"}"#;
+        let fault = read_runtime_texts(body, false).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("unsupported_parameter", Some("input_type")));
+        assert!(read_runtime_texts(body, true).unwrap().as_base64);
+        let body = br#"{"model":"m","query":"q","documents":["a"],"max_chunks":1}"#;
+        assert_eq!(read_runtime_ranking(body, false).unwrap_err().param.as_deref(), Some("max_chunks"));
+    }
+
+    #[test]
+    fn documents_are_texts_in_either_form() {
+        let read = |documents: &str| {
+            let body = format!(r#"{{"model":"m","query":"q","documents":{documents},"top_n":1}}"#);
+            let asked = read_runtime_ranking(body.as_bytes(), false);
+            asked
+                .map(|asked| asked.request.documents)
+                .map_err(|fault| fault.param.unwrap_or_default().into_owned())
+        };
+        assert_eq!(read(r#"["a",{"title":"t","text":"b"}]"#), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        for (documents, param) in
+            [(r#"["a",{"title":"t"}]"#, "documents[1]"), ("[3]", "documents[0]"), ("\"a\"", "documents")]
+        {
+            assert_eq!(read(documents), Err(param.to_owned()), "{documents}");
+        }
+    }
+
+    #[test]
+    fn answers_are_in_their_vendors_shapes() {
+        let usage = Usage { input: 3, ..Usage::default() };
+        let answer = |as_base64| {
+            let bytes = vectors_answer("m", vec![vec![1.0, -0.5]], as_base64, &usage);
+            String::from_utf8(bytes.to_vec()).unwrap()
+        };
+        assert_eq!(
+            answer(false),
+            r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.0,-0.5]}],"model":"m","usage":{"prompt_tokens":3,"total_tokens":3}}"#
+        );
+        assert!(answer(true).contains(r#""embedding":"AACAPwAAAL8=""#));
+        let documents = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let trace = TraceId::new(0, [0; 10]);
+        let ranks = |top_n, shows| {
+            let bytes = ranks_answer(trace, "m", &documents, &[0.25, 0.5, 0.25], (top_n, shows), &usage);
+            serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()["results"].to_string()
+        };
+        assert_eq!(ranks(Some(1), true), r#"[{"index":1,"relevance_score":0.5,"document":{"text":"b"}}]"#);
+        assert_eq!(
+            ranks(None, false),
+            r#"[{"index":1,"relevance_score":0.5},{"index":0,"relevance_score":0.25},{"index":2,"relevance_score":0.25}]"#
+        );
+    }
+}

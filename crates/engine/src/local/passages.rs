@@ -1,0 +1,226 @@
+//! Passages that are read for one request, a few at a time: what the model makes of each is gathered until all are read.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use domain::reckoning::Reckoning;
+use domain::runtime::Continues;
+use domain::{Fault, FaultClass, Usage, UsageSource};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::answer::{ADAPTER_LEFT, lost, refusal};
+use crate::adapters::AdapterId;
+use crate::host::{Asking, Told};
+use crate::runner::{End, Passage, Refused};
+use crate::waiting::Group;
+use crate::{EngineError, Vocabulary};
+
+/// So many of one request are read beside each other: enough to fill steps, and few enough that others have their turns.
+const AT_ONCE: usize = 16;
+/// So many bytes become tokens before whoever else is served by this thread has a turn.
+const BYTES_AT_ONCE: usize = 1 << 16;
+
+/// Who reads, and for whom.
+pub(super) struct Readers {
+    pub asking: Asking,
+    pub vocabulary: Arc<Vocabulary>,
+    /// Texts have the signs before and behind them that the model's tokenizer sets.
+    pub signs: bool,
+    pub group: Group,
+    pub adapter: Option<AdapterId>,
+    /// How many tokens one may have.
+    pub longest: usize,
+    /// How many tokens the model knows.
+    pub known: usize,
+    /// What a client calls the list that they came in.
+    pub param: &'static str,
+}
+
+/// Makes something of what the model made of each passage.
+pub(super) type Then<T> = Box<dyn FnOnce(Vec<Vec<f32>>) -> T + Send>;
+
+pub(super) struct Passages<T> {
+    readers: Readers,
+    /// What is no tokens yet.
+    texts: VecDeque<Continues>,
+    /// What waits to be read, with its place.
+    waiting: VecDeque<(usize, Vec<u32>)>,
+    open: Vec<Open>,
+    states: Vec<Vec<f32>>,
+    /// The tokens of those that had their turn.
+    tokens: u64,
+    then: Option<Then<T>>,
+}
+
+struct Open {
+    place: usize,
+    tokens: Vec<u32>,
+    told: UnboundedReceiver<Told>,
+}
+
+/// What comes of what was told of a passage.
+enum Next {
+    More,
+    Over,
+    /// It found no place, and waits until another of the request is over.
+    Later,
+}
+
+impl<T> Passages<T> {
+    pub(super) fn new(readers: Readers, texts: Vec<Continues>, then: Then<T>) -> Self {
+        let states = vec![Vec::new(); texts.len()];
+        let (waiting, open) = (VecDeque::new(), Vec::new());
+        Self { readers, texts: texts.into(), waiting, open, states, tokens: 0, then: Some(then) }
+    }
+
+    /// Makes tokens of some texts. All are made before any is read: who sent one that is too long is told at once.
+    fn cut(&mut self) -> Result<(), Fault> {
+        let mut bytes = 0;
+        while bytes < BYTES_AT_ONCE {
+            let Some(text) = self.texts.pop_front() else { return Ok(()) };
+            let place = self.waiting.len();
+            let tokens = match text {
+                Continues::Tokens(tokens) => tokens,
+                Continues::Text(text) => {
+                    bytes += text.len();
+                    self.readers.tokens(place, &text)?
+                }
+            };
+            bytes += tokens.len();
+            self.readers.check(place, &tokens)?;
+            self.waiting.push_back((place, tokens));
+        }
+        Ok(())
+    }
+
+    /// Has more of them read, as far as they may be.
+    fn fill(&mut self) {
+        while self.open.len() < AT_ONCE {
+            let Some((place, tokens)) = self.waiting.pop_front() else { return };
+            let (group, adapter) = (self.readers.group, self.readers.adapter.clone());
+            let told = self.readers.asking.read(Passage { tokens: tokens.clone(), group, adapter });
+            self.open.push(Open { place, tokens, told });
+        }
+    }
+
+    /// Takes what was told of one.
+    fn take(&mut self, at: usize, told: Option<Told>) -> Result<Next, Fault> {
+        let is_alone = self.open.len() == 1;
+        let Some(open) = self.open.get_mut(at) else { return Ok(Next::More) };
+        match told {
+            None => Err(lost("The model's thread ended.")),
+            Some(Told::Begun { .. }) => {
+                self.tokens += open.tokens.len() as u64;
+                Ok(Next::More)
+            }
+            Some(Told::State(state)) => {
+                if let Some(place) = self.states.get_mut(open.place) {
+                    *place = state;
+                }
+                Ok(Next::More)
+            }
+            Some(Told::Token(_)) => Ok(Next::More),
+            Some(Told::End(End::Stop | End::Length)) => Ok(Next::Over),
+            Some(Told::End(End::Broken)) => Err(lost("The model made nothing of a text that is a number.")),
+            Some(Told::End(End::NoAdapter)) => Err(lost(ADAPTER_LEFT)),
+            // Others of this request have their places: it comes back when one of those is over.
+            Some(Told::Refused(Refused::Full)) if !is_alone => Ok(Next::Later),
+            Some(Told::Refused(refused)) => Err(refusal(refused)),
+        }
+    }
+
+    /// Takes what was told meanwhile. `true` where nothing was.
+    fn listen(&mut self, cx: &mut Context<'_>) -> Result<bool, Fault> {
+        let (mut waits, mut at, mut has_ended) = (true, 0, self.open.is_empty());
+        while let Some(open) = self.open.get_mut(at) {
+            let Poll::Ready(told) = open.told.poll_recv(cx) else {
+                at += 1;
+                continue;
+            };
+            waits = false;
+            match self.take(at, told)? {
+                Next::More => {}
+                Next::Over => {
+                    self.open.swap_remove(at);
+                    has_ended = true;
+                }
+                Next::Later => {
+                    let open = self.open.swap_remove(at);
+                    self.waiting.push_front((open.place, open.tokens));
+                }
+            }
+        }
+        if has_ended {
+            self.fill();
+        }
+        Ok(waits && !has_ended)
+    }
+}
+
+impl Readers {
+    fn at(&self, place: usize) -> String {
+        format!("{}[{place}]", self.param)
+    }
+
+    fn tokens(&self, place: usize, text: &str) -> Result<Vec<u32>, Fault> {
+        let tokens = if self.signs { self.vocabulary.signed(text) } else { self.vocabulary.tokens(text) };
+        tokens.map_err(|error: EngineError| {
+            let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
+            fault.param(self.at(place)).fix("Send text in UTF-8.")
+        })
+    }
+
+    fn check(&self, place: usize, tokens: &[u32]) -> Result<(), Fault> {
+        let at = self.at(place);
+        if tokens.is_empty() {
+            let message = format!("\"{at}\" has no token.");
+            let fault = Fault::new(FaultClass::BadRequest, "empty_prompt", message);
+            return Err(fault.param(at).fix("Send a text, or leave it out."));
+        }
+        if tokens.len() > self.longest {
+            let message =
+                format!("\"{at}\" has {} tokens, and a text can have {} here.", tokens.len(), self.longest);
+            let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
+            return Err(fault.param(at).fix("Send it in pieces."));
+        }
+        if let Some(wrong) = tokens.iter().position(|token| *token as usize >= self.known) {
+            let message = format!("\"{at}[{wrong}]\" is no token of this model.");
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+            let fix = format!("Send numbers below {}, or the text itself.", self.known);
+            return Err(fault.param(format!("{at}[{wrong}]")).fix(fix));
+        }
+        Ok(())
+    }
+}
+
+impl<T> Reckoning for Passages<T> {
+    type Told = T;
+
+    fn poll_told(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
+        if !self.texts.is_empty() {
+            self.cut()?;
+            if !self.texts.is_empty() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        loop {
+            if self.open.is_empty() && self.waiting.is_empty() {
+                let states = std::mem::take(&mut self.states);
+                return match self.then.take() {
+                    Some(then) => Poll::Ready(Ok(then(states))),
+                    None => Poll::Ready(Err(Fault::internal())),
+                };
+            }
+            if self.listen(cx)? {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn used(self: Pin<&Self>) -> Usage {
+        Usage { input: self.tokens, source: UsageSource::Provider, ..Usage::default() }
+    }
+}

@@ -1,0 +1,275 @@
+//! Vectors of texts, and how well documents fit a question, where a model is for that.
+
+use std::iter;
+
+use domain::reckoning::{EmbedRequest, Makes, RankRequest};
+use domain::runtime::Continues;
+use domain::{Fault, FaultClass};
+
+use super::Local;
+use super::passages::{Passages, Readers, Then};
+use crate::weights::{Judge, Purpose, Ranks, Vectors};
+use crate::{EngineError, Model, Vocabulary};
+
+/// How the families here are told what is to be judged, where a model's files say nothing of it.
+const TEMPLATE: &str = include_str!("ranking.txt");
+/// What fitting means, where nobody says.
+const INSTRUCTION: &str = "Given a web search query, retrieve relevant passages that answer the query";
+
+/// What a model is for, ready to be used.
+#[derive(Debug)]
+pub(super) enum Uses {
+    Answers,
+    Vectors(Vectors),
+    Ranks(Ranking),
+}
+
+#[derive(Debug)]
+pub(super) struct Ranking {
+    scale: Scale,
+    template: String,
+    /// Its head is whole, so that it answers, too.
+    answers: bool,
+}
+
+/// What turns a state into a number from 0 to 1.
+#[derive(Debug, Clone, PartialEq)]
+enum Scale {
+    One(Vec<f32>),
+    Two(Vec<f32>, Vec<f32>),
+}
+
+impl Uses {
+    /// # Errors
+    /// A word that is to be said of documents is none of the model's.
+    pub(super) fn of(purpose: Purpose, model: &Model, vocabulary: &Vocabulary) -> Result<Self, EngineError> {
+        let Ranks { judge, template } = match purpose {
+            Purpose::Answers => return Ok(Self::Answers),
+            Purpose::Vectors(vectors) => return Ok(Self::Vectors(vectors)),
+            Purpose::Ranks(ranks) => ranks,
+        };
+        let answers = matches!(judge, Judge::Words(..));
+        let scale = match judge {
+            Judge::One(row) => Scale::One(row),
+            Judge::Two(yes, no) => Scale::Two(yes, no),
+            Judge::Words(yes, no) => {
+                let row = |word: &str| {
+                    let token = vocabulary.sign(word).ok_or_else(|| {
+                        EngineError::Text(format!(
+                            "it is to say \"{word}\" of documents, and has no such token"
+                        ))
+                    })?;
+                    model.head_row(token)
+                };
+                Scale::Two(row(&yes)?, row(&no)?)
+            }
+        };
+        Ok(Self::Ranks(Ranking { scale, template: template.unwrap_or_else(|| TEMPLATE.to_owned()), answers }))
+    }
+
+    pub(super) const fn makes(&self) -> Makes {
+        match self {
+            Self::Answers => Makes { answers: true, vectors: false, ranks: false },
+            Self::Vectors(_) => Makes { answers: false, vectors: true, ranks: false },
+            Self::Ranks(ranking) => Makes { answers: ranking.answers, vectors: false, ranks: true },
+        }
+    }
+}
+
+impl Scale {
+    fn weigh(&self, state: &[f32]) -> f64 {
+        let product = |row: &[f32]| -> f64 {
+            row.iter().zip(state).map(|(weight, number)| f64::from(*weight) * f64::from(*number)).sum()
+        };
+        let lead = match self {
+            Self::One(row) => product(row),
+            // Of two, what the exponents of one are to those of both.
+            Self::Two(yes, no) => product(yes) - product(no),
+        };
+        1.0 / (1.0 + (-lead).exp())
+    }
+}
+
+impl Local {
+    /// # Errors
+    /// The model is for something else.
+    pub(super) fn must_answer(&self) -> Result<(), Fault> {
+        if self.uses.makes().answers { Ok(()) } else { Err(self.is_not_for("answers no conversation")) }
+    }
+
+    /// What it does not do, and what it is for.
+    fn is_not_for(&self, what: &str) -> Fault {
+        let words = self.uses.makes().words().join(" and ");
+        let message = format!("The model \"{}\" {what}: by its files it is for {words}.", self.id);
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
+        fault
+            .param("model")
+            .fix("GET /v1/models says what each model is for; start a node with one that is for this.")
+    }
+
+    pub(super) fn vectors_of(&self, request: EmbedRequest) -> Result<Passages<Vec<Vec<f32>>>, Fault> {
+        let EmbedRequest { model, mut texts, dimensions, prompt_name, adapter, share } = request;
+        let adapter = self.named(&model, adapter.as_deref())?;
+        let Uses::Vectors(vectors) = &self.uses else { return Err(self.is_not_for("makes no vectors")) };
+        let dimensions = self.dimensions(dimensions)?;
+        if let Some(prompt) = prompt(vectors, prompt_name.as_deref())? {
+            for text in &mut texts {
+                match text {
+                    Continues::Text(text) => text.insert_str(0, prompt),
+                    Continues::Tokens(_) => return Err(no_prompt_before_tokens()),
+                }
+            }
+        }
+        let readers = self.readers(adapter, share.as_deref(), ("input", true));
+        let then: Then<_> =
+            Box::new(move |states| states.into_iter().map(|state| unit(state, dimensions)).collect());
+        Ok(Passages::new(readers, texts, then))
+    }
+
+    /// How many of a vector's numbers are told.
+    fn dimensions(&self, asked: Option<u64>) -> Result<usize, Fault> {
+        let width = self.width;
+        let Some(asked) = asked else { return Ok(width) };
+        usize::try_from(asked).ok().filter(|count| (1..=width).contains(count)).ok_or_else(|| {
+            let message = format!("\"dimensions\" is {asked}, and this model's vectors have {width}.");
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+            fault.param("dimensions").fix(format!("Send a whole number from 1 to {width}, or leave it out."))
+        })
+    }
+
+    pub(super) fn ranks_of(&self, request: RankRequest) -> Result<Passages<Vec<f64>>, Fault> {
+        let RankRequest { model, query, documents, instruction, adapter, share } = request;
+        let adapter = self.named(&model, adapter.as_deref())?;
+        let Uses::Ranks(ranking) = &self.uses else { return Err(self.is_not_for("puts nothing in order")) };
+        if instruction.is_some() && !ranking.template.contains("{instruction}") {
+            let message = "What fitting means stands in this model's own template, and can't be told to it.";
+            let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+            return Err(fault.param("instruction").fix("Leave \"instruction\" out."));
+        }
+        let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
+        let texts = documents
+            .iter()
+            .map(|document| Continues::Text(filled(&ranking.template, (instruction, &query, document))));
+        let readers = self.readers(adapter, share.as_deref(), ("documents", false));
+        let scale = ranking.scale.clone();
+        let then: Then<_> = Box::new(move |states| states.iter().map(|state| scale.weigh(state)).collect());
+        Ok(Passages::new(readers, texts.collect(), then))
+    }
+
+    fn readers(
+        &self,
+        adapter: Option<crate::AdapterId>,
+        share: Option<&str>,
+        (param, signs): (&'static str, bool),
+    ) -> Readers {
+        Readers {
+            asking: self.host.asking(),
+            vocabulary: std::sync::Arc::clone(&self.vocabulary),
+            signs,
+            group: crate::Group(self.whose(share)),
+            adapter,
+            longest: self.longest(),
+            known: self.known,
+            param,
+        }
+    }
+}
+
+/// What stands before each text.
+fn prompt<'a>(vectors: &'a Vectors, asked: Option<&str>) -> Result<Option<&'a str>, Fault> {
+    let Some(name) = asked.or(vectors.usual.as_deref()) else { return Ok(None) };
+    match vectors.prompts.get(name) {
+        Some(prompt) => Ok(Some(prompt.as_str()).filter(|prompt| !prompt.is_empty())),
+        // The makers named one that they did not write.
+        None if asked.is_none() => Ok(None),
+        None => {
+            let known = vectors.prompts.keys().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
+            let message = format!("This model's files have no prompt of the name \"{}\".", shortened(name));
+            let fix = match known.is_empty() {
+                true => "Leave \"prompt_name\" out: they have none at all.".to_owned(),
+                false => format!("Send {}, or leave it out.", known.join(" or ")),
+            };
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+            Err(fault.param("prompt_name").fix(fix))
+        }
+    }
+}
+
+fn shortened(name: &str) -> String {
+    name.chars().take(128).collect()
+}
+
+fn no_prompt_before_tokens() -> Fault {
+    let message = "A prompt of the model's makers can't stand before tokens.";
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+    fault.param("input").fix("Send texts, or leave \"prompt_name\" out.")
+}
+
+/// The first numbers of a state, at length one.
+fn unit(mut state: Vec<f32>, dimensions: usize) -> Vec<f32> {
+    state.truncate(dimensions);
+    let square: f64 = state.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
+    if square > 0.0 {
+        let scale = 1.0 / square.sqrt();
+        for number in &mut state {
+            *number = single(f64::from(*number) * scale);
+        }
+    }
+    state
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "vectors are worked out in double precision and told in single"
+)]
+fn single(number: f64) -> f32 {
+    number as f32
+}
+
+/// A template with its three texts. What stands in a text is never taken for a place of the template.
+fn filled(template: &str, (instruction, query, document): (&str, &str, &str)) -> String {
+    let texts = [("{instruction}", instruction), ("{query}", query), ("{document}", document)];
+    let mut filled = String::with_capacity(template.len() + query.len() + document.len());
+    let mut rest = template;
+    loop {
+        let found = texts.iter().filter_map(|(name, text)| Some((rest.find(name)?, *name, *text)));
+        let Some((at, name, text)) = found.min_by_key(|(at, _, _)| *at) else { break };
+        let (before, behind) = rest.split_at(at);
+        filled.extend([before, text]);
+        rest = behind.strip_prefix(name).unwrap_or_default();
+    }
+    filled.extend(iter::once(rest));
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_filled_once() {
+        let text = filled("a {query} b {document} c {query}", ("i", "{document}", "{query}"));
+        assert_eq!(text, "a {document} b {query} c {document}");
+        let own = filled(TEMPLATE, (INSTRUCTION, "high tide?", "At noon."));
+        assert!(own.contains("<Query>: high tide?\n<Document>: At noon.<|im_end|>\n<|im_start|>assistant\n"));
+        assert!(own.ends_with("<think>\n\n</think>\n\n") && own.contains(INSTRUCTION), "{own}");
+    }
+
+    #[test]
+    fn vectors_have_length_one_however_short_they_are() {
+        assert_eq!(unit(vec![3.0, 4.0, 12.0], 2), [0.6, 0.8]);
+        assert_eq!(unit(vec![0.0, 0.0], 2), [0.0, 0.0]);
+        let length: f32 = unit(vec![1.0, 2.0, 3.0], 3).iter().map(|number| number * number).sum();
+        assert!((length - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn two_rows_are_weighed_as_one_row_of_their_difference() {
+        let (yes, no, state) = (vec![1.0, 2.0], vec![0.5, -1.0], [0.25, 0.5]);
+        let one = Scale::One(vec![0.5, 3.0]).weigh(&state);
+        let two = Scale::Two(yes, no).weigh(&state);
+        assert!((one - two).abs() < 1e-12 && (one - 1.0 / (1.0 + (-1.625f64).exp())).abs() < 1e-12);
+        assert_eq!(Scale::One(vec![1e30]).weigh(&[1e30]), 1.0);
+        assert_eq!(Scale::One(vec![-1e30]).weigh(&[1e30]), 0.0);
+    }
+}

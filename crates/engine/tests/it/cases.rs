@@ -1,0 +1,46 @@
+//! Small models that transformers read, too, and texts for them. `examples/made_models.rs` writes them down.
+
+use engine::made::{Made, MadeFor};
+use engine::{Rope, Shape, Stretch};
+
+use crate::shapes;
+
+pub struct Case {
+    pub name: &'static str,
+    pub made: Made,
+    /// Its angles are told in the older spelling.
+    pub is_older: bool,
+    pub tokens: Vec<u32>,
+    /// Where in the text states are compared.
+    pub places: &'static [usize],
+}
+
+pub fn cases() -> Vec<Case> {
+    let text = |length: u32| (0..length).map(|place| (place * 37 + place / 5 * 11 + 101) % 320).collect();
+    let case =
+        |name, made, is_older, length, places| Case { name, made, is_older, tokens: text(length), places };
+    let own = Stretch::Ramp {
+        factor: 4.0,
+        original: 64.0,
+        fast: 16.0,
+        slow: 2.0,
+        attention: Some(1.5),
+        truncates: false,
+    };
+    let own = Shape { rope: Rope { theta: 10_000.0, stretch: own }, ..shapes::stretched() };
+    // Some places before the length that the model was made for, and some beyond it.
+    let beyond = &[20, 63, 64, 150, 239];
+    let mut ranks = Made::new("qwen3", shapes::dense(), 7);
+    let row = ranks.tensors["model.embed_tokens.weight"].1[..shapes::dense().hidden].to_vec();
+    ranks.tensors.insert("score.weight".to_owned(), (vec![1, row.len()], row));
+    ranks.makes = MadeFor::Ranks;
+    let mixture = Made::new("qwen3_moe", shapes::mixture(), 7);
+    vec![
+        case("qwen3", Made::new("qwen3", shapes::dense(), 7), false, 40, &[0, 1, 39]),
+        case("yarn", Made::new("qwen3", shapes::stretched(), 7), false, 240, beyond),
+        case("yarn_older", Made::new("qwen3", own, 7), true, 240, beyond),
+        case("llama3", Made::new("llama", shapes::llama(), 7), false, 300, &[0, 99, 299]),
+        case("stacked", mixture.stacked(), false, 40, &[0, 1, 39]),
+        case("ranks", ranks, false, 40, &[39]),
+    ]
+}

@@ -1,0 +1,64 @@
+//! What transformers made of the same files, which `scripts/model-goldens.py` wrote down.
+
+use engine::{BLOCK, Keeps, Model, Pool, Ragged, Source, Tells};
+use serde_json::Value;
+
+use crate::cases::{Case, cases};
+use crate::parity::{blocks, part, spread};
+
+const GOLDENS: &str = include_str!("../fixtures/models/goldens.json");
+/// How far states may be from theirs, by how far those are spread: theirs are worked out in single precision, angles too.
+const NEAR: f64 = 2e-4;
+
+fn rows(value: &Value) -> Vec<Vec<f64>> {
+    let numbers = |row: &Value| row.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    value.as_array().unwrap().iter().map(numbers).collect()
+}
+
+fn states(case: &Case, model: &Model) -> Vec<Vec<f32>> {
+    let mut pool = Pool::new(model.shape(), Keeps::Single, case.tokens.len().div_ceil(BLOCK) + 4);
+    let step = Ragged { parts: vec![part(&case.tokens, 0, &blocks(3, case.tokens.len()))] };
+    let told = model.step_telling(&step, &[Tells::State], &mut pool).unwrap();
+    told.chunks(model.shape().hidden).map(<[f32]>::to_vec).collect()
+}
+
+#[test]
+fn states_are_those_of_transformers() {
+    let goldens: Value = serde_json::from_str(GOLDENS).unwrap();
+    for case in cases() {
+        let directory = tempfile::tempdir().unwrap();
+        case.made.write_plain(directory.path(), case.is_older).unwrap();
+        let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
+        let golden = &goldens[case.name];
+        let (wanted, said) = (rows(&golden["states"]), states(&case, &model));
+        assert_eq!(wanted.len(), case.places.len(), "{}", case.name);
+        let spread = spread(&wanted);
+        for (place, wanted) in case.places.iter().zip(&wanted) {
+            let each =
+                said[*place].iter().zip(wanted).map(|(said, wanted)| (f64::from(*said) - wanted).abs());
+            let far = each.fold(0.0, f64::max);
+            assert!(far <= NEAR * spread, "{} at {place}: {far} of {spread}", case.name);
+        }
+        if let Some(score) = golden["score"].as_f64() {
+            let row = &case.made.tensors["score.weight"].1;
+            let last = said.last().unwrap();
+            let own: f64 = row.iter().zip(last).map(|(row, state)| f64::from(row * state)).sum();
+            assert!((own - score).abs() <= NEAR * score.abs().max(1.0), "{own} {score}");
+        }
+    }
+}
+
+#[test]
+fn stretched_angles_change_what_is_said() {
+    let goldens: Value = serde_json::from_str(GOLDENS).unwrap();
+    // What would be said without them is far from what was written down: the comparison can fail.
+    let mut case = cases().into_iter().find(|case| case.name == "yarn").unwrap();
+    case.made.shape.rope.stretch = engine::Stretch::None;
+    let directory = tempfile::tempdir().unwrap();
+    case.made.write_plain(directory.path(), false).unwrap();
+    let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
+    let wanted = rows(&goldens["yarn"]["states"]);
+    let said = states(&case, &model);
+    let each = said[239].iter().zip(&wanted[4]).map(|(said, wanted)| (f64::from(*said) - wanted).abs());
+    assert!(each.fold(0.0, f64::max) > 100.0 * NEAR * spread(&wanted));
+}

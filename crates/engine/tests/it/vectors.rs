@@ -1,0 +1,427 @@
+//! What a model makes of texts beside answers: alone and among others, out of every kind of file, and where it makes none.
+
+use std::future::poll_fn;
+use std::path::Path;
+use std::sync::Arc;
+
+use domain::Fault;
+use domain::reckoning::{EmbedRequest, Makes, RankRequest, Reckoned};
+use domain::runtime::{Continues, GenerateRequest, Runtime};
+use engine::made::{Made, MadeFor, Tokens};
+use engine::{
+    BLOCK, End, Group, Happened, Judge, Keeps, Limits, Local, LocalSettings, Model, Packing, Passage, Pool,
+    Purpose, Ragged, Refused, Room, Runner, Shape, Source, Tells,
+};
+use serde_json::json;
+
+use crate::parity::{blocks, part, text};
+use crate::running::{model, request, runner};
+use crate::shapes;
+
+fn passage(length: usize, of: u32) -> Passage {
+    Passage { tokens: text(length, of), group: Group(u128::from(of)), adapter: None }
+}
+
+fn state_of(model: &Model, tokens: &[u32]) -> Vec<f32> {
+    let mut pool = Pool::new(model.shape(), Keeps::Half, tokens.len().div_ceil(BLOCK) + 4);
+    let told_from = tokens.len() - 1;
+    let one = engine::Part { told_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
+    model.step_telling(&Ragged { parts: vec![one] }, &[Tells::State], &mut pool).unwrap()
+}
+
+fn run(runner: &mut Runner) -> Vec<Happened> {
+    let mut all = Vec::new();
+    while !runner.is_idle() {
+        all.extend(runner.step().unwrap());
+    }
+    all
+}
+
+#[test]
+fn a_passage_is_what_it_is_alone_beside_texts_that_are_told() {
+    let model = model();
+    // Room for little: prompts come in pieces, and some have to wait again.
+    let mut runner = runner(&model, 24);
+    let lengths = [1, 17, 200, 64, 33, 5];
+    let ids: Vec<_> = lengths
+        .iter()
+        .zip(1..)
+        .map(|(length, of)| {
+            runner.submit(request(40, of + 10, 20)).unwrap();
+            runner.read(passage(*length, of)).unwrap()
+        })
+        .collect();
+    let happened = run(&mut runner);
+    for ((id, length), of) in ids.iter().zip(lengths).zip(1..) {
+        let told = happened.iter().find_map(|happened| match happened {
+            Happened::State { text, state } if text == id => Some(state.clone()),
+            _ => None,
+        });
+        assert_eq!(told.unwrap(), state_of(&model, &text(length, of)), "{length}");
+        let end = Happened::End { text: *id, end: End::Stop };
+        assert_eq!(happened.iter().filter(|happened| **happened == end).count(), 1);
+        let said = |happened: &&Happened| matches!(happened, Happened::Token { text, .. } if text == id);
+        assert_eq!(happened.iter().filter(said).count(), 0);
+    }
+    let told = happened.iter().filter(|happened| matches!(happened, Happened::Token { .. })).count();
+    assert_eq!((told, runner.free_blocks()), (lengths.len() * 20, 24));
+}
+
+#[test]
+fn nothing_of_a_passage_is_remembered_and_who_leaves_frees_its_room() {
+    let model = model();
+    let mut runner = runner(&model, 64);
+    for _ in 0..2 {
+        let rows = runner.counts().rows;
+        runner.read(passage(200, 1)).unwrap();
+        run(&mut runner);
+        assert_eq!((runner.counts().rows - rows, runner.counts().remembered), (200, 0));
+    }
+    // Neither does a text that is told find it.
+    let mut told = request(1, 1, 1);
+    told.prompt = text(200, 1);
+    runner.submit(told).unwrap();
+    run(&mut runner);
+    assert_eq!(runner.counts().remembered, 0);
+    let left = runner.read(passage(200, 1)).unwrap();
+    runner.step().unwrap();
+    assert!(runner.free_blocks() < 64 && !runner.is_idle());
+    runner.cancel(left);
+    assert_eq!((runner.free_blocks(), runner.is_idle()), (64, true));
+}
+
+#[test]
+fn a_passage_may_be_as_long_as_the_room_and_no_longer() {
+    let model = model();
+    let mut runner = runner(&model, 4);
+    let most = 4 * BLOCK;
+    assert_eq!(runner.longest(), most);
+    runner.read(passage(most, 1)).unwrap();
+    assert!(run(&mut runner).iter().any(|happened| matches!(happened, Happened::State { .. })));
+    assert_eq!(runner.read(passage(most + 1, 1)), Err(Refused::TooLong { tokens: most + 1, most }));
+    assert_eq!(runner.read(passage(0, 1)), Err(Refused::Empty));
+}
+
+const TEMPLATE: &str = include_str!("../fixtures/templates/qwen3.jinja");
+const WORDS: [(&str, &str); 3] = [("y", "e"), ("ye", "s"), ("n", "o")];
+
+fn shape() -> Shape {
+    Shape { vocabulary: 400, ..shapes::dense() }
+}
+
+fn made(makes: MadeFor) -> Made {
+    let mut made = Made::new("qwen3", shape(), 7);
+    let tokens = Tokens::with_merges("qwen2", TEMPLATE, shape().vocabulary, &WORDS);
+    made.tokens = Some(if makes == MadeFor::Vectors { tokens.closing() } else { tokens });
+    made.makes = makes;
+    made
+}
+
+fn open_as(path: &Path, id: &str) -> Result<Local, engine::EngineError> {
+    let source = Source::open(path)?;
+    let settings = LocalSettings {
+        id: id.to_owned(),
+        created_unix_s: 5,
+        room: Room {
+            bytes: 100 * Pool::block_bytes(source.shape(), Keeps::Half),
+            keeps: Keeps::Half,
+            tokens: 64,
+            texts: 8,
+            waiting: 12,
+            guesses: 0,
+        },
+        limits: Limits::default(),
+        draft: None,
+        chance: Arc::new(|| 7),
+        now_unix_s: Arc::new(|| 1_700_000_000),
+    };
+    Local::open(&source, settings)
+}
+
+fn plain(made: &Made, id: &str) -> Local {
+    let directory = tempfile::tempdir().unwrap();
+    made.write_plain(directory.path(), false).unwrap();
+    open_as(directory.path(), id).unwrap()
+}
+
+fn packed(made: &Made, id: &str) -> Local {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.gguf");
+    made.write_packed(&path, Packing::F32).unwrap();
+    open_as(&path, id).unwrap()
+}
+
+fn wait<T>(mut work: Reckoned<T>) -> Result<(T, u64), Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let told = runtime.block_on(poll_fn(|cx| work.as_mut().poll_told(cx)))?;
+    Ok((told, work.as_ref().used().prompt_total()))
+}
+
+fn texts(texts: &[&str]) -> EmbedRequest {
+    let texts = texts.iter().map(|text| Continues::Text((*text).to_owned())).collect();
+    EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() }
+}
+
+fn embed(local: &Local, request: EmbedRequest) -> Result<(Vec<Vec<f32>>, u64), Fault> {
+    wait(local.embed(request)?)
+}
+
+fn furthest(one: &[Vec<f32>], other: &[Vec<f32>]) -> f32 {
+    assert_eq!(one.len(), other.len());
+    let each = one.iter().flatten().zip(other.iter().flatten());
+    each.map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn vectors_are_the_same_out_of_every_file_and_alone() {
+    let made = made(MadeFor::Vectors);
+    let local = plain(&made, "tiny");
+    assert_eq!(local.models()[0].makes, Makes { answers: false, vectors: true, ranks: false });
+    // More than find a place at once.
+    let many: Vec<String> =
+        (0..40).map(|number| format!("the tide of day {number} ").repeat(number + 1)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (all, tokens) = embed(&local, texts(&many)).unwrap();
+    let mut alone = 0;
+    for (text, vector) in many.iter().zip(&all) {
+        let (own, tokens) = embed(&local, texts(&[text])).unwrap();
+        assert_eq!(own[0], *vector, "{text}");
+        let length: f32 = vector.iter().map(|number| number * number).sum();
+        assert!((length - 1.0).abs() < 1e-5 && vector.len() == 64);
+        alone += tokens;
+    }
+    assert_eq!(tokens, alone);
+    for other in [packed(&made, "tiny"), plain(&made.bare(), "tiny")] {
+        assert_eq!(other.models()[0].makes.words(), ["embeddings"]);
+        let (vectors, counted) = embed(&other, texts(&many)).unwrap();
+        assert!(furthest(&vectors, &all) <= 1e-5 && counted == tokens);
+    }
+}
+
+#[test]
+fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
+    let made = made(MadeFor::Vectors);
+    let directory = tempfile::tempdir().unwrap();
+    made.write_plain(directory.path(), false).unwrap();
+    let source = Source::open(directory.path()).unwrap();
+    let vocabulary = source.beside().unwrap().vocabulary;
+    let mut tokens = vocabulary.tokens("high tide").unwrap();
+    tokens.push(vocabulary.sign("<|endoftext|>").unwrap());
+    assert_eq!(vocabulary.signed("high tide").unwrap(), tokens);
+    let state = state_of(&Model::load(&source).unwrap(), &tokens);
+    let length = state.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
+    let local = open_as(directory.path(), "tiny").unwrap();
+    let (vectors, counted) = embed(&local, texts(&["high tide"])).unwrap();
+    assert_eq!(counted, tokens.len() as u64);
+    for (number, state) in vectors[0].iter().zip(&state) {
+        assert!((f64::from(*number) - f64::from(*state) / length).abs() < 1e-6);
+    }
+    // Tokens are taken as they are; the same text once more.
+    let as_tokens = EmbedRequest { texts: vec![Continues::Tokens(tokens)], ..texts(&[]) };
+    assert_eq!(embed(&local, as_tokens).unwrap().0, vectors);
+    // A shorter one is the first part of it, at length one.
+    let short = EmbedRequest { dimensions: Some(8), ..texts(&["high tide"]) };
+    let short = embed(&local, short).unwrap().0.remove(0);
+    let scale = vectors[0][0] / short[0];
+    assert_eq!(short.len(), 8);
+    assert!(short.iter().zip(&vectors[0]).all(|(short, long)| (short * scale - long).abs() < 1e-6));
+    // A prompt of the makers stands before it.
+    let asked = EmbedRequest { prompt_name: Some("query".to_owned()), ..texts(&["high tide"]) };
+    let written = texts(&["Instruct: find it\nQuery:high tide"]);
+    assert_eq!(embed(&local, asked).unwrap(), embed(&local, written).unwrap());
+}
+
+fn wrong<T>(told: Result<T, Fault>) -> (&'static str, String) {
+    let fault = told.err().unwrap();
+    assert!(fault.fix.is_some(), "{fault}");
+    (fault.code, fault.param.clone().unwrap_or_default().into_owned())
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_told_with_its_place() {
+    let local = plain(&made(MadeFor::Vectors), "tiny");
+    let of =
+        |texts: Vec<Continues>| EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() };
+    let told = |code: &'static str, param: &str| (code, param.to_owned());
+    let long = "tide ".repeat(2_000);
+    let too_long = embed(&local, texts(&["a", &long]));
+    assert_eq!(wrong(too_long), told("context_length_exceeded", "input[1]"));
+    let none = of(vec![Continues::Tokens(vec![])]);
+    assert_eq!(wrong(embed(&local, none)), told("empty_prompt", "input[0]"));
+    let unknown = of(vec![Continues::Tokens(vec![1]), Continues::Tokens(vec![1, 400])]);
+    assert_eq!(wrong(embed(&local, unknown)), told("invalid_value", "input[1][1]"));
+    for dimensions in [0, 65] {
+        let asked = EmbedRequest { dimensions: Some(dimensions), ..texts(&["a"]) };
+        assert_eq!(wrong(embed(&local, asked)), told("invalid_value", "dimensions"));
+    }
+    let named = |name: &str| EmbedRequest { prompt_name: Some(name.to_owned()), ..texts(&["a"]) };
+    assert_eq!(wrong(embed(&local, named("poem"))), told("invalid_value", "prompt_name"));
+    let before = EmbedRequest { texts: vec![Continues::Tokens(vec![1])], ..named("query") };
+    assert_eq!(wrong(embed(&local, before)), told("invalid_value", "input"));
+    let other = EmbedRequest { model: "other".to_owned(), ..texts(&["a"]) };
+    assert_eq!(wrong(embed(&local, other)), told("model_not_found", "model"));
+    let adapter = EmbedRequest { adapter: Some("law".to_owned()), ..texts(&["a"]) };
+    assert_eq!(wrong(embed(&local, adapter)), told("adapter_not_found", "model"));
+    let answer = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
+    assert_eq!(wrong(local.generate(answer).map(drop)), told("unsupported_operation", "model"));
+    assert_eq!(wrong(local.rank(question(&["a"])).map(drop)), told("unsupported_operation", "model"));
+    let speaks = plain(&made(MadeFor::Answers), "tiny");
+    assert_eq!(wrong(embed(&speaks, texts(&["a"]))), told("unsupported_operation", "model"));
+}
+
+fn question(documents: &[&str]) -> RankRequest {
+    let documents = documents.iter().map(|document| (*document).to_owned()).collect();
+    let (model, query) = ("tiny".to_owned(), "When is high tide?".to_owned());
+    RankRequest { model, query, documents, ..RankRequest::default() }
+}
+
+fn rank(local: &Local, request: RankRequest) -> Result<(Vec<f64>, u64), Fault> {
+    wait(local.rank(request)?)
+}
+
+const DOCUMENTS: [&str; 3] = ["At noon.", "The moon is made of cheese, and tides of water.", "no"];
+
+#[test]
+fn documents_are_judged_by_what_would_be_said_of_them() {
+    let made = made(MadeFor::Answers);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("Tiny-Reranker");
+    made.write_plain(&path, false).unwrap();
+    let local = open_as(&path, "tiny").unwrap();
+    assert_eq!(local.models()[0].makes.words(), ["chat", "rerank"]);
+    let (scores, tokens) = rank(&local, question(&DOCUMENTS)).unwrap();
+    let source = Source::open(&path).unwrap();
+    let (model, vocabulary) = (Model::load(&source).unwrap(), source.beside().unwrap().vocabulary);
+    let [yes, no] = ["yes", "no"].map(|word| vocabulary.sign(word).unwrap() as usize);
+    let mut counted = 0;
+    for (document, score) in DOCUMENTS.iter().zip(&scores) {
+        let prompt = format!(
+            "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n<Query>: When is high tide?\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+        );
+        let tokens = vocabulary.tokens(&prompt).unwrap();
+        let mut pool = Pool::new(model.shape(), Keeps::Half, 64);
+        let told_from = tokens.len() - 1;
+        let one = engine::Part { told_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
+        let row = model.step(&Ragged { parts: vec![one] }, &mut pool).unwrap();
+        let [yes, no] = [yes, no].map(|word| f64::from(row[word]).exp());
+        assert!((score - yes / (yes + no)).abs() < 1e-5, "{score}");
+        counted += tokens.len() as u64;
+    }
+    assert_eq!(tokens, counted);
+    // By the name that it is asked for, and out of a packed file.
+    let other = RankRequest { model: "a-reranker".to_owned(), ..question(&DOCUMENTS) };
+    let (packed, _) = rank(&packed(&made, "a-reranker"), other).unwrap();
+    assert!(packed.iter().zip(&scores).all(|(packed, score)| (packed - score).abs() < 1e-5));
+    let told = RankRequest { instruction: Some("Find lies.".to_owned()), ..question(&DOCUMENTS) };
+    assert_ne!(rank(&local, told).unwrap().0, scores);
+}
+
+#[test]
+fn a_head_of_its_own_is_what_judges() {
+    // Of two rows in packed files, and of their difference in plain ones.
+    let words = made(MadeFor::Answers);
+    let directory = tempfile::tempdir().unwrap();
+    words.write_plain(&directory.path().join("reranker"), false).unwrap();
+    let source = Source::open(&directory.path().join("reranker")).unwrap();
+    let vocabulary = source.beside().unwrap().vocabulary;
+    let table = &words.tensors["model.embed_tokens.weight"].1;
+    let [yes, no] = ["yes", "no"].map(|word| {
+        let at = vocabulary.sign(word).unwrap() as usize * 64;
+        table[at..at + 64].to_vec()
+    });
+    let mut one = made(MadeFor::Ranks);
+    let mut two = one.clone();
+    let lead = yes.iter().zip(&no).map(|(yes, no)| yes - no).collect();
+    one.tensors.insert("score.weight".to_owned(), (vec![1, 64], lead));
+    two.tensors.insert("score.weight".to_owned(), (vec![2, 64], [yes, no].concat()));
+    let wanted = open_as(&directory.path().join("reranker"), "tiny").unwrap();
+    let (wanted, _) = rank(&wanted, question(&DOCUMENTS)).unwrap();
+    for local in [plain(&one, "tiny"), packed(&one, "tiny"), packed(&two, "tiny")] {
+        assert_eq!(local.models()[0].makes.words(), ["rerank"]);
+        let (scores, _) = rank(&local, question(&DOCUMENTS)).unwrap();
+        let near = scores.iter().zip(&wanted).all(|(score, wanted)| (score - wanted).abs() < 1e-5);
+        assert!(near, "{scores:?} {wanted:?}");
+    }
+    let answer = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
+    assert_eq!(wrong(plain(&one, "tiny").generate(answer).map(drop)).0, "unsupported_operation");
+    // Labels that nobody here knows.
+    let plain_two = tempfile::tempdir().unwrap();
+    two.write_plain(plain_two.path(), false).unwrap();
+    let error = open_as(plain_two.path(), "tiny").unwrap_err().to_string();
+    assert!(error.contains("one of one row"), "{error}");
+}
+
+#[test]
+fn a_model_without_the_words_is_not_taken_for_one_that_ranks() {
+    let mut made = made(MadeFor::Answers);
+    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
+    let directory = tempfile::tempdir().unwrap();
+    made.write_plain(directory.path(), false).unwrap();
+    assert!(open_as(directory.path(), "tiny").is_ok());
+    let error = open_as(directory.path(), "tiny-reranker").unwrap_err().to_string();
+    assert!(error.contains("\"yes\"") && error.contains("no such token"), "{error}");
+}
+
+#[test]
+fn files_say_what_a_model_is_for() {
+    let directory = tempfile::tempdir().unwrap();
+    made(MadeFor::Vectors).write_plain(directory.path(), false).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let purpose = || Source::open(directory.path()).unwrap().purpose("tiny");
+    let Purpose::Vectors(vectors) = purpose().unwrap() else { panic!("vectors") };
+    assert_eq!(vectors.prompts["query"], "Instruct: find it\nQuery:");
+    let write = |name: &str, json: serde_json::Value| std::fs::write(at(name), json.to_string()).unwrap();
+    // Newer settings, and all files beside each other.
+    write("1_Pooling/config.json", json!({"pooling_mode": "lasttoken"}));
+    assert!(matches!(purpose().unwrap(), Purpose::Vectors(_)));
+    std::fs::rename(at("1_Pooling/config.json"), at("1_Pooling.json")).unwrap();
+    std::fs::remove_file(at("modules.json")).unwrap();
+    assert!(matches!(purpose().unwrap(), Purpose::Vectors(_)));
+    write("1_Pooling.json", json!({"pooling_mode_mean_tokens": true, "pooling_mode_lasttoken": false}));
+    let error = purpose().unwrap_err().to_string();
+    assert!(error.contains("\"mean_tokens\""), "{error}");
+    std::fs::remove_file(at("1_Pooling.json")).unwrap();
+    write("modules.json", json!([{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]));
+    let error = purpose().unwrap_err().to_string();
+    assert!(error.contains("Dense"), "{error}");
+    write("modules.json", json!([{"type": "sentence_transformers.cross_encoder.modules.LogitScore"}]));
+    let Purpose::Ranks(ranks) = purpose().unwrap() else { panic!("ranks") };
+    assert_eq!(ranks.judge, Judge::Words("yes".to_owned(), "no".to_owned()));
+    std::fs::remove_file(at("modules.json")).unwrap();
+    assert_eq!(purpose().unwrap(), Purpose::Answers);
+}
+
+#[test]
+fn stacked_experts_are_the_experts() {
+    let made = Made::new("qwen3_moe", shapes::mixture(), 7);
+    let load = |made: &Made| {
+        let directory = tempfile::tempdir().unwrap();
+        made.write_plain(directory.path(), false).unwrap();
+        Model::load(&Source::open(directory.path()).unwrap())
+    };
+    let tokens = text(40, 1);
+    let [apart, stacked] = [&made, &made.stacked()].map(|made| state_of(&load(made).unwrap(), &tokens));
+    assert_eq!(apart, stacked);
+    let mut turned = made.stacked();
+    let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();
+    *shape = vec![4, 64, 128];
+    let error = load(&turned).unwrap_err().to_string();
+    assert!(error.contains("experts.down_proj"), "{error}");
+}
+
+#[test]
+fn models_are_told_apart() {
+    let digest = |seed, context, is_packed: bool| {
+        let directory = tempfile::tempdir().unwrap();
+        let made = Made::new("qwen3", Shape { context, ..shapes::dense() }, seed);
+        let path = directory.path().join("model.gguf");
+        made.write_plain(directory.path(), false).unwrap();
+        made.write_packed(&path, Packing::F32).unwrap();
+        Source::open(if is_packed { &path } else { directory.path() }).unwrap().digest().unwrap()
+    };
+    for is_packed in [false, true] {
+        assert_eq!(digest(7, 512, is_packed), digest(7, 512, is_packed));
+        assert_ne!(digest(7, 512, is_packed), digest(8, 512, is_packed));
+        assert_ne!(digest(7, 512, is_packed), digest(7, 256, is_packed));
+    }
+}

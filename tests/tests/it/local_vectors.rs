@@ -1,0 +1,344 @@
+//! A node whose model makes vectors, and one whose model puts documents in order: the built-in model's weights, with the files
+//! that say so beside them.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use harness::client::{Answer, Client};
+use harness::process::{Process, workspace};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::CHAT;
+use crate::command::Cli;
+use crate::first_request::node;
+use crate::gateway::serve;
+use crate::wait::a_moment;
+
+const EMBEDDINGS: &str = "/v1/embeddings";
+const RERANK: &str = "/v1/rerank";
+const WIDTH: usize = 256;
+
+fn copied(root: &Path, name: &str) -> PathBuf {
+    let to = root.join(name);
+    std::fs::create_dir_all(&to).unwrap();
+    for file in std::fs::read_dir(workspace().join("builtin/model")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    to
+}
+
+fn change(path: &Path, change: impl Fn(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+/// The built-in model, as makers of vectors publish theirs.
+fn for_vectors(root: &Path) -> PathBuf {
+    let model = copied(root, "vectors");
+    let kind = |name: &str| json!({"type": format!("sentence_transformers.models.{name}")});
+    let modules = json!([kind("Transformer"), kind("Pooling"), kind("Normalize")]);
+    std::fs::write(model.join("modules.json"), modules.to_string()).unwrap();
+    std::fs::create_dir(model.join("1_Pooling")).unwrap();
+    let pooling = json!({"pooling_mode_lasttoken": true, "pooling_mode_mean_tokens": false});
+    std::fs::write(model.join("1_Pooling/config.json"), pooling.to_string()).unwrap();
+    let habits = json!({"prompts": {"query": "Question: "}, "default_prompt_name": null});
+    std::fs::write(model.join("config_sentence_transformers.json"), habits.to_string()).unwrap();
+    change(&model.join("tokenizer.json"), |tokenizer| {
+        let signs = tokenizer["added_tokens"].as_array().unwrap();
+        let end = signs.iter().find(|sign| sign["content"] == "<|endoftext|>").unwrap()["id"].clone();
+        let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+        let sign = json!({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}});
+        tokenizer["post_processor"] = json!({
+            "type": "TemplateProcessing", "single": [text, sign], "pair": [text, sign],
+            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [end], "tokens": ["<|endoftext|>"]}},
+        });
+    });
+    model
+}
+
+/// The built-in model with a head of one row.
+fn for_ranks(root: &Path) -> PathBuf {
+    let model = copied(root, "ranks");
+    change(&model.join("config.json"), |config| {
+        config["architectures"] = json!(["Qwen3ForSequenceClassification"]);
+    });
+    let head = json!({"score.weight": {"dtype": "F32", "shape": [1, WIDTH], "data_offsets": [0, 4 * WIDTH]}});
+    let head = head.to_string();
+    let mut file = (head.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(head.as_bytes());
+    for place in 0..WIDTH {
+        let number: f32 = if place % 3 == 0 { 0.02 } else { -0.01 };
+        file.extend_from_slice(&number.to_le_bytes());
+    }
+    std::fs::write(model.join("score.safetensors"), file).unwrap();
+    let index = json!({"weight_map": {"model.norm.weight": "model.safetensors", "score.weight": "score.safetensors"}});
+    std::fs::write(model.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    model
+}
+
+async fn started(root: &Path, model: &Path) -> (Process, Client, String) {
+    let model = model.display().to_string();
+    let data_dir = root.join("node").display().to_string();
+    let options = ["--model", &model, "--name", "tiny", "--data-dir", &data_dir, "--kv-memory", "64"];
+    let (process, base_url) = node(&options).await;
+    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    (process, client, base_url)
+}
+
+fn vectors(answer: &Answer) -> Vec<Vec<f64>> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    let row = |(at, row): (usize, &Value)| {
+        assert_eq!((&row["object"], &row["index"]), (&json!("embedding"), &json!(at)), "{row}");
+        row["embedding"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    };
+    answer["data"].as_array().unwrap().iter().enumerate().map(row).collect()
+}
+
+async fn records(client: &Client, wanted: usize) -> Vec<Value> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let page = client.get("/v1/usage").await.unwrap().json();
+        let records = page["data"].as_array().unwrap().clone();
+        if records.len() >= wanted {
+            return records;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+        a_moment().await;
+    }
+}
+
+#[tokio::test]
+async fn a_vector_is_the_same_alone_and_among_others_and_is_in_the_books() {
+    let root = tempfile::tempdir().unwrap();
+    let (_process, client, _) = started(root.path(), &for_vectors(root.path())).await;
+    let texts: Vec<String> =
+        (0..40).map(|number| format!("On day {number} the tide was high. ").repeat(1 + number % 7)).collect();
+    let ask = |input: Value| json!({"model": "tiny", "input": input});
+    let answer = client.post(EMBEDDINGS, &ask(json!(texts))).await.unwrap();
+    assert_eq!(answer.header("x-hybrie-selected-backend"), Some("local"));
+    let all = vectors(&answer);
+    let tokens = answer.json()["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!((all.len(), answer.json()["usage"]["total_tokens"].as_u64()), (40, Some(tokens)));
+    let mut counted = 0;
+    for at in [0, 6, 20, 39] {
+        let answer = client.post(EMBEDDINGS, &ask(json!(texts[at]))).await.unwrap();
+        assert_eq!(vectors(&answer), [all[at].clone()], "{at}");
+        counted += answer.json()["usage"]["prompt_tokens"].as_u64().unwrap();
+    }
+    let length: f64 = all[0].iter().map(|number| number * number).sum();
+    assert!((length - 1.0).abs() < 1e-5 && all[0].len() == WIDTH && all[0] != all[1]);
+    let kept = records(&client, 5).await;
+    assert!(kept.iter().all(|record| record["operation"] == "embed" && record["end"] == "whole"), "{kept:?}");
+    let sums: Vec<u64> = kept.iter().map(|record| record["input_tokens"].as_u64().unwrap()).collect();
+    assert_eq!((sums[0], sums[1..].iter().sum::<u64>()), (tokens, counted));
+    let page = client.get("/metrics").await.unwrap().text();
+    let told = format!("tidegate_node_tokens_total{{kind=\"prompt\"}} {}", tokens + counted);
+    assert!(page.contains(&told) && page.contains("tidegate_node_requests_open 0"), "{page}");
+}
+
+#[tokio::test]
+async fn the_official_sdk_gets_vectors() {
+    let root = tempfile::tempdir().unwrap();
+    let (_process, _, base_url) = started(root.path(), &for_vectors(root.path())).await;
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    let mut command = tokio::process::Command::new(interpreter);
+    command
+        .arg(workspace().join("tests/sdk/local_vectors.py"))
+        .arg(&base_url)
+        .env("NO_PROXY", "*")
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{said}");
+}
+
+#[tokio::test]
+async fn what_a_model_for_vectors_can_not_do_is_told_by_name() {
+    let root = tempfile::tempdir().unwrap();
+    let (_process, client, _) = started(root.path(), &for_vectors(root.path())).await;
+    let models = client.get("/v1/models").await.unwrap().json();
+    assert_eq!(models["data"][0]["capabilities"], json!(["embeddings"]), "{models}");
+    let told = client.get("/v1/capabilities").await.unwrap().json();
+    assert_eq!(told["models"][0]["makes"], json!(["embeddings"]), "{told}");
+    let chat = json!({"model": "tiny", "messages": [{"role": "user", "content": "x"}]});
+    let long = "tide ".repeat(5_000);
+    for (path, body, status, code, param) in [
+        (CHAT, chat, 400, "unsupported_operation", "model"),
+        (
+            RERANK,
+            json!({"model": "tiny", "query": "q", "documents": ["a"]}),
+            400,
+            "unsupported_operation",
+            "model",
+        ),
+        (EMBEDDINGS, json!({"model": "other", "input": "a"}), 404, "model_not_found", "model"),
+        (EMBEDDINGS, json!({"model": "tiny"}), 400, "missing_required_parameter", "input"),
+        (EMBEDDINGS, json!({"model": "tiny", "input": []}), 400, "invalid_value", "input"),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": ["a", [1, 5_000_000_000_u64]]}),
+            400,
+            "invalid_value",
+            "input[1][1]",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": ["a", [1, 5_000]]}),
+            400,
+            "invalid_value",
+            "input[1][1]",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": ["a", long]}),
+            400,
+            "context_length_exceeded",
+            "input[1]",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": "a", "dimensions": 257}),
+            400,
+            "invalid_value",
+            "dimensions",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": "a", "encoding_format": "hex"}),
+            400,
+            "invalid_value",
+            "encoding_format",
+        ),
+        (
+            EMBEDDINGS,
+            json!({"model": "tiny", "input": "a", "truncate": "END"}),
+            400,
+            "unsupported_parameter",
+            "truncate",
+        ),
+    ] {
+        let answer = client.post(path, &body).await.unwrap();
+        let error = answer.json()["error"].clone();
+        assert_eq!(
+            (answer.status, error["code"].as_str(), error["param"].as_str()),
+            (status, Some(code), Some(param)),
+            "{error}"
+        );
+    }
+    let lenient = client.clone().header("agent-lenient", "true");
+    let asked = json!({"model": "tiny", "input": "a", "truncate": "END"});
+    assert_eq!(lenient.post(EMBEDDINGS, &asked).await.unwrap().status, 200);
+    let elsewhere = json!({"model": "cloud/tiny", "input": "a"});
+    assert_eq!(client.post(EMBEDDINGS, &elsewhere).await.unwrap().status, 403);
+    assert_eq!(client.get(EMBEDDINGS).await.unwrap().status, 405);
+    // The node goes on.
+    assert_eq!(
+        client.post(EMBEDDINGS, &json!({"model": "local/tiny", "input": [1, 2]})).await.unwrap().status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn documents_come_in_the_order_of_their_scores() {
+    let root = tempfile::tempdir().unwrap();
+    let (_process, client, _) = started(root.path(), &for_ranks(root.path())).await;
+    let models = client.get("/v1/models/tiny").await.unwrap().json();
+    assert_eq!(models["capabilities"], json!(["rerank"]), "{models}");
+    let documents: Vec<Value> = (0..20)
+        .map(|number| match number % 2 {
+            0 => json!(format!("Paper {number}: the tide is high.")),
+            _ => json!({"text": format!("A note of {number} tokens.")}),
+        })
+        .collect();
+    let asked = json!({"model": "tiny", "query": "When is high tide?", "documents": documents, "return_documents": true});
+    let answer = client.post(RERANK, &asked).await.unwrap().json();
+    let rows = answer["results"].as_array().unwrap();
+    let scores: Vec<f64> = rows.iter().map(|row| row["relevance_score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted_by(|one, other| one >= other) && scores[0] > scores[19], "{answer}");
+    assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)));
+    assert_eq!((&answer["object"], &answer["model"]), (&json!("rerank"), &json!("tiny")));
+    assert!(answer["usage"]["total_tokens"].as_u64().unwrap() > 20 * 50, "{answer}");
+    let best = usize::try_from(rows[0]["index"].as_u64().unwrap()).unwrap();
+    let text = if best % 2 == 0 { documents[best].clone() } else { documents[best]["text"].clone() };
+    assert_eq!(rows[0]["document"]["text"], text, "{answer}");
+    // Each is judged for itself: alone it has the same score.
+    let alone = json!({"model": "tiny", "query": "When is high tide?", "documents": [text], "top_n": 3});
+    let answer = client.post(RERANK, &alone).await.unwrap().json();
+    assert_eq!(answer["results"], json!([{"index": 0, "relevance_score": scores[0]}]), "{answer}");
+    for (body, param) in [
+        (json!({"model": "tiny", "documents": ["a"]}), "query"),
+        (json!({"model": "tiny", "query": "q", "documents": []}), "documents"),
+        (json!({"model": "tiny", "query": "q", "documents": [{"title": "t"}]}), "documents[0]"),
+        (json!({"model": "tiny", "query": "q", "documents": ["a"], "top_n": 0}), "top_n"),
+    ] {
+        let answer = client.post(RERANK, &body).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.json()["error"]["param"].as_str()),
+            (400, Some(param)),
+            "{}",
+            answer.text()
+        );
+    }
+    let kept = records(&client, 2).await;
+    assert!(
+        kept.iter().all(|record| record["operation"] == "rerank" && record["is_measured"] == true),
+        "{kept:?}"
+    );
+}
+
+#[tokio::test]
+async fn who_leaves_frees_what_was_read_for_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (_process, client, _) = started(root.path(), &for_vectors(root.path())).await;
+    // More than is read within any patience.
+    let texts: Vec<String> = (0..2_000).map(|number| format!("tide {number} ").repeat(300)).collect();
+    let (leaving, asked) = (client.clone(), json!({"model": "tiny", "input": texts}));
+    let asking = tokio::spawn(async move { leaving.post(EMBEDDINGS, &asked).await.map(drop) });
+    let deadline = Instant::now() + WITHIN;
+    while !client.get("/metrics").await.unwrap().text().contains("tidegate_node_requests_open 1") {
+        assert!(Instant::now() < deadline && !asking.is_finished(), "it was never on its way");
+        a_moment().await;
+    }
+    asking.abort();
+    let kept = records(&client, 1).await;
+    assert_eq!((&kept[0]["operation"], &kept[0]["end"]), (&json!("embed"), &json!("left")), "{kept:?}");
+    let answer = client.post(EMBEDDINGS, &json!({"model": "tiny", "input": "tide"})).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn the_gateway_passes_on_what_such_a_node_makes() {
+    let root = tempfile::tempdir().unwrap();
+    let (_node, own, base_url) = started(root.path(), &for_vectors(root.path())).await;
+    let private = vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())];
+    let (process, origin) = serve(&root.path().join("data"), &private).await;
+    let first = process.stdout();
+    let after = |label: &str| {
+        let line = first.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();
+        line.split_whitespace().next().unwrap().to_owned()
+    };
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin"));
+    cli.run(&["nodes", "add", "mine", "--base-url", &base_url]).ok();
+    let client = Client::new(&origin).bearer(&after("API key")).within(WITHIN);
+    let asked = json!({"model": "tiny", "input": ["high tide", "low tide"], "encoding_format": "float"});
+    let answer = client.post(EMBEDDINGS, &asked).await.unwrap();
+    assert_eq!(answer.header("agent-execution-profile"), Some("byoc"), "{}", answer.text());
+    assert_eq!(vectors(&answer), vectors(&own.post(EMBEDDINGS, &asked).await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
+    let root = tempfile::tempdir().unwrap();
+    let model = workspace().join("builtin/model").display().to_string();
+    let data_dir = root.path().join("node").display().to_string();
+    let options = ["node", "--model", &model, "--data-dir", &data_dir, "--kv-memory", "1000000000"];
+    let told = Cli::new().run(&options).failed(1);
+    assert!(told.contains("MiB of memory") && told.contains("are free"), "{told}");
+    assert!(told.contains("--ignore-memory"), "{told}");
+}

@@ -12,6 +12,7 @@ mod routes;
 mod said;
 mod service;
 mod sticky;
+mod train;
 mod vectors;
 
 pub use body::{NodeBody, NodeCut};

@@ -7,17 +7,20 @@ mod opening;
 mod passages;
 mod preparing;
 mod ruling;
+mod training;
 mod vectors;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use domain::adapters::{Adapters, Doing};
 use domain::reckoning::{EmbedRequest, RankRequest, Reckoned};
 use domain::runtime::{Continues, Forgotten, GenerateRequest, Generating, Runtime, RuntimeModel};
+use domain::training::Trainer;
 use domain::{Fault, FaultClass};
 
 use crate::adapters::{AdapterId, Limits};
@@ -71,6 +74,8 @@ pub struct Served {
     id: String,
     created_unix_s: u64,
     host: Host,
+    /// Where its files are: what is trained beside it reads them again.
+    path: PathBuf,
     /// How many tokens the model has.
     known: usize,
     /// How many numbers a state has.
@@ -248,6 +253,10 @@ impl Runtime for Local {
     }
 
     fn adapters(&self) -> Option<&dyn Adapters> {
+        Some(self)
+    }
+
+    fn trainer(&self) -> Option<&dyn Trainer> {
         Some(self)
     }
 

@@ -56,6 +56,7 @@ impl Local {
             id,
             created_unix_s,
             host,
+            path: source.path().to_owned(),
             known,
             width,
             digest,
@@ -81,6 +82,10 @@ fn open_draft(drafting: &Drafting, vocabulary: &Vocabulary) -> Result<Draft, Eng
 }
 
 impl Manners {
+    pub(super) const fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
     pub(super) fn defaults(&self) -> Defaults {
         let Habits { temperature, top_k, top_p, .. } = &self.habits;
         Defaults {

@@ -27,6 +27,7 @@ use crate::{EngineError, Shape};
 pub struct Source {
     shape: Shape,
     store: Store,
+    path: PathBuf,
     /// Where other files of the model may be.
     directory: PathBuf,
     /// What its directory or its file is called.
@@ -79,12 +80,13 @@ impl Source {
             let is_headless = is_bare || files.told("score.weight").is_some();
             shape.is_tied |= is_headless && files.told("lm_head.weight").is_none();
             let (store, directory) = (Store::Plain(files), path.to_owned());
-            return Ok(Self { shape, store, directory, name, is_bare });
+            return Ok(Self { shape, store, path: path.to_owned(), directory, name, is_bare });
         }
         let file = packed::File::open(path)?;
         let shape = packed::shape(&file)?;
         let directory = path.parent().unwrap_or(path).to_owned();
-        Ok(Self { shape, store: Store::Packed(file), directory, name, is_bare: false })
+        let path = path.to_owned();
+        Ok(Self { shape, store: Store::Packed(file), path, directory, name, is_bare: false })
     }
 
     /// A number that tells the model from others.
@@ -106,6 +108,12 @@ impl Source {
             digest.add(&number.to_le_bytes());
         }
         Ok(digest.end())
+    }
+
+    /// What it was opened by: a directory, or a file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What the weights take, in the file and in memory.

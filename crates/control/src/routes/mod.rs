@@ -1,6 +1,7 @@
 //! The routes of `/v2`, one file for each noun.
 
 mod accounts;
+mod adapters;
 mod api_keys;
 mod audit;
 mod billing;
@@ -20,6 +21,7 @@ mod policies;
 mod projects;
 mod requests;
 mod rules;
+mod runtime;
 mod secrets;
 mod sign_in;
 mod tariff;
@@ -46,6 +48,8 @@ pub fn all() -> Vec<Route> {
         credentials::routes(),
         accounts::routes(),
         nodes::routes(),
+        runtime::routes(),
+        adapters::routes(),
         rules::routes(),
         policies::routes(),
         plan::routes(),

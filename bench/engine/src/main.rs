@@ -3,6 +3,7 @@
 mod children;
 mod models;
 mod ours;
+mod own;
 mod report;
 mod rows;
 

@@ -10,6 +10,8 @@ use engine::{Packing, Pairs, Rope, Shape, Stretch};
 pub struct Models {
     pub eight: PathBuf,
     pub four: PathBuf,
+    /// One that says of each token the next, in eight bits.
+    pub counting: PathBuf,
 }
 
 pub fn shape() -> Shape {
@@ -32,8 +34,12 @@ pub fn shape() -> Shape {
 }
 
 pub fn made(directory: &Path) -> Result<Models> {
-    let models = Models { eight: directory.join("q8_0.gguf"), four: directory.join("q4_k.gguf") };
-    if models.eight.is_file() && models.four.is_file() {
+    let models = Models {
+        eight: directory.join("q8_0.gguf"),
+        four: directory.join("q4_k.gguf"),
+        counting: directory.join("counting.gguf"),
+    };
+    if [&models.eight, &models.four, &models.counting].iter().all(|path| path.is_file()) {
         return Ok(models);
     }
     eprintln!("making the models, once");
@@ -45,5 +51,8 @@ pub fn made(directory: &Path) -> Result<Models> {
         made.write_packed_beside(&unfinished, kind, Packing::Q8_0)?;
         std::fs::rename(&unfinished, path)?;
     }
+    let unfinished = models.counting.with_extension("part");
+    made.counting().write_packed(&unfinished, Packing::Q8_0)?;
+    std::fs::rename(&unfinished, &models.counting)?;
     Ok(models)
 }

@@ -9,6 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use engine::{Group, Happened, Keeps, Model, Pool, Request, Room, Runner, Sampling, Share, Source, TextId};
 
+use crate::own::{self, Ruled};
+
 /// As many tokens of room as the other child has.
 const CONTEXT: usize = 8192;
 const STEP_TOKENS: usize = 512;
@@ -29,6 +31,8 @@ pub fn run(path: &Path) -> Result<()> {
     let mut child = Child::load(path)?;
     child.prefill(1)?;
     tell(&[start.elapsed().as_secs_f64()])?;
+    let directory = tempfile::tempdir()?;
+    let mut ruled: Option<Ruled> = None;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let mut words = line.split_whitespace();
@@ -38,6 +42,13 @@ pub fn run(path: &Path) -> Result<()> {
             ("decode", [texts, prompt, count]) => tell(&[child.decode(*texts, *prompt, *count)?])?,
             ("prefill", [prompt]) => tell(&[child.prefill(*prompt)?])?,
             ("again", [shared, new]) => tell(&child.again(*shared, *new)?)?,
+            ("adapters", []) => tell(&own::adapters(&child.model)?)?,
+            ("rules", []) => {
+                // Made once: that takes longer than what is measured.
+                let made = ruled.take().map_or_else(|| Ruled::new(directory.path()), Ok)?;
+                tell(&ruled.insert(made).seconds(&child.model)?)?;
+            }
+            ("copies", []) => tell(&own::copies(&child.model)?)?,
             ("memory", []) => tell(&[resident()? as f64])?,
             ("kept", []) => tell(&[child.kept() as f64])?,
             _ => bail!("\"{line}\" is no command"),

@@ -44,7 +44,7 @@ struct Bench<'a> {
 type Measure = fn(&mut Bench<'_>) -> Result<Row>;
 
 /// In their order, for some use what those before them measured.
-const ROWS: [(&str, Measure); 11] = [
+const ROWS: [(&str, Measure); 15] = [
     ("G1", decode_eight),
     ("G2", decode_four),
     ("G3", prefill_eight),
@@ -53,6 +53,10 @@ const ROWS: [(&str, Measure); 11] = [
     ("G5", batch),
     ("G5 (llama.cpp)", batch_beside),
     ("G6", again),
+    ("G7", adapters),
+    ("G8", schema_text),
+    ("G8 (list)", schema_list),
+    ("G9", copies),
     ("G10", kept),
     ("G11", load),
     ("memory", memory),
@@ -245,6 +249,84 @@ fn again(bench: &mut Bench<'_>) -> Result<Row> {
         target: 0.045,
         is: median(ratios),
         behind,
+    })
+}
+
+/// Medians of what a child tells in each round.
+fn medians(rounds: usize, mut ask: impl FnMut() -> Result<Vec<f64>>) -> Result<Vec<f64>> {
+    let mut all: Vec<Vec<f64>> = Vec::new();
+    for round in 0..=rounds {
+        let told = ask()?;
+        all.resize(told.len(), Vec::new());
+        // The first one warms up.
+        if round > 0 {
+            all.iter_mut().zip(told).for_each(|(all, told)| all.push(told));
+        }
+    }
+    Ok(all.into_iter().map(median).collect())
+}
+
+fn adapters(bench: &mut Bench<'_>) -> Result<Row> {
+    let rounds = bench.options.rounds;
+    let child = bench.ours(Rounded::Eight)?;
+    let told = medians(rounds, || child.ask_all("adapters"))?;
+    let [base, with] = told.as_slice() else { anyhow::bail!("not two figures") };
+    Ok(Row {
+        name: "G7",
+        what: "decode of eight texts with four adapters of rank 16, Q8_0, by that of eight without",
+        wanted: Wanted::AtLeast,
+        gate: 0.75,
+        target: 0.9,
+        is: base / with,
+        behind: format!("{:.1} tokens a second, without {:.1}", 1.0 / with, 1.0 / base),
+    })
+}
+
+/// What a token takes freely, in a long text of JSON, and in a list of objects.
+fn ruled(bench: &mut Bench<'_>) -> Result<[f64; 3]> {
+    const NAMES: [&str; 3] = ["free", "text", "list"];
+    if !bench.measured.contains_key("list") {
+        let rounds = bench.options.rounds;
+        let child = bench.ours(Rounded::Eight)?;
+        let told = medians(rounds, || child.ask_all("rules"))?;
+        bench.measured.extend(NAMES.into_iter().zip(told));
+    }
+    let told = NAMES.map(|name| bench.measured.get(name).copied().unwrap_or(f64::NAN));
+    Ok(told)
+}
+
+fn schema(name: &'static str, what: &'static str, free: f64, ruled: f64) -> Row {
+    let behind = format!("{:.2} ms a token, freely {:.2} ms", ruled * 1e3, free * 1e3);
+    Row { name, what, wanted: Wanted::AtMost, gate: 1.1, target: 1.03, is: ruled / free, behind }
+}
+
+fn schema_text(bench: &mut Bench<'_>) -> Result<Row> {
+    let [free, text, _] = ruled(bench)?;
+    Ok(schema("G8", "a token of a long text in JSON under its schema, Q8_0, by one that is free", free, text))
+}
+
+fn schema_list(bench: &mut Bench<'_>) -> Result<Row> {
+    let [free, _, list] = ruled(bench)?;
+    Ok(schema(
+        "G8 (list)",
+        "a token of a list of objects under its schema, Q8_0, by one that is free",
+        free,
+        list,
+    ))
+}
+
+fn copies(bench: &mut Bench<'_>) -> Result<Row> {
+    let mut child = Child::ours(&bench.models.counting, bench.options.threads)?;
+    let told = medians(bench.options.rounds, || child.ask_all("copies"))?;
+    let [off, on] = told.as_slice() else { anyhow::bail!("not two figures") };
+    Ok(Row {
+        name: "G9",
+        what: "greedy decode with guesses of a text that is copied but for each twentieth token, Q8_0, by that without",
+        wanted: Wanted::AtLeast,
+        gate: 1.3,
+        target: 2.0,
+        is: off / on,
+        behind: format!("{:.1} tokens a second, without guesses {:.1}", 1.0 / on, 1.0 / off),
     })
 }
 

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::oneshot;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use self::adapted::{Job, read_all};
 use crate::adapters::{AdapterId, Limits};

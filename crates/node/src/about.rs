@@ -111,10 +111,9 @@ async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
             cloud_backends: [],
         };
         rows.push(row(model.id.clone(), None, loras));
-        for (_, states) in &shelf {
-            let named = |state: &AdapterState| format!("{}:{}", model.id, state.id);
-            rows.extend(states.iter().map(|state| row(named(state), Some(model.id.clone()), None)));
-        }
+        let named = |state: &AdapterState| format!("{}:{}", model.id, state.id);
+        let states = shelf.iter().flat_map(|(_, states)| states);
+        rows.extend(states.map(|state| row(named(state), Some(model.id.clone()), None)));
     }
     Ok(rows)
 }

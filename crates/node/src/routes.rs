@@ -98,7 +98,8 @@ fn adapters<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
 
 /// What nodes of a fleet serve each other.
 fn later(path: &str) -> Option<Does<'_>> {
-    let is_under = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_under =
+        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match path {
         _ if is_under("/v1/peers") => Some(Does::Later("Peers")),
         _ if is_under("/v1/compute") => Some(Does::Later("Compute that is hired")),

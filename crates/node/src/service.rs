@@ -276,7 +276,9 @@ impl Service {
             })
         };
         let limit = usize::try_from(number("limit", PAGE_MAX as u64)?).unwrap_or(PAGE_MAX);
-        let Some(journal) = &self.books.journal else { return written(StatusCode::OK, &Page { data: Vec::new() }) };
+        let Some(journal) = &self.books.journal else {
+            return written(StatusCode::OK, &Page { data: Vec::new() });
+        };
         let data = journal.after(number("after", 0)?, limit.max(1));
         written(StatusCode::OK, &Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
     }

@@ -41,7 +41,9 @@ impl Sessions {
         let Some(id) = id else {
             let message = format!("x-hybrie-session-id must be 1 to {ID_BYTES_MAX} plain characters.");
             let fault = Fault::new(FaultClass::BadRequest, "invalid_session_id", message);
-            return Err(Box::new(fault.param("x-hybrie-session-id").fix("Send a shorter name, or leave it out.")));
+            return Err(Box::new(
+                fault.param("x-hybrie-session-id").fix("Send a shorter name, or leave it out."),
+            ));
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match named {

@@ -41,8 +41,18 @@ impl House {
         let path = |path: &Path| path.display().to_string();
         let model = path(&workspace().join("builtin/model"));
         let (data, adapters) = (path(&self.root.path().join("node")), path(&self.adapters()));
-        let flags =
-            ["--model", &model, "--name", MODEL, "--data-dir", &data, "--kv-memory", "64", "--adapters", &adapters];
+        let flags = [
+            "--model",
+            &model,
+            "--name",
+            MODEL,
+            "--data-dir",
+            &data,
+            "--kv-memory",
+            "64",
+            "--adapters",
+            &adapters,
+        ];
         let (process, base_url) = node(&[&flags[..], &["--adapters-loaded", "2"]].concat()).await;
         (process, Client::new(base_url.trim_end_matches("/v1")).within(WITHIN))
     }
@@ -69,7 +79,8 @@ async fn adapters_come_and_go_while_a_node_serves() {
     house.write("law-2", 2, |_| {});
     let (_process, client) = house.node().await;
     let models = client.get("/v1/models").await.unwrap().json();
-    let ids: Vec<&str> = models["data"].as_array().unwrap().iter().filter_map(|row| row["id"].as_str()).collect();
+    let ids: Vec<&str> =
+        models["data"].as_array().unwrap().iter().filter_map(|row| row["id"].as_str()).collect();
     assert_eq!(ids, [MODEL, "tidegate-demo:law", "tidegate-demo:law-2"], "{models}");
     let row = &models["data"][0];
     assert_eq!((&row["lora_mode"], &row["max_active_loras"]), (&json!("per_request"), &json!(2)), "{models}");
@@ -77,7 +88,10 @@ async fn adapters_come_and_go_while_a_node_serves() {
 
     let base = ask(&client, MODEL).await;
     let law = ask(&client, "tidegate-demo:law").await;
-    assert_eq!((base.header("x-hybrie-adapter-id"), law.header("x-hybrie-adapter-id")), (Some("none"), Some("law")));
+    assert_eq!(
+        (base.header("x-hybrie-adapter-id"), law.header("x-hybrie-adapter-id")),
+        (Some("none"), Some("law"))
+    );
     assert_eq!(law.header("x-tidegate-usage"), None, "what an adapter answers is measured, too");
     assert_ne!(said(&base), said(&law));
     let second = ask(&client, "tidegate-demo:law-2").await;
@@ -88,7 +102,11 @@ async fn adapters_come_and_go_while_a_node_serves() {
     assert_eq!((status, &taken["error"]["code"]), (409, &json!("adapter_exists")), "{taken}");
     let (status, replaced) =
         post(&client, "/v1/adapters", json!({"id": "law", "path": "law-2", "replace": true})).await;
-    assert_eq!((status, &replaced["status"], &replaced["rank"]), (201, &json!("loaded"), &json!(8)), "{replaced}");
+    assert_eq!(
+        (status, &replaced["status"], &replaced["rank"]),
+        (201, &json!("loaded"), &json!(8)),
+        "{replaced}"
+    );
     assert_eq!(said(&ask(&client, "tidegate-demo:law").await), said(&second));
 
     // Gone is gone, and comes back when it is wanted.
@@ -96,16 +114,34 @@ async fn adapters_come_and_go_while_a_node_serves() {
     assert_eq!((status, &gone["unloaded"]), (200, &json!(true)), "{gone}");
     assert_eq!(client.get("/v1/adapters/law-2").await.unwrap().status, 404);
     let refused = ask(&client, "tidegate-demo:law-2").await;
-    assert_eq!((refused.status, &refused.json()["error"]["type"]), (404, &json!("invalid_request_error")), "{}", refused.text());
-    let (status, loaded) = post(&client, "/v1/adapters/law-2/load", json!({"wait": true, "pinned": true})).await;
-    assert_eq!((status, &loaded["status"], &loaded["pinned"]), (200, &json!("loaded"), &json!(true)), "{loaded}");
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["type"]),
+        (404, &json!("invalid_request_error")),
+        "{}",
+        refused.text()
+    );
+    let (status, loaded) =
+        post(&client, "/v1/adapters/law-2/load", json!({"wait": true, "pinned": true})).await;
+    assert_eq!(
+        (status, &loaded["status"], &loaded["pinned"]),
+        (200, &json!("loaded"), &json!(true)),
+        "{loaded}"
+    );
     assert_eq!(said(&ask(&client, "tidegate-demo:law-2").await), said(&second));
 
     let (status, warmed) =
         post(&client, "/v1/adapters/warmup", json!({"adapter_ids": ["law", "nobody"], "wait": true})).await;
-    assert_eq!((status, &warmed["loaded"], &warmed["failed"][0]["code"]), (200, &json!(["law"]), &json!("adapter_not_found")), "{warmed}");
+    assert_eq!(
+        (status, &warmed["loaded"], &warmed["failed"][0]["code"]),
+        (200, &json!(["law"]), &json!("adapter_not_found")),
+        "{warmed}"
+    );
     let about = client.get("/v1/adapters/status").await.unwrap().json();
-    assert_eq!((&about["loaded_loras"], &about["registered"]), (&json!(["law", "law-2"]), &json!(2)), "{about}");
+    assert_eq!(
+        (&about["loaded_loras"], &about["registered"]),
+        (&json!(["law", "law-2"]), &json!(2)),
+        "{about}"
+    );
     assert!(about["loaded_bytes"].as_u64().unwrap() > 0, "{about}");
     let page = client.get("/metrics").await.unwrap().text();
     assert!(page.contains("tidegate_node_adapters{state=\"loaded\"} 2"), "{page}");
@@ -126,7 +162,7 @@ async fn a_session_keeps_its_adapter_and_a_start_knows_what_was_registered() {
     let (_process, client) = house.node().await;
     let named = client.clone().header("x-hybrie-session-id", "s-1");
     let adapter = async |client: Client, headers: &[(&'static str, &str)]| {
-        let client = headers.iter().fold(client, |client, (name, value)| client.header(name, value));
+        let client = headers.iter().fold(client, |client, (name, value)| client.header(*name, *value));
         let answer = ask(&client, MODEL).await;
         answer.header("x-hybrie-adapter-id").unwrap().to_owned()
     };
@@ -191,7 +227,10 @@ async fn what_is_remembered_under_a_word_is_forgotten_and_nothing_else() {
     assert!(remembered >= 16 && cached("theirs").await == remembered);
     let (status, purged) = post(&client, "/v1/cache/purge", json!({"cache_salt": "ours"})).await;
     assert_eq!(status, 200, "{purged}");
-    assert!(purged["tokens"].as_u64().unwrap() >= remembered && purged["bytes"].as_u64().unwrap() > 0, "{purged}");
+    assert!(
+        purged["tokens"].as_u64().unwrap() >= remembered && purged["bytes"].as_u64().unwrap() > 0,
+        "{purged}"
+    );
     let (_, again) = post(&client, "/v1/cache/purge", json!({"cache_salt": "ours"})).await;
     assert_eq!(again["tokens"], 0, "{again}");
     assert_eq!((cached("ours").await, cached("theirs").await), (0, remembered));

@@ -54,7 +54,9 @@ impl Desk {
         let why = settled.err().map(|error| error.to_string());
         for (_, told) in self.expecting.extract_if(.., |(expected, _)| expected == id) {
             let said = match &why {
-                Some(why) if !is_here => Err(EngineError::AdapterUnread { id: id.to_string(), why: why.clone() }),
+                Some(why) if !is_here => {
+                    Err(EngineError::AdapterUnread { id: id.to_string(), why: why.clone() })
+                }
                 _ => Ok(()),
             };
             let _ = told.send(said);

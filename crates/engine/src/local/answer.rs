@@ -280,6 +280,6 @@ fn refusal(refused: Refused) -> Fault {
     }
 }
 
-fn lost(message: &'static str) -> Fault {
+pub(super) fn lost(message: &'static str) -> Fault {
     Fault::new(FaultClass::Upstream, "engine_failed", message).fix("Look at the node's log, and ask again.")
 }

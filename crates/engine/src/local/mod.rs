@@ -4,11 +4,13 @@ mod adapters;
 mod answer;
 mod drawing;
 mod opening;
+mod preparing;
 mod ruling;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use domain::adapters::{Adapters, Doing};
@@ -23,7 +25,9 @@ use crate::waiting::Group;
 use crate::{BLOCK, Host, Vocabulary};
 
 use answer::{Answer, Making, Voice};
+use drawing::Drawing;
 use opening::Manners;
+use preparing::Preparing;
 
 /// The time of day, for templates that say it.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -45,6 +49,12 @@ pub struct LocalSettings {
 
 /// One model, which many texts are carried on with at once.
 pub struct Local {
+    served: Arc<Served>,
+    preparing: Preparing,
+}
+
+/// What requests are made ready of, on whatever thread.
+pub struct Served {
     id: String,
     created_unix_s: u64,
     host: Host,
@@ -59,7 +69,15 @@ pub struct Local {
     keys: [RandomState; 2],
 }
 
-impl Local {
+impl Deref for Local {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
+}
+
+impl Served {
     /// The longest text, prompt and answer together.
     #[must_use]
     pub const fn longest(&self) -> usize {
@@ -122,6 +140,40 @@ impl Local {
         })
     }
 
+    /// Makes a request ready, and has it carried on.
+    fn answer(
+        &self,
+        request: &GenerateRequest,
+        adapter: Option<&AdapterId>,
+        drawing: &Drawing,
+    ) -> Result<Answer, Fault> {
+        let (prompt, voice) = self.prompt(request)?;
+        let rule = ruling::read(request, &voice, || self.rules())?;
+        let whose = self.whose(request.words.share.as_deref());
+        let max_tokens = request.prompt.output.tokens_max.and_then(|most| usize::try_from(most).ok());
+        let ends = if request.words.ignores_end { Vec::new() } else { self.manners.ends().to_vec() };
+        let choices = drawing.choices().map(|sampling| {
+            self.host.carry(Request {
+                prompt: prompt.clone(),
+                sampling,
+                max_tokens: max_tokens.unwrap_or(usize::MAX),
+                ends: ends.clone(),
+                rule: rule.clone(),
+                share: Share(whose),
+                group: Group(whose),
+                adapter: adapter.cloned(),
+            })
+        });
+        let making = Making {
+            prompt_tokens: prompt.len(),
+            vocabulary: Arc::clone(&self.vocabulary),
+            voice,
+            tells_logprobs: request.prompt.sampling.logprobs,
+            chance: Arc::clone(&self.chance),
+        };
+        Ok(Answer::new(choices.collect(), making))
+    }
+
     /// Whose beginnings a request may find, and whose turn it waits for.
     fn whose(&self, word: Option<&str>) -> u128 {
         let [one, other] = self.keys.each_ref().map(|key| key.hash_one(word));
@@ -129,9 +181,9 @@ impl Local {
     }
 }
 
-impl fmt::Debug for Local {
+impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("id", &self.id).field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("Served").field("id", &self.id).field("host", &self.host).finish_non_exhaustive()
     }
 }
 
@@ -149,31 +201,8 @@ impl Runtime for Local {
     fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault> {
         let adapter = self.adapter(&request)?;
         let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
-        let (prompt, voice) = self.prompt(&request)?;
-        let rule = ruling::read(&request, &voice, || self.rules())?;
-        let whose = self.whose(request.words.share.as_deref());
-        let max_tokens = request.prompt.output.tokens_max.and_then(|most| usize::try_from(most).ok());
-        let ends = if request.words.ignores_end { Vec::new() } else { self.manners.ends().to_vec() };
-        let choices = drawing.choices().map(|sampling| {
-            self.host.carry(Request {
-                prompt: prompt.clone(),
-                sampling,
-                max_tokens: max_tokens.unwrap_or(usize::MAX),
-                ends: ends.clone(),
-                rule: rule.clone(),
-                share: Share(whose),
-                group: Group(whose),
-                adapter: adapter.clone(),
-            })
-        });
-        let making = Making {
-            prompt_tokens: prompt.len(),
-            vocabulary: Arc::clone(&self.vocabulary),
-            voice,
-            tells_logprobs: request.prompt.sampling.logprobs,
-            chance: Arc::clone(&self.chance),
-        };
-        Ok(Box::pin(Answer::new(choices.collect(), making)))
+        let served = Arc::clone(&self.served);
+        Ok(Box::pin(self.preparing.answer(move || served.answer(&request, adapter.as_ref(), &drawing))))
     }
 
     fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {

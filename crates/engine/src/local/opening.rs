@@ -11,7 +11,8 @@ use domain::{Fault, FaultClass};
 use serde_json::{Map, Value};
 
 use super::answer::Voice;
-use super::{Local, LocalSettings};
+use super::preparing::Preparing;
+use super::{Local, LocalSettings, Served};
 use crate::speech::Offered;
 use crate::{Conversation, EngineError, Habits, Host, Model, Source, Template};
 
@@ -44,7 +45,7 @@ impl Local {
         let model = Model::load(source)?;
         let known = model.shape().vocabulary;
         let host = Host::start_with(Arc::new(model), room, limits)?;
-        Ok(Self {
+        let served = Served {
             id,
             created_unix_s,
             host,
@@ -55,7 +56,8 @@ impl Local {
             now_unix_s,
             rules: OnceLock::new(),
             keys: Default::default(),
-        })
+        };
+        Ok(Self { served: Arc::new(served), preparing: Preparing::start()? })
     }
 }
 

@@ -76,8 +76,13 @@ impl House {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let world = World::system();
-        let settings =
-            NodeSettings { world: world.clone(), keys: Vec::new(), runtime_name: "echo", data_dir: None, adapters: None };
+        let settings = NodeSettings {
+            world: world.clone(),
+            keys: Vec::new(),
+            runtime_name: "echo",
+            data_dir: None,
+            adapters: None,
+        };
         let any = "127.0.0.1:0".parse().unwrap();
         let door = |times| GatewaySettings { listen: any, workers: 2, times };
         let node =

@@ -35,9 +35,8 @@ impl Folder {
     pub(super) fn open(root: Option<&Path>, data_dir: Option<&Path>) -> io::Result<Self> {
         let book = data_dir.map(|dir| dir.join(BOOK));
         let entries = match book.as_deref().map(std::fs::read) {
-            Some(Ok(bytes)) => serde_json::from_slice(&bytes).map_err(|error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{BOOK}: {error}"))
-            })?,
+            Some(Ok(bytes)) => serde_json::from_slice(&bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{BOOK}: {error}")))?,
             Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => BTreeMap::new(),
         };
@@ -69,7 +68,8 @@ impl Folder {
     /// It is not in the folder, or not there.
     pub(super) fn find(&self, path: &Path) -> Result<PathBuf, Box<Fault>> {
         let Some(root) = &self.root else {
-            let fault = Fault::new(FaultClass::Unsupported, "no_adapter_folder", "This node keeps no adapters.");
+            let fault =
+                Fault::new(FaultClass::Unsupported, "no_adapter_folder", "This node keeps no adapters.");
             return Err(Box::new(fault.fix("Start it with --adapters and the folder that they lie in.")));
         };
         let outside = || {

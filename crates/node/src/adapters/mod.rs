@@ -162,14 +162,12 @@ impl Shelf {
                 written(StatusCode::OK, &List { object: "list", data })
             }
             Asked::One(id) => written(StatusCode::OK, &Object::from(state(adapters, id).await?)),
-            Asked::Status => {
-                written(StatusCode::OK, &Status::of(&states(adapters).await?, adapters))
-            }
+            Asked::Status => written(StatusCode::OK, &Status::of(&states(adapters).await?, adapters)),
             Asked::Register => self.register(adapters, read(body)?).await,
             Asked::Load(id) => self.load(adapters, id, read_or_usual(body)?).await,
             Asked::Unload(id) => {
                 adapters.unload(id.to_owned()).await.map_err(Box::new)?;
-                self.folder.strike(id).map_err(unkept)?;
+                self.folder.strike(id).map_err(|error| unkept(&error))?;
                 written(StatusCode::OK, &Gone { id, object: "adapter", unloaded: true })
             }
             Asked::WarmUp => self.warm_up(adapters, read(body)?).await,
@@ -194,7 +192,9 @@ impl Shelf {
     async fn register(&self, adapters: &dyn Adapters, asked: Registration) -> Answer {
         let Registration { id, path, pinned, replace } = asked;
         if !is_name(&id) {
-            let message = format!("\"id\" must be 1 to {NAME_BYTES_MAX} letters, digits, dots, dashes and underscores.");
+            let message = format!(
+                "\"id\" must be 1 to {NAME_BYTES_MAX} letters, digits, dots, dashes and underscores."
+            );
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             return Err(Box::new(fault.param("id").fix("Send a plain name, such as \"contracts-2\".")));
         }
@@ -202,7 +202,7 @@ impl Shelf {
         let directory = self.folder.find(&path)?;
         let new = NewAdapter { id: id.clone(), directory, replaces: replace, is_pinned: pinned };
         adapters.register(new).await.map_err(Box::new)?;
-        self.folder.note(&id, Entry { path, is_pinned: pinned }).map_err(unkept)?;
+        self.folder.note(&id, Entry { path, is_pinned: pinned }).map_err(|error| unkept(&error))?;
         written(StatusCode::CREATED, &Object::from(state(adapters, &id).await?))
     }
 
@@ -211,7 +211,7 @@ impl Shelf {
         self.bring(adapters, id, asked.wait).await.map_err(Box::new)?;
         if let Some(pinned) = asked.pinned {
             adapters.pin(id.to_owned(), pinned).await.map_err(Box::new)?;
-            self.folder.pin(id, pinned).map_err(unkept)?;
+            self.folder.pin(id, pinned).map_err(|error| unkept(&error))?;
         }
         let state = state(adapters, id).await?;
         let status = if state.is_resident { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -237,8 +237,12 @@ impl Shelf {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             return Err(Box::new(fault.param("adapter_ids").fix("Warm up fewer at once.")));
         }
-        let mut warmed =
-            Warmed { requested: asked.adapter_ids, queued: Vec::new(), loaded: Vec::new(), failed: Vec::new() };
+        let mut warmed = Warmed {
+            requested: asked.adapter_ids,
+            queued: Vec::new(),
+            loaded: Vec::new(),
+            failed: Vec::new(),
+        };
         for id in &warmed.requested {
             if let Err(fault) = self.bring(adapters, id, asked.wait).await {
                 let (code, message) = (fault.code, fault.message.into_owned());
@@ -263,7 +267,10 @@ impl Shelf {
 pub(crate) fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let is_taken = matches!(name, "status" | "warmup" | "none");
-    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.') && !is_taken
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(is_plain)
+        && !name.starts_with('.')
+        && !is_taken
 }
 
 async fn states(adapters: &dyn Adapters) -> Result<Vec<AdapterState>, Box<Fault>> {
@@ -302,7 +309,7 @@ fn check_scope(scope: Option<&str>, backend: Option<&str>) -> Result<(), Box<Fau
     Err(Box::new(fault.param("scope").fix("Leave \"scope\" and \"backend\" out.")))
 }
 
-fn unkept(error: io::Error) -> Box<Fault> {
+fn unkept(error: &io::Error) -> Box<Fault> {
     tracing::error!(%error, "the book of adapters can't be written");
     Box::new(Fault::internal())
 }
@@ -315,7 +322,17 @@ impl From<AdapterState> for Object {
             (false, Some(_)) => "failed",
             (false, None) => "registered",
         };
-        Self { id, object: "adapter", status, generation, rank, bytes, pinned: is_pinned, in_use, error: failed }
+        Self {
+            id,
+            object: "adapter",
+            status,
+            generation,
+            rank,
+            bytes,
+            pinned: is_pinned,
+            in_use,
+            error: failed,
+        }
     }
 }
 

@@ -22,8 +22,13 @@ fn service(runtime: impl Runtime + 'static) -> Arc<Service> {
 
 fn kept(runtime: impl Runtime + 'static, data_dir: Option<&Path>) -> Arc<Service> {
     let data_dir = data_dir.map(Path::to_owned);
-    let settings =
-        NodeSettings { world: World::system(), keys: Vec::new(), runtime_name: "test", data_dir, adapters: None };
+    let settings = NodeSettings {
+        world: World::system(),
+        keys: Vec::new(),
+        runtime_name: "test",
+        data_dir,
+        adapters: None,
+    };
     Service::new(Arc::new(runtime), settings).unwrap()
 }
 
@@ -219,7 +224,11 @@ fn what_is_wrong_is_told_in_the_grammar() {
         ("GET", "/v1/chat/completions", "", 405, "method_not_allowed"),
         ("POST", "/v1/models", "", 405, "method_not_allowed"),
         ("GET", "/v1/models/gpt", "", 404, "model_not_found"),
-        ("GET", "/v1/adapters", "", 404, "unknown_path"),
+        ("GET", "/v1/nothing", "", 404, "unknown_path"),
+        ("GET", "/v1/adapters", "", 400, "no_adapters"),
+        ("PUT", "/v1/adapters", "", 405, "method_not_allowed"),
+        ("GET", "/v1/adapters/law/load", "", 405, "method_not_allowed"),
+        ("GET", "/v1/compute/peers", "", 501, "not_of_this_version"),
     ];
     for (method, path, body, status, code) in cases {
         let (head, bytes, _) = call(&service, method, path, body);

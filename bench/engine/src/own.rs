@@ -1,0 +1,150 @@
+//! What is measured of the engine beside itself: with adapters, under a schema and with guesses, and without.
+#![allow(clippy::cast_possible_truncation, reason = "counts of tokens are small")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use engine::made::MadeAdapter;
+use engine::{
+    AdapterId, Group, Happened, Keeps, Model, Numbers, Pool, Registering, Request, Room, Rulebook, Runner,
+    Sampling, Says, Share, Thinking, Vocabulary,
+};
+use serde_json::json;
+
+const TEXTS: usize = 8;
+const PROMPT: u32 = 64;
+const SAID: usize = 48;
+const ADAPTERS: u64 = 4;
+const RANK: usize = 16;
+const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/// Pieces of words beside bytes and signs, so that there are about as many tokens as the model has.
+const WORDS: usize = 150_000;
+/// A text that is copied, and how often a token of it is another.
+const COPIED: u32 = 400;
+const EDITED_EVERY: u32 = 20;
+const GUESSES: usize = 12;
+
+fn runner(model: &Arc<Model>, guesses: usize) -> Result<Runner> {
+    let bytes = 4_096 / engine::BLOCK * Pool::block_bytes(model.shape(), Keeps::Half);
+    let room = Room { bytes, keeps: Keeps::Half, tokens: 512, texts: TEXTS, waiting: TEXTS, guesses };
+    Ok(Runner::new(Arc::clone(model), room)?)
+}
+
+fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
+    Request {
+        prompt,
+        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        max_tokens,
+        ends: Vec::new(),
+        rule: None,
+        adapter: None,
+        share: Share(1),
+        group: Group(1),
+    }
+}
+
+/// The seconds that are taken once every text has said its first token, and the tokens that are said in them.
+fn said(runner: &mut Runner, requests: Vec<Request>) -> Result<(f64, usize)> {
+    let mut silent = Vec::new();
+    for request in requests {
+        match runner.submit(request) {
+            Ok(text) => silent.push(text),
+            Err(refused) => bail!("the runner refuses: {refused:?}"),
+        }
+    }
+    let (mut begun, mut tokens) = (Instant::now(), 0);
+    while !runner.is_idle() {
+        let is_counted = silent.is_empty();
+        for happened in runner.step()? {
+            if let Happened::Token { text, .. } = happened {
+                silent.retain(|silent| *silent != text);
+                tokens += usize::from(is_counted);
+            }
+        }
+        if !is_counted {
+            begun = Instant::now();
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    runner.forget(Share(1));
+    Ok((seconds, tokens))
+}
+
+/// The seconds of a token of eight texts without adapters, and with four of them.
+pub fn adapters(model: &Arc<Model>) -> Result<[f64; 2]> {
+    let directory = tempfile::tempdir()?;
+    let name = |seed: u64| AdapterId::from(seed.to_string().as_str());
+    let mut runner = runner(model, 0)?;
+    for seed in 0..ADAPTERS {
+        let path = directory.path().join(seed.to_string());
+        MadeAdapter::new(model.shape(), &TARGETS, RANK, seed).write(&path, Numbers::BF16)?;
+        let reading = runner.reading(name(seed), &path, Registering::default())?;
+        runner.settle(reading.read())?;
+    }
+    let mut time = |has_adapters: bool| -> Result<f64> {
+        let each = (0..TEXTS).map(|of| {
+            let prompt = (0..PROMPT).map(|place| (place * 37 + of as u32 * 101) % 10_000).collect();
+            let adapter = has_adapters.then(|| name(of as u64 % ADAPTERS));
+            Request { adapter, ..request(prompt, SAID) }
+        });
+        let (seconds, tokens) = said(&mut runner, each.collect())?;
+        Ok(seconds / tokens as f64)
+    };
+    Ok([time(false)?, time(true)?])
+}
+
+/// Rules for a model of random numbers, whose tokens are made up, too.
+pub struct Ruled {
+    vocabulary: Arc<Vocabulary>,
+    rules: Rulebook,
+}
+
+impl Ruled {
+    pub fn new(directory: &Path) -> Result<Self> {
+        let path = directory.join("tokenizer.json");
+        std::fs::write(&path, engine::spelling::tokenizer_with(WORDS).to_string())?;
+        let vocabulary = Arc::new(Vocabulary::open(&path)?);
+        Ok(Self { rules: Rulebook::new(Arc::clone(&vocabulary))?, vocabulary })
+    }
+
+    /// The seconds of a token that is drawn freely, of one of a long text in JSON, and of one of a list of objects.
+    pub fn seconds(&self, model: &Arc<Model>) -> Result<[f64; 3]> {
+        let item = json!({
+            "type": "object", "required": ["name", "count", "tags"], "additionalProperties": false,
+            "properties": {
+                "name": {"type": "string", "minLength": 8, "maxLength": 40},
+                "count": {"type": "integer", "minimum": 0, "maximum": 5_000},
+                "tags": {"type": "array", "items": {"enum": ["red", "green", "blue"]}, "maxItems": 4},
+            },
+        });
+        let list = json!({"type": "array", "items": item, "minItems": 12, "maxItems": 20});
+        let text = json!({"type": "string", "minLength": 1_000});
+        let mut seconds = [0.0; 3];
+        for (seconds, schema) in seconds.iter_mut().zip([None, Some(&text), Some(&list)]) {
+            let rule = schema.map(|schema| self.rules.rule(Says::Schema(schema), Thinking::No));
+            let rule = rule.transpose().map_err(|error| anyhow::anyhow!("{error:?}"))?;
+            let prompt = self.vocabulary.tokens(&"A list of things: ".repeat(8))?;
+            let sampling = Sampling { seed: 1, ..Sampling::default() };
+            let asked = Request { sampling, rule, ..request(prompt, SAID) };
+            let (all, tokens) = said(&mut runner(model, 0)?, vec![asked])?;
+            *seconds = all / tokens as f64;
+        }
+        Ok(seconds)
+    }
+}
+
+/// The seconds of a token of a text that is copied but for some tokens, without guesses and with them. The model is one that says
+/// of each token the next.
+pub fn copies(model: &Arc<Model>) -> Result<[f64; 2]> {
+    let edited = |place: u32| if place % EDITED_EVERY == EDITED_EVERY - 1 { place + 10_000 } else { place };
+    let prompt: Vec<u32> = (0..COPIED).map(edited).chain([0]).collect();
+    let mut seconds = [0.0; 2];
+    for (seconds, guesses) in seconds.iter_mut().zip([0, GUESSES]) {
+        let (all, tokens) = said(&mut runner(model, guesses)?, vec![request(prompt.clone(), 200)])?;
+        *seconds = all / tokens as f64;
+    }
+    Ok(seconds)
+}

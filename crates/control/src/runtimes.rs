@@ -46,25 +46,29 @@ pub struct Heard<T> {
 
 /// Codes of a runtime's refusals that programs may match on; every other is `node_refused`.
 const CODES: &[&str] = &[
-    "adapter_busy",
     "adapter_exists",
     "adapter_limit",
     "adapter_not_found",
     "adapter_outside",
     "invalid_adapter",
     "invalid_body",
-    "invalid_lines",
     "invalid_scope",
-    "invalid_training_file",
+    "invalid_training_data",
     "invalid_value",
+    "job_is_not_over",
+    "job_is_over",
     "job_not_found",
-    "job_over",
     "local_only",
-    "missing_parameter",
     "model_not_found",
+    "no_adapter_folder",
     "no_adapters",
-    "no_training",
     "not_of_this_version",
+    "queue_full",
+    "too_many_at_once",
+    "too_many_files",
+    "too_many_jobs",
+    "too_much_data",
+    "training_not_served",
     "unknown_path",
     "unsupported_parameter",
 ];
@@ -269,7 +273,11 @@ pub fn path_part<'n>(what: &str, name: &'n str) -> Result<&'n str, Box<Fault>> {
     if is_name { Ok(name) } else { Err(not_found(what, &shown)) }
 }
 
-fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<Fault>> {
+/// What a runtime says, as what it was asked for.
+///
+/// # Errors
+/// It says something else.
+pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<Fault>> {
     serde_json::from_slice(bytes).map_err(|error| {
         let message = format!("The node {} said something that can't be read: {error}.", row.name);
         let fix = "It may be of another version: `tidegate --version` on either machine says which.";

@@ -25,6 +25,7 @@ mod runtime;
 mod secrets;
 mod sign_in;
 mod tariff;
+mod training;
 mod usage;
 mod vault;
 mod webhooks;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Route> {
         nodes::routes(),
         runtime::routes(),
         adapters::routes(),
+        training::routes(),
         rules::routes(),
         policies::routes(),
         plan::routes(),

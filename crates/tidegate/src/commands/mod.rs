@@ -40,6 +40,7 @@ mod serve;
 mod servers;
 mod tail;
 mod tariff;
+mod train;
 mod usage;
 mod vault;
 mod webhook;
@@ -147,6 +148,9 @@ enum Command {
     /// Manages the adapters of the nodes that are runtimes of ours.
     #[command(subcommand)]
     Adapters(adapters::Command),
+    /// Manages training on the nodes that are runtimes of ours.
+    #[command(subcommand)]
+    Train(train::Command),
     /// Manages API keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -252,6 +256,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Node(options) => node::run(&options),
         Command::Nodes(command) => nodes::run(&shared, command),
         Command::Adapters(command) => adapters::run(&shared, command),
+        Command::Train(command) => train::run(&shared, command),
         Command::Key(command) => key::run(&shared, command),
         Command::Credential(command) => credential::run(&shared, command),
         Command::Account(command) => account::run(&shared, command),

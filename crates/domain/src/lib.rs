@@ -31,6 +31,7 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod timeline;
+pub mod training;
 pub mod upload;
 pub mod usage;
 pub mod vocabulary;

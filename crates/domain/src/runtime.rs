@@ -7,6 +7,7 @@ use crate::adapters::{Adapters, Doing};
 use crate::event::Event;
 use crate::fault::Fault;
 use crate::prompt::{Json, Prompt};
+use crate::training::Trainer;
 use crate::usage::Usage;
 
 /// A model that a runtime has loaded.
@@ -96,6 +97,11 @@ pub trait Runtime: Send + Sync {
 
     /// What it can be asked about adapters; nothing where it takes none.
     fn adapters(&self) -> Option<&dyn Adapters> {
+        None
+    }
+
+    /// What it can be asked to train; nothing where it only answers.
+    fn trainer(&self) -> Option<&dyn Trainer> {
         None
     }
 

@@ -2,6 +2,7 @@
 //! text. Whoever stops listening has called off what it asked for.
 
 mod adapted;
+mod way;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::adapters::{AdapterId, Limits};
 use crate::runner::{End, Happened, Refused, Request, Room, Runner, TextId};
 use crate::sampler::Drawn;
 use crate::{EngineError, Model, Pool};
+use way::Way;
 
 /// What is told of a text, the first thing first.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,7 @@ pub struct Host {
     limits: Limits,
     block_bytes: usize,
     is_lost: Arc<AtomicBool>,
+    way: Arc<Way>,
     /// The runner's, and that of what is read for it.
     threads: Vec<JoinHandle<()>>,
 }
@@ -57,6 +60,8 @@ struct Desk {
     jobs: Sender<Job>,
     /// Who waits until an adapter is in memory.
     expecting: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
+    /// Taken while there is something to answer.
+    way: Arc<Way>,
 }
 
 impl Host {
@@ -79,7 +84,15 @@ impl Host {
         let (jobs, to_be_read) = channel();
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
-        let desk = Desk { runner, commands: asked, open: HashMap::new(), jobs, expecting: Vec::new() };
+        let way = Arc::new(Way::default());
+        let desk = Desk {
+            runner,
+            commands: asked,
+            open: HashMap::new(),
+            jobs,
+            expecting: Vec::new(),
+            way: Arc::clone(&way),
+        };
         let run = move || {
             if desk.run().is_err() {
                 lost.store(true, Ordering::Release);
@@ -89,7 +102,7 @@ impl Host {
         let back = commands.downgrade();
         let threads =
             vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
-        Ok(Self { commands: Some(commands), longest, limits, block_bytes, is_lost, threads })
+        Ok(Self { commands: Some(commands), longest, limits, block_bytes, is_lost, way, threads })
     }
 
     /// The longest text, prompt and answer together, that can be carried on here.
@@ -116,6 +129,11 @@ impl Host {
         self.is_lost.load(Ordering::Acquire)
     }
 
+    /// Where what has time waits for what is answered.
+    pub(crate) fn way(&self) -> &Way {
+        &self.way
+    }
+
     /// Has a text carried on. What is told ends early where the model was lost.
     #[must_use]
     pub fn carry(&self, request: Request) -> UnboundedReceiver<Told> {
@@ -134,6 +152,12 @@ impl Drop for Host {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.way.set(false);
     }
 }
 
@@ -159,8 +183,12 @@ impl Desk {
     /// Takes what was asked meanwhile, and waits where there is nothing to do. `false` where nobody can ask any more.
     fn take_all(&mut self) -> bool {
         if self.runner.is_idle() || self.runner.waits_for_adapters() {
+            self.way.set(false);
             match self.commands.blocking_recv() {
-                Some(command) => self.take(command),
+                Some(command) => {
+                    self.way.set(true);
+                    self.take(command);
+                }
                 None => return false,
             }
         }

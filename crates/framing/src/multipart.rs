@@ -36,6 +36,8 @@ pub struct Part {
     pub name: String,
     /// It has the name of a file.
     pub is_file: bool,
+    /// That name, where it is said plainly.
+    pub filename: Option<String>,
 }
 
 /// Reads a form that comes in pieces. Of values it keeps no byte.
@@ -224,7 +226,7 @@ fn read_disposition(value: &str) -> Result<Part, Malformed> {
     if !kind.trim().eq_ignore_ascii_case("form-data") {
         return Err(Malformed("a part is no form data"));
     }
-    let (mut name, mut is_file, mut is_file_again) = (None, false, false);
+    let (mut name, mut filename, mut is_file_again) = (None, None, false);
     while !rest.trim().is_empty() {
         let Some((key, after)) = rest.split_once('=') else {
             return Err(Malformed("a part's disposition breaks off"));
@@ -233,7 +235,7 @@ fn read_disposition(value: &str) -> Result<Part, Malformed> {
         rest = after;
         match key.trim() {
             key if key.eq_ignore_ascii_case("name") && name.is_none() => name = Some(value),
-            key if key.eq_ignore_ascii_case("filename") && !is_file => is_file = true,
+            key if key.eq_ignore_ascii_case("filename") && filename.is_none() => filename = Some(value),
             key if key.eq_ignore_ascii_case("filename*") && !is_file_again => is_file_again = true,
             _ => return Err(Malformed("a part's disposition says what it must not, or says it twice")),
         }
@@ -243,7 +245,10 @@ fn read_disposition(value: &str) -> Result<Part, Malformed> {
         (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word)
     };
     match name.filter(is_plain) {
-        Some(name) => Ok(Part { name: name.to_owned(), is_file: is_file || is_file_again }),
+        Some(name) => {
+            let is_file = filename.is_some() || is_file_again;
+            Ok(Part { name: name.to_owned(), is_file, filename: filename.map(str::to_owned) })
+        }
         None => Err(Malformed("a part has no name, or one that no field has")),
     }
 }

@@ -12,6 +12,7 @@ use domain::{Event, Fault, FaultClass};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::books::{Ended, Entry};
+use crate::train::Following;
 
 /// A stream that broke off: its end is not a clean one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub struct NodeBody(Kind);
 enum Kind {
     Whole(Bytes),
     Stream(Box<Stream>),
+    Follow(Box<Following>),
     Over,
 }
 
@@ -90,6 +92,10 @@ impl NodeBody {
         Self(Kind::Whole(bytes))
     }
 
+    pub(crate) fn follow(following: Following) -> Self {
+        Self(Kind::Follow(Box::new(following)))
+    }
+
     pub(crate) fn stream(running: Running, writer: AnswerWriter) -> Self {
         Self(Kind::Stream(Box::new(Stream { running, writer, end: End::Open })))
     }
@@ -138,6 +144,7 @@ impl Body for NodeBody {
                 (!bytes.is_empty()).then_some(Ok(bytes))
             }
             Kind::Stream(stream) => ready!(stream.poll_bytes(cx)),
+            Kind::Follow(following) => ready!(following.poll_bytes(cx)).map(Ok),
         };
         if matches!(polled, None | Some(Err(_))) {
             self.0 = Kind::Over;
@@ -149,7 +156,7 @@ impl Body for NodeBody {
         match &self.0 {
             Kind::Over => true,
             Kind::Whole(bytes) => bytes.is_empty(),
-            Kind::Stream(_) => false,
+            Kind::Stream(_) | Kind::Follow(_) => false,
         }
     }
 
@@ -157,7 +164,7 @@ impl Body for NodeBody {
         match &self.0 {
             Kind::Over => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream(_) => SizeHint::default(),
+            Kind::Stream(_) | Kind::Follow(_) => SizeHint::default(),
         }
     }
 }

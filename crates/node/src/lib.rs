@@ -12,6 +12,7 @@ mod routes;
 mod said;
 mod service;
 mod sticky;
+mod train;
 
 pub use body::{NodeBody, NodeCut};
 pub use echo::Echo;

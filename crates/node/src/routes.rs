@@ -4,6 +4,7 @@ use domain::{Dialect, Operation};
 use http::Method;
 
 use crate::adapters::Asked;
+use crate::train::Asked as Training;
 
 /// The grammars that are spoken here.
 pub(crate) const DIALECTS: [Dialect; 3] = [Dialect::Chat, Dialect::Responses, Dialect::Anthropic];
@@ -22,6 +23,7 @@ pub(crate) enum Does<'p> {
     Metrics,
     Usage,
     Adapters(Asked<'p>),
+    Train(Training<'p>),
     /// What is remembered of conversations is forgotten.
     Purge,
     /// The path is the product's, and not of this version.
@@ -56,7 +58,8 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Does<'p> {
     if let Some(asks) = asks {
         return if *method == Method::POST { asks } else { Does::Other("POST") };
     }
-    if let Some(found) = adapters(method, path).or_else(|| later(path)) {
+    let found = adapters(method, path).or_else(|| later(path)).or_else(|| training(method, path));
+    if let Some(found) = found {
         return found;
     }
     let found = match path {
@@ -96,12 +99,53 @@ fn adapters<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
     Some(Does::Adapters(asked))
 }
 
+/// Jobs that train, in both grammars, and the files that they learn from.
+fn training<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
+    let is_read = matches!(method.as_str(), "GET" | "HEAD");
+    let (is_post, is_delete) = (method == Method::POST, method == Method::DELETE);
+    let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
+    let asked = match parts.as_slice() {
+        ["train", "sft"] if is_post => Training::Begin,
+        ["train", "sft"] => return Some(Does::Other("POST")),
+        ["train", "jobs"] if is_read => Training::Jobs,
+        ["train", "jobs"] => return Some(Does::Other("GET, HEAD")),
+        ["train", "jobs", id] if is_read => Training::Job(id),
+        ["train", "jobs", id] if is_delete => Training::CallOff(id),
+        ["train", "jobs", _] => return Some(Does::Other("GET, HEAD, DELETE")),
+        ["train", "jobs", id, "events"] if is_read => Training::Events(id),
+        ["train", "jobs", _, "events"] => return Some(Does::Other("GET, HEAD")),
+        ["fine_tuning", "jobs"] if is_read => Training::Tunings,
+        ["fine_tuning", "jobs"] if is_post => Training::Tune,
+        ["fine_tuning", "jobs"] => return Some(Does::Other("GET, HEAD, POST")),
+        ["fine_tuning", "jobs", id] if is_read => Training::Tuning(id),
+        ["fine_tuning", "jobs", id, "events"] if is_read => Training::TuningEvents(id),
+        ["fine_tuning", "jobs", id, "checkpoints"] if is_read => Training::TuningCheckpoints(id),
+        ["fine_tuning", "jobs", _] | ["fine_tuning", "jobs", _, "events" | "checkpoints"] => {
+            return Some(Does::Other("GET, HEAD"));
+        }
+        ["fine_tuning", "jobs", id, "cancel"] if is_post => Training::TuningCallOff(id),
+        ["fine_tuning", "jobs", _, "cancel"] => return Some(Does::Other("POST")),
+        ["files"] if is_read => Training::Files,
+        ["files"] if is_post => Training::Bring,
+        ["files"] => return Some(Does::Other("GET, HEAD, POST")),
+        ["files", id] if is_read => Training::File(id),
+        ["files", id] if is_delete => Training::Remove(id),
+        ["files", _] => return Some(Does::Other("GET, HEAD, DELETE")),
+        ["files", id, "content"] if is_read => Training::Content(id),
+        ["files", _, "content"] => return Some(Does::Other("GET, HEAD")),
+        _ => return None,
+    };
+    Some(Does::Train(asked))
+}
+
 /// What nodes of a fleet serve each other.
 fn later(path: &str) -> Option<Does<'_>> {
     let is_under =
         |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match path {
         _ if is_under("/v1/peers") => Some(Does::Later("Peers")),
+        "/v1/train/d2l" | "/v1/d2l/internalize" => Some(Does::Later("Adapters that are made of documents")),
+        "/v1/train/rl" => Some(Does::Later("Jobs that learn from rewards")),
         _ if is_under("/v1/compute") => Some(Does::Later("Compute that is hired")),
         _ => None,
     }

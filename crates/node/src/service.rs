@@ -29,6 +29,7 @@ use crate::mode;
 use crate::routes::{Does, find};
 use crate::said::{json, read, typed, written};
 use crate::sticky::Sessions;
+use crate::train::Training;
 
 /// Says that the counts were not measured by the runtime.
 const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
@@ -37,8 +38,9 @@ const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
 const LATER: &str = "not_of_this_version";
 
 /// What a class of fault is too coarse for.
-const SHADES: [(&str, StatusCode); 4] = [
+const SHADES: [(&str, StatusCode); 5] = [
     (LATER, StatusCode::NOT_IMPLEMENTED),
+    ("training_not_served", StatusCode::NOT_IMPLEMENTED),
     ("invalid_adapter", StatusCode::UNPROCESSABLE_ENTITY),
     ("adapter_limit", StatusCode::UNPROCESSABLE_ENTITY),
     ("invalid_scope", StatusCode::UNPROCESSABLE_ENTITY),
@@ -64,6 +66,7 @@ pub struct Service {
     books: Arc<Books>,
     shelf: Shelf,
     sessions: Sessions,
+    training: Training,
 }
 
 /// Whose memory is to go.
@@ -88,17 +91,25 @@ struct Page {
 
 impl Service {
     /// # Errors
-    /// The journal or the book of adapters can't be opened.
+    /// The journal, the book of adapters or that of training can't be opened.
     pub fn new(runtime: Arc<dyn Runtime>, settings: NodeSettings) -> io::Result<Arc<Self>> {
         let journal = settings.data_dir.as_deref().map(Journal::open).transpose()?;
         let books = Arc::new(Books::new(settings.world.clone(), journal));
         let shelf = Shelf::open(settings.adapters.as_deref(), settings.data_dir.as_deref())?;
-        Ok(Arc::new(Self { runtime, settings, books, shelf, sessions: Sessions::default() }))
+        let training = Training::open(&runtime, settings.data_dir.as_deref(), &settings.world)?;
+        Ok(Arc::new(Self { runtime, settings, books, shelf, sessions: Sessions::default(), training }))
     }
 
     /// Has the adapters known that the folder has, and those that were registered before; tells which could not be, and why.
     pub async fn register_adapters(&self) -> Vec<(String, String)> {
-        self.shelf.register_all(&*self.runtime).await
+        let mut left_out = self.shelf.register_all(&*self.runtime).await;
+        left_out.extend_from_slice(self.training.left_out());
+        left_out
+    }
+
+    /// Nothing new begins: what trains stops within a step and goes on at the next start, and streams of it end.
+    pub fn close(&self) {
+        self.training.close();
     }
 
     /// The id of a new request.
@@ -130,6 +141,7 @@ impl Service {
             Does::Health => about::health(&*self.runtime),
             Does::Capabilities => about::capabilities(&*self.runtime, self.settings.runtime_name),
             Does::Adapters(asked) => self.shelf.answer(asked, &*self.runtime, &body).await,
+            Does::Train(asked) => self.training.answer(asked, &head, &body).await,
             Does::Purge => self.purge(&body).await,
             Does::Later(what) => Err(Box::new(
                 Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
@@ -137,7 +149,7 @@ impl Service {
             )),
             Does::Usage => self.usage(head.uri.query().unwrap_or_default()),
             Does::Metrics => {
-                let page = self.books.page() + &self.shelf.page(&*self.runtime).await;
+                let page = self.books.page() + &self.shelf.page(&*self.runtime).await + &self.training.page();
                 Ok(typed("text/plain; version=0.0.4", NodeBody::whole(page.into())))
             }
             Does::Other(allowed) => Err(other_method(&path, allowed)),

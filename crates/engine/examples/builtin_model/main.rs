@@ -71,6 +71,7 @@ fn settings(passes: usize) -> Settings {
         held_back_every: usize::MAX,
         checkpoint_every: 200,
         saves_memory: false,
+        ..Settings::default()
     }
 }
 

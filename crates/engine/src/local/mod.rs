@@ -6,15 +6,18 @@ mod drawing;
 mod opening;
 mod preparing;
 mod ruling;
+mod training;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use domain::adapters::{Adapters, Doing};
 use domain::runtime::{Continues, Forgotten, GenerateRequest, Generating, Runtime, RuntimeModel};
+use domain::training::Trainer;
 use domain::{Fault, FaultClass};
 
 use crate::adapters::{AdapterId, Limits};
@@ -58,6 +61,8 @@ pub struct Served {
     id: String,
     created_unix_s: u64,
     host: Host,
+    /// Where its files are: what is trained beside it reads them again.
+    path: PathBuf,
     /// How many tokens the model has.
     known: usize,
     vocabulary: Arc<Vocabulary>,
@@ -211,6 +216,10 @@ impl Runtime for Local {
     }
 
     fn adapters(&self) -> Option<&dyn Adapters> {
+        Some(self)
+    }
+
+    fn trainer(&self) -> Option<&dyn Trainer> {
         Some(self)
     }
 

@@ -49,6 +49,7 @@ impl Local {
             id,
             created_unix_s,
             host,
+            path: source.path().to_owned(),
             known,
             vocabulary: Arc::new(beside.vocabulary),
             manners: Manners { template: beside.template, habits: beside.habits },
@@ -62,6 +63,10 @@ impl Local {
 }
 
 impl Manners {
+    pub(super) const fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
     pub(super) fn defaults(&self) -> Defaults {
         let Habits { temperature, top_k, top_p, .. } = &self.habits;
         Defaults {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, Notes, Precision, Tensor};
 use super::network::{Batch, Network};
-use super::packing::{HELD_BACK, batch, digest, order, packed};
+use super::packing::{batch, digest, packed, split, steps_of};
 use super::rule::{Moments, Stride, length};
 use super::settings::Settings;
 use super::texts::Text;
@@ -50,8 +50,8 @@ pub struct Job {
     moments: Moments,
     /// The steps of each epoch.
     steps: Vec<usize>,
-    /// The batches of one epoch, that of the next step at last.
-    epoch: Option<(usize, Vec<Vec<usize>>)>,
+    /// The batches of each step of one epoch, that of the next step at last.
+    epoch: Option<(usize, Vec<Vec<Vec<usize>>>)>,
     done: usize,
     tokens: u64,
     checkpoint: PathBuf,
@@ -80,9 +80,23 @@ impl Job {
         settings: Settings,
         directory: &Path,
     ) -> Result<Self, EngineError> {
+        Self::open_beside(source, (texts, Vec::new()), settings, directory)
+    }
+
+    /// The same, with further texts that are only looked at.
+    ///
+    /// # Errors
+    /// The settings or the texts make no run, or the checkpoint is another run's.
+    pub fn open_beside(
+        source: &Source,
+        (texts, beside): (Vec<Text>, Vec<Text>),
+        settings: Settings,
+        directory: &Path,
+    ) -> Result<Self, EngineError> {
         let settings = settings.checked()?;
-        let digest = digest(&texts);
-        let (texts, held_back) = split(texts, &settings)?;
+        let digest = digest(texts.iter().chain(&beside));
+        let (texts, mut held_back) = split(texts, &settings)?;
+        held_back.extend(beside);
         let context = source.shape().context;
         if texts.iter().chain(&held_back).any(|text| text.tokens.len() > settings.batch_tokens.min(context)) {
             return Err(EngineError::Setting {
@@ -120,7 +134,7 @@ impl Job {
             tokens,
             checkpoint,
         };
-        let of_epoch = |epoch| job.batches(epoch).len().div_ceil(job.settings.accumulation);
+        let of_epoch = |epoch| steps_of(&job.texts, &job.settings, epoch).len();
         job.steps = (0..job.settings.epochs).map(of_epoch).collect();
         if job.checkpoint.exists() {
             job.take_up()?;
@@ -144,11 +158,6 @@ impl Job {
         &self.network
     }
 
-    fn batches(&self, epoch: usize) -> Vec<Vec<usize>> {
-        let order = order(self.texts.len(), self.settings.seed, epoch as u64);
-        packed(&self.texts, &order, self.settings.batch_tokens)
-    }
-
     /// The batches of the next step; nothing after the last.
     fn next(&mut self) -> Option<Vec<Batch>> {
         let (mut left, mut epoch) = (self.done, 0);
@@ -161,14 +170,13 @@ impl Job {
         if epoch >= self.steps.len() {
             return None;
         }
-        let batches = match self.epoch.take() {
-            Some((of, batches)) if of == epoch => batches,
-            _ => self.batches(epoch),
+        let steps = match self.epoch.take() {
+            Some((of, steps)) if of == epoch => steps,
+            _ => steps_of(&self.texts, &self.settings, epoch),
         };
-        let each = self.settings.accumulation;
-        let next =
-            batches.iter().skip(left * each).take(each).map(|which| batch(&self.texts, which)).collect();
-        self.epoch = Some((epoch, batches));
+        let batches = steps.get(left).map(Vec::as_slice).unwrap_or_default();
+        let next = batches.iter().map(|which| batch(&self.texts, which)).collect();
+        self.epoch = Some((epoch, steps));
         Some(next)
     }
 
@@ -302,21 +310,3 @@ impl Job {
 
 /// What a checkpoint has of each tensor.
 const PARTS: [&str; 3] = ["parameter", "mean", "square"];
-
-/// The texts that are learned, and those that are held back.
-fn split(texts: Vec<Text>, settings: &Settings) -> Result<(Vec<Text>, Vec<Text>), EngineError> {
-    if settings.held_back >= texts.len() {
-        let what = format!("leaves nothing of {} texts to learn", texts.len());
-        return Err(EngineError::Setting { field: "held_back", what });
-    }
-    let mut is_held_back = vec![false; texts.len()];
-    for index in order(texts.len(), settings.seed, HELD_BACK).into_iter().take(settings.held_back) {
-        if let Some(is_held_back) = is_held_back.get_mut(index) {
-            *is_held_back = true;
-        }
-    }
-    let each = texts.into_iter().zip(is_held_back);
-    let (held_back, learned): (Vec<_>, Vec<_>) = each.partition(|(_, is_held_back)| *is_held_back);
-    let bare = |texts: Vec<(Text, bool)>| texts.into_iter().map(|(text, _)| text).collect();
-    Ok((bare(learned), bare(held_back)))
-}

@@ -421,7 +421,7 @@ fn places(batch: &Batch) -> Vec<usize> {
 
 impl Target {
     /// How the names of such matrices end.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Queries => "q_proj",
             Self::Keys => "k_proj",

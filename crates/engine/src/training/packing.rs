@@ -5,10 +5,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::network::Batch;
+use super::settings::Settings;
 use super::texts::Text;
+use crate::EngineError;
 
 /// The order of which texts are chosen to be held back.
-pub(super) const HELD_BACK: u64 = u64::MAX;
+const HELD_BACK: u64 = u64::MAX;
 
 /// The numbers below `count`, in an order that belongs to this seed and epoch.
 pub(super) fn order(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
@@ -40,6 +42,35 @@ pub(super) fn packed(texts: &[Text], order: &[usize], tokens: usize) -> Vec<Vec<
     batches
 }
 
+/// The batches of each step of an epoch.
+pub(super) fn steps_of(texts: &[Text], settings: &Settings, epoch: usize) -> Vec<Vec<Vec<usize>>> {
+    let order = order(texts.len(), settings.seed, epoch as u64);
+    let packs = |order: &[usize]| packed(texts, order, settings.batch_tokens);
+    match settings.step_texts {
+        Some(count) => order.chunks(count.max(1)).map(packs).collect(),
+        None => packs(&order).chunks(settings.accumulation.max(1)).map(<[_]>::to_vec).collect(),
+    }
+}
+
+/// The texts that are learned, and those that are held back.
+pub(super) fn split(texts: Vec<Text>, settings: &Settings) -> Result<(Vec<Text>, Vec<Text>), EngineError> {
+    if settings.held_back >= texts.len() {
+        let what = format!("leaves nothing of {} texts to learn", texts.len());
+        return Err(EngineError::Setting { field: "held_back", what });
+    }
+    let seed = settings.held_back_seed.unwrap_or(settings.seed);
+    let mut is_held_back = vec![false; texts.len()];
+    for index in order(texts.len(), seed, HELD_BACK).into_iter().take(settings.held_back) {
+        if let Some(is_held_back) = is_held_back.get_mut(index) {
+            *is_held_back = true;
+        }
+    }
+    let each = texts.into_iter().zip(is_held_back);
+    let (held_back, learned): (Vec<_>, Vec<_>) = each.partition(|(_, is_held_back)| *is_held_back);
+    let bare = |texts: Vec<(Text, bool)>| texts.into_iter().map(|(text, _)| text).collect();
+    Ok((bare(learned), bare(held_back)))
+}
+
 /// Texts one behind the other. No text's first token is told by another text.
 pub(super) fn batch(texts: &[Text], which: &[usize]) -> Batch {
     let mut batch = Batch::default();
@@ -55,7 +86,7 @@ pub(super) fn batch(texts: &[Text], which: &[usize]) -> Batch {
 }
 
 /// A number that tells texts from others.
-pub(super) fn digest(texts: &[Text]) -> u64 {
+pub(super) fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut digest = 0xcbf2_9ce4_8422_2325;
     let mut add = |number: u64| digest = (digest ^ number).wrapping_mul(PRIME);

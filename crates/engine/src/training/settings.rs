@@ -61,6 +61,9 @@ pub struct Settings {
     pub batch_tokens: usize,
     /// How many such batches make a step.
     pub accumulation: usize,
+    /// So many texts make a step instead, in as many batches as they take.
+    #[serde(default)]
+    pub step_texts: Option<usize>,
     pub rate: f64,
     pub warmup_steps: usize,
     pub schedule: Schedule,
@@ -71,6 +74,9 @@ pub struct Settings {
     pub slope_length_max: Option<f64>,
     /// The texts that are held back to see how well those go that are not learned.
     pub held_back: usize,
+    /// Says which those are; where it says nothing, `seed` does.
+    #[serde(default)]
+    pub held_back_seed: Option<u64>,
     /// After how many steps those are looked at; they are at the end, too.
     pub held_back_every: usize,
     pub checkpoint_every: usize,
@@ -106,6 +112,7 @@ impl Default for Settings {
             epochs: 3,
             batch_tokens: 2_048,
             accumulation: 1,
+            step_texts: None,
             rate: 2e-4,
             warmup_steps: 10,
             schedule: Schedule::Cosine,
@@ -114,6 +121,7 @@ impl Default for Settings {
             epsilon: 1e-8,
             slope_length_max: Some(1.0),
             held_back: 0,
+            held_back_seed: None,
             held_back_every: 50,
             checkpoint_every: 50,
             saves_memory: false,
@@ -130,6 +138,7 @@ impl Settings {
             ("epochs", self.epochs),
             ("batch_tokens", self.batch_tokens),
             ("accumulation", self.accumulation),
+            ("step_texts", self.step_texts.unwrap_or(1)),
             ("held_back_every", self.held_back_every),
             ("checkpoint_every", self.checkpoint_every),
         ] {

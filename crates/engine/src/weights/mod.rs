@@ -23,6 +23,7 @@ use crate::{EngineError, Shape};
 pub struct Source {
     shape: Shape,
     store: Store,
+    path: PathBuf,
     /// Where other files of the model may be.
     directory: PathBuf,
 }
@@ -65,12 +66,18 @@ impl Source {
         if path.is_dir() {
             let shape = config::read(&path.join("config.json"))?;
             let store = Store::Plain(plain::Files::open(path)?);
-            return Ok(Self { shape, store, directory: path.to_owned() });
+            return Ok(Self { shape, store, path: path.to_owned(), directory: path.to_owned() });
         }
         let file = packed::File::open(path)?;
         let shape = packed::shape(&file)?;
         let directory = path.parent().unwrap_or(path).to_owned();
-        Ok(Self { shape, store: Store::Packed(file), directory })
+        Ok(Self { shape, store: Store::Packed(file), path: path.to_owned(), directory })
+    }
+
+    /// What it was opened by: a directory, or a file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What the weights take, in the file and in memory.

@@ -187,11 +187,12 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         for (adapter, why) in service.register_adapters().await {
             eprintln!("the adapter {adapter} is left out: {why}");
         }
-        let running = gateway::serve_node(service, settings)?;
+        let running = gateway::serve_node(Arc::clone(&service), settings)?;
         let name = models.first().map_or(kind, |model| &model.id);
         eprintln!("node {name} listens on http://{} ({remark})", running.address());
         stop.wanted().await;
         running.drain();
+        service.close();
         tokio::select! {
             () = ended(&running) => {}
             () = stop.wanted() => running.stop(),

@@ -1,0 +1,83 @@
+//! Who goes first: what answers, before what has time.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Taken while there is something to answer. Whoever has time goes on piece by piece, and waits before each.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    is_taken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Way {
+    fn taken(&self) -> MutexGuard<'_, bool> {
+        self.is_taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is something to answer from now on, or nothing.
+    pub(super) fn set(&self, is_taken: bool) {
+        *self.taken() = is_taken;
+        self.changed.notify_all();
+    }
+
+    /// Has those who wait ask again whether they are still to go on.
+    pub(crate) fn wake(&self) {
+        // Whoever has just asked holds the lock until it waits.
+        drop(self.taken());
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is nothing to answer. `false` as soon as it is called off.
+    pub(crate) fn wait(&self, is_called_off: impl Fn() -> bool) -> bool {
+        let mut taken = self.taken();
+        loop {
+            if is_called_off() {
+                return false;
+            }
+            if !*taken {
+                return true;
+            }
+            taken = self.changed.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn what_has_time_waits_and_is_called_off_at_once() {
+        let way = Arc::new(Way::default());
+        assert!(way.wait(|| false), "nothing is answered");
+        way.set(true);
+        let (is_off, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (said, saying) = channel();
+        let waits = std::thread::spawn({
+            let (way, is_off, asked) = (Arc::clone(&way), Arc::clone(&is_off), Arc::clone(&asked));
+            move || {
+                let mut goes_on = || {
+                    way.wait(|| {
+                        asked.fetch_add(1, Ordering::SeqCst);
+                        said.send(()).unwrap();
+                        is_off.load(Ordering::SeqCst)
+                    })
+                };
+                (goes_on(), goes_on())
+            }
+        });
+        saying.recv().unwrap();
+        way.wake();
+        saying.recv().unwrap();
+        assert!(asked.load(Ordering::SeqCst) >= 2, "it was woken, and waits on");
+        is_off.store(true, Ordering::SeqCst);
+        way.wake();
+        assert_eq!(waits.join().unwrap(), (false, false));
+        way.set(false);
+        assert!(way.wait(|| false));
+    }
+}

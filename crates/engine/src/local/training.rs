@@ -1,0 +1,210 @@
+//! A model that is served, and trained beside it: adapters that are made of conversations while it answers, and give way to
+//! that.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "shares of texts are rounded to whole ones, and an adapter's weight is kept in single precision"
+)]
+
+use std::path::Path;
+
+use domain::training::{
+    Course, HeldOut, Lesson, Outlook, RateSchedule, RunEnd, Step, Trainer, Unfit, UnusableLine, Watch,
+};
+use domain::{Fault, FaultClass};
+
+use super::Local;
+use crate::training::{
+    BadLines, Job, LowRank, Outlook as Reckoned, Precision, Progress, Reading, Schedule, Settings, Target,
+    Text, Trains, Went,
+};
+use crate::{EngineError, Source};
+
+/// What is read of a lesson: what is learned, and what is only looked at.
+type Texts = (Vec<Text>, Vec<Text>);
+
+impl Local {
+    fn read(&self, lesson: &Lesson<'_>, source: &Source) -> Result<Texts, Unfit> {
+        let Some(template) = self.manners.template() else {
+            let message = "This model comes without a template for conversations.";
+            let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
+            return Err(Unfit::Fault(Box::new(fault.fix("Train a model that is made for conversations."))));
+        };
+        let longest = lesson.course.batch_tokens.min(source.shape().context);
+        let reading = Reading { template, vocabulary: &self.vocabulary, longest };
+        let read = |lines, of_held_out| reading.read(lines).map_err(|bad| unusable(bad, of_held_out));
+        Ok((read(lesson.learned, false)?, read(lesson.held_out, true)?))
+    }
+
+    fn lesson(&self, lesson: &Lesson<'_>) -> Result<(Source, Texts, Settings, LowRank), Unfit> {
+        let source = Source::open(&self.path).map_err(unfit)?;
+        let texts = self.read(lesson, &source)?;
+        let low = low_rank(lesson.course)?;
+        let settings = settings(lesson.course, texts.0.len(), &low);
+        Ok((source, texts, settings, low))
+    }
+}
+
+impl Trainer for Local {
+    fn usual(&self) -> Course {
+        let (settings, low) = (Settings::default(), LowRank::default());
+        Course {
+            rank: low.rank,
+            alpha: f64::from(low.alpha),
+            is_rank_stable: low.is_rank_stable,
+            targets: low.targets.iter().map(|target| target.name().to_owned()).collect(),
+            seed: settings.seed,
+            epochs: settings.epochs,
+            batch_tokens: settings.batch_tokens,
+            accumulation: settings.accumulation,
+            step_texts: settings.step_texts,
+            rate: settings.rate,
+            warmup_steps: settings.warmup_steps,
+            schedule: RateSchedule::Cosine,
+            weight_decay: settings.weight_decay,
+            held_out: HeldOut::Texts(settings.held_back),
+            held_out_seed: settings.held_back_seed,
+            held_out_every: settings.held_back_every,
+            checkpoint_every: settings.checkpoint_every,
+            saves_memory: settings.saves_memory,
+        }
+    }
+
+    fn outlook(&self, lesson: &Lesson<'_>) -> Result<Outlook, Unfit> {
+        let (source, texts, settings, low) = self.lesson(lesson)?;
+        let reckoned = Reckoned::of(&source, texts, settings, &low).map_err(unfit)?;
+        let Reckoned { texts, held_back, tokens, learned, longest, steps, parameters, bytes } = reckoned;
+        Ok(Outlook {
+            texts: texts as u64,
+            held_out_texts: held_back as u64,
+            tokens: tokens as u64,
+            learned_tokens: learned as u64,
+            longest_text_tokens: longest as u64,
+            steps: steps as u64,
+            parameters,
+            memory_bytes: bytes,
+        })
+    }
+
+    fn train(
+        &self,
+        lesson: &Lesson<'_>,
+        work: &Path,
+        result: &Path,
+        watch: &dyn Watch,
+    ) -> Result<RunEnd, Unfit> {
+        let (source, texts, settings, _) = self.lesson(lesson)?;
+        let mut job = Job::open_beside(&source, texts, settings, work).map_err(unfit)?;
+        watch.begun(job.done() as u64, job.of() as u64);
+        let way = self.host.way();
+        loop {
+            match job.step(&mut || way.wait(|| watch.is_called_off())).map_err(unfit)? {
+                Went::Step(progress) => watch.went(&step(&progress)),
+                Went::CalledOff => return Ok(RunEnd::CalledOff),
+                Went::End => break,
+            }
+        }
+        job.write(&self.path, result, Precision::Single).map_err(unfit)?;
+        Ok(RunEnd::Whole)
+    }
+
+    fn wake(&self) {
+        self.host.way().wake();
+    }
+}
+
+fn low_rank(course: &Course) -> Result<LowRank, Unfit> {
+    let target = |name: &String| {
+        let found = Target::ALL.into_iter().find(|target| target.name() == name);
+        found.ok_or_else(|| {
+            let known: Vec<_> = Target::ALL.iter().map(|target| target.name()).collect();
+            let what = format!("name \"{name}\", which is none of {}", known.join(", "));
+            unfit(EngineError::Setting { field: "targets", what })
+        })
+    };
+    let targets = course.targets.iter().map(target).collect::<Result<_, _>>()?;
+    let Course { rank, is_rank_stable, .. } = *course;
+    Ok(LowRank { rank, alpha: course.alpha as f32, is_rank_stable, targets })
+}
+
+fn settings(course: &Course, texts: usize, low: &LowRank) -> Settings {
+    let held_back = match course.held_out {
+        HeldOut::Texts(count) => count,
+        // Something is learned, and something looked at, where there are two texts.
+        HeldOut::Share(0.0) => 0,
+        HeldOut::Share(share) => {
+            ((texts as f64 * share).round() as usize).max(1).min(texts.saturating_sub(1))
+        }
+    };
+    Settings {
+        trains: Trains::Adapter(low.clone()),
+        seed: course.seed,
+        epochs: course.epochs,
+        batch_tokens: course.batch_tokens,
+        accumulation: course.accumulation,
+        step_texts: course.step_texts,
+        rate: course.rate,
+        warmup_steps: course.warmup_steps,
+        schedule: match course.schedule {
+            RateSchedule::Constant => Schedule::Constant,
+            RateSchedule::Linear => Schedule::Linear,
+            RateSchedule::Cosine => Schedule::Cosine,
+        },
+        weight_decay: course.weight_decay,
+        held_back,
+        held_back_seed: course.held_out_seed,
+        held_back_every: course.held_out_every,
+        checkpoint_every: course.checkpoint_every,
+        saves_memory: course.saves_memory,
+        ..Settings::default()
+    }
+}
+
+fn step(progress: &Progress) -> Step {
+    Step {
+        step: progress.step as u64,
+        of: progress.of as u64,
+        loss: progress.loss,
+        held_out_loss: progress.held_back_loss,
+        rate: progress.rate,
+        tokens: progress.tokens,
+        is_kept: progress.is_kept,
+    }
+}
+
+fn unusable(bad: BadLines, of_held_out: bool) -> Unfit {
+    let lines = bad.lines.into_iter();
+    let lines = lines.map(|line| UnusableLine { line: line.line, field: line.field, why: line.why });
+    Unfit::Lines { of_held_out, lines: lines.collect(), more: bad.more }
+}
+
+/// Of a file only its name: where it lies is this machine's own.
+fn told(error: &EngineError) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    match error {
+        EngineError::Adapter { path, field, what } => format!("{}: \"{field}\" {what}.", name(path)),
+        EngineError::Broken { path, what } => format!("{}: {what}.", name(path)),
+        EngineError::File { path, source } => format!("{}: {source}.", name(path)),
+        other => format!("{other}."),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
+fn unfit(error: EngineError) -> Unfit {
+    let message = told(&error);
+    let fault = match error {
+        EngineError::Setting { field, .. } => {
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+            fault.param(field).fix("Send a value that this model can be trained with.")
+        }
+        EngineError::Diverged { .. } => {
+            Fault::new(FaultClass::Unsupported, "training_diverged", message).fix("Train with a lower rate.")
+        }
+        EngineError::File { .. } | EngineError::Broken { .. } => {
+            Fault::new(FaultClass::Internal, "training_files", message)
+                .fix("Look at the node's disk, and start the job again.")
+        }
+        _ => Fault::new(FaultClass::Internal, "training_failed", message)
+            .fix("Start the job again; if it fails again, report what it said."),
+    };
+    Unfit::Fault(Box::new(fault))
+}

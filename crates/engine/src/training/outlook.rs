@@ -1,0 +1,92 @@
+//! What a run would be: told before anything of it is begun.
+
+use super::packing::{split, steps_of};
+use super::settings::{LowRank, Settings, Target};
+use super::texts::Text;
+use crate::{EngineError, Shape, Source};
+
+/// What the training of an adapter comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    pub texts: usize,
+    pub held_back: usize,
+    /// Of one epoch.
+    pub tokens: usize,
+    /// Those of them that are learned.
+    pub learned: usize,
+    pub longest: usize,
+    pub steps: usize,
+    /// The numbers that are trained.
+    pub parameters: u64,
+    /// What it takes in memory, about.
+    pub bytes: u64,
+}
+
+impl Outlook {
+    /// # Errors
+    /// The settings or the texts make no run.
+    pub fn of(
+        source: &Source,
+        (texts, beside): (Vec<Text>, Vec<Text>),
+        settings: Settings,
+        low: &LowRank,
+    ) -> Result<Self, EngineError> {
+        let settings = settings.checked()?;
+        let (texts, held_back) = split(texts, &settings)?;
+        let count = |text: &Text| text.is_learned.iter().skip(1).filter(|is_learned| **is_learned).count();
+        let epochs = (0..settings.epochs).map(|epoch| steps_of(&texts, &settings, epoch));
+        let (mut all, mut most) = (0, 0);
+        for steps in epochs {
+            all += steps.len();
+            let batches = steps.iter().flatten();
+            let tokens = batches.map(|which| which.iter().filter_map(|at| texts.get(*at)).map(length).sum());
+            most = most.max(tokens.max().unwrap_or(0));
+        }
+        let (shape, parameters) = (source.shape(), parameters(source.shape(), low));
+        let held = held_bytes(shape, (most, settings.saves_memory), low.rank);
+        // The head is unpacked at once; of each number that is trained there are its slope and its two means.
+        let head = shape.vocabulary as u64 * shape.hidden as u64 * 4;
+        Ok(Self {
+            texts: texts.len(),
+            held_back: held_back.len() + beside.len(),
+            tokens: texts.iter().map(length).sum(),
+            learned: texts.iter().map(count).sum(),
+            longest: texts.iter().map(length).max().unwrap_or(0),
+            steps: all,
+            parameters,
+            bytes: source.weight_bytes() + parameters * 16 + held + head,
+        })
+    }
+}
+
+fn length(text: &Text) -> usize {
+    text.tokens.len()
+}
+
+/// The numbers of all small matrices.
+fn parameters(shape: &Shape, low: &LowRank) -> u64 {
+    let (queries, kv) = (shape.query_width(), shape.kv_width());
+    let of_layer = |index: usize| {
+        let (inner, times) =
+            shape.mixture_of(index).map_or((shape.inner, 1), |mixture| (mixture.inner, mixture.experts));
+        let of_target = |target: &Target| match target {
+            Target::Queries | Target::Answers => shape.hidden + queries,
+            Target::Keys | Target::Values => shape.hidden + kv,
+            Target::Gate | Target::Up | Target::Down => (shape.hidden + inner) * times,
+        };
+        let mut targets = low.targets.clone();
+        targets.sort_unstable();
+        targets.dedup();
+        targets.iter().map(of_target).sum::<usize>() as u64
+    };
+    (0..shape.layers).map(of_layer).sum::<u64>() * low.rank as u64
+}
+
+/// What is kept of a batch on the way forwards.
+fn held_bytes(shape: &Shape, (tokens, saves_memory): (usize, bool), rank: usize) -> u64 {
+    let (queries, kv) = (shape.query_width(), shape.kv_width());
+    let inner = shape.mixture.as_ref().map_or(shape.inner, |mixture| mixture.inner * mixture.chosen);
+    let layer = 4 * shape.hidden + 3 * queries + 4 * kv + 2 * inner + shape.heads + 7 * rank;
+    let layers = if saves_memory { 1 } else { shape.layers };
+    (tokens as u64) * (layers * layer + (shape.layers + 2) * shape.hidden) as u64 * 4
+}

@@ -1,0 +1,87 @@
+//! Work that takes longer than others should wait: it is done on a thread of its own, and its end is waited for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use domain::{Fault, FaultClass};
+use tokio::sync::oneshot;
+
+/// Such work that is done at once.
+const AT_ONCE_MAX: usize = 4;
+const FULL_WAIT_MS: u64 = 1_000;
+
+/// How much of it is being done.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Aside(Arc<AtomicUsize>);
+
+/// One place, for as long as it is held.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Aside {
+    fn place(&self) -> Result<Place, Box<Fault>> {
+        let place = Place(Arc::clone(&self.0));
+        if self.0.fetch_add(1, Ordering::SeqCst) < AT_ONCE_MAX {
+            return Ok(place);
+        }
+        let message = "The node is reading as many data sets as it reads at once.";
+        let fault = Fault::new(FaultClass::Limited, "too_many_at_once", message);
+        Err(Box::new(fault.fix("Send it again in a moment.").retry_after_ms(FULL_WAIT_MS)))
+    }
+
+    /// # Errors
+    /// There is no place for it, or it broke off.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Box<Fault>> {
+        let place = self.place()?;
+        let (said, saying) = oneshot::channel();
+        let run = move || {
+            let done = work();
+            drop(place);
+            // Whoever left is told nothing.
+            let _ = said.send(done);
+        };
+        let begun = std::thread::Builder::new().name("training-reader".to_owned()).spawn(run);
+        begun.map_err(|_| Box::new(Fault::internal()))?;
+        saying.await.map_err(|_| Box::new(Fault::internal()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::worker::waited;
+    use super::*;
+
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn so_much_is_done_at_once_and_what_breaks_off_leaves_its_place() {
+        let aside = Aside::default();
+        let (go, wait) = channel::<()>();
+        let places: Vec<_> = (1..AT_ONCE_MAX).map(|_| aside.place().unwrap()).collect();
+        let held = std::thread::spawn({
+            let aside = aside.clone();
+            move || waited(aside.run(move || wait.recv().is_err()))
+        });
+        while aside.0.load(Ordering::SeqCst) < AT_ONCE_MAX {
+            std::thread::yield_now();
+        }
+        assert_eq!(waited(aside.run(|| 1)).unwrap_err().code, "too_many_at_once");
+        drop(go);
+        assert!(held.join().unwrap().unwrap());
+        assert_eq!(waited(aside.run(|| 7)).unwrap(), 7);
+        let broken = waited(aside.run(|| -> u32 { panic!("a panic that is meant") }));
+        assert_eq!(broken.unwrap_err().code, "internal_error");
+        drop(places);
+        while aside.0.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a request to train says, in this node's own words.
+
+use domain::Fault;
+use domain::training::{Course, HeldOut, RateSchedule};
+
+use super::book::SUFFIXED;
+use super::data::Data;
+use super::fields::{Fields, wrong};
+use super::job::Order;
+
+/// What may be asked for of the larger numbers.
+const EPOCHS_MAX: u64 = 1_000;
+const BATCH_TOKENS_MAX: u64 = 1 << 20;
+const COUNT_MAX: u64 = 1 << 20;
+const RANK_MAX: u64 = 256;
+const HOURS_MAX: f64 = 24.0;
+
+/// A job that is asked for, and what it learns.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ask {
+    pub order: Order,
+    pub learned: Data,
+    pub held_out: Option<Data>,
+    /// Of what is sent to be learned, so many conversations.
+    pub examples_max: Option<usize>,
+    /// Nothing is begun: it is only told what it would be.
+    pub is_preview: bool,
+}
+
+/// Reads a request. `models` are those that can be trained, and `usual` is what is meant where nothing is said.
+pub(super) fn read(body: &[u8], models: &[String], usual: Course) -> Result<Ask, Box<Fault>> {
+    let mut fields = Fields::read(body)?;
+    let model = model(&mut fields, models)?;
+    let (learned, training_file) = data(&mut fields, ["data", "training_file"])?;
+    let Some(learned) = learned else {
+        return Err(wrong(
+            "data",
+            "is missing",
+            "Send conversations as \"data\", or the id of a \"training_file\".",
+        ));
+    };
+    let (held_out, validation_file) = data(&mut fields, ["validation_data", "validation_file"])?;
+    let course = course(&mut fields, usual)?;
+    let adapter = fields.text("adapter")?;
+    if adapter.as_deref().is_some_and(|name| !crate::adapters::is_name(name)) {
+        let fix = "Send 1 to 128 letters, digits, dots, dashes and underscores.";
+        return Err(wrong("adapter", "is no plain name", fix));
+    }
+    if fields.text("device")?.is_some_and(|device| device != "cpu") {
+        return Err(wrong("device", "is none that this node trains on", "Send \"cpu\", or leave it out."));
+    }
+    // What one's own machine does has no price: it stays below any.
+    fields.number("max_cost_gbp", 0.0..=f64::MAX)?;
+    let hours = fields.number("max_duration_hours", f64::MIN_POSITIVE..=HOURS_MAX)?;
+    let ask = Ask {
+        order: Order {
+            model,
+            adapter: adapter.unwrap_or_else(|| SUFFIXED.to_owned()),
+            replaces: fields.flag("replace")?.unwrap_or(false),
+            course,
+            seconds_max: hours.map(|hours| hours * 3_600.0),
+            told_every: fields.whole("log_every", 1..=COUNT_MAX)?.unwrap_or(1),
+            training_file,
+            validation_file,
+            tuned: None,
+        },
+        learned,
+        held_out,
+        examples_max: fields.count("num_examples", 1..=u64::MAX)?,
+        is_preview: fields.flag("preview")?.unwrap_or(false),
+    };
+    fields.end()?;
+    Ok(ask)
+}
+
+/// The model that is trained beside; the only one need not be named.
+pub(super) fn model(fields: &mut Fields, models: &[String]) -> Result<String, Box<Fault>> {
+    let named = (fields.text("model")?, fields.text("base")?);
+    let asked = match named {
+        (Some(model), Some(base)) if model != base => {
+            return Err(wrong("base", "is another than \"model\"", "Send one of them."));
+        }
+        (Some(asked), _) | (None, Some(asked)) => asked,
+        (None, None) => match models {
+            [only] => return Ok(only.clone()),
+            _ => return Err(wrong("model", "is missing", "Name a model that GET /v1/models lists.")),
+        },
+    };
+    let bare = asked.strip_prefix("local/").unwrap_or(&asked);
+    if models.iter().any(|model| model == bare) {
+        return Ok(bare.to_owned());
+    }
+    let shown: String = asked.chars().take(128).collect();
+    let message = format!("This node trains no model \"{shown}\".");
+    let fault = Fault::new(domain::FaultClass::NotFound, "model_not_found", message);
+    let fix = format!("Train one of: {}.", models.join(", "));
+    Err(Box::new(fault.param("model").fix(fix)))
+}
+
+fn data(
+    fields: &mut Fields,
+    [inline, file]: [&'static str; 2],
+) -> Result<(Option<Data>, Option<String>), Box<Fault>> {
+    match (fields.take(inline), fields.text(file)?) {
+        (Some(_), Some(_)) => Err(wrong(
+            file,
+            "stands beside what is sent with the request",
+            format!("Send \"{inline}\" or \"{file}\"."),
+        )),
+        (Some(value), None) => Ok((Some(Data::read(inline, value)?), None)),
+        (None, Some(id)) => Ok((Some(Data::File(id.clone())), Some(id))),
+        (None, None) => Ok((None, None)),
+    }
+}
+
+fn course(fields: &mut Fields, usual: Course) -> Result<Course, Box<Fault>> {
+    let rank = fields.count("lora_rank", 1..=RANK_MAX)?;
+    // Where only the rank is said, what is added stays as strong as it is usually.
+    let strength = usual.alpha / usual.rank as f64;
+    let rank_or_usual = rank.unwrap_or(usual.rank);
+    let alpha = fields.number("lora_alpha", 0.0..=1e6)?;
+    let schedule = match fields.text("lr_schedule")?.as_deref() {
+        None => usual.schedule,
+        Some("constant") => RateSchedule::Constant,
+        Some("linear") => RateSchedule::Linear,
+        Some("cosine") => RateSchedule::Cosine,
+        Some(_) => return Err(wrong("lr_schedule", "is not known", "Send constant, linear or cosine.")),
+    };
+    Ok(Course {
+        rank: rank_or_usual,
+        alpha: alpha.unwrap_or(strength * rank_or_usual as f64),
+        is_rank_stable: fields.flag("use_rslora")?.unwrap_or(usual.is_rank_stable),
+        targets: fields.texts("target_modules")?.unwrap_or(usual.targets),
+        seed: fields.whole("seed", 0..=u64::MAX)?.unwrap_or(usual.seed),
+        epochs: fields.count("epochs", 1..=EPOCHS_MAX)?.unwrap_or(usual.epochs),
+        batch_tokens: fields.count("batch_tokens", 1..=BATCH_TOKENS_MAX)?.unwrap_or(usual.batch_tokens),
+        accumulation: fields
+            .count("gradient_accumulation_steps", 1..=COUNT_MAX)?
+            .unwrap_or(usual.accumulation),
+        step_texts: fields.count("batch_size", 1..=COUNT_MAX)?.or(usual.step_texts),
+        rate: fields.number("lr", f64::MIN_POSITIVE..=10.0)?.unwrap_or(usual.rate),
+        warmup_steps: fields.count("warmup_steps", 0..=COUNT_MAX)?.unwrap_or(usual.warmup_steps),
+        schedule,
+        weight_decay: fields.number("weight_decay", 0.0..=1.0)?.unwrap_or(usual.weight_decay),
+        held_out: held_out(fields)?.unwrap_or(usual.held_out),
+        held_out_seed: fields.whole("split_seed", 0..=u64::MAX)?.or(usual.held_out_seed),
+        held_out_every: fields.count("eval_every", 1..=COUNT_MAX)?.unwrap_or(usual.held_out_every),
+        checkpoint_every: fields.count("checkpoint_every", 1..=COUNT_MAX)?.unwrap_or(usual.checkpoint_every),
+        saves_memory: fields.flag("saves_memory")?.unwrap_or(usual.saves_memory),
+    })
+}
+
+fn held_out(fields: &mut Fields) -> Result<Option<HeldOut>, Box<Fault>> {
+    let learned = fields.number("split_ratio", 0.01..=1.0)?;
+    match (learned, fields.count("eval_examples", 0..=u64::MAX)?) {
+        (Some(_), Some(_)) => {
+            let fix = "Send \"split_ratio\" or \"eval_examples\".";
+            Err(wrong("eval_examples", "stands beside \"split_ratio\"", fix))
+        }
+        (Some(learned), None) => Ok(Some(HeldOut::Share(1.0 - learned))),
+        (None, Some(count)) => Ok(Some(HeldOut::Texts(count))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A fault of the course, with the field as it is called in a request.
+pub(super) fn renamed(mut fault: Box<Fault>) -> Box<Fault> {
+    let name = match fault.param.as_deref() {
+        Some("rank") => "lora_rank",
+        Some("alpha") => "lora_alpha",
+        Some("targets") => "target_modules",
+        Some("rate") => "lr",
+        Some("held_back") => "eval_examples",
+        Some("accumulation") => "gradient_accumulation_steps",
+        Some("step_texts") => "batch_size",
+        _ => return fault,
+    };
+    fault.param = Some(name.into());
+    fault
+}

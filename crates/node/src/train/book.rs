@@ -1,0 +1,550 @@
+//! The book of jobs: which there are, where each is and what happened in it. A job is a folder, and what its folder says is
+//! what is known of it after any end of the node.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use domain::training::Outlook;
+use domain::{Fault, FaultClass};
+use world::World;
+
+use super::disk;
+use super::job::{Event, Failure, Order, Progress, Record, Status, What};
+use super::log::Log;
+
+/// Jobs that are known at once, those that are over among them.
+pub(super) const JOBS_MAX: usize = 64;
+/// What is kept of a job, in its folder.
+const RECORD: &str = "job.json";
+const EVENTS: &str = "events.jsonl";
+const LEARNED: &str = "learned.jsonl";
+const HELD_OUT: &str = "held_out.jsonl";
+const WORK: &str = "work";
+const RESULT: &str = "adapter";
+
+#[derive(Debug)]
+pub(super) struct Book {
+    root: PathBuf,
+    world: World,
+    inner: Mutex<Inner>,
+    /// There is a job to be run, or none any more.
+    changed: Condvar,
+    /// The node ends: what runs stops, and is taken up at the next start.
+    is_closing: AtomicBool,
+    steps: AtomicU64,
+    tokens: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By their numbers.
+    jobs: BTreeMap<u64, Job>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Job {
+    record: Record,
+    log: Log,
+    progress: Option<Progress>,
+    /// It was called off.
+    is_off: Arc<AtomicBool>,
+    /// Who follows it, and has read all there is.
+    wakers: Vec<Waker>,
+}
+
+/// A job as it is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub record: Record,
+    pub progress: Option<Progress>,
+}
+
+/// A job whose turn it is.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub number: u64,
+    pub order: Order,
+    pub learned: Vec<u8>,
+    pub held_out: Vec<u8>,
+    pub work: PathBuf,
+    pub result: PathBuf,
+    pub is_off: Arc<AtomicBool>,
+    /// It was begun before.
+    pub is_again: bool,
+    /// How far it was told to be, and how long it had run by then.
+    pub told: u64,
+    pub seconds: f64,
+}
+
+/// What is new in a job for one who follows it.
+#[derive(Debug)]
+pub(super) enum News {
+    Events(Vec<Event>),
+    /// Nothing more will come.
+    Over,
+    Later,
+}
+
+/// How a turn ended.
+#[derive(Debug)]
+pub(super) enum TurnEnd {
+    Whole,
+    Failed(Box<Fault>),
+    /// It stopped, and goes on at the next start where nobody called it off.
+    Stopped,
+}
+
+fn unwritten(error: &io::Error) -> Box<Fault> {
+    tracing::error!(%error, "the book of training can't be written");
+    Box::new(
+        Fault::new(FaultClass::Unavailable, "book_not_written", "The node can't write its book of training.")
+            .fix("Look at the disk of its data directory."),
+    )
+}
+
+fn unknown(id: &str) -> Box<Fault> {
+    let shown: String = id.chars().take(64).collect();
+    let message = format!("This node has no training job \"{shown}\".");
+    Box::new(
+        Fault::new(FaultClass::NotFound, "job_not_found", message)
+            .param("id")
+            .fix("GET /v1/train/jobs lists those that there are."),
+    )
+}
+
+impl Job {
+    fn open(folder: &Path) -> io::Result<Self> {
+        let record: Record = disk::read_json(&folder.join(RECORD))?;
+        let log = Log::open(&folder.join(EVENTS))?;
+        let mut progress = None;
+        let mut at = 0;
+        while at < log.len() {
+            let events = log.after(at, EVENTS_READ)?;
+            at += events.len().max(1) as u64;
+            for event in events {
+                if let What::Progress(last) = event.what {
+                    progress = Some(last);
+                }
+            }
+        }
+        Ok(Self { record, log, progress, is_off: Arc::default(), wakers: Vec::new() })
+    }
+
+    fn add(&mut self, unix_ms: u64, what: What) -> io::Result<()> {
+        if let What::Progress(progress) = &what {
+            self.progress = Some(progress.clone());
+        }
+        self.log.add(unix_ms, what)?;
+        self.wakers.drain(..).for_each(Waker::wake);
+        Ok(())
+    }
+
+    fn told(&self) -> Told {
+        Told { record: self.record.clone(), progress: self.progress.clone() }
+    }
+}
+
+/// Events that are read at once.
+pub(super) const EVENTS_READ: usize = 1_000;
+
+impl Inner {
+    fn find(&mut self, id: &str) -> Result<&mut Job, Box<Fault>> {
+        self.jobs.values_mut().find(|job| job.record.id == id).ok_or_else(|| unknown(id))
+    }
+}
+
+impl Book {
+    /// Opens it. What was running when the node ended is queued again.
+    ///
+    /// # Errors
+    /// The folder can't be read or written, or holds what no node wrote.
+    pub(super) fn open(root: PathBuf, world: World) -> io::Result<Self> {
+        disk::folder(&root)?;
+        let mut inner = Inner::default();
+        for entry in std::fs::read_dir(&root)? {
+            let folder = entry?.path();
+            // A folder without a record is one that was not made whole, or not taken away whole.
+            if !folder.join(RECORD).is_file() {
+                disk::remove(&folder)?;
+                continue;
+            }
+            let mut job = Job::open(&folder)?;
+            match job.record.status {
+                Status::Running => job.record.status = Status::Queued,
+                status if status.is_over() => disk::remove(&folder.join(WORK))?,
+                _ => {}
+            }
+            inner.last = inner.last.max(job.record.number);
+            inner.jobs.insert(job.record.number, job);
+        }
+        let (steps, tokens) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (inner, changed) = (Mutex::new(inner), Condvar::new());
+        Ok(Self { root, world, inner, changed, is_closing: AtomicBool::new(false), steps, tokens })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn folder(&self, id: &str) -> PathBuf {
+        self.root.join(id)
+    }
+
+    fn now(&self) -> u64 {
+        self.world.clock.unix_ms()
+    }
+
+    pub(super) const fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn write(&self, record: &Record) -> io::Result<()> {
+        disk::write_json(&self.folder(&record.id).join(RECORD), record)
+    }
+
+    /// Takes a job, which waits for its turn.
+    ///
+    /// # Errors
+    /// There are too many, its adapter's name is another job's, or it can't be written down.
+    pub(super) fn add(
+        &self,
+        order: Order,
+        outlook: Outlook,
+        (learned, held_out): (&[u8], &[u8]),
+    ) -> Result<Told, Box<Fault>> {
+        let mut inner = self.inner();
+        self.check_name(&inner, &order)?;
+        self.make_room(&mut inner)?;
+        let id = id("ftjob-", &self.world);
+        let folder = self.folder(&id);
+        let record = Record {
+            number: inner.last + 1,
+            status: Status::Queued,
+            created_unix_ms: self.now(),
+            started_unix_ms: None,
+            ended_unix_ms: None,
+            error: None,
+            outlook,
+            order: Order { adapter: named(order.adapter.clone(), &id), ..order },
+            id,
+        };
+        let made = || {
+            disk::folder(&folder)?;
+            disk::replace(&folder.join(LEARNED), learned)?;
+            disk::replace(&folder.join(HELD_OUT), held_out)?;
+            let mut log = Log::open(&folder.join(EVENTS))?;
+            log.add(record.created_unix_ms, What::Queued)?;
+            // Last of all: what has a record is whole.
+            self.write(&record)?;
+            Ok(log)
+        };
+        let log = made().map_err(|error: io::Error| {
+            let _ = disk::remove(&folder);
+            unwritten(&error)
+        })?;
+        let (number, is_off) = (record.number, Arc::default());
+        let job = Job { record, log, progress: None, is_off, wakers: Vec::new() };
+        let told = job.told();
+        inner.last = number;
+        inner.jobs.insert(number, job);
+        self.changed.notify_all();
+        Ok(told)
+    }
+
+    /// Whether the name of what is to come is free among jobs.
+    ///
+    /// # Errors
+    /// It is another job's.
+    pub(super) fn check_order(&self, order: &Order) -> Result<(), Box<Fault>> {
+        self.check_name(&self.inner(), order)
+    }
+
+    #[expect(clippy::unused_self, reason = "a book's own rule")]
+    fn check_name(&self, inner: &Inner, order: &Order) -> Result<(), Box<Fault>> {
+        let has_it = |job: &&Job| {
+            let is_to_be = !matches!(job.record.status, Status::Failed | Status::Cancelled);
+            is_to_be && job.record.order.adapter == order.adapter
+        };
+        if let Some(job) = inner.jobs.values().find(has_it).filter(|_| !order.replaces) {
+            let message = format!("\"adapter\" is the name of what {} makes.", job.record.id);
+            let fault = Fault::new(FaultClass::Conflict, "adapter_exists", message);
+            return Err(Box::new(
+                fault.param("adapter").fix("Take another name, or send \"replace\": true."),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Forgets the oldest job that made nothing, where there are too many.
+    fn make_room(&self, inner: &mut Inner) -> Result<(), Box<Fault>> {
+        if inner.jobs.len() < JOBS_MAX {
+            return Ok(());
+        }
+        let made_nothing = |job: &&Job| matches!(job.record.status, Status::Failed | Status::Cancelled);
+        let Some(job) = inner.jobs.values().find(made_nothing) else {
+            let message =
+                format!("This node keeps {JOBS_MAX} training jobs, and none of them can be forgotten.");
+            let fault = Fault::new(FaultClass::Conflict, "too_many_jobs", message);
+            let fix = "Have one forgotten that is over: DELETE /v1/train/jobs/{id}?forget=true takes its adapter, too.";
+            return Err(Box::new(fault.fix(fix)));
+        };
+        let (number, folder) = (job.record.number, self.folder(&job.record.id));
+        disk::remove(&folder).map_err(|error| unwritten(&error))?;
+        inner.jobs.remove(&number);
+        Ok(())
+    }
+
+    /// All of them, the first first.
+    pub(super) fn all(&self) -> Vec<Told> {
+        self.inner().jobs.values().map(Job::told).collect()
+    }
+
+    pub(super) fn one(&self, id: &str) -> Result<Told, Box<Fault>> {
+        self.inner().find(id).map(|job| job.told())
+    }
+
+    /// What happened in a job behind a place, so much at most.
+    pub(super) fn events(&self, id: &str, after: u64, limit: usize) -> Result<Vec<Event>, Box<Fault>> {
+        let mut inner = self.inner();
+        let log = &inner.find(id)?.log;
+        log.after(after, limit.min(EVENTS_READ)).map_err(|error| unwritten(&error))
+    }
+
+    /// How many things happened in a job.
+    pub(super) fn events_count(&self, id: &str) -> Result<u64, Box<Fault>> {
+        Ok(self.inner().find(id)?.log.len())
+    }
+
+    /// What is new behind a place; where nothing is, the waker is woken when something will be.
+    pub(super) fn news(&self, id: &str, after: u64, waker: &Waker) -> Result<News, Box<Fault>> {
+        let mut inner = self.inner();
+        let job = inner.find(id)?;
+        let events = job.log.after(after, EVENTS_READ).map_err(|error| unwritten(&error))?;
+        if !events.is_empty() {
+            return Ok(News::Events(events));
+        }
+        if job.record.status.is_over() || self.is_closing() {
+            return Ok(News::Over);
+        }
+        job.wakers.push(waker.clone());
+        Ok(News::Later)
+    }
+
+    /// Calls a job off. Whoever runs it has to be woken.
+    ///
+    /// # Errors
+    /// It is over, there is none, or it can't be written down.
+    pub(super) fn call_off(&self, id: &str) -> Result<Told, Box<Fault>> {
+        let mut inner = self.inner();
+        let job = inner.find(id)?;
+        match job.record.status {
+            Status::Cancelled => return Ok(job.told()),
+            Status::Completed | Status::Failed => {
+                let message = format!("The job is {} already.", job.record.status.as_str());
+                let fault = Fault::new(FaultClass::Conflict, "job_is_over", message);
+                let fix = "DELETE /v1/train/jobs/{id}?forget=true forgets it and what it made.";
+                return Err(Box::new(fault.param("id").fix(fix)));
+            }
+            Status::Queued | Status::Running => {}
+        }
+        self.end_job(job, Status::Cancelled, None).map_err(|error| unwritten(&error))?;
+        job.is_off.store(true, Ordering::SeqCst);
+        Ok(job.told())
+    }
+
+    /// Forgets a job that is over, with all that it made.
+    ///
+    /// # Errors
+    /// It is not over, there is none, or it can't be taken away.
+    pub(super) fn forget(&self, id: &str) -> Result<Told, Box<Fault>> {
+        let mut inner = self.inner();
+        let job = inner.find(id)?;
+        if !job.record.status.is_over() {
+            let message = "The job is not over.";
+            let fault = Fault::new(FaultClass::Conflict, "job_is_not_over", message);
+            return Err(Box::new(fault.param("id").fix("Call it off first: DELETE /v1/train/jobs/{id}.")));
+        }
+        let told = job.told();
+        disk::remove(&self.folder(id)).map_err(|error| unwritten(&error))?;
+        inner.jobs.remove(&told.record.number);
+        Ok(told)
+    }
+
+    fn end_job(&self, job: &mut Job, status: Status, error: Option<Failure>) -> io::Result<()> {
+        let what = match (status, &error) {
+            (Status::Completed, _) => What::Completed { model: job.record.model() },
+            (_, Some(failure)) => What::Failed(failure.clone()),
+            _ => What::Cancelled,
+        };
+        let now = self.now();
+        let ended_unix_ms = Some(now);
+        let record = Record { status, error, ended_unix_ms, ..job.record.clone() };
+        self.write(&record)?;
+        job.record = record;
+        job.add(now, what)
+    }
+
+    /// Waits for a job whose turn it is. Nothing once the node ends.
+    pub(super) fn next(&self) -> Option<Turn> {
+        let mut inner = self.inner();
+        loop {
+            if self.is_closing() {
+                return None;
+            }
+            let next = inner.jobs.values_mut().find(|job| job.record.status == Status::Queued);
+            match next {
+                None => inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(job) => match self.begin(job) {
+                    Ok(turn) => return Some(turn),
+                    Err(error) => self.fail(job, &unwritten(&error)),
+                },
+            }
+        }
+    }
+
+    fn begin(&self, job: &mut Job) -> io::Result<Turn> {
+        let folder = self.folder(&job.record.id);
+        let is_again = job.record.started_unix_ms.is_some();
+        let started = job.record.started_unix_ms.or_else(|| Some(self.now()));
+        let record = Record { status: Status::Running, started_unix_ms: started, ..job.record.clone() };
+        self.write(&record)?;
+        job.record = record;
+        let (told, seconds) = job.progress.as_ref().map_or((0, 0.0), |last| (last.step, last.seconds));
+        Ok(Turn {
+            number: job.record.number,
+            order: job.record.order.clone(),
+            learned: std::fs::read(folder.join(LEARNED))?,
+            held_out: std::fs::read(folder.join(HELD_OUT))?,
+            work: folder.join(WORK),
+            result: folder.join(RESULT),
+            is_off: Arc::clone(&job.is_off),
+            is_again,
+            told,
+            seconds,
+        })
+    }
+
+    /// A job that can't be written down is over all the same, for as long as this node lives.
+    fn fail(&self, job: &mut Job, fault: &Fault) {
+        let failure = Failure::from(fault);
+        if let Err(error) = self.end_job(job, Status::Failed, Some(failure.clone())) {
+            unwritten(&error);
+            (job.record.status, job.record.error) = (Status::Failed, Some(failure));
+            job.wakers.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// Something happened in the job that is run.
+    pub(super) fn note(&self, number: u64, what: What) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let Some(job) = inner.jobs.get_mut(&number).filter(|job| !job.record.status.is_over()) else {
+            return;
+        };
+        if let Err(error) = job.add(now, what) {
+            unwritten(&error);
+        }
+    }
+
+    pub(super) fn count(&self, tokens: u64) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.tokens.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// The turn of a job ended. One that was called off meanwhile stays so.
+    pub(super) fn end(&self, turn: &Turn, end: TurnEnd) {
+        let mut inner = self.inner();
+        let Some(job) = inner.jobs.get_mut(&turn.number) else { return };
+        if !job.record.status.is_over() {
+            match end {
+                TurnEnd::Stopped => return,
+                TurnEnd::Failed(fault) => self.fail(job, &fault),
+                TurnEnd::Whole => {
+                    if let Err(error) = self.end_job(job, Status::Completed, None) {
+                        self.fail(job, &unwritten(&error));
+                    }
+                }
+            }
+        }
+        // What it would have been taken up with is of no use any more.
+        let made = job.record.status == Status::Completed;
+        let left = if made { None } else { Some(&turn.result) };
+        for path in std::iter::once(&turn.work).chain(left) {
+            if let Err(error) = disk::remove(path) {
+                tracing::warn!(%error, path = %path.display(), "what is left of a job can't be taken away");
+            }
+        }
+    }
+
+    /// What finished jobs made, in the order in which they did.
+    pub(super) fn results(&self) -> Vec<(Record, PathBuf)> {
+        let inner = self.inner();
+        let made = inner.jobs.values().filter(|job| job.record.status == Status::Completed);
+        let mut made: Vec<_> =
+            made.map(|job| (job.record.clone(), self.folder(&job.record.id).join(RESULT))).collect();
+        made.sort_by_key(|(record, _)| record.ended_unix_ms);
+        made
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+
+    /// The node ends.
+    pub(super) fn close(&self) {
+        let mut inner = self.inner();
+        self.is_closing.store(true, Ordering::SeqCst);
+        inner.jobs.values_mut().flat_map(|job| job.wakers.drain(..)).for_each(Waker::wake);
+        self.changed.notify_all();
+    }
+
+    /// As Prometheus reads it.
+    pub(super) fn page(&self) -> String {
+        use std::fmt::Write as _;
+        let inner = self.inner();
+        let mut page = String::from(
+            "# HELP tidegate_node_training_jobs Training jobs that are known, by where they are.\n\
+             # TYPE tidegate_node_training_jobs gauge\n",
+        );
+        for status in Status::ALL {
+            let count = inner.jobs.values().filter(|job| job.record.status == status).count();
+            let name = status.as_str();
+            let _ = writeln!(page, "tidegate_node_training_jobs{{status=\"{name}\"}} {count}");
+        }
+        for (name, help, count) in [
+            ("steps", "Steps of training that were done.", &self.steps),
+            ("tokens", "Tokens that were gone over in training.", &self.tokens),
+        ] {
+            let _ = writeln!(page, "# HELP tidegate_node_training_{name}_total {help}");
+            let _ = writeln!(page, "# TYPE tidegate_node_training_{name}_total counter");
+            let _ = writeln!(page, "tidegate_node_training_{name}_total {}", count.load(Ordering::Relaxed));
+        }
+        page
+    }
+}
+
+/// A new id.
+pub(super) fn id(prefix: &str, world: &World) -> String {
+    use std::fmt::Write as _;
+    let mut id = format!("{prefix}{:012x}", world.clock.unix_ms());
+    for byte in world.id_bytes() {
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
+}
+
+/// Where nobody says how it is to be called, its job's id is its name.
+fn named(asked: String, id: &str) -> String {
+    match asked.strip_suffix(SUFFIXED) {
+        Some(before) => format!("{before}{}", id.trim_start_matches("ftjob-")),
+        None => asked,
+    }
+}
+
+/// The end of a name that is to end with the job's own.
+pub(super) const SUFFIXED: &str = "*";

@@ -1,0 +1,53 @@
+//! A job's events as a stream, up to its end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::book::{Book, News};
+use super::job::{Event, What};
+
+pub(crate) struct Following {
+    book: Arc<Book>,
+    id: String,
+    after: u64,
+    ready: VecDeque<Event>,
+}
+
+impl Following {
+    pub(super) fn new(book: Arc<Book>, id: String, after: u64) -> Self {
+        Self { book, id, after, ready: VecDeque::new() }
+    }
+
+    /// The next event; nothing once the job is over, or the node ends.
+    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ready.is_empty() {
+            match self.book.news(&self.id, self.after, cx.waker()) {
+                Ok(News::Events(events)) => self.ready = events.into(),
+                Ok(News::Later) => return Poll::Pending,
+                // A job that was forgotten has nothing more to tell.
+                Ok(News::Over) | Err(_) => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(self.ready.pop_front().map(|event| {
+            self.after = event.sequence;
+            frame(&event)
+        }))
+    }
+}
+
+fn frame(event: &Event) -> Bytes {
+    let name = match event.what {
+        What::Queued => "queued",
+        What::Started { .. } => "started",
+        What::Resumed { .. } => "resumed",
+        What::Progress(_) => "progress",
+        What::Completed { .. } => "completed",
+        What::Failed(_) => "failed",
+        What::Cancelled => "cancelled",
+    };
+    let data = serde_json::to_string(event).unwrap_or_default();
+    Bytes::from(format!("event: {name}\nid: {}\ndata: {data}\n\n", event.sequence))
+}

@@ -1,0 +1,96 @@
+//! What happened in a job, a line of JSON each: written as it happens, and read from any place on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::job::{Event, What};
+
+/// The file, at its end, and where each line of it begins.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: File,
+    starts: Vec<u64>,
+    end: u64,
+}
+
+impl Log {
+    /// Opens it, and takes back a line that was not written whole.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let (mut starts, mut end) = (Vec::new(), 0);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if serde_json::from_slice::<Event>(line).is_err() || !line.ends_with(b"\n") {
+                break;
+            }
+            starts.push(end);
+            end += line.len() as u64;
+        }
+        file.set_len(end)?;
+        Ok(Self { file, starts, end })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        self.starts.len() as u64
+    }
+
+    /// One line, in one write: a process that is killed leaves it whole, or cut off at the end of the file.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(super) fn add(&mut self, unix_ms: u64, what: What) -> io::Result<()> {
+        let event = Event { sequence: self.len() + 1, unix_ms, what };
+        let mut line = serde_json::to_vec(&event)?;
+        line.push(b'\n');
+        self.file.write_all(&line)?;
+        self.starts.push(self.end);
+        self.end += line.len() as u64;
+        Ok(())
+    }
+
+    /// Those behind a place, so many at most.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub(super) fn after(&self, sequence: u64, limit: usize) -> io::Result<Vec<Event>> {
+        let first = usize::try_from(sequence).unwrap_or(usize::MAX).min(self.starts.len());
+        let last = first.saturating_add(limit).min(self.starts.len());
+        let at = |index: usize| self.starts.get(index).copied().unwrap_or(self.end);
+        let (from, until) = (at(first), at(last));
+        let mut bytes = vec![0; usize::try_from(until - from).unwrap_or_default()];
+        self.file.read_exact_at(&mut bytes, from)?;
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| Ok(serde_json::from_slice(line)?)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_from_any_place_and_a_half_one_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        let mut log = Log::open(&path).unwrap();
+        log.add(1, What::Queued).unwrap();
+        log.add(2, What::Started { step: 0, of: 7 }).unwrap();
+        drop(log);
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"sequence\":3,").unwrap();
+        let mut log = Log::open(&path).unwrap();
+        log.add(3, What::Cancelled).unwrap();
+        let all = log.after(0, 10).unwrap();
+        assert_eq!(all.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(all[1].what, What::Started { step: 0, of: 7 });
+        assert_eq!(log.after(1, 1).unwrap(), all[1..2]);
+        assert_eq!(log.after(2, 5).unwrap(), all[2..]);
+        assert!(log.after(3, 5).unwrap().is_empty() && log.after(u64::MAX, 5).unwrap().is_empty());
+    }
+}

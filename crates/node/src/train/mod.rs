@@ -1,0 +1,422 @@
+//! Training over HTTP: jobs that are asked for, followed and called off, in this node's own words and in those of the usual
+//! grammar, and the files that they learn from. One job runs at a time, and gives way to what is answered.
+
+mod aside;
+mod ask;
+mod book;
+mod data;
+mod disk;
+mod fields;
+mod files;
+mod follow;
+mod job;
+mod log;
+mod query;
+mod tuning;
+mod view;
+mod worker;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use domain::runtime::Runtime;
+use domain::training::{Course, Lesson, Outlook};
+use domain::{Fault, FaultClass};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use world::World;
+
+use crate::body::NodeBody;
+use crate::said::{typed, written};
+use aside::Aside;
+use ask::Ask;
+use book::{Book, EVENTS_READ, Told};
+use data::Data;
+use files::Files;
+pub(crate) use follow::Following;
+use query::Query;
+use view::{Events, List, Preview};
+
+/// What a training job may have of data.
+const DATA_BYTES_MAX: usize = domain::limits::BODY_BYTES_MAX;
+/// Steps of one job: each is an event that is kept.
+const STEPS_MAX: u64 = 1_000_000;
+/// What a page of a list shows where nobody says.
+const PAGE: usize = 20;
+const PAGE_MAX: usize = 1_000;
+
+/// What is asked of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked<'p> {
+    Begin,
+    Jobs,
+    Job(&'p str),
+    Events(&'p str),
+    CallOff(&'p str),
+    /// The same in the other grammar.
+    Tune,
+    Tunings,
+    Tuning(&'p str),
+    TuningEvents(&'p str),
+    TuningCheckpoints(&'p str),
+    TuningCallOff(&'p str),
+    Bring,
+    Files,
+    File(&'p str),
+    Content(&'p str),
+    Remove(&'p str),
+}
+
+type Answer = Result<Response<NodeBody>, Box<Fault>>;
+
+/// The training of a node; nothing is trained where nothing is kept, or where its runtime only answers.
+pub(crate) struct Training {
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    runtime: Arc<dyn Runtime>,
+    book: Arc<Book>,
+    files: Arc<Files>,
+    aside: Aside,
+    worker: Option<JoinHandle<()>>,
+    left_out: Vec<(String, String)>,
+}
+
+impl Training {
+    /// Opens the book, has what was made known again, and goes on with what was queued or running.
+    ///
+    /// # Errors
+    /// What is kept can't be read or written.
+    pub(crate) fn open(
+        runtime: &Arc<dyn Runtime>,
+        data_dir: Option<&Path>,
+        world: &World,
+    ) -> io::Result<Self> {
+        let Some(data_dir) = data_dir.filter(|_| runtime.trainer().is_some()) else {
+            return Ok(Self { kept: None });
+        };
+        let book = Arc::new(Book::open(data_dir.join("train"), world.clone())?);
+        let files = Arc::new(Files::open(data_dir.join("files"), world.clone())?);
+        let left_out = worker::publish_all(&book, &**runtime);
+        let run = {
+            let (book, runtime) = (Arc::clone(&book), Arc::clone(runtime));
+            move || worker::run(&book, &*runtime)
+        };
+        let worker = std::thread::Builder::new().name("training".to_owned()).spawn(run)?;
+        let (runtime, worker) = (Arc::clone(runtime), Some(worker));
+        Ok(Self { kept: Some(Kept { runtime, book, files, aside: Aside::default(), worker, left_out }) })
+    }
+
+    /// What finished jobs made and could not be made known again, and why.
+    pub(crate) fn left_out(&self) -> &[(String, String)] {
+        self.kept.as_ref().map_or(&[], |kept| &kept.left_out)
+    }
+
+    /// The node ends: what follows jobs ends, and what runs stops within a step.
+    pub(crate) fn close(&self) {
+        if let Some(kept) = &self.kept {
+            kept.book.close();
+            kept.wake();
+        }
+    }
+
+    pub(crate) fn page(&self) -> String {
+        self.kept.as_ref().map_or_else(String::new, |kept| kept.book.page())
+    }
+
+    pub(crate) async fn answer(&self, asked: Asked<'_>, head: &Parts, body: &Bytes) -> Answer {
+        let Some(kept) = &self.kept else {
+            let message = "This node trains nothing.";
+            let fault = Fault::new(FaultClass::Unsupported, "training_not_served", message);
+            return Err(Box::new(fault.fix("Start a node with a model of its own and a --data-dir.")));
+        };
+        let query = Query::of(head.uri.query());
+        match asked {
+            Asked::Begin | Asked::Tune => kept.begin(asked, head, body).await,
+            Asked::Tunings | Asked::Tuning(_) | Asked::TuningEvents(_) | Asked::TuningCheckpoints(_) => {
+                kept.tunings(asked, query)
+            }
+            Asked::Bring | Asked::Files | Asked::File(_) | Asked::Content(_) | Asked::Remove(_) => {
+                kept.files(asked, (head, body), query).await
+            }
+            Asked::Jobs | Asked::Job(_) | Asked::Events(_) => kept.jobs(asked, query, &head.headers),
+            Asked::CallOff(id) => kept.call_off(id, query).await,
+            Asked::TuningCallOff(id) => {
+                query.end()?;
+                let told = kept.book.call_off(id)?;
+                kept.wake();
+                written(StatusCode::OK, &tuning::Object::of(&told))
+            }
+        }
+    }
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        self.close();
+        if let Some(worker) = self.kept.as_mut().and_then(|kept| kept.worker.take()) {
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Kept {
+    fn wake(&self) {
+        if let Some(trainer) = self.runtime.trainer() {
+            trainer.wake();
+        }
+    }
+
+    fn usual(&self) -> Result<Course, Box<Fault>> {
+        let trainer = self.runtime.trainer();
+        trainer.map(|trainer| trainer.usual()).ok_or_else(|| Box::new(Fault::internal()))
+    }
+
+    /// Reads what is asked for and what is to be learned, and queues it where nothing is wrong with either.
+    async fn begin(&self, asked: Asked<'_>, head: &Parts, body: &Bytes) -> Answer {
+        Query::of(head.uri.query()).end()?;
+        let models: Vec<String> = self.runtime.models().into_iter().map(|model| model.id).collect();
+        let (body, usual) = (body.clone(), self.usual()?);
+        let is_tuning = asked == Asked::Tune;
+        let (runtime, book, files) =
+            (Arc::clone(&self.runtime), Arc::clone(&self.book), Arc::clone(&self.files));
+        let begun = self.aside.run(move || {
+            let read = if is_tuning { tuning::read } else { ask::read };
+            let ask = read(&body, &models, usual)?;
+            drop(body);
+            plan(ask, &*runtime, &book, &files)
+        });
+        match begun.await?? {
+            Planned::Preview(preview) => written(StatusCode::OK, &*preview),
+            Planned::Queued(told) if is_tuning => written(StatusCode::OK, &tuning::Object::of(&told)),
+            Planned::Queued(told) => written(StatusCode::ACCEPTED, &view::Object::from(*told)),
+        }
+    }
+
+    fn jobs(&self, asked: Asked<'_>, mut query: Query<'_>, headers: &HeaderMap) -> Answer {
+        match asked {
+            Asked::Job(id) => {
+                query.end()?;
+                written(StatusCode::OK, &view::Object::from(self.book.one(id)?))
+            }
+            Asked::Events(id) => {
+                let after = query.number("after")?.unwrap_or(0);
+                let limit = query.number("limit")?;
+                query.end()?;
+                let is_followed = headers
+                    .get(ACCEPT)
+                    .and_then(|accepted| accepted.to_str().ok())
+                    .is_some_and(|accepted| accepted.contains(EVENT_STREAM));
+                self.events(id, (after, limit), is_followed)
+            }
+            _ => {
+                query.end()?;
+                let jobs = self.book.all().into_iter().map(view::Object::from);
+                written(StatusCode::OK, &List { object: "list", data: jobs.collect(), has_more: false })
+            }
+        }
+    }
+
+    fn events(&self, id: &str, (after, limit): (u64, Option<u64>), is_followed: bool) -> Answer {
+        self.book.one(id)?;
+        if is_followed {
+            let following = Following::new(Arc::clone(&self.book), id.to_owned(), after);
+            let mut answer = typed("text/event-stream; charset=utf-8", NodeBody::follow(following));
+            answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            return Ok(answer);
+        }
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(EVENTS_READ);
+        let data = self.book.events(id, after, limit.max(1))?;
+        let next = data.last().map_or(after, |event| event.sequence);
+        written(StatusCode::OK, &Events { object: "list", data, next })
+    }
+
+    async fn call_off(&self, id: &str, mut query: Query<'_>) -> Answer {
+        let forgets = query.flag("forget")?.unwrap_or(false);
+        query.end()?;
+        if !forgets {
+            let told = self.book.call_off(id)?;
+            self.wake();
+            return written(StatusCode::OK, &view::Object::from(told));
+        }
+        let told = self.book.forget(id)?;
+        let others = self.book.all();
+        let is_others = others.iter().any(|other| other.record.model() == told.record.model());
+        if told.record.status == job::Status::Completed
+            && !is_others
+            && let Some(adapters) = self.runtime.adapters()
+        {
+            // Whoever took it away before did what is asked.
+            let _ = adapters.unload(told.record.order.adapter.clone()).await;
+        }
+        written(StatusCode::OK, &view::Object::from(told))
+    }
+
+    fn tunings(&self, asked: Asked<'_>, mut query: Query<'_>) -> Answer {
+        let id = match asked {
+            Asked::Tuning(id) | Asked::TuningEvents(id) | Asked::TuningCheckpoints(id) => id,
+            _ => {
+                let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
+                query.end()?;
+                let mut jobs: Vec<Told> = self.book.all();
+                jobs.reverse();
+                let from = match after {
+                    None => 0,
+                    Some(after) => {
+                        let after = self.book.one(after)?.record.number;
+                        jobs.iter().position(|job| job.record.number < after).unwrap_or(jobs.len())
+                    }
+                };
+                let data: Vec<_> = jobs.iter().skip(from).take(limit).map(tuning::Object::of).collect();
+                let has_more = from + data.len() < jobs.len();
+                return written(StatusCode::OK, &List { object: "list", data, has_more });
+            }
+        };
+        let told = self.book.one(id)?;
+        if matches!(asked, Asked::TuningEvents(_)) {
+            return self.tuning_events(id, query);
+        }
+        let (after, _) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
+        if matches!(asked, Asked::TuningCheckpoints(_)) {
+            query.end()?;
+            // There is one at most, and nothing behind it.
+            let data = if after.is_some() { Vec::new() } else { tuning::Checkpoint::all(&told) };
+            return written(StatusCode::OK, &List { object: "list", data, has_more: false });
+        }
+        query.end()?;
+        written(StatusCode::OK, &tuning::Object::of(&told))
+    }
+
+    /// The latest first.
+    fn tuning_events(&self, id: &str, mut query: Query<'_>) -> Answer {
+        let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
+        query.end()?;
+        let until = match after {
+            None => self.book.events_count(id)?,
+            Some(after) => tuning::sequence_of(id, after)
+                .map(|sequence| sequence.saturating_sub(1))
+                .ok_or_else(|| {
+                    fields::wrong(
+                        "after",
+                        "is no event of this job",
+                        "Send the id of the last one of a page.",
+                    )
+                })?,
+        };
+        let from = until.saturating_sub(limit as u64);
+        let mut events = self.book.events(id, from, usize::try_from(until - from).unwrap_or(0))?;
+        events.reverse();
+        let data = events.into_iter().map(|event| tuning::Happened::of(id, event)).collect();
+        written(StatusCode::OK, &List { object: "list", data, has_more: from > 0 })
+    }
+
+    async fn files(&self, asked: Asked<'_>, (head, body): (&Parts, &Bytes), query: Query<'_>) -> Answer {
+        match asked {
+            Asked::File(id) => {
+                query.end()?;
+                written(StatusCode::OK, &self.files.one(id)?)
+            }
+            Asked::Content(id) => {
+                query.end()?;
+                let (files, id) = (Arc::clone(&self.files), id.to_owned());
+                let bytes = self.aside.run(move || files.read(&id)).await??;
+                Ok(typed("application/octet-stream", NodeBody::whole(bytes.into())))
+            }
+            Asked::Remove(id) => {
+                query.end()?;
+                written(StatusCode::OK, &self.files.remove(id)?)
+            }
+            Asked::Bring => {
+                query.end()?;
+                let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+                let brought = files::read_form(kind.unwrap_or_default(), body)?;
+                let files = Arc::clone(&self.files);
+                let kept = self.aside.run(move || files.keep(brought)).await??;
+                written(StatusCode::OK, &kept)
+            }
+            _ => self.list_files(query),
+        }
+    }
+
+    fn list_files(&self, mut query: Query<'_>) -> Answer {
+        let (after, limit) = (query.text("after"), query.limit(PAGE_MAX, PAGE_MAX)?);
+        let is_newest_first = query.text("order").is_none_or(|order| order != "asc");
+        let is_others = query.text("purpose").is_some_and(|purpose| purpose != "fine-tune");
+        query.end()?;
+        let mut all = if is_others { Vec::new() } else { self.files.all() };
+        if is_newest_first {
+            all.reverse();
+        }
+        let from = match after {
+            None => 0,
+            Some(after) => all.iter().position(|file| file.id() == after).map_or(all.len(), |at| at + 1),
+        };
+        let has_more = from.saturating_add(limit) < all.len();
+        let data = all.into_iter().skip(from).take(limit).collect();
+        written(StatusCode::OK, &List { object: "list", data, has_more })
+    }
+}
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// What a request comes to.
+enum Planned {
+    Preview(Box<Preview>),
+    Queued(Box<Told>),
+}
+
+/// Reads what is to be learned, and queues it where it can be.
+fn plan(ask: Ask, runtime: &dyn Runtime, book: &Book, files: &Files) -> Result<Planned, Box<Fault>> {
+    let Ask { order, learned, held_out, examples_max, is_preview } = ask;
+    let Some(trainer) = runtime.trainer() else { return Err(Box::new(Fault::internal())) };
+    let read = |data: Data| match data {
+        Data::Lines(lines) => Ok(lines),
+        Data::File(id) => files.read(&id),
+    };
+    let learned = read(learned)?;
+    let learned = examples_max.map_or(learned.clone(), |count| data::first(learned, count));
+    let held_out = held_out.map(read).transpose()?.unwrap_or_default();
+    if learned.len() + held_out.len() > DATA_BYTES_MAX {
+        let message = format!("A job learns from {DATA_BYTES_MAX} bytes at most.");
+        let fault = Fault::new(FaultClass::TooLarge, "too_much_data", message);
+        return Err(Box::new(fault.param("training_file").fix("Train in several jobs, on less each.")));
+    }
+    book.check_order(&order)?;
+    if !order.replaces {
+        check_adapters(runtime, &order.adapter)?;
+    }
+    let lesson = Lesson { course: &order.course, learned: &learned, held_out: &held_out };
+    let outlook = trainer.outlook(&lesson).map_err(|unfit| ask::renamed(data::unusable(unfit)))?;
+    check_steps(&outlook)?;
+    if is_preview {
+        let settings = view::Settings::of(&order.course, order.told_every, order.seconds_max);
+        return Ok(Planned::Preview(Box::new(Preview::of(order.model, settings, outlook))));
+    }
+    Ok(Planned::Queued(Box::new(book.add(order, outlook, (&learned, &held_out))?)))
+}
+
+fn check_steps(outlook: &Outlook) -> Result<(), Box<Fault>> {
+    if outlook.steps <= STEPS_MAX {
+        return Ok(());
+    }
+    let message = format!("It would take {} steps, and {STEPS_MAX} are the most.", outlook.steps);
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+    Err(Box::new(fault.param("epochs").fix("Go over it less often, or take larger steps.")))
+}
+
+/// Nobody else's adapter has the name.
+fn check_adapters(runtime: &dyn Runtime, name: &str) -> Result<(), Box<Fault>> {
+    let Some(adapters) = runtime.adapters() else { return Ok(()) };
+    let known = worker::waited(adapters.list()).map_err(Box::new)?;
+    if known.iter().all(|adapter| adapter.id != name) {
+        return Ok(());
+    }
+    let message = format!("There is an adapter \"{name}\" already.");
+    let fault = Fault::new(FaultClass::Conflict, "adapter_exists", message);
+    Err(Box::new(fault.param("adapter").fix("Take another name, or send \"replace\": true.")))
+}

@@ -1,0 +1,310 @@
+//! The same jobs in the words that clients of the usual grammar have for them: what they ask for, and what they are told.
+
+use std::collections::BTreeMap;
+
+use domain::training::{Course, HeldOut};
+use domain::{Fault, FaultClass};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::ask::{Ask, model};
+use super::book::{SUFFIXED, Told};
+use super::data::Data;
+use super::fields::{Fields, wrong};
+use super::job::{Event, Failure, Order, Status, Tuned, What};
+
+const EPOCHS_MAX: u64 = 1_000;
+const BATCH_MAX: u64 = 1 << 20;
+const SUFFIX_BYTES_MAX: usize = 64;
+/// What is learned from at once: with this, texts of a batch that is asked for seldom take more than one.
+const BATCH_TOKENS: usize = 2_048;
+const SUPERVISED: &str = "supervised";
+
+#[derive(Serialize)]
+pub(super) struct Object {
+    id: String,
+    object: &'static str,
+    model: String,
+    created_at: u64,
+    finished_at: Option<u64>,
+    fine_tuned_model: Option<String>,
+    organization_id: &'static str,
+    result_files: [String; 0],
+    status: &'static str,
+    training_file: Option<String>,
+    validation_file: Option<String>,
+    hyperparameters: Hyperparameters,
+    method: Method,
+    trained_tokens: Option<u64>,
+    error: Option<Failure>,
+    seed: u64,
+    estimated_finish: Option<u64>,
+    integrations: [String; 0],
+    metadata: BTreeMap<String, String>,
+}
+
+/// What was said, or that nothing was.
+#[derive(Serialize, Clone)]
+struct Hyperparameters {
+    n_epochs: Value,
+    batch_size: Value,
+    learning_rate_multiplier: Value,
+}
+
+#[derive(Serialize)]
+struct Method {
+    r#type: &'static str,
+    supervised: Supervised,
+}
+
+#[derive(Serialize)]
+struct Supervised {
+    hyperparameters: Hyperparameters,
+}
+
+#[derive(Serialize)]
+pub(super) struct Happened {
+    id: String,
+    object: &'static str,
+    created_at: u64,
+    level: &'static str,
+    message: String,
+    r#type: &'static str,
+    data: Value,
+}
+
+#[derive(Serialize)]
+pub(super) struct Checkpoint {
+    id: String,
+    object: &'static str,
+    created_at: u64,
+    fine_tuned_model_checkpoint: String,
+    fine_tuning_job_id: String,
+    step_number: u64,
+    metrics: Value,
+}
+
+/// Reads a request for a job.
+pub(super) fn read(body: &[u8], models: &[String], usual: Course) -> Result<Ask, Box<Fault>> {
+    let mut fields = Fields::read(body)?;
+    let model = model(&mut fields, models)?;
+    let Some(training_file) = fields.text("training_file")? else {
+        return Err(wrong(
+            "training_file",
+            "is missing",
+            "Bring a file with POST /v1/files, and send its id.",
+        ));
+    };
+    let validation_file = fields.text("validation_file")?;
+    let adapter = suffixed(fields.text("suffix")?)?;
+    let mut tuned = Tuned { metadata: fields.notes("metadata")?, ..Tuned::default() };
+    for given in [fields.object("hyperparameters")?, method(&mut fields)?].into_iter().flatten() {
+        tune(given, &mut tuned)?;
+    }
+    if fields.take("integrations").is_some_and(|sent| sent != json!([])) {
+        let fault = Fault::new(
+            FaultClass::Unsupported,
+            "unsupported_parameter",
+            "This node tells nobody else of jobs.",
+        );
+        return Err(Box::new(fault.param("integrations").fix("Leave \"integrations\" out.")));
+    }
+    let seed = fields.whole("seed", 0..=u64::MAX)?.unwrap_or(usual.seed);
+    fields.end()?;
+    let order = Order {
+        model,
+        adapter,
+        replaces: false,
+        course: course(usual, seed, &tuned),
+        seconds_max: None,
+        told_every: 1,
+        training_file: Some(training_file.clone()),
+        validation_file: validation_file.clone(),
+        tuned: Some(tuned),
+    };
+    Ok(Ask {
+        order,
+        learned: Data::File(training_file),
+        held_out: validation_file.map(Data::File),
+        examples_max: None,
+        is_preview: false,
+    })
+}
+
+/// What comes of it ends with the job's own name, as clients are used to.
+fn suffixed(suffix: Option<String>) -> Result<String, Box<Fault>> {
+    let Some(suffix) = suffix else { return Ok(SUFFIXED.to_owned()) };
+    if suffix.len() > SUFFIX_BYTES_MAX || !crate::adapters::is_name(&suffix) {
+        let fix = "Send 1 to 64 letters, digits, dots, dashes and underscores.";
+        return Err(wrong("suffix", "is no plain name", fix));
+    }
+    Ok(format!("{suffix}-{SUFFIXED}"))
+}
+
+fn method(fields: &mut Fields) -> Result<Option<Fields>, Box<Fault>> {
+    let Some(mut method) = fields.object("method")? else { return Ok(None) };
+    match method.text("type")?.as_deref() {
+        Some(SUPERVISED) => {}
+        Some(other) => {
+            let shown: String = other.chars().take(64).collect();
+            let message = format!("This node does not train by \"{shown}\".");
+            let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+            return Err(Box::new(fault.param("method.type").fix("Send \"supervised\".")));
+        }
+        None => return Err(wrong("method.type", "is missing", "Send \"supervised\".")),
+    }
+    let given = match method.object(SUPERVISED)? {
+        None => None,
+        Some(mut supervised) => {
+            let given = supervised.object("hyperparameters")?;
+            supervised.end()?;
+            given
+        }
+    };
+    method.end()?;
+    Ok(given)
+}
+
+fn tune(mut given: Fields, tuned: &mut Tuned) -> Result<(), Box<Fault>> {
+    let [epochs, batch, rate] = ["n_epochs", "batch_size", "learning_rate_multiplier"];
+    for name in [epochs, batch, rate] {
+        given.forgive(name, "auto");
+    }
+    tuned.epochs = given.whole(epochs, 1..=EPOCHS_MAX)?.or(tuned.epochs);
+    tuned.batch_size = given.whole(batch, 1..=BATCH_MAX)?.or(tuned.batch_size);
+    tuned.rate_multiplier = given.number(rate, f64::MIN_POSITIVE..=1e4)?.or(tuned.rate_multiplier);
+    given.end()
+}
+
+fn course(usual: Course, seed: u64, tuned: &Tuned) -> Course {
+    let count = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok());
+    Course {
+        seed,
+        epochs: count(tuned.epochs).unwrap_or(usual.epochs),
+        step_texts: count(tuned.batch_size).or(usual.step_texts),
+        batch_tokens: usual.batch_tokens.max(BATCH_TOKENS),
+        rate: usual.rate * tuned.rate_multiplier.unwrap_or(1.0),
+        held_out: HeldOut::Texts(0),
+        ..usual
+    }
+}
+
+/// What clients know a job's place as.
+const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Completed => "succeeded",
+        other => other.as_str(),
+    }
+}
+
+impl Object {
+    pub(super) fn of(told: &Told) -> Self {
+        let (record, order) = (&told.record, &told.record.order);
+        let said = order.tuned.clone().unwrap_or_default();
+        let or_auto = |value: Option<Value>| value.unwrap_or_else(|| json!("auto"));
+        let hyperparameters = Hyperparameters {
+            n_epochs: json!(order.course.epochs),
+            batch_size: or_auto(order.course.step_texts.map(|count| json!(count))),
+            learning_rate_multiplier: or_auto(said.rate_multiplier.map(|times| json!(times))),
+        };
+        let is_made = record.status == Status::Completed;
+        let tokens = told.progress.as_ref().map(|progress| progress.tokens);
+        Self {
+            id: record.id.clone(),
+            object: "fine_tuning.job",
+            model: order.model.clone(),
+            created_at: record.created_unix_ms / 1_000,
+            finished_at: record.ended_unix_ms.map(|ms| ms / 1_000),
+            fine_tuned_model: is_made.then(|| record.model()),
+            organization_id: "local",
+            result_files: [],
+            status: status(record.status),
+            // What was sent with the request is no file of its own.
+            training_file: Some(order.training_file.clone().unwrap_or_default()),
+            validation_file: order.validation_file.clone(),
+            method: Method {
+                r#type: SUPERVISED,
+                supervised: Supervised { hyperparameters: hyperparameters.clone() },
+            },
+            hyperparameters,
+            trained_tokens: tokens.filter(|_| is_made),
+            error: record.error.clone(),
+            seed: order.course.seed,
+            estimated_finish: None,
+            integrations: [],
+            metadata: said.metadata,
+        }
+    }
+}
+
+/// The id of an event, by which a page goes on.
+fn event_id(job: &str, sequence: u64) -> String {
+    format!("ftevent-{}-{sequence}", job.trim_start_matches("ftjob-"))
+}
+
+/// The place of an event of this job.
+pub(super) fn sequence_of(job: &str, id: &str) -> Option<u64> {
+    let sequence = id.rsplit('-').next()?.parse().ok()?;
+    (event_id(job, sequence) == id).then_some(sequence)
+}
+
+impl Happened {
+    pub(super) fn of(job: &str, event: Event) -> Self {
+        let (level, kind) = match &event.what {
+            What::Failed(_) => ("error", "message"),
+            What::Progress(_) => ("info", "metrics"),
+            _ => ("info", "message"),
+        };
+        let (message, data) = match event.what {
+            What::Queued => ("The job is queued.".to_owned(), Value::Null),
+            What::Started { of, .. } => (format!("The job has begun: {of} steps."), Value::Null),
+            What::Resumed { step, of } => {
+                (format!("The job was taken up again behind step {step} of {of}."), Value::Null)
+            }
+            What::Progress(progress) => {
+                let message =
+                    format!("Step {}/{}: training loss={:.4}", progress.step, progress.of, progress.loss);
+                let data = json!({
+                    "step": progress.step, "total_steps": progress.of, "train_loss": progress.loss,
+                    "full_valid_loss": progress.held_out_loss, "learning_rate": progress.learning_rate,
+                    "tokens": progress.tokens, "seconds": progress.seconds,
+                });
+                (message, data)
+            }
+            What::Completed { model } => {
+                (format!("The job is done; ask for \"{model}\"."), json!({"fine_tuned_model": model}))
+            }
+            What::Failed(failure) => (failure.message, Value::Null),
+            What::Cancelled => ("The job was called off.".to_owned(), Value::Null),
+        };
+        Self {
+            id: event_id(job, event.sequence),
+            object: "fine_tuning.job.event",
+            created_at: event.unix_ms / 1_000,
+            level,
+            message,
+            r#type: kind,
+            data,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// What of a job can be asked for: nothing before it is done, and then what it made.
+    pub(super) fn all(told: &Told) -> Vec<Self> {
+        let record = &told.record;
+        let made = told.progress.as_ref().filter(|_| record.status == Status::Completed);
+        let one = |progress: &super::job::Progress| Self {
+            id: format!("ftckpt-{}-{}", record.id.trim_start_matches("ftjob-"), progress.step),
+            object: "fine_tuning.job.checkpoint",
+            created_at: record.ended_unix_ms.unwrap_or_default() / 1_000,
+            fine_tuned_model_checkpoint: record.model(),
+            fine_tuning_job_id: record.id.clone(),
+            step_number: progress.step,
+            metrics: json!({
+                "step": progress.step, "train_loss": progress.loss, "full_valid_loss": progress.held_out_loss,
+            }),
+        };
+        made.map(one).into_iter().collect()
+    }
+}

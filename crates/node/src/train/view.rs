@@ -1,0 +1,146 @@
+//! Jobs in this node's own words.
+
+use domain::training::{Course, HeldOut, Outlook};
+use serde::Serialize;
+
+use super::book::Told;
+use super::job::{Event, Failure, Progress};
+
+#[derive(Serialize)]
+pub(super) struct Object {
+    id: String,
+    /// The same, as some clients ask for it.
+    job_id: String,
+    object: &'static str,
+    kind: &'static str,
+    status: &'static str,
+    model: String,
+    adapter: String,
+    /// What requests name to be answered with what came of it; nothing before that.
+    result: Option<String>,
+    created_at: u64,
+    started_at: Option<u64>,
+    ended_at: Option<u64>,
+    training_file: Option<String>,
+    validation_file: Option<String>,
+    settings: Settings,
+    outlook: Outlook,
+    progress: Option<Progress>,
+    error: Option<Failure>,
+}
+
+/// What it is trained with, in the words that it is asked for in.
+#[derive(Serialize)]
+pub(super) struct Settings {
+    epochs: usize,
+    lr: f64,
+    lr_schedule: domain::training::RateSchedule,
+    warmup_steps: usize,
+    weight_decay: f64,
+    lora_rank: usize,
+    lora_alpha: f64,
+    use_rslora: bool,
+    target_modules: Vec<String>,
+    seed: u64,
+    batch_tokens: usize,
+    batch_size: Option<usize>,
+    gradient_accumulation_steps: usize,
+    split_ratio: Option<f64>,
+    eval_examples: Option<usize>,
+    split_seed: Option<u64>,
+    eval_every: usize,
+    checkpoint_every: usize,
+    log_every: u64,
+    max_duration_hours: Option<f64>,
+    saves_memory: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Preview {
+    object: &'static str,
+    model: String,
+    settings: Settings,
+    outlook: Outlook,
+    /// What it would cost: a machine of one's own asks for no money.
+    cost_gbp: f64,
+}
+
+#[derive(Serialize)]
+pub(super) struct List<T> {
+    pub object: &'static str,
+    pub data: Vec<T>,
+    pub has_more: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Events {
+    pub object: &'static str,
+    pub data: Vec<Event>,
+    /// Send it as `after` to go on.
+    pub next: u64,
+}
+
+impl Settings {
+    pub(super) fn of(course: &Course, told_every: u64, seconds_max: Option<f64>) -> Self {
+        let (split_ratio, eval_examples) = match course.held_out {
+            HeldOut::Share(share) => (Some(1.0 - share), None),
+            HeldOut::Texts(count) => (None, Some(count)),
+        };
+        Self {
+            epochs: course.epochs,
+            lr: course.rate,
+            lr_schedule: course.schedule,
+            warmup_steps: course.warmup_steps,
+            weight_decay: course.weight_decay,
+            lora_rank: course.rank,
+            lora_alpha: course.alpha,
+            use_rslora: course.is_rank_stable,
+            target_modules: course.targets.clone(),
+            seed: course.seed,
+            batch_tokens: course.batch_tokens,
+            batch_size: course.step_texts,
+            gradient_accumulation_steps: course.accumulation,
+            split_ratio,
+            eval_examples,
+            split_seed: course.held_out_seed,
+            eval_every: course.held_out_every,
+            checkpoint_every: course.checkpoint_every,
+            log_every: told_every,
+            max_duration_hours: seconds_max.map(|seconds| seconds / 3_600.0),
+            saves_memory: course.saves_memory,
+        }
+    }
+}
+
+impl From<Told> for Object {
+    fn from(told: Told) -> Self {
+        let Told { record, progress } = told;
+        let result = (record.status == super::job::Status::Completed).then(|| record.model());
+        let order = record.order;
+        Self {
+            job_id: record.id.clone(),
+            id: record.id,
+            object: "train.job",
+            kind: "sft",
+            status: record.status.as_str(),
+            model: order.model,
+            adapter: order.adapter,
+            result,
+            created_at: record.created_unix_ms / 1_000,
+            started_at: record.started_unix_ms.map(|ms| ms / 1_000),
+            ended_at: record.ended_unix_ms.map(|ms| ms / 1_000),
+            training_file: order.training_file,
+            validation_file: order.validation_file,
+            settings: Settings::of(&order.course, order.told_every, order.seconds_max),
+            outlook: record.outlook,
+            progress,
+            error: record.error,
+        }
+    }
+}
+
+impl Preview {
+    pub(super) fn of(model: String, settings: Settings, outlook: Outlook) -> Self {
+        Self { object: "train.preview", model, settings, outlook, cost_gbp: 0.0 }
+    }
+}

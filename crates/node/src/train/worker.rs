@@ -1,0 +1,160 @@
+//! The thread that trains: one job after the other, for as long as the node lives.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+
+use domain::adapters::NewAdapter;
+use domain::runtime::Runtime;
+use domain::training::{Lesson, RunEnd, Step, Unfit, Watch};
+use domain::{Fault, FaultClass};
+
+use super::book::{Book, Turn, TurnEnd};
+use super::data::unusable;
+use super::job::{Progress, Record, What};
+
+/// What a run is told, and tells.
+struct Watching<'a> {
+    book: &'a Book,
+    turn: &'a Turn,
+    begun_us: u64,
+    is_late: AtomicBool,
+    /// All tokens that were told of; not known before the first step of a run that is taken up.
+    tokens: AtomicU64,
+}
+
+const UNKNOWN: u64 = u64::MAX;
+
+/// Wakes the thread that waits.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for something on a thread that has nothing else to do.
+pub(super) fn waited<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// Runs what is in the book until the node ends.
+pub(super) fn run(book: &Book, runtime: &dyn Runtime) {
+    while let Some(turn) = book.next() {
+        let ran = catch_unwind(AssertUnwindSafe(|| train(book, runtime, &turn)));
+        let end = ran.unwrap_or_else(|_| {
+            tracing::error!(job = turn.number, "a panic ended a training job");
+            TurnEnd::Failed(Box::new(Fault::internal()))
+        });
+        book.end(&turn, end);
+    }
+}
+
+fn train(book: &Book, runtime: &dyn Runtime, turn: &Turn) -> TurnEnd {
+    let Some(trainer) = runtime.trainer().filter(|_| serves(runtime, &turn.order.model)) else {
+        let message = format!("This node does not run \"{}\" any more.", turn.order.model);
+        let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
+        return TurnEnd::Failed(Box::new(fault.fix("Start the node with that model, and train again.")));
+    };
+    let begun_us = book.world().clock.monotonic_us();
+    let (is_late, tokens) = (AtomicBool::new(false), AtomicU64::new(UNKNOWN));
+    let watch = Watching { book, turn, begun_us, is_late, tokens };
+    let lesson = Lesson { course: &turn.order.course, learned: &turn.learned, held_out: &turn.held_out };
+    match trainer.train(&lesson, &turn.work, &turn.result, &watch) {
+        Err(Unfit::Fault(fault)) => TurnEnd::Failed(fault),
+        Err(lines @ Unfit::Lines { .. }) => TurnEnd::Failed(unusable(lines)),
+        Ok(RunEnd::CalledOff) if watch.is_late.load(Ordering::SeqCst) => TurnEnd::Failed(late(turn)),
+        Ok(RunEnd::CalledOff) => TurnEnd::Stopped,
+        Ok(RunEnd::Whole) if turn.is_off.load(Ordering::SeqCst) => TurnEnd::Stopped,
+        Ok(RunEnd::Whole) => {
+            let directory = turn.result.clone();
+            match publish(runtime, &turn.order.adapter, directory, turn.order.replaces) {
+                Ok(()) => TurnEnd::Whole,
+                Err(fault) => TurnEnd::Failed(Box::new(fault)),
+            }
+        }
+    }
+}
+
+fn serves(runtime: &dyn Runtime, model: &str) -> bool {
+    runtime.models().iter().any(|known| known.id == model)
+}
+
+fn publish(runtime: &dyn Runtime, id: &str, directory: PathBuf, replaces: bool) -> Result<(), Fault> {
+    let Some(adapters) = runtime.adapters() else { return Err(Fault::internal()) };
+    let new = NewAdapter { id: id.to_owned(), directory, replaces, is_pinned: false };
+    waited(adapters.register(new)).map(|_| ())
+}
+
+/// Has what finished jobs made known again, as far as it is for a model that is served. Tells what could not be, and why.
+pub(super) fn publish_all(book: &Book, runtime: &dyn Runtime) -> Vec<(String, String)> {
+    let mut left_out = Vec::new();
+    for (record, directory) in book.results() {
+        let Record { order, .. } = record;
+        if !serves(runtime, &order.model) {
+            continue;
+        }
+        // A later job may have made another of the same name.
+        if let Err(fault) = publish(runtime, &order.adapter, directory, true) {
+            left_out.push((order.adapter, fault.message.into_owned()));
+        }
+    }
+    left_out
+}
+
+fn late(turn: &Turn) -> Box<Fault> {
+    let hours = turn.order.seconds_max.unwrap_or_default() / 3_600.0;
+    let message = format!("It was not done within {hours} hours.");
+    let fault = Fault::new(FaultClass::Deadline, "duration_reached", message);
+    Box::new(fault.param("max_duration_hours").fix("Give it more time, or less to learn."))
+}
+
+impl Watching<'_> {
+    fn seconds(&self) -> f64 {
+        let now_us = self.book.world().clock.monotonic_us();
+        self.turn.seconds + now_us.saturating_sub(self.begun_us) as f64 / 1e6
+    }
+}
+
+impl Watch for Watching<'_> {
+    fn is_called_off(&self) -> bool {
+        if self.turn.order.seconds_max.is_some_and(|most| self.seconds() > most) {
+            self.is_late.store(true, Ordering::SeqCst);
+            return true;
+        }
+        self.turn.is_off.load(Ordering::SeqCst) || self.book.is_closing()
+    }
+
+    fn begun(&self, step: u64, of: u64) {
+        if step == 0 {
+            self.tokens.store(0, Ordering::SeqCst);
+        }
+        let what = if self.turn.is_again { What::Resumed { step, of } } else { What::Started { step, of } };
+        self.book.note(self.turn.number, what);
+    }
+
+    fn went(&self, step: &Step) {
+        let before = self.tokens.swap(step.tokens, Ordering::SeqCst);
+        self.book.count(if before == UNKNOWN { 0 } else { step.tokens.saturating_sub(before) });
+        let is_told = step.step.is_multiple_of(self.turn.order.told_every)
+            || step.held_out_loss.is_some()
+            || step.step == step.of;
+        // It comes to the same again, to the bit, and was told.
+        if is_told && step.step > self.turn.told {
+            self.book.note(self.turn.number, What::Progress(Progress::of(step, self.seconds())));
+        }
+    }
+}

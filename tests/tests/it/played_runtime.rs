@@ -38,7 +38,10 @@ async fn answer(stream: TcpStream) -> Option<()> {
     let mut words = first.split(' ');
     let (method, path) = (words.next()?, words.next()?);
     let said = said(method, path, &serde_json::from_slice(&body).unwrap_or_default());
-    let (status, said) = said.map_or(("404 Not Found", json!({"error": {"message": "No.", "code": "unknown_path"}})), |said| ("200 OK", said));
+    let (status, said) = said
+        .map_or(("404 Not Found", json!({"error": {"message": "No.", "code": "unknown_path"}})), |said| {
+            ("200 OK", said)
+        });
     let said = said.to_string();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -62,7 +65,9 @@ fn said(method: &str, path: &str, body: &Value) -> Option<Value> {
         ("GET", "/v1/capabilities") => json!({"runtime": "played", "version": "0", "topology": "local"}),
         ("POST", "/v1/adapters" | "/v1/adapters/law-1/load") => adapter,
         ("POST", "/v1/adapters/law-1/unload") => json!({"id": "law-1", "unloaded": true}),
-        ("POST", "/v1/train/sft") if body["preview"] == true => json!({"model": "played", "outlook": outlook}),
+        ("POST", "/v1/train/sft") if body["preview"] == true => {
+            json!({"model": "played", "outlook": outlook})
+        }
         ("POST", "/v1/train/sft") | ("DELETE", "/v1/train/jobs/law-1") => job,
         _ => return None,
     })

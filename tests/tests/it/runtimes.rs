@@ -84,7 +84,8 @@ fn fact(node: &Value) -> &Value {
 async fn actions(gateway: &Gateway) -> Vec<String> {
     let audit = gateway.get("/v2/audit?limit=100").await;
     let rows = audit["data"].as_array().unwrap().iter();
-    let told = rows.map(|row| format!("{} {}", row["action"].as_str().unwrap(), row["detail"].as_str().unwrap()));
+    let told =
+        rows.map(|row| format!("{} {}", row["action"].as_str().unwrap(), row["detail"].as_str().unwrap()));
     told.filter(|told| ["adapter.", "train."].iter().any(|start| told.starts_with(start))).collect()
 }
 
@@ -101,17 +102,26 @@ async fn adapters_of_a_node_are_managed_from_the_command_line() {
     assert_eq!((&runtime["status"], &runtime["is_local_only"]), (&json!("ok"), &json!(true)), "{runtime}");
     assert_eq!(runtime["models"][0]["id"], MODEL, "{runtime}");
     assert!(runtime["models"][0]["context_tokens"].as_u64().unwrap() > 0, "{runtime}");
-    assert_eq!((&runtime["adapters"]["registered"], &runtime["requests_open"]), (&json!(1), &json!(0)), "{runtime}");
+    assert_eq!(
+        (&runtime["adapters"]["registered"], &runtime["requests_open"]),
+        (&json!(1), &json!(0)),
+        "{runtime}"
+    );
     let shown = cli.run(&["nodes", "runtime", "attic"]).ok();
     assert!(shown.contains("1 of 64 known") && shown.contains(MODEL), "{shown}");
 
     let loaded = cli.run(&["adapters", "load", "law", "--wait", "--pin", "--json"]).json();
-    assert_eq!((&loaded["status"], &loaded["pinned"], &loaded["rank"]), (&json!("loaded"), &json!(true), &json!(8)), "{loaded}");
+    assert_eq!(
+        (&loaded["status"], &loaded["pinned"], &loaded["rank"]),
+        (&json!("loaded"), &json!(true), &json!(8)),
+        "{loaded}"
+    );
     let rows = cli.run(&["adapters", "list", "--json"]).lines();
     assert_eq!((&rows[0]["id"], &rows[0]["node"]), (&json!("law"), &json!("attic")), "{rows:?}");
     let table = cli.run(&["adapters", "list"]).ok();
     assert!(table.contains("law") && table.contains("loaded"), "{table}");
-    let made = cli.run(&["adapters", "register", "statutes", "--path", "law", "--node", "attic", "--json"]).json();
+    let made =
+        cli.run(&["adapters", "register", "statutes", "--path", "law", "--node", "attic", "--json"]).json();
     assert_eq!(made["id"], "statutes", "{made}");
     assert!(cli.run(&["adapters", "register", "statutes", "--path", "law"]).failed(6).contains("adapter"));
     assert_eq!(cli.run(&["adapters", "list", "--json"]).lines().len(), 2);
@@ -125,19 +135,28 @@ async fn adapters_of_a_node_are_managed_from_the_command_line() {
     cli.run(&["adapters", "load", "nobody"]).failed(3);
     let outside = admin.post("/v2/adapters/..%2fmodels/load", &json!({})).await.unwrap();
     problem(&outside, 404, "not_found");
-    problem(&admin.post("/v2/adapters", &json!({"id": "one", "weights": 1})).await.unwrap(), 400, "invalid_value");
+    problem(
+        &admin.post("/v2/adapters", &json!({"id": "one", "weights": 1})).await.unwrap(),
+        400,
+        "invalid_value",
+    );
 
     let done = actions(&gateway).await;
-    assert_eq!(done, ["adapter.unload adapter statutes", "adapter.register adapter statutes", "adapter.load adapter law, pinned"]);
+    assert_eq!(
+        done,
+        [
+            "adapter.unload adapter statutes",
+            "adapter.register adapter statutes",
+            "adapter.load adapter law, pinned"
+        ]
+    );
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
     let reader = gateway.cli().env("TIDEGATE_API_KEY", &reader);
     assert_eq!(reader.run(&["adapters", "list", "--json"]).lines().len(), 1);
     reader.run(&["adapters", "load", "law"]).failed(5);
 
     // What was asked of it is what answers.
-    let ask = |model: &str| {
-        json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is Tidegate?"}]})
-    };
+    let ask = |model: &str| json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is Tidegate?"}]});
     let client = gateway.client();
     let base = client.post(CHAT, &ask(MODEL)).await.unwrap();
     let law = ask_when_known(&gateway, &ask("tidegate-demo:law")).await;
@@ -167,7 +186,12 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     let cli = gateway.cli();
     let attic_id = id_of(&add(&cli, "attic", &base_url));
     let cellar_id = id_of(&add(&cli, "cellar", &cellar_url));
-    let rack = gateway.make("/v2/byoc/nodes", json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": NODE})).await;
+    let rack = gateway
+        .make(
+            "/v2/byoc/nodes",
+            json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": NODE}),
+        )
+        .await;
     assert_eq!(fact(&rack), "other");
 
     // A runtime without a model takes no adapters: nothing is missing from the list.
@@ -180,9 +204,16 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
 
     cellar.kill9().unwrap();
     let listed = gateway.get("/v2/adapters").await;
-    assert_eq!((&listed["data"][0]["id"], &listed["away"][0]["node"]), (&json!("law"), &json!("cellar")), "{listed}");
+    assert_eq!(
+        (&listed["data"][0]["id"], &listed["away"][0]["node"]),
+        (&json!("law"), &json!("cellar")),
+        "{listed}"
+    );
     let told = cli.run(&["adapters", "list"]);
-    assert!(told.stdout.contains("law") && told.stderr.contains("The node cellar could not be asked"), "{told:?}");
+    assert!(
+        told.stdout.contains("law") && told.stderr.contains("The node cellar could not be asked"),
+        "{told:?}"
+    );
     let away = cli.run(&["nodes", "runtime", "cellar"]).failed(9);
     assert!(away.contains("The node cellar"), "{away}");
 
@@ -217,7 +248,18 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     let bad = attic.bad_lines("bad.jsonl");
     let told = cli.run(&["train", "start", &bad, "--adapter", "tides"]).failed(1);
     assert!(told.contains("line 1: ") && told.contains("line 2: "), "{told}");
-    let small = ["--adapter", "tides", "--rank", "4", "--batch-size", "4", "--held-out", "2", "--held-out-every", "1"];
+    let small = [
+        "--adapter",
+        "tides",
+        "--rank",
+        "4",
+        "--batch-size",
+        "4",
+        "--held-out",
+        "2",
+        "--held-out-every",
+        "1",
+    ];
     let begin = [&["train", "start", &file][..], &small].concat();
     let preview = cli.run(&[&begin[..], &["--epochs", "2", "--preview", "--json"]].concat()).json();
     assert!(preview["outlook"]["steps"].as_u64().unwrap() > 1, "{preview}");
@@ -226,15 +268,25 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     let watched = cli.run(&[&begin[..], &["--epochs", "2", "--watch", "--json"]].concat()).lines();
     let steps: Vec<&Value> = watched.iter().filter(|event| event["kind"] == "progress").collect();
     assert_eq!(Some(steps.len() as u64), preview["outlook"]["steps"].as_u64(), "{watched:?}");
-    assert!(steps.iter().all(|step| step["loss"].is_number() && step["learning_rate"].is_number()), "{steps:?}");
+    assert!(
+        steps.iter().all(|step| step["loss"].is_number() && step["learning_rate"].is_number()),
+        "{steps:?}"
+    );
     assert!(steps.iter().any(|step| step["held_out_loss"].is_number()), "{steps:?}");
     assert_eq!(watched.last().unwrap()["kind"], "completed");
 
     let job = cli.run(&["train", "list", "--json"]).lines().remove(0);
-    assert_eq!((&job["status"], &job["result"]), (&json!("completed"), &json!("tidegate-demo:tides")), "{job}");
+    assert_eq!(
+        (&job["status"], &job["result"]),
+        (&json!("completed"), &json!("tidegate-demo:tides")),
+        "{job}"
+    );
     let id = id_of(&job);
     let shown = cli.run(&["train", "show", &id]).ok();
-    assert!(shown.contains("completed") && shown.contains("lora_rank") && shown.contains("loss      "), "{shown}");
+    assert!(
+        shown.contains("completed") && shown.contains("lora_rank") && shown.contains("loss      "),
+        "{shown}"
+    );
     let told = cli.run(&["train", "watch", &id, "--node", "attic"]).ok();
     assert!(told.contains("completed: ask for tidegate-demo:tides") && told.contains("held out"), "{told}");
     let known = cli.run(&["adapters", "list", "--json"]).lines();
@@ -246,7 +298,11 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     cli.run(&["train", "cancel", &long]).ok();
     assert!(cli.run(&["train", "watch", &long]).failed(1).contains("called off"));
     let done = actions(&gateway).await;
-    let expected = [format!("train.cancel job {long}"), format!("train.begin job {long}, adapter tides"), format!("train.begin job {id}, adapter tides")];
+    let expected = [
+        format!("train.cancel job {long}"),
+        format!("train.begin job {long}, adapter tides"),
+        format!("train.begin job {id}, adapter tides"),
+    ];
     assert_eq!(done, expected);
     cli.run(&["train", "show", "ftjob-000"]).failed(3);
     // What was learned stays on the node.

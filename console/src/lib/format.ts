@@ -30,6 +30,18 @@ export function short(value: number): string {
   return count(value);
 }
 
+/** Bytes in the largest unit that leaves a whole number before the point. */
+export function bytes(value: number): string {
+  const units: [number, string][] = [
+    [1e12, 'TB'],
+    [1e9, 'GB'],
+    [1e6, 'MB'],
+    [1e3, 'kB'],
+  ];
+  for (const [size, unit] of units) if (value >= size) return `${(Math.floor((value / size) * 10) / 10).toFixed(1)} ${unit}`;
+  return `${count(value)} B`;
+}
+
 /** Dollars out of an integer of `scale` decimals (6: micros, 9: nanos), with all digits that are not zero. */
 export function exactMoney(amount: number, scale: 6 | 9 = 6, decimalsMin = 2): string {
   const negative = amount < 0;

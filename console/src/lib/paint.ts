@@ -87,7 +87,7 @@ function lines(context: CanvasRenderingContext2D, { series, length, at }: Pictur
     for (let bucket = 0; bucket < length; bucket += 1) {
       const value = one.values[bucket];
       if (value === undefined || !Number.isFinite(value)) {
-        isDown = false;
+        isDown &&= one.bridges === true;
         continue;
       }
       const x = (bucket + 0.5) * step;

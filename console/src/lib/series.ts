@@ -6,6 +6,8 @@ export interface Series {
   color: string;
   values: number[];
   href?: string;
+  /** A line goes on over what was not looked at. */
+  bridges?: boolean;
 }
 
 export const OTHER = 'other';

@@ -334,6 +334,122 @@ export interface ComputeNode {
   created_at: string;
 }
 
+/** What a node that is a runtime of ours says of itself. */
+export interface Runtime {
+  node_id: string;
+  node: string;
+  status: string;
+  runtime: string;
+  version: string;
+  topology: string;
+  execution_modes: string[];
+  is_local_only: boolean;
+  models: { id: string; context_tokens: number | null; is_model: boolean }[];
+  adapters: RuntimeAdapters | null;
+  requests_open: number | null;
+}
+
+export interface RuntimeAdapters {
+  registered: number;
+  max_registered: number;
+  loaded_loras: string[];
+  max_active_loras: number;
+  loaded_bytes: number;
+  max_loaded_bytes: number;
+  max_lora_rank: number;
+}
+
+export interface Adapter {
+  id: string;
+  node_id: string;
+  node: string;
+  status: string;
+  generation: number;
+  rank: number;
+  bytes: number;
+  pinned: boolean;
+  in_use: number;
+  error: string | null;
+}
+
+/** A runtime that could not be asked: what is listed lacks what it has. */
+export interface RuntimeAway {
+  node_id: string;
+  node: string;
+  code: string;
+  message: string;
+}
+
+/** What several runtimes said, and who of them did not. */
+export interface Gathered<T> {
+  data: T[];
+  away: RuntimeAway[];
+}
+
+export interface TrainProgress {
+  step: number;
+  of: number;
+  loss: number;
+  held_out_loss: number | null;
+  learning_rate: number;
+  tokens: number;
+  seconds: number;
+}
+
+export interface TrainOutlook {
+  texts: number;
+  held_out_texts: number;
+  tokens: number;
+  learned_tokens: number;
+  longest_text_tokens: number;
+  steps: number;
+  parameters: number;
+  memory_bytes: number;
+}
+
+export interface TrainJob {
+  id: string;
+  node_id: string;
+  node: string;
+  status: string;
+  model: string;
+  adapter: string;
+  result: string | null;
+  created_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  settings: Record<string, unknown>;
+  outlook: TrainOutlook | null;
+  progress: TrainProgress | null;
+  error: { code: string; message: string; param: string | null } | null;
+}
+
+export interface TrainPreview {
+  model: string;
+  outlook: TrainOutlook;
+}
+
+/** What an event of its kind does not say is not there. */
+export interface TrainEvent {
+  at: string;
+  sequence: number;
+  kind: string;
+  step?: number;
+  of?: number;
+  loss?: number;
+  held_out_loss?: number;
+  learning_rate?: number;
+  tokens?: number;
+  is_checkpoint?: boolean;
+  model?: string;
+  message?: string;
+}
+
+export interface TrainEvents {
+  data: TrainEvent[];
+  next: number;
+}
+
 export interface RouteRule {
   id: string;
   scope: Record<string, string>;

@@ -36,6 +36,8 @@ pub const PAGES: &[&str] = &[
     "/accounts/{rest}",
     "/nodes",
     "/nodes/{rest}",
+    "/training",
+    "/training/{rest}",
     "/routes",
     "/routes/{rest}",
     "/budgets",

@@ -50,7 +50,7 @@ where
         let mut query = request::read_query(head.uri.query().unwrap_or(""))?;
         let is_rehearsal = route.is_rehearsal(&mut query)?;
         route.check_query(&query)?;
-        let body = read_body(body).await?;
+        let body = read_body(body, route.body_bytes_max()).await?;
         if !body.is_empty() && !is_json(&head.headers) {
             return Err(not_json());
         }
@@ -99,20 +99,23 @@ fn not_acceptable() -> Box<Fault> {
     )
 }
 
-async fn read_body<B>(body: B) -> Result<Bytes, Box<Fault>>
+async fn read_body<B>(body: B, bytes_max: usize) -> Result<Bytes, Box<Fault>>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    match Limited::new(body, CONTROL_BODY_BYTES_MAX).collect().await {
+    match Limited::new(body, bytes_max).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Box::new(
             Fault::new(
                 FaultClass::TooLarge,
                 "body_too_large",
-                format!("The body is over {CONTROL_BODY_BYTES_MAX} bytes."),
+                format!("The body is over {bytes_max} bytes."),
             )
-            .fix("Configuration is never that large; send less."),
+            .fix(match bytes_max {
+                CONTROL_BODY_BYTES_MAX => "Configuration is never that large; send less.",
+                _ => "Send less at a time.",
+            }),
         )),
         Err(_) => Err(Box::new(
             Fault::new(FaultClass::BadRequest, "body_cut", "The body ended before it was complete.")

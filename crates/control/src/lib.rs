@@ -31,6 +31,7 @@ mod reply;
 mod request;
 mod router;
 mod routes;
+mod runtimes;
 mod servers;
 mod site;
 mod tokens;
@@ -50,7 +51,7 @@ use evidence::Auditor;
 use http::{Method, Response};
 use http_body::Body;
 use http_body_util::Full;
-use line::{KeptLook, Seat, VerifyReport, VerifyTarget};
+use line::{KeptLook, RuntimeAsk, RuntimeSaid, Seat, VerifyReport, VerifyTarget};
 use tokio::sync::mpsc;
 use world::World;
 
@@ -81,6 +82,12 @@ pub trait Trips: Send + Sync {
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
     /// A handful of small calls that tell what a compatible server takes. `models` are those that it is known to serve.
     fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, Probed>;
+    /// One question to a runtime of ours, or one act of it.
+    fn ask_runtime(
+        &self,
+        target: VerifyTarget,
+        asked: RuntimeAsk,
+    ) -> PortFuture<'_, Result<RuntimeSaid, Box<Fault>>>;
     /// A look at what a provider keeps, for the books: pieces as they come, and a fault where they break off.
     fn look(&self, target: VerifyTarget, asked: KeptLook) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
     /// One request to where a workspace wants its events, under the address guard, within `WEBHOOK_TIME_MAX`, and without

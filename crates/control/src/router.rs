@@ -89,19 +89,25 @@ pub fn find<'a>(routes: &'a [Route], method: &Method, path: &str) -> Matched<'a>
 
 fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
     let mut found = Vec::new();
-    let mut wanted = pattern.split('/');
+    let mut wanted = pattern.split('/').peekable();
     let mut given = path.split('/');
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(found),
-            // Ids have a prefix and an underscore, so that a later release's `…/join-tokens` is no id of today's.
-            (Some(want), Some(have)) if want.starts_with('{') && have.contains('_') => {
+            // Where more follows it may be a name that somebody else gave, such as an adapter's.
+            (Some(want), Some(have)) if want.starts_with('{') && is_value(have, wanted.peek().is_some()) => {
                 found.push(have.to_owned())
             }
             (Some(want), Some(have)) if want == have => {}
             _ => return None,
         }
     }
+}
+
+/// Ids have an underscore or a digit, so that a later release's `…/join-tokens` is no id of today's.
+fn is_value(have: &str, goes_on: bool) -> bool {
+    let is_id = have.contains(|c: char| c == '_' || c.is_ascii_digit());
+    is_id || (goes_on && !have.is_empty())
 }
 
 #[cfg(test)]
@@ -115,5 +121,12 @@ mod tests {
         assert_eq!(parameters("/v2/routes/{id}", "/v2/routes/rte_1/b"), None);
         assert_eq!(parameters("/v2/byoc/nodes/{id}", "/v2/byoc/nodes/join-tokens"), None);
         assert_eq!(parameters("/v2/routes", "/v2/routes"), Some(vec![]));
+        assert_eq!(
+            parameters("/v2/train/jobs/{id}", "/v2/train/jobs/ftjob-01"),
+            Some(vec!["ftjob-01".into()])
+        );
+        let load = "/v2/adapters/{id}/load";
+        assert_eq!(parameters(load, "/v2/adapters/law/load"), Some(vec!["law".into()]));
+        assert_eq!(parameters(load, "/v2/adapters//load"), None);
     }
 }

@@ -114,6 +114,14 @@ pub const PROBE_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 pub const PROBE_TIME_MAX: Duration = Duration::from_secs(20);
 /// What is read of one answer to it.
 pub const PROBE_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Asking a runtime of ours what it runs; a person waits for it, and the others that are asked beside it are shown with it.
+pub const RUNTIME_LOOK_TIME_MAX: Duration = Duration::from_secs(10);
+/// Having it do something: an adapter is read from a disk, a job's texts are counted.
+pub const RUNTIME_ACT_TIME_MAX: Duration = Duration::from_secs(50);
+/// What is read of one answer of a runtime.
+pub const RUNTIME_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The nodes of a workspace that are asked for one list.
+pub const RUNTIMES_ASKED_MAX: usize = 100;
 /// How long the text of an upstream's refusal may take; its status alone tells enough.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// The answer to one step from a secret to the token that it is exchanged for.

@@ -32,6 +32,8 @@ pub enum Trait {
     Reasoning,
     /// The shape of its errors.
     Errors,
+    /// Whether it is a runtime of ours, which says what it runs and lets adapters and training be managed.
+    Runtime,
 }
 
 const NO: &str = "no";
@@ -59,7 +61,12 @@ const TABLE: &[Row] = &[
     Row(Trait::UnknownFields, "unknown_fields", FLAG),
     Row(Trait::Reasoning, "reasoning", &["none", "reasoning", "reasoning_content"]),
     Row(Trait::Errors, "errors", &["object", "text", "detail", "message", "page", "other"]),
+    Row(Trait::Runtime, "runtime", &[OTHER, TIDEGATE]),
 ];
+
+/// What a server is, of which `Trait::Runtime` is known.
+pub const TIDEGATE: &str = "tidegate";
+pub const OTHER: &str = "other";
 
 impl Trait {
     /// Every trait, in the order of the table.

@@ -44,7 +44,9 @@ pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use relay::Stream;
 pub use settle::{ReplyBody, ReplyError, whole};
-pub use verify::{VerifyReport, VerifyTarget, is_probed, look, probe, verify};
+pub use verify::{
+    RuntimeAsk, RuntimeSaid, VerifyReport, VerifyTarget, ask_runtime, is_probed, look, probe, verify,
+};
 
 use crate::stop::Stop;
 

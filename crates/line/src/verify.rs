@@ -3,9 +3,9 @@
 
 use std::rc::Rc;
 
-use domain::Probed;
+use domain::{Fault, Probed};
 use execute::{KeptLook, Shown};
-pub use execute::{VerifyReport, VerifyTarget, is_probed};
+pub use execute::{RuntimeAsk, RuntimeSaid, VerifyReport, VerifyTarget, is_probed};
 
 use crate::Core;
 
@@ -24,4 +24,16 @@ pub async fn probe(core: &Rc<Core>, target: VerifyTarget, models: Vec<String>) -
 /// Looks at what a provider keeps, for the books. What is shown goes as it comes to whoever asked.
 pub async fn look(core: &Rc<Core>, target: VerifyTarget, asked: KeptLook, shown: Shown) {
     execute::look(&target, asked, &shown, &core.hands).await;
+}
+
+/// Asks a runtime of ours what it runs, or has it do something that a person wants.
+///
+/// # Errors
+/// It could not be asked, or did not answer in time.
+pub async fn ask_runtime(
+    core: &Rc<Core>,
+    target: VerifyTarget,
+    asked: RuntimeAsk,
+) -> Result<RuntimeSaid, Box<Fault>> {
+    execute::ask_runtime(&target, asked, &core.hands).await
 }

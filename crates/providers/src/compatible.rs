@@ -392,9 +392,34 @@ pub(crate) fn no_such_film() -> Box<Fault> {
 }
 
 pub(crate) fn list_models(base_url: &str) -> Outgoing {
-    let headers = vec![(ACCEPT, JSON), (USER_AGENT, AGENT)];
-    Outgoing::look(Method::GET, join(base_url, "models"), headers)
+    read_at(base_url, "models")
 }
+
+/// A look at a path below the server's address.
+pub(crate) fn read_at(base_url: &str, path: &str) -> Outgoing {
+    let headers = vec![(ACCEPT, JSON), (USER_AGENT, AGENT)];
+    Outgoing::look(Method::GET, join(base_url, path), headers)
+}
+
+/// What a runtime of ours is asked beside conversations: a path below its address, or its counts, which stand above that.
+#[must_use]
+pub fn ask_runtime(base_url: &str, method: Method, path: &str, body: Option<Bytes>) -> Outgoing {
+    let base = base_url.trim_end_matches('/');
+    let base = if path == RUNTIME_COUNTS { base.strip_suffix("/v1").unwrap_or(base) } else { base };
+    let mut outgoing = read_at(base, path);
+    outgoing.method = method;
+    if path == RUNTIME_COUNTS {
+        outgoing.headers.retain(|(name, _)| *name != ACCEPT);
+    }
+    if let Some(body) = body {
+        outgoing.headers.push((CONTENT_TYPE, JSON));
+        outgoing.body = vec![body];
+    }
+    outgoing
+}
+
+/// Where a runtime of ours counts what it does.
+pub const RUNTIME_COUNTS: &str = "metrics";
 
 /// `{"data": [{"id"}]}`, or the bare array that some servers answer.
 pub(crate) fn read_models(body: &Bytes) -> Option<Vec<String>> {
@@ -453,6 +478,15 @@ pub(crate) fn join(base_url: &str, path: &str) -> String {
 mod tests {
     use super::*;
     use dialects::chat::decode_request;
+
+    #[test]
+    fn a_runtime_is_asked_below_its_address_and_for_its_counts_above_it() {
+        let url = |path| ask_runtime("http://host:8080/v1/", Method::GET, path, None).url;
+        assert_eq!(url("adapters/status"), "http://host:8080/v1/adapters/status");
+        assert_eq!(url(RUNTIME_COUNTS), "http://host:8080/metrics");
+        let asked = ask_runtime("http://host/v1", Method::POST, "adapters", Some(Bytes::from_static(b"{}")));
+        assert!(asked.headers.iter().any(|(name, _)| *name == CONTENT_TYPE) && asked.body == ["{}"]);
+    }
 
     #[test]
     fn no_path_is_doubled_and_none_is_lost() {

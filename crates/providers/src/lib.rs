@@ -33,7 +33,7 @@ use domain::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 
-pub use compatible::no_such;
+pub use compatible::{RUNTIME_COUNTS, ask_runtime, no_such};
 pub use openai_compatible::probe::{Heard, Probe};
 pub use registry::provider;
 pub use retry_after::retry_after_ms;

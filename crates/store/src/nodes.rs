@@ -94,6 +94,15 @@ pub trait Nodes: Send + Sync {
         probed: Probed,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
+    /// Keeps who had a node do something of which nothing is kept here.
+    fn acted(
+        &self,
+        workspace: WorkspaceId,
+        id: NodeId,
+        action: &'static str,
+        detail: String,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>>;
     fn delete(
         &self,
         workspace: WorkspaceId,

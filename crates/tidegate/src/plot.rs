@@ -63,6 +63,25 @@ fn blocks(values: &[i64]) -> String {
     values.iter().copied().map(block).collect()
 }
 
+/// One line of a number that goes up and down, the lowest as the lowest block and the highest as the highest; of many, each
+/// cell is the mean of its neighbours.
+#[must_use]
+pub fn curve(values: &[f64]) -> String {
+    let each = values.len().div_ceil(CELLS_MAX).max(1);
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let cells: Vec<f64> = values.chunks(each).map(mean).collect();
+    let lowest = cells.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = cells.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let span = highest - lowest;
+    let steps = BLOCKS.iter().zip(1_u8..);
+    let block = |value: f64| {
+        let place = if span > 0.0 { (value - lowest) / span * BLOCKS.len() as f64 } else { 1.0 };
+        let found = steps.clone().find(|(_, step)| place <= f64::from(*step));
+        found.map_or('█', |(block, _)| *block)
+    };
+    cells.into_iter().map(block).collect()
+}
+
 fn seconds(moment: &str) -> Option<i64> {
     OffsetDateTime::parse(moment, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
 }
@@ -82,6 +101,19 @@ mod tests {
         assert_eq!(lines(points, &span, "hour"), ["bb      █  5000", "a   ▁ █ ▄  1201"]);
         assert_eq!(lines(vec![], &span, "hour"), Vec::<String>::new());
         assert_eq!(lines(vec![point("", 9, 3)], &span, "hour"), ["█     3"]);
+    }
+
+    #[test]
+    fn a_curve_goes_from_its_lowest_to_its_highest() {
+        assert_eq!(curve(&[4.0, 3.0, 2.0, 1.0, 0.0]), "█▆▄▂▁");
+        assert_eq!(curve(&[2.0, 2.0]), "▁▁");
+        assert_eq!(curve(&[]), "");
+        let many: Vec<f64> = (0..1_000_u16).map(f64::from).collect();
+        let drawn = curve(&many);
+        assert!(
+            drawn.chars().count() <= CELLS_MAX && drawn.starts_with('▁') && drawn.ends_with('█'),
+            "{drawn}"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use domain::ports::PortFuture;
 use domain::{Fault, FaultClass, Probed};
 use egress::{Client, EgressErrorKind, OutBody, Reach, Request};
 use http::{HeaderName, HeaderValue, Method};
-use line::{KeptLook, Shown, VerifyReport, VerifyTarget};
+use line::{KeptLook, RuntimeAsk, RuntimeSaid, Shown, VerifyReport, VerifyTarget};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use world::World;
@@ -22,6 +22,7 @@ use crate::house::House;
 enum Job {
     Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
     Probe(VerifyTarget, Vec<String>, oneshot::Sender<Probed>),
+    Ask(VerifyTarget, RuntimeAsk, oneshot::Sender<Result<RuntimeSaid, Box<Fault>>>),
     Look(VerifyTarget, KeptLook, Shown),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
 }
@@ -66,6 +67,9 @@ fn work(house: &House, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Re
                     }
                     Job::Probe(target, models, answer) => {
                         let _ = answer.send(line::probe(&core, target, models).await);
+                    }
+                    Job::Ask(target, asked, answer) => {
+                        let _ = answer.send(line::ask_runtime(&core, target, asked).await);
                     }
                     Job::Look(target, asked, shown) => line::look(&core, target, asked, shown).await,
                     Job::Post(posting, answer) => {
@@ -127,6 +131,20 @@ impl Trips for SystemCore {
         })
     }
 
+    fn ask_runtime(
+        &self,
+        target: VerifyTarget,
+        asked: RuntimeAsk,
+    ) -> PortFuture<'_, Result<RuntimeSaid, Box<Fault>>> {
+        Box::pin(async move {
+            let (answer, said) = oneshot::channel();
+            if self.jobs.send(Job::Ask(target, asked, answer)).await.is_err() {
+                return Err(not_asked());
+            }
+            said.await.unwrap_or_else(|_| Err(not_asked()))
+        })
+    }
+
     fn look(&self, target: VerifyTarget, asked: KeptLook) -> mpsc::Receiver<Result<Bytes, Box<Fault>>> {
         let (shown, looking) = mpsc::channel(PIECES_MAX);
         let jobs = self.jobs.clone();
@@ -153,6 +171,12 @@ impl Trips for SystemCore {
 fn not_probed() -> Probed {
     let unix_ms = World::system().clock.unix_ms();
     Probed { unix_ms, error: Some("The gateway could not make the calls.".to_owned()), ..Probed::default() }
+}
+
+/// Says nothing about the runtime: nobody asked it.
+fn not_asked() -> Box<Fault> {
+    let message = "The gateway could not make the call.";
+    Box::new(Fault::new(FaultClass::Unavailable, "not_asked", message).fix("Its log says why; try again."))
 }
 
 /// Says nothing about the credential: the call was not made.

@@ -10,13 +10,14 @@ import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
-const PAGES = ["/", "/requests", "/usage", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/connect", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/routes?model=echo", "/routes?edit=new", "/budgets", "/billing", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/account", "/device", "/requests/no/such/page"];
+const PAGES = ["/", "/requests", "/usage", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/connect", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/budgets", "/billing", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/account", "/device", "/requests/no/such/page"];
 
 /** Pages that are of one thing each. */
 async function pagesOfObjects() {
   const [invoice] = (await v2(origin, adminKey, "billing/invoices")).data;
   const [webhook] = (await v2(origin, adminKey, "webhooks")).data;
-  return [`/billing/${invoice.id}`, `/webhooks/${webhook.id}`];
+  const node = (await v2(origin, adminKey, "byoc/nodes?limit=1000")).data.find(({ name }) => name === "echo");
+  return [`/billing/${invoice.id}`, `/webhooks/${webhook.id}`, `/nodes/${node.id}`];
 }
 
 async function everyPageIsAccessible(open) {
@@ -85,7 +86,7 @@ async function everyPageFits(open) {
         await page.setViewportSize({ width, height });
         await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
         for (const one of await page.evaluate(misfits)) wrong.push(`${path} at ${width}: ${one}`);
-        const name = path.replaceAll(/(trc|inv|whk)_\w+/g, "one").replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
+        const name = path.replaceAll(/(trc|inv|whk|node)_\w+/g, "one").replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
         await picture(page, `${name}-${width}-${colorScheme}`);
       }
     }

@@ -50,6 +50,9 @@ impl Row {
             (_, pattern) if ["/verify", "/probe", "/link"].iter().any(|end| pattern.ends_with(end)) => {
                 json!({})
             }
+            (_, pattern) if ["/load", "/unload", "/cancel"].iter().any(|end| pattern.ends_with(end)) => {
+                json!({})
+            }
             _ => json!({"name": "mine now"}),
         };
         body.to_string()

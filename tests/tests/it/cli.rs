@@ -334,7 +334,7 @@ async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
     theirs.run(&["billing", "add-credit", "5"]).failed(5);
 }
 
-const COMMANDS: &str = "init serve node nodes key credential account route plan usage billing request ledger config doctor \
+const COMMANDS: &str = "init serve node nodes adapters train key credential account route plan usage billing request ledger config doctor \
     chat completions login logout whoami member project apply export context audit jobs open api backup restore";
 
 #[test]

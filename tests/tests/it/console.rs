@@ -7,6 +7,7 @@ use crate::WITHIN;
 use crate::command::workspace;
 use crate::first_request::echo;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+use crate::runtimes::Attic;
 
 /// A browser on a busy machine: far longer than it takes.
 const JOURNEYS: u32 = 40;
@@ -218,6 +219,27 @@ async fn each_page_is_for_everyone() {
     let (gateway, _node) = with_echo().await;
     let held = walk("pages.mjs", &gateway, &[]).await;
     assert_eq!(held, ["every_page_is_accessible", "every_page_fits"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_runs_and_learns_is_shown_and_managed() {
+    let gateway = Gateway::start().await;
+    let attic = Attic::new();
+    attic.write("law", 1);
+    let (_node, base_url) = attic.start().await;
+    gateway.cli().run(&["nodes", "add", "attic", "--base-url", &base_url, "--json"]).json();
+    let (lines, bad) = (attic.lines("tides.jsonl", 8), attic.bad_lines("bad.jsonl"));
+    let held = walk("training.mjs", &gateway, &[&lines, &bad]).await;
+    let expected = [
+        "node_tells_what_it_runs",
+        "adapters_come_and_go",
+        "bad_lines_are_named",
+        "job_is_begun_by_the_form",
+        "losses_are_the_servers",
+        "job_is_called_off",
+        "node_is_away",
+    ];
+    assert_eq!(held, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::ask::problem;
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, POOL_SECOND, id_of};
+use crate::played_runtime::PlayedRuntime;
 use crate::wait::a_moment;
 use crate::webhooks::Taker;
 
@@ -230,6 +231,16 @@ impl Preparing<'_> {
                 let id = self.made("/v2/provider-credentials", body).await;
                 tried(pattern.replace("{id}", &id), json!({}))
             }
+            runtimes if ["/v2/adapters", "/v2/train/"].iter().any(|start| runtimes.starts_with(start)) => {
+                let body = json!({"name": self.name(), "base_url": PlayedRuntime::start().await.base_url});
+                let node = self.made("/v2/byoc/nodes", body).await;
+                let body = match pattern {
+                    "/v2/adapters" => json!({"node": node, "id": "law-1"}),
+                    _ if pattern.contains("{id}") => json!({"node": node}),
+                    _ => json!({"node": node, "data": "{}"}),
+                };
+                tried(pattern.replace("{id}", "law-1"), body)
+            }
             _ => match pattern.split_once("/{id}") {
                 None => tried(pattern.to_owned(), self.whole_body(pattern).await),
                 Some((collection, act)) => {
@@ -260,10 +271,16 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 }
 
 /// Asks, and changes nothing: there is nothing to tell.
-const ASKS: [&str; 2] = ["/v2/plan", "/v2/webhooks/{id}/test"];
+const ASKS: [&str; 3] = ["/v2/plan", "/v2/webhooks/{id}/test", "/v2/train/preview"];
 /// What can't be tried without being done, and says so.
-const UNTRIED: [&str; 5] = [
+const UNTRIED: [&str; 11] = [
     "/v2/webhooks/{id}/test",
+    "/v2/adapters",
+    "/v2/adapters/{id}/load",
+    "/v2/adapters/{id}/unload",
+    "/v2/train/jobs",
+    "/v2/train/jobs/{id}/cancel",
+    "/v2/train/preview",
     "/v2/vault/master-key/rotate",
     "/v2/vault/master-key/finalize",
     "/v2/vault/accounts-key/rotate",

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use domain::Fault;
+use domain::limits::{BODY_BYTES_MAX, CONTROL_BODY_BYTES_MAX};
 use http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -45,6 +46,8 @@ pub struct Description {
     pub query: Vec<(&'static str, &'static str)>,
     pub body: Body,
     pub given: Vec<Given>,
+    /// Whether its body is content, which is longer than configuration ever is.
+    pub takes_content: bool,
     /// Why its writes can't be tried without being done.
     pub no_rehearsal: Option<&'static str>,
     /// Whether it has the lines of its object as CSV too, under a name of their own.
@@ -84,6 +87,19 @@ impl Route {
     pub fn patches<T: JsonSchema>(mut self) -> Self {
         self.description.body = Body::Patch(shape::<T>);
         self
+    }
+
+    /// Its body is content and passes on; it may be as long as that of any request to a model.
+    #[must_use]
+    pub fn takes_content(mut self) -> Self {
+        self.description.takes_content = true;
+        self
+    }
+
+    /// The longest body that it reads.
+    #[must_use]
+    pub const fn body_bytes_max(&self) -> usize {
+        if self.description.takes_content { BODY_BYTES_MAX } else { CONTROL_BODY_BYTES_MAX }
     }
 
     /// A body is neither needed nor read.

@@ -1,6 +1,7 @@
 //! The routes of `/v2`, one file for each noun.
 
 mod accounts;
+mod adapters;
 mod api_keys;
 mod audit;
 mod billing;
@@ -20,9 +21,11 @@ mod policies;
 mod projects;
 mod requests;
 mod rules;
+mod runtime;
 mod secrets;
 mod sign_in;
 mod tariff;
+mod training;
 mod usage;
 mod vault;
 mod webhooks;
@@ -46,6 +49,9 @@ pub fn all() -> Vec<Route> {
         credentials::routes(),
         accounts::routes(),
         nodes::routes(),
+        runtime::routes(),
+        adapters::routes(),
+        training::routes(),
         rules::routes(),
         policies::routes(),
         plan::routes(),

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use dialects::chat::read_error;
+use domain::server::{OTHER, TIDEGATE};
 use domain::{Finding, Grammar, Probed, Trait};
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use serde_json::{Map, Value, json};
 
 use crate::Outgoing;
-use crate::compatible::{join, list_models, read_models};
+use crate::compatible::{join, list_models, read_at, read_models};
 
 /// Whoever runs the server sees in its log whose calls these are.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate-probe/", env!("CARGO_PKG_VERSION")));
@@ -57,6 +58,8 @@ pub struct Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Models,
+    /// A list like that of a runtime of ours: what it says of itself.
+    Runtime,
     Chat,
     Stream {
         with_options: bool,
@@ -106,6 +109,7 @@ impl Probe {
         let model = match (self.step, &self.probed.model) {
             (Step::Over, _) => return None,
             (Step::Models, _) => return Some(list_models(&self.base_url)),
+            (Step::Runtime, _) => return Some(read_at(&self.base_url, "capabilities")),
             (_, Some(model)) => model.clone(),
             (_, None) => {
                 self.end("It lists no models, so that none can be asked: name one.");
@@ -127,7 +131,7 @@ impl Probe {
                 let tried = TRIED.get(at).copied();
                 self.request(&model, tried.as_slice(), TOKENS_OF_CALLS)
             }
-            Step::Wrong | Step::Models | Step::Over => {
+            Step::Wrong | Step::Models | Step::Runtime | Step::Over => {
                 let mut body = self.request(&model, &[], TOKENS);
                 body.insert("messages".to_owned(), "none".into());
                 body
@@ -143,6 +147,7 @@ impl Probe {
         }
         match self.step {
             Step::Models => self.hear_models(heard),
+            Step::Runtime => self.hear_runtime(heard),
             Step::Chat => self.hear_chat(heard),
             Step::Stream { with_options } => self.hear_stream(heard, with_options),
             Step::Together => match verdict(heard) {
@@ -206,6 +211,20 @@ impl Probe {
             (None, Verdict::Away(why)) if matches!(heard.status, 401 | 403) => return self.end(&why),
             (None, _) => self.find(Trait::Models, false),
         }
+        if lists_modes(heard) {
+            self.step = Step::Runtime;
+            return;
+        }
+        self.find_value(Trait::Runtime, OTHER);
+        self.step = Step::Chat;
+    }
+
+    /// Only whose list of models is one of ours is asked this: no other server is asked for a path that it may not know.
+    fn hear_runtime(&mut self, heard: &Heard) {
+        let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+        let says = |name| said.get(name).is_some_and(Value::is_string);
+        let is_ours = heard.status == 200 && says("runtime") && says("topology");
+        self.find_value(Trait::Runtime, if is_ours { TIDEGATE } else { OTHER });
         self.step = Step::Chat;
     }
 
@@ -379,6 +398,14 @@ fn refusal(heard: &Heard) -> String {
     format!("It does not answer a conversation (status {}){said}", heard.status)
 }
 
+/// Whether a list of models says where requests for each may be answered, as that of a runtime of ours does.
+fn lists_modes(heard: &Heard) -> bool {
+    let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+    let rows = said.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let says_modes = |row: &Value| row.get("execution_modes").is_some_and(Value::is_array);
+    heard.status == 200 && !rows.is_empty() && rows.iter().all(says_modes)
+}
+
 fn chunks(body: &[u8]) -> Vec<Value> {
     let lines = body.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
     lines.filter_map(|json| serde_json::from_slice(json).ok()).collect()
@@ -448,7 +475,24 @@ mod tests {
         assert_eq!(value(&probed, Trait::Reasoning), Some("reasoning"));
         assert_eq!(value(&probed, Trait::Errors), Some("detail"));
         let flags = probed.found.iter().filter(|finding| finding.value == "yes").count();
-        assert_eq!(flags, Trait::all().count() - 2);
+        assert_eq!(flags, Trait::all().count() - 3);
+        assert_eq!(value(&probed, Trait::Runtime), Some("other"));
+    }
+
+    #[test]
+    fn a_runtime_of_ours_is_told_by_its_list_and_what_it_says_of_itself() {
+        let list = r#"{"data":[{"id":"m","execution_modes":["local"]}]}"#;
+        let ours = r#"{"runtime":"engine","topology":"local"}"#;
+        for (said, status, expected) in [(ours, 200, "tidegate"), (ours, 404, "other"), ("{}", 200, "other")]
+        {
+            let mut probe = Probe::new("http://host/v1", &[], 7);
+            assert!(probe.next_call().unwrap().url.ends_with("/v1/models"));
+            probe.hear(&Heard { status: 200, body: list.into() });
+            assert_eq!(probe.next_call().unwrap().url, "http://host/v1/capabilities");
+            probe.hear(&Heard { status, body: said.to_owned().into() });
+            assert!(probe.next_call().unwrap().url.ends_with("/v1/chat/completions"));
+            assert_eq!(value(&probe.finish(), Trait::Runtime), Some(expected), "{status} {said}");
+        }
     }
 
     #[test]

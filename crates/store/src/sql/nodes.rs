@@ -229,6 +229,18 @@ async fn probed(
     Ok(row)
 }
 
+async fn acted(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: NodeId,
+    action: &'static str,
+    detail: String,
+    act: Act,
+) -> Result<(), StoreError> {
+    find(writing.connection(), workspace, id).await?;
+    writing.audit(&act, Some(workspace), action, id, detail).await
+}
+
 /// Nobody's act, so that the event's id is the node's own at that moment.
 async fn tell(writing: &mut Writing, row: &NodeRow, unix_ms: u64) -> Result<(), StoreError> {
     let random = row.id.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
@@ -333,6 +345,17 @@ impl Nodes for Database {
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>> {
         Box::pin(self.write(move |writing| Box::pin(probed(writing, workspace, id, base_url, found, act))))
+    }
+
+    fn acted(
+        &self,
+        workspace: WorkspaceId,
+        id: NodeId,
+        action: &'static str,
+        detail: String,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(acted(writing, workspace, id, action, detail, act))))
     }
 
     fn delete(

@@ -1,6 +1,7 @@
 //! The command list: one file a command, each taking its arguments and the shared options.
 
 mod account;
+mod adapters;
 mod agreement;
 mod apply;
 mod audit;
@@ -39,6 +40,7 @@ mod serve;
 mod servers;
 mod tail;
 mod tariff;
+mod train;
 mod usage;
 mod vault;
 mod webhook;
@@ -143,6 +145,12 @@ enum Command {
     /// Manages the nodes that serve this workspace.
     #[command(subcommand)]
     Nodes(nodes::Command),
+    /// Manages the adapters of the nodes that are runtimes of ours.
+    #[command(subcommand)]
+    Adapters(adapters::Command),
+    /// Manages training on the nodes that are runtimes of ours.
+    #[command(subcommand)]
+    Train(train::Command),
     /// Manages API keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -247,6 +255,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Serve(options) => serve::run(&options),
         Command::Node(options) => node::run(&options),
         Command::Nodes(command) => nodes::run(&shared, command),
+        Command::Adapters(command) => adapters::run(&shared, command),
+        Command::Train(command) => train::run(&shared, command),
         Command::Key(command) => key::run(&shared, command),
         Command::Credential(command) => credential::run(&shared, command),
         Command::Account(command) => account::run(&shared, command),

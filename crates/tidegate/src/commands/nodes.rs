@@ -1,11 +1,12 @@
 //! `tidegate nodes`: the runtimes on the customer's own hardware.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Shared, servers};
 use crate::api::{self, Api};
 use crate::body::Body;
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, Form};
+use crate::shelf;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -50,6 +51,11 @@ pub enum Command {
         #[arg(long)]
         model: Option<String>,
     },
+    /// Asks one that is a runtime of ours how it is and what it runs.
+    Runtime {
+        /// Its id or name.
+        node: String,
+    },
     /// Gives it the key that it asks for, typed or from standard input.
     Rotate { id: String },
     /// Sends it nothing new; what runs on it finishes.
@@ -93,6 +99,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Probe { id, model } => servers::probe(shared, &api, &format!("{PATH}/{id}"), model)?,
+        Command::Runtime { node } => {
+            let id = id_of(&api, &node)?;
+            runtime(shared, &api.get(&format!("{PATH}/{id}/runtime"))?);
+        }
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
             servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"secret": secret}))?);
@@ -109,4 +119,50 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The id of a node that is named by it, or by its name.
+fn id_of(api: &Api, node: &str) -> Result<String, Failure> {
+    if node.starts_with("node_") {
+        return Ok(api::escape(node));
+    }
+    let found = api
+        .get_all(PATH)?
+        .iter()
+        .find(|row| api::field(row, "name") == node)
+        .map(|row| api::field(row, "id"));
+    found.ok_or_else(|| {
+        let text = format!("There is no node {node}; `tidegate nodes list` shows those there are.");
+        Failure::new(output::NOT_FOUND, text)
+    })
+}
+
+/// What it is in lines, what it runs as a table below.
+fn runtime(shared: &Shared, said: &Value) {
+    if shared.form() != Form::Table {
+        return output::object(shared, said);
+    }
+    let adapters = said.get("adapters").filter(|adapters| adapters.is_object());
+    let part = |name: &str| adapters.and_then(|said| said.get(name)).and_then(Value::as_u64).unwrap_or(0);
+    let room = adapters.map(|said| {
+        let loaded = output::cell(said, "loaded_loras");
+        let (known, known_max, most) = (part("registered"), part("max_registered"), part("max_active_loras"));
+        let (bytes, bytes_max) = (shelf::bytes(part("loaded_bytes")), shelf::bytes(part("max_loaded_bytes")));
+        format!("{known} of {known_max} known; in memory {loaded} ({most} at most, {bytes} of {bytes_max})")
+    });
+    let field = |name: &str| said.get(name).cloned().unwrap_or_default();
+    output::object(
+        shared,
+        &json!({
+            "node": field("node"),
+            "status": field("status"),
+            "runtime": format!("{} {}", output::cell(said, "runtime"), output::cell(said, "version")),
+            "answers_on_their_way": field("requests_open"),
+            "answers_at": output::cell(said, "execution_modes"),
+            "adapters": room.unwrap_or_else(|| "none are taken".to_owned()),
+        }),
+    );
+    println!();
+    let models = said.get("models").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    output::rows(shared, models, &["id", "context_tokens", "is_model"], "It runs no model.");
 }

@@ -1,0 +1,235 @@
+//! `/v2/adapters`: the adapters of a workspace's own runtimes, which lie on the nodes themselves and are looked at there.
+
+use std::sync::Arc;
+
+use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use store::NodeRow;
+
+use crate::access::Access;
+use crate::failure::missing;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::runtimes::{Away, path_part};
+use crate::{Control, Reply};
+
+const PATH: &str = "/v2/adapters";
+const ON_A_NODE: &str = "What a node does can't be tried without being done.";
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the adapters that the workspace's runtimes know, and names each runtime that could not be asked.")
+            .query("node", "Only those of this node, by its id or name.")
+            .tells::<List>(),
+        Route::new(Method::POST, PATH, Access::MANAGE, register)
+            .says("Makes a directory of a node's folder of adapters known by a name.")
+            .takes::<Registration>()
+            .tells::<Shown>()
+            .refuses(409, "adapter_exists")
+            .no_rehearsal(ON_A_NODE),
+        Route::new(Method::POST, "/v2/adapters/{id}/load", Access::MANAGE, load)
+            .says("Brings an adapter into its node's memory, and pins or unpins it there.")
+            .takes::<Loading>()
+            .tells::<Shown>()
+            .no_rehearsal(ON_A_NODE),
+        Route::new(Method::POST, "/v2/adapters/{id}/unload", Access::MANAGE, unload)
+            .says("Has a node forget an adapter; its files stay where they lie.")
+            .takes::<Unloading>()
+            .tells::<Gone>()
+            .no_rehearsal(ON_A_NODE),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AdapterRegistration")]
+struct Registration {
+    /// A node's id or name; may be left out where the workspace has one runtime.
+    node: Option<String>,
+    /// What it will be asked for by, behind the model's name.
+    #[schemars(required)]
+    id: Option<String>,
+    /// Its directory below the node's folder of adapters; else the one of its name.
+    path: Option<String>,
+    #[serde(default)]
+    pinned: bool,
+    /// Another of that name makes place for it.
+    #[serde(default)]
+    replace: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AdapterLoading")]
+struct Loading {
+    /// A node's id or name; may be left out where the workspace has one runtime.
+    node: Option<String>,
+    /// Answers once it is there.
+    #[serde(default)]
+    wait: bool,
+    /// Whether it stays in memory while others come; left out, that stays as it is.
+    pinned: Option<bool>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AdapterUnloading")]
+struct Unloading {
+    /// A node's id or name; may be left out where the workspace has one runtime.
+    node: Option<String>,
+}
+
+/// As a node says it.
+#[derive(Deserialize)]
+struct Said {
+    id: String,
+    status: String,
+    #[serde(default)]
+    generation: u64,
+    #[serde(default)]
+    rank: u64,
+    #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    pinned: bool,
+    #[serde(default)]
+    in_use: u64,
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SaidList {
+    data: Vec<Said>,
+}
+
+#[derive(Deserialize)]
+struct SaidGone {
+    unloaded: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Adapter")]
+struct Shown {
+    /// Its name on its node.
+    id: String,
+    object: &'static str,
+    node_id: String,
+    /// The node's name.
+    node: String,
+    /// `registered`, `loaded` or `failed`.
+    status: String,
+    /// How often another took its name.
+    generation: u64,
+    rank: u64,
+    bytes: u64,
+    pinned: bool,
+    /// The answers that have it now.
+    in_use: u64,
+    error: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AdapterList")]
+struct List {
+    object: &'static str,
+    data: Vec<Shown>,
+    /// The runtimes that could not be asked: theirs are not in the list.
+    away: Vec<Away>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AdapterGone")]
+struct Gone {
+    id: String,
+    object: &'static str,
+    node_id: String,
+    node: String,
+    unloaded: bool,
+}
+
+fn show(row: &NodeRow, said: Said) -> Shown {
+    Shown {
+        id: said.id,
+        object: "adapter",
+        node_id: row.id.to_string(),
+        node: row.name.clone(),
+        status: said.status,
+        generation: said.generation,
+        rank: said.rank,
+        bytes: said.bytes,
+        pinned: said.pinned,
+        in_use: said.in_use,
+        error: said.error,
+    }
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let rows = control.runtimes(ask.workspace(), ask.query.get("node").map(String::as_str)).await?;
+        let heard = control.look_at_each::<SaidList>(rows, "adapters").await;
+        // A runtime that plays no model takes no adapters: it has none, and is not away.
+        let away = heard.away.into_iter().filter(|one| one.code() != "no_adapters").collect();
+        let rows = heard.said.into_iter();
+        let data = rows.flat_map(|(row, list)| {
+            list.data.into_iter().map(move |said| show(&row, said)).collect::<Vec<_>>()
+        });
+        Reply::json(&List { object: "list", data: data.collect(), away })
+    })
+}
+
+fn register(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Registration = ask.json()?;
+        let id = input.id.as_deref().ok_or_else(|| missing("id", "Say what it is to be asked for by."))?;
+        let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
+        let mut body = json!({"id": id, "pinned": input.pinned, "replace": input.replace});
+        if let (Some(path), Some(fields)) = (&input.path, body.as_object_mut()) {
+            fields.insert("path".to_owned(), path.as_str().into());
+        }
+        let said: Said = control.have_runtime(&row, "adapters", &body).await?;
+        let detail = if input.replace {
+            format!("adapter {id}, in the place of another")
+        } else {
+            format!("adapter {id}")
+        };
+        control.note_act(&ask, &row, "adapter.register", detail).await?;
+        Reply::json(&show(&row, said))
+    })
+}
+
+fn load(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Loading = ask.json()?;
+        let id = named(&ask)?;
+        let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
+        let body = json!({"wait": input.wait, "pinned": input.pinned});
+        let said: Said = control.have_runtime(&row, format!("adapters/{id}/load"), &body).await?;
+        let detail = match input.pinned {
+            None => format!("adapter {id}"),
+            Some(true) => format!("adapter {id}, pinned"),
+            Some(false) => format!("adapter {id}, not pinned"),
+        };
+        control.note_act(&ask, &row, "adapter.load", detail).await?;
+        Reply::json(&show(&row, said))
+    })
+}
+
+fn unload(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Unloading = ask.json()?;
+        let id = named(&ask)?.to_owned();
+        let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
+        let said: SaidGone = control.have_runtime(&row, format!("adapters/{id}/unload"), &json!({})).await?;
+        control.note_act(&ask, &row, "adapter.unload", format!("adapter {id}")).await?;
+        let (node_id, node) = (row.id.to_string(), row.name);
+        Reply::json(&Gone { id, object: "adapter", node_id, node, unloaded: said.unloaded })
+    })
+}
+
+/// The path's adapter, as a part of the node's path.
+fn named(ask: &Ask) -> Result<&str, Box<domain::Fault>> {
+    path_part("adapter", ask.parameters.first().map_or("", String::as_str))
+}

@@ -1,0 +1,159 @@
+//! `/v2/byoc/nodes/{id}/runtime`: what a node that is a runtime of ours runs, in one answer.
+
+use std::sync::Arc;
+
+use domain::limits::RUNTIME_LOOK_TIME_MAX;
+use domain::{Fault, NodeId};
+use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use store::NodeRow;
+
+use crate::access::Access;
+use crate::failure::of_store;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::runtimes::is_ours;
+use crate::{Control, Reply};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/v2/byoc/nodes/{id}/runtime", Access::LOOK, get)
+            .says("Asks a node that is a runtime of ours how it is and what it runs.")
+            .tells::<Shown>()
+            .refuses(400, "no_runtime"),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Runtime")]
+struct Shown {
+    object: &'static str,
+    node_id: String,
+    /// The node's name.
+    node: String,
+    /// `ok` where it is well.
+    status: String,
+    /// Which runtime it is.
+    runtime: String,
+    version: String,
+    topology: String,
+    execution_modes: Vec<String>,
+    /// Whether nothing that it is asked leaves its machine.
+    is_local_only: bool,
+    models: Vec<Model>,
+    /// What it says of adapters; nothing where it takes none.
+    adapters: Option<Adapters>,
+    /// Answers that are on their way.
+    requests_open: Option<u64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RuntimeModel")]
+struct Model {
+    id: String,
+    /// Tokens of a prompt and its answer together.
+    context_tokens: Option<u64>,
+    /// Whether it is a model at all, and not one that only plays it.
+    is_model: bool,
+}
+
+/// As a node says it, and as it is told here.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "RuntimeAdapters")]
+struct Adapters {
+    registered: u64,
+    max_registered: u64,
+    /// Those in memory.
+    loaded_loras: Vec<String>,
+    /// How many may be in memory at once.
+    max_active_loras: u64,
+    loaded_bytes: u64,
+    max_loaded_bytes: u64,
+    max_lora_rank: u64,
+}
+
+#[derive(Deserialize)]
+struct Health {
+    status: String,
+}
+
+#[derive(Deserialize)]
+struct Capabilities {
+    runtime: String,
+    version: String,
+    topology: String,
+    #[serde(default)]
+    execution_modes: Vec<String>,
+    #[serde(default)]
+    runtime_local_only_strict: bool,
+    #[serde(default)]
+    adapters: bool,
+    #[serde(default)]
+    models: Vec<Capability>,
+}
+
+#[derive(Deserialize)]
+struct Capability {
+    id: String,
+    #[serde(default)]
+    is_model: bool,
+    context_tokens: Option<u64>,
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let id: NodeId = ask.id("node")?;
+        let row = control.store.nodes().get(ask.workspace(), id).await.map_err(of_store)?;
+        Reply::json(&look(control, &is_ours(row)?).await?)
+    })
+}
+
+async fn look(control: &Control, row: &NodeRow) -> Result<Shown, Box<Fault>> {
+    let (health, said, counts) = tokio::join!(
+        control.look_at_runtime::<Health>(row, "health"),
+        control.look_at_runtime::<Capabilities>(row, "capabilities"),
+        control.ask_runtime(row, Method::GET, "metrics".to_owned(), None, RUNTIME_LOOK_TIME_MAX),
+    );
+    let (health, said) = (health?, said?);
+    let adapters = match said.adapters {
+        true => Some(control.look_at_runtime(row, "adapters/status").await?),
+        false => None,
+    };
+    let model =
+        |one: Capability| Model { id: one.id, context_tokens: one.context_tokens, is_model: one.is_model };
+    Ok(Shown {
+        object: "runtime",
+        node_id: row.id.to_string(),
+        node: row.name.clone(),
+        status: health.status,
+        runtime: said.runtime,
+        version: said.version,
+        topology: said.topology,
+        execution_modes: said.execution_modes,
+        is_local_only: said.runtime_local_only_strict,
+        models: said.models.into_iter().map(model).collect(),
+        adapters,
+        // A proxy before the node may hide its counts; the rest is told all the same.
+        requests_open: counts.ok().and_then(|page| open_requests(&page)),
+    })
+}
+
+/// Out of the page that Prometheus reads.
+fn open_requests(page: &[u8]) -> Option<u64> {
+    let page = std::str::from_utf8(page).ok()?;
+    page.lines().find_map(|line| line.strip_prefix("tidegate_node_requests_open ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_requests_are_read_out_of_the_counts() {
+        let page = b"# HELP tidegate_node_requests_open R.\ntidegate_node_requests_open 3\n";
+        assert_eq!(open_requests(page), Some(3));
+        assert_eq!(open_requests(b"tidegate_node_requests_open many\n"), None);
+        assert_eq!(open_requests(b"\xff"), None);
+    }
+}

@@ -1,0 +1,398 @@
+//! `/v2/train/jobs`: the training jobs of a workspace's own runtimes, which run and are kept on the nodes themselves. What is
+//! learned passes to the node and is kept nowhere on the way.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::Fault;
+use domain::limits::RUNTIME_ACT_TIME_MAX;
+use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use store::NodeRow;
+
+use crate::access::Access;
+use crate::failure::{invalid, missing};
+use crate::moment::Moment;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::runtimes::{Away, path_part, read};
+use crate::{Control, Reply};
+
+const PATH: &str = "/v2/train/jobs";
+const ONE: &str = "/v2/train/jobs/{id}";
+const ON_A_NODE: &str =
+    "What a node does can't be tried without being done; /v2/train/preview says what a job would come to.";
+const NODE: (&str, &str) =
+    ("node", "The job's node, by its id or name; may be left out where the workspace has one runtime.");
+const EVENTS_MAX: u32 = 1_000;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the training jobs of the workspace's runtimes, the latest first, and names each runtime that could not be asked.")
+            .query("node", "Only those of this node, by its id or name.")
+            .tells::<List>(),
+        Route::new(Method::POST, PATH, Access::MANAGE, begin)
+            .says("Begins a training job on a node: the conversations pass to it, and an adapter comes of them.")
+            .takes::<Order>()
+            .takes_content()
+            .tells::<Shown>()
+            .refuses(400, "invalid_training_data")
+            .refuses(409, "adapter_exists")
+            .no_rehearsal(ON_A_NODE),
+        Route::new(Method::POST, "/v2/train/preview", Access::MANAGE, preview)
+            .says("Says what a training job would come to, and begins nothing.")
+            .takes::<Order>()
+            .takes_content()
+            .tells::<Preview>()
+            .refuses(400, "invalid_training_data")
+            .no_rehearsal("It begins nothing."),
+        Route::new(Method::GET, ONE, Access::LOOK, get)
+            .says("Shows a training job and how far it is.")
+            .query(NODE.0, NODE.1)
+            .tells::<Shown>(),
+        Route::new(Method::GET, "/v2/train/jobs/{id}/events", Access::LOOK, events)
+            .says("Lists what happened in a training job, from the beginning or behind an event.")
+            .query(NODE.0, NODE.1)
+            .query("after", "`next` of the answer before; 0, or left out, begins at the beginning.")
+            .query("limit", "How many events at most: 1 to 1000, 1000 where it is left out.")
+            .tells::<Events>(),
+        Route::new(Method::POST, "/v2/train/jobs/{id}/cancel", Access::MANAGE, cancel)
+            .says("Calls a training job off; what it made so far is left.")
+            .takes::<CallingOff>()
+            .tells::<Shown>()
+            .refuses(409, "job_is_over")
+            .no_rehearsal("What a node does can't be tried without being done."),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "TrainOrder")]
+struct Order {
+    /// A node's id or name; may be left out where the workspace has one runtime.
+    node: Option<String>,
+    /// Conversations, a line of JSON each, as one text; or a list of them.
+    #[schemars(required)]
+    data: Option<Value>,
+    /// Every other field is the node's: docs/training.md lists them (`model`, `adapter`, `epochs`, `lr`, `lora_rank`, …).
+    #[serde(flatten)]
+    settings: Map<String, Value>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "TrainCallingOff")]
+struct CallingOff {
+    /// The job's node, by its id or name; may be left out where the workspace has one runtime.
+    node: Option<String>,
+}
+
+/// As a node says it.
+#[derive(Deserialize)]
+struct Said {
+    id: String,
+    status: String,
+    model: String,
+    adapter: String,
+    result: Option<String>,
+    created_at: u64,
+    started_at: Option<u64>,
+    ended_at: Option<u64>,
+    #[serde(default)]
+    settings: Map<String, Value>,
+    outlook: Option<Outlook>,
+    progress: Option<Progress>,
+    error: Option<JobError>,
+}
+
+#[derive(Deserialize)]
+struct SaidList {
+    data: Vec<Said>,
+}
+
+#[derive(Deserialize)]
+struct SaidPreview {
+    model: String,
+    #[serde(default)]
+    settings: Map<String, Value>,
+    outlook: Outlook,
+}
+
+#[derive(Deserialize)]
+struct SaidEvents {
+    data: Vec<SaidEvent>,
+    next: u64,
+}
+
+#[derive(Deserialize)]
+struct SaidEvent {
+    unix_ms: u64,
+    #[serde(flatten)]
+    what: What,
+}
+
+/// What a job comes to.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "TrainOutlook")]
+struct Outlook {
+    /// Texts that are learned from; a conversation may be several.
+    texts: u64,
+    /// Texts that are only looked at.
+    held_out_texts: u64,
+    /// Of one time over all that is learned from.
+    tokens: u64,
+    /// Those among them that are learned.
+    learned_tokens: u64,
+    longest_text_tokens: u64,
+    steps: u64,
+    /// The numbers that are trained.
+    parameters: u64,
+    /// What it takes beside the model that answers, about.
+    memory_bytes: u64,
+}
+
+/// How far a job is.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "TrainProgress")]
+struct Progress {
+    step: u64,
+    of: u64,
+    /// The mean over the tokens that were learned in this step.
+    loss: f64,
+    /// The same of what is held out, where that was looked at.
+    held_out_loss: Option<f64>,
+    learning_rate: f64,
+    /// All tokens that were gone over.
+    tokens: u64,
+    /// How long it has run.
+    seconds: f64,
+}
+
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "TrainError")]
+struct JobError {
+    code: String,
+    message: String,
+    param: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TrainJob")]
+struct Shown {
+    /// Its node's.
+    id: String,
+    object: &'static str,
+    node_id: String,
+    /// The node's name.
+    node: String,
+    /// `queued`, `running`, `completed`, `failed` or `cancelled`.
+    status: String,
+    model: String,
+    adapter: String,
+    /// What requests name to be answered with what came of it; nothing before that.
+    result: Option<String>,
+    created_at: Moment,
+    started_at: Option<Moment>,
+    ended_at: Option<Moment>,
+    /// What it is trained with, in the words that it is asked for in.
+    settings: Map<String, Value>,
+    outlook: Option<Outlook>,
+    progress: Option<Progress>,
+    error: Option<JobError>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TrainJobList")]
+struct List {
+    object: &'static str,
+    data: Vec<Shown>,
+    /// The runtimes that could not be asked: theirs are not in the list.
+    away: Vec<Away>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TrainPreview")]
+struct Preview {
+    object: &'static str,
+    node_id: String,
+    node: String,
+    model: String,
+    settings: Map<String, Value>,
+    outlook: Outlook,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TrainEvents")]
+struct Events {
+    object: &'static str,
+    data: Vec<Event>,
+    /// Send it as `after` to go on.
+    next: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TrainEvent")]
+struct Event {
+    at: Moment,
+    #[serde(flatten)]
+    what: What,
+}
+
+/// What happened; what an event of its kind does not say is left out.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "TrainHappened")]
+struct What {
+    /// Its place among them, from 1 on.
+    sequence: u64,
+    /// `queued`, `started`, `resumed`, `progress`, `completed`, `failed` or `cancelled`.
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_out_loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learning_rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    /// It can be taken up again from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_checkpoint: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+fn show(row: &NodeRow, said: Said) -> Shown {
+    let moment = |unix_s: u64| Moment(unix_s.saturating_mul(1_000));
+    Shown {
+        id: said.id,
+        object: "train.job",
+        node_id: row.id.to_string(),
+        node: row.name.clone(),
+        status: said.status,
+        model: said.model,
+        adapter: said.adapter,
+        result: said.result,
+        created_at: moment(said.created_at),
+        started_at: said.started_at.map(moment),
+        ended_at: said.ended_at.map(moment),
+        settings: said.settings,
+        outlook: said.outlook,
+        progress: said.progress,
+        error: said.error,
+    }
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let rows = control.runtimes(ask.workspace(), ask.query.get("node").map(String::as_str)).await?;
+        let heard = control.look_at_each::<SaidList>(rows, "train/jobs").await;
+        // A runtime that only answers has no jobs, and is not away.
+        let away = heard
+            .away
+            .into_iter()
+            .filter(|one| !["training_not_served", "unknown_path"].contains(&one.code()));
+        let away = away.collect();
+        let mut data: Vec<Shown> = Vec::new();
+        for (row, said) in heard.said {
+            data.extend(said.data.into_iter().map(|said| show(&row, said)));
+        }
+        data.sort_by(|one, other| (other.created_at.0, &other.id).cmp(&(one.created_at.0, &one.id)));
+        Reply::json(&List { object: "list", data, away })
+    })
+}
+
+/// Reads an order, and which node it is for.
+async fn ordered(control: &Control, ask: &Ask) -> Result<(NodeRow, Map<String, Value>), Box<Fault>> {
+    let Order { node, data, mut settings } = ask.json()?;
+    let Some(data) = data else {
+        return Err(missing("data", "Send conversations, a line of JSON each, as one text."));
+    };
+    if settings.contains_key("preview") {
+        let fix = "POST /v2/train/preview says what a job would come to.";
+        return Err(invalid("preview", "A job is not tried here.", fix));
+    }
+    settings.insert("data".to_owned(), data);
+    let row = control.runtime(ask.workspace(), node.as_deref()).await?;
+    Ok((row, settings))
+}
+
+fn begin(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let (row, order) = ordered(control, &ask).await?;
+        let said: Said = control.have_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let detail = format!("job {}, adapter {}", said.id, said.adapter);
+        control.note_act(&ask, &row, "train.begin", detail).await?;
+        Reply::json(&show(&row, said))
+    })
+}
+
+fn preview(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let (row, mut order) = ordered(control, &ask).await?;
+        order.insert("preview".to_owned(), true.into());
+        let said: SaidPreview = control.have_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let SaidPreview { model, settings, outlook } = said;
+        let (node_id, node) = (row.id.to_string(), row.name);
+        Reply::json(&Preview { object: "train.preview", node_id, node, model, settings, outlook })
+    })
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let (row, id) = job(control, &ask, None).await?;
+        let said: Said = control.look_at_runtime(&row, format!("train/jobs/{id}")).await?;
+        Reply::json(&show(&row, said))
+    })
+}
+
+fn events(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let limit = ask.number("limit", EVENTS_MAX, EVENTS_MAX)?;
+        let after: u64 = match ask.query.get("after") {
+            None => 0,
+            Some(text) => text.parse().map_err(|_| {
+                invalid("after", format!("after is \"{text}\"."), "Send `next` of the answer before.")
+            })?,
+        };
+        let (row, id) = job(control, &ask, None).await?;
+        let path = format!("train/jobs/{id}/events?after={after}&limit={limit}");
+        let SaidEvents { data, next } = control.look_at_runtime(&row, path).await?;
+        let data = data.into_iter().map(|said| Event { at: Moment(said.unix_ms), what: said.what });
+        Reply::json(&Events { object: "list", data: data.collect(), next })
+    })
+}
+
+fn cancel(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let CallingOff { node } = ask.json()?;
+        let (row, id) = job(control, &ask, node.as_deref()).await?;
+        let path = format!("train/jobs/{id}");
+        let said: Bytes = control.ask_runtime(&row, Method::DELETE, path, None, RUNTIME_ACT_TIME_MAX).await?;
+        let said: Said = read(&row, &said)?;
+        control.note_act(&ask, &row, "train.cancel", format!("job {}", said.id)).await?;
+        Reply::json(&show(&row, said))
+    })
+}
+
+/// The path's job, as a part of the node's path, and the node that it is on.
+async fn job<'a>(
+    control: &Control,
+    ask: &'a Ask,
+    named: Option<&str>,
+) -> Result<(NodeRow, &'a str), Box<Fault>> {
+    let id = path_part("training job", ask.parameters.first().map_or("", String::as_str))?;
+    let named = named.or_else(|| ask.query.get("node").map(String::as_str));
+    Ok((control.runtime(ask.workspace(), named).await?, id))
+}

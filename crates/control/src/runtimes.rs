@@ -1,0 +1,331 @@
+//! Runtimes of ours that a workspace has among its nodes: which they are, what they are asked, and what their refusals mean here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_LOOK_TIME_MAX, RUNTIMES_ASKED_MAX};
+use domain::server::TIDEGATE;
+use domain::{Fault, FaultClass, NodeId, Trait, WorkspaceId};
+use http::Method;
+use line::{RuntimeAsk, RuntimeSaid, Seat};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use store::{NodeRow, Page};
+use tokio::task::JoinSet;
+
+use crate::Control;
+use crate::failure::{missing, of_store};
+use crate::request::{Ask, not_found};
+
+/// A runtime that could not be asked: what else is listed lacks what it has.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RuntimeAway")]
+pub struct Away {
+    node_id: String,
+    /// Its name.
+    node: String,
+    code: &'static str,
+    message: String,
+}
+
+impl Away {
+    /// Why.
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+/// What was asked of several, in the order of the nodes.
+pub struct Heard<T> {
+    pub said: Vec<(NodeRow, T)>,
+    pub away: Vec<Away>,
+}
+
+/// Codes of a runtime's refusals that programs may match on; every other is `node_refused`.
+const CODES: &[&str] = &[
+    "adapter_exists",
+    "adapter_limit",
+    "adapter_not_found",
+    "adapter_outside",
+    "invalid_adapter",
+    "invalid_body",
+    "invalid_scope",
+    "invalid_training_data",
+    "invalid_value",
+    "job_is_not_over",
+    "job_is_over",
+    "job_not_found",
+    "local_only",
+    "model_not_found",
+    "no_adapter_folder",
+    "no_adapters",
+    "not_of_this_version",
+    "queue_full",
+    "too_many_at_once",
+    "too_many_files",
+    "too_many_jobs",
+    "too_much_data",
+    "training_not_served",
+    "unknown_path",
+    "unsupported_parameter",
+];
+
+impl Control {
+    /// The runtimes of a workspace, or the one that is named.
+    ///
+    /// # Errors
+    /// There is no such node, or it is no runtime of ours.
+    pub(crate) async fn runtimes(
+        &self,
+        workspace: WorkspaceId,
+        named: Option<&str>,
+    ) -> Result<Vec<NodeRow>, Box<Fault>> {
+        if let Some(Ok(id)) = named.map(str::parse::<NodeId>) {
+            let row = self.store.nodes().get(workspace, id).await.map_err(of_store)?;
+            return is_ours(row).map(|row| vec![row]);
+        }
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let page = Page { limit: PAGE_ROWS_MAX, after };
+            let listed = self.store.nodes().list(workspace, page).await.map_err(of_store)?;
+            rows.extend(listed.rows);
+            after = listed.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        match named {
+            Some(name) => {
+                let found = rows.into_iter().find(|row| row.name == name);
+                is_ours(found.ok_or_else(|| not_found("node", name))?).map(|row| vec![row])
+            }
+            None => {
+                rows.retain(is_runtime);
+                rows.truncate(RUNTIMES_ASKED_MAX);
+                Ok(rows)
+            }
+        }
+    }
+
+    /// The runtime that is meant: the one that is named, or the only one there is.
+    ///
+    /// # Errors
+    /// There is none, or it has to be named.
+    pub(crate) async fn runtime(
+        &self,
+        workspace: WorkspaceId,
+        named: Option<&str>,
+    ) -> Result<NodeRow, Box<Fault>> {
+        let mut rows = self.runtimes(workspace, named).await?;
+        match (rows.pop(), rows.pop()) {
+            (Some(row), None) => Ok(row),
+            (Some(last), Some(other)) => {
+                let names = rows.iter().chain([&other, &last]).map(|row| row.name.as_str());
+                let names = names.collect::<Vec<_>>().join(", ");
+                Err(missing("node", format!("Name the node that is meant: {names}.")))
+            }
+            (None, _) => Err(Box::new(
+                Fault::new(
+                    FaultClass::NotFound,
+                    "no_runtime",
+                    "This workspace has no node that is a runtime of ours.",
+                )
+                .fix("Start one with `tidegate node`, and add it with `tidegate nodes add`."),
+            )),
+        }
+    }
+
+    /// Asks a runtime for something it says in JSON.
+    ///
+    /// # Errors
+    /// It is away, or says something else.
+    pub(crate) async fn look_at_runtime<T: DeserializeOwned>(
+        &self,
+        row: &NodeRow,
+        path: impl Into<String>,
+    ) -> Result<T, Box<Fault>> {
+        let bytes = self.ask_runtime(row, Method::GET, path.into(), None, RUNTIME_LOOK_TIME_MAX).await?;
+        read(row, &bytes)
+    }
+
+    /// Has a runtime do something.
+    ///
+    /// # Errors
+    /// It is away, refuses, or says something that can't be read.
+    pub(crate) async fn have_runtime<T: DeserializeOwned>(
+        &self,
+        row: &NodeRow,
+        path: impl Into<String>,
+        body: &Value,
+    ) -> Result<T, Box<Fault>> {
+        let body = Some(Bytes::from(body.to_string()));
+        let bytes = self.ask_runtime(row, Method::POST, path.into(), body, RUNTIME_ACT_TIME_MAX).await?;
+        read(row, &bytes)
+    }
+
+    /// One trip to a runtime.
+    ///
+    /// # Errors
+    /// It is away, or refuses.
+    pub(crate) async fn ask_runtime(
+        &self,
+        row: &NodeRow,
+        method: Method,
+        path: String,
+        body: Option<Bytes>,
+        time_max: Duration,
+    ) -> Result<Bytes, Box<Fault>> {
+        let snapshot = self.keeper.current();
+        let entry = snapshot
+            .workspace(row.workspace)
+            .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
+        let entry = entry.ok_or_else(|| not_found("node", &row.id.to_string()))?;
+        let target = self.target(Seat::Byoc(entry))?;
+        let said = self.trips.ask_runtime(target, RuntimeAsk { method, path, body, time_max }).await?;
+        match said.status {
+            200..300 => Ok(said.body),
+            _ => Err(refused(row, &said)),
+        }
+    }
+
+    /// Asks each of several for the same thing, all at once. Who is away is named beside what the others said.
+    pub(crate) async fn look_at_each<T>(self: &Arc<Self>, rows: Vec<NodeRow>, path: &'static str) -> Heard<T>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let mut asked = JoinSet::new();
+        for (place, row) in rows.into_iter().enumerate() {
+            let control = Arc::clone(self);
+            asked.spawn(async move {
+                let said = control.look_at_runtime::<T>(&row, path).await;
+                (place, row, said)
+            });
+        }
+        let mut heard = asked.join_all().await;
+        heard.sort_by_key(|(place, ..)| *place);
+        let mut all = Heard { said: Vec::new(), away: Vec::new() };
+        for (_, row, said) in heard {
+            match said {
+                Ok(said) => all.said.push((row, said)),
+                Err(fault) => all.away.push(Away {
+                    node_id: row.id.to_string(),
+                    node: row.name,
+                    code: fault.code,
+                    message: fault.message.clone().into_owned(),
+                }),
+            }
+        }
+        all
+    }
+
+    /// Keeps who had a runtime do something, once it has done so.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn note_act(
+        &self,
+        ask: &Ask,
+        row: &NodeRow,
+        action: &'static str,
+        detail: String,
+    ) -> Result<(), Box<Fault>> {
+        let act = ask.act(&self.world);
+        let written = self.store.nodes().acted(row.workspace, row.id, action, detail, act);
+        written.await.map(|_| ()).map_err(of_store)
+    }
+}
+
+/// Whether a probe found, or a person stated, that a node is a runtime of ours.
+pub fn is_runtime(row: &NodeRow) -> bool {
+    row.server.of(Trait::Runtime).0.is_some_and(|finding| finding.value == TIDEGATE)
+}
+
+/// # Errors
+/// 400 for any other server.
+pub fn is_ours(row: NodeRow) -> Result<NodeRow, Box<Fault>> {
+    if is_runtime(&row) {
+        return Ok(row);
+    }
+    let message = format!(
+        "As far as is known, the node {} is no runtime of ours: it can be asked for answers, and for nothing else.",
+        row.name
+    );
+    let fix = format!(
+        "Ask it anew with `tidegate nodes probe {}`; any other server is managed where it runs.",
+        row.id
+    );
+    Err(Box::new(Fault::new(FaultClass::Unsupported, "no_runtime", message).fix(fix)))
+}
+
+/// A name as a part of a path: what is none can be nobody's there.
+///
+/// # Errors
+/// 404.
+pub fn path_part<'n>(what: &str, name: &'n str) -> Result<&'n str, Box<Fault>> {
+    const BYTES_MAX: usize = 128;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_name =
+        (1..=BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.');
+    let shown: String = name.chars().take(BYTES_MAX).collect();
+    if is_name { Ok(name) } else { Err(not_found(what, &shown)) }
+}
+
+/// What a runtime says, as what it was asked for.
+///
+/// # Errors
+/// It says something else.
+pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<Fault>> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("The node {} said something that can't be read: {error}.", row.name);
+        let fix = "It may be of another version: `tidegate --version` on either machine says which.";
+        Box::new(Fault::new(FaultClass::Upstream, "node_unreadable", message).fix(fix))
+    })
+}
+
+/// A runtime's refusal in the words of this API. What it says of the request stays; that it may not be asked with this key is
+/// the workspace's own affair.
+fn refused(row: &NodeRow, said: &RuntimeSaid) -> Box<Fault> {
+    let document: Value = serde_json::from_slice(&said.body).unwrap_or_default();
+    let text = |name: &str| document.pointer(&format!("/error/{name}")).and_then(Value::as_str);
+    let what = text("message")
+        .map_or_else(|| format!("status {}", said.status), |text| text.chars().take(8_192).collect());
+    let class = match said.status {
+        401 => {
+            let message = format!("The node {} refused its key.", row.name);
+            let fix = format!("Give it one that it accepts: `tidegate nodes rotate {}`.", row.id);
+            return Box::new(Fault::new(FaultClass::UpstreamAuth, "upstream_auth_failed", message).fix(fix));
+        }
+        404 => FaultClass::NotFound,
+        409 => FaultClass::Conflict,
+        413 => FaultClass::TooLarge,
+        429 | 503 => FaultClass::Overloaded,
+        400..=499 => FaultClass::BadRequest,
+        501 => FaultClass::Unsupported,
+        _ => FaultClass::Upstream,
+    };
+    let code = text("code").and_then(|code| CODES.iter().copied().find(|known| *known == code));
+    let fault =
+        Fault::new(class, code.unwrap_or("node_refused"), format!("The node {} says: {what}", row.name));
+    Box::new(match text("param") {
+        Some(param) => fault.param(param.chars().take(200).collect::<String>()),
+        None => fault,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_name_is_no_part_of_a_path() {
+        for fine in ["law", "law-2", "a.b_c", "ftjob-1"] {
+            assert_eq!(path_part("adapter", fine).unwrap(), fine);
+        }
+        for wrong in ["", "..", ".hidden", "a/b", "a?b", "a b", "ü", "%2e", &"a".repeat(129)] {
+            assert_eq!(path_part("adapter", wrong).unwrap_err().class, FaultClass::NotFound, "{wrong}");
+        }
+    }
+}

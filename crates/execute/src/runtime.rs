@@ -1,0 +1,86 @@
+//! Asks a runtime of ours what it runs, and has it do something: for a person who waits, by the way that everything goes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::Fault;
+use domain::limits::RUNTIME_ANSWER_BYTES_MAX;
+use http::Method;
+use plan::Seat;
+use tokio::time::{Instant, timeout};
+
+use crate::attempt::{reach, request_of, sign};
+use crate::miss::Miss;
+use crate::timer::Timer;
+use crate::verify::VerifyTarget;
+use crate::{Hands, read};
+
+/// What a runtime is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeAsk {
+    pub method: Method,
+    /// Below the node's address; whoever makes it escapes what others wrote.
+    pub path: String,
+    pub body: Option<Bytes>,
+    /// The longest that all of it takes.
+    pub time_max: Duration,
+}
+
+/// What it said, also where it refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeSaid {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+/// Asks once. Nothing of it is metered: a runtime bills nobody.
+///
+/// # Errors
+/// It could not be asked, or did not answer in time.
+pub async fn ask_runtime(
+    target: &VerifyTarget,
+    asked: RuntimeAsk,
+    hands: &Hands,
+) -> Result<RuntimeSaid, Box<Fault>> {
+    let name = name_of(target);
+    let time_max = asked.time_max;
+    match timeout(time_max, ask(target, &name, asked, hands)).await {
+        Ok(said) => said.map_err(Miss::told),
+        Err(_) => Err(Miss::timeout(&name, "did not answer", time_max.as_secs()).told()),
+    }
+}
+
+/// As people call it.
+fn name_of(target: &VerifyTarget) -> String {
+    match &target.seat {
+        Seat::Byoc(node) => format!("The node {}", node.name),
+        Seat::Byok(_) | Seat::Managed(_) => target.provider.to_string(),
+    }
+}
+
+async fn ask(
+    target: &VerifyTarget,
+    name: &str,
+    asked: RuntimeAsk,
+    hands: &Hands,
+) -> Result<RuntimeSaid, Miss> {
+    let until = Instant::now() + asked.time_max;
+    let time_max = asked.time_max;
+    let mut outgoing = providers::ask_runtime(&target.base_url, asked.method, &asked.path, asked.body);
+    let provider = providers::provider(&target.provider);
+    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
+    let request = request_of(&hands.egress, outgoing).map_err(Miss::of_us)?;
+    let answer = hands.egress.send(&request, reach(&target.seat)).await;
+    let mut answer = answer.map_err(|error| Miss::egress(&error, name))?;
+    if answer.status.is_redirection() {
+        // Followed, it would carry the node's key to an address that nobody checked.
+        return Err(Miss::broken(name, "it redirects, which is never followed").not_again());
+    }
+    let mut timer = Timer::new(&hands.timers);
+    let bytes = read::whole(&mut answer.body, &mut timer, time_max, until, name).await?;
+    let bytes = read::decoded(&answer.headers, bytes).map_err(|what| Miss::broken(name, what))?;
+    if bytes.len() > RUNTIME_ANSWER_BYTES_MAX {
+        return Err(Miss::broken(name, "it is longer than such an answer may be").not_again());
+    }
+    Ok(RuntimeSaid { status: answer.status.as_u16(), body: bytes })
+}

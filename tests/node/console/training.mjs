@@ -1,0 +1,178 @@
+// What a node runs and learns, from its page and the pages of training: adapters come into memory and go, a job is begun by the
+// form, its losses are the server's own, by pointer, keyboard and table alike, and it is called off.
+//
+// usage: node training.mjs ORIGIN ADMIN_KEY API_KEY CONVERSATIONS BAD_CONVERSATIONS
+// Prints `ok CASE` for each case that held.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { eventually, inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
+import { send } from "./traffic.mjs";
+
+const [origin, adminKey, , file, badFile] = process.argv.slice(2);
+const THEMES = ["light", "dark"];
+const SIZES = [[360, 780], [1280, 1400]];
+
+/** Axe finds nothing, and nothing is wider than the screen, on a phone and on a desk, light and dark. */
+async function isForEveryone(page, name) {
+  const before = page.viewportSize();
+  for (const theme of THEMES) {
+    await page.emulateMedia({ colorScheme: theme });
+    for (const [width, height] of SIZES) {
+      await page.setViewportSize({ width, height });
+      await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} is wider than ${width} px`);
+      await picture(page, `${name}-${width}-${theme}`);
+    }
+    assert.deepEqual(await violations(page, theme), [], `${name} ${theme}`);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize(before);
+}
+
+async function nodeTellsWhatItRuns(page) {
+  await visit(page, `${origin}/nodes`);
+  await page.getByRole("link", { name: "attic", exact: true }).click();
+  await page.getByRole("heading", { level: 1, name: "attic" }).waitFor();
+  const runs = page.getByRole("region", { name: "What it runs" });
+  await runs.getByText("no answer under way").waitFor();
+  const [node] = (await v2(origin, adminKey, "byoc/nodes")).data;
+  const runtime = await v2(origin, adminKey, `byoc/nodes/${node.id}/runtime`);
+  const row = runs.getByRole("row").filter({ hasText: runtime.models[0].id });
+  assert.ok((await row.innerText()).includes(runtime.models[0].context_tokens.toLocaleString("en-US")));
+  await isForEveryone(page, "node");
+  ok("node_tells_what_it_runs");
+  return node.id;
+}
+
+async function adaptersComeAndGo(page, node) {
+  const panel = page.getByRole("region", { name: "Adapters" });
+  const row = panel.getByRole("row").filter({ hasText: "law" });
+  const state = async () => (await v2(origin, adminKey, `adapters?node=${node}`)).data.map((one) => [one.id, one.status, one.pinned]);
+  await row.getByRole("button", { name: "Pin law" }).click();
+  await row.getByText("pinned").waitFor();
+  await row.getByText("loaded").waitFor();
+  assert.deepEqual(await state(), [["law", "loaded", true]]);
+  await panel.getByText("1 of 16 in memory, 1 of 64 known").waitFor();
+  await row.getByRole("button", { name: "Unpin law" }).click();
+  await row.getByText("pinned").waitFor({ state: "detached" });
+  await row.getByRole("button", { name: "Unload law" }).click();
+  await panel.getByText("No adapter yet").waitFor();
+  assert.deepEqual(await state(), []);
+  await panel.getByRole("link", { name: "Register" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Name").fill("statutes");
+  await form.getByLabel("Directory").fill("../node");
+  await form.getByRole("button", { name: "Register" }).click();
+  await form.getByText(/^The node attic says: /).waitFor();
+  await isForEveryone(page, "adapter-refused");
+  await form.getByLabel("Directory").fill("law");
+  await form.getByRole("button", { name: "Register" }).click();
+  await form.waitFor({ state: "detached" });
+  await panel.getByRole("row").filter({ hasText: "statutes" }).waitFor();
+  assert.deepEqual((await state()).map(([id]) => id), ["statutes"]);
+  await isForEveryone(page, "adapters");
+  ok("adapters_come_and_go");
+}
+
+async function badLinesAreNamed(page) {
+  await visit(page, `${origin}/training`);
+  await page.getByText("No training job yet").waitFor();
+  await isForEveryone(page, "training-empty");
+  await page.getByRole("link", { name: "Start a job" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByRole("option", { name: "tidegate-demo" }).waitFor({ state: "attached" });
+  await form.getByLabel("Conversations").setInputFiles(badFile);
+  await form.getByRole("button", { name: "Check" }).click();
+  const lines = form.getByRole("alert").getByRole("listitem");
+  await eventually(async () => assert.equal(await lines.count(), 2));
+  for (const [at, line] of (await lines.allInnerTexts()).entries()) assert.ok(line.startsWith(`line ${at + 1}: `), line);
+  await isForEveryone(page, "training-bad-lines");
+  ok("bad_lines_are_named");
+}
+
+async function jobIsBegunByTheForm(page) {
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Conversations").setInputFiles(file);
+  await form.getByLabel("Name").fill("tides");
+  await form.getByLabel("Epochs").fill("3");
+  await form.getByLabel("Rank").fill("4");
+  await form.getByRole("button", { name: "Check" }).click();
+  const counted = await form.getByText(/ to learn and /).innerText();
+  await isForEveryone(page, "training-checked");
+  await form.getByRole("button", { name: "Start" }).click();
+  await page.getByRole("heading", { level: 1, name: "tides" }).waitFor();
+  await page.getByRole("region", { name: "State" }).getByText("completed", { exact: true }).waitFor();
+  await page.getByText("tidegate-demo:tides", { exact: true }).waitFor();
+  const [job] = (await v2(origin, adminKey, "train/jobs")).data;
+  assert.ok(counted.includes(`${job.outlook.steps} step`), `${counted} of ${job.outlook.steps}`);
+  assert.equal(job.settings.epochs, 3);
+  ok("job_is_begun_by_the_form");
+  return job;
+}
+
+async function lossesAreTheServers(page, job) {
+  const events = (await v2(origin, adminKey, `train/jobs/${job.id}/events`)).data.filter((event) => event.kind === "progress");
+  assert.ok(events.length > 1 && events.every((event) => event.loss > 0));
+  const plot = page.getByRole("slider", { name: "Loss, step" });
+  await plot.focus();
+  for (const event of events) {
+    await page.keyboard.press("ArrowRight");
+    const told = await plot.getAttribute("aria-valuetext");
+    assert.ok(told.startsWith(`step ${event.step}: Learned ${event.loss.toFixed(4)}`), told);
+  }
+  await isForEveryone(page, "training-job");
+  const panel = page.getByRole("region", { name: "Loss", exact: true });
+  await panel.getByRole("button", { name: "Loss as a table" }).click();
+  const rows = await panel.locator("tbody tr").allInnerTexts();
+  assert.deepEqual(rows.map((row) => row.split(/\s+/).slice(0, 2)), events.map((event) => [String(event.step), event.loss.toFixed(4)]));
+  const [saved] = await Promise.all([page.waitForEvent("download"), panel.getByRole("button", { name: "Loss as CSV" }).click()]);
+  assert.equal(readFileSync(await saved.path(), "utf8").trim().split("\r\n").length, events.length + 1);
+  const happened = page.getByRole("table", { name: "What happened" });
+  assert.ok((await happened.innerText()).includes("completed: tidegate-demo:tides"));
+  ok("losses_are_the_servers");
+}
+
+async function jobIsCalledOff(page, node) {
+  const data = readFileSync(file, "utf8");
+  const long = await send("POST", "train/jobs", { node, data, adapter: "long", epochs: 1000, lora_rank: 4 });
+  await visit(page, `${origin}/training`);
+  await page.getByRole("row").filter({ hasText: "long" }).getByText(/running|queued/).waitFor();
+  await page.getByRole("link", { name: "long" }).click();
+  await page.getByRole("button", { name: "Cancel the job" }).click();
+  await page.getByRole("region", { name: "State" }).getByText("cancelled", { exact: true }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Cancel the job" }).count(), 0);
+  assert.equal((await v2(origin, adminKey, `train/jobs/${long.id}`)).status, "cancelled");
+  await page.getByRole("link", { name: "Training", exact: true }).first().click();
+  await page.getByRole("row").filter({ hasText: "long" }).getByText("cancelled").waitFor();
+  await isForEveryone(page, "training");
+  ok("job_is_called_off");
+}
+
+/** A node that does not answer: its page tells so, and what else is known of it stays. */
+async function nodeIsAway(page, node) {
+  const away = { type: "about:blank", title: "Bad Gateway", status: 502, code: "upstream_unreachable", detail: "The node attic could not be asked: connection refused.", fix: "Check that it runs.", request_id: "trc_0190000000007000800000000000beef", retryable: true };
+  await page.route(/\/runtime$/, (route) => route.fulfill({ status: 502, contentType: "application/problem+json", body: JSON.stringify(away) }));
+  await page.route(/\/v2\/train\/jobs$/, (route) => route.fulfill({ json: { object: "list", data: [], away: [{ node_id: node, node: "attic", code: away.code, message: away.detail }] } }));
+  await page.goto(`${origin}/nodes/${node}`);
+  await page.getByRole("alert").getByText(away.detail).waitFor();
+  await page.getByRole("region", { name: "What its server takes" }).waitFor();
+  await isForEveryone(page, "node-away");
+  await page.goto(`${origin}/training`);
+  await page.getByText(`Without the jobs of attic: ${away.detail}`).waitFor();
+  await isForEveryone(page, "training-away");
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  ok("node_is_away");
+}
+
+await inBrowser(origin, async (open) => {
+  const page = await open();
+  await signIn(page, origin, adminKey);
+  const node = await nodeTellsWhatItRuns(page);
+  await adaptersComeAndGo(page, node);
+  await badLinesAreNamed(page);
+  const job = await jobIsBegunByTheForm(page);
+  await lossesAreTheServers(page, job);
+  await jobIsCalledOff(page, node);
+  await nodeIsAway(page, node);
+});

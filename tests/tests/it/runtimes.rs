@@ -1,0 +1,311 @@
+//! What the control plane and the command line know of a workspace's own runtimes: what they run, their adapters, their training
+//! jobs. A real gateway, and real nodes with the built-in model.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use engine::made::MadeAdapter;
+use engine::{Numbers, Source};
+use harness::process::{Process, workspace};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, problem, said};
+use crate::command::Cli;
+use crate::first_request::{echo, node};
+use crate::gateway::{Gateway, NODE, id_of};
+use crate::wait::a_moment;
+
+const MODEL: &str = "tidegate-demo";
+
+/// A node with the built-in model, and a folder of adapters.
+pub struct Attic {
+    root: tempfile::TempDir,
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+impl Attic {
+    pub fn new() -> Self {
+        let attic = Self { root: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(attic.path("adapters")).unwrap();
+        attic
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Writes an adapter that has its model say something else.
+    pub fn write(&self, name: &str, seed: u64) {
+        let source = Source::open(&workspace().join("builtin/model")).unwrap();
+        let made = MadeAdapter::new(source.shape(), &["q_proj", "v_proj", "down_proj"], 8, seed);
+        made.write(&self.path("adapters").join(name), Numbers::F32).unwrap();
+    }
+
+    /// Conversations to learn, as a file.
+    pub fn lines(&self, name: &str, count: usize) -> String {
+        let conversation = |number: usize| {
+            let question = format!("How often is tide {}?", number % 4);
+            let answer = json!({"role": "assistant", "content": "Twice a day."});
+            format!("{}\n", json!({"messages": [{"role": "user", "content": question}, answer]}))
+        };
+        let lines: String = (0..count).map(conversation).collect();
+        std::fs::write(self.path(name), lines).unwrap();
+        text(&self.path(name))
+    }
+
+    /// Lines of which none can be learned.
+    pub fn bad_lines(&self, name: &str) -> String {
+        std::fs::write(self.path(name), "{\"messages\": []}\nno json\n").unwrap();
+        text(&self.path(name))
+    }
+
+    pub async fn start(&self) -> (Process, String) {
+        let (model, data, adapters) =
+            (workspace().join("builtin/model"), self.path("node"), self.path("adapters"));
+        let (model, data, adapters) = (text(&model), text(&data), text(&adapters));
+        let flags = ["--model", &model, "--name", MODEL, "--data-dir", &data, "--kv-memory", "64"];
+        node(&[&flags[..], &["--adapters", &adapters]].concat()).await
+    }
+}
+
+fn add(cli: &Cli, name: &str, base_url: &str) -> Value {
+    cli.run(&["nodes", "add", name, "--base-url", base_url, "--json"]).json()
+}
+
+fn fact(node: &Value) -> &Value {
+    let facts = node["server"]["facts"].as_array().unwrap();
+    &facts.iter().find(|fact| fact["name"] == "runtime").unwrap()["value"]
+}
+
+async fn actions(gateway: &Gateway) -> Vec<String> {
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let rows = audit["data"].as_array().unwrap().iter();
+    let told =
+        rows.map(|row| format!("{} {}", row["action"].as_str().unwrap(), row["detail"].as_str().unwrap()));
+    told.filter(|told| ["adapter.", "train."].iter().any(|start| told.starts_with(start))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adapters_of_a_node_are_managed_from_the_command_line() {
+    let gateway = Gateway::start().await;
+    let attic = Attic::new();
+    attic.write("law", 1);
+    let (_node, base_url) = attic.start().await;
+    let cli = gateway.cli();
+    assert_eq!(fact(&add(&cli, "attic", &base_url)), "tidegate");
+
+    let runtime = cli.run(&["nodes", "runtime", "attic", "--json"]).json();
+    assert_eq!((&runtime["status"], &runtime["is_local_only"]), (&json!("ok"), &json!(true)), "{runtime}");
+    assert_eq!(runtime["models"][0]["id"], MODEL, "{runtime}");
+    assert!(runtime["models"][0]["context_tokens"].as_u64().unwrap() > 0, "{runtime}");
+    assert_eq!(
+        (&runtime["adapters"]["registered"], &runtime["requests_open"]),
+        (&json!(1), &json!(0)),
+        "{runtime}"
+    );
+    let shown = cli.run(&["nodes", "runtime", "attic"]).ok();
+    assert!(shown.contains("1 of 64 known") && shown.contains(MODEL), "{shown}");
+
+    let loaded = cli.run(&["adapters", "load", "law", "--wait", "--pin", "--json"]).json();
+    assert_eq!(
+        (&loaded["status"], &loaded["pinned"], &loaded["rank"]),
+        (&json!("loaded"), &json!(true), &json!(8)),
+        "{loaded}"
+    );
+    let rows = cli.run(&["adapters", "list", "--json"]).lines();
+    assert_eq!((&rows[0]["id"], &rows[0]["node"]), (&json!("law"), &json!("attic")), "{rows:?}");
+    let table = cli.run(&["adapters", "list"]).ok();
+    assert!(table.contains("law") && table.contains("loaded"), "{table}");
+    let made =
+        cli.run(&["adapters", "register", "statutes", "--path", "law", "--node", "attic", "--json"]).json();
+    assert_eq!(made["id"], "statutes", "{made}");
+    assert!(cli.run(&["adapters", "register", "statutes", "--path", "law"]).failed(6).contains("adapter"));
+    assert_eq!(cli.run(&["adapters", "list", "--json"]).lines().len(), 2);
+    cli.run(&["adapters", "unload", "statutes"]).ok();
+
+    // What a node refuses is told as the node says it, with a code of its own.
+    let admin = gateway.admin();
+    let refused = admin.post("/v2/adapters", &json!({"id": "one", "path": "../node"})).await.unwrap();
+    let told = problem(&refused, 400, "adapter_outside");
+    assert!(told["detail"].as_str().unwrap().starts_with("The node attic says: "), "{told}");
+    cli.run(&["adapters", "load", "nobody"]).failed(3);
+    let outside = admin.post("/v2/adapters/..%2fmodels/load", &json!({})).await.unwrap();
+    problem(&outside, 404, "not_found");
+    problem(
+        &admin.post("/v2/adapters", &json!({"id": "one", "weights": 1})).await.unwrap(),
+        400,
+        "invalid_value",
+    );
+
+    let done = actions(&gateway).await;
+    assert_eq!(
+        done,
+        [
+            "adapter.unload adapter statutes",
+            "adapter.register adapter statutes",
+            "adapter.load adapter law, pinned"
+        ]
+    );
+    let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
+    let reader = gateway.cli().env("TIDEGATE_API_KEY", &reader);
+    assert_eq!(reader.run(&["adapters", "list", "--json"]).lines().len(), 1);
+    reader.run(&["adapters", "load", "law"]).failed(5);
+
+    // What was asked of it is what answers.
+    let ask = |model: &str| json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is Tidegate?"}]});
+    let client = gateway.client();
+    let base = client.post(CHAT, &ask(MODEL)).await.unwrap();
+    let law = ask_when_known(&gateway, &ask("tidegate-demo:law")).await;
+    assert_ne!(said(&base), law);
+}
+
+/// A node is asked for its models every so often: what it has come to know may be asked for then.
+async fn ask_when_known(gateway: &Gateway, body: &Value) -> String {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let answer = gateway.client().post(CHAT, body).await.unwrap();
+        if answer.status == 200 {
+            return said(&answer);
+        }
+        assert!(answer.status == 404 && Instant::now() < deadline, "{}", answer.text());
+        a_moment().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
+    let gateway = Gateway::start().await;
+    let attic = Attic::new();
+    attic.write("law", 1);
+    let (_attic, base_url) = attic.start().await;
+    let (mut cellar, cellar_url) = echo().await;
+    let cli = gateway.cli();
+    let attic_id = id_of(&add(&cli, "attic", &base_url));
+    let cellar_id = id_of(&add(&cli, "cellar", &cellar_url));
+    let rack = gateway
+        .make(
+            "/v2/byoc/nodes",
+            json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": NODE}),
+        )
+        .await;
+    assert_eq!(fact(&rack), "other");
+
+    // A runtime without a model takes no adapters: nothing is missing from the list.
+    let listed = gateway.get("/v2/adapters").await;
+    assert_eq!((listed["data"].as_array().unwrap().len(), &listed["away"]), (1, &json!([])), "{listed}");
+    assert_eq!(gateway.get(&format!("/v2/byoc/nodes/{cellar_id}/runtime")).await["adapters"], Value::Null);
+    // Of several the one that is meant is named.
+    assert!(cli.run(&["adapters", "load", "law"]).failed(1).contains("attic, cellar"));
+    cli.run(&["adapters", "load", "law", "--node", &attic_id, "--wait"]).ok();
+
+    cellar.kill9().unwrap();
+    let listed = gateway.get("/v2/adapters").await;
+    assert_eq!(
+        (&listed["data"][0]["id"], &listed["away"][0]["node"]),
+        (&json!("law"), &json!("cellar")),
+        "{listed}"
+    );
+    let told = cli.run(&["adapters", "list"]);
+    assert!(
+        told.stdout.contains("law") && told.stderr.contains("The node cellar could not be asked"),
+        "{told:?}"
+    );
+    let away = cli.run(&["nodes", "runtime", "cellar"]).failed(9);
+    assert!(away.contains("The node cellar"), "{away}");
+
+    // Nobody who is no runtime of ours is asked for what only those have.
+    let before = gateway.emulator.journal().len();
+    let other = gateway.admin().get(&format!("/v2/byoc/nodes/{}/runtime", id_of(&rack))).await.unwrap();
+    problem(&other, 400, "no_runtime");
+    problem(&gateway.admin().get("/v2/adapters?node=rack").await.unwrap(), 400, "no_runtime");
+    problem(&gateway.admin().get("/v2/adapters?node=nobody").await.unwrap(), 404, "not_found");
+    assert_eq!(gateway.emulator.journal().len(), before);
+    assert_eq!(gateway.emulator.violations(), []);
+
+    let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
+    let theirs = gateway.with_key(theirs["admin_key"].as_str().unwrap());
+    for path in [format!("/v2/byoc/nodes/{attic_id}/runtime"), format!("/v2/adapters?node={attic_id}")] {
+        problem(&theirs.get(&path).await.unwrap(), 404, "not_found");
+    }
+    problem(&theirs.post("/v2/adapters/law/unload", &json!({})).await.unwrap(), 404, "no_runtime");
+    assert_eq!(theirs.get("/v2/adapters").await.unwrap().json()["data"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
+    let gateway = Gateway::start().await;
+    let attic = Attic::new();
+    let (_node, base_url) = attic.start().await;
+    let cli = gateway.cli();
+    add(&cli, "attic", &base_url);
+    let file = attic.lines("tides.jsonl", 8);
+
+    assert!(cli.run(&["train", "list"]).ok().contains("No jobs."));
+    let bad = attic.bad_lines("bad.jsonl");
+    let told = cli.run(&["train", "start", &bad, "--adapter", "tides"]).failed(1);
+    assert!(told.contains("line 1: ") && told.contains("line 2: "), "{told}");
+    let small = [
+        "--adapter",
+        "tides",
+        "--rank",
+        "4",
+        "--batch-size",
+        "4",
+        "--held-out",
+        "2",
+        "--held-out-every",
+        "1",
+    ];
+    let begin = [&["train", "start", &file][..], &small].concat();
+    let preview = cli.run(&[&begin[..], &["--epochs", "2", "--preview", "--json"]].concat()).json();
+    assert!(preview["outlook"]["steps"].as_u64().unwrap() > 1, "{preview}");
+    assert!(cli.run(&["train", "list"]).ok().contains("No jobs."), "a preview begins nothing");
+
+    let watched = cli.run(&[&begin[..], &["--epochs", "2", "--watch", "--json"]].concat()).lines();
+    let steps: Vec<&Value> = watched.iter().filter(|event| event["kind"] == "progress").collect();
+    assert_eq!(Some(steps.len() as u64), preview["outlook"]["steps"].as_u64(), "{watched:?}");
+    assert!(
+        steps.iter().all(|step| step["loss"].is_number() && step["learning_rate"].is_number()),
+        "{steps:?}"
+    );
+    assert!(steps.iter().any(|step| step["held_out_loss"].is_number()), "{steps:?}");
+    assert_eq!(watched.last().unwrap()["kind"], "completed");
+
+    let job = cli.run(&["train", "list", "--json"]).lines().remove(0);
+    assert_eq!(
+        (&job["status"], &job["result"]),
+        (&json!("completed"), &json!("tidegate-demo:tides")),
+        "{job}"
+    );
+    let id = id_of(&job);
+    let shown = cli.run(&["train", "show", &id]).ok();
+    assert!(
+        shown.contains("completed") && shown.contains("lora_rank") && shown.contains("loss      "),
+        "{shown}"
+    );
+    let told = cli.run(&["train", "watch", &id, "--node", "attic"]).ok();
+    assert!(told.contains("completed: ask for tidegate-demo:tides") && told.contains("held out"), "{told}");
+    let known = cli.run(&["adapters", "list", "--json"]).lines();
+    assert!(known.iter().any(|adapter| adapter["id"] == "tides"), "{known:?}");
+    cli.run(&["train", "cancel", &id]).failed(6);
+
+    let long = cli.run(&[&begin[..], &["--replace", "--epochs", "1000", "--json"]].concat()).json();
+    let long = id_of(&long);
+    cli.run(&["train", "cancel", &long]).ok();
+    assert!(cli.run(&["train", "watch", &long]).failed(1).contains("called off"));
+    let done = actions(&gateway).await;
+    let expected = [
+        format!("train.cancel job {long}"),
+        format!("train.begin job {long}, adapter tides"),
+        format!("train.begin job {id}, adapter tides"),
+    ];
+    assert_eq!(done, expected);
+    cli.run(&["train", "show", "ftjob-000"]).failed(3);
+    // What was learned stays on the node.
+    let kept = std::fs::read(gateway.data().join("tidegate.db")).unwrap();
+    assert!(!kept.windows(12).any(|part| part == b"Twice a day."));
+}

@@ -13,10 +13,11 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::adapted::{Job, read_all};
+use crate::EngineError;
 use crate::adapters::Limits;
+use crate::machine::Machine;
 use crate::runner::{End, Happened, Refused, Request, Room, Runner, TextId};
 use crate::sampler::Drawn;
-use crate::{EngineError, Model};
 
 /// What is told of a text, the first thing first.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +58,7 @@ struct Desk {
 impl Host {
     /// # Errors
     /// The room is not enough, or no thread can be had.
-    pub fn start(model: Arc<Model>, room: Room) -> Result<Self, EngineError> {
+    pub fn start(model: impl Into<Machine>, room: Room) -> Result<Self, EngineError> {
         Self::start_with(model, room, Limits::default())
     }
 
@@ -65,7 +66,7 @@ impl Host {
     ///
     /// # Errors
     /// The room is not enough, or no thread can be had.
-    pub fn start_with(model: Arc<Model>, room: Room, limits: Limits) -> Result<Self, EngineError> {
+    pub fn start_with(model: impl Into<Machine>, room: Room, limits: Limits) -> Result<Self, EngineError> {
         let runner = Runner::new(model, room)?.with_limits(limits);
         let longest = runner.longest();
         let (commands, asked) = unbounded_channel();

@@ -76,7 +76,7 @@ impl Model {
     /// # Errors
     /// The step names what is not there: a token, a block, a place beyond the context.
     pub fn step(&self, batch: &Ragged, pool: &mut Pool) -> Result<Vec<f32>, EngineError> {
-        self.check(batch)?;
+        batch.check(&self.shape)?;
         let places = batch.places();
         let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
         let tokens = batch.parts.iter().flat_map(|part| &part.tokens);
@@ -116,24 +116,6 @@ impl Model {
         let mut normed = Vec::new();
         norm_rows(&told, &self.norm, self.shape.norm_epsilon, &mut normed);
         self.head.apply(&normed, self.shape.hidden)
-    }
-
-    fn check(&self, batch: &Ragged) -> Result<(), EngineError> {
-        for part in &batch.parts {
-            if part.end() > self.shape.context {
-                return Err(EngineError::Step("a place beyond the context"));
-            }
-            if part.end() > part.blocks.len() * BLOCK {
-                return Err(EngineError::Step("a text without room in the pool"));
-            }
-            if part.tokens.iter().any(|token| *token as usize >= self.shape.vocabulary) {
-                return Err(EngineError::Step("a token that is not in the vocabulary"));
-            }
-            if part.adapter.as_ref().is_some_and(|adapter| !adapter.fits(&self.shape)) {
-                return Err(EngineError::Step("an adapter of another model"));
-            }
-        }
-        Ok(())
     }
 
     /// Keeps keys and values, which rows have behind their queries.
@@ -202,7 +184,12 @@ impl Dense {
 }
 
 /// For each expert the rows that it works on, with the weight of what it says.
-fn choose(scores: &[f32], experts: usize, chosen: usize, is_normed: bool) -> Vec<Vec<(usize, f32)>> {
+pub(crate) fn choose(
+    scores: &[f32],
+    experts: usize,
+    chosen: usize,
+    is_normed: bool,
+) -> Vec<Vec<(usize, f32)>> {
     let mut work = vec![Vec::new(); experts];
     for (row, scores) in scores.chunks_exact(experts).enumerate() {
         let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -3,18 +3,17 @@
 
 mod adapted;
 
-use std::sync::Arc;
-
+use crate::EngineError;
 use crate::adapters::{AdapterId, Limits, Shelf};
 use crate::batch::{Part, Ragged};
 use crate::blocks::{Blocks, Share, Under};
 use crate::guesses::{Guesses, Repeats};
+use crate::machine::{Machine, Memory};
 use crate::pool::{BLOCK, Keeps, Pool};
 use crate::rules::{Ahead, Masks, Rule};
 use crate::sampler::{Drawn, Sampling};
 use crate::text::{Scores, Text};
 use crate::waiting::{Group, Waiting};
-use crate::{EngineError, Model};
 
 /// So many tokens of a text are computed before anybody's prompt: what was drawn, and what a rule put behind it.
 const AT_ONCE: usize = 32;
@@ -124,8 +123,8 @@ struct Turn {
 /// Carries texts on, one step after the other. It is one thread's.
 #[derive(Debug)]
 pub struct Runner {
-    model: Arc<Model>,
-    pool: Pool,
+    model: Machine,
+    pool: Memory,
     blocks: Blocks,
     room: Room,
     /// In the order in which they got their turn.
@@ -154,12 +153,13 @@ impl Turn {
 impl Runner {
     /// # Errors
     /// The room is not enough for a single block.
-    pub fn new(model: Arc<Model>, room: Room) -> Result<Self, EngineError> {
+    pub fn new(model: impl Into<Machine>, room: Room) -> Result<Self, EngineError> {
+        let model = model.into();
         let blocks = room.bytes / Pool::block_bytes(model.shape(), room.keeps);
         if blocks == 0 || room.tokens == 0 || room.texts == 0 {
             return Err(EngineError::NoRoom { wanted: 1, free: 0 });
         }
-        let pool = Pool::new(model.shape(), room.keeps, blocks);
+        let pool = model.memory(room.keeps, blocks)?;
         let (running, waiting) = (Vec::new(), Waiting::new());
         let shelf = Shelf::new(model.shape(), Limits::default());
         Ok(Self {

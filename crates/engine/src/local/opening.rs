@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::answer::Voice;
 use super::{Local, LocalSettings};
 use crate::speech::Offered;
-use crate::{Conversation, EngineError, Habits, Host, Model, Source, Template};
+use crate::{Conversation, EngineError, Habits, Host, Machine, Processor, Source, Template};
 
 /// What ends a thought.
 const THOUGHT_END: &str = "</think>";
@@ -39,11 +39,24 @@ impl Local {
     /// # Errors
     /// Its files are not what they should be, or there is no room for it.
     pub fn open(source: &Source, settings: LocalSettings) -> Result<Self, EngineError> {
+        Self::open_on(source, settings, Processor::Own)
+    }
+
+    /// The same, computed by what is said.
+    ///
+    /// # Errors
+    /// There is no such device here, its files are not what they should be, or there is no room for it.
+    pub fn open_on(
+        source: &Source,
+        settings: LocalSettings,
+        processor: Processor,
+    ) -> Result<Self, EngineError> {
         let LocalSettings { id, created_unix_s, room, chance, now_unix_s } = settings;
         let beside = source.beside()?;
-        let model = Model::load(source)?;
+        processor.check_room(source, room.bytes)?;
+        let model = Machine::load(source, processor)?;
         let known = model.shape().vocabulary;
-        let host = Host::start(Arc::new(model), room)?;
+        let host = Host::start(model, room)?;
         Ok(Self {
             id,
             created_unix_s,

@@ -4,6 +4,7 @@ mod beside;
 mod config;
 mod packed;
 mod plain;
+mod raw;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 pub use beside::{Beside, Habits};
 pub(crate) use plain::Files;
+pub(crate) use raw::Raw;
 pub(crate) use rows::Rows;
 
 use crate::kernels::Matrix;

@@ -8,7 +8,7 @@ use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind}
 use domain::runtime::{Continues, GenerateRequest, RuleText, Runtime};
 use domain::{Event, Fault, PartKind, Reason, Usage};
 use engine::made::{Made, Tokens};
-use engine::{Keeps, Local, LocalSettings, Pool, Room, Shape, Source};
+use engine::{Keeps, Local, LocalSettings, Pool, Processor, Room, Shape, Source};
 
 use crate::shapes;
 
@@ -19,6 +19,10 @@ fn shape() -> Shape {
 }
 
 fn open(waiting: usize) -> Local {
+    open_on(waiting, Processor::Own)
+}
+
+pub fn open_on(waiting: usize, processor: Processor) -> Local {
     let directory = tempfile::tempdir().unwrap();
     let mut made = Made::new("qwen3", shape(), 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
@@ -39,12 +43,12 @@ fn open(waiting: usize) -> Local {
         chance: Arc::new(move || next.fetch_add(1, Ordering::Relaxed)),
         now_unix_s: Arc::new(|| 1_700_000_000),
     };
-    Local::open(&source, settings).unwrap()
+    Local::open_on(&source, settings, processor).unwrap()
 }
 
 static LOCAL: LazyLock<Local> = LazyLock::new(|| open(100));
 
-fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
+pub fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
     let mut request = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
     request.prompt.push_turn(Role::User, vec![Part::text(text)]);
     request.prompt.output.tokens_max = Some(tokens_max);
@@ -53,21 +57,21 @@ fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
 }
 
 #[derive(Debug, Default, PartialEq, Clone)]
-struct Said {
+pub struct Said {
     /// Of each choice.
-    texts: Vec<String>,
+    pub texts: Vec<String>,
     calls: Vec<(String, String)>,
     reasons: Vec<Reason>,
     usage: Usage,
     logprobs: usize,
-    is_done: bool,
+    pub is_done: bool,
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
+pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
     let mut generation = local.generate(request)?;
     let (mut said, mut parts) = (Said::default(), Vec::new());
     wait(async {

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod builtin;
+mod device;
 mod guessing;
 mod learning;
 mod local;

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench bench-engine prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz builtin-model test-clients
+.PHONY: help setup run test lint fmt release bench bench-engine check-metal verify-model prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -33,6 +33,12 @@ bench: ## measure the release beside nginx and a thin pass-through (ARGS="--roun
 
 bench-engine: ## measure the engine beside llama.cpp, on one file and the same threads (ARGS="--rounds 5 --only G1,G3 --no-save")
 	@scripts/bench-engine.sh $(ARGS)
+
+check-metal: ## compile the engine with Metal and the node for Macs, without running anything (ends with 3 where it can't)
+	@scripts/check-metal.sh
+
+verify-model: ## compare a model's answers with transformers', token by token (ARGS="DIRECTORY --device cuda"; none: a made-up one)
+	@scripts/verify-model.sh $(ARGS)
 
 prove-kill: ## 500 kills at random moments; the books must stay exact
 	@scripts/prove.sh kill

@@ -1,6 +1,7 @@
 //! `make bench-engine`: the engine and llama.cpp, on the same files and the same threads, measured in turns.
 
 mod children;
+mod device;
 mod models;
 mod ours;
 mod own;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
 fn dispatch(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["child", path] => ours::run(Path::new(path)),
+        ["device", flags @ ..] => device::run(flags),
         flags => measure(&options(flags)?),
     }
 }

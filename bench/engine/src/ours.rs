@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use engine::{Group, Happened, Keeps, Model, Pool, Request, Room, Runner, Sampling, Share, Source, TextId};
+use engine::{
+    AdapterId, Group, Happened, Keeps, Machine, Model, Pool, Registering, Request, Room, Runner, Sampling,
+    Share, Source, TextId,
+};
 
 use crate::own::{self, Ruled};
 
@@ -17,13 +20,23 @@ const STEP_TOKENS: usize = 512;
 
 const SHARE: Share = Share(1);
 /// In how many steps all prompts are read.
-const PROMPT_STEPS_MAX: usize = 64;
+pub const PROMPT_STEPS_MAX: usize = 64;
 
-struct Child {
-    model: Arc<Model>,
+pub struct Child {
+    model: Machine,
     runner: Runner,
+    /// What texts take turns with, where there are any.
+    adapters: Vec<AdapterId>,
     /// No two prompts are alike, so that nothing is remembered that should not be.
     texts: usize,
+}
+
+/// What a child has room for.
+pub struct Holds {
+    /// Tokens that are remembered.
+    pub context: usize,
+    pub step_tokens: usize,
+    pub texts: usize,
 }
 
 pub fn run(path: &Path) -> Result<()> {
@@ -73,10 +86,25 @@ fn resident() -> Result<usize> {
 impl Child {
     fn load(path: &Path) -> Result<Self> {
         let model = Arc::new(Model::load(&Source::open(path)?)?);
-        let keeps = Keeps::Half;
-        let bytes = CONTEXT / engine::BLOCK * Pool::block_bytes(model.shape(), keeps);
-        let room = Room { bytes, keeps, tokens: STEP_TOKENS, texts: 8, waiting: 8, guesses: 0 };
-        Ok(Self { runner: Runner::new(Arc::clone(&model), room)?, model, texts: 0 })
+        Self::of(model, &Holds { context: CONTEXT, step_tokens: STEP_TOKENS, texts: 8 })
+    }
+
+    pub fn of(model: impl Into<Machine>, holds: &Holds) -> Result<Self> {
+        let (model, keeps) = (model.into(), Keeps::Half);
+        let Holds { context, step_tokens: tokens, texts } = *holds;
+        let bytes = context.div_ceil(engine::BLOCK) * Pool::block_bytes(model.shape(), keeps);
+        let room = Room { bytes, keeps, tokens, texts, waiting: texts, guesses: 0 };
+        Ok(Self { runner: Runner::new(model.clone(), room)?, model, adapters: Vec::new(), texts: 0 })
+    }
+
+    /// Has texts take turns with an adapter from now on.
+    pub fn wear(&mut self, name: &str, directory: &Path) -> Result<()> {
+        let id = AdapterId::from(name);
+        let registering = Registering { replaces: false, is_pinned: true };
+        let read = self.runner.reading(id.clone(), directory, registering)?.read();
+        self.runner.settle(read)?;
+        self.adapters.push(id);
+        Ok(())
     }
 
     /// The bytes that a token's keys and values take.
@@ -99,7 +127,10 @@ impl Child {
             max_tokens,
             ends: Vec::new(),
             rule: None,
-            adapter: None,
+            adapter: self
+                .adapters
+                .get(self.texts.checked_rem(self.adapters.len()).unwrap_or_default())
+                .cloned(),
             share: SHARE,
             group: Group(1),
         };
@@ -121,7 +152,7 @@ impl Child {
     }
 
     /// The seconds that so many tokens behind prompts of this length take.
-    fn decode(&mut self, texts: usize, prompt: usize, count: usize) -> Result<f64> {
+    pub fn decode(&mut self, texts: usize, prompt: usize, count: usize) -> Result<f64> {
         let mut running = Vec::new();
         for _ in 0..texts {
             let prompt = self.prompt(prompt);
@@ -140,7 +171,7 @@ impl Child {
         Ok(seconds)
     }
 
-    fn prefill(&mut self, length: usize) -> Result<f64> {
+    pub fn prefill(&mut self, length: usize) -> Result<f64> {
         let prompt = self.prompt(length);
         let seconds = self.first_token(prompt)?;
         self.finish(Vec::new());

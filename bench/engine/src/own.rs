@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use engine::made::MadeAdapter;
 use engine::{
-    AdapterId, Group, Happened, Keeps, Model, Numbers, Pool, Registering, Request, Room, Rulebook, Runner,
+    AdapterId, Group, Happened, Keeps, Machine, Numbers, Pool, Registering, Request, Room, Rulebook, Runner,
     Sampling, Says, Share, Thinking, Vocabulary,
 };
 use serde_json::json;
@@ -27,10 +27,10 @@ const COPIED: u32 = 400;
 const EDITED_EVERY: u32 = 20;
 const GUESSES: usize = 12;
 
-fn runner(model: &Arc<Model>, guesses: usize) -> Result<Runner> {
+fn runner(model: &Machine, guesses: usize) -> Result<Runner> {
     let bytes = 4_096 / engine::BLOCK * Pool::block_bytes(model.shape(), Keeps::Half);
     let room = Room { bytes, keeps: Keeps::Half, tokens: 512, texts: TEXTS, waiting: TEXTS, guesses };
-    Ok(Runner::new(Arc::clone(model), room)?)
+    Ok(Runner::new(model.clone(), room)?)
 }
 
 fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
@@ -74,7 +74,7 @@ fn said(runner: &mut Runner, requests: Vec<Request>) -> Result<(f64, usize)> {
 }
 
 /// The seconds of a token of eight texts without adapters, and with four of them.
-pub fn adapters(model: &Arc<Model>) -> Result<[f64; 2]> {
+pub fn adapters(model: &Machine) -> Result<[f64; 2]> {
     let directory = tempfile::tempdir()?;
     let name = |seed: u64| AdapterId::from(seed.to_string().as_str());
     let mut runner = runner(model, 0)?;
@@ -111,7 +111,7 @@ impl Ruled {
     }
 
     /// The seconds of a token that is drawn freely, of one of a long text in JSON, and of one of a list of objects.
-    pub fn seconds(&self, model: &Arc<Model>) -> Result<[f64; 3]> {
+    pub fn seconds(&self, model: &Machine) -> Result<[f64; 3]> {
         let item = json!({
             "type": "object", "required": ["name", "count", "tags"], "additionalProperties": false,
             "properties": {
@@ -138,7 +138,7 @@ impl Ruled {
 
 /// The seconds of a token of a text that is copied but for some tokens, without guesses and with them. The model is one that says
 /// of each token the next.
-pub fn copies(model: &Arc<Model>) -> Result<[f64; 2]> {
+pub fn copies(model: &Machine) -> Result<[f64; 2]> {
     let edited = |place: u32| if place % EDITED_EVERY == EDITED_EVERY - 1 { place + 10_000 } else { place };
     let prompt: Vec<u32> = (0..COPIED).map(edited).chain([0]).collect();
     let mut seconds = [0.0; 2];

@@ -33,7 +33,7 @@ pub fn table(options: &Options, rows: &[Row]) -> String {
     table
 }
 
-fn machine() -> String {
+pub fn machine() -> String {
     let of = |path: &str, key: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(key));

@@ -77,7 +77,7 @@ pub fn all(options: &Options, models: &Models) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

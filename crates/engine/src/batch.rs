@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::Adapter;
+use crate::pool::BLOCK;
+use crate::{Adapter, EngineError, Shape};
 
 /// A piece of one text. Prompts, pieces of prompts, single new tokens and guesses that are checked are all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,25 @@ impl Ragged {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.tokens.len()).sum()
+    }
+
+    /// Whether all that it names is there.
+    pub(crate) fn check(&self, shape: &Shape) -> Result<(), EngineError> {
+        for part in &self.parts {
+            if part.end() > shape.context {
+                return Err(EngineError::Step("a place beyond the context"));
+            }
+            if part.end() > part.blocks.len() * BLOCK {
+                return Err(EngineError::Step("a text without room in the pool"));
+            }
+            if part.tokens.iter().any(|token| *token as usize >= shape.vocabulary) {
+                return Err(EngineError::Step("a token that is not in the vocabulary"));
+            }
+            if part.adapter.as_ref().is_some_and(|adapter| !adapter.fits(shape)) {
+                return Err(EngineError::Step("an adapter of another model"));
+            }
+        }
+        Ok(())
     }
 
     /// Each row's part, and its place in that part's text.

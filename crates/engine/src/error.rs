@@ -19,6 +19,9 @@ pub enum EngineError {
     NoTensor(String),
     #[error("the tensor \"{name}\" is {found:?}, and the model's description makes it {wanted:?}")]
     TensorShape { name: String, found: Vec<usize>, wanted: Vec<usize> },
+    /// A device that is asked for and not here.
+    #[error("the device \"{named}\" {what}")]
+    Processor { named: String, what: String },
     /// An adapter that can't be taken: the file, and the field or the tensor of it that says why.
     #[error("{path}: \"{field}\" {what}")]
     Adapter { path: PathBuf, field: String, what: String },

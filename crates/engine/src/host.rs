@@ -17,10 +17,11 @@ use tokio::sync::oneshot;
 
 use self::adapted::{Job, read_all};
 pub(crate) use self::passages::Asking;
+use crate::EngineError;
 use crate::adapters::{AdapterId, Limits};
+use crate::machine::Machine;
 use crate::runner::{End, Happened, Passage, Refused, Request, Room, Runner, TextId};
 use crate::sampler::Drawn;
-use crate::{EngineError, Model};
 use way::Way;
 
 /// What is told of a text, the first thing first.
@@ -72,7 +73,7 @@ struct Desk {
 impl Host {
     /// # Errors
     /// The room is not enough, or no thread can be had.
-    pub fn start(model: Arc<Model>, room: Room) -> Result<Self, EngineError> {
+    pub fn start(model: impl Into<Machine>, room: Room) -> Result<Self, EngineError> {
         Self::start_with(model, room, Limits::default())
     }
 
@@ -80,7 +81,7 @@ impl Host {
     ///
     /// # Errors
     /// The room is not enough, or no thread can be had.
-    pub fn start_with(model: Arc<Model>, room: Room, limits: Limits) -> Result<Self, EngineError> {
+    pub fn start_with(model: impl Into<Machine>, room: Room, limits: Limits) -> Result<Self, EngineError> {
         Self::of(Runner::new(model, room)?.with_limits(limits))
     }
 

@@ -111,33 +111,10 @@ impl Model {
         let mut normed = Vec::new();
         norm_rows(&told, &self.norm, self.shape.norm_epsilon, &mut normed);
         if tells.contains(&Tells::State) {
-            return self.mixed(&normed, batch, tells);
+            let head = |rows: &[f32]| self.head.apply(rows, self.shape.hidden);
+            return mixed(&normed, &self.shape, (batch, tells), head);
         }
         self.head.apply(&normed, self.shape.hidden)
-    }
-
-    /// What is told where it is not the same of all.
-    fn mixed(&self, normed: &[f32], batch: &Ragged, tells: &[Tells]) -> Result<Vec<f32>, EngineError> {
-        let width = self.shape.hidden;
-        let each = |(index, part): (usize, &Part)| {
-            let tells = tells.get(index).copied().unwrap_or_default();
-            std::iter::repeat_n(tells, part.tokens.len().saturating_sub(part.told_from))
-        };
-        let tells: Vec<Tells> = batch.parts.iter().enumerate().flat_map(each).collect();
-        let mut scored = Vec::new();
-        for (row, _) in normed.chunks_exact(width).zip(&tells).filter(|(_, tells)| **tells == Tells::Scores) {
-            scored.extend_from_slice(row);
-        }
-        let scores = if scored.is_empty() { Vec::new() } else { self.head.apply(&scored, width)? };
-        let mut scores = scores.chunks_exact(self.shape.vocabulary);
-        let mut told = Vec::new();
-        for (row, tells) in normed.chunks_exact(width).zip(tells) {
-            told.extend_from_slice(match tells {
-                Tells::Scores => scores.next().unwrap_or_default(),
-                Tells::State => row,
-            });
-        }
-        Ok(told)
     }
 
     /// What the head has for a token.
@@ -150,7 +127,7 @@ impl Model {
 
     /// All layers over a step.
     fn rows(&self, batch: &Ragged, pool: &mut Pool) -> Result<Vec<f32>, EngineError> {
-        self.check(batch)?;
+        batch.check(&self.shape)?;
         let places = batch.places();
         let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
         let tokens = batch.parts.iter().flat_map(|part| &part.tokens);
@@ -180,24 +157,6 @@ impl Model {
         }
         pool.scratch = scratch;
         Ok(rows)
-    }
-
-    fn check(&self, batch: &Ragged) -> Result<(), EngineError> {
-        for part in &batch.parts {
-            if part.end() > self.shape.context {
-                return Err(EngineError::Step("a place beyond the context"));
-            }
-            if part.end() > part.blocks.len() * BLOCK {
-                return Err(EngineError::Step("a text without room in the pool"));
-            }
-            if part.tokens.iter().any(|token| *token as usize >= self.shape.vocabulary) {
-                return Err(EngineError::Step("a token that is not in the vocabulary"));
-            }
-            if part.adapter.as_ref().is_some_and(|adapter| !adapter.fits(&self.shape)) {
-                return Err(EngineError::Step("an adapter of another model"));
-            }
-        }
-        Ok(())
     }
 
     /// Keeps keys and values, which rows have behind their queries.
@@ -265,8 +224,40 @@ impl Dense {
     }
 }
 
+/// What is told where it is not the same of all: scores by the head, or a row as it is.
+pub(crate) fn mixed(
+    normed: &[f32],
+    shape: &Shape,
+    (batch, tells): (&Ragged, &[Tells]),
+    head: impl FnOnce(&[f32]) -> Result<Vec<f32>, EngineError>,
+) -> Result<Vec<f32>, EngineError> {
+    let each = |(index, part): (usize, &Part)| {
+        let tells = tells.get(index).copied().unwrap_or_default();
+        std::iter::repeat_n(tells, part.tokens.len().saturating_sub(part.told_from))
+    };
+    let tells: Vec<Tells> = batch.parts.iter().enumerate().flat_map(each).collect();
+    let rows = || normed.chunks_exact(shape.hidden).zip(&tells);
+    let scored: Vec<f32> =
+        rows().filter(|(_, tells)| **tells == Tells::Scores).flat_map(|(row, _)| row).copied().collect();
+    let scores = if scored.is_empty() { Vec::new() } else { head(&scored)? };
+    let mut scores = scores.chunks_exact(shape.vocabulary);
+    let mut told = Vec::new();
+    for (row, tells) in rows() {
+        told.extend_from_slice(match tells {
+            Tells::Scores => scores.next().unwrap_or_default(),
+            Tells::State => row,
+        });
+    }
+    Ok(told)
+}
+
 /// For each expert the rows that it works on, with the weight of what it says.
-fn choose(scores: &[f32], experts: usize, chosen: usize, is_normed: bool) -> Vec<Vec<(usize, f32)>> {
+pub(crate) fn choose(
+    scores: &[f32],
+    experts: usize,
+    chosen: usize,
+    is_normed: bool,
+) -> Vec<Vec<(usize, f32)>> {
     let mut work = vec![Vec::new(); experts];
     for (row, scores) in scores.chunks_exact(experts).enumerate() {
         let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -47,6 +47,11 @@ impl Turning {
 }
 
 impl Angles {
+    /// All cosines and all sines, the rows one behind the other.
+    pub(crate) fn all(&self) -> (&[f32], &[f32]) {
+        (&self.cosines, &self.sines)
+    }
+
     /// The cosines and sines of a row of the step.
     pub(crate) fn of(&self, row: usize) -> (&[f32], &[f32]) {
         let row = row * self.pairs..(row + 1) * self.pairs;

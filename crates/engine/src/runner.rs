@@ -4,19 +4,18 @@
 mod adapted;
 mod passages;
 
-use std::sync::Arc;
-
+use crate::EngineError;
 use crate::adapters::{AdapterId, Limits, Shelf};
 use crate::batch::{Part, Ragged};
 use crate::blocks::{Blocks, Share, Under};
 use crate::guesses::{Guesses, Repeats};
+use crate::machine::{Machine, Memory};
 use crate::model::Tells;
 use crate::pool::{BLOCK, Keeps, Pool};
 use crate::rules::{Ahead, Masks, Rule};
 use crate::sampler::{Drawn, Sampling};
 use crate::text::{Scores, Text};
 use crate::waiting::{Group, Waiting};
-use crate::{EngineError, Model};
 
 pub use self::passages::Passage;
 
@@ -133,8 +132,8 @@ struct Turn {
 /// Carries texts on, one step after the other. It is one thread's.
 #[derive(Debug)]
 pub struct Runner {
-    model: Arc<Model>,
-    pool: Pool,
+    model: Machine,
+    pool: Memory,
     blocks: Blocks,
     room: Room,
     /// In the order in which they got their turn.
@@ -163,12 +162,13 @@ impl Turn {
 impl Runner {
     /// # Errors
     /// The room is not enough for a single block.
-    pub fn new(model: Arc<Model>, room: Room) -> Result<Self, EngineError> {
+    pub fn new(model: impl Into<Machine>, room: Room) -> Result<Self, EngineError> {
+        let model = model.into();
         let blocks = room.bytes / Pool::block_bytes(model.shape(), room.keeps);
         if blocks == 0 || room.tokens == 0 || room.texts == 0 {
             return Err(EngineError::NoRoom { wanted: 1, free: 0 });
         }
-        let pool = Pool::new(model.shape(), room.keeps, blocks);
+        let pool = model.memory(room.keeps, blocks)?;
         let (running, waiting) = (Vec::new(), Waiting::new());
         let shelf = Shelf::new(model.shape(), Limits::default());
         Ok(Self {

@@ -18,23 +18,31 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
     use std::sync::Arc;
     use std::time::Instant;
 
-    use engine::{Drafting, Keeps, Local, LocalSettings, Room, Source};
+    use engine::{Drafting, Keeps, Local, LocalSettings, Processor, Room, Source};
     use world::World;
 
     use crate::memory::{self, Needed};
 
-    /// The tokens of one step, and the texts in it.
-    const STEP_TOKENS: usize = 256;
+    /// The texts of one step.
     const STEP_TEXTS: usize = 64;
 
     let begun = Instant::now();
+    let named = |error: engine::EngineError| Failure::new(output::USAGE, format!("--device: {error}."));
+    let processor: Processor = serving.device().parse().map_err(named)?;
+    processor.check().map_err(named)?;
     let (path, id) = serving.model(model)?;
     let told = |error: engine::EngineError| Failure::new(output::FAILED, error.to_string());
     let source = Source::open(&path).map_err(told)?;
     let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    let (weights, beside) = processor.takes(&source);
+    let place = match processor {
+        Processor::Own => String::new(),
+        _ if beside == 0 => format!(" on {processor}"),
+        _ => format!(" on {processor}, and {} MiB of weights in this machine's memory", mib(beside)),
+    };
     eprintln!(
-        "{id}: {} MiB of weights and {} MiB for conversations",
-        mib(source.weight_bytes()),
+        "{id}: {} MiB of weights and {} MiB for conversations{place}",
+        mib(weights),
         mib(serving.kv_bytes() as u64)
     );
     let draft = match serving.draft()? {
@@ -50,10 +58,10 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
         None => None,
     };
     let drafts = draft.as_ref().map_or((0, 0), |draft| (draft.source.weight_bytes(), draft.bytes as u64));
-    let needed = Needed {
-        weights: source.weight_bytes() + drafts.0,
-        conversations: serving.kv_bytes() as u64 + drafts.1,
-    };
+    // What lies on an accelerator takes nothing of this machine's memory, and is looked at where it is opened.
+    let here =
+        if processor.is_accelerator() { (beside, 0) } else { (weights + beside, serving.kv_bytes() as u64) };
+    let needed = Needed { weights: here.0 + drafts.0, conversations: here.1 + drafts.1 };
     if let Err(what) = needed.within(memory::free(), serving.ignores_memory()) {
         return Err(Failure::new(output::FAILED, format!("{id} {what}")));
     }
@@ -65,7 +73,7 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
         room: Room {
             bytes: serving.kv_bytes(),
             keeps: Keeps::Half,
-            tokens: STEP_TOKENS,
+            tokens: processor.step_tokens(),
             texts: STEP_TEXTS,
             waiting: serving.waiting(),
             guesses: serving.guesses(),
@@ -79,7 +87,7 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
         }),
         now_unix_s: Arc::new(move || clock.unix_ms() / 1_000),
     };
-    let local = Local::open(&source, settings).map_err(told)?;
+    let local = Local::open_on(&source, settings, processor).map_err(told)?;
     let remark = format!(
         "texts of up to {} tokens; ready after {:.1} s",
         local.longest(),

@@ -114,7 +114,7 @@ impl Adapter {
         self.of == Of::new(shape)
     }
 
-    fn low(&self, layer: usize, site: Site) -> Option<&Low> {
+    pub(crate) fn low(&self, layer: usize, site: Site) -> Option<&Low> {
         let sites = self.layers.get(layer)?;
         match site {
             Site::Asks => sites.asks.as_ref(),

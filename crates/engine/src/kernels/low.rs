@@ -1,6 +1,8 @@
 //! What an adapter adds to a product: through few numbers, and out again. A row's numbers are made by the same additions
 //! in the same order whichever rows stand beside it.
 
+use std::borrow::Cow;
+
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
@@ -92,6 +94,31 @@ impl Low {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.down.bytes() + self.ups.iter().map(|up| up.panels.bytes()).sum::<u64>()
+    }
+
+    /// All ways in, as they were read: a row of inputs for each of the few numbers.
+    pub(crate) fn ways_in(&self) -> Cow<'_, [f32]> {
+        self.down.singles()
+    }
+
+    /// All ways out to so many outputs, scaled: of each output what each of the few numbers adds to it.
+    pub(crate) fn ways_out(&self, outputs: usize) -> Vec<f32> {
+        let mut out = vec![0.0; outputs * self.ranks];
+        let mut first = 0;
+        for up in &self.ups {
+            let panels = up.panels.singles();
+            for output in 0..up.outputs {
+                let (panel, lane) = (output / PANEL, output % PANEL);
+                let row = (up.first + output) * self.ranks + first;
+                let into = out.get_mut(row..row + up.rank).unwrap_or_default();
+                for (step, into) in into.iter_mut().enumerate() {
+                    let at = (panel * up.rank + step) * PANEL + lane;
+                    *into = panels.get(at).copied().unwrap_or_default() * up.scale;
+                }
+            }
+            first += up.rank;
+        }
+        out
     }
 
     /// Adds what it makes of each row of inputs to that row's outputs.

@@ -15,7 +15,10 @@ use super::preparing::Preparing;
 use super::vectors::Uses;
 use super::{Drafting, Local, LocalSettings, Served};
 use crate::speech::Offered;
-use crate::{Conversation, Draft, EngineError, Habits, Host, Model, Runner, Source, Template, Vocabulary};
+use crate::{
+    Conversation, Draft, EngineError, Habits, Host, Machine, Model, Processor, Runner, Source, Template,
+    Vocabulary,
+};
 
 /// What ends a thought.
 const THOUGHT_END: &str = "</think>";
@@ -41,13 +44,26 @@ impl Local {
     /// # Errors
     /// Its files are not what they should be, or there is no room for it.
     pub fn open(source: &Source, settings: LocalSettings) -> Result<Self, EngineError> {
+        Self::open_on(source, settings, Processor::Own)
+    }
+
+    /// The same, computed by what is said.
+    ///
+    /// # Errors
+    /// There is no such device here, its files are not what they should be, or there is no room for it.
+    pub fn open_on(
+        source: &Source,
+        settings: LocalSettings,
+        processor: Processor,
+    ) -> Result<Self, EngineError> {
         let LocalSettings { id, created_unix_s, room, limits, draft, chance, now_unix_s } = settings;
         let beside = source.beside()?;
         let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
-        let model = Model::load(source)?;
+        processor.check_room(source, room.bytes)?;
+        let model = Machine::load(source, processor)?;
         let (known, width) = (model.shape().vocabulary, model.shape().hidden);
-        let uses = Uses::of(purpose, &model, &beside.vocabulary)?;
-        let mut runner = Runner::new(Arc::new(model), room)?.with_limits(limits);
+        let uses = Uses::of(purpose, &beside.vocabulary, |token| model.head_row(source, token))?;
+        let mut runner = Runner::new(model, room)?.with_limits(limits);
         if let Some(drafting) = draft {
             runner = runner.guessing_by(Box::new(open_draft(&drafting, &beside.vocabulary)?));
         }

@@ -9,7 +9,7 @@ use domain::{Fault, FaultClass};
 use super::Local;
 use super::passages::{Passages, Readers, Then};
 use crate::weights::{Judge, Purpose, Ranks, Vectors};
-use crate::{EngineError, Model, Vocabulary};
+use crate::{EngineError, Vocabulary};
 
 /// How the families here are told what is to be judged, where a model's files say nothing of it.
 const TEMPLATE: &str = include_str!("ranking.txt");
@@ -42,7 +42,11 @@ enum Scale {
 impl Uses {
     /// # Errors
     /// A word that is to be said of documents is none of the model's.
-    pub(super) fn of(purpose: Purpose, model: &Model, vocabulary: &Vocabulary) -> Result<Self, EngineError> {
+    pub(super) fn of(
+        purpose: Purpose,
+        vocabulary: &Vocabulary,
+        head_row: impl Fn(u32) -> Result<Vec<f32>, EngineError>,
+    ) -> Result<Self, EngineError> {
         let Ranks { judge, template } = match purpose {
             Purpose::Answers => return Ok(Self::Answers),
             Purpose::Vectors(vectors) => return Ok(Self::Vectors(vectors)),
@@ -59,7 +63,7 @@ impl Uses {
                             "it is to say \"{word}\" of documents, and has no such token"
                         ))
                     })?;
-                    model.head_row(token)
+                    head_row(token)
                 };
                 Scale::Two(row(&yes)?, row(&no)?)
             }

@@ -6,6 +6,7 @@ mod digest;
 mod packed;
 mod plain;
 mod purpose;
+mod raw;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub use beside::{Beside, Habits};
 pub(crate) use plain::Files;
 pub use purpose::{Judge, Purpose, Ranks, Vectors};
+pub(crate) use raw::Raw;
 pub(crate) use rows::Rows;
 
 use self::digest::Digest;

@@ -60,6 +60,11 @@ impl Files {
         self.tensors.values().map(|place| place.end - place.start).sum()
     }
 
+    /// How many numbers all tensors have.
+    pub(super) fn numbers(&self) -> u64 {
+        self.tensors.values().map(|place| (place.end - place.start) / place.kind.bytes()).sum()
+    }
+
     pub(super) fn open(directory: &Path) -> Result<Self, EngineError> {
         let index = directory.join(INDEX);
         let names = match std::fs::read(&index) {
@@ -93,6 +98,11 @@ impl Files {
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// The kind of a tensor's numbers.
+    pub(super) fn kind_of(&self, name: &str) -> Option<Kind> {
+        self.tensors.get(name).map(|place| place.kind)
     }
 
     /// The shape of a tensor, and what it takes.

@@ -8,7 +8,7 @@ use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind}
 use domain::runtime::{Continues, GenerateRequest, RuleText, Runtime};
 use domain::{Event, Fault, PartKind, Reason, Usage};
 use engine::made::{Made, Tokens};
-use engine::{Drafting, Keeps, Limits, Local, LocalSettings, Pool, Room, Shape, Source};
+use engine::{Drafting, Keeps, Limits, Local, LocalSettings, Pool, Processor, Room, Shape, Source};
 use serde_json::Value;
 
 use crate::shapes;
@@ -20,12 +20,16 @@ fn shape() -> Shape {
 }
 
 fn open(waiting: usize) -> Local {
+    open_on(waiting, Processor::Own)
+}
+
+pub fn open_on(waiting: usize, processor: Processor) -> Local {
     let directory = tempfile::tempdir().unwrap();
     let mut made = Made::new("qwen3", shape(), 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
     made.write_plain(directory.path(), false).unwrap();
     let source = Source::open(directory.path()).unwrap();
-    Local::open(&source, settings(&source, waiting)).unwrap()
+    Local::open_on(&source, settings(&source, waiting), processor).unwrap()
 }
 
 fn settings(source: &Source, waiting: usize) -> LocalSettings {
@@ -50,7 +54,7 @@ fn settings(source: &Source, waiting: usize) -> LocalSettings {
 
 static LOCAL: LazyLock<Local> = LazyLock::new(|| open(100));
 
-fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
+pub fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
     let mut request = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
     request.prompt.push_turn(Role::User, vec![Part::text(text)]);
     request.prompt.output.tokens_max = Some(tokens_max);
@@ -59,21 +63,21 @@ fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
 }
 
 #[derive(Debug, Default, PartialEq, Clone)]
-struct Said {
+pub struct Said {
     /// Of each choice.
-    texts: Vec<String>,
+    pub texts: Vec<String>,
     calls: Vec<(String, String)>,
     reasons: Vec<Reason>,
     usage: Usage,
     logprobs: usize,
-    is_done: bool,
+    pub is_done: bool,
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
+pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
     let mut generation = local.generate(request)?;
     let (mut said, mut parts) = (Said::default(), Vec::new());
     wait(async {

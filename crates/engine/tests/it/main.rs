@@ -4,6 +4,7 @@
 mod adapters;
 mod builtin;
 mod cases;
+mod device;
 mod goldens;
 mod guessing;
 mod learning;

@@ -59,6 +59,10 @@ pub struct Serving {
     /// Load the model though less memory is free than it needs.
     #[arg(long)]
     ignore_memory: bool,
+    /// What computes the model: `cpu`, `cuda`, `cuda:N` or `metal`, where the build has it; `cpu-tensors` has the processor
+    /// compute as those do, to try them.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Requests that may wait beside those that are being answered.
     #[arg(long, default_value_t = 256)]
     waiting: usize,
@@ -105,6 +109,10 @@ pub struct Opened {
 impl Serving {
     pub fn kv_bytes(&self) -> usize {
         self.kv_memory.saturating_mul(1024 * 1024)
+    }
+
+    pub fn device(&self) -> &str {
+        &self.device
     }
 
     /// Where the node keeps what is its own. What is no model has nothing to keep, unless somebody says where.

@@ -16,7 +16,7 @@ pub(super) use shape::shape;
 
 use self::head::{Head, Info};
 use super::digest::Digest;
-use super::{Piece, Rows, dense, wrong_shape};
+use super::{Piece, Raw, Rows, dense, wrong_shape};
 use crate::EngineError;
 use crate::kernels::{Matrix, Plain, Rounded};
 use crate::linear::{Linear, numbers};
@@ -34,11 +34,16 @@ pub(crate) struct File {
 impl File {
     /// What all tensors take.
     pub(super) fn weight_bytes(&self) -> u64 {
-        let each = |info: &Info| {
-            let numbers: u64 = info.shape.iter().map(|size| *size as u64).product();
-            numbers / info.kind.block_size() as u64 * info.kind.type_size() as u64
-        };
-        self.head.tensors.values().map(each).sum()
+        self.head.tensors.values().map(bytes_of_tensor).sum()
+    }
+
+    /// What a tensor takes, if there is one.
+    pub(super) fn bytes_of_tensor(&self, name: &str) -> Option<u64> {
+        self.head.tensors.get(name).map(bytes_of_tensor)
+    }
+
+    pub(super) fn is_rounded(&self, name: &str) -> bool {
+        self.head.tensors.get(name).is_some_and(|info| plain(info.kind).is_none())
     }
 
     pub(super) fn open(path: &Path) -> Result<Self, EngineError> {
@@ -185,6 +190,16 @@ impl File {
         Ok(Linear::Seldom(Arc::new(self.rounded(kind, bytes, rows, columns)?)))
     }
 
+    /// A piece of a matrix as it is.
+    pub(super) fn raw(&self, piece: &Piece, columns: usize) -> Result<Raw, EngineError> {
+        let kind = self.piece(piece, columns)?.kind;
+        let bytes = self.bytes_of(piece, columns)?;
+        Ok(match plain(kind) {
+            Some(plain) => Raw::Plain(plain, bytes),
+            None => Raw::Packed(kind, bytes),
+        })
+    }
+
     fn bytes_of(&self, piece: &Piece, columns: usize) -> Result<Vec<u8>, EngineError> {
         self.bytes(self.info(&piece.name)?, columns, piece.first, piece.rows)
     }
@@ -219,6 +234,11 @@ impl File {
             Linear::Beside(_) => return Err(EngineError::Step("a table of several kinds")),
         })
     }
+}
+
+fn bytes_of_tensor(info: &Info) -> u64 {
+    let numbers: u64 = info.shape.iter().map(|size| *size as u64).product();
+    numbers / info.kind.block_size() as u64 * info.kind.type_size() as u64
 }
 
 /// The kinds that are not rounded in blocks.

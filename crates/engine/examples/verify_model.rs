@@ -1,0 +1,128 @@
+//! What a model says, for `scripts/verify-model.py` to compare with what transformers says of the same files.
+//!
+//! `verify_model make DIRECTORY` writes a small model that is made up on the spot; `verify_model ask DIRECTORY [--device cpu]
+//! [--tokens 64]` reads conversations from its input, a list of lists of messages, and tells a line for each: the text and the
+//! tokens that the model was given, and what it said of them, greedily.
+
+use std::error::Error;
+use std::io::Read;
+use std::path::Path;
+
+use engine::made::{Made, Tokens};
+use engine::{
+    Beside, Conversation, End, Group, Happened, Keeps, Last, Machine, Pairs, Pool, Processor, Request, Room,
+    Rope, Runner, Sampling, Shape, Share, Source, Stretch,
+};
+use serde_json::{Value, json};
+
+/// How many of the likeliest are told with each token.
+const LIKELIEST: usize = 5;
+/// The longest conversation that is asked for.
+const CONTEXT: usize = 4_096;
+const TEMPLATE: &str = include_str!("../tests/fixtures/templates/qwen3.jinja");
+
+fn make(directory: &Path) -> Result<(), Box<dyn Error>> {
+    let shape = Shape {
+        vocabulary: 400,
+        hidden: 64,
+        layers: 3,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 32,
+        inner: 128,
+        norm_epsilon: 1e-6,
+        rope: Rope { theta: 1_000_000.0, stretch: Stretch::None },
+        context: CONTEXT,
+        is_tied: true,
+        norms_heads: true,
+        pairs: Pairs::Halves,
+        mixture: None,
+    };
+    let mut made = Made::new("qwen3", shape.clone(), 7);
+    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape.vocabulary));
+    Ok(made.write_plain(directory, false)?)
+}
+
+/// The text that the model is given.
+fn opened(messages: Vec<Value>, beside: &Beside) -> Result<String, Box<dyn Error>> {
+    let template = beside.template.as_ref().ok_or("the model comes without a template for conversations")?;
+    let mut conversation = Conversation::new(messages, None, Last::Answer);
+    for (name, sign) in [("bos_token", &beside.habits.first_sign), ("eos_token", &beside.habits.last_sign)] {
+        conversation.set(name, sign.clone().unwrap_or_default());
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    Ok(conversation.open(template, now)?.text)
+}
+
+fn say(
+    runner: &mut Runner,
+    prompt: Vec<u32>,
+    ends: &[u32],
+    max_tokens: usize,
+) -> Result<Vec<Value>, Box<dyn Error>> {
+    let sampling = Sampling { temperature: 0.0, logprobs: Some(LIKELIEST), ..Sampling::default() };
+    let (share, group) = (Share(1), Group(1));
+    let request = Request {
+        prompt,
+        sampling,
+        max_tokens,
+        ends: ends.to_vec(),
+        rule: None,
+        share,
+        group,
+        adapter: None,
+    };
+    runner.submit(request).map_err(|refused| format!("{refused:?}"))?;
+    let mut said = Vec::new();
+    while !runner.is_idle() {
+        for happened in runner.step()? {
+            match happened {
+                Happened::Token { drawn, .. } => {
+                    said.push(json!({"token": drawn.token, "likeliest": drawn.others}))
+                }
+                Happened::End { end: end @ (End::Broken | End::NoAdapter), .. } => {
+                    return Err(format!("{end:?}").into());
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(said)
+}
+
+fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<dyn Error>> {
+    let source = Source::open(directory)?;
+    let beside = source.beside()?;
+    let machine = Machine::load(&source, processor)?;
+    // As exact as it can be: transformers computes in single precision, too.
+    let keeps = Keeps::Single;
+    let bytes = (CONTEXT + tokens).div_ceil(engine::BLOCK) * Pool::block_bytes(machine.shape(), keeps);
+    let room = Room { bytes, keeps, tokens: processor.step_tokens(), texts: 1, waiting: 1, guesses: 0 };
+    let mut runner = Runner::new(machine, room)?;
+    let mut asked = String::new();
+    std::io::stdin().read_to_string(&mut asked)?;
+    let conversations: Vec<Vec<Value>> = serde_json::from_str(&asked)?;
+    for messages in conversations {
+        let text = opened(messages, &beside)?;
+        let prompt = beside.vocabulary.tokens(&text)?;
+        let said = say(&mut runner, prompt.clone(), &beside.habits.ends, tokens)?;
+        println!("{}", json!({"text": text, "prompt": prompt, "said": said}));
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).map(String::as_str)
+    };
+    match arguments.as_slice() {
+        [verb, directory] if verb == "make" => make(Path::new(directory)),
+        [verb, directory, ..] if verb == "ask" => {
+            let processor = value("--device").unwrap_or("cpu").parse()?;
+            ask(Path::new(directory), processor, value("--tokens").unwrap_or("64").parse()?)
+        }
+        _ => Err("say what to do: make DIRECTORY, or ask DIRECTORY [--device cpu] [--tokens 64]".into()),
+    }
+}

@@ -1,0 +1,297 @@
+//! What each token takes from those before it, of what the pool has on a device. The places of a text are gathered, and
+//! weighed with a mask of our own; where the build and the device have a kernel for it, by that.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::ops::softmax_last_dim;
+
+use super::pool::{DevicePool, slot};
+use crate::batch::{Part, Ragged};
+use crate::{EngineError, Shape};
+
+/// So many scores are worked out at once: a quarter of a gigabyte.
+const SCORES: usize = 1 << 26;
+/// The tokens of one text that are seen to at once.
+const TOKENS: usize = 512;
+
+/// Who sees what in a step.
+#[derive(Debug)]
+pub(super) enum Seeing {
+    Groups(Vec<Group>),
+    #[cfg(feature = "flash-attn")]
+    Flash(Flash),
+}
+
+/// Texts that have the same number of tokens in a step, side by side.
+#[derive(Debug)]
+pub(super) struct Group {
+    first: usize,
+    texts: usize,
+    /// Tokens of each.
+    tokens: usize,
+    /// Places that are gathered of each: as many as the longest has.
+    places: usize,
+    slots: Tensor,
+    /// What is added to scores: nothing, or so much that nothing is left. None where everything is seen.
+    mask: Option<Tensor>,
+}
+
+/// Some tokens of a text.
+#[derive(Debug, Clone, Copy)]
+struct Unit<'a> {
+    part: &'a Part,
+    row: usize,
+    tokens: usize,
+    /// How many places the last of them sees.
+    end: usize,
+}
+
+/// Cuts parts into pieces that are not too much at once.
+fn units<'a>(batch: &'a Ragged, heads: usize) -> Vec<Unit<'a>> {
+    let (mut units, mut row) = (Vec::new(), 0);
+    for part in &batch.parts {
+        let most = (SCORES / (heads * part.end().max(1))).clamp(1, TOKENS);
+        let mut at = 0;
+        while at < part.tokens.len() {
+            let tokens = most.min(part.tokens.len() - at);
+            units.push(Unit { part, row: row + at, tokens, end: part.start + at + tokens });
+            at += tokens;
+        }
+        row += part.tokens.len();
+    }
+    units
+}
+
+/// Those that stand behind each other and are alike, as long as they are not too much together, and as long as filling the
+/// short ones up costs no more than they do.
+fn grouped<'a, 'b>(units: &'b [Unit<'a>], heads: usize) -> Vec<&'b [Unit<'a>]> {
+    let (mut groups, mut rest) = (Vec::new(), units);
+    while let Some(first) = rest.first() {
+        let (mut count, mut longest, mut all) = (0, 0usize, 0);
+        for unit in rest {
+            longest = longest.max(unit.end);
+            all += unit.end;
+            let is_much = (count + 1) * heads * unit.tokens * longest > SCORES;
+            let is_wasted = longest * (count + 1) > 2 * all;
+            if count > 0 && (unit.tokens != first.tokens || is_much || is_wasted) {
+                break;
+            }
+            count += 1;
+        }
+        let (group, more) = rest.split_at(count.max(1).min(rest.len()));
+        groups.push(group);
+        rest = more;
+    }
+    groups
+}
+
+impl Seeing {
+    pub(super) fn of(
+        batch: &Ragged,
+        shape: &Shape,
+        pool: &DevicePool,
+    ) -> std::result::Result<Self, EngineError> {
+        #[cfg(feature = "flash-attn")]
+        if let Some(flash) = Flash::of(batch, shape, pool)? {
+            return Ok(Self::Flash(flash));
+        }
+        let units = units(batch, shape.heads);
+        let groups = grouped(&units, shape.heads);
+        Ok(Self::Groups(
+            groups
+                .into_iter()
+                .map(|group| Group::of(group, pool.device()))
+                .collect::<std::result::Result<_, _>>()?,
+        ))
+    }
+
+    /// The answers of all queries (`[rows, heads, head_dim]`, turned, in single precision), a row of every head's for each
+    /// token.
+    pub(super) fn attend(&self, queries: &Tensor, kept: &(Tensor, Tensor), shape: &Shape) -> Result<Tensor> {
+        match self {
+            Self::Groups(groups) => {
+                let each = groups.iter().map(|group| group.attend(queries, kept, shape));
+                let each = each.collect::<Result<Vec<_>>>()?;
+                if let [one] = each.as_slice() { Ok(one.clone()) } else { Tensor::cat(&each, 0) }
+            }
+            #[cfg(feature = "flash-attn")]
+            Self::Flash(flash) => flash.attend(queries, kept, shape),
+        }
+    }
+}
+
+/// The slots of the first places of a text; more of them are its first one, and seen by nobody.
+fn slots(part: &Part, end: usize, places: usize) -> std::result::Result<Vec<u32>, EngineError> {
+    let each = (0..places).map(|place| {
+        let slot = slot(&part.blocks, if place < end { place } else { 0 });
+        slot.and_then(|slot| u32::try_from(slot).ok())
+            .ok_or(EngineError::Step("a text without room in the pool"))
+    });
+    each.collect()
+}
+
+impl Group {
+    fn of(units: &[Unit<'_>], device: &Device) -> std::result::Result<Self, EngineError> {
+        let (first, tokens) = units.first().map_or((0, 0), |unit| (unit.row, unit.tokens));
+        let places = units.iter().map(|unit| unit.end).max().unwrap_or_default();
+        let mut all = Vec::with_capacity(units.len() * places);
+        for unit in units {
+            all.extend(slots(unit.part, unit.end, places)?);
+        }
+        let sees_all = tokens == 1 && units.iter().all(|unit| unit.end == places);
+        let mask = if sees_all {
+            None
+        } else {
+            let mut mask = Vec::with_capacity(units.len() * tokens * places);
+            for unit in units {
+                for token in 0..tokens {
+                    let seen = unit.end - tokens + token + 1;
+                    mask.extend(
+                        (0..places).map(|place| if place < seen { 0.0f32 } else { f32::NEG_INFINITY }),
+                    );
+                }
+            }
+            Some(Tensor::from_vec(mask, (units.len(), 1, 1, tokens, places), device)?)
+        };
+        let slots = Tensor::new(all, device)?;
+        Ok(Self { first, texts: units.len(), tokens, places, slots, mask })
+    }
+
+    fn attend(&self, queries: &Tensor, (keys, values): &(Tensor, Tensor), shape: &Shape) -> Result<Tensor> {
+        let Shape { heads, kv_heads, head_dim: dim, .. } = *shape;
+        let (texts, tokens, places, group) = (self.texts, self.tokens, self.places, heads / kv_heads);
+        let queries = queries.narrow(0, self.first, texts * tokens)?;
+        #[cfg(feature = "metal")]
+        if texts == 1 && super::fused::takes(queries.device(), dim) {
+            let kept = (keys.index_select(&self.slots, 0)?, values.index_select(&self.slots, 0)?);
+            return super::fused::attend(&queries, &kept, self.mask.as_ref(), shape);
+        }
+        // A processor multiplies no halves by itself.
+        let kind = if queries.device().is_cpu() { DType::F32 } else { keys.dtype() };
+        let queries = (queries * (1.0 / (dim as f64).sqrt()))?.to_dtype(kind)?;
+        let queries = queries.reshape((texts, tokens, kv_heads, group, dim))?.permute((0, 2, 3, 1, 4))?;
+        let queries = queries.contiguous()?.reshape((texts, kv_heads, group * tokens, dim))?;
+        let gathered = |side: &Tensor| {
+            let side = side.index_select(&self.slots, 0)?.to_dtype(kind)?;
+            side.reshape((texts, places, kv_heads, dim))?.transpose(1, 2)?.contiguous()
+        };
+        let scores = queries.matmul(&gathered(keys)?.t()?)?.to_dtype(DType::F32)?;
+        let scores = match &self.mask {
+            Some(mask) => scores.reshape((texts, kv_heads, group, tokens, places))?.broadcast_add(mask)?,
+            None => scores,
+        };
+        let weights = softmax_last_dim(&scores)?.reshape((texts, kv_heads, group * tokens, places))?;
+        let answers = weights.to_dtype(kind)?.matmul(&gathered(values)?)?;
+        let answers = answers.reshape((texts, kv_heads, group, tokens, dim))?.permute((0, 3, 1, 2, 4))?;
+        answers.contiguous()?.reshape((texts * tokens, heads * dim))
+    }
+}
+
+/// One call for all texts of a step, whatever their lengths.
+#[cfg(feature = "flash-attn")]
+#[derive(Debug)]
+pub(super) struct Flash {
+    slots: Tensor,
+    /// Where each text's tokens end among all, and its places.
+    token_ends: Tensor,
+    place_ends: Tensor,
+    tokens: usize,
+    places: usize,
+}
+
+#[cfg(feature = "flash-attn")]
+impl Flash {
+    /// What its kernels are made for.
+    const WIDEST: usize = 256;
+
+    fn of(
+        batch: &Ragged,
+        shape: &Shape,
+        pool: &DevicePool,
+    ) -> std::result::Result<Option<Self>, EngineError> {
+        let is_half = matches!(pool.kind(), DType::F16 | DType::BF16);
+        let is_known = shape.head_dim.is_multiple_of(8) && shape.head_dim <= Self::WIDEST;
+        if !pool.device().is_cuda() || !is_half || !is_known {
+            return Ok(None);
+        }
+        let (mut all, mut token_ends, mut place_ends) = (Vec::new(), vec![0u32], vec![0u32]);
+        let (mut tokens, mut places, mut rows) = (0, 0, 0);
+        let number =
+            |number: usize| u32::try_from(number).map_err(|_| EngineError::Step("a step beyond all bounds"));
+        for part in batch.parts.iter().filter(|part| !part.tokens.is_empty()) {
+            all.extend(slots(part, part.end(), part.end())?);
+            rows += part.tokens.len();
+            token_ends.push(number(rows)?);
+            place_ends.push(number(all.len())?);
+            tokens = tokens.max(part.tokens.len());
+            places = places.max(part.end());
+        }
+        let device = pool.device();
+        Ok(Some(Self {
+            slots: Tensor::new(all, device)?,
+            token_ends: Tensor::new(token_ends, device)?,
+            place_ends: Tensor::new(place_ends, device)?,
+            tokens,
+            places,
+        }))
+    }
+
+    fn attend(&self, queries: &Tensor, (keys, values): &(Tensor, Tensor), shape: &Shape) -> Result<Tensor> {
+        let rows = queries.dim(0)?;
+        let gathered = |side: &Tensor| {
+            let side = side.index_select(&self.slots, 0)?;
+            let places = side.dim(0)?;
+            side.reshape((places, shape.kv_heads, shape.head_dim))
+        };
+        let scale = 1.0 / (shape.head_dim as f32).sqrt();
+        let queries = queries.to_dtype(keys.dtype())?.contiguous()?;
+        // A text's last token sees all of its places: where there are fewer tokens, they are the last ones.
+        let answers = candle_flash_attn::flash_attn_varlen(
+            &queries,
+            &gathered(keys)?,
+            &gathered(values)?,
+            &self.token_ends,
+            &self.place_ends,
+            self.tokens,
+            self.places,
+            scale,
+            true,
+        )?;
+        answers.reshape((rows, shape.query_width()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(tokens: usize, start: usize) -> Part {
+        let blocks = (0..(start + tokens).div_ceil(16) as u32).collect();
+        Part { tokens: vec![0; tokens], start, blocks, told_from: 0, adapter: None }
+    }
+
+    #[test]
+    fn every_row_is_in_one_group_in_its_order() {
+        let parts =
+            vec![part(1, 40), part(1, 39), part(1, 2_000), part(700, 10), part(5, 0), part(0, 3), part(5, 1)];
+        let batch = Ragged { parts };
+        for heads in [4, 1 << 20] {
+            let units = units(&batch, heads);
+            let groups = grouped(&units, heads);
+            let rows: usize = units.iter().map(|unit| unit.tokens).sum();
+            assert_eq!(rows, batch.rows());
+            let mut row = 0;
+            for group in &groups {
+                for unit in *group {
+                    assert_eq!((unit.row, unit.tokens), (row, group[0].tokens));
+                    row += unit.tokens;
+                }
+                let longest = group.iter().map(|unit| unit.end).max().unwrap();
+                let is_bounded = group.len() * heads * group[0].tokens * longest <= SCORES;
+                assert!(is_bounded || (group.len(), group[0].tokens) == (1, 1), "{} of them", group.len());
+            }
+            assert_eq!(row, rows);
+            // Long ones are not filled up with short ones.
+            assert!(groups.iter().all(|group| group.len() == 1 || group[0].end < 1_000));
+        }
+    }
+}

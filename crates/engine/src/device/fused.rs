@@ -1,0 +1,37 @@
+//! Apple's kernel for what one text takes from what is before it.
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::Shape;
+
+/// The widths of heads that it is made for.
+const WIDTHS: [usize; 6] = [32, 64, 80, 96, 128, 256];
+
+pub(super) fn takes(device: &Device, head_dim: usize) -> bool {
+    device.is_metal() && WIDTHS.contains(&head_dim)
+}
+
+/// The answers of one text's queries, a row of every head's for each token. The mask is what is added to scores.
+pub(super) fn attend(
+    queries: &Tensor,
+    (keys, values): &(Tensor, Tensor),
+    mask: Option<&Tensor>,
+    shape: &Shape,
+) -> Result<Tensor> {
+    let Shape { heads, kv_heads, head_dim: dim, .. } = *shape;
+    let (tokens, places, kind) = (queries.dim(0)?, keys.dim(0)?, keys.dtype());
+    let queries = queries.to_dtype(kind)?.transpose(0, 1)?.contiguous()?.unsqueeze(0)?;
+    let side =
+        |side: &Tensor| side.reshape((places, kv_heads, dim))?.transpose(0, 1)?.contiguous()?.unsqueeze(0);
+    let mask = match mask {
+        Some(mask) => {
+            let mask = mask.reshape((1, 1, tokens, places))?.to_dtype(kind)?;
+            Some(mask.broadcast_as((1, heads, tokens, places))?)
+        }
+        None => None,
+    };
+    let scale = 1.0 / (dim as f32).sqrt();
+    let answers =
+        candle_nn::ops::sdpa(&queries, &side(keys)?, &side(values)?, mask.as_ref(), false, scale, 1.0)?;
+    answers.squeeze(0)?.transpose(0, 1)?.contiguous()?.reshape((tokens, heads * dim))
+}

@@ -1,0 +1,209 @@
+//! A layer of a model, as tensors: attention and a dense part.
+
+use candle_core::{DType, Result, Tensor};
+use candle_nn::ops::{rms_norm, silu};
+use candle_nn::rotary_emb::{rope_i, rope_thd};
+
+use super::mixture::Mixture;
+use super::pool::DevicePool;
+use super::product::{Product, Weights};
+use super::{Step, Worn};
+use crate::EngineError;
+use crate::adapters::Site;
+use crate::shape::{Pairs, Shape};
+use crate::weights::Place;
+
+#[derive(Debug)]
+pub(super) struct Layer {
+    before_attention: Tensor,
+    /// Queries, keys and values, of one product.
+    asks: Product,
+    head_norms: Option<HeadNorms>,
+    answers: Product,
+    before_dense: Tensor,
+    dense: Dense,
+}
+
+/// The norms of queries' and keys' heads, which lie side by side.
+#[derive(Debug)]
+struct HeadNorms {
+    ones: Tensor,
+    /// A row for each head.
+    weights: Tensor,
+}
+
+#[derive(Debug)]
+enum Dense {
+    One(Pair),
+    Mixture(Mixture),
+}
+
+/// The two products of a dense part: gates and ups of one, and back.
+#[derive(Debug)]
+pub(super) struct Pair {
+    up: Product,
+    down: Product,
+    inner: usize,
+}
+
+/// The head, where it is not the table.
+pub(super) fn head(weights: &Weights<'_>, shape: &Shape) -> std::result::Result<Product, EngineError> {
+    let place = Place { plain: "lm_head", packed: "output", expert: None };
+    weights.product(&[(place, shape.vocabulary)], shape.hidden)
+}
+
+/// The names of a layer's part.
+fn names(index: usize, plain: &str, packed: &str) -> (String, String) {
+    (format!("model.layers.{index}.{plain}"), format!("blk.{index}.{packed}"))
+}
+
+impl Layer {
+    pub(super) fn load(
+        weights: &Weights<'_>,
+        shape: &Shape,
+        index: usize,
+    ) -> std::result::Result<Self, EngineError> {
+        let (queries, kv) = (shape.query_width(), shape.kv_width());
+        let product = |parts: &[(&str, &str, usize)], columns| product_of(weights, index, parts, columns);
+        let vector = |plain: &str, packed: &str| {
+            let (plain, packed) = names(index, plain, packed);
+            weights.vector((&plain, &packed), shape.hidden)
+        };
+        let asks = [
+            ("self_attn.q_proj", "attn_q", queries),
+            ("self_attn.k_proj", "attn_k", kv),
+            ("self_attn.v_proj", "attn_v", kv),
+        ];
+        let dense = match shape.mixture_of(index) {
+            Some(mixture) => Dense::Mixture(Mixture::load(weights, shape, mixture, index)?),
+            None => Dense::One(Pair {
+                up: product(
+                    &[("mlp.gate_proj", "ffn_gate", shape.inner), ("mlp.up_proj", "ffn_up", shape.inner)],
+                    shape.hidden,
+                )?,
+                down: product(&[("mlp.down_proj", "ffn_down", shape.hidden)], shape.inner)?,
+                inner: shape.inner,
+            }),
+        };
+        Ok(Self {
+            before_attention: vector("input_layernorm", "attn_norm")?,
+            asks: product(&asks, shape.hidden)?,
+            head_norms: shape.norms_heads.then(|| HeadNorms::load(weights, shape, index)).transpose()?,
+            answers: product(&[("self_attn.o_proj", "attn_output", shape.hidden)], queries)?,
+            before_dense: vector("post_attention_layernorm", "ffn_norm")?,
+            dense,
+        })
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let dense = match &self.dense {
+            Dense::One(pair) => pair.bytes(),
+            Dense::Mixture(mixture) => mixture.bytes(),
+        };
+        self.asks.bytes() + self.answers.bytes() + dense
+    }
+
+    pub(super) fn apply(
+        &self,
+        rows: Tensor,
+        index: usize,
+        shape: &Shape,
+        step: &Step,
+        pool: &DevicePool,
+    ) -> std::result::Result<Tensor, EngineError> {
+        let epsilon = shape.norm_epsilon as f32;
+        let normed = rms_norm(&rows, &self.before_attention, epsilon)?;
+        let asked = step.worn.add(self.asks.apply(&normed)?, &normed, index, Site::Asks)?;
+        let kept = pool.layer(index)?;
+        let (queries, kv) = (shape.query_width(), shape.kv_width());
+        let (turned, keys) = self.turned(&asked, shape, step)?;
+        step.keeping.keep(&keys, &kept.0)?;
+        step.keeping.keep(&asked.narrow(1, queries + kv, kv)?, &kept.1)?;
+        let answers = step.seeing.attend(&turned, kept, shape)?.to_dtype(rows.dtype())?;
+        let said = step.worn.add(self.answers.apply(&answers)?, &answers, index, Site::Answers)?;
+        let rows = (rows + said)?;
+        let normed = rms_norm(&rows, &self.before_dense, epsilon)?;
+        Ok(match &self.dense {
+            Dense::One(pair) => (rows + pair.apply(&normed, Some((&step.worn, index)))?)?,
+            Dense::Mixture(mixture) => mixture.add_to(rows, &normed)?,
+        })
+    }
+
+    /// Queries, a head beside the other, and keys, both normed and turned. Angles are in single precision, and so is what
+    /// they turn.
+    fn turned(&self, asked: &Tensor, shape: &Shape, step: &Step) -> Result<(Tensor, Tensor)> {
+        let Shape { heads, kv_heads, head_dim: dim, norm_epsilon, .. } = *shape;
+        let (rows, all) = (asked.dim(0)?, heads + kv_heads);
+        let both = asked.narrow(1, 0, all * dim)?.to_dtype(DType::F32)?.contiguous()?;
+        let mut both = both.reshape((rows, all, dim))?;
+        if let Some(norms) = &self.head_norms {
+            both = rms_norm(&both, &norms.ones, norm_epsilon as f32)?.broadcast_mul(&norms.weights)?;
+        }
+        let both = match shape.pairs {
+            Pairs::Halves => rope_thd(&both.unsqueeze(0)?, &step.cosines, &step.sines)?.squeeze(0)?,
+            Pairs::Neighbours => {
+                // Each row is a text of its own with one place, for rows are not in the order of places.
+                let (cosines, sines) = (step.cosines.unsqueeze(1)?, step.sines.unsqueeze(1)?);
+                rope_i(&both.unsqueeze(2)?, &cosines, &sines)?.squeeze(2)?
+            }
+        };
+        let keys = both.narrow(1, heads, kv_heads)?.contiguous()?.reshape((rows, kv_heads * dim))?;
+        Ok((both.narrow(1, 0, heads)?, keys))
+    }
+}
+
+fn product_of(
+    weights: &Weights<'_>,
+    index: usize,
+    parts: &[(&str, &str, usize)],
+    columns: usize,
+) -> std::result::Result<Product, EngineError> {
+    let owned: Vec<_> =
+        parts.iter().map(|(plain, packed, rows)| (names(index, plain, packed), *rows)).collect();
+    let pieces: Vec<_> =
+        owned.iter().map(|((plain, packed), rows)| (Place { plain, packed, expert: None }, *rows)).collect();
+    weights.product(&pieces, columns)
+}
+
+impl HeadNorms {
+    fn load(weights: &Weights<'_>, shape: &Shape, index: usize) -> std::result::Result<Self, EngineError> {
+        let Shape { heads, kv_heads, head_dim: dim, .. } = *shape;
+        let norm = |plain: &str, packed: &str| {
+            let (plain, packed) = names(index, plain, packed);
+            weights.numbers((&plain, &packed), dim)
+        };
+        let (queries, keys) =
+            (norm("self_attn.q_norm", "attn_q_norm")?, norm("self_attn.k_norm", "attn_k_norm")?);
+        let mut all = queries.repeat(heads);
+        all.extend(keys.repeat(kv_heads));
+        Ok(Self {
+            ones: Tensor::ones(dim, DType::F32, weights.device)?,
+            weights: Tensor::from_vec(all, (heads + kv_heads, dim), weights.device)?,
+        })
+    }
+}
+
+impl Pair {
+    pub(super) const fn new(up: Product, down: Product, inner: usize) -> Self {
+        Self { up, down, inner }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.up.bytes() + self.down.bytes()
+    }
+
+    /// What it makes of what is normed.
+    pub(super) fn apply(&self, normed: &Tensor, worn: Option<(&Worn, usize)>) -> Result<Tensor> {
+        let mut up = self.up.apply(normed)?;
+        if let Some((worn, layer)) = worn {
+            up = worn.add(up, normed, layer, Site::Up)?;
+        }
+        let gates = silu(&up.narrow(1, 0, self.inner)?)?;
+        let inner = (gates * up.narrow(1, self.inner, self.inner)?)?;
+        let down = self.down.apply(&inner)?;
+        match worn {
+            Some((worn, layer)) => worn.add(down, &inner, layer, Site::Down),
+            None => Ok(down),
+        }
+    }
+}

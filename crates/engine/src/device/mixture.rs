@@ -1,0 +1,87 @@
+//! A mixture of experts, as tensors: each that anybody chose is asked once, for all rows that chose it.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::layer::Pair;
+use super::product::{Product, Weights};
+use crate::model::choose;
+use crate::shape::Shape;
+use crate::weights::Place;
+use crate::{EngineError, shape};
+
+#[derive(Debug)]
+pub(super) struct Mixture {
+    router: Product,
+    experts: Vec<Pair>,
+    chosen: usize,
+    is_normed: bool,
+}
+
+impl Mixture {
+    pub(super) fn load(
+        weights: &Weights<'_>,
+        shape: &Shape,
+        mixture: &shape::Mixture,
+        index: usize,
+    ) -> std::result::Result<Self, EngineError> {
+        let plain = |name: &str| format!("model.layers.{index}.mlp.{name}");
+        let packed = |name: &str| format!("blk.{index}.{name}");
+        let one = |plain: &str, packed: &str, expert, rows, columns| {
+            weights.product(&[(Place { plain, packed, expert }, rows)], columns)
+        };
+        let expert = |expert: usize| {
+            let of = |name: &str| plain(&format!("experts.{expert}.{name}"));
+            let (gate, up) = (of("gate_proj"), of("up_proj"));
+            let (packed_gate, packed_up) = (packed("ffn_gate_exps"), packed("ffn_up_exps"));
+            let ups = [
+                (Place { plain: &gate, packed: &packed_gate, expert: Some(expert) }, mixture.inner),
+                (Place { plain: &up, packed: &packed_up, expert: Some(expert) }, mixture.inner),
+            ];
+            let up = weights.product(&ups, shape.hidden)?;
+            let down =
+                one(&of("down_proj"), &packed("ffn_down_exps"), Some(expert), shape.hidden, mixture.inner)?;
+            Ok(Pair::new(up, down, mixture.inner))
+        };
+        Ok(Self {
+            router: one(&plain("gate"), &packed("ffn_gate_inp"), None, mixture.experts, shape.hidden)?,
+            experts: (0..mixture.experts).map(expert).collect::<std::result::Result<_, EngineError>>()?,
+            chosen: mixture.chosen,
+            is_normed: mixture.is_normed,
+        })
+    }
+
+    /// What is read for one token: the experts that work on it.
+    pub(super) fn bytes(&self) -> u64 {
+        let experts: u64 = self.experts.iter().take(self.chosen).map(Pair::bytes).sum();
+        self.router.bytes() + experts
+    }
+
+    /// Adds to rows what the experts make of those that are normed.
+    pub(super) fn add_to(&self, rows: Tensor, normed: &Tensor) -> Result<Tensor> {
+        let scores: Vec<f32> = self.router.apply(normed)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let work = choose(&scores, self.experts.len(), self.chosen, self.is_normed);
+        let device = rows.device();
+        let mut said = Vec::new();
+        // Of each row where what its experts say stands among all that is said, in the order of the experts.
+        let mut places: Vec<Vec<u32>> = vec![Vec::with_capacity(self.chosen); rows.dim(0)?];
+        let (mut weights, mut count) = (Vec::new(), 0u32);
+        for (expert, work) in self.experts.iter().zip(&work).filter(|(_, work)| !work.is_empty()) {
+            let mut which = Vec::with_capacity(work.len());
+            for (row, weight) in work {
+                which.push(u32::try_from(*row).unwrap_or(u32::MAX));
+                weights.push(*weight);
+                if let Some(places) = places.get_mut(*row) {
+                    places.push(count);
+                }
+                count += 1;
+            }
+            said.push(expert.apply(&normed.index_select(&Tensor::new(which, device)?, 0)?, None)?);
+        }
+        let (all, width) = (weights.len(), normed.dim(1)?);
+        let weights = Tensor::from_vec(weights, (all, 1), device)?.to_dtype(rows.dtype())?;
+        let said = Tensor::cat(&said, 0)?.broadcast_mul(&weights)?;
+        let places: Vec<u32> = places.into_iter().flatten().collect();
+        let said = said.index_select(&Tensor::new(places, device)?, 0)?;
+        rows + said.reshape((all / self.chosen, self.chosen, width))?.sum(1)?
+    }
+}

@@ -1,0 +1,196 @@
+//! A model as tensors, on any device that there are tensors for.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "scales are worked out in double precision and used in single"
+)]
+
+mod attention;
+#[cfg(feature = "metal")]
+mod fused;
+mod layer;
+mod mixture;
+mod pool;
+mod processor;
+mod product;
+mod worn;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::ops::rms_norm;
+
+pub use self::pool::DevicePool;
+pub use self::processor::Processor;
+
+use self::attention::Seeing;
+use self::layer::Layer;
+use self::pool::Keeping;
+use self::product::{Origin, Product, Table, Weights, kind_of};
+use self::worn::{To, Worn};
+use crate::batch::Ragged;
+use crate::model::{Tells, mixed};
+use crate::pool::Keeps;
+use crate::rope::Turning;
+use crate::weights::Source;
+use crate::{EngineError, Shape};
+
+/// A model's weights on a device. Nothing of a text is in it: what texts leave behind is in the pool.
+#[derive(Debug)]
+pub struct DeviceModel {
+    shape: Shape,
+    turning: Turning,
+    device: Device,
+    work: DType,
+    table: Table,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    head: Product,
+}
+
+/// What all layers of a step share.
+#[derive(Debug)]
+struct Step {
+    cosines: Tensor,
+    sines: Tensor,
+    keeping: Keeping,
+    seeing: Seeing,
+    worn: Worn,
+}
+
+/// The numbers of a tensor, brought from where it is.
+fn numbers(tensor: &Tensor) -> Result<Vec<f32>, EngineError> {
+    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
+impl DeviceModel {
+    /// # Errors
+    /// The build has no such device or there is none, or the weights lack what the shape wants.
+    pub fn load(source: &Source, processor: Processor) -> Result<Self, EngineError> {
+        let device = processor.open()?.ok_or(EngineError::Step("a device without tensors"))?;
+        let work = match source.plain_kind() {
+            Some(kind) if !device.is_cpu() => kind_of(kind),
+            _ => DType::F32,
+        };
+        let weights = Weights { origin: Origin::Files(source), device: &device, work };
+        Self::of(source.shape().clone(), &weights)
+    }
+
+    /// A model of weights that are drawn where it is computed: for measurements.
+    ///
+    /// # Errors
+    /// The build has no such device or there is none, or no room on it.
+    pub fn drawn(shape: Shape, kind: DType, processor: Processor) -> Result<Self, EngineError> {
+        let device = processor.open()?.ok_or(EngineError::Step("a device without tensors"))?;
+        let work = if device.is_cpu() { DType::F32 } else { kind };
+        Self::of(shape.checked()?, &Weights { origin: Origin::Drawn(kind), device: &device, work })
+    }
+
+    fn of(shape: Shape, weights: &Weights<'_>) -> Result<Self, EngineError> {
+        let (table, tied) = weights.table(&shape)?;
+        let layers = (0..shape.layers).map(|index| Layer::load(weights, &shape, index));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let head = if shape.is_tied { tied } else { layer::head(weights, &shape)? };
+        let norm = weights.vector(("model.norm", "output_norm"), shape.hidden)?;
+        let turning = Turning::new(&shape.rope, shape.head_dim);
+        let (device, work) = (weights.device.clone(), weights.work);
+        Ok(Self { shape, turning, device, work, table, layers, norm, head })
+    }
+
+    #[must_use]
+    pub const fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    #[must_use]
+    pub const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The kind of numbers that is computed in.
+    #[must_use]
+    pub const fn work(&self) -> DType {
+        self.work
+    }
+
+    /// What of the weights is read for a token.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.layers.iter().map(Layer::bytes).sum::<u64>() + self.head.bytes()
+    }
+
+    /// Room for a number of blocks, where the model is.
+    ///
+    /// # Errors
+    /// The device has no room for them.
+    pub fn pool(&self, keeps: Keeps, blocks: usize) -> Result<DevicePool, EngineError> {
+        let kind = DevicePool::kind_of(keeps, self.work);
+        Ok(DevicePool::new(&self.shape, kind, blocks, &self.device)?)
+    }
+
+    /// One step. What is told is a row of the vocabulary for each token from `told_from` of its part on, in order; where
+    /// `tells` says for a part that it is its state, that.
+    ///
+    /// # Errors
+    /// The step names what is not there: a token, a block, a place beyond the context. Or the device failed.
+    pub fn step_telling(
+        &self,
+        batch: &Ragged,
+        tells: &[Tells],
+        pool: &mut DevicePool,
+    ) -> Result<Vec<f32>, EngineError> {
+        batch.check(&self.shape)?;
+        pool.sound()?;
+        let tokens: Vec<u32> = batch.parts.iter().flat_map(|part| &part.tokens).copied().collect();
+        if tokens.is_empty() {
+            return Ok(Vec::new());
+        }
+        let step = self.prepare(batch, pool)?;
+        let mut rows = self.table.rows(&tokens, &self.device, self.work)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            rows = layer.apply(rows, index, &self.shape, &step, pool)?;
+        }
+        let told: Vec<u32> = batch.told().into_iter().filter_map(|row| u32::try_from(row).ok()).collect();
+        if told.is_empty() {
+            return Ok(Vec::new());
+        }
+        if told.len() < tokens.len() {
+            rows = rows.index_select(&Tensor::new(told, &self.device)?, 0)?;
+        }
+        let normed = rms_norm(&rows, &self.norm, self.shape.norm_epsilon as f32)?;
+        if tells.contains(&Tells::State) {
+            let head = |rows: &[f32]| {
+                let width = self.shape.hidden;
+                let rows = Tensor::from_slice(rows, (rows.len() / width, width), &self.device)?;
+                numbers(&self.head.apply(&rows.to_dtype(normed.dtype())?)?)
+            };
+            return mixed(&numbers(&normed)?, &self.shape, (batch, tells), head);
+        }
+        numbers(&self.head.apply(&normed)?)
+    }
+
+    /// The same, with scores of all that is told.
+    ///
+    /// # Errors
+    /// As `step_telling`.
+    pub fn step(&self, batch: &Ragged, pool: &mut DevicePool) -> Result<Vec<f32>, EngineError> {
+        self.step_telling(batch, &[], pool)
+    }
+
+    fn prepare(&self, batch: &Ragged, pool: &mut DevicePool) -> Result<Step, EngineError> {
+        let places = batch.places();
+        let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
+        let (cosines, sines) = angles.all();
+        let angles = |angles: &[f32]| {
+            Tensor::from_slice(angles, (places.len(), self.shape.head_dim / 2), &self.device)
+        };
+        let shape = &self.shape;
+        let outputs =
+            [shape.query_width() + 2 * shape.kv_width(), shape.hidden, 2 * shape.inner, shape.hidden];
+        let to = To { device: &self.device, work: self.work, layers: shape.layers, outputs };
+        Ok(Step {
+            cosines: angles(cosines)?,
+            sines: angles(sines)?,
+            keeping: Keeping::of(batch, pool)?,
+            seeing: Seeing::of(batch, shape, pool)?,
+            worn: Worn::of(batch, &mut pool.brought, &to)?,
+        })
+    }
+}

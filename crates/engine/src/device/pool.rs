@@ -1,0 +1,185 @@
+//! What models remember of texts, on a device: keys and values of every layer, in blocks of one size.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::worn::Brought;
+use crate::batch::Ragged;
+use crate::pool::{BLOCK, Keeps};
+use crate::{EngineError, Shape};
+
+/// Room for a number of blocks on a device. Who has which block is its owner's to know.
+#[derive(Debug)]
+pub struct DevicePool {
+    /// Of each layer keys and values, `[blocks, 16, kv_heads, head_dim]` with the first two and the last two as one: a row
+    /// for each place.
+    layers: Vec<(Tensor, Tensor)>,
+    blocks: usize,
+    width: usize,
+    kind: DType,
+    device: Device,
+    /// What could not be wiped: the next step tells it, and nothing is computed any more.
+    fault: Option<EngineError>,
+    /// Adapters that are on the device.
+    pub(super) brought: Brought,
+}
+
+/// Places that follow each other, in a step's rows and in the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    row: usize,
+    slot: usize,
+    count: usize,
+}
+
+/// Where a step's keys and values are kept.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    /// Long runs are copied.
+    runs: Vec<Run>,
+    /// All others are scattered: which rows these are, where they are not all, and of each of their numbers the place.
+    others: Option<(Option<Tensor>, Tensor)>,
+}
+
+/// Runs of so many places are copied.
+const LONG: usize = BLOCK;
+
+impl DevicePool {
+    pub(super) fn new(shape: &Shape, kind: DType, blocks: usize, device: &Device) -> Result<Self> {
+        let width = shape.kv_width();
+        let side = || Tensor::zeros((blocks * BLOCK, width), kind, device);
+        let layers = (0..shape.layers).map(|_| Ok((side()?, side()?))).collect::<Result<_>>()?;
+        let (device, brought) = (device.clone(), Brought::default());
+        Ok(Self { layers, blocks, width, kind, device, fault: None, brought })
+    }
+
+    /// The kind of numbers that are kept.
+    pub(super) fn kind_of(keeps: Keeps, work: DType) -> DType {
+        match (keeps, work) {
+            (Keeps::Single, _) => DType::F32,
+            (Keeps::Half, DType::BF16) => DType::BF16,
+            (Keeps::Half, _) => DType::F16,
+        }
+    }
+
+    #[must_use]
+    pub const fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    #[cfg(feature = "flash-attn")]
+    pub(super) const fn kind(&self) -> DType {
+        self.kind
+    }
+
+    pub(super) const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(super) fn layer(&self, layer: usize) -> std::result::Result<&(Tensor, Tensor), EngineError> {
+        self.layers.get(layer).ok_or(EngineError::Step("a layer that is not there"))
+    }
+
+    /// What went wrong since the last step.
+    pub(super) fn sound(&mut self) -> std::result::Result<(), EngineError> {
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// Leaves nothing of what these blocks had.
+    pub(crate) fn wipe(&mut self, blocks: &[u32]) {
+        self.brought.leave();
+        let mut blocks: Vec<usize> = blocks.iter().map(|block| *block as usize).collect();
+        blocks.sort_unstable();
+        let slots = blocks.iter().flat_map(|block| block * BLOCK..(block + 1) * BLOCK);
+        for run in runs(slots) {
+            if let Err(error) = self.wipe_run(run) {
+                self.fault = Some(error.into());
+                return;
+            }
+        }
+    }
+
+    fn wipe_run(&self, run: Run) -> Result<()> {
+        let nought = Tensor::zeros((run.count, self.width), self.kind, &self.device)?;
+        for (keys, values) in &self.layers {
+            keys.slice_set(&nought, 0, run.slot)?;
+            values.slice_set(&nought, 0, run.slot)?;
+        }
+        Ok(())
+    }
+}
+
+/// The place in the pool of a place of a text.
+pub(super) fn slot(blocks: &[u32], place: usize) -> Option<usize> {
+    blocks.get(place / BLOCK).map(|block| *block as usize * BLOCK + place % BLOCK)
+}
+
+/// Slots, in the order of their rows, as runs.
+fn runs(slots: impl Iterator<Item = usize>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (row, slot) in slots.enumerate() {
+        match runs.last_mut() {
+            Some(run) if run.slot + run.count == slot => run.count += 1,
+            _ => runs.push(Run { row, slot, count: 1 }),
+        }
+    }
+    runs
+}
+
+impl Keeping {
+    pub(super) fn of(batch: &Ragged, pool: &DevicePool) -> std::result::Result<Self, EngineError> {
+        let mut slots = Vec::with_capacity(batch.rows());
+        for (part, place) in batch.places() {
+            let slot = batch.parts.get(part).and_then(|part| slot(&part.blocks, place));
+            let slot = slot.ok_or(EngineError::Step("a text without room in the pool"))?;
+            if slot >= pool.blocks * BLOCK {
+                return Err(EngineError::Step("a block that is not there"));
+            }
+            slots.push(slot);
+        }
+        let count = slots.len();
+        let (runs, others): (Vec<Run>, Vec<Run>) =
+            runs(slots.into_iter()).into_iter().partition(|run| run.count >= LONG);
+        if others.is_empty() {
+            return Ok(Self { runs, others: None });
+        }
+        let number =
+            |number: usize| u32::try_from(number).map_err(|_| EngineError::Step("a place beyond all pools"));
+        let (mut rows, mut slots) = (Vec::new(), Vec::new());
+        for run in others {
+            for step in 0..run.count {
+                rows.push(number(run.row + step)?);
+                slots.push(number(run.slot + step)?);
+            }
+        }
+        let device = &pool.device;
+        let slots = Tensor::from_vec(slots, (rows.len(), 1), device)?;
+        let slots = slots.broadcast_as((rows.len(), pool.width))?.contiguous()?;
+        let rows = if rows.len() == count { None } else { Some(Tensor::new(rows, device)?) };
+        Ok(Self { runs, others: Some((rows, slots)) })
+    }
+
+    /// Keeps a step's keys, or its values, in a layer's.
+    pub(super) fn keep(&self, numbers: &Tensor, kept: &Tensor) -> Result<()> {
+        let numbers = numbers.to_dtype(kept.dtype())?.contiguous()?;
+        for run in &self.runs {
+            kept.slice_set(&numbers.narrow(0, run.row, run.count)?, 0, run.slot)?;
+        }
+        match &self.others {
+            None => Ok(()),
+            Some((None, slots)) => kept.scatter_set(slots, &numbers, 0),
+            Some((Some(rows), slots)) => kept.scatter_set(slots, &numbers.index_select(rows, 0)?, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_each_other_is_a_run() {
+        let run = |row, slot, count| Run { row, slot, count };
+        assert_eq!(runs([4, 5, 6, 2, 3, 9].into_iter()), [run(0, 4, 3), run(3, 2, 2), run(5, 9, 1)]);
+        assert!(runs(std::iter::empty()).is_empty());
+    }
+}

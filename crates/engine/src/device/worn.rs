@@ -1,0 +1,209 @@
+//! Adapters on a device. All that a step's rows have are one product in and one out, of which each row keeps what is its own
+//! adapter's: few large products instead of many small ones.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::adapters::{Adapter, Site};
+use crate::batch::Ragged;
+use crate::kernels::Low;
+
+const SITES: [Site; 4] = [Site::Asks, Site::Answers, Site::Up, Site::Down];
+
+/// What adapters have for a product: the ways in one below the other, the ways out side by side, and how many numbers each
+/// of them goes through.
+#[derive(Debug, Clone)]
+struct Ways {
+    down: Tensor,
+    up: Tensor,
+    ranks: Vec<usize>,
+}
+
+/// Of each layer what there is for each of its products.
+type Layers = Vec<[Option<Ways>; SITES.len()]>;
+
+/// The adapters that are on the device, as long as somebody has them, and those of the last step as one.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    each: Vec<(Weak<Adapter>, Arc<Layers>)>,
+    together: Option<(Vec<Weak<Adapter>>, Arc<Layers>)>,
+}
+
+/// The adapters of a step.
+#[derive(Debug)]
+pub(super) struct Worn {
+    layers: Option<Arc<Layers>>,
+    /// The rows that have any, where they are not all.
+    rows: Option<Tensor>,
+    /// Of each of those rows, which it has.
+    whose: Vec<usize>,
+    /// For numbers of several adapters that lie so: nought where they are not a row's own.
+    masks: HashMap<Vec<usize>, Tensor>,
+}
+
+/// Where adapters are brought.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct To<'a> {
+    pub device: &'a Device,
+    pub work: DType,
+    pub layers: usize,
+    /// The outputs of each product of a layer.
+    pub outputs: [usize; SITES.len()],
+}
+
+impl Ways {
+    fn bring(low: &Low, outputs: usize, to: &To<'_>) -> Result<Self> {
+        let down = low.ways_in();
+        let ranks = down.len().checked_div(low.inputs()).unwrap_or_default();
+        let up = low.ways_out(outputs);
+        Ok(Self {
+            down: Tensor::from_slice(&down, (ranks, low.inputs()), to.device)?.to_dtype(to.work)?,
+            up: Tensor::from_vec(up, (outputs, ranks), to.device)?.to_dtype(to.work)?,
+            ranks: vec![ranks],
+        })
+    }
+
+    /// Those of several adapters; one that has none goes through no numbers.
+    fn join(each: &[Option<&Self>]) -> Result<Option<Self>> {
+        let there: Vec<&Self> = each.iter().copied().flatten().collect();
+        if there.is_empty() {
+            return Ok(None);
+        }
+        let ranks = each.iter().map(|ways| ways.map_or(0, |ways| ways.ranks.iter().sum())).collect();
+        let down = Tensor::cat(&there.iter().map(|ways| &ways.down).collect::<Vec<_>>(), 0)?;
+        let up = Tensor::cat(&there.iter().map(|ways| &ways.up).collect::<Vec<_>>(), 1)?;
+        Ok(Some(Self { down, up, ranks }))
+    }
+}
+
+impl Brought {
+    /// Keeps nothing of those that nobody has any more.
+    pub(super) fn leave(&mut self) {
+        self.each.retain(|(adapter, _)| adapter.strong_count() > 0);
+        self.together.take_if(|(adapters, _)| adapters.iter().any(|adapter| adapter.strong_count() == 0));
+    }
+
+    fn one(&mut self, adapter: &Arc<Adapter>, to: &To<'_>) -> Result<Arc<Layers>> {
+        let is_it = |known: &Weak<Adapter>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(adapter));
+        if let Some((_, layers)) = self.each.iter().find(|(known, _)| is_it(known)) {
+            return Ok(Arc::clone(layers));
+        }
+        let mut layers = Layers::with_capacity(to.layers);
+        for layer in 0..to.layers {
+            let mut ways = [None, None, None, None];
+            for ((ways, site), outputs) in ways.iter_mut().zip(SITES).zip(to.outputs) {
+                *ways = adapter.low(layer, site).map(|low| Ways::bring(low, outputs, to)).transpose()?;
+            }
+            layers.push(ways);
+        }
+        let layers = Arc::new(layers);
+        self.each.push((Arc::downgrade(adapter), Arc::clone(&layers)));
+        Ok(layers)
+    }
+
+    fn all(&mut self, adapters: &[&Arc<Adapter>], to: &To<'_>) -> Result<Option<Arc<Layers>>> {
+        self.leave();
+        let is_same = |known: &[Weak<Adapter>]| {
+            known.len() == adapters.len()
+                && known
+                    .iter()
+                    .zip(adapters)
+                    .all(|(known, adapter)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(adapter)))
+        };
+        match adapters {
+            [] => return Ok(None),
+            [adapter] => return self.one(adapter, to).map(Some),
+            _ => {}
+        }
+        if let Some((_, layers)) = self.together.as_ref().filter(|(known, _)| is_same(known)) {
+            return Ok(Some(Arc::clone(layers)));
+        }
+        let each = adapters.iter().map(|adapter| self.one(adapter, to)).collect::<Result<Vec<_>>>()?;
+        let mut layers = Layers::with_capacity(to.layers);
+        for layer in 0..to.layers {
+            let mut joined = [None, None, None, None];
+            for (site, joined) in joined.iter_mut().enumerate() {
+                let of = |layers: &'_ Arc<Layers>| -> Option<Ways> { layers.get(layer)?.get(site)?.clone() };
+                let ways: Vec<Option<Ways>> = each.iter().map(of).collect();
+                *joined = Ways::join(&ways.iter().map(Option::as_ref).collect::<Vec<_>>())?;
+            }
+            layers.push(joined);
+        }
+        let layers = Arc::new(layers);
+        let known = adapters.iter().map(|adapter| Arc::downgrade(adapter)).collect();
+        self.together = Some((known, Arc::clone(&layers)));
+        Ok(Some(layers))
+    }
+}
+
+impl Worn {
+    pub(super) fn of(batch: &Ragged, brought: &mut Brought, to: &To<'_>) -> Result<Self> {
+        let mut adapters: Vec<&Arc<Adapter>> = Vec::new();
+        let (mut rows, mut whose, mut row) = (Vec::new(), Vec::new(), 0u32);
+        for part in &batch.parts {
+            let which = part.adapter.as_ref().map(|adapter| {
+                adapters.iter().position(|known| Arc::ptr_eq(known, adapter)).unwrap_or_else(|| {
+                    adapters.push(adapter);
+                    adapters.len() - 1
+                })
+            });
+            for _ in &part.tokens {
+                if let Some(which) = which {
+                    rows.push(row);
+                    whose.push(which);
+                }
+                row += 1;
+            }
+        }
+        let layers = brought.all(&adapters, to)?;
+        let is_all = rows.len() == row as usize;
+        let rows = if is_all || rows.is_empty() { None } else { Some(Tensor::new(rows, to.device)?) };
+        let mut worn = Self { layers, rows, whose, masks: HashMap::new() };
+        worn.make_masks(to)?;
+        Ok(worn)
+    }
+
+    fn make_masks(&mut self, to: &To<'_>) -> Result<()> {
+        let Some(layers) = &self.layers else { return Ok(()) };
+        for ways in layers.iter().flatten().flatten().filter(|ways| ways.ranks.len() > 1) {
+            if self.masks.contains_key(&ways.ranks) {
+                continue;
+            }
+            let all: usize = ways.ranks.iter().sum();
+            let mut mask = Vec::with_capacity(self.whose.len() * all);
+            for whose in &self.whose {
+                let each = ways.ranks.iter().enumerate();
+                mask.extend(each.flat_map(|(adapter, rank)| {
+                    std::iter::repeat_n(if adapter == *whose { 1.0f32 } else { 0.0 }, *rank)
+                }));
+            }
+            let mask = Tensor::from_vec(mask, (self.whose.len(), all), to.device)?.to_dtype(to.work)?;
+            self.masks.insert(ways.ranks.clone(), mask);
+        }
+        Ok(())
+    }
+
+    /// Adds what each row's adapter has for a product of a layer. Rows without one are not touched.
+    pub(super) fn add(&self, outputs: Tensor, inputs: &Tensor, layer: usize, site: Site) -> Result<Tensor> {
+        let ways = self.layers.as_ref().and_then(|layers| layers.get(layer)).and_then(|ways| {
+            let at = SITES.iter().position(|known| *known == site)?;
+            ways.get(at)?.as_ref()
+        });
+        let Some(ways) = ways else { return Ok(outputs) };
+        let few = match &self.rows {
+            Some(rows) => inputs.index_select(rows, 0)?.matmul(&ways.down.t()?)?,
+            None => inputs.matmul(&ways.down.t()?)?,
+        };
+        let few = match self.masks.get(&ways.ranks) {
+            Some(mask) => (few * mask)?,
+            None => few,
+        };
+        let more = few.matmul(&ways.up.t()?)?;
+        match &self.rows {
+            Some(rows) => outputs.index_add(rows, &more, 0),
+            None => outputs + more,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! A model as tensors says what it says by kernels of ours: in one step, in many, beside others, with adapters, and whole
+//! texts through a host. The device is this machine's processor: what an accelerator has beside it is not run here.
+
+use std::sync::Arc;
+
+use domain::prompt::Json;
+use engine::made::{Made, MadeAdapter};
+use engine::{
+    Adapter, BLOCK, DeviceModel, EngineError, Group, Host, Keeps, Limits, Machine, Numbers, Packing, Part,
+    Pool, Processor, Ragged, Request, Room, Runner, Sampling, Shape, Share, Source, Stretch, Told,
+};
+
+use crate::local;
+use crate::oracle::Oracle;
+use crate::parity::{blocks, furthest, part, spread, text};
+use crate::shapes;
+
+/// How far two ways of computing may be apart, by how far what they say is spread.
+const NEAR: f64 = 1e-4;
+/// The same where keys and values are kept in half precision: a number that is rounded the other way is another number.
+const HALF: f64 = 5e-3;
+
+/// A model by kernels of ours, and by tensors.
+struct Both {
+    made: Made,
+    own: Machine,
+    tensors: Machine,
+}
+
+fn both_of(source: &Source, made: Made) -> Both {
+    let load = |processor| Machine::load(source, processor).unwrap();
+    Both { made, own: load(Processor::Own), tensors: load(Processor::Tensors) }
+}
+
+fn both(family: &str, shape: Shape) -> Both {
+    let made = Made::new(family, shape, 7);
+    let directory = tempfile::tempdir().unwrap();
+    made.write_plain(directory.path(), false).unwrap();
+    both_of(&Source::open(directory.path()).unwrap(), made)
+}
+
+fn packed(family: &str, shape: Shape, kind: Packing) -> Both {
+    let made = Made::new(family, shape, 7);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.gguf");
+    made.write_packed(&path, kind).unwrap();
+    both_of(&Source::open(&path).unwrap(), made)
+}
+
+/// All that is said of a text that is computed in pieces of these lengths.
+fn in_pieces(machine: &Machine, keeps: Keeps, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
+    let mut memory = machine.memory(keeps, tokens.len().div_ceil(BLOCK) + 4).unwrap();
+    let blocks = blocks(3, tokens.len());
+    let (mut said, mut at) = (Vec::new(), 0);
+    for length in lengths.iter().cycle() {
+        if at == tokens.len() {
+            break;
+        }
+        let end = (at + length).min(tokens.len());
+        let step = Ragged { parts: vec![part(&tokens[at..end], at, &blocks)] };
+        let numbers = machine.step(&step, &mut memory).unwrap();
+        said.extend(numbers.chunks(machine.shape().vocabulary).map(<[f32]>::to_vec));
+        at = end;
+    }
+    said
+}
+
+fn exact(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
+    rows.iter().map(|row| row.iter().map(|number| f64::from(*number)).collect()).collect()
+}
+
+fn check(both: &Both, length: usize, keeps: Keeps, bound: f64) {
+    let tokens = text(length, 1);
+    let own = exact(&in_pieces(&both.own, keeps, &tokens, &[length]));
+    let said = in_pieces(&both.tensors, keeps, &tokens, &[length]);
+    let (far, spread) = (furthest(&said, &own), spread(&own));
+    assert!(far <= bound * spread, "{far} of {spread} at {length} tokens of {:?}", both.made.shape);
+}
+
+#[test]
+fn every_family_says_by_tensors_what_it_says() {
+    let ramp = Stretch::Ramp {
+        factor: 4.0,
+        original: 256.0,
+        fast: 32.0,
+        slow: 1.0,
+        attention: None,
+        truncates: true,
+    };
+    for (family, shape) in [
+        ("qwen3", shapes::dense()),
+        ("qwen3", Shape { is_tied: false, heads: 6, kv_heads: 1, ..shapes::dense() }),
+        ("qwen3", Shape { rope: engine::Rope { stretch: ramp, ..shapes::dense().rope }, ..shapes::dense() }),
+        ("qwen3_moe", shapes::mixture()),
+        ("qwen3_moe", Shape { mixture: some_dense(), ..shapes::mixture() }),
+        ("llama", shapes::llama()),
+    ] {
+        let both = both(family, shape);
+        check(&both, 32, Keeps::Single, NEAR);
+        check(&both, 300, Keeps::Single, NEAR);
+        check(&both, 300, Keeps::Half, HALF);
+    }
+}
+
+fn some_dense() -> Option<engine::Mixture> {
+    shapes::mixture().mixture.map(|mixture| engine::Mixture {
+        dense_layers: vec![1],
+        is_normed: false,
+        ..mixture
+    })
+}
+
+#[test]
+fn halves_of_a_file_are_the_same_numbers() {
+    for kind in [Numbers::F16, Numbers::BF16] {
+        let made = Made::new("qwen3", shapes::dense(), 7);
+        let directory = tempfile::tempdir().unwrap();
+        made.write_plain(directory.path(), false).unwrap();
+        let path = directory.path().join("model.safetensors");
+        let tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
+        let halved = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_dtype(kind).unwrap()));
+        candle_core::safetensors::save(&halved.collect(), &path).unwrap();
+        check(&both_of(&Source::open(directory.path()).unwrap(), made), 100, Keeps::Single, NEAR);
+    }
+}
+
+#[test]
+fn a_packed_file_says_by_tensors_what_it_says() {
+    for (family, shape) in [
+        ("qwen3", shapes::dense()),
+        ("qwen3_moe", shapes::mixture()),
+        // Its pairs are neighbours in packed files.
+        ("llama", Shape { rope: shapes::dense().rope, ..shapes::llama() }),
+    ] {
+        for kind in [Packing::F32, Packing::F16, Packing::BF16] {
+            check(&packed(family, shape.clone(), kind), 60, Keeps::Single, NEAR);
+        }
+    }
+}
+
+/// How far two say different things, on the whole.
+fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
+    let each = one.iter().flatten().zip(other.iter().flatten());
+    let sum: f64 = each.map(|(one, other)| (one - other) * (one - other)).sum();
+    (sum / one.iter().flatten().count() as f64).sqrt()
+}
+
+#[test]
+fn a_rounded_model_says_by_tensors_what_its_rounded_weights_say() {
+    let tokens = text(48, 1);
+    for kind in [Packing::Q8_0, Packing::Q6K, Packing::Q4K, Packing::Q5K, Packing::Q4_0] {
+        let both = packed("qwen3", shapes::wide(), kind);
+        let wanted = Oracle { made: &both.made.rounded(kind).unwrap() }.all(&tokens);
+        let [own, tensors] = [&both.own, &both.tensors]
+            .map(|machine| apart(&exact(&in_pieces(machine, Keeps::Single, &tokens, &[48])), &wanted));
+        // Both round what they multiply, each in a way of its own.
+        let bound = 2.0 * own + NEAR * spread(&wanted);
+        assert!(tensors <= bound, "{kind:?}: {tensors} of {bound}");
+    }
+}
+
+#[test]
+fn a_text_in_pieces_is_the_text_by_tensors() {
+    for (family, shape) in [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture())] {
+        let both = both(family, shape);
+        let tokens = text(150, 2);
+        let whole = exact(&in_pieces(&both.tensors, Keeps::Single, &tokens, &[150]));
+        // Prompts in pieces, single tokens, and a prompt after single tokens: a second turn.
+        for lengths in [&[1][..], &[7], &[16], &[17], &[23, 1, 1, 40], &[64, 1, 1, 1]] {
+            let pieces = in_pieces(&both.tensors, Keeps::Single, &tokens, lengths);
+            let far = furthest(&pieces, &whole);
+            assert!(far <= NEAR * spread(&whole), "{far} {lengths:?}");
+        }
+    }
+}
+
+fn adapters(shape: &Shape) -> Vec<Arc<Adapter>> {
+    const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    let targets = [&ALL[..4], &ALL[..], &ALL[1..3]];
+    let kinds = [Numbers::F32, Numbers::BF16, Numbers::F16];
+    let open = |((targets, kind), seed): ((&[&str], Numbers), u64)| {
+        // Experts take none.
+        let around: Vec<&str> =
+            targets.iter().copied().take(if shape.mixture.is_some() { 4 } else { 7 }).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let made = MadeAdapter::new(shape, &around, 3 + 5 * seed as usize, seed);
+        made.write(directory.path(), kind).unwrap();
+        Arc::new(Adapter::open(directory.path(), shape, &Limits::default()).unwrap())
+    };
+    targets.into_iter().zip(kinds).zip(0..).map(open).collect()
+}
+
+#[test]
+fn many_texts_with_adapters_say_by_tensors_what_they_say() {
+    for (family, shape) in
+        [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture()), ("llama", shapes::llama())]
+    {
+        let both = both(family, shape);
+        let adapters = adapters(&both.made.shape);
+        let lengths = [1, 1, 5, 40, 1, 17, 17, 64, 33, 2, 16];
+        let whose = [None, Some(0), Some(1), None, Some(0), Some(2), Some(1), None, Some(1), Some(0), None];
+        for whose in [whose.to_vec(), vec![Some(1); 11], vec![None; 11]] {
+            let one = |of: usize| {
+                let adapter = whose[of].map(|which: usize| Arc::clone(&adapters[which]));
+                Part {
+                    adapter,
+                    ..part(&text(lengths[of], of as u32), 0, &blocks(of as u32 * 5, lengths[of]))
+                }
+            };
+            let batch = Ragged { parts: (0..lengths.len()).map(one).collect() };
+            let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
+                let mut memory = machine.memory(Keeps::Single, 64).unwrap();
+                // Twice: adapters are on the device by the second step, and what was kept is kept again.
+                let first = machine.step(&batch, &mut memory).unwrap();
+                assert_eq!(first, machine.step(&batch, &mut memory).unwrap());
+                vec![first]
+            });
+            let (own, all) = (exact(&own), tensors);
+            let (far, spread) = (furthest(&all, &own), spread(&own));
+            assert!(far <= NEAR * spread, "{family}: {far} of {spread}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_to_be_told_is_told_by_tensors() {
+    let both = both("qwen3", shapes::dense());
+    let tokens = text(20, 1);
+    let whole = exact(&in_pieces(&both.tensors, Keeps::Single, &tokens, &[20]));
+    let mut memory = both.tensors.memory(Keeps::Single, 8).unwrap();
+    let mut step = |told_from| {
+        let part = Part { told_from, ..part(&tokens, 0, &blocks(3, 20)) };
+        both.tensors.step(&Ragged { parts: vec![part] }, &mut memory).unwrap()
+    };
+    assert!(furthest(&[step(19)], &whole[19..]) <= NEAR);
+    assert!(step(20).is_empty());
+    assert!(both.tensors.step(&Ragged::default(), &mut memory).unwrap().is_empty());
+}
+
+#[test]
+fn what_is_not_there_is_refused_by_tensors() {
+    let both = both("qwen3", shapes::dense());
+    let machine = &both.tensors;
+    let mut memory = machine.memory(Keeps::Half, 4).unwrap();
+    let mut refused = |part: Part| {
+        let refused = machine.step(&Ragged { parts: vec![part] }, &mut memory);
+        assert!(matches!(refused, Err(EngineError::Step(_))), "{refused:?}");
+    };
+    refused(part(&[512], 0, &[0]));
+    refused(part(&[1], 16, &[0]));
+    refused(part(&[1], 0, &[4]));
+    refused(part(&[1], 16_384, &[0; 1025]));
+    let mut other = both.own.memory(Keeps::Half, 4).unwrap();
+    let step = Ragged { parts: vec![part(&[1], 0, &[0])] };
+    assert!(matches!(machine.step(&step, &mut other), Err(EngineError::Step(_))));
+}
+
+fn request(length: u32, of: u32, max_tokens: usize) -> Request {
+    Request {
+        prompt: (0..length).map(|place| (place * 37 + of * 101) % 400).collect(),
+        sampling: Sampling { temperature: 0.0, seed: u64::from(of), ..Sampling::default() },
+        max_tokens,
+        ends: vec![],
+        rule: None,
+        share: Share(1),
+        group: Group(1),
+        adapter: None,
+    }
+}
+
+fn room(shape: &Shape, blocks: usize) -> Room {
+    let bytes = blocks * Pool::block_bytes(shape, Keeps::Single);
+    Room { bytes, keeps: Keeps::Single, tokens: 64, texts: 16, waiting: 100, guesses: 4 }
+}
+
+#[test]
+fn whole_texts_are_the_same_by_tensors() {
+    let both = both("qwen3", shapes::dense());
+    let requests: Vec<Request> = [5, 100, 1, 17, 64, 33, 200, 16]
+        .into_iter()
+        .zip(1..)
+        .map(|(length, of)| request(length, of, 40))
+        .collect();
+    // All at once, and with so little room that texts have to make way for each other.
+    for blocks in [128, 24] {
+        let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
+            let host = Host::start(machine.clone(), room(machine.shape(), blocks)).unwrap();
+            let mut telling: Vec<_> = requests.iter().map(|request| host.carry(request.clone())).collect();
+            let said = telling.iter_mut().map(|told| {
+                let mut tokens = Vec::new();
+                while let Some(told) = told.blocking_recv() {
+                    match told {
+                        Told::Token(drawn) => tokens.push(drawn.token),
+                        Told::Refused(refused) => panic!("{refused:?}"),
+                        _ => {}
+                    }
+                }
+                tokens
+            });
+            said.collect::<Vec<_>>()
+        });
+        assert!(own.iter().all(|tokens| tokens.len() == 40));
+        assert_eq!(own, tensors, "with {blocks} blocks");
+    }
+}
+
+#[test]
+fn what_is_forgotten_by_tensors_is_computed_anew() {
+    let both = both("qwen3", shapes::dense());
+    let mut runner = Runner::new(both.tensors.clone(), room(both.tensors.shape(), 32)).unwrap();
+    let mut rows = || {
+        runner.submit(request(100, 1, 4)).unwrap();
+        let before = runner.counts().rows;
+        while !runner.is_idle() {
+            runner.step().unwrap();
+        }
+        let rows = runner.counts().rows - before;
+        (rows, runner.forget(Share(2)))
+    };
+    assert_eq!(rows(), (103, 0));
+    assert_eq!(rows(), (7, 0));
+    assert_eq!(runner.forget(Share(1)), 6);
+    runner.submit(request(100, 1, 4)).unwrap();
+    let before = runner.counts().rows;
+    while !runner.is_idle() {
+        runner.step().unwrap();
+    }
+    assert_eq!(runner.counts().rows - before, 103);
+}
+
+#[test]
+fn a_model_answers_by_tensors_as_it_answers() {
+    let [own, tensors] = [Processor::Own, Processor::Tensors].map(|processor| local::open_on(10, processor));
+    for words in ["high tide ", "the harbour "] {
+        let mut asked = local::asked(&words.repeat(20), 24);
+        asked.prompt.sampling.temperature = Some(Json("0".to_owned()));
+        let said = [&own, &tensors].map(|local| local::run(local, asked.clone()).unwrap());
+        assert!(said[0].is_done && !said[0].texts[0].is_empty());
+        assert_eq!(said[0].texts, said[1].texts);
+    }
+}
+
+#[test]
+fn a_model_can_be_drawn_where_it_is_computed() {
+    let model = DeviceModel::drawn(shapes::dense(), Numbers::BF16, Processor::Tensors).unwrap();
+    let mut pool = model.pool(Keeps::Half, 4).unwrap();
+    let step = Ragged { parts: vec![part(&text(20, 1), 0, &blocks(0, 20))] };
+    let said = model.step(&step, &mut pool).unwrap();
+    assert_eq!(said.len(), 20 * model.shape().vocabulary);
+    assert!(said.iter().all(|score| score.is_finite()) && spread(&exact(&[said])) > 0.0);
+    let shape = model.shape();
+    let layer = shape.hidden * (2 * shape.query_width() + 2 * shape.kv_width() + 3 * shape.inner);
+    assert_eq!(model.read_bytes(), 4 * (shape.layers * layer + shape.hidden * shape.vocabulary) as u64);
+}

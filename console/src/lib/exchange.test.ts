@@ -25,6 +25,7 @@ const attempt = (change: Partial<Attempt>): Attempt => ({
   cache_write_tokens: 0,
   reasoning_tokens: 0,
   estimated: false,
+  evidence: 'provider_reported',
   cost_micros: 0,
   cost_nanos: 0,
   provider_cost_micros: 0,

@@ -98,6 +98,7 @@ export interface Metered {
   cache_write_tokens: number;
   reasoning_tokens: number;
   estimated: boolean;
+  evidence: 'provider_reported' | 'runtime_confirmed' | 'router_inferred' | 'unknown';
   cost_micros: number;
   cost_nanos: number;
   provider_cost_micros: number;

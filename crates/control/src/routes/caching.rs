@@ -1,6 +1,6 @@
 //! What the gateway may do for the prompt caches of providers: a field of workspaces and projects; and what it did for an exchange.
 
-use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, UsageSource};
+use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, Profile, UsageSource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -56,15 +56,28 @@ pub struct CachingShown {
     /// Tokens that are saved: the provider's own count of what came from its cache; of a suggestion, our estimate. `None` where
     /// the provider said nothing.
     saved_tokens: Option<u64>,
-    /// `provider_reported`, `router_inferred` or `unknown`.
+    /// `provider_reported`, `runtime_confirmed`, `router_inferred` or `unknown`.
     evidence: &'static str,
+}
+
+/// Who stands for what was counted: the provider, or the runtime on the customer's own hardware; we, where neither said it.
+#[must_use]
+pub const fn evidence(source: UsageSource, profile: Option<Profile>) -> &'static str {
+    match (source, profile) {
+        (UsageSource::Provider, Some(Profile::Byoc)) => "runtime_confirmed",
+        (UsageSource::Provider, _) => "provider_reported",
+        (UsageSource::Estimate, _) => "router_inferred",
+        (UsageSource::None, _) => "unknown",
+    }
 }
 
 #[must_use]
 pub fn shown(record: &MeterRecord) -> Option<CachingShown> {
     let CacheRecord { is_applied, marks, has_key, reusable_tokens } = record.caching?;
     let (saved_tokens, evidence) = match (is_applied, record.usage.source) {
-        (true, UsageSource::Provider) => (Some(record.usage.cached_read), "provider_reported"),
+        (true, source @ UsageSource::Provider) => {
+            (Some(record.usage.cached_read), evidence(source, record.profile()))
+        }
         (true, UsageSource::Estimate | UsageSource::None) => (None, "unknown"),
         (false, _) => (Some(reusable_tokens.saturating_sub(record.usage.cached_read)), "router_inferred"),
     };

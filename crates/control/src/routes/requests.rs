@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Units, Usage};
+use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Profile, Units, Usage};
 use http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
-use super::caching::{self, CachingShown};
+use super::caching::{self, CachingShown, evidence};
 use super::plan::{RejectedCandidate, rejected};
 use super::usage::{FILTER, FORMAT, Spent, columns, parsed};
 use crate::access::Access;
@@ -290,6 +290,8 @@ struct Metered {
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<UnitsShown>,
     estimated: bool,
+    /// Who stands for the counts: `provider_reported`, `runtime_confirmed` of a node, `router_inferred` or `unknown`.
+    evidence: &'static str,
     cost_micros: i64,
     cost_nanos: i64,
     provider_cost_micros: i64,
@@ -363,7 +365,7 @@ fn whole(record: &MeterRecord) -> Exchange {
         },
         attempts: record.attempts.iter().map(attempt).collect(),
         caching: caching::shown(record),
-        metered: metered(&record.usage, &record.charge),
+        metered: metered(&record.usage, &record.charge, record.profile()),
     }
 }
 
@@ -393,7 +395,7 @@ fn attempt(attempt: &AttemptRecord) -> AttemptShown {
         upstream_request_id: attempt.upstream_request_id.clone(),
         markup_bps: attempt.markup_bps,
         receipt,
-        metered: metered(&attempt.usage, &attempt.charge),
+        metered: metered(&attempt.usage, &attempt.charge, Some(attempt.principal.profile())),
     }
 }
 
@@ -412,7 +414,7 @@ const fn units(units: &Units) -> UnitsShown {
     }
 }
 
-fn metered(usage: &Usage, charge: &Charge) -> Metered {
+fn metered(usage: &Usage, charge: &Charge, profile: Option<Profile>) -> Metered {
     Metered {
         input_tokens: usage.prompt_total(),
         output_tokens: usage.completion_total(),
@@ -421,6 +423,7 @@ fn metered(usage: &Usage, charge: &Charge) -> Metered {
         reasoning_tokens: usage.reasoning,
         units: (!usage.units.is_none()).then(|| units(&usage.units)),
         estimated: usage.is_estimated(),
+        evidence: evidence(usage.source, profile),
         cost_micros: charge.cost.micros(),
         cost_nanos: charge.cost.0,
         provider_cost_micros: charge.provider_cost.micros(),

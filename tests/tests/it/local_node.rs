@@ -178,7 +178,8 @@ async fn the_gateway_serves_and_meters_what_the_node_answers() {
     };
     assert_eq!((&request["profile"], &request["estimated"]), (&json!("byoc"), &json!(false)), "{request}");
     // Who stands for the counts: the runtime itself.
-    let whole = client.get(&format!("/v2/requests/{}", request["id"].as_str().unwrap())).await.unwrap().json();
+    let whole =
+        client.get(&format!("/v2/requests/{}", request["id"].as_str().unwrap())).await.unwrap().json();
     let evidence = (&whole["evidence"], &whole["attempts"][0]["evidence"]);
     assert_eq!(evidence, (&json!("runtime_confirmed"), &json!("runtime_confirmed")), "{whole}");
 }

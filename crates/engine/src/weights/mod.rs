@@ -36,6 +36,8 @@ pub struct Source {
     name: String,
     /// Its tensors are named without the "model." before all: it was written without a head.
     is_bare: bool,
+    /// It should have a head of its own, and has none: it can say no word.
+    is_headless: bool,
 }
 
 #[derive(Debug)]
@@ -79,16 +81,25 @@ impl Source {
             let files = plain::Files::open(path)?;
             let is_bare = files.told("embed_tokens.weight").is_some();
             // What is for vectors or ranks may come without the head that it never uses.
-            let is_headless = is_bare || files.told("score.weight").is_some();
-            shape.is_tied |= is_headless && files.told("lm_head.weight").is_none();
+            let may_lack = is_bare || files.told("score.weight").is_some();
+            let is_headless = may_lack && !shape.is_tied && files.told("lm_head.weight").is_none();
+            shape.is_tied |= is_headless;
             let (store, directory) = (Store::Plain(files), path.to_owned());
-            return Ok(Self { shape, store, path: path.to_owned(), directory, name, is_bare });
+            return Ok(Self { shape, store, path: path.to_owned(), directory, name, is_bare, is_headless });
         }
         let file = packed::File::open(path)?;
         let shape = packed::shape(&file)?;
         let directory = path.parent().unwrap_or(path).to_owned();
         let path = path.to_owned();
-        Ok(Self { shape, store: Store::Packed(file), path, directory, name, is_bare: false })
+        Ok(Self {
+            shape,
+            store: Store::Packed(file),
+            path,
+            directory,
+            name,
+            is_bare: false,
+            is_headless: false,
+        })
     }
 
     /// A number that tells the model from others.

@@ -68,10 +68,19 @@ impl Source {
         let is_named = |more: Option<&str>| {
             names.into_iter().chain(more).any(|name| name.to_ascii_lowercase().contains(NAMED))
         };
-        match &self.store {
+        let purpose = match &self.store {
             Store::Plain(files) => plain(&self.directory, files, self.shape.hidden, is_named),
             Store::Packed(file) => packed(file, self.shape.hidden, is_named),
+        }?;
+        let has_own = match &purpose {
+            Purpose::Answers => false,
+            Purpose::Vectors(_) => true,
+            Purpose::Ranks(ranks) => !matches!(ranks.judge, Judge::Words(..)),
+        };
+        if self.is_headless && !has_own {
+            return Err(EngineError::NoTensor("lm_head.weight".to_owned()));
         }
+        Ok(purpose)
     }
 }
 

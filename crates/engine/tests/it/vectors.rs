@@ -410,6 +410,19 @@ fn stacked_experts_are_the_experts() {
 }
 
 #[test]
+fn a_model_without_a_head_says_nothing() {
+    let mut made = made(MadeFor::Vectors);
+    made.shape.is_tied = false;
+    let mut bare = made.bare();
+    assert_eq!(plain(&bare, "tiny").models()[0].makes.words(), ["embeddings"]);
+    let directory = tempfile::tempdir().unwrap();
+    bare.makes = MadeFor::Answers;
+    bare.write_plain(directory.path(), false).unwrap();
+    let error = open_as(directory.path(), "tiny").unwrap_err().to_string();
+    assert!(error.contains("lm_head.weight"), "{error}");
+}
+
+#[test]
 fn models_are_told_apart() {
     let digest = |seed, context, is_packed: bool| {
         let directory = tempfile::tempdir().unwrap();

@@ -56,7 +56,7 @@ pub struct Serving {
     /// Memory for what is remembered of conversations, in MiB.
     #[arg(long, default_value_t = 1024)]
     kv_memory: usize,
-    /// Load the model though less memory is free than it needs.
+    /// Loads the model though less memory is free than it needs.
     #[arg(long)]
     ignore_memory: bool,
     /// What computes the model: `cpu`, `cuda`, `cuda:N` or `metal`, where the build has it; `cpu-tensors` has the processor

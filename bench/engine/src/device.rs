@@ -127,15 +127,17 @@ fn gives(device: &Device, kind: DType) -> Result<Gives> {
     let (bytes, side) = if device.is_cpu() { SMALL } else { LARGE };
     let numbers = Tensor::zeros(bytes / kind.size_in_bytes(), kind, device)?;
     let copied = best(8, || {
-        let copy = numbers.copy()?;
+        let copied = numbers.copy()?;
         device.synchronize()?;
-        Ok(drop(copy))
+        drop(copied);
+        Ok(())
     })?;
     let matrix = Tensor::randn(0.0f32, 1.0, (side, side), device)?.to_dtype(kind)?;
     let multiplied = best(8, || {
         let product = matrix.matmul(&matrix)?;
         device.synchronize()?;
-        Ok(drop(product))
+        drop(product);
+        Ok(())
     })?;
     // A copy is read and written.
     Ok(Gives { memory: 2.0 * bytes as f64 / copied, products: 2.0 * (side as f64).powi(3) / multiplied })

@@ -23,8 +23,14 @@ step() { # step WHAT COMMAND...
 
 step "engine, with Metal" cargo check --locked --target "$target" -p engine --features metal
 step "engine, with Metal and Accelerate" cargo check --locked --target "$target" -p engine --features metal,accelerate
-# The cryptography that the node brings is C, which a machine that is no Mac has no headers for. A check links nothing, so its
-# build is left out there, in the way that its makers left for pages of documentation.
-[ "$(uname -s)" = Darwin ] || export DOCS_RS=1
+# The cryptography that the node brings is C, which only a Mac has headers for. A check links nothing: elsewhere a compiler that
+# makes nothing stands in for C's, and what is checked is Rust.
+if [ "$(uname -s)" != Darwin ]; then
+    stand_in=$PWD/target/check-metal
+    mkdir -p "$stand_in"
+    printf '#!/bin/sh\nwhile [ $# -gt 0 ]; do\n    if [ "$1" = -o ]; then : >"$2"; fi\n    shift\ndone\n' >"$stand_in/cc"
+    chmod +x "$stand_in/cc"
+    export CC_aarch64_apple_darwin=$stand_in/cc AR_aarch64_apple_darwin=true
+fi
 step "node" cargo check --locked --target "$target" -p node
 printf 'checked for %s: it compiles; nothing was linked, and nothing ran\n' "$target"

@@ -26,7 +26,7 @@ def user(text):
 CONVERSATIONS = [
     [user("When is high tide?")],
     [user("Count from one to ten, in words.")],
-    [user("Parle-moi de la mer.")],
+    [user("Décris la mer en une phrase.")],
     [user("潮汐是什么？")],
     [user("Напиши три слова о море.")],
     [user("Write a function in Python that adds two numbers.")],

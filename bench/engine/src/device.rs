@@ -127,9 +127,9 @@ fn gives(device: &Device, kind: DType) -> Result<Gives> {
     let (bytes, side) = if device.is_cpu() { SMALL } else { LARGE };
     let numbers = Tensor::zeros(bytes / kind.size_in_bytes(), kind, device)?;
     let copied = best(8, || {
-        let copy = numbers.copy()?;
+        let copied = numbers.copy()?;
         device.synchronize()?;
-        drop(copy);
+        drop(copied);
         Ok(())
     })?;
     let matrix = Tensor::randn(0.0f32, 1.0, (side, side), device)?.to_dtype(kind)?;

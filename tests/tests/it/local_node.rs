@@ -150,6 +150,28 @@ async fn a_second_node_on_one_journal_and_an_open_address_without_a_key_are_refu
 }
 
 #[tokio::test]
+async fn a_model_by_tensors_answers_in_its_words_and_a_device_that_is_not_there_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (data_dir, model) = (data_dir(&root), workspace().join("builtin/model").display().to_string());
+    for (device, wanted) in [
+        ("cuda", "--features cuda"),
+        ("cuda:1", "\"cuda:1\" is not in this build"),
+        ("metal", "--features metal"),
+        ("gpu", "cpu, cpu-tensors, cuda, cuda:N and metal"),
+    ] {
+        let asked = ["node", "--model", &model, "--device", device, "--data-dir", &data_dir];
+        let told = Cli::new().run(&asked).failed(2);
+        assert!(told.contains(wanted), "{told}");
+    }
+    let options = ["--model", &model, "--name", MODEL, "--data-dir", &data_dir, "--kv-memory", "64"];
+    let (process, base_url) = node(&[&options[..], &["--device", "cpu-tensors"]].concat()).await;
+    assert!(process.stderr().contains("MiB for conversations on cpu-tensors"), "{}", process.stderr());
+    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let answer = client.post(CHAT, &asked("What is Tidegate?")).await.unwrap();
+    assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn the_gateway_serves_and_meters_what_the_node_answers() {
     let root = tempfile::tempdir().unwrap();
     let (_node, base_url) = demo(&data_dir(&root)).await;

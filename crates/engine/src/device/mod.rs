@@ -4,6 +4,9 @@
     reason = "scales are worked out in double precision and used in single"
 )]
 
+#[cfg(all(any(feature = "metal", feature = "accelerate"), not(target_os = "macos")))]
+compile_error!("the features `metal` and `accelerate` are for Macs: build without them elsewhere");
+
 mod attention;
 #[cfg(feature = "metal")]
 mod fused;

@@ -162,7 +162,7 @@ impl Tokens {
             ("tokenizer.json", self.tokenizer_json()),
             (
                 "tokenizer_config.json",
-                json!({"eos_token": {"content": "<|im_end|>"}, "bos_token": "<|endoftext|>", "chat_template": self.template}),
+                json!({"eos_token": {"__type": "AddedToken", "content": "<|im_end|>"}, "bos_token": "<|endoftext|>", "chat_template": self.template}),
             ),
             (
                 "generation_config.json",

@@ -260,12 +260,13 @@ pub fn is_ours(row: NodeRow) -> Result<NodeRow, Box<Fault>> {
     Err(Box::new(Fault::new(FaultClass::Unsupported, "no_runtime", message).fix(fix)))
 }
 
-/// A name as a part of a path: what is none can be nobody's there.
+/// A name of our path as a part of a node's: what is none can be nobody's there.
 ///
 /// # Errors
 /// 404.
-pub fn path_part<'n>(what: &str, name: &'n str) -> Result<&'n str, Box<Fault>> {
+pub fn path_part(what: &str, name: &str) -> Result<String, Box<Fault>> {
     const BYTES_MAX: usize = 128;
+    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let is_name =
         (1..=BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.');
@@ -324,7 +325,8 @@ mod tests {
         for fine in ["law", "law-2", "a.b_c", "ftjob-1"] {
             assert_eq!(path_part("adapter", fine).unwrap(), fine);
         }
-        for wrong in ["", "..", ".hidden", "a/b", "a?b", "a b", "ü", "%2e", &"a".repeat(129)] {
+        assert_eq!(path_part("adapter", "law%2D2").unwrap(), "law-2");
+        for wrong in ["", "..", ".hidden", "a/b", "a?b", "a b", "ü", "%2e", "..%2fmodels", &"a".repeat(129)] {
             assert_eq!(path_part("adapter", wrong).unwrap_err().class, FaultClass::NotFound, "{wrong}");
         }
     }

@@ -61,7 +61,7 @@ async function adaptersComeAndGo(page, node) {
   assert.deepEqual(await state(), []);
   await panel.getByRole("link", { name: "Register" }).click();
   const form = page.getByRole("dialog");
-  await form.getByLabel("Name").fill("statutes");
+  await form.getByRole("textbox", { name: "Name" }).fill("statutes");
   await form.getByLabel("Directory").fill("../node");
   await form.getByRole("button", { name: "Register" }).click();
   await form.getByText(/^The node attic says: /).waitFor();
@@ -94,7 +94,7 @@ async function badLinesAreNamed(page) {
 async function jobIsBegunByTheForm(page) {
   const form = page.getByRole("dialog");
   await form.getByLabel("Conversations").setInputFiles(file);
-  await form.getByLabel("Name").fill("tides");
+  await form.getByRole("textbox", { name: "Name" }).fill("tides");
   await form.getByLabel("Epochs").fill("3");
   await form.getByLabel("Rank").fill("4");
   await form.getByRole("button", { name: "Check" }).click();
@@ -118,8 +118,11 @@ async function lossesAreTheServers(page, job) {
   await plot.focus();
   for (const event of events) {
     await page.keyboard.press("ArrowRight");
-    const told = await plot.getAttribute("aria-valuetext");
-    assert.ok(told.startsWith(`step ${event.step}: Learned ${event.loss.toFixed(4)}`), told);
+    const expected = `step ${event.step}: Learned ${event.loss.toFixed(4)}`;
+    await eventually(async () => {
+      const told = await plot.getAttribute("aria-valuetext");
+      assert.ok(told.startsWith(expected), `${told} is not ${expected}`);
+    });
   }
   await isForEveryone(page, "training-job");
   const panel = page.getByRole("region", { name: "Loss", exact: true });

@@ -220,7 +220,7 @@ fn load(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn unload(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let input: Unloading = ask.json()?;
-        let id = named(&ask)?.to_owned();
+        let id = named(&ask)?;
         let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
         let said: SaidGone = control.have_runtime(&row, format!("adapters/{id}/unload"), &json!({})).await?;
         control.note_act(&ask, &row, "adapter.unload", format!("adapter {id}")).await?;
@@ -230,6 +230,6 @@ fn unload(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// The path's adapter, as a part of the node's path.
-fn named(ask: &Ask) -> Result<&str, Box<domain::Fault>> {
+fn named(ask: &Ask) -> Result<String, Box<domain::Fault>> {
     path_part("adapter", ask.parameters.first().map_or("", String::as_str))
 }

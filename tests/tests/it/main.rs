@@ -57,6 +57,7 @@ mod keys;
 mod kill;
 mod local_adapters;
 mod local_node;
+mod local_training;
 mod managed;
 mod mantle;
 mod matrix;

@@ -44,12 +44,14 @@ impl Local {
         let beside = source.beside()?;
         let model = Model::load(source)?;
         let known = model.shape().vocabulary;
+        let has_experts = model.shape().mixture.is_some();
         let host = Host::start_with(Arc::new(model), room, limits)?;
         let served = Served {
             id,
             created_unix_s,
             host,
             path: source.path().to_owned(),
+            has_experts,
             known,
             vocabulary: Arc::new(beside.vocabulary),
             manners: Manners { template: beside.template, habits: beside.habits },

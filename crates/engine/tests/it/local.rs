@@ -19,6 +19,11 @@ fn shape() -> Shape {
 }
 
 fn open(waiting: usize) -> Local {
+    open_kept(waiting).0
+}
+
+/// The same, with its files.
+pub fn open_kept(waiting: usize) -> (Local, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let mut made = Made::new("qwen3", shape(), 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
@@ -40,12 +45,12 @@ fn open(waiting: usize) -> Local {
         chance: Arc::new(move || next.fetch_add(1, Ordering::Relaxed)),
         now_unix_s: Arc::new(|| 1_700_000_000),
     };
-    Local::open(&source, settings).unwrap()
+    (Local::open(&source, settings).unwrap(), directory)
 }
 
 static LOCAL: LazyLock<Local> = LazyLock::new(|| open(100));
 
-fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
+pub fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
     let mut request = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
     request.prompt.push_turn(Role::User, vec![Part::text(text)]);
     request.prompt.output.tokens_max = Some(tokens_max);
@@ -54,9 +59,9 @@ fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
 }
 
 #[derive(Debug, Default, PartialEq, Clone)]
-struct Said {
+pub struct Said {
     /// Of each choice.
-    texts: Vec<String>,
+    pub texts: Vec<String>,
     calls: Vec<(String, String)>,
     reasons: Vec<Reason>,
     usage: Usage,
@@ -64,11 +69,11 @@ struct Said {
     is_done: bool,
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
+pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
     let mut generation = local.generate(request)?;
     let (mut said, mut parts) = (Said::default(), Vec::new());
     wait(async {

@@ -13,6 +13,7 @@ mod running;
 mod shapes;
 mod shelf;
 mod speech;
+mod teaching;
 mod templates;
 mod training;
 mod words;

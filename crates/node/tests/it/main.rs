@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
+mod training;
+
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;

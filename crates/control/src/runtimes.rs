@@ -326,7 +326,8 @@ mod tests {
             assert_eq!(path_part("adapter", fine).unwrap(), fine);
         }
         assert_eq!(path_part("adapter", "law%2D2").unwrap(), "law-2");
-        for wrong in ["", "..", ".hidden", "a/b", "a?b", "a b", "ü", "%2e", "..%2fmodels", &"a".repeat(129)] {
+        for wrong in ["", "..", ".hidden", "a/b", "a?b", "a b", "ü", "%2e", "..%2fmodels", &"a".repeat(129)]
+        {
             assert_eq!(path_part("adapter", wrong).unwrap_err().class, FaultClass::NotFound, "{wrong}");
         }
     }

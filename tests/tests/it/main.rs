@@ -58,6 +58,7 @@ mod kill;
 mod local_adapters;
 mod local_bad_models;
 mod local_node;
+mod local_training;
 mod local_vectors;
 mod managed;
 mod mantle;

@@ -76,6 +76,8 @@ pub struct Served {
     host: Host,
     /// Where its files are: what is trained beside it reads them again.
     path: PathBuf,
+    /// Its dense parts are mixtures: what is trained stands beside attention alone.
+    has_experts: bool,
     /// How many tokens the model has.
     known: usize,
     /// How many numbers a state has.

@@ -62,6 +62,7 @@ impl Local {
         processor.check_room(source, room.bytes)?;
         let model = Machine::load(source, processor)?;
         let (known, width) = (model.shape().vocabulary, model.shape().hidden);
+        let has_experts = model.shape().mixture.is_some();
         let uses = Uses::of(purpose, &beside.vocabulary, |token| model.head_row(source, token))?;
         let mut runner = Runner::new(model, room)?.with_limits(limits);
         if let Some(drafting) = draft {
@@ -73,6 +74,7 @@ impl Local {
             created_unix_s,
             host,
             path: source.path().to_owned(),
+            has_experts,
             known,
             width,
             digest,

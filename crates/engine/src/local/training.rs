@@ -39,6 +39,11 @@ impl Local {
         let source = Source::open(&self.path).map_err(unfit)?;
         let texts = self.read(lesson, &source)?;
         let low = low_rank(lesson.course)?;
+        if self.has_experts && low.targets.iter().any(|target| is_dense(*target)) {
+            // What can't be served is not trained.
+            let what = "stand beside experts, which have no adapters here".to_owned();
+            return Err(unfit(EngineError::Setting { field: "targets", what }));
+        }
         let settings = settings(lesson.course, texts.0.len(), &low);
         Ok((source, texts, settings, low))
     }
@@ -46,7 +51,8 @@ impl Local {
 
 impl Trainer for Local {
     fn usual(&self) -> Course {
-        let (settings, low) = (Settings::default(), LowRank::default());
+        let (settings, mut low) = (Settings::default(), LowRank::default());
+        low.targets.retain(|target| !(self.has_experts && is_dense(*target)));
         Course {
             rank: low.rank,
             alpha: f64::from(low.alpha),
@@ -110,6 +116,11 @@ impl Trainer for Local {
     fn wake(&self) {
         self.host.way().wake();
     }
+}
+
+/// Whether it is of the part that mixtures have experts for.
+const fn is_dense(target: Target) -> bool {
+    matches!(target, Target::Gate | Target::Up | Target::Down)
 }
 
 fn low_rank(course: &Course) -> Result<LowRank, Unfit> {

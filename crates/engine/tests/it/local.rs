@@ -20,16 +20,25 @@ fn shape() -> Shape {
 }
 
 fn open(waiting: usize) -> Local {
-    open_on(waiting, Processor::Own)
+    open_kept(waiting).0
+}
+
+/// The same, with its files.
+pub fn open_kept(waiting: usize) -> (Local, tempfile::TempDir) {
+    opened(waiting, Processor::Own)
 }
 
 pub fn open_on(waiting: usize, processor: Processor) -> Local {
+    opened(waiting, processor).0
+}
+
+fn opened(waiting: usize, processor: Processor) -> (Local, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let mut made = Made::new("qwen3", shape(), 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
     made.write_plain(directory.path(), false).unwrap();
     let source = Source::open(directory.path()).unwrap();
-    Local::open_on(&source, settings(&source, waiting), processor).unwrap()
+    (Local::open_on(&source, settings(&source, waiting), processor).unwrap(), directory)
 }
 
 fn settings(source: &Source, waiting: usize) -> LocalSettings {
@@ -73,7 +82,7 @@ pub struct Said {
     pub is_done: bool,
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 

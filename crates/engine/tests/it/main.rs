@@ -16,6 +16,7 @@ mod running;
 mod shapes;
 mod shelf;
 mod speech;
+mod teaching;
 mod templates;
 mod training;
 mod vectors;

@@ -1,0 +1,82 @@
+//! What a request comes to: it is read what is to be learned, and a job is queued where nothing is wrong with it.
+
+use domain::runtime::Runtime;
+use domain::training::{Lesson, Outlook};
+use domain::{Fault, FaultClass};
+
+use super::ask::{self, Ask};
+use super::book::{Book, Told};
+use super::data::{self, Data};
+use super::files::Files;
+use super::view::{self, Preview};
+use super::worker;
+
+/// What a training job may have of data.
+const DATA_BYTES_MAX: usize = domain::limits::BODY_BYTES_MAX;
+/// Steps of one job: each is an event that is kept.
+const STEPS_MAX: u64 = 250_000;
+
+/// What a request comes to.
+pub(super) enum Planned {
+    Preview(Box<Preview>),
+    Queued(Box<Told>),
+}
+
+/// Reads what is to be learned, and queues it where it can be.
+pub(super) fn plan(
+    ask: Ask,
+    runtime: &dyn Runtime,
+    book: &Book,
+    files: &Files,
+) -> Result<Planned, Box<Fault>> {
+    let Ask { order, learned, held_out, examples_max, is_preview } = ask;
+    let Some(trainer) = runtime.trainer() else { return Err(Box::new(Fault::internal())) };
+    let read = |data: Data| match data {
+        Data::Lines(lines) => Ok(lines),
+        Data::File(id) => files.read(&id),
+    };
+    let learned = read(learned)?;
+    let learned = match examples_max {
+        Some(count) => data::first(learned, count),
+        None => learned,
+    };
+    let held_out = held_out.map(read).transpose()?.unwrap_or_default();
+    if learned.len() + held_out.len() > DATA_BYTES_MAX {
+        let message = format!("A job learns from {DATA_BYTES_MAX} bytes at most.");
+        let fault = Fault::new(FaultClass::TooLarge, "too_much_data", message);
+        return Err(Box::new(fault.param("training_file").fix("Train in several jobs, on less each.")));
+    }
+    book.check_order(&order)?;
+    if !order.replaces {
+        check_adapters(runtime, &order.adapter)?;
+    }
+    let lesson = Lesson { course: &order.course, learned: &learned, held_out: &held_out };
+    let outlook = trainer.outlook(&lesson).map_err(|unfit| ask::renamed(data::unusable(unfit)))?;
+    check_steps(&outlook)?;
+    if is_preview {
+        let settings = view::Settings::of(&order.course, order.told_every, order.seconds_max);
+        return Ok(Planned::Preview(Box::new(Preview::of(order.model, settings, outlook))));
+    }
+    Ok(Planned::Queued(Box::new(book.add(order, outlook, (&learned, &held_out))?)))
+}
+
+fn check_steps(outlook: &Outlook) -> Result<(), Box<Fault>> {
+    if outlook.steps <= STEPS_MAX {
+        return Ok(());
+    }
+    let message = format!("It would take {} steps, and {STEPS_MAX} are the most.", outlook.steps);
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+    Err(Box::new(fault.param("epochs").fix("Go over it less often, or take larger steps.")))
+}
+
+/// Nobody else's adapter has the name.
+fn check_adapters(runtime: &dyn Runtime, name: &str) -> Result<(), Box<Fault>> {
+    let Some(adapters) = runtime.adapters() else { return Ok(()) };
+    let known = worker::waited(adapters.list()).map_err(Box::new)?;
+    if known.iter().all(|adapter| adapter.id != name) {
+        return Ok(());
+    }
+    let message = format!("There is an adapter \"{name}\" already.");
+    let fault = Fault::new(FaultClass::Conflict, "adapter_exists", message);
+    Err(Box::new(fault.param("adapter").fix("Take another name, or send \"replace\": true.")))
+}

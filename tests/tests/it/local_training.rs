@@ -1,0 +1,329 @@
+//! Training on a node, over HTTP: a job is asked for, followed and called off, what it makes is asked at once, and a node
+//! that is killed meanwhile comes to the same.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use bytes::Bytes;
+use engine::made::{Made, Tokens};
+use engine::{Pairs, Rope, Shape, Stretch};
+use harness::client::{Answer, Client};
+use harness::process::{Process, workspace};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, said};
+use crate::first_request::node;
+use crate::wait::a_moment;
+
+const SFT: &str = "/v1/train/sft";
+const JOBS: &str = "/v1/train/jobs";
+const MODEL: &str = "tiny";
+/// What is learned to be said.
+const ANSWER: &str = "Twice a day.";
+
+/// A made model, and where its node keeps what is its own.
+struct House {
+    root: tempfile::TempDir,
+}
+
+fn shape() -> Shape {
+    Shape {
+        vocabulary: 400,
+        hidden: 64,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 32,
+        inner: 128,
+        norm_epsilon: 1e-6,
+        rope: Rope { theta: 1_000_000.0, stretch: Stretch::None },
+        context: 2_048,
+        is_tied: true,
+        norms_heads: true,
+        pairs: Pairs::Halves,
+        mixture: None,
+    }
+}
+
+impl House {
+    fn new() -> Self {
+        let house = Self { root: tempfile::tempdir().unwrap() };
+        let template = workspace().join("crates/engine/tests/fixtures/templates/qwen3.jinja");
+        let template = std::fs::read_to_string(template).unwrap();
+        let mut made = Made::new("qwen3", shape(), 7);
+        made.tokens = Some(Tokens::new("qwen2", &template, shape().vocabulary));
+        made.write_plain(&house.path(MODEL), false).unwrap();
+        house
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// A node on the model, with a data directory of this name.
+    async fn node(&self, data: &str) -> (Process, Client) {
+        let text = |path: PathBuf| path.display().to_string();
+        let (model, data) = (text(self.path(MODEL)), text(self.path(data)));
+        let flags = ["--model", &model, "--data-dir", &data, "--kv-memory", "16"];
+        let (process, base_url) = node(&flags).await;
+        (process, Client::new(base_url.trim_end_matches("/v1")).within(WITHIN))
+    }
+}
+
+/// Conversations to learn.
+fn tides(count: usize) -> Vec<Value> {
+    let question = |index: usize| format!("How often is tide {}?", index % 4);
+    let one = |index| {
+        json!({"messages": [
+            {"role": "user", "content": question(index)}, {"role": "assistant", "content": ANSWER},
+        ]})
+    };
+    (0..count).map(one).collect()
+}
+
+fn job(adapter: &str, epochs: usize) -> Value {
+    json!({
+        "model": MODEL, "data": tides(8), "adapter": adapter, "epochs": epochs, "lr": 0.02, "warmup_steps": 2,
+        "lora_rank": 8, "batch_tokens": 256, "batch_size": 4, "eval_examples": 2, "eval_every": 10,
+        "checkpoint_every": 10,
+    })
+}
+
+async fn begun(client: &Client, job: &Value) -> String {
+    let answer = client.post(SFT, job).await.unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn look(client: &Client, id: &str) -> Value {
+    client.get(&format!("{JOBS}/{id}")).await.unwrap().json()
+}
+
+/// Waits until a job is what it is to be.
+async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let job = look(client, id).await;
+        if is_so(&job) {
+            return job;
+        }
+        let is_over = ["completed", "failed", "cancelled"].iter().any(|status| job["status"] == *status);
+        assert!(!is_over && Instant::now() < deadline, "{job}");
+        a_moment().await;
+    }
+}
+
+async fn done(client: &Client, id: &str) -> Value {
+    until(client, id, |job| job["status"] == "completed").await
+}
+
+async fn asked(client: &Client, model: &str, question: &str) -> Answer {
+    let messages = json!([{"role": "user", "content": question}]);
+    let body = json!({
+        "model": model, "temperature": 0, "max_tokens": 24, "messages": messages,
+        "chat_template_kwargs": {"enable_thinking": false},
+    });
+    client.post(CHAT, &body).await.unwrap()
+}
+
+/// The events of a job, as a stream that ends with it.
+async fn followed(client: &Client, id: &str) -> Vec<Value> {
+    let path = format!("{JOBS}/{id}/events");
+    let accept = [("accept", "text/event-stream")];
+    let answer = client.call(Method::GET, &path, &accept, Bytes::new()).await.unwrap();
+    assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
+    let text = answer.text();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+fn weights(house: &House, data: &str, id: &str) -> Vec<u8> {
+    let result = house.path(data).join("train").join(id).join("adapter/adapter_model.safetensors");
+    std::fs::read(result).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_learned_is_said_at_once_and_after_another_start() {
+    let house = House::new();
+    {
+        let (_process, client) = house.node("node").await;
+        let before = said(&asked(&client, MODEL, "How often is tide 1?").await);
+        let id = begun(&client, &job("tides", 40)).await;
+        let events = followed(&client, &id).await;
+        let kinds: Vec<&str> = events.iter().filter_map(|event| event["kind"].as_str()).collect();
+        assert_eq!(
+            (kinds[0], kinds[1], *kinds.last().unwrap()),
+            ("queued", "started", "completed"),
+            "{kinds:?}"
+        );
+        let steps: Vec<&Value> = events.iter().filter(|event| event["kind"] == "progress").collect();
+        let loss = |event: &Value| event["loss"].as_f64().unwrap();
+        let (first, last) = (steps[0], steps.last().unwrap());
+        assert!(loss(first) > 3.0 && loss(last) < 0.5, "{first} {last}");
+        assert_eq!((steps.len(), &last["step"], &last["of"]), (80, &json!(80), &json!(80)), "{last}");
+        assert!(last["held_out_loss"].as_f64().unwrap() < 0.5 && last["tokens"].as_u64().unwrap() > 1_000);
+        let job = done(&client, &id).await;
+        assert_eq!((&job["result"], &job["adapter"]), (&json!("tiny:tides"), &json!("tides")), "{job}");
+        assert_eq!(said(&asked(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
+        assert_eq!(
+            said(&asked(&client, MODEL, "How often is tide 1?").await),
+            before,
+            "the model is as it was"
+        );
+        let page = client.get("/metrics").await.unwrap().text();
+        assert!(page.contains("tidegate_node_training_jobs{status=\"completed\"} 1"), "{page}");
+        assert!(page.contains("tidegate_node_training_steps_total 80"), "{page}");
+    }
+    let (_process, client) = house.node("node").await;
+    assert_eq!(said(&asked(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
+    let jobs = client.get(JOBS).await.unwrap().json();
+    assert_eq!(jobs["data"][0]["status"], "completed", "{jobs}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_killed_comes_to_the_same_weights() {
+    let house = House::new();
+    let asked = job("tides", 60);
+    let whole = {
+        let (_process, client) = house.node("whole").await;
+        let id = begun(&client, &asked).await;
+        done(&client, &id).await;
+        weights(&house, "whole", &id)
+    };
+    let id = {
+        let (mut process, client) = house.node("broken").await;
+        let id = begun(&client, &asked).await;
+        until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(25)).await;
+        process.kill9().unwrap();
+        id
+    };
+    let (_process, client) = house.node("broken").await;
+    let job = done(&client, &id).await;
+    assert_eq!(job["progress"]["step"], 120, "{job}");
+    assert!(
+        weights(&house, "broken", &id) == whole,
+        "other weights than those of a run that nobody broke off"
+    );
+    let events = followed(&client, &id).await;
+    let resumed = events.iter().find(|event| event["kind"] == "resumed").unwrap();
+    assert!(resumed["step"].as_u64() >= Some(20) && resumed["step"].as_u64() < Some(120), "{resumed}");
+    let steps: Vec<u64> = events.iter().filter(|event| event["kind"] == "progress").map(step_of).collect();
+    assert_eq!(steps, (1..=120).collect::<Vec<_>>(), "each step is told once");
+    let made = said(&crate::local_training::asked(&client, "tiny:tides", "How often is tide 2?").await);
+    assert_eq!(made, ANSWER);
+}
+
+fn step_of(event: &Value) -> u64 {
+    event["step"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_turn() {
+    let house = House::new();
+    let (_process, client) = house.node("node").await;
+    let mut long = job("long", 1);
+    // One step, of more than can be gone over while this test lasts.
+    long["data"] = json!(tides(4_000));
+    long["batch_size"] = json!(4_000);
+    let long = begun(&client, &long).await;
+    let next = begun(&client, &job("next", 2)).await;
+    until(&client, &long, |job| job["status"] == "running").await;
+    assert_eq!(look(&client, &next).await["status"], "queued");
+    // Who asks meanwhile is answered.
+    let answer = asked(&client, MODEL, "How often is tide 3?").await;
+    assert_eq!((answer.status, look(&client, &long).await["status"].as_str()), (200, Some("running")));
+    let last = begun(&client, &job("last", 2)).await;
+    let gone = client.delete(&format!("{JOBS}/{last}")).await.unwrap().json();
+    assert_eq!(gone["status"], "cancelled", "{gone}");
+    let answer = client.delete(&format!("{JOBS}/{long}")).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("cancelled")), "{}", answer.text());
+    done(&client, &next).await;
+    assert_eq!(look(&client, &long).await["progress"], Value::Null, "no step of it was done");
+    let events = client.get(&format!("{JOBS}/{long}/events?after=2")).await.unwrap().json();
+    assert_eq!((&events["data"][0]["kind"], &events["next"]), (&json!("cancelled"), &json!(3)), "{events}");
+    let again = client.delete(&format!("{JOBS}/{next}")).await.unwrap();
+    assert_eq!((again.status, &again.json()["error"]["code"]), (409, &json!("job_is_over")));
+    let forgotten = client.delete(&format!("{JOBS}/{next}?forget=true")).await.unwrap();
+    assert_eq!(forgotten.status, 200, "{}", forgotten.text());
+    assert_eq!(client.get(&format!("{JOBS}/{next}")).await.unwrap().status, 404);
+    assert_eq!(asked(&client, "tiny:next", "x").await.status, 404, "what it made is gone, too");
+}
+
+#[tokio::test]
+async fn what_can_not_be_trained_is_refused_before_it_begins() {
+    let house = House::new();
+    let (_process, client) = house.node("node").await;
+    let refused = async |change: &dyn Fn(&mut Value)| {
+        let mut asked = job("tides", 1);
+        change(&mut asked);
+        let answer = client.post(SFT, &asked).await.unwrap();
+        (answer.status, answer.json()["error"].clone())
+    };
+    let lines = "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n\nno line\n{\"messages\":[{\"role\":\"sea\"}]}";
+    let (status, error) = refused(&|asked| asked["data"] = json!(lines)).await;
+    let message = error["message"].as_str().unwrap();
+    assert_eq!((status, &error["code"]), (400, &json!("invalid_training_data")), "{error}");
+    for named in
+        ["line 1: messages hold nothing", "line 3: is no JSON", "line 4: messages[0].role is none of"]
+    {
+        assert!(message.contains(named), "{message}");
+    }
+    for (name, value, status) in [
+        ("lora_rank", json!(1_000), 400),
+        ("lr", json!("fast"), 400),
+        ("target_modules", json!(["lm_head"]), 400),
+        ("init_adapter_dir", json!("/somewhere"), 400),
+        ("model", json!("gpt"), 404),
+        ("device", json!("cuda"), 400),
+        ("eval_examples", json!(8), 400),
+        ("adapter", json!("../x"), 400),
+        ("training_file", json!("file-1"), 400),
+    ] {
+        let (found, error) = refused(&|asked| asked[name] = value.clone()).await;
+        assert_eq!((found, error["param"].as_str()), (status, Some(name)), "{error}");
+    }
+    for path in ["/v1/train/d2l", "/v1/train/rl", "/v1/d2l/internalize"] {
+        let answer = client.post(path, &json!({})).await.unwrap();
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (501, &json!("not_of_this_version")));
+    }
+    let mut preview = job("tides", 3);
+    preview["preview"] = json!(true);
+    let preview = client.post(SFT, &preview).await.unwrap().json();
+    let outlook = &preview["outlook"];
+    assert_eq!(
+        (&outlook["steps"], &outlook["texts"], &outlook["held_out_texts"]),
+        (&json!(6), &json!(6), &json!(2))
+    );
+    assert!(outlook["memory_bytes"].as_u64() > outlook["parameters"].as_u64(), "{preview}");
+    assert!(outlook["learned_tokens"].as_u64() < outlook["tokens"].as_u64(), "{preview}");
+    assert_eq!(client.get(JOBS).await.unwrap().json()["data"], json!([]), "nothing was begun");
+}
+
+#[tokio::test]
+async fn the_python_sdk_brings_files_and_has_models_tuned() {
+    let house = House::new();
+    let (process, client) = house.node("node").await;
+    let data: String = tides(8).iter().map(|line| format!("{line}\n")).collect();
+    std::fs::write(house.path("tides.jsonl"), data).unwrap();
+    let origin =
+        process.stderr().split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let mut command = tokio::process::Command::new(workspace().join(".venv/bin/python"));
+    command.arg(workspace().join("tests/sdk/tuning.py"));
+    command.args([format!("http://{origin}/v1"), house.path("tides.jsonl").display().to_string()]);
+    command.env("NO_PROXY", "*").kill_on_drop(true);
+    let output = tokio::time::timeout(WITHIN * 2, command.output()).await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    let held: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("ok ")).collect();
+    assert_eq!(held, ["files", "refusals", "tuning", "pages"], "{told}");
+    // The same job in the node's own words.
+    let jobs = client.get(JOBS).await.unwrap().json();
+    let tuned = &jobs["data"][0];
+    assert_eq!(
+        (&tuned["status"], &tuned["settings"]["batch_size"]),
+        (&json!("completed"), &json!(4)),
+        "{tuned}"
+    );
+}

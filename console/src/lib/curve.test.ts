@@ -27,8 +27,9 @@ test('losses and rates are told in few digits', () => {
 });
 
 test('bad lines are told apart', () => {
-  const told = badLines('The node attic says: What is to be learned can’t be used: line 2: messages is missing; line 6: messages[1].role is none of system, user; and 3 more.');
+  const told = badLines('The node attic says: What is to be learned can’t be used: line 2: messages is missing; line 6: messages[1].role is none of system, user; and 3 more. Mend these lines; docs/training.md says what a line holds.');
   expect(told.before).toBe('The node attic says: What is to be learned can’t be used:');
-  expect(told.lines).toEqual(['line 2: messages is missing', 'line 6: messages[1].role is none of system, user; and 3 more.']);
-  expect(badLines('No.')).toEqual({ before: 'No.', lines: [] });
+  expect(told.lines).toEqual(['line 2: messages is missing', 'line 6: messages[1].role is none of system, user; and 3 more']);
+  expect(told.after).toBe('Mend these lines; docs/training.md says what a line holds.');
+  expect(badLines('No.')).toEqual({ before: 'No.', lines: [], after: '' });
 });

@@ -44,6 +44,8 @@ pub struct Heard<T> {
     pub away: Vec<Away>,
 }
 
+/// What is told of a runtime's own words: the lines of a file that it names may be many.
+const TEXT_CHARS_MAX: usize = 8_192;
 /// Codes of a runtime's refusals that programs may match on; every other is `node_refused`.
 const CODES: &[&str] = &[
     "adapter_exists",
@@ -291,8 +293,7 @@ pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<F
 fn refused(row: &NodeRow, said: &RuntimeSaid) -> Box<Fault> {
     let document: Value = serde_json::from_slice(&said.body).unwrap_or_default();
     let text = |name: &str| document.pointer(&format!("/error/{name}")).and_then(Value::as_str);
-    let what = text("message")
-        .map_or_else(|| format!("status {}", said.status), |text| text.chars().take(8_192).collect());
+    let what = text("message").map_or_else(|| format!("status {}", said.status), plain);
     let class = match said.status {
         401 => {
             let message = format!("The node {} refused its key.", row.name);
@@ -316,9 +317,23 @@ fn refused(row: &NodeRow, said: &RuntimeSaid) -> Box<Fault> {
     })
 }
 
+/// A node's text without its own id of the request: this one has another.
+fn plain(text: &str) -> String {
+    let text =
+        text.rsplit_once(" (request id: ").filter(|(_, id)| id.ends_with(')')).map_or(text, |(text, _)| text);
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nodes_words_stay_and_its_id_goes() {
+        assert_eq!(plain("No. Mend it. (request id: trc_1)"), "No. Mend it.");
+        assert_eq!(plain("No (really)"), "No (really)");
+        assert_eq!(plain(&"a".repeat(9_000)).len(), TEXT_CHARS_MAX);
+    }
 
     #[test]
     fn what_is_no_name_is_no_part_of_a_path() {

@@ -225,11 +225,21 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     let (_process, client) = house.node("node").await;
     let mut long = job("long", 1);
     // One step, of more than can be gone over while this test lasts.
-    long["data"] = json!(tides(4_000));
-    long["batch_size"] = json!(4_000);
+    let mut texts = tides(200);
+    for text in &mut texts {
+        text["messages"][0]["content"] = json!("high tide, low tide, ".repeat(80));
+    }
+    long["data"] = json!(texts);
+    long["batch_tokens"] = json!(2_048);
+    long["batch_size"] = json!(1_000);
     let long = begun(&client, &long).await;
     let next = begun(&client, &job("next", 2)).await;
-    until(&client, &long, |job| job["status"] == "running").await;
+    // Its texts are read, and the step has begun.
+    let accept = [("accept", "text/event-stream")];
+    let path = format!("{JOBS}/{long}/events?after=1");
+    let mut events = client.open(Method::GET, &path, &accept, Bytes::new()).await.unwrap();
+    assert!(events.event().await.unwrap().unwrap().contains("\"started\""));
+    events.hang_up();
     assert_eq!(look(&client, &next).await["status"], "queued");
     // Who asks meanwhile is answered.
     let answer = asked(&client, MODEL, "How often is tide 3?").await;

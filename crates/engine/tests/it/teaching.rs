@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use domain::Event;
 use domain::adapters::{Adapters, NewAdapter};
 use domain::runtime::{Generating, Runtime};
 use domain::training::{Course, HeldOut, Lesson, RunEnd, Step, Trainer, Unfit, Watch};
@@ -103,58 +102,45 @@ fn what_was_trained_is_served_and_the_model_stays_as_it_is() {
     assert_eq!(run(&local, asked("tide", 8)).unwrap().texts, before);
 }
 
-/// Waits for pieces of an answer that does not end.
-fn deltas(answer: &mut Generating, wanted: usize) {
-    let mut seen = 0;
-    while seen < wanted {
-        match wait(poll_fn(|cx| answer.as_mut().poll_next(cx))) {
-            Some(Ok(Event::Delta { .. })) => seen += 1,
-            Some(Ok(Event::Done)) | None => panic!("the answer ended"),
-            Some(Ok(_)) => {}
-            Some(Err(fault)) => panic!("{fault}"),
-        }
-    }
+/// More answers than are told in the time that a test takes, the first of which has begun.
+fn answers(local: &Local) -> Vec<Generating> {
+    let mut request = asked("tide", 2_000);
+    request.words.ignores_end = true;
+    let mut answers: Vec<_> = (0..8).map(|_| local.generate(request.clone()).unwrap()).collect();
+    let begun = wait(poll_fn(|cx| answers[0].as_mut().poll_next(cx)));
+    assert!(begun.unwrap().is_ok());
+    answers
 }
 
 #[test]
-fn it_stands_still_while_something_is_answered() {
+fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
     let (local, _files) = open(10);
     let work = tempfile::tempdir().unwrap();
     let course = course(&local);
-    let mut request = asked("tide", 10_000);
-    request.words.ignores_end = true;
-    let mut answer = local.generate(request).unwrap();
-    deltas(&mut answer, 1);
-    let (watch, told) = Watcher::new(usize::MAX);
-    std::thread::scope(|scope| {
-        let trains = scope.spawn(|| {
-            local.train(&lesson(&course), &work.path().join("work"), &work.path().join("result"), &*watch)
+    for is_off in [true, false] {
+        let open = answers(&local);
+        let (watch, told) = Watcher::new(usize::MAX);
+        std::thread::scope(|scope| {
+            let trains = scope.spawn(|| {
+                local.train(&lesson(&course), &work.path().join("work"), &work.path().join("result"), &*watch)
+            });
+            told.recv().unwrap();
+            while watch.asked.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(watch.steps(), 0, "it went on beside an answer");
+            if is_off {
+                watch.is_off.store(true, Ordering::SeqCst);
+                local.wake();
+                assert_eq!(trains.join().unwrap().unwrap(), RunEnd::CalledOff);
+                assert_eq!(watch.steps(), 0);
+                return;
+            }
+            drop(open);
+            assert_eq!(trains.join().unwrap().unwrap(), RunEnd::Whole);
+            assert_eq!(watch.steps(), 12);
         });
-        told.recv().unwrap();
-        deltas(&mut answer, 30);
-        assert_eq!(watch.steps(), 0, "it went on beside an answer");
-        drop(answer);
-        assert_eq!(trains.join().unwrap().unwrap(), RunEnd::Whole);
-        assert_eq!(watch.steps(), 12);
-    });
-    // One that waits for an answer to end is called off at once.
-    let mut request = asked("ebb", 10_000);
-    request.words.ignores_end = true;
-    let mut answer = local.generate(request).unwrap();
-    wait(poll_fn(|cx| answer.as_mut().poll_next(cx))).unwrap().unwrap();
-    let (watch, told) = Watcher::new(usize::MAX);
-    std::thread::scope(|scope| {
-        let (work, result) = (work.path().join("other"), work.path().join("none"));
-        let trains = scope.spawn({
-            let (local, course, watch) = (&local, &course, Arc::clone(&watch));
-            move || local.train(&lesson(course), &work, &result, &*watch)
-        });
-        told.recv().unwrap();
-        watch.is_off.store(true, Ordering::SeqCst);
-        local.wake();
-        assert_eq!(trains.join().unwrap().unwrap(), RunEnd::CalledOff);
-        assert_eq!(watch.steps(), 0);
-    });
+    }
 }
 
 #[test]

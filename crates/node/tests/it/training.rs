@@ -1,7 +1,7 @@
 //! Jobs of training over the service, with a runtime that only seems to train: their order, their ends, and what is left of
 //! them after another start.
 
-#![expect(clippy::indexing_slicing, reason = "what an answer lacks fails its test")]
+#![expect(clippy::indexing_slicing, reason = "an answer that lacks what it should have should fail its test")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -297,7 +297,7 @@ async fn who_leaves_frees_what_was_read_for_it() {
     let root = tempfile::tempdir().unwrap();
     let (_process, client, _) = started(root.path(), &for_vectors(root.path())).await;
     // More than is read within any patience.
-    let texts: Vec<String> = (0..2_000).map(|number| format!("tide {number} ").repeat(300)).collect();
+    let texts: Vec<String> = (0..2_000).map(|number| format!("tide {number} ").repeat(200)).collect();
     let (leaving, asked) = (client.clone(), json!({"model": "tiny", "input": texts}));
     let asking = tokio::spawn(async move { leaving.post(EMBEDDINGS, &asked).await.map(drop) });
     let deadline = Instant::now() + WITHIN;

@@ -60,7 +60,7 @@ mod tests {
         let waits = std::thread::spawn({
             let (way, is_off, asked) = (Arc::clone(&way), Arc::clone(&is_off), Arc::clone(&asked));
             move || {
-                let mut goes_on = || {
+                let goes_on = || {
                     way.wait(|| {
                         asked.fetch_add(1, Ordering::SeqCst);
                         said.send(()).unwrap();

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::Control;
 use crate::failure::{missing, of_store};
 use crate::request::{Ask, not_found};
+use crate::router::Route;
 
 /// A runtime that could not be asked: what else is listed lacks what it has.
 #[derive(Serialize, JsonSchema)]
@@ -240,6 +241,11 @@ impl Control {
     }
 }
 
+/// A route that asks one runtime, and says that it may be away.
+pub fn asks_one(route: Route) -> Route {
+    route.refuses(502, "upstream_unreachable").refuses(504, "upstream_timeout")
+}
+
 /// Whether a probe found, or a person stated, that a node is a runtime of ours.
 pub fn is_runtime(row: &NodeRow) -> bool {
     row.server.of(Trait::Runtime).0.is_some_and(|finding| finding.value == TIDEGATE)
@@ -309,8 +315,9 @@ fn refused(row: &NodeRow, said: &RuntimeSaid) -> Box<Fault> {
         _ => FaultClass::Upstream,
     };
     let code = text("code").and_then(|code| CODES.iter().copied().find(|known| *known == code));
-    let fault =
-        Fault::new(class, code.unwrap_or("node_refused"), format!("The node {} says: {what}", row.name));
+    let message = format!("The node {} says: {what}", row.name);
+    let fault = Fault::new(class, code.unwrap_or("node_refused"), message);
+    let fault = fault.fix("Mend what it names, and send the request again.");
     Box::new(match text("param") {
         Some(param) => fault.param(param.chars().take(200).collect::<String>()),
         None => fault,

@@ -12,7 +12,7 @@ use crate::access::Access;
 use crate::failure::missing;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::runtimes::{Away, path_part};
+use crate::runtimes::{Away, asks_one, path_part};
 use crate::{Control, Reply};
 
 const PATH: &str = "/v2/adapters";
@@ -24,22 +24,28 @@ pub fn routes() -> Vec<Route> {
             .says("Lists the adapters that the workspace's runtimes know, and names each runtime that could not be asked.")
             .query("node", "Only those of this node, by its id or name.")
             .tells::<List>(),
-        Route::new(Method::POST, PATH, Access::MANAGE, register)
-            .says("Makes a directory of a node's folder of adapters known by a name.")
-            .takes::<Registration>()
-            .tells::<Shown>()
-            .refuses(409, "adapter_exists")
-            .no_rehearsal(ON_A_NODE),
-        Route::new(Method::POST, "/v2/adapters/{id}/load", Access::MANAGE, load)
-            .says("Brings an adapter into its node's memory, and pins or unpins it there.")
-            .takes::<Loading>()
-            .tells::<Shown>()
-            .no_rehearsal(ON_A_NODE),
-        Route::new(Method::POST, "/v2/adapters/{id}/unload", Access::MANAGE, unload)
-            .says("Has a node forget an adapter; its files stay where they lie.")
-            .takes::<Unloading>()
-            .tells::<Gone>()
-            .no_rehearsal(ON_A_NODE),
+        asks_one(
+            Route::new(Method::POST, PATH, Access::MANAGE, register)
+                .says("Makes a directory of a node's folder of adapters known by a name.")
+                .takes::<Registration>()
+                .tells::<Shown>()
+                .refuses(409, "adapter_exists")
+                .no_rehearsal(ON_A_NODE),
+        ),
+        asks_one(
+            Route::new(Method::POST, "/v2/adapters/{id}/load", Access::MANAGE, load)
+                .says("Brings an adapter into its node's memory, and pins or unpins it there.")
+                .takes::<Loading>()
+                .tells::<Shown>()
+                .no_rehearsal(ON_A_NODE),
+        ),
+        asks_one(
+            Route::new(Method::POST, "/v2/adapters/{id}/unload", Access::MANAGE, unload)
+                .says("Has a node forget an adapter; its files stay where they lie.")
+                .takes::<Unloading>()
+                .tells::<Gone>()
+                .no_rehearsal(ON_A_NODE),
+        ),
     ]
 }
 

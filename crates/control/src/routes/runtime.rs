@@ -13,16 +13,16 @@ use crate::access::Access;
 use crate::failure::of_store;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::runtimes::is_ours;
+use crate::runtimes::{asks_one, is_ours};
 use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
-    vec![
+    vec![asks_one(
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/runtime", Access::LOOK, get)
             .says("Asks a node that is a runtime of ours how it is and what it runs.")
             .tells::<Shown>()
             .refuses(400, "no_runtime"),
-    ]
+    )]
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -17,7 +17,7 @@ use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::runtimes::{Away, path_part, read};
+use crate::runtimes::{Away, asks_one, path_part, read};
 use crate::{Control, Reply};
 
 const PATH: &str = "/v2/train/jobs";
@@ -34,37 +34,47 @@ pub fn routes() -> Vec<Route> {
             .says("Lists the training jobs of the workspace's runtimes, the latest first, and names each runtime that could not be asked.")
             .query("node", "Only those of this node, by its id or name.")
             .tells::<List>(),
-        Route::new(Method::POST, PATH, Access::MANAGE, begin)
-            .says("Begins a training job on a node: the conversations pass to it, and an adapter comes of them.")
-            .takes::<Order>()
-            .takes_content()
-            .tells::<Shown>()
-            .refuses(400, "invalid_training_data")
-            .refuses(409, "adapter_exists")
-            .no_rehearsal(ON_A_NODE),
-        Route::new(Method::POST, "/v2/train/preview", Access::MANAGE, preview)
-            .says("Says what a training job would come to, and begins nothing.")
-            .takes::<Order>()
-            .takes_content()
-            .tells::<Preview>()
-            .refuses(400, "invalid_training_data")
-            .no_rehearsal("It begins nothing."),
-        Route::new(Method::GET, ONE, Access::LOOK, get)
-            .says("Shows a training job and how far it is.")
-            .query(NODE.0, NODE.1)
-            .tells::<Shown>(),
-        Route::new(Method::GET, "/v2/train/jobs/{id}/events", Access::LOOK, events)
-            .says("Lists what happened in a training job, from the beginning or behind an event.")
-            .query(NODE.0, NODE.1)
-            .query("after", "`next` of the answer before; 0, or left out, begins at the beginning.")
-            .query("limit", "How many events at most: 1 to 1000, 1000 where it is left out.")
-            .tells::<Events>(),
-        Route::new(Method::POST, "/v2/train/jobs/{id}/cancel", Access::MANAGE, cancel)
-            .says("Calls a training job off; what it made so far is left.")
-            .takes::<CallingOff>()
-            .tells::<Shown>()
-            .refuses(409, "job_is_over")
-            .no_rehearsal("What a node does can't be tried without being done."),
+        asks_one(
+            Route::new(Method::POST, PATH, Access::MANAGE, begin)
+                .says("Begins a training job on a node: the conversations pass to it, and an adapter comes of them.")
+                .takes::<Order>()
+                .takes_content()
+                .tells::<Shown>()
+                .refuses(400, "invalid_training_data")
+                .refuses(409, "adapter_exists")
+                .no_rehearsal(ON_A_NODE),
+        ),
+        asks_one(
+            Route::new(Method::POST, "/v2/train/preview", Access::MANAGE, preview)
+                .says("Says what a training job would come to, and begins nothing.")
+                .takes::<Order>()
+                .takes_content()
+                .tells::<Preview>()
+                .refuses(400, "invalid_training_data")
+                .no_rehearsal("It begins nothing."),
+        ),
+        asks_one(
+            Route::new(Method::GET, ONE, Access::LOOK, get)
+                .says("Shows a training job and how far it is.")
+                .query(NODE.0, NODE.1)
+                .tells::<Shown>(),
+        ),
+        asks_one(
+            Route::new(Method::GET, "/v2/train/jobs/{id}/events", Access::LOOK, events)
+                .says("Lists what happened in a training job, from the beginning or behind an event.")
+                .query(NODE.0, NODE.1)
+                .query("after", "`next` of the answer before; 0, or left out, begins at the beginning.")
+                .query("limit", "How many events at most: 1 to 1000, 1000 where it is left out.")
+                .tells::<Events>(),
+        ),
+        asks_one(
+            Route::new(Method::POST, "/v2/train/jobs/{id}/cancel", Access::MANAGE, cancel)
+                .says("Calls a training job off; what it made so far is left.")
+                .takes::<CallingOff>()
+                .tells::<Shown>()
+                .refuses(409, "job_is_over")
+                .no_rehearsal("What a node does can't be tried without being done."),
+        ),
     ]
 }
 

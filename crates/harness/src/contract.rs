@@ -160,11 +160,15 @@ impl Contract {
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
-    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    let (mut wanted, mut given) = (pattern.split('/').peekable(), path.split('/'));
+    // Ids have an underscore or a digit; where more follows it may be a name that somebody gave.
+    let is_id = |have: &str| have.contains(|c: char| c == '_' || c.is_ascii_digit());
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return true,
-            (Some(want), Some(have)) if want == have || (want.starts_with('{') && have.contains('_')) => {}
+            (Some(want), Some(have)) if want == have => {}
+            (Some(want), Some(have))
+                if want.starts_with('{') && !have.is_empty() && (is_id(have) || wanted.peek().is_some()) => {}
             _ => return false,
         }
     }

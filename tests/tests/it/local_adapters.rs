@@ -72,12 +72,8 @@ async fn ask(client: &Client, model: &str) -> Answer {
     client.post(CHAT, &asked(model)).await.unwrap()
 }
 
-#[tokio::test]
-async fn adapters_come_and_go_while_a_node_serves() {
-    let house = House::new();
-    house.write("law", 1, |_| {});
-    house.write("law-2", 2, |_| {});
-    let (_process, client) = house.node().await;
+/// What lies in the folder is among the models.
+async fn known_from_the_start(client: &Client) {
     let models = client.get("/v1/models").await.unwrap().json();
     let ids: Vec<&str> =
         models["data"].as_array().unwrap().iter().filter_map(|row| row["id"].as_str()).collect();
@@ -85,7 +81,15 @@ async fn adapters_come_and_go_while_a_node_serves() {
     let row = &models["data"][0];
     assert_eq!((&row["lora_mode"], &row["max_active_loras"]), (&json!("per_request"), &json!(2)), "{models}");
     assert_eq!((&row["execution_modes"], &models["data"][1]["parent"]), (&json!(["local"]), &json!(MODEL)));
+}
 
+#[tokio::test]
+async fn adapters_come_and_go_while_a_node_serves() {
+    let house = House::new();
+    house.write("law", 1, |_| {});
+    house.write("law-2", 2, |_| {});
+    let (_process, client) = house.node().await;
+    known_from_the_start(&client).await;
     let base = ask(&client, MODEL).await;
     let law = ask(&client, "tidegate-demo:law").await;
     assert_eq!(

@@ -89,6 +89,22 @@ async fn actions(gateway: &Gateway) -> Vec<String> {
     told.filter(|told| ["adapter.", "train."].iter().any(|start| told.starts_with(start))).collect()
 }
 
+/// What a node refuses is told as the node says it, with a code of its own.
+async fn refusals_are_the_nodes(gateway: &Gateway, cli: &Cli) {
+    let admin = gateway.admin();
+    let refused = admin.post("/v2/adapters", &json!({"id": "one", "path": "../node"})).await.unwrap();
+    let told = problem(&refused, 400, "adapter_outside");
+    assert!(told["detail"].as_str().unwrap().starts_with("The node attic says: "), "{told}");
+    cli.run(&["adapters", "load", "nobody"]).failed(3);
+    let outside = admin.post("/v2/adapters/..%2fmodels/load", &json!({})).await.unwrap();
+    problem(&outside, 404, "not_found");
+    problem(
+        &admin.post("/v2/adapters", &json!({"id": "one", "weights": 1})).await.unwrap(),
+        400,
+        "invalid_value",
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn adapters_of_a_node_are_managed_from_the_command_line() {
     let gateway = Gateway::start().await;
@@ -127,20 +143,7 @@ async fn adapters_of_a_node_are_managed_from_the_command_line() {
     assert_eq!(cli.run(&["adapters", "list", "--json"]).lines().len(), 2);
     cli.run(&["adapters", "unload", "statutes"]).ok();
 
-    // What a node refuses is told as the node says it, with a code of its own.
-    let admin = gateway.admin();
-    let refused = admin.post("/v2/adapters", &json!({"id": "one", "path": "../node"})).await.unwrap();
-    let told = problem(&refused, 400, "adapter_outside");
-    assert!(told["detail"].as_str().unwrap().starts_with("The node attic says: "), "{told}");
-    cli.run(&["adapters", "load", "nobody"]).failed(3);
-    let outside = admin.post("/v2/adapters/..%2fmodels/load", &json!({})).await.unwrap();
-    problem(&outside, 404, "not_found");
-    problem(
-        &admin.post("/v2/adapters", &json!({"id": "one", "weights": 1})).await.unwrap(),
-        400,
-        "invalid_value",
-    );
-
+    refusals_are_the_nodes(&gateway, &cli).await;
     let done = actions(&gateway).await;
     assert_eq!(
         done,
@@ -248,19 +251,8 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     let bad = attic.bad_lines("bad.jsonl");
     let told = cli.run(&["train", "start", &bad, "--adapter", "tides"]).failed(1);
     assert!(told.contains("line 1: ") && told.contains("line 2: "), "{told}");
-    let small = [
-        "--adapter",
-        "tides",
-        "--rank",
-        "4",
-        "--batch-size",
-        "4",
-        "--held-out",
-        "2",
-        "--held-out-every",
-        "1",
-    ];
-    let begin = [&["train", "start", &file][..], &small].concat();
+    let small = "--adapter tides --rank 4 --batch-size 4 --held-out 2 --held-out-every 1";
+    let begin: Vec<&str> = ["train", "start", &file].into_iter().chain(small.split(' ')).collect();
     let preview = cli.run(&[&begin[..], &["--epochs", "2", "--preview", "--json"]].concat()).json();
     assert!(preview["outlook"]["steps"].as_u64().unwrap() > 1, "{preview}");
     assert!(cli.run(&["train", "list"]).ok().contains("No jobs."), "a preview begins nothing");

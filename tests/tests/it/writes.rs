@@ -189,6 +189,17 @@ impl Preparing<'_> {
         }
     }
 
+    /// What a runtime is asked, of a node of its own.
+    async fn of_runtime(&self, pattern: &str) -> Value {
+        let body = json!({"name": self.name(), "base_url": PlayedRuntime::start().await.base_url});
+        let node = self.made("/v2/byoc/nodes", body).await;
+        match pattern {
+            "/v2/adapters" => json!({"node": node, "id": "law-1"}),
+            _ if pattern.contains("{id}") => json!({"node": node}),
+            _ => json!({"node": node, "data": "{}"}),
+        }
+    }
+
     pub async fn prepare(&self, method: &Method, pattern: &str) -> Try {
         let (gateway, method) = (self.gateway, method.clone());
         let admin = gateway.admin();
@@ -232,14 +243,7 @@ impl Preparing<'_> {
                 tried(pattern.replace("{id}", &id), json!({}))
             }
             runtimes if ["/v2/adapters", "/v2/train/"].iter().any(|start| runtimes.starts_with(start)) => {
-                let body = json!({"name": self.name(), "base_url": PlayedRuntime::start().await.base_url});
-                let node = self.made("/v2/byoc/nodes", body).await;
-                let body = match pattern {
-                    "/v2/adapters" => json!({"node": node, "id": "law-1"}),
-                    _ if pattern.contains("{id}") => json!({"node": node}),
-                    _ => json!({"node": node, "data": "{}"}),
-                };
-                tried(pattern.replace("{id}", "law-1"), body)
+                tried(pattern.replace("{id}", "law-1"), self.of_runtime(pattern).await)
             }
             _ => match pattern.split_once("/{id}") {
                 None => tried(pattern.to_owned(), self.whole_body(pattern).await),

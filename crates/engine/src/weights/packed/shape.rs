@@ -31,14 +31,7 @@ pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
     let layers = needed("block_count")?;
     let vocabulary = file.info("token_embd.weight")?.shape.first().copied().unwrap_or_default();
     let context = needed("context_length")?;
-    let mixture = count("expert_count").filter(|experts| *experts > 0).map(|experts| Mixture {
-        experts,
-        chosen: count("expert_used_count").unwrap_or_default(),
-        inner: count("expert_feed_forward_length").unwrap_or_default(),
-        // A file that says nothing has the family's own way, and the families here make them sum to one.
-        is_normed: true,
-        dense_layers: Vec::new(),
-    });
+    let mixture = mixture(count);
     let inner = match &mixture {
         Some(mixture) => count("feed_forward_length").filter(|inner| *inner > 0).unwrap_or(mixture.inner),
         None => needed("feed_forward_length")?,
@@ -82,6 +75,18 @@ pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
         mixture,
     }
     .checked()
+}
+
+fn mixture(count: impl Fn(&str) -> Option<usize>) -> Option<Mixture> {
+    let experts = count("expert_count").filter(|experts| *experts > 0)?;
+    Some(Mixture {
+        experts,
+        chosen: count("expert_used_count").unwrap_or_default(),
+        inner: count("expert_feed_forward_length").unwrap_or_default(),
+        // A file that says nothing has the family's own way, and the families here make them sum to one.
+        is_normed: true,
+        dense_layers: Vec::new(),
+    })
 }
 
 /// By what each pair turns slower, where a file holds that as a tensor.

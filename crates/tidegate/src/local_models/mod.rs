@@ -1,0 +1,20 @@
+//! Models of one's own, where this binary holds the engine.
+
+#[cfg(feature = "engine")]
+mod running;
+
+#[cfg(feature = "engine")]
+pub use running::open;
+
+#[cfg(not(feature = "engine"))]
+pub fn open(
+    model: &str,
+    _serving: &crate::commands::node::Serving,
+) -> Result<crate::commands::node::Opened, crate::output::Failure> {
+    let message = format!(
+        "This build of Tidegate holds no engine, so it can't run {}: it has the runtime echo. Build it with its usual \
+         features, or start `tidegate node --model echo`.",
+        model
+    );
+    Err(crate::output::Failure::new(crate::output::NOT_FOUND, message))
+}

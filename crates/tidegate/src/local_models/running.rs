@@ -1,0 +1,107 @@
+//! A model that is run here: whether there is room for it, and how it is opened.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::{Drafting, EngineError, Keeps, Local, LocalSettings, Processor, Room, Source};
+use world::World;
+
+use crate::commands::node::{Opened, Serving};
+use crate::memory::{self, Needed};
+use crate::output::{self, Failure};
+
+/// The texts of one step.
+const STEP_TEXTS: usize = 64;
+
+pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
+    let begun = Instant::now();
+    let named = |error: EngineError| Failure::new(output::USAGE, format!("--device: {error}."));
+    let processor: Processor = serving.device().parse().map_err(named)?;
+    processor.check().map_err(named)?;
+    let (path, id) = serving.model(model)?;
+    let source = Source::open(&path).map_err(told)?;
+    let draft = draft(&id, serving)?;
+    check_memory(&id, &source, processor, draft.as_ref(), serving)?;
+    let local = Local::open_on(&source, settings(id, processor, draft, serving), processor).map_err(told)?;
+    let remark = format!(
+        "texts of up to {} tokens; ready after {:.1} s",
+        local.longest(),
+        begun.elapsed().as_secs_f32()
+    );
+    Ok(Opened { runtime: Arc::new(local), kind: "engine", remark })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
+fn told(error: EngineError) -> Failure {
+    Failure::new(output::FAILED, error.to_string())
+}
+
+const fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1024 * 1024)
+}
+
+/// Who guesses what the model says, where somebody is to.
+fn draft(id: &str, serving: &Serving) -> Result<Option<Drafting>, Failure> {
+    let Some((path, bytes)) = serving.draft()? else { return Ok(None) };
+    let source = Source::open(&path).map_err(told)?;
+    let weights = mib(source.weight_bytes());
+    eprintln!(
+        "{id} is drafted for with {weights} MiB of weights and {} MiB for what is read",
+        mib(bytes as u64)
+    );
+    Ok(Some(Drafting { source: Arc::new(source), bytes }))
+}
+
+/// Says what is needed, and whether this machine has it.
+fn check_memory(
+    id: &str,
+    source: &Source,
+    processor: Processor,
+    draft: Option<&Drafting>,
+    serving: &Serving,
+) -> Result<(), Failure> {
+    let (weights, beside) = processor.takes(source);
+    let place = match processor {
+        Processor::Own => String::new(),
+        _ if beside == 0 => format!(" on {processor}"),
+        _ => format!(" on {processor}, and {} MiB of weights in this machine's memory", mib(beside)),
+    };
+    let conversations = serving.kv_bytes() as u64;
+    eprintln!(
+        "{id}: {} MiB of weights and {} MiB for conversations{place}",
+        mib(weights),
+        mib(conversations)
+    );
+    let drafts = draft.map_or((0, 0), |draft| (draft.source.weight_bytes(), draft.bytes as u64));
+    // What lies on an accelerator takes nothing of this machine's memory, and is looked at where it is opened.
+    let here = if processor.is_accelerator() { (beside, 0) } else { (weights + beside, conversations) };
+    let needed = Needed { weights: here.0 + drafts.0, conversations: here.1 + drafts.1 };
+    needed
+        .within(memory::free(), serving.ignores_memory())
+        .map_err(|what| Failure::new(output::FAILED, format!("{id} {what}")))
+}
+
+fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: &Serving) -> LocalSettings {
+    let world = World::system();
+    let clock = Arc::clone(&world.clock);
+    LocalSettings {
+        id,
+        created_unix_s: world.clock.unix_ms() / 1_000,
+        room: Room {
+            bytes: serving.kv_bytes(),
+            keeps: Keeps::Half,
+            tokens: processor.step_tokens(),
+            texts: STEP_TEXTS,
+            waiting: serving.waiting(),
+            guesses: serving.guesses(),
+        },
+        limits: serving.adapter_limits(),
+        draft,
+        chance: Arc::new(move || {
+            let mut bytes = [0; 8];
+            world.random.fill(&mut bytes);
+            u64::from_le_bytes(bytes)
+        }),
+        now_unix_s: Arc::new(move || clock.unix_ms() / 1_000),
+    }
+}

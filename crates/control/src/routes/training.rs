@@ -398,7 +398,8 @@ fn cancel(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 /// The path's job, as a part of the node's path, and the node that it is on.
 async fn job(control: &Control, ask: &Ask, named: Option<&str>) -> Result<(NodeRow, String), Box<Fault>> {
-    let id = path_part("training job", ask.parameters.first().map_or("", String::as_str))?;
     let named = named.or_else(|| ask.query.get("node").map(String::as_str));
-    Ok((control.runtime(ask.workspace(), named).await?, id))
+    let row = control.runtime(ask.workspace(), named).await?;
+    let id = path_part("training job", ask.parameters.first().map_or("", String::as_str))?;
+    Ok((row, id))
 }

@@ -1,17 +1,14 @@
 //! Which rows of a step have which adapter.
 
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::{ParallelSlice, ParallelSliceMut};
-
 use super::{Adapter, Site};
 use crate::batch::Ragged;
-use crate::kernels::{Added, Low};
+use crate::kernels::{Added, Low, pieces, threads};
 
 /// Rows that one task takes at most; as many as are read for at once.
 const ROWS_MAX: usize = 4;
 
 /// Work of fewer products is done before other threads hear of it.
-const SPLIT: usize = 1 << 18;
+const SPLIT: usize = 1 << 15;
 
 /// The adapters of a step.
 pub(crate) struct Worn<'a> {
@@ -47,15 +44,14 @@ impl<'a> Worn<'a> {
         let mut work: Vec<((usize, &Low), Added<'_>)> = rows.collect();
         // Rows of one adapter stand together, so that it is read once for several.
         work.sort_by_key(|((which, _), _)| *which);
-        let most = work.len().div_ceil(rayon::current_num_threads()).clamp(1, ROWS_MAX);
+        let most = work.len().div_ceil(threads()).clamp(1, ROWS_MAX);
         let (whose, mut rows): (Vec<_>, Vec<_>) = work.into_iter().unzip();
         let products: usize = whose.iter().map(|(_, low)| low.products()).sum();
-        if rows.len() <= most || products < SPLIT {
-            run(&whose, &mut rows);
-        } else {
-            let work = whose.par_chunks(most).zip_eq(rows.par_chunks_mut(most));
-            work.for_each(|(whose, rows)| run(whose, rows));
-        }
+        let each = if products < SPLIT { rows.len() } else { most };
+        pieces(&mut rows, each, |piece, rows| {
+            let whose = whose.get(piece * each..piece * each + rows.len());
+            run(whose.unwrap_or_default(), rows);
+        });
     }
 }
 

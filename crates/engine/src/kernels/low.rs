@@ -3,9 +3,7 @@
 
 use std::borrow::Cow;
 
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
-
+use super::crew::pieces;
 use super::product::sums;
 use super::{Matrix, Plain};
 
@@ -150,8 +148,7 @@ impl Low {
             for (row, out) in outs.iter_mut().enumerate() {
                 let lows: Vec<[f32; 1]> =
                     lows.iter().map(|lows| [lows.get(row).copied().unwrap_or_default()]).collect();
-                let pieces = out.par_chunks_mut(PIECE * PANEL).enumerate();
-                pieces.for_each(|(piece, out)| up.add(&lows, [out], piece * PIECE));
+                pieces(out, PIECE * PANEL, |piece, out| up.add(&lows, [out], piece * PIECE));
             }
         }
     }
@@ -159,7 +156,7 @@ impl Low {
     /// The few numbers of each row, scaled.
     fn lows<const N: usize>(&self, rows: [&[f32]; N]) -> Vec<[f32; N]> {
         let mut lows = vec![[0.0; N]; self.ranks];
-        let piece = |(piece, lows): (usize, &mut [[f32; N]])| {
+        let piece = |piece: usize, lows: &mut [[f32; N]]| {
             pulp::Arch::new().dispatch(
                 #[inline(always)]
                 || {
@@ -171,9 +168,9 @@ impl Low {
             );
         };
         if self.ranks * self.inputs < SPLIT {
-            lows.chunks_mut(PIECE).enumerate().for_each(piece);
+            lows.chunks_mut(PIECE).enumerate().for_each(|(index, lows)| piece(index, lows));
         } else {
-            lows.par_chunks_mut(PIECE).enumerate().for_each(piece);
+            pieces(&mut lows, PIECE, piece);
         }
         let scales = self.ups.iter().flat_map(|up| std::iter::repeat_n(up.scale, up.rank));
         for (low, scale) in lows.iter_mut().zip(scales) {

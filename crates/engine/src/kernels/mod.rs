@@ -12,7 +12,7 @@ mod scores;
 mod turn;
 
 pub(crate) use attend::{Attending, attend};
-pub(crate) use crew::made;
+pub(crate) use crew::{made, pieces, threads};
 pub(crate) use lanes::Lanes;
 pub(crate) use low::{Added, Low, Up, are_numbers, panels};
 pub(crate) use norm::{norm, norm_rows};

@@ -5,6 +5,7 @@ mod adapters;
 mod admit;
 mod body;
 mod books;
+mod disk;
 mod echo;
 mod journal;
 mod mode;

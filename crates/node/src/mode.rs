@@ -8,18 +8,25 @@ use http::header::{HeaderName, HeaderValue};
 
 const MODE: HeaderName = HeaderName::from_static("x-hybrie-execution-mode");
 const ADAPTER: HeaderName = HeaderName::from_static("x-hybrie-adapter-id");
-pub(crate) const SELECTED_MODE: HeaderName = HeaderName::from_static("x-hybrie-selected-mode");
-pub(crate) const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
-pub(crate) const SELECTED_ADAPTER: HeaderName = ADAPTER;
+const SELECTED_MODE: HeaderName = HeaderName::from_static("x-hybrie-selected-mode");
+const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
 
 /// The word of this machine, as a mode and as a backend.
-pub(crate) const LOCAL: HeaderValue = HeaderValue::from_static("local");
+const LOCAL: HeaderValue = HeaderValue::from_static("local");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Local,
     Cloud,
     Hybrid,
+}
+
+/// Says that it was answered here, and with which adapter.
+pub(crate) fn tell(headers: &mut HeaderMap, adapter: Option<&str>) {
+    headers.insert(SELECTED_MODE, LOCAL);
+    headers.insert(SELECTED_BACKEND, LOCAL);
+    let adapter = adapter.and_then(|adapter| HeaderValue::try_from(adapter).ok());
+    headers.insert(ADAPTER, adapter.unwrap_or(HeaderValue::from_static("none")));
 }
 
 /// Whether a request says that it wants no adapter.

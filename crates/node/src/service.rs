@@ -23,7 +23,7 @@ use crate::about;
 use crate::adapters::Shelf;
 use crate::admit;
 use crate::body::{NodeBody, Running};
-use crate::books::Books;
+use crate::books::{Books, Entry};
 use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
 use crate::mode;
 use crate::routes::{Does, find};
@@ -62,8 +62,8 @@ pub struct NodeSettings {
 /// A runtime that speaks HTTP, but does not listen.
 pub struct Service {
     pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) settings: NodeSettings,
-    pub(crate) books: Arc<Books>,
+    settings: NodeSettings,
+    books: Arc<Books>,
     shelf: Shelf,
     sessions: Sessions,
     training: Training,
@@ -175,6 +175,49 @@ impl Service {
         answer
     }
 
+    /// Decodes a request; its headers are left to whoever looks at them.
+    pub(crate) fn decoded(
+        &self,
+        (dialect, operation): (Dialect, Operation),
+        head: Parts,
+        body: Bytes,
+        trace: TraceId,
+    ) -> Result<(Call, HeaderMap), Box<Fault>> {
+        let clock = &self.settings.world.clock;
+        let (received_us, received_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
+        let modes = head.headers.clone();
+        let inbound = Inbound {
+            trace,
+            dialect,
+            operation,
+            headers: head.headers,
+            addressed: None,
+            body,
+            form: None,
+            received_us,
+            received_unix_ms,
+        };
+        Ok((decode(inbound, received_us)?, modes))
+    }
+
+    /// Has an answer in the books, on its way.
+    pub(crate) fn begin(
+        &self,
+        operation: Operation,
+        (model, adapter): (&str, Option<&str>),
+        trace: TraceId,
+        is_measured: bool,
+    ) -> Entry {
+        let begun = Begun {
+            id: trace.to_string(),
+            unix_ms: self.settings.world.clock.unix_ms(),
+            model: model.to_owned(),
+            adapter: adapter.map(str::to_owned),
+            operation: operation.as_str().to_owned(),
+        };
+        self.books.begin(begun, is_measured)
+    }
+
     /// Reads a request, and takes off what says where it may be answered.
     fn read(
         &self,
@@ -183,22 +226,7 @@ impl Service {
         body: Bytes,
         trace: TraceId,
     ) -> Result<(Call, GenerateRequest), Box<Fault>> {
-        let clock = &self.settings.world.clock;
-        let (received_us, received_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
-        let headers = head.headers;
-        let modes: HeaderMap = headers.clone();
-        let inbound = Inbound {
-            trace,
-            dialect,
-            operation,
-            headers,
-            addressed: None,
-            body,
-            form: None,
-            received_us,
-            received_unix_ms,
-        };
-        let call = decode(inbound, received_us)?;
+        let (call, modes) = self.decoded((dialect, operation), head, body, trace)?;
         let (grammar, operation) = (dialect.grammar(), call.operation());
         let mut request = read_runtime(grammar, operation, call.body(), call.request(), call.is_lenient())?;
         mode::settle(&modes, &mut request)?;
@@ -228,15 +256,9 @@ impl Service {
         };
         let estimated = !self.runtime.models().iter().any(|known| known.id == wish.model && known.is_model);
         let adapter = request.words.adapter.clone();
-        let begun = Begun {
-            id: trace.to_string(),
-            unix_ms: self.settings.world.clock.unix_ms(),
-            model: wish.model.clone(),
-            adapter: adapter.clone(),
-            operation: operation.as_str().to_owned(),
-        };
         let generation = self.runtime.generate(request).map_err(Box::new)?;
-        let mut running = Running::new(generation, self.books.begin(begun, !estimated));
+        let entry = self.begin(operation, (&wish.model, adapter.as_deref()), trace, !estimated);
+        let mut running = Running::new(generation, entry);
         running.begin().await.map_err(Box::new)?;
         let writer = AnswerWriter::new(wish);
         let mut answer = match call.request().stream {
@@ -249,10 +271,7 @@ impl Service {
             false => whole(running, writer).await?,
         };
         let headers = answer.headers_mut();
-        headers.insert(mode::SELECTED_MODE, mode::LOCAL);
-        headers.insert(mode::SELECTED_BACKEND, mode::LOCAL);
-        let adapter = adapter.and_then(|adapter| HeaderValue::try_from(adapter).ok());
-        headers.insert(mode::SELECTED_ADAPTER, adapter.unwrap_or(HeaderValue::from_static("none")));
+        mode::tell(headers, adapter.as_deref());
         if estimated {
             headers.insert(USAGE, HeaderValue::from_static("estimated"));
         }

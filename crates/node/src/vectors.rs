@@ -3,19 +3,18 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
-use decode::{Call, Inbound, decode};
+use decode::Call;
 use dialects::{
     EmbedAsked, RankAsked, ranks_answer, read_runtime_ranking, read_runtime_texts, vectors_answer,
 };
 use domain::reckoning::Reckoned;
 use domain::runtime::GenerateRequest;
 use domain::{Dialect, Fault, Operation, TraceId, Usage};
+use http::Response;
 use http::request::Parts;
-use http::{HeaderValue, Response};
 
 use crate::body::NodeBody;
 use crate::books::{Ended, Entry};
-use crate::journal::Begun;
 use crate::mode;
 use crate::said::json;
 use crate::service::Service;
@@ -63,7 +62,7 @@ impl Service {
         let EmbedAsked { mut request, as_base64 } = read_runtime_texts(call.body(), call.is_lenient())?;
         (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
         let work = self.runtime.embed(request).map_err(Box::new)?;
-        let entry = self.begin(Operation::Embed, &named, trace);
+        let entry = self.begin_work(Operation::Embed, &named, trace);
         let (vectors, usage) = Working::new(work, entry).told().await?;
         Ok(local(json(vectors_answer(&named.model, vectors, as_base64, &usage)), &named))
     }
@@ -80,7 +79,7 @@ impl Service {
         let documents =
             if shows { request.documents.clone() } else { vec![String::new(); request.documents.len()] };
         let work = self.runtime.rank(request).map_err(Box::new)?;
-        let entry = self.begin(Operation::Rerank, &named, trace);
+        let entry = self.begin_work(Operation::Rerank, &named, trace);
         let (scores, usage) = Working::new(work, entry).told().await?;
         let told = ranks_answer(trace, &named.model, &documents, &scores, (top_n, shows), &usage);
         Ok(local(json(told), &named))
@@ -94,46 +93,20 @@ impl Service {
         body: Bytes,
         trace: TraceId,
     ) -> Result<(Call, Named), Box<Fault>> {
-        let clock = &self.settings.world.clock;
-        let (received_us, received_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
-        let modes = head.headers.clone();
-        let inbound = Inbound {
-            trace,
-            dialect: Dialect::Chat,
-            operation,
-            headers: head.headers,
-            addressed: None,
-            body,
-            form: None,
-            received_us,
-            received_unix_ms,
-        };
-        let call = decode(inbound, received_us)?;
+        let (call, modes) = self.decoded((Dialect::Chat, operation), head, body, trace)?;
         let model = call.request().model.clone();
         let mut asked = GenerateRequest { model, ..GenerateRequest::default() };
         mode::settle(&modes, &mut asked)?;
         Ok((call, Named { model: asked.model, adapter: asked.words.adapter }))
     }
 
-    fn begin(&self, operation: Operation, named: &Named, trace: TraceId) -> Entry {
-        let begun = Begun {
-            id: trace.to_string(),
-            unix_ms: self.settings.world.clock.unix_ms(),
-            model: named.model.clone(),
-            adapter: named.adapter.clone(),
-            operation: operation.as_str().to_owned(),
-        };
-        // Whatever makes vectors is a model.
-        self.books.begin(begun, true)
+    /// Has it in the books: whatever makes vectors is a model.
+    fn begin_work(&self, operation: Operation, named: &Named, trace: TraceId) -> Entry {
+        self.begin(operation, (&named.model, named.adapter.as_deref()), trace, true)
     }
 }
 
-/// Says that it was answered here, and by which adapter.
 fn local(mut answer: Response<NodeBody>, named: &Named) -> Response<NodeBody> {
-    let adapter = named.adapter.as_ref().and_then(|adapter| HeaderValue::try_from(adapter).ok());
-    let headers = answer.headers_mut();
-    headers.insert(mode::SELECTED_MODE, mode::LOCAL);
-    headers.insert(mode::SELECTED_BACKEND, mode::LOCAL);
-    headers.insert(mode::SELECTED_ADAPTER, adapter.unwrap_or(HeaderValue::from_static("none")));
+    mode::tell(answer.headers_mut(), named.adapter.as_deref());
     answer
 }

@@ -2,12 +2,14 @@
 //! they are known again at the next start.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
+
+use crate::disk;
 
 const BOOK: &str = "adapters.json";
 /// By this file a directory is seen to be an adapter's.
@@ -16,7 +18,7 @@ const DESCRIPTION: &str = "adapter_config.json";
 /// How one was registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Its directory, from the folder on; a whole path where the node itself made it.
+    /// Its directory, from the folder on.
     pub path: PathBuf,
     pub is_pinned: bool,
 }
@@ -34,11 +36,10 @@ impl Folder {
     /// The book can't be read.
     pub(super) fn open(root: Option<&Path>, data_dir: Option<&Path>) -> io::Result<Self> {
         let book = data_dir.map(|dir| dir.join(BOOK));
-        let entries = match book.as_deref().map(std::fs::read) {
-            Some(Ok(bytes)) => serde_json::from_slice(&bytes)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{BOOK}: {error}")))?,
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => BTreeMap::new(),
+        let entries = match book.as_deref().map(disk::read_json) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Some(read) => read?,
+            None => BTreeMap::new(),
         };
         Ok(Self { root: root.map(Path::to_owned), book, entries: Mutex::new(entries) })
     }
@@ -90,11 +91,6 @@ impl Folder {
         if found.starts_with(&inside) { Ok(found) } else { Err(outside()) }
     }
 
-    /// Where a directory of the book is.
-    pub(super) fn place(&self, entry: &Entry) -> Result<PathBuf, Box<Fault>> {
-        if entry.path.is_absolute() { Ok(entry.path.clone()) } else { self.find(&entry.path) }
-    }
-
     /// Whether there is one of this name that nobody has registered.
     pub(super) fn has(&self, name: &str) -> bool {
         self.find(Path::new(name)).is_ok_and(|path| path.join(DESCRIPTION).is_file())
@@ -126,12 +122,7 @@ impl Folder {
 
     /// Writes the book whole, and into place.
     fn write(&self, entries: &BTreeMap<String, Entry>) -> io::Result<()> {
-        let Some(book) = &self.book else { return Ok(()) };
-        let beside = book.with_extension("new");
-        let mut file = std::fs::File::create(&beside)?;
-        file.write_all(&serde_json::to_vec_pretty(entries)?)?;
-        file.sync_all()?;
-        std::fs::rename(beside, book)
+        self.book.as_deref().map_or(Ok(()), |book| disk::write_json(book, entries))
     }
 }
 

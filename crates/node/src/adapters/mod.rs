@@ -135,7 +135,7 @@ impl Shelf {
         let Some(adapters) = runtime.adapters() else { return Vec::new() };
         let mut failed = Vec::new();
         for (id, entry) in self.folder.all() {
-            let known = match self.folder.place(&entry) {
+            let known = match self.folder.find(&entry.path) {
                 Ok(directory) => {
                     let is_pinned = entry.is_pinned;
                     let new = NewAdapter { id: id.clone(), directory, replaces: false, is_pinned };
@@ -220,13 +220,15 @@ impl Shelf {
 
     /// Brings one into memory; one that lies in the folder is registered for it.
     async fn bring(&self, adapters: &dyn Adapters, id: &str, waits: bool) -> Result<(), Fault> {
-        let is_known = adapters.list().await?.iter().any(|state| state.id == id);
-        if !is_known && is_name(id) && self.folder.has(id) {
-            let directory = self.folder.find(Path::new(id)).map_err(|fault| *fault)?;
-            let new = NewAdapter { id: id.to_owned(), directory, replaces: true, is_pinned: false };
-            adapters.register(new).await?;
+        match adapters.load(id.to_owned(), waits).await {
+            Err(fault) if fault.class == FaultClass::NotFound && is_name(id) && self.folder.has(id) => {
+                let directory = self.folder.find(Path::new(id)).map_err(|fault| *fault)?;
+                let new = NewAdapter { id: id.to_owned(), directory, replaces: true, is_pinned: false };
+                adapters.register(new).await?;
+                adapters.load(id.to_owned(), waits).await
+            }
+            loaded => loaded,
         }
-        adapters.load(id.to_owned(), waits).await
     }
 
     async fn warm_up(&self, adapters: &dyn Adapters, asked: Warming) -> Answer {

@@ -12,9 +12,9 @@ use domain::training::Outlook;
 use domain::{Fault, FaultClass};
 use world::World;
 
-use super::disk;
 use super::job::{Event, Failure, Order, Progress, Record, Status, What};
 use super::log::Log;
+use crate::disk;
 
 /// Jobs that are known at once, those that are over among them.
 pub(super) const JOBS_MAX: usize = 64;

@@ -10,8 +10,9 @@ use framing::multipart::{Found, Malformed, Scanner, boundary};
 use serde::{Deserialize, Serialize};
 use world::World;
 
+use super::book;
 use super::fields::wrong;
-use super::{book, disk};
+use crate::disk;
 
 /// What is kept at once: so many files, and so many bytes of them.
 const FILES_MAX: usize = 256;

@@ -5,7 +5,6 @@ mod aside;
 mod ask;
 mod book;
 mod data;
-mod disk;
 mod fields;
 mod files;
 mod follow;

@@ -2,15 +2,19 @@
 //! in the same order whichever rows stand beside it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::crew::pieces;
-use super::product::sums;
+use super::lanes::{LANES, Lanes};
+use super::numbers::{Kind, Reader};
 use super::{Matrix, Plain};
 
 /// The outputs that lie side by side: a step of the way out makes all of them at once.
-const PANEL: usize = 16;
+const PANEL: usize = LANES;
 /// Rows that are read for together.
 const ROWS: usize = 4;
+/// Ways in, and panels, that are read together: a sum waits for itself, others go on.
+const TOGETHER: usize = 4;
 /// From so many products for one row on, its work is split among threads.
 const SPLIT: usize = 1 << 18;
 /// Panels of one piece of such work, and rows of the way in.
@@ -157,18 +161,12 @@ impl Low {
     fn lows<const N: usize>(&self, rows: [&[f32]; N]) -> Vec<[f32; N]> {
         let mut lows = vec![[0.0; N]; self.ranks];
         let piece = |piece: usize, lows: &mut [[f32; N]]| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    let mut held = vec![0.0; self.inputs];
-                    for (index, low) in lows.iter_mut().enumerate() {
-                        *low = sums(self.down.row(piece * PIECE + index, self.inputs, &mut held), rows);
-                    }
-                },
-            );
+            let from = piece * PIECE * self.inputs;
+            let work = In { ways: from..from + lows.len() * self.inputs, width: self.inputs, rows, lows };
+            self.down.go(work);
         };
         if self.ranks * self.inputs < SPLIT {
-            lows.chunks_mut(PIECE).enumerate().for_each(|(index, lows)| piece(index, lows));
+            piece(0, &mut lows);
         } else {
             pieces(&mut lows, PIECE, piece);
         }
@@ -182,30 +180,142 @@ impl Low {
 
 impl Up {
     /// Adds to outputs from a panel on.
-    fn add<const N: usize>(&self, lows: &[[f32; N]], mut outs: [&mut [f32]; N], first: usize) {
-        let length = outs.first().map_or(0, |out| out.len());
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let mut held = vec![0.0; self.rank * PANEL];
-                for panel in 0..length.div_ceil(PANEL) {
-                    let steps = self.panels.row(first + panel, self.rank * PANEL, &mut held);
-                    let at = panel * PANEL..((panel + 1) * PANEL).min(length);
-                    let mut sums = [[0.0f32; PANEL]; N];
-                    for (step, lows) in steps.as_chunks::<PANEL>().0.iter().zip(lows) {
-                        for (sums, low) in sums.iter_mut().zip(lows) {
-                            for (sum, weight) in sums.iter_mut().zip(step) {
-                                *sum += low * weight;
-                            }
-                        }
-                    }
-                    for (out, sums) in outs.iter_mut().zip(&sums) {
-                        let out = out.get_mut(at.clone()).unwrap_or_default();
-                        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-                    }
-                }
-            },
-        );
+    fn add<const N: usize>(&self, lows: &[[f32; N]], outs: [&mut [f32]; N], first: usize) {
+        self.panels.go(Out { from: first * self.rank * PANEL, lows, outs });
+    }
+}
+
+/// Ways in, each a row of so many numbers, and what they make of rows of inputs.
+struct In<'a, const N: usize> {
+    ways: Range<usize>,
+    width: usize,
+    rows: [&'a [f32]; N],
+    lows: &'a mut [[f32; N]],
+}
+
+impl<const N: usize> Reader for In<'_, N> {
+    #[inline(always)]
+    fn of<K: Kind, L: Lanes>(self, numbers: &[K::One], lanes: L) {
+        let ways = numbers.get(self.ways).unwrap_or_default();
+        let (some, rest) = self.lows.as_chunks_mut::<TOGETHER>();
+        let (first, last) = ways.split_at_checked(some.len() * TOGETHER * self.width).unwrap_or_default();
+        for (lows, ways) in some.iter_mut().zip(first.chunks_exact(TOGETHER * self.width)) {
+            let mut each = ways.chunks_exact(self.width);
+            let ways = [(); TOGETHER].map(|()| each.next().unwrap_or_default());
+            *lows = sums::<K, L, _, _>(lanes, ways, self.rows);
+        }
+        for (low, way) in rest.iter_mut().zip(last.chunks_exact(self.width)) {
+            [*low] = sums::<K, L, _, _>(lanes, [way], self.rows);
+        }
+    }
+}
+
+/// What each way makes of each row.
+#[inline(always)]
+fn sums<K: Kind, L: Lanes, const W: usize, const N: usize>(
+    lanes: L,
+    ways: [&[K::One]; W],
+    rows: [&[f32]; N],
+) -> [[f32; N]; W] {
+    let mut sums = [[lanes.float(0.0); N]; W];
+    let ways = ways.map(|way| way.as_chunks::<LANES>());
+    let rows = rows.map(|row| row.as_chunks::<LANES>());
+    let whole = ways.first().map_or(0, |(way, _)| way.len());
+    for at in 0..whole {
+        let values = rows.map(|(row, _)| row.get(at).map_or(lanes.float(0.0), |row| lanes.load(row)));
+        for ((way, _), sums) in ways.iter().zip(&mut sums) {
+            let Some(way) = way.get(at) else { break };
+            let way = K::lanes(lanes, way);
+            for (sum, value) in sums.iter_mut().zip(&values) {
+                *sum = lanes.plus(*sum, lanes.times(way, *value));
+            }
+        }
+    }
+    let mut out = [[0.0; N]; W];
+    for ((out, sums), (_, way)) in out.iter_mut().zip(&sums).zip(&ways) {
+        for ((out, sum), (_, row)) in out.iter_mut().zip(sums).zip(&rows) {
+            let tail: f32 = way.iter().zip(*row).map(|(way, value)| K::single(*way) * value).sum();
+            let mut all = [0.0; LANES];
+            lanes.store(*sum, &mut all);
+            *out = total(all) + tail;
+        }
+    }
+    out
+}
+
+/// The sum of lanes, by halves.
+#[inline(always)]
+fn total(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        half /= 2;
+    }
+    let [all, ..] = lanes;
+    all
+}
+
+/// Panels from a number on, and the outputs that they add to by the few numbers of each row.
+struct Out<'a, 'b, const N: usize> {
+    from: usize,
+    lows: &'a [[f32; N]],
+    outs: [&'b mut [f32]; N],
+}
+
+impl<const N: usize> Reader for Out<'_, '_, N> {
+    #[inline(always)]
+    fn of<K: Kind, L: Lanes>(self, numbers: &[K::One], lanes: L) {
+        let Self { from, lows, mut outs } = self;
+        let (length, size) = (outs.first().map_or(0, |out| out.len()), (lows.len() * PANEL).max(1));
+        let mut panels = numbers.get(from..).unwrap_or_default().chunks_exact(size);
+        let mut at = 0;
+        while at < length {
+            if at + TOGETHER * PANEL <= length {
+                let some = [(); TOGETHER].map(|()| panels.next().unwrap_or_default());
+                add::<K, L, _, _>(lanes, some, lows, &mut outs, at);
+                at += TOGETHER * PANEL;
+            } else {
+                add::<K, L, 1, _>(lanes, [panels.next().unwrap_or_default()], lows, &mut outs, at);
+                at += PANEL;
+            }
+        }
+    }
+}
+
+/// Adds what panels make to the outputs from one on.
+#[inline(always)]
+fn add<K: Kind, L: Lanes, const P: usize, const N: usize>(
+    lanes: L,
+    panels: [&[K::One]; P],
+    lows: &[[f32; N]],
+    outs: &mut [&mut [f32]; N],
+    at: usize,
+) {
+    let mut sums = [[lanes.float(0.0); N]; P];
+    let panels = panels.map(|panel| panel.as_chunks::<PANEL>().0);
+    for (step, lows) in lows.iter().enumerate() {
+        let lows = lows.map(|low| lanes.float(low));
+        for (panel, sums) in panels.iter().zip(&mut sums) {
+            let Some(weights) = panel.get(step) else { break };
+            let weights = K::lanes(lanes, weights);
+            for (sum, low) in sums.iter_mut().zip(lows) {
+                *sum = lanes.plus(*sum, lanes.times(low, weights));
+            }
+        }
+    }
+    for (row, out) in outs.iter_mut().enumerate() {
+        let out = out.get_mut(at..).unwrap_or_default();
+        for (out, sums) in out.chunks_mut(PANEL).zip(&sums) {
+            let Some(sum) = sums.get(row) else { break };
+            if let Ok(out) = <&mut [f32; PANEL]>::try_from(&mut *out) {
+                lanes.store(lanes.plus(lanes.load(out), *sum), out);
+                continue;
+            }
+            let mut all = [0.0; PANEL];
+            lanes.store(*sum, &mut all);
+            out.iter_mut().zip(all).for_each(|(out, sum)| *out += sum);
+        }
     }
 }
 
@@ -221,6 +331,8 @@ impl Matrix {
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::*;
 
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -228,36 +340,40 @@ mod tests {
         (0..).take(count).map(each).collect()
     }
 
-    fn bytes(numbers: &[f32]) -> Vec<u8> {
-        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    fn kept(kind: Plain, numbers: &[f32]) -> Vec<u8> {
+        let bits = |number: &f32| match kind {
+            Plain::Single => number.to_le_bytes().to_vec(),
+            Plain::Half => f16::from_f32(*number).to_le_bytes().to_vec(),
+            Plain::Brain => bf16::from_f32(*number).to_le_bytes().to_vec(),
+        };
+        numbers.iter().flat_map(bits).collect()
     }
 
-    /// Two ways of these ranks, to outputs of these numbers.
-    fn low(inputs: usize, ways: [(usize, usize); 2]) -> (Low, Vec<f32>, [Vec<f32>; 2]) {
+    /// Two ways of these ranks, to outputs of these numbers, with what a kind of numbers keeps of them.
+    fn low(kind: Plain, inputs: usize, ways: [(usize, usize); 2]) -> (Low, Vec<f32>, [Vec<f32>; 2]) {
         let ranks = ways[0].0 + ways[1].0;
-        let down = numbers(inputs * ranks, 3);
-        let backs = ways.map(|(rank, outputs)| numbers(rank * outputs, 4));
+        let down = kept(kind, &numbers(inputs * ranks, 3));
+        let backs = ways.map(|(rank, outputs)| kept(kind, &numbers(rank * outputs, 4)));
         let up = |way: usize, scale| Up {
-            panels: Matrix::of([(
-                Plain::Single,
-                panels(&bytes(&backs[way]), ways[way].0, ways[way].1, |output| output),
-            )]),
+            panels: Matrix::of([(kind, panels(&backs[way], ways[way].0, ways[way].1, |output| output))]),
             rank: ways[way].0,
             scale,
             // A gap before the second: another's outputs.
             first: way * (ways[0].1 + 5),
             outputs: ways[way].1,
         };
-        let low = Low::new(inputs, Matrix::of([(Plain::Single, bytes(&down))]), vec![up(0, 0.5), up(1, 2.0)]);
-        (low, down, backs)
+        let ups = vec![up(0, 0.5), up(1, 2.0)];
+        let read = |bytes: &[u8]| Matrix::of([(kind, bytes.to_vec())]).singles().into_owned();
+        let (read_down, read_backs) = (read(&down), backs.each_ref().map(|back| read(back)));
+        (Low::new(inputs, Matrix::of([(kind, down)]), ups), read_down, read_backs)
     }
 
     #[test]
     fn it_adds_what_it_should_and_the_same_beside_others() {
-        for (inputs, ways) in
-            [(64, [(4, 40), (3, 16)]), (33, [(1, 1), (16, 100)]), (2_048, [(160, 2_000), (8, 7)])]
-        {
-            let (low, down, backs) = low(inputs, ways);
+        let sizes = [(64, [(4, 40), (3, 16)]), (33, [(1, 1), (16, 100)]), (2_048, [(160, 2_000), (8, 7)])];
+        let kinds = [Plain::Single, Plain::Half, Plain::Brain];
+        for (kind, (inputs, ways)) in kinds.into_iter().flat_map(|kind| sizes.map(|size| (kind, size))) {
+            let (low, down, backs) = low(kind, inputs, ways);
             let width = ways[0].1 + 5 + ways[1].1 + 1;
             for count in [1, 2, 3, 4, 7] {
                 let (rows, before) = (numbers(inputs * count, 1), numbers(width * count, 2));

@@ -6,6 +6,7 @@ mod exponent;
 mod lanes;
 mod low;
 mod norm;
+mod numbers;
 mod product;
 mod rounded;
 mod scores;

@@ -45,6 +45,8 @@ pub(crate) trait Lanes: Copy {
     fn floats(self, ints: Self::Ints) -> Self::Floats;
     /// Of half precision.
     fn halves(self, values: &[u16; LANES]) -> Self::Floats;
+    /// Of the upper half of single precision.
+    fn brains(self, values: &[u16; LANES]) -> Self::Floats;
     fn times(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn plus(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn minus(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
@@ -219,6 +221,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn halves(self, values: &[u16; LANES]) -> [f32; LANES] {
         values.map(|value| half::f16::from_bits(value).to_f32())
+    }
+
+    #[inline(always)]
+    fn brains(self, values: &[u16; LANES]) -> [f32; LANES] {
+        values.map(|value| f32::from_bits(u32::from(value) << 16))
     }
 
     #[inline(always)]

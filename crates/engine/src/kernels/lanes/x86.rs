@@ -111,6 +111,10 @@ impl Lanes for Avx512 {
         fn halves(self, values: &[u16; LANES]) -> __m512 {
             _mm512_cvtph_ps(_mm256_loadu_si256(values.as_ptr().cast()))
         }
+        fn brains(self, values: &[u16; LANES]) -> __m512 {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(values.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
         fn times(self, one: __m512, other: __m512) -> __m512 { _mm512_mul_ps(one, other) }
         fn plus(self, one: __m512, other: __m512) -> __m512 { _mm512_add_ps(one, other) }
         fn minus(self, one: __m512, other: __m512) -> __m512 { _mm512_sub_ps(one, other) }
@@ -202,6 +206,12 @@ impl Lanes for Avx2 {
         fn halves(self, values: &[u16; LANES]) -> Pair<__m256> {
             let low: *const __m128i = values.as_ptr().cast();
             [_mm256_cvtph_ps(_mm_loadu_si128(low)), _mm256_cvtph_ps(_mm_loadu_si128(low.add(1)))]
+        }
+        fn brains(self, values: &[u16; LANES]) -> Pair<__m256> {
+            let low: *const __m128i = values.as_ptr().cast();
+            [_mm_loadu_si128(low), _mm_loadu_si128(low.add(1))].map(|half| {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(half)))
+            })
         }
         fn times(self, one: Pair<__m256>, other: Pair<__m256>) -> Pair<__m256> {
             both(one, other, |one, other| _mm256_mul_ps(one, other))

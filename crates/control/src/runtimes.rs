@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::adapters::{NAME_BYTES_MAX, is_plain_name};
 use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_LOOK_TIME_MAX, RUNTIMES_ASKED_MAX};
 use domain::server::TIDEGATE;
 use domain::{Fault, FaultClass, NodeId, Trait, WorkspaceId};
@@ -30,13 +31,6 @@ pub struct Away {
     node: String,
     code: &'static str,
     message: String,
-}
-
-impl Away {
-    /// Why.
-    pub const fn code(&self) -> &'static str {
-        self.code
-    }
 }
 
 /// What was asked of several, in the order of the nodes.
@@ -194,11 +188,21 @@ impl Control {
         }
     }
 
-    /// Asks each of several for the same thing, all at once. Who is away is named beside what the others said.
-    pub(crate) async fn look_at_each<T>(self: &Arc<Self>, rows: Vec<NodeRow>, path: &'static str) -> Heard<T>
+    /// Asks each runtime that is meant for the same thing, all at once. Who is away is named beside what the others said; whose
+    /// refusal is one of `has_none` has nothing of the kind, and is not away.
+    ///
+    /// # Errors
+    /// There is no node of the name that the request says, or it is no runtime.
+    pub(crate) async fn look_at_each<T>(
+        self: &Arc<Self>,
+        ask: &Ask,
+        path: &'static str,
+        has_none: &[&str],
+    ) -> Result<Heard<T>, Box<Fault>>
     where
         T: DeserializeOwned + Send + 'static,
     {
+        let rows = self.runtimes(ask.workspace(), ask.query.get("node").map(String::as_str)).await?;
         let mut asked = JoinSet::new();
         for (place, row) in rows.into_iter().enumerate() {
             let control = Arc::clone(self);
@@ -213,6 +217,7 @@ impl Control {
         for (_, row, said) in heard {
             match said {
                 Ok(said) => all.said.push((row, said)),
+                Err(fault) if has_none.contains(&fault.code) => {}
                 Err(fault) => all.away.push(Away {
                     node_id: row.id.to_string(),
                     node: row.name,
@@ -221,7 +226,7 @@ impl Control {
                 }),
             }
         }
-        all
+        Ok(all)
     }
 
     /// Keeps who had a runtime do something, once it has done so.
@@ -273,13 +278,9 @@ pub fn is_ours(row: NodeRow) -> Result<NodeRow, Box<Fault>> {
 /// # Errors
 /// 404.
 pub fn path_part(what: &str, name: &str) -> Result<String, Box<Fault>> {
-    const BYTES_MAX: usize = 128;
     let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let is_name =
-        (1..=BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.');
-    let shown: String = name.chars().take(BYTES_MAX).collect();
-    if is_name { Ok(name) } else { Err(not_found(what, &shown)) }
+    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+    if is_plain_name(&name) { Ok(name) } else { Err(not_found(what, &shown)) }
 }
 
 /// What a runtime says, as what it was asked for.

@@ -9,6 +9,16 @@ use crate::fault::Fault;
 /// Something that a runtime does meanwhile.
 pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
+/// A name's length.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// A name that reads the same in a path, a file's name and behind a model's.
+#[must_use]
+pub fn is_plain_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.')
+}
+
 /// One that is to be known by a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAdapter {

@@ -23,7 +23,7 @@ use serde_json::{Value as Json, json};
 pub use self::adapter::MadeAdapter;
 pub use self::heads::MadeFor;
 pub use self::tokens::Tokens;
-use crate::shape::{Pairs, Shape, Stretch};
+use crate::shape::{Pairs, Rope, Shape, Stretch};
 use crate::{EngineError, families};
 
 /// How far weights of each kind are from nought; enough for answers that are not all alike.
@@ -33,6 +33,10 @@ const NORM_SPREAD: f64 = 0.1;
 
 /// The table of tokens, as packed files name it.
 const TABLE: &str = "token_embd.weight";
+
+/// A template of conversations, no longer than it has to be.
+pub const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}\
+     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /// A model in memory, under the names that plain files have.
 #[derive(Debug, Clone)]
@@ -114,6 +118,29 @@ impl Made {
             made.tensors.insert(format!("{name}.weight"), (vec![length], numbers));
         }
         made
+    }
+
+    /// The smallest that answers: one layer, tokens for every byte, and a template for conversations.
+    #[must_use]
+    pub fn smallest(seed: u64) -> Self {
+        let shape = Shape {
+            vocabulary: 320,
+            hidden: 32,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 16,
+            inner: 32,
+            norm_epsilon: 1e-6,
+            rope: Rope { theta: 10_000.0, stretch: Stretch::None },
+            context: 128,
+            is_tied: true,
+            norms_heads: true,
+            pairs: Pairs::Halves,
+            mixture: None,
+        };
+        let tokens = Tokens::new("qwen2", TEMPLATE, shape.vocabulary);
+        Self { tokens: Some(tokens), ..Self::new("qwen3", shape, seed) }
     }
 
     /// The model that says of each token the next one of the vocabulary, whatever it read before, and works as hard for it.

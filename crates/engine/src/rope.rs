@@ -115,20 +115,19 @@ mod tests {
 
     const THETA: f64 = 1_000_000.0;
 
+    /// As files usually stretch texts of 32,768 tokens.
+    fn ramp(factor: f64) -> Stretch {
+        let (original, fast, slow) = (32_768.0, 32.0, 1.0);
+        Stretch::Ramp { factor, original, fast, slow, attention: None, truncates: true }
+    }
+
     #[test]
     fn a_stretch_by_one_is_none() {
         let plain = frequencies(&Rope { theta: THETA, stretch: Stretch::None }, 128);
         for stretch in [
             Stretch::Linear { factor: 1.0 },
             Stretch::Bands { factor: 1.0, low: 1.0, high: 4.0, original: 8_192.0 },
-            Stretch::Ramp {
-                factor: 1.0,
-                original: 32_768.0,
-                fast: 32.0,
-                slow: 1.0,
-                attention: None,
-                truncates: true,
-            },
+            ramp(1.0),
         ] {
             let stretched = frequencies(&Rope { theta: THETA, stretch }, 128);
             assert_eq!(stretched.1, plain.1);
@@ -140,14 +139,7 @@ mod tests {
 
     #[test]
     fn a_ramp_leaves_fast_waves_and_stretches_slow_ones() {
-        let stretch = Stretch::Ramp {
-            factor: 4.0,
-            original: 32_768.0,
-            fast: 32.0,
-            slow: 1.0,
-            attention: None,
-            truncates: true,
-        };
+        let stretch = ramp(4.0);
         let (frequencies, scale) = frequencies(&Rope { theta: THETA, stretch }, 128);
         assert_eq!(frequencies[0], 1.0);
         let last = THETA.powf(-126.0 / 128.0);
@@ -160,16 +152,8 @@ mod tests {
     fn published_models_turn_as_transformers_turns_them() {
         let goldens = include_str!("../tests/fixtures/models/goldens.json");
         let goldens: serde_json::Value = serde_json::from_str(goldens).unwrap();
-        let ramp = Stretch::Ramp {
-            factor: 4.0,
-            original: 32_768.0,
-            fast: 32.0,
-            slow: 1.0,
-            attention: None,
-            truncates: true,
-        };
         let bands = Stretch::Bands { factor: 8.0, low: 1.0, high: 4.0, original: 8_192.0 };
-        for (name, theta, stretch) in [("qwen3_yarn", THETA, ramp), ("llama3", 500_000.0, bands)] {
+        for (name, theta, stretch) in [("qwen3_yarn", THETA, ramp(4.0)), ("llama3", 500_000.0, bands)] {
             let golden = &goldens["published"][name];
             let (frequencies, scale) = frequencies(&Rope { theta, stretch }, 128);
             assert!((scale - golden["attention"].as_f64().unwrap()).abs() < 1e-12, "{name}");
@@ -183,14 +167,7 @@ mod tests {
 
     #[test]
     fn a_ramp_makes_texts_longer_where_its_files_say_from_what() {
-        let ramp = Stretch::Ramp {
-            factor: 4.0,
-            original: 32_768.0,
-            fast: 32.0,
-            slow: 1.0,
-            attention: None,
-            truncates: true,
-        };
+        let ramp = ramp(4.0);
         assert_eq!(stretched(&ramp, Some(32_768.0), 40_960), 131_072);
         assert_eq!(stretched(&ramp, None, 131_072), 131_072);
         assert_eq!(stretched(&Stretch::Linear { factor: 4.0 }, Some(32_768.0), 40_960), 40_960);

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bolero::check;
-use engine::made::{Made, MadeAdapter, Tokens};
+use engine::made::{Made, MadeAdapter, TEMPLATE};
 use engine::training::Reading;
 use engine::{
-    AdapterId, Beside, Group, Keeps, Model, Numbers, Packing, Pairs, Pool, Registering, Request, Room, Rope,
-    Rulebook, Runner, Sampling, Says, Shape, Share, Source, Stretch, Template, Thinking, Vocabulary,
+    AdapterId, Beside, Group, Keeps, Model, Numbers, Packing, Pool, Registering, Request, Room, Rulebook,
+    Runner, Sampling, Says, Share, Source, Template, Thinking, Vocabulary,
 };
 use tempfile::TempDir;
 
@@ -17,29 +17,8 @@ use crate::material::{Bends, bent, bent_bytes};
 
 /// Each of them reads or runs a model.
 const ITERATIONS: usize = 300;
-const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}\
-     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 /// What a head may say of sizes before a machine of this size is out of memory: nothing of it may be believed unread.
 const CONTEXT_MAX: usize = 1 << 16;
-
-fn shape() -> Shape {
-    Shape {
-        vocabulary: 320,
-        hidden: 32,
-        layers: 1,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 16,
-        inner: 32,
-        norm_epsilon: 1e-6,
-        rope: Rope { theta: 10_000.0, stretch: Stretch::None },
-        context: 64,
-        is_tied: true,
-        norms_heads: true,
-        pairs: Pairs::Halves,
-        mixture: None,
-    }
-}
 
 /// A good model, in both kinds of files.
 struct Good {
@@ -70,8 +49,7 @@ impl Good {
 
 static GOOD: LazyLock<Good> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("room");
-    let mut made = Made::new("qwen3", shape(), 1);
-    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
+    let made = Made::smallest(1);
     made.write_plain(directory.path(), false).expect("room");
     let path = directory.path().join("model.gguf");
     made.write_packed(&path, Packing::Q8_0).expect("room");
@@ -176,8 +154,9 @@ fn fuzz_tokenizers_and_templates() {
 #[test]
 fn fuzz_adapters() {
     let model = Arc::new(Model::load(&Source::open(GOOD.directory.path()).expect("good")).expect("good"));
+    let shape = model.shape().clone();
     let room = Room {
-        bytes: 8 * Pool::block_bytes(&shape(), Keeps::Half),
+        bytes: 8 * Pool::block_bytes(&shape, Keeps::Half),
         keeps: Keeps::Half,
         tokens: 8,
         texts: 1,
@@ -186,7 +165,7 @@ fn fuzz_adapters() {
     };
     let runner = Mutex::new(Runner::new(model, room).expect("room"));
     let directory = tempfile::tempdir().expect("room");
-    MadeAdapter::new(&shape(), &["q_proj", "down_proj"], 2, 1)
+    MadeAdapter::new(&shape, &["q_proj", "down_proj"], 2, 1)
         .write(directory.path(), Numbers::F32)
         .expect("room");
     let take = |id: &str| {

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use engine::made::{Made, Tokens};
-use engine::{Pairs, Rope, Shape, Stretch};
+use engine::made::Made;
 use harness::client::Client;
 use harness::process::workspace;
 use serde_json::json;
@@ -12,28 +11,6 @@ use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::command::Cli;
 use crate::first_request::node;
-
-const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}\
-     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-
-fn shape() -> Shape {
-    Shape {
-        vocabulary: 320,
-        hidden: 32,
-        layers: 1,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 16,
-        inner: 32,
-        norm_epsilon: 1e-6,
-        rope: Rope { theta: 10_000.0, stretch: Stretch::None },
-        context: 128,
-        is_tied: true,
-        norms_heads: true,
-        pairs: Pairs::Halves,
-        mixture: None,
-    }
-}
 
 /// A model's directory, after something was done to one of its files.
 fn changed(file: &str, change: impl Fn(&Path)) -> tempfile::TempDir {
@@ -86,7 +63,7 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
-    Made::new("qwen3", shape(), 1).write_packed(&path, engine::Packing::Q8_0).unwrap();
+    Made::smallest(1).write_packed(&path, engine::Packing::Q8_0).unwrap();
     cut(&path);
     let said = said_of(&path);
     assert!(said.contains("model.gguf"), "{said}");
@@ -95,8 +72,7 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
 #[tokio::test]
 async fn a_model_that_says_no_numbers_is_told_of_and_its_node_stays() {
     let directory = tempfile::tempdir().unwrap();
-    let mut made = Made::new("qwen3", shape(), 1);
-    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
+    let mut made = Made::smallest(1);
     for (name, (_, numbers)) in &mut made.tensors {
         if name == "model.norm.weight" {
             numbers.fill(f32::NAN);

@@ -29,7 +29,8 @@ fn asked(text: &str) -> Value {
     json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": text}]})
 }
 
-async fn records(client: &Client, wanted: usize) -> Vec<Value> {
+/// What a node's journal has, once there is so much.
+pub async fn records(client: &Client, wanted: usize) -> Vec<Value> {
     let deadline = Instant::now() + WITHIN;
     loop {
         let page = client.get("/v1/usage").await.unwrap().json();

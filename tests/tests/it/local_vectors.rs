@@ -13,6 +13,7 @@ use crate::ask::CHAT;
 use crate::command::Cli;
 use crate::first_request::node;
 use crate::gateway::serve;
+use crate::local_node::records;
 use crate::wait::a_moment;
 
 const EMBEDDINGS: &str = "/v1/embeddings";
@@ -96,19 +97,6 @@ fn vectors(answer: &Answer) -> Vec<Vec<f64>> {
         row["embedding"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
     };
     answer["data"].as_array().unwrap().iter().enumerate().map(row).collect()
-}
-
-async fn records(client: &Client, wanted: usize) -> Vec<Value> {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let page = client.get("/v1/usage").await.unwrap().json();
-        let records = page["data"].as_array().unwrap().clone();
-        if records.len() >= wanted {
-            return records;
-        }
-        assert!(Instant::now() < deadline, "{page}");
-        a_moment().await;
-    }
 }
 
 #[tokio::test]

@@ -174,11 +174,9 @@ fn show(row: &NodeRow, said: Said) -> Shown {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let rows = control.runtimes(ask.workspace(), ask.query.get("node").map(String::as_str)).await?;
-        let heard = control.look_at_each::<SaidList>(rows, "adapters").await;
-        // A runtime that plays no model takes no adapters: it has none, and is not away.
-        let away = heard.away.into_iter().filter(|one| one.code() != "no_adapters").collect();
-        let rows = heard.said.into_iter();
+        // A runtime that plays no model takes no adapters.
+        let heard = control.look_at_each::<SaidList>(&ask, "adapters", &["no_adapters"]).await?;
+        let (rows, away) = (heard.said.into_iter(), heard.away);
         let data = rows.flat_map(|(row, list)| {
             list.data.into_iter().map(move |said| show(&row, said)).collect::<Vec<_>>()
         });

@@ -306,14 +306,10 @@ fn show(row: &NodeRow, said: Said) -> Shown {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let rows = control.runtimes(ask.workspace(), ask.query.get("node").map(String::as_str)).await?;
-        let heard = control.look_at_each::<SaidList>(rows, "train/jobs").await;
-        // A runtime that only answers has no jobs, and is not away.
-        let away = heard
-            .away
-            .into_iter()
-            .filter(|one| !["training_not_served", "unknown_path"].contains(&one.code()));
-        let away = away.collect();
+        // A runtime that only answers has no jobs.
+        let only_answers = ["training_not_served", "unknown_path"];
+        let heard = control.look_at_each::<SaidList>(&ask, "train/jobs", &only_answers).await?;
+        let away = heard.away;
         let mut data: Vec<Shown> = Vec::new();
         for (row, said) in heard.said {
             data.extend(said.data.into_iter().map(|said| show(&row, said)));

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use domain::adapters::{AdapterState, Adapters, NewAdapter};
+use domain::adapters::{AdapterState, Adapters, NAME_BYTES_MAX, NewAdapter, is_plain_name};
 use domain::runtime::Runtime;
 use domain::{Fault, FaultClass};
 use http::{Response, StatusCode};
@@ -15,9 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::body::NodeBody;
 use crate::said::{read, written};
 use folder::{Entry, Folder};
-
-/// A name's length.
-const NAME_BYTES_MAX: usize = 128;
 
 /// What is asked of adapters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,14 +262,9 @@ impl Shelf {
     }
 }
 
-/// A name that reads the same in a path, a file's name and behind a model's.
+/// A plain name that means nothing else in a path or a header.
 pub(crate) fn is_name(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let is_taken = matches!(name, "status" | "warmup" | "none");
-    (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(is_plain)
-        && !name.starts_with('.')
-        && !is_taken
+    is_plain_name(name) && !matches!(name, "status" | "warmup" | "none")
 }
 
 async fn states(adapters: &dyn Adapters) -> Result<Vec<AdapterState>, Box<Fault>> {

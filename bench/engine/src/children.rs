@@ -28,6 +28,21 @@ impl Child {
         Self::start(command)
     }
 
+    /// The engine that trains, told a text's length and a rank.
+    pub fn trains(model: &Path, threads: usize, sizes: &[String]) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("train").arg(model).args(sizes).env("RAYON_NUM_THREADS", threads.to_string());
+        Self::start(command)
+    }
+
+    /// PEFT that trains, told the same.
+    pub fn peft(python: &Path, model: &Path, threads: usize, sizes: &[String]) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg("bench/engine/train_by_peft.py").arg(model).arg(threads.to_string()).args(sizes);
+        command.env("TRANSFORMERS_VERBOSITY", "error").env("HF_HUB_OFFLINE", "1");
+        Self::start(command)
+    }
+
     fn start(mut command: Command) -> Result<Self> {
         let name = command.get_program().display().to_string();
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context(name)?;

@@ -7,13 +7,15 @@ mod ours;
 mod own;
 mod report;
 mod rows;
+mod train;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "bench-engine --llama CHILD [--rounds 5] [--threads 2] [--only G1,G2] [--no-save]";
+const USAGE: &str =
+    "bench-engine --llama CHILD [--rounds 5] [--threads 2] [--only G1,G2] [--peft PYTHON] [--no-save]";
 /// Where models are made once, and where the table is kept.
 const MODELS: &str = "target/bench-engine/models";
 const PROOF: &str = "docs/proofs/engine-bench.md";
@@ -24,6 +26,8 @@ pub struct Options {
     rounds: usize,
     threads: usize,
     only: Option<Vec<String>>,
+    /// An interpreter that has torch, transformers and peft.
+    peft: Option<PathBuf>,
     saves: bool,
 }
 
@@ -43,13 +47,15 @@ fn main() -> ExitCode {
 fn dispatch(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["child", path] => ours::run(Path::new(path)),
+        ["train", path, sizes @ ..] => train::run(Path::new(path), sizes),
         ["device", flags @ ..] => device::run(flags),
         flags => measure(&options(flags)?),
     }
 }
 
 fn options(flags: &[&str]) -> Result<Options> {
-    let mut options = Options { llama: PathBuf::new(), rounds: 5, threads: 2, only: None, saves: true };
+    let mut options =
+        Options { llama: PathBuf::new(), rounds: 5, threads: 2, only: None, peft: None, saves: true };
     let mut flags = flags.iter();
     while let Some(flag) = flags.next() {
         let mut value = || flags.next().with_context(|| format!("{flag} wants a value\n{USAGE}"));
@@ -57,6 +63,7 @@ fn options(flags: &[&str]) -> Result<Options> {
             "--llama" => options.llama = PathBuf::from(value()?),
             "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
             "--threads" => options.threads = value()?.parse().context("--threads")?,
+            "--peft" => options.peft = Some(PathBuf::from(value()?)),
             "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
             "--no-save" => options.saves = false,
             other => bail!("{other} is not known\n{USAGE}"),

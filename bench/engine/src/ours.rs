@@ -70,7 +70,7 @@ pub fn run(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn tell(figures: &[f64]) -> Result<()> {
+pub fn tell(figures: &[f64]) -> Result<()> {
     let words: Vec<String> = figures.iter().map(f64::to_string).collect();
     println!("{}", words.join(" "));
     Ok(std::io::stdout().flush()?)

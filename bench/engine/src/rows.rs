@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use crate::Options;
 use crate::children::Child;
 use crate::models::Models;
+use crate::train::{self, Trained};
 
 pub enum Wanted {
     AtLeast,
@@ -44,7 +45,7 @@ struct Bench<'a> {
 type Measure = fn(&mut Bench<'_>) -> Result<Row>;
 
 /// In their order, for some use what those before them measured.
-const ROWS: [(&str, Measure); 15] = [
+const ROWS: [(&str, Measure); 17] = [
     ("G1", decode_eight),
     ("G2", decode_four),
     ("G3", prefill_eight),
@@ -59,6 +60,8 @@ const ROWS: [(&str, Measure); 15] = [
     ("G9", copies),
     ("G10", kept),
     ("G11", load),
+    ("G13", trains_wide),
+    ("G13 (small)", trains_small),
     ("memory", memory),
 ];
 
@@ -71,6 +74,10 @@ pub fn all(options: &Options, models: &Models) -> Result<Vec<Row>> {
         options.only.as_ref().is_none_or(|only| only.iter().any(|only| only == first))
     };
     for (name, measure) in ROWS.into_iter().filter(|(name, _)| is_asked(name)) {
+        if name.starts_with("G13") && options.peft.is_none() {
+            eprintln!("{name}: left out without --peft");
+            continue;
+        }
         eprintln!("{name}");
         rows.push(measure(&mut bench).with_context(|| name.to_owned())?);
     }
@@ -400,4 +407,37 @@ fn load(bench: &mut Bench<'_>) -> Result<Row> {
         is: ours,
         behind: format!("{ours:.2} s, llama.cpp {llama:.2} s"),
     })
+}
+
+fn trains(bench: &Bench<'_>, name: &'static str, what: &'static str, trained: Trained) -> Result<Row> {
+    let peft = bench.options.peft.as_deref().context("no --peft")?;
+    let [mut ours, mut theirs] = trained.children(bench.options, peft)?;
+    let losses = [ours.ask_all("train 1")?, theirs.ask_all("train 1")?];
+    match losses.each_ref().map(Vec::as_slice) {
+        [[_, ours], [_, theirs]] if (ours - theirs).abs() <= 1e-3 * theirs => {}
+        losses => anyhow::bail!("the first step is not the same: seconds and loss are {losses:?}"),
+    }
+    let line = format!("train {}", trained.steps);
+    let told = medians(bench.options.rounds, || Ok(vec![ours.ask(&line)?, theirs.ask(&line)?]))?;
+    let [ours, theirs] = told.as_slice() else { anyhow::bail!("not two figures") };
+    let tokens = (trained.steps * trained.tokens) as f64;
+    Ok(Row {
+        name,
+        what,
+        wanted: Wanted::AtLeast,
+        gate: 0.5,
+        target: 1.0,
+        is: theirs / ours,
+        behind: format!("{:.0} tokens a second, PEFT {:.0}", tokens / ours, tokens / theirs),
+    })
+}
+
+fn trains_wide(bench: &mut Bench<'_>) -> Result<Row> {
+    let what = "training of an adapter of rank 16, a text of 512 tokens a step, the shape of 0.6 billion in single precision, by PEFT";
+    trains(bench, "G13", what, train::WIDE)
+}
+
+fn trains_small(bench: &mut Bench<'_>) -> Result<Row> {
+    let what = "the same of a small model (3 layers, hidden 64), a text of 256 tokens a step, by PEFT";
+    trains(bench, "G13 (small)", what, train::SMALL)
 }

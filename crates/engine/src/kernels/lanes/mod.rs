@@ -28,6 +28,8 @@ pub(crate) trait Lanes: Copy {
     fn upper(self, bytes: Self::Bytes) -> Self::Bytes;
     /// Two bits of each of `twos`, the first, second, third or fourth ones, above the four of `fours`.
     fn above<const WHICH: i32>(self, fours: Self::Bytes, twos: Self::Bytes) -> Self::Bytes;
+    /// One bit of each of `ones`, the first to the eighth one, above the four of `fours`.
+    fn fifth<const WHICH: i32>(self, fours: Self::Bytes, ones: Self::Bytes) -> Self::Bytes;
     /// Bytes with a sign, as `signed_dot` takes them.
     fn signed(self, line: &Line) -> Self::Bytes;
 
@@ -160,6 +162,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn above<const WHICH: i32>(self, fours: [u8; 64], twos: [u8; 64]) -> [u8; 64] {
         each(fours, twos, |four, two| four | (two >> (2 * WHICH) & 3) << 4)
+    }
+
+    #[inline(always)]
+    fn fifth<const WHICH: i32>(self, fours: [u8; 64], ones: [u8; 64]) -> [u8; 64] {
+        each(fours, ones, |four, one| four | (one >> WHICH & 1) << 4)
     }
 
     #[inline(always)]

@@ -89,6 +89,19 @@ impl Lanes for Avx512 {
             };
             _mm512_or_si512(fours, _mm512_and_si512(moved, _mm512_set1_epi8(48)))
         }
+        fn fifth<const WHICH: i32>(self, fours: __m512i, ones: __m512i) -> __m512i {
+            let moved = match WHICH {
+                0 => _mm512_slli_epi16::<4>(ones),
+                1 => _mm512_slli_epi16::<3>(ones),
+                2 => _mm512_slli_epi16::<2>(ones),
+                3 => _mm512_slli_epi16::<1>(ones),
+                4 => ones,
+                5 => _mm512_srli_epi16::<1>(ones),
+                6 => _mm512_srli_epi16::<2>(ones),
+                _ => _mm512_srli_epi16::<3>(ones),
+            };
+            _mm512_or_si512(fours, _mm512_and_si512(moved, _mm512_set1_epi8(16)))
+        }
         // The instruction takes no signs of these bytes, so that each is told 128 too high.
         fn signed(self, line: &Line) -> __m512i {
             _mm512_xor_si512(_mm512_load_si512((&raw const line.0).cast()), _mm512_set1_epi8(-128))
@@ -171,6 +184,21 @@ impl Lanes for Avx2 {
                     _ => _mm256_srli_epi16::<2>(twos),
                 };
                 _mm256_or_si256(fours, _mm256_and_si256(moved, _mm256_set1_epi8(48)))
+            })
+        }
+        fn fifth<const WHICH: i32>(self, fours: Pair<__m256i>, ones: Pair<__m256i>) -> Pair<__m256i> {
+            both(fours, ones, |fours, ones| {
+                let moved = match WHICH {
+                    0 => _mm256_slli_epi16::<4>(ones),
+                    1 => _mm256_slli_epi16::<3>(ones),
+                    2 => _mm256_slli_epi16::<2>(ones),
+                    3 => _mm256_slli_epi16::<1>(ones),
+                    4 => ones,
+                    5 => _mm256_srli_epi16::<1>(ones),
+                    6 => _mm256_srli_epi16::<2>(ones),
+                    _ => _mm256_srli_epi16::<3>(ones),
+                };
+                _mm256_or_si256(fours, _mm256_and_si256(moved, _mm256_set1_epi8(16)))
             })
         }
         fn int(self, value: i32) -> Pair<__m256i> { [_mm256_set1_epi32(value); 2] }

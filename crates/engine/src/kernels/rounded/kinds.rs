@@ -9,12 +9,12 @@ use half::f16;
 use super::rows::{BLOCK, Eight};
 use crate::kernels::lanes::{LANES, Lanes, Line};
 
-type Halves = [u16; LANES];
-type Steps = [i8; LANES];
+pub(super) type Halves = [u16; LANES];
+pub(super) type Steps = [i8; LANES];
 
 /// The numbers of a block that are above others: scales of blocks have scales of their own.
-const BLOCKS: usize = 8;
-const NOUGHT: Line = Line([0; 64]);
+pub(super) const BLOCKS: usize = 8;
+pub(super) const NOUGHT: Line = Line([0; 64]);
 
 /// Weights that are unpacked block by block.
 pub(super) trait Packed: Sync {
@@ -46,24 +46,16 @@ pub(super) struct SixBits {
     scales: Vec<Halves>,
 }
 
-/// Four bits; a scale and a least value for each block, and one for those of eight blocks (Q4_K).
-pub(super) struct FourBits {
-    blocks: usize,
-    lines: Vec<Line>,
-    steps: Vec<[Steps; 2]>,
-    scales: Vec<[Halves; 2]>,
-}
-
 /// Where an output's bytes of a quarter lie in a line.
-const fn place(lane: usize) -> usize {
+pub(super) const fn place(lane: usize) -> usize {
     lane * 4
 }
 
-fn half(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn half(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn single(half: u16) -> f32 {
+pub(super) fn single(half: u16) -> f32 {
     f16::from_bits(half).to_f32()
 }
 
@@ -73,7 +65,7 @@ impl EightBits {
         Self { blocks, lines: vec![NOUGHT; tiles * blocks * 8], scales: vec![[0; LANES]; tiles * blocks] }
     }
 
-    pub(super) fn pack(&mut self, output: usize, _width: usize, row: &[u8]) {
+    pub(super) fn pack(&mut self, output: usize, row: &[u8]) {
         let (tile, lane) = (output / LANES, output % LANES);
         for (index, block) in row.chunks_exact(34).enumerate() {
             let at = tile * self.blocks + index;
@@ -132,113 +124,6 @@ impl Packed for EightBits {
     }
 }
 
-impl FourBits {
-    pub(super) fn new(width: usize, tiles: usize) -> Self {
-        let blocks = width / BLOCK;
-        Self {
-            blocks,
-            lines: vec![NOUGHT; tiles * blocks * 4],
-            steps: vec![[[0; LANES]; 2]; tiles * blocks],
-            scales: vec![[[0; LANES]; 2]; tiles * blocks / BLOCKS],
-        }
-    }
-
-    /// A file has: two scales, twelve bytes of six bits each, and 64 weights' lower bits beside their upper ones.
-    pub(super) fn pack(&mut self, output: usize, _width: usize, row: &[u8]) {
-        let (tile, lane) = (output / LANES, output % LANES);
-        for (above, bytes) in row.chunks_exact(144).enumerate() {
-            let first = tile * self.blocks + above * BLOCKS;
-            self.scales[first / BLOCKS][0][lane] = half(bytes, 0);
-            self.scales[first / BLOCKS][1][lane] = half(bytes, 2);
-            for block in 0..BLOCKS {
-                let (scale, least) = sixes(&bytes[4..16], block);
-                self.steps[first + block][0][lane] = scale.cast_signed();
-                self.steps[first + block][1][lane] = least.cast_signed();
-                let pair = &bytes[16 + block / 2 * 32..][..32];
-                let weight = |at: usize| if block % 2 == 0 { pair[at] & 15 } else { pair[at] >> 4 };
-                let lines = &mut self.lines[(first + block) * 4..][..4];
-                // The first quarters below, the last ones above.
-                for at in 0..16 {
-                    lines[at / 4].0[place(lane) + at % 4] = weight(at) | weight(at + 16) << 4;
-                }
-            }
-        }
-    }
-
-    pub(super) fn row(&self, output: usize, into: &mut [f32]) {
-        let (tile, lane) = (output / LANES, output % LANES);
-        for (index, into) in into.chunks_exact_mut(BLOCK).enumerate() {
-            let at = tile * self.blocks + index;
-            let [scale, least] = self.scales[at / BLOCKS].map(|scales| single(scales[lane]));
-            let [scale_step, least_step] = self.steps[at].map(|steps| f32::from(steps[lane]));
-            let (scale, least) = (scale * scale_step, least * least_step);
-            let lines = &self.lines[at * 4..][..4];
-            for (at, into) in into.iter_mut().enumerate() {
-                let byte = lines[at % 16 / 4].0[place(lane) + at % 4];
-                let weight = if at < 16 { byte & 15 } else { byte >> 4 };
-                *into = scale * f32::from(weight) - least;
-            }
-        }
-    }
-}
-
-/// The scale and the least value of a block, of which a file packs eight each into twelve bytes.
-const fn sixes(bytes: &[u8], block: usize) -> (u8, u8) {
-    if block < 4 {
-        return (bytes[block] & 63, bytes[block + 4] & 63);
-    }
-    let (low, scale, least) = (bytes[block + 4], bytes[block - 4] >> 6, bytes[block] >> 6);
-    (low & 15 | scale << 4, low >> 4 | least << 4)
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct FourBlock<L: Lanes> {
-    bytes: [L::Bytes; 8],
-    scale: L::Floats,
-    least: L::Floats,
-}
-
-impl Packed for FourBits {
-    type Block<L: Lanes> = FourBlock<L>;
-
-    #[inline(always)]
-    fn lines(&self, index: usize) -> &[Line] {
-        self.lines.get(index * 4..index * 4 + 4).unwrap_or_default()
-    }
-
-    #[inline(always)]
-    fn block<L: Lanes>(&self, lanes: L, index: usize) -> FourBlock<L> {
-        let lines = &self.lines[index * 4..index * 4 + 4];
-        let lines: [L::Bytes; 4] = std::array::from_fn(|line| lanes.bytes(&lines[line]));
-        let [one, two, three, last] = lines;
-        let bytes = [
-            lanes.lower(one),
-            lanes.lower(two),
-            lanes.lower(three),
-            lanes.lower(last),
-            lanes.upper(one),
-            lanes.upper(two),
-            lanes.upper(three),
-            lanes.upper(last),
-        ];
-        let (scales, steps) = (&self.scales[index / BLOCKS], &self.steps[index]);
-        let times =
-            |which: usize| lanes.times(lanes.halves(&scales[which]), lanes.floats(lanes.ints(&steps[which])));
-        FourBlock { bytes, scale: times(0), least: times(1) }
-    }
-
-    #[inline(always)]
-    fn add<L: Lanes>(lanes: L, held: &FourBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
-        let mut sums = lanes.int(0);
-        for (bytes, four) in held.bytes.into_iter().zip(row.fours) {
-            sums = lanes.dot(sums, bytes, four);
-        }
-        let sums = lanes.times(lanes.floats(sums), held.scale);
-        let sums = lanes.minus(sums, lanes.times(held.least, lanes.float(row.sum)));
-        lanes.plus(total, lanes.times(sums, lanes.float(row.scale)))
-    }
-}
-
 impl SixBits {
     pub(super) fn new(width: usize, tiles: usize) -> Self {
         let blocks = width / BLOCK;
@@ -252,7 +137,7 @@ impl SixBits {
 
     /// A file has: 128 bytes of lower bits, 64 of upper ones, sixteen scales and one above them. Each half of 128 weights
     /// has four blocks, of which two share the bytes of the lower bits, and all four those of the upper ones.
-    pub(super) fn pack(&mut self, output: usize, _width: usize, row: &[u8]) {
+    pub(super) fn pack(&mut self, output: usize, row: &[u8]) {
         let (tile, lane) = (output / LANES, output % LANES);
         for (above, bytes) in row.chunks_exact(210).enumerate() {
             let first = tile * self.blocks + above * BLOCKS;

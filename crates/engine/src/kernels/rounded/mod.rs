@@ -3,6 +3,7 @@
 //! Each number of an answer is made by the same additions in the same order however many rows there are, and on whichever
 //! processor: what is said of a text does not depend on its neighbours.
 
+mod few;
 mod kinds;
 mod rows;
 
@@ -10,7 +11,8 @@ use std::ops::Range;
 
 use candle_core::quantized::GgmlDType;
 
-use self::kinds::{EightBits, FourBits, Packed, SixBits};
+use self::few::{FiveBits, FourBits};
+use self::kinds::{EightBits, Packed, SixBits};
 pub(crate) use self::rows::{Eight, round};
 use super::crew::{self, Band};
 use super::lanes::{LANES, Lanes, Way, Work};
@@ -19,12 +21,15 @@ use super::lanes::{LANES, Lanes, Way, Work};
 pub(crate) struct Rounded {
     width: usize,
     outputs: usize,
+    /// Of a row in its file.
+    row_bytes: usize,
     kind: Kind,
 }
 
 enum Kind {
     Eight(EightBits),
     Six(SixBits),
+    Five(FiveBits),
     Four(FourBits),
 }
 
@@ -44,36 +49,35 @@ const TOGETHER: usize = 8;
 impl Rounded {
     /// Whether there are products for this way of rounding; there are none for rows that are not whole blocks.
     pub(crate) fn knows(kind: GgmlDType, width: usize) -> bool {
-        let is_known = matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q6K | GgmlDType::Q4K);
+        use GgmlDType::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+        let is_known = matches!(kind, Q8_0 | Q6K | Q5K | Q5_0 | Q5_1 | Q4K | Q4_0 | Q4_1);
         is_known && width > 0 && width.is_multiple_of(kind.block_size())
     }
 
     /// A matrix for which rows of weights can be added one after the other.
     pub(crate) fn new(kind: GgmlDType, width: usize, outputs: usize) -> Option<Self> {
         let tiles = outputs.div_ceil(LANES);
+        let row_bytes = width / kind.block_size() * kind.type_size();
         let kind = match kind {
             _ if !Self::knows(kind, width) => return None,
             GgmlDType::Q8_0 => Kind::Eight(EightBits::new(width, tiles)),
             GgmlDType::Q6K => Kind::Six(SixBits::new(width, tiles)),
-            GgmlDType::Q4K => Kind::Four(FourBits::new(width, tiles)),
-            _ => return None,
+            GgmlDType::Q5K | GgmlDType::Q5_0 | GgmlDType::Q5_1 => {
+                Kind::Five(FiveBits::new(kind, width, tiles))
+            }
+            _ => Kind::Four(FourBits::new(kind, width, tiles)),
         };
-        Some(Self { width, outputs, kind })
+        Some(Self { width, outputs, row_bytes, kind })
     }
 
     /// Takes the rows of a file, from this output on.
     pub(crate) fn pack(&mut self, first: usize, bytes: &[u8]) {
-        let (width, outputs) = (self.width, self.outputs);
-        let row_bytes = match &self.kind {
-            Kind::Eight(_) => width / 32 * 34,
-            Kind::Six(_) => width / 256 * 210,
-            Kind::Four(_) => width / 256 * 144,
-        };
-        for (output, row) in (first..outputs).zip(bytes.chunks_exact(row_bytes)) {
+        for (output, row) in (first..self.outputs).zip(bytes.chunks_exact(self.row_bytes)) {
             match &mut self.kind {
-                Kind::Eight(packed) => packed.pack(output, width, row),
-                Kind::Six(packed) => packed.pack(output, width, row),
-                Kind::Four(packed) => packed.pack(output, width, row),
+                Kind::Eight(packed) => packed.pack(output, row),
+                Kind::Six(packed) => packed.pack(output, row),
+                Kind::Five(packed) => packed.pack(output, row),
+                Kind::Four(packed) => packed.pack(output, row),
             }
         }
     }
@@ -90,6 +94,7 @@ impl Rounded {
         match &self.kind {
             Kind::Eight(packed) => packed.row(output, into),
             Kind::Six(packed) => packed.row(output, into),
+            Kind::Five(packed) => packed.row(output, into),
             Kind::Four(packed) => packed.row(output, into),
         }
     }
@@ -117,6 +122,7 @@ impl Rounded {
             match &self.kind {
                 Kind::Eight(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
                 Kind::Six(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Five(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
                 Kind::Four(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
             }
         });
@@ -244,7 +250,16 @@ mod tests {
         rows.collect()
     }
 
-    const KINDS: [GgmlDType; 3] = [GgmlDType::Q8_0, GgmlDType::Q6K, GgmlDType::Q4K];
+    const KINDS: [GgmlDType; 8] = [
+        GgmlDType::Q8_0,
+        GgmlDType::Q6K,
+        GgmlDType::Q5K,
+        GgmlDType::Q5_0,
+        GgmlDType::Q5_1,
+        GgmlDType::Q4K,
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+    ];
 
     #[test]
     fn weights_are_what_the_file_says() {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::crew::pieces;
 use super::lanes::{LANES, Lanes};
-use super::numbers::{Kind, Reader};
+use super::numbers::{Kind, Reader, sums};
 use super::{Matrix, Plain};
 
 /// The outputs that lie side by side: a step of the way out makes all of them at once.
@@ -208,52 +208,6 @@ impl<const N: usize> Reader for In<'_, N> {
             [*low] = sums::<K, L, _, _>(lanes, [way], self.rows);
         }
     }
-}
-
-/// What each way makes of each row.
-#[inline(always)]
-fn sums<K: Kind, L: Lanes, const W: usize, const N: usize>(
-    lanes: L,
-    ways: [&[K::One]; W],
-    rows: [&[f32]; N],
-) -> [[f32; N]; W] {
-    let mut sums = [[lanes.float(0.0); N]; W];
-    let ways = ways.map(|way| way.as_chunks::<LANES>());
-    let rows = rows.map(|row| row.as_chunks::<LANES>());
-    let whole = ways.first().map_or(0, |(way, _)| way.len());
-    for at in 0..whole {
-        let values = rows.map(|(row, _)| row.get(at).map_or(lanes.float(0.0), |row| lanes.load(row)));
-        for ((way, _), sums) in ways.iter().zip(&mut sums) {
-            let Some(way) = way.get(at) else { break };
-            let way = K::lanes(lanes, way);
-            for (sum, value) in sums.iter_mut().zip(&values) {
-                *sum = lanes.plus(*sum, lanes.times(way, *value));
-            }
-        }
-    }
-    let mut out = [[0.0; N]; W];
-    for ((out, sums), (_, way)) in out.iter_mut().zip(&sums).zip(&ways) {
-        for ((out, sum), (_, row)) in out.iter_mut().zip(sums).zip(&rows) {
-            let tail: f32 = way.iter().zip(*row).map(|(way, value)| K::single(*way) * value).sum();
-            let mut all = [0.0; LANES];
-            lanes.store(*sum, &mut all);
-            *out = total(all) + tail;
-        }
-    }
-    out
-}
-
-/// The sum of lanes, by halves.
-#[inline(always)]
-fn total(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        let (low, high) = lanes.split_at_mut(half);
-        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
-        half /= 2;
-    }
-    let [all, ..] = lanes;
-    all
 }
 
 /// Panels from a number on, and the outputs that they add to by the few numbers of each row.

@@ -16,7 +16,7 @@ pub(super) trait Kind {
     fn single(one: Self::One) -> f32;
 }
 
-struct Singles;
+pub(super) struct Singles;
 struct Halves;
 struct Brains;
 
@@ -95,4 +95,51 @@ impl Matrix {
             Self::Brain(all) => way.go(Reading::<Brains, _>::of(all.reinterpret_cast(), reader)),
         }
     }
+}
+
+/// Weighted sums of rows of numbers, by each of some rows of weights. A sum is made by the same additions in the same order
+/// whatever is made beside it.
+#[inline(always)]
+pub(super) fn sums<K: Kind, L: Lanes, const W: usize, const N: usize>(
+    lanes: L,
+    weights: [&[K::One]; W],
+    rows: [&[f32]; N],
+) -> [[f32; N]; W] {
+    let mut sums = [[lanes.float(0.0); N]; W];
+    let weights = weights.map(|weights| weights.as_chunks::<LANES>());
+    let rows = rows.map(|row| row.as_chunks::<LANES>());
+    let whole = weights.first().map_or(0, |(weights, _)| weights.len());
+    for at in 0..whole {
+        let values = rows.map(|(row, _)| row.get(at).map_or(lanes.float(0.0), |row| lanes.load(row)));
+        for ((weights, _), sums) in weights.iter().zip(&mut sums) {
+            let Some(weights) = weights.get(at) else { break };
+            let weights = K::lanes(lanes, weights);
+            for (sum, value) in sums.iter_mut().zip(&values) {
+                *sum = lanes.plus(*sum, lanes.times(weights, *value));
+            }
+        }
+    }
+    let mut out = [[0.0; N]; W];
+    for ((out, sums), (_, weights)) in out.iter_mut().zip(&sums).zip(&weights) {
+        for ((out, sum), (_, row)) in out.iter_mut().zip(sums).zip(&rows) {
+            let tail: f32 = weights.iter().zip(*row).map(|(weight, value)| K::single(*weight) * value).sum();
+            let mut all = [0.0; LANES];
+            lanes.store(*sum, &mut all);
+            *out = total(all) + tail;
+        }
+    }
+    out
+}
+
+/// The sum of lanes, by halves.
+#[inline(always)]
+fn total(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        half /= 2;
+    }
+    let [all, ..] = lanes;
+    all
 }

@@ -8,8 +8,9 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use serde::Deserialize;
 
-use super::crew;
-use super::lanes::fast;
+use super::crew::{self, Band};
+use super::lanes::{Lanes, Way, Work};
+use super::numbers::{Kind, Reader, Singles, sums};
 
 /// A matrix as it was published: a row for each output.
 #[derive(Debug)]
@@ -32,8 +33,8 @@ pub(crate) enum Plain {
 
 /// The outputs that one task makes.
 const OUTPUTS: usize = 32;
-/// The sums that are carried on side by side.
-const LANES: usize = 16;
+/// Rows of weights, and rows, that are read together: a sum waits for itself, others go on.
+const TOGETHER: usize = 4;
 
 impl Plain {
     pub(crate) const fn bytes(self) -> u64 {
@@ -90,19 +91,10 @@ impl Matrix {
 
     pub(crate) fn row<'a>(&'a self, row: usize, width: usize, held: &'a mut [f32]) -> &'a [f32] {
         let range = row * width..(row + 1) * width;
-        match self {
-            Self::Single(all) => return all.get(range).unwrap_or_default(),
-            Self::Half(all) => {
-                if let Some(row) = all.get(range) {
-                    row.convert_to_f32_slice(held);
-                }
-            }
-            Self::Brain(all) => {
-                if let Some(row) = all.get(range) {
-                    row.convert_to_f32_slice(held);
-                }
-            }
+        if let Self::Single(all) = self {
+            return all.get(range).unwrap_or_default();
         }
+        self.go(Unpack { range, into: &mut *held });
         held
     }
 
@@ -114,9 +106,91 @@ impl Matrix {
         out: &mut [f32],
         (stride, columns): (usize, Range<usize>),
     ) {
-        by_output(rows, width, out, (stride, columns), |output, held, with| {
-            with(self.row(output, width, held));
+        crew::bands(out, stride, columns, OUTPUTS, |task, band| {
+            self.go(Products { first: task * OUTPUTS * width, width, rows, band });
         });
+    }
+}
+
+/// Rows of weights from a number on, as many as a band is wide, by all rows.
+struct Products<'a, 'b> {
+    first: usize,
+    width: usize,
+    rows: &'a [f32],
+    band: &'a mut Band<'b>,
+}
+
+impl Reader for Products<'_, '_> {
+    #[inline(always)]
+    fn of<K: Kind, L: Lanes>(self, numbers: &[K::One], lanes: L) {
+        let Self { first, width, rows, band } = self;
+        let last = first + band.width() * width;
+        let weights = numbers.get(first..last).unwrap_or_default();
+        let whole = band.width() / TOGETHER * TOGETHER;
+        for (index, some) in weights.chunks(TOGETHER * width).enumerate() {
+            let mut each = some.chunks_exact(width);
+            if index * TOGETHER < whole {
+                let some = [(); TOGETHER].map(|()| each.next().unwrap_or_default());
+                by_rows::<K, L, _>(lanes, some, rows, band, index * TOGETHER);
+            } else {
+                for (rest, weights) in each.enumerate() {
+                    by_rows::<K, L, _>(lanes, [weights], rows, band, index * TOGETHER + rest);
+                }
+            }
+        }
+    }
+}
+
+/// Some rows of weights by all rows, into the columns of a band from one on; several at a time, so that they are read once for
+/// them.
+#[inline(always)]
+fn by_rows<K: Kind, L: Lanes, const W: usize>(
+    lanes: L,
+    weights: [&[K::One]; W],
+    rows: &[f32],
+    band: &mut Band<'_>,
+    column: usize,
+) {
+    let width = weights.first().map_or(0, |weights| weights.len()).max(1);
+    let mut put = |row: usize, which: usize, sums: &[[f32; TOGETHER]; W]| {
+        let into = band.row(row).get_mut(column..column + W).unwrap_or_default();
+        for (into, sums) in into.iter_mut().zip(sums) {
+            *into = sums.get(which).copied().unwrap_or_default();
+        }
+    };
+    for (index, some) in rows.chunks(TOGETHER * width).enumerate() {
+        let mut each = some.chunks_exact(width);
+        let count = each.len();
+        if count == TOGETHER {
+            let some = [(); TOGETHER].map(|()| each.next().unwrap_or_default());
+            let sums = sums::<K, L, W, TOGETHER>(lanes, weights, some);
+            (0..count).for_each(|which| put(index * TOGETHER + which, which, &sums));
+        } else {
+            for (rest, row) in each.enumerate() {
+                let sums = sums::<K, L, W, 1>(lanes, weights, [row]);
+                put(index * TOGETHER + rest, 0, &sums.map(|[sum]| [sum; TOGETHER]));
+            }
+        }
+    }
+}
+
+/// Some numbers, in single precision.
+struct Unpack<'a> {
+    range: Range<usize>,
+    into: &'a mut [f32],
+}
+
+impl Reader for Unpack<'_> {
+    #[inline(always)]
+    fn of<K: Kind, L: Lanes>(self, numbers: &[K::One], lanes: L) {
+        let (numbers, last) = numbers.get(self.range).unwrap_or_default().as_chunks();
+        let (into, rest) = self.into.as_chunks_mut();
+        for (numbers, into) in numbers.iter().zip(into) {
+            lanes.store(K::lanes(lanes, numbers), into);
+        }
+        for (one, into) in last.iter().zip(rest) {
+            *into = K::single(*one);
+        }
     }
 }
 
@@ -128,65 +202,29 @@ pub(crate) fn by_output(
     (stride, columns): (usize, Range<usize>),
     weights: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync,
 ) {
-    let count = rows.len() / width;
     crew::bands(out, stride, columns, OUTPUTS, |task, band| {
-        let (mut held, mut made) = (vec![0.0; width], vec![0.0; count]);
+        let mut held = vec![0.0; width];
         for index in 0..band.width() {
             weights(task * OUTPUTS + index, &mut held, &mut |weights| {
-                fast(
-                    #[inline(always)]
-                    || products(weights, rows, &mut made),
-                );
+                Way::best().go(OneRow { weights, rows, band, column: index });
             });
-            for (row, made) in made.iter().enumerate() {
-                if let Some(out) = band.row(row).get_mut(index) {
-                    *out = *made;
-                }
-            }
         }
     });
 }
 
-/// One row of weights by all rows, four at a time so that it is read once for them.
-#[inline(always)]
-fn products(weights: &[f32], rows: &[f32], out: &mut [f32]) {
-    let width = weights.len();
-    let mut fours = rows.chunks_exact(4 * width);
-    let mut outs = out.chunks_exact_mut(4);
-    for (four, out) in fours.by_ref().zip(outs.by_ref()) {
-        let (low, high) = four.split_at(2 * width);
-        let ((one, two), (three, four)) = (low.split_at(width), high.split_at(width));
-        let sums = sums(weights, [one, two, three, four]);
-        out.copy_from_slice(&sums);
-    }
-    let rest = fours.remainder().chunks_exact(width);
-    for (row, out) in rest.zip(outs.into_remainder()) {
-        let [sum] = sums(weights, [row]);
-        *out = sum;
-    }
+/// One row of weights by all rows.
+struct OneRow<'a, 'b> {
+    weights: &'a [f32],
+    rows: &'a [f32],
+    band: &'a mut Band<'b>,
+    column: usize,
 }
 
-#[inline(always)]
-pub(super) fn sums<const N: usize>(weights: &[f32], rows: [&[f32]; N]) -> [f32; N] {
-    let mut lanes = [[0.0f32; LANES]; N];
-    let whole = weights.len() / LANES;
-    let (weights, tail) = weights.as_chunks::<LANES>();
-    let rows = rows.map(|row| row.as_chunks::<LANES>());
-    for index in 0..whole {
-        let Some(weights) = weights.get(index) else { break };
-        for (lanes, (row, _)) in lanes.iter_mut().zip(&rows) {
-            let Some(row) = row.get(index) else { break };
-            for ((lane, weight), value) in lanes.iter_mut().zip(weights).zip(row) {
-                *lane += weight * value;
-            }
-        }
+impl Work for OneRow<'_, '_> {
+    #[inline(always)]
+    fn with<L: Lanes>(self, lanes: L) {
+        by_rows::<Singles, L, 1>(lanes, [self.weights], self.rows, self.band, self.column);
     }
-    let mut out = [0.0; N];
-    for ((out, lanes), (_, rest)) in out.iter_mut().zip(&lanes).zip(&rows) {
-        let tail: f32 = tail.iter().zip(*rest).map(|(weight, value)| weight * value).sum();
-        *out = lanes.iter().sum::<f32>() + tail;
-    }
-    out
 }
 
 #[cfg(test)]

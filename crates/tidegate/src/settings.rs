@@ -105,6 +105,13 @@ pub const DEFINITIONS: &[Definition] = &[
         "Address blocks in which nodes may live, such as 10.0.0.0/8,192.168.0.0/16.",
     ),
     plain(
+        "node_heartbeat_ms",
+        "TIDEGATE_NODE_HEARTBEAT_MS",
+        "30000",
+        "How often a node that joined is to say that it is there, in milliseconds; one that has left out three is sent nothing \
+         until it does.",
+    ),
+    plain(
         "emergency",
         "TIDEGATE_EMERGENCY",
         "0",
@@ -338,6 +345,7 @@ pub struct Settings {
     pub minutes_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
+    pub beat_every: Duration,
     pub emergency: bool,
     pub host_identity: Vec<WorkspaceId>,
     pub token_files: Vec<String>,
@@ -367,6 +375,10 @@ fn address(text: &str) -> Option<Option<String>> {
 fn span(text: &str, bounds: std::ops::RangeInclusive<u64>, seconds: u64) -> Option<Duration> {
     let count = text.parse().ok().filter(|count| bounds.contains(count));
     count.map(|count: u64| Duration::from_secs(count * seconds))
+}
+
+fn milliseconds(text: &str) -> Option<Duration> {
+    text.parse().ok().filter(|count| (100..=3_600_000).contains(count)).map(Duration::from_millis)
 }
 
 impl Settings {
@@ -416,6 +428,11 @@ impl Settings {
                 "node_networks",
                 "a list of blocks such as 10.0.0.0/8",
                 parse_networks,
+            )?,
+            beat_every: layers.parsed(
+                "node_heartbeat_ms",
+                "a number of milliseconds from 100 to 3600000",
+                milliseconds,
             )?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,

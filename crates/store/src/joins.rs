@@ -113,12 +113,8 @@ pub trait Joins: Send + Sync {
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
     /// Keeps each record once, whatever comes again; how many were new. Not found as of `beat`.
-    fn report(
-        &self,
-        credential: TokenDigest,
-        records: Vec<NodeRecord>,
-        unix_ms: u64,
-    ) -> StoreFuture<'_, u64>;
+    fn report(&self, credential: TokenDigest, records: Vec<NodeRecord>, unix_ms: u64)
+    -> StoreFuture<'_, u64>;
     fn records(
         &self,
         workspace: WorkspaceId,

@@ -14,7 +14,9 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeRow, SealedSecret, StoreError};
+use store::{
+    Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeRow, SealedSecret, StoreError,
+};
 
 use super::nodes::{self, Shown};
 use super::secrets;
@@ -208,7 +210,8 @@ fn join(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
 
 fn unknown_token() -> Box<Fault> {
     let message = "This join token is unknown here.";
-    let fix = "Copy it whole, and name the control plane that made it; `tidegate nodes invite` makes another.";
+    let fix =
+        "Copy it whole, and name the control plane that made it; `tidegate nodes invite` makes another.";
     Box::new(Fault::new(FaultClass::Unauthenticated, "unknown_join_token", message).param("token").fix(fix))
 }
 
@@ -450,8 +453,7 @@ fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = ask.json()?;
         let act = ask.act(&control.world);
-        let revoked =
-            control.store.joins().revoke(ask.workspace(), ask.id("node")?, ask.if_match()?, act);
+        let revoked = control.store.joins().revoke(ask.workspace(), ask.id("node")?, ask.if_match()?, act);
         let written = revoked.await.map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::json(&nodes::show(&written.row))?.version(written.row.version))

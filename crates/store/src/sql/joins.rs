@@ -45,7 +45,8 @@ async fn free_or_revoked(
         |row: &NodeRow| row.joined.as_ref().is_some_and(|joined| joined.revoked_unix_ms.is_some());
     match found {
         Some(row) if !is_revoked(&row) => {
-            let detail = format!("the node {} has the name \"{name}\", and its credential is not revoked", row.id);
+            let detail =
+                format!("the node {} has the name \"{name}\", and its credential is not revoked", row.id);
             Err(StoreError::conflict("name_taken", detail, Some(row.id.to_string())))
         }
         found => Ok(found),
@@ -63,13 +64,13 @@ async fn invite(
     query.bind(signed(forgotten_before_unix_ms)).run(writing.connection()).await?;
     sql("INSERT INTO node_join_tokens (digest, workspace, name, created_unix_ms, expires_unix_ms)
          VALUES ($1, $2, $3, $4, $5)")
-        .bind(token.digest.to_vec())
-        .bind(token.workspace.bytes())
-        .bind(&token.name)
-        .bind(signed(token.created_unix_ms))
-        .bind(signed(token.expires_unix_ms))
-        .run(writing.connection())
-        .await?;
+    .bind(token.digest.to_vec())
+    .bind(token.workspace.bytes())
+    .bind(&token.name)
+    .bind(signed(token.created_unix_ms))
+    .bind(signed(token.expires_unix_ms))
+    .run(writing.connection())
+    .await?;
     let detail = format!("until {} ms", token.expires_unix_ms);
     writing.audit(&act, Some(token.workspace), "node.invite", &token.name, detail).await
 }
@@ -157,12 +158,8 @@ async fn beat(
         .run(writing.connection())
         .await?;
     let row = nodes::find(writing.connection(), workspace, node).await?;
-    let found = NodeObservation {
-        unix_ms: beat.unix_ms,
-        reachable: true,
-        models: Some(beat.models),
-        error: None,
-    };
+    let found =
+        NodeObservation { unix_ms: beat.unix_ms, reachable: true, models: Some(beat.models), error: None };
     nodes::see(writing, row, found).await
 }
 
@@ -230,7 +227,9 @@ async fn report(
     unix_ms: u64,
 ) -> Result<u64, StoreError> {
     // Of two reports of one node at once, the second waits here for the first: places are given out in turn.
-    let turn = sql("UPDATE node_credentials SET workspace = workspace WHERE digest = $1 AND revoked_unix_ms IS NULL");
+    let turn = sql(
+        "UPDATE node_credentials SET workspace = workspace WHERE digest = $1 AND revoked_unix_ms IS NULL",
+    );
     if turn.bind(credential.to_vec()).run(writing.connection()).await? == 0 {
         return Err(StoreError::NotFound { what: WHAT });
     }
@@ -320,9 +319,7 @@ async fn records(
 
 impl Joins for Database {
     fn invite(&self, token: JoinToken, forgotten_before_unix_ms: u64, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(
-            self.note(move |writing| Box::pin(invite(writing, token, forgotten_before_unix_ms, act))),
-        )
+        Box::pin(self.note(move |writing| Box::pin(invite(writing, token, forgotten_before_unix_ms, act))))
     }
 
     fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>> {

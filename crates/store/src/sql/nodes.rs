@@ -8,8 +8,8 @@ use super::{Connection, Database, Row, events, seals, sql};
 use crate::events::{EventKind, EventRow};
 use crate::feed::Part;
 use crate::{
-    Act, Joined, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, SealedSecret, StoreError, StoreFuture,
-    Written, stored,
+    Act, Joined, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, SealedSecret, StoreError,
+    StoreFuture, Written, stored,
 };
 
 const TABLE: &str = "nodes";
@@ -333,14 +333,14 @@ async fn list(
         Some(id) => sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.said
              FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
              WHERE nodes.workspace = $3 AND nodes.id > $1 ORDER BY nodes.id LIMIT $2")
-            .bind(after(page.after))
-            .bind(signed(wanted as u64 + 1))
-            .bind(id.bytes()),
+        .bind(after(page.after))
+        .bind(signed(wanted as u64 + 1))
+        .bind(id.bytes()),
         None => sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.said
              FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
              WHERE nodes.id > $1 ORDER BY nodes.id LIMIT $2")
-            .bind(after(page.after))
-            .bind(signed(wanted as u64 + 1)),
+        .bind(after(page.after))
+        .bind(signed(wanted as u64 + 1)),
     };
     let found = query.rows(&mut connection).await?;
     let mut rows = Vec::with_capacity(found.len());

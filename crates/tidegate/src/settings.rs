@@ -280,6 +280,12 @@ impl Layers {
         })
     }
 
+    fn beat_every(&self) -> Result<Duration, SettingsError> {
+        self.parsed("node_heartbeat_ms", "a number of milliseconds from 100 to 3600000", |text| {
+            text.parse().ok().filter(|count| (100..=3_600_000).contains(count)).map(Duration::from_millis)
+        })
+    }
+
     fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
@@ -377,10 +383,6 @@ fn span(text: &str, bounds: std::ops::RangeInclusive<u64>, seconds: u64) -> Opti
     count.map(|count: u64| Duration::from_secs(count * seconds))
 }
 
-fn milliseconds(text: &str) -> Option<Duration> {
-    text.parse().ok().filter(|count| (100..=3_600_000).contains(count)).map(Duration::from_millis)
-}
-
 impl Settings {
     /// # Errors
     /// Names the first setting that can't be used, where it came from, and what it must be.
@@ -429,11 +431,7 @@ impl Settings {
                 "a list of blocks such as 10.0.0.0/8",
                 parse_networks,
             )?,
-            beat_every: layers.parsed(
-                "node_heartbeat_ms",
-                "a number of milliseconds from 100 to 3600000",
-                milliseconds,
-            )?,
+            beat_every: layers.beat_every()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,
             token_files: layers.parsed("token_files", "absolute paths", absolute_paths)?,

@@ -513,3 +513,38 @@ fn shown(row: &NodeRecordRow) -> UsageShown {
         is_measured: record.is_measured,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_says_why_it_is_good_for_nothing() {
+        let of = |used_unix_ms, expires_unix_ms| JoinToken {
+            digest: [0; 32],
+            workspace: domain::WorkspaceId::new(1, [0; 10]),
+            name: "attic".into(),
+            used_unix_ms,
+            created_unix_ms: 1,
+            expires_unix_ms,
+        };
+        let told = |token: JoinToken| usable(token, 50).err().map(|fault| fault.code);
+        assert_eq!(told(of(None, 51)), None);
+        assert_eq!(told(of(None, 50)), Some("join_token_expired"));
+        assert_eq!(told(of(Some(3), 51)), Some("join_token_used"));
+        assert_eq!(told(of(Some(3), 50)), Some("join_token_used"), "what was used is used");
+    }
+
+    #[test]
+    fn what_a_node_of_another_version_says_is_taken() {
+        let beat: Beat =
+            serde_json::from_str(r#"{"models": ["m"], "load": {"running": 2, "hot": 1}, "mood": 3}"#)
+                .unwrap();
+        assert_eq!((beat.models.len(), beat.said.load.running, beat.said.load.waiting), (1, 2, 0));
+        let endless = Load { running: u64::MAX, ..Load::default() };
+        let said = checked_said(Said { load: endless, ..Said::default() }).unwrap();
+        assert_eq!(said.load.running, i64::MAX.unsigned_abs());
+        let long = Said { version: "a".repeat(WORD_BYTES_MAX + 1), ..Said::default() };
+        assert_eq!(checked_said(long).unwrap_err().code, "invalid_value");
+    }
+}

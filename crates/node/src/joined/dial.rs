@@ -1,5 +1,6 @@
 //! The calls of a node to its control plane, one after the other for as long as it runs.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,13 @@ impl<'a> From<&'a RuntimeRecord> for Reported<'a> {
             reasoning_tokens: record.reasoning_tokens,
             is_measured: record.is_measured,
         }
+    }
+}
+
+impl fmt::Display for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Membership { control, name, .. } = &self.membership;
+        write!(f, "{control}, as {name}")
     }
 }
 

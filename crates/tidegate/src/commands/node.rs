@@ -243,6 +243,9 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         let running = gateway::serve_node(Arc::clone(&service), settings)?;
         let name = models.first().map_or(kind, |model| &model.id);
         eprintln!("node {name} listens on http://{} ({remark})", running.address());
+        if let Some(reporter) = &reporter {
+            eprintln!("it says so at {reporter}");
+        }
         let reporting = reporter.map(|reporter| tokio::task::spawn_local(reporter.run()));
         stop.wanted().await;
         // What it has not told by now it tells after its next start.
@@ -264,7 +267,6 @@ fn reporter(
     device: Option<String>,
 ) -> Result<Option<Reporter>, Failure> {
     let Some(membership) = Membership::read(&data_dir)? else { return Ok(None) };
-    eprintln!("the node has joined {} as {}", membership.control, membership.name);
     let reporter = Reporter::new(Arc::clone(service), membership, data_dir, device, api::way_out()?)?;
     Ok(Some(reporter))
 }

@@ -9,7 +9,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use http::request::Parts;
 use line::Needs;
 use snapshot::{KeyEntry, ProjectEntry};
-use store::{Membership, SignedIn};
+use store::{KnownNode, Membership, SignedIn, TokenDigest};
 use subtle::ConstantTimeEq;
 
 use crate::Control;
@@ -45,6 +45,12 @@ pub struct Person {
 pub struct Stranger {
     /// The session that they still carry, whether or not it lives.
     pub carries: Option<Secret>,
+}
+
+/// A node that joined by itself, and has its credential.
+pub struct Reporter {
+    pub credential: TokenDigest,
+    pub known: KnownNode,
 }
 
 impl Caller {
@@ -139,6 +145,28 @@ pub async fn identify(
     match wanted_workspace(&head.headers) {
         Some(wanted) if wanted != caller.workspace().to_string() => Err(not_found("workspace", &wanted)),
         _ => Ok(caller),
+    }
+}
+
+/// Finds out which node reports.
+///
+/// # Errors
+/// 401 where it is none, or none any more.
+pub async fn reporter(control: &Control, headers: &HeaderMap) -> Result<Reporter, Box<Fault>> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let refused = |code, message| {
+        let fix = "Join anew: `tidegate nodes invite` makes a token, and `tidegate node join` takes it.";
+        Box::new(Fault::new(FaultClass::Unauthenticated, code, message).fix(fix))
+    };
+    let unknown = || refused("unknown_node_credential", "This is the credential of no node.");
+    let credential = tokens::digest(&*control.vault.hasher, Kind::Node, bearer.ok_or_else(unknown)?);
+    let known = control.store.joins().known(credential).await.map_err(of_store)?.ok_or_else(unknown)?;
+    match known.is_revoked {
+        false => Ok(Reporter { credential, known }),
+        true => Err(refused("node_credential_revoked", "The credential of this node is revoked.")),
     }
 }
 

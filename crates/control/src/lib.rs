@@ -17,6 +17,7 @@ mod heads;
 mod hosting;
 mod incoming;
 pub mod invoicing;
+mod joined;
 mod judgement;
 mod kept_books;
 mod keys;
@@ -110,6 +111,7 @@ pub struct Control {
     pub answers: Arc<dyn AnswerKeeper>,
     /// This process's name among the gateways of one database.
     pub replica: String,
+    beat_every: Duration,
     /// The workspace whose owners run this installation.
     operator: WorkspaceId,
     passwords: Passwords,
@@ -134,6 +136,8 @@ pub struct Parts {
     pub answers: Arc<dyn AnswerKeeper>,
     /// Its name among the gateways of one database.
     pub replica: String,
+    /// How often nodes that joined are to say that they are there.
+    pub beat_every: Duration,
 }
 
 /// What a request came to.
@@ -148,8 +152,20 @@ impl Control {
     /// # Errors
     /// The table of routes is unsound, or the store can't be read.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { store, keeper, vault, masters, egress, board, trips, world, site, answers, replica } =
-            parts;
+        let Parts {
+            store,
+            keeper,
+            vault,
+            masters,
+            egress,
+            board,
+            trips,
+            world,
+            site,
+            answers,
+            replica,
+            beat_every,
+        } = parts;
         let table = routes::all();
         access::check(&table)?;
         openapi::describe::check(&table)?;
@@ -171,6 +187,7 @@ impl Control {
             site,
             answers,
             replica,
+            beat_every,
             operator,
             passwords,
             attempts,
@@ -224,6 +241,12 @@ impl Control {
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
             let stranger = Stranger { carries };
             let ask = incoming.read(self, route, parameters, stranger, None).await.map_err(plain)?;
+            return self.play(ask.is_rehearsal, handler(self, ask)).await.map(Answered::Once).map_err(plain);
+        }
+        if let Some(route @ Route { way: Way::Node(handler), .. }) = route {
+            let reporter = caller::reporter(self, &head.headers).await.map_err(plain)?;
+            let workspace = Some(reporter.known.workspace);
+            let ask = incoming.read(self, route, parameters, reporter, workspace).await.map_err(plain)?;
             return self.play(ask.is_rehearsal, handler(self, ask)).await.map(Answered::Once).map_err(plain);
         }
         let unmatched = if head.method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK };
@@ -298,7 +321,7 @@ impl Control {
     }
 }
 
-/// Every route with who may use it, for tests and documentation; `None` where everybody may.
+/// Every route with who may use it, for tests and documentation; `None` where no key and no person is asked for.
 #[must_use]
 pub fn declared() -> Vec<(http::Method, &'static str, Option<Access>)> {
     routes::all().into_iter().map(|route| (route.method, route.pattern, route.way.access())).collect()

@@ -16,6 +16,10 @@ impl Control {
     /// # Errors
     /// The store's.
     pub(crate) async fn ask_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
+        // One that joined says so itself.
+        if row.joined.is_some() {
+            return Ok(row);
+        }
         let snapshot = self.keeper.current();
         let entry = snapshot
             .workspace(row.workspace)

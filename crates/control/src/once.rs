@@ -13,13 +13,14 @@ use crate::request::Ask;
 use crate::router::Route;
 
 /// These answer with a secret that is shown once: such an answer is kept nowhere, and a key changes nothing.
-const SHOWN_ONCE: [&str; 6] = [
+const SHOWN_ONCE: [&str; 7] = [
     "/v2/api-keys",
     "/v2/workspaces",
     "/v2/members",
     "/v2/members/{id}/link",
     "/v2/webhooks",
     "/v2/webhooks/{id}/rotate",
+    "/v2/byoc/nodes/join-tokens",
 ];
 
 /// Whether an answer of this route is kept where a key is sent.

@@ -9,7 +9,7 @@ use domain::Fault;
 use http::Method;
 
 use crate::access::Access;
-use crate::caller::Stranger;
+use crate::caller::{Reporter, Stranger};
 use crate::openapi::describe::Description;
 use crate::request::Ask;
 use crate::{Control, Reply};
@@ -23,10 +23,15 @@ pub type Handler = for<'a> fn(&'a Arc<Control>, Ask) -> Handled<'a>;
 /// A handler of what strangers may ask for.
 pub type OpenHandler = for<'a> fn(&'a Arc<Control>, Ask<Stranger>) -> Handled<'a>;
 
+/// A handler of what nodes that joined report.
+pub type NodeHandler = for<'a> fn(&'a Arc<Control>, Ask<Reporter>) -> Handled<'a>;
+
 /// How a route is reached.
 #[derive(Clone, Copy)]
 pub enum Way {
     Open(OpenHandler),
+    /// By a node, with the credential that it was given when it joined.
+    Node(NodeHandler),
     Known(Access, Handler),
 }
 
@@ -50,13 +55,18 @@ impl Route {
         let description = Description::default();
         Self { method, pattern, way: Way::Open(handler), description }
     }
+
+    pub fn of_node(method: Method, pattern: &'static str, handler: NodeHandler) -> Self {
+        let description = Description::default();
+        Self { method, pattern, way: Way::Node(handler), description }
+    }
 }
 
 impl Way {
-    /// `None` where everybody may.
+    /// `None` where no key and no person is asked for.
     pub const fn access(self) -> Option<Access> {
         match self {
-            Self::Open(_) => None,
+            Self::Open(_) | Self::Node(_) => None,
             Self::Known(access, _) => Some(access),
         }
     }

@@ -16,6 +16,10 @@ pub enum Kind {
     Device,
     UserCode,
     Password,
+    /// What a machine is let in with.
+    Join,
+    /// What a node reports with from then on.
+    Node,
     /// Who tries to sign in: no token, and kept no more readable than one.
     Trier,
 }
@@ -29,6 +33,8 @@ impl Kind {
             Self::Device => "device/1:",
             Self::UserCode => "user-code/1:",
             Self::Password => "password/1:",
+            Self::Join => "join/1:",
+            Self::Node => "node/1:",
             Self::Trier => "trier/1:",
         }
     }

@@ -192,6 +192,26 @@ pub const DOCUMENT_REDIRECTS_MAX: u32 = 3;
 
 /// A node without a model list is asked for it this often.
 pub const NODE_POLL_EVERY: Duration = Duration::from_secs(30);
+/// So many heartbeats that a joined node leaves out, and it is away.
+pub const NODE_BEATS_MISSED_MAX: u32 = 3;
+/// Models that a node says it serves.
+pub const NODE_MODELS_MAX: usize = 1_000;
+/// A control plane that is away is asked again after a while that grows from the first of these to the second, with jitter.
+pub const NODE_BACKOFF_BASE: Duration = Duration::from_secs(1);
+pub const NODE_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Between two reports of a node that has not much to say.
+pub const NODE_REPORT_EVERY: Duration = Duration::from_secs(1);
+/// The longest that a node waits for an answer of its control plane, which may ask the node itself meanwhile.
+pub const NODE_CALL_TIME_MAX: Duration = Duration::from_secs(60);
+/// What it reads of such an answer.
+pub const NODE_CALL_BYTES_MAX: usize = 64 * 1024;
+/// Records that a node reports at once.
+pub const NODE_RECORDS_MAX: usize = 500;
+/// A token that a machine joins with waits for it so long where nobody says, and at most.
+pub const JOIN_TOKEN_TIME: Duration = Duration::from_secs(3_600);
+pub const JOIN_TOKEN_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// After its time a token is known for so long: whoever brings it is told that it is too old.
+pub const JOIN_TOKEN_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// Rows of one `/v2` page.
 pub const PAGE_ROWS_MAX: u32 = 1000;
 /// Entries of one proof of the audit.

@@ -123,10 +123,26 @@ pub trait Runtime: Send + Sync {
         None
     }
 
+    /// What it has to do just now; nothing where it keeps no texts waiting.
+    fn load(&self) -> RuntimeLoad {
+        RuntimeLoad::default()
+    }
+
     /// Forgets all that is remembered of conversations of this word (`RuntimeWords::share`), and tells how much that was.
     fn forget(&self, _share: Option<String>) -> Doing<'_, Forgotten> {
         Box::pin(async { Ok(Forgotten::default()) })
     }
+}
+
+/// What a runtime has to do, and what it remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RuntimeLoad {
+    /// Texts that are carried on, and those that wait for their turn.
+    pub running: u64,
+    pub waiting: u64,
+    /// Memory in which something of a conversation is, of all that there is for it.
+    pub cache_bytes: u64,
+    pub cache_bytes_max: u64,
 }
 
 /// What a runtime had remembered of conversations, and has no more.

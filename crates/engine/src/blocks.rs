@@ -75,6 +75,11 @@ impl Blocks {
         }
     }
 
+    /// How many have something in them.
+    pub(crate) fn filled(&self) -> usize {
+        self.blocks.len().saturating_sub(self.empty.len())
+    }
+
     /// How many can be had.
     pub(crate) fn free(&self) -> usize {
         self.empty.len() + self.idle.len()

@@ -6,11 +6,12 @@ mod passages;
 mod way;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use domain::runtime::RuntimeLoad;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -53,6 +54,7 @@ pub struct Host {
     limits: Limits,
     block_bytes: usize,
     is_lost: Arc<AtomicBool>,
+    load: Arc<Mutex<RuntimeLoad>>,
     way: Arc<Way>,
     /// The runner's, and that of what is read for it.
     threads: Vec<JoinHandle<()>>,
@@ -68,6 +70,7 @@ struct Desk {
     expecting: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
     /// Taken while there is something to answer.
     way: Arc<Way>,
+    load: Arc<Mutex<RuntimeLoad>>,
 }
 
 impl Host {
@@ -96,6 +99,7 @@ impl Host {
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
         let way = Arc::new(Way::default());
+        let load = Arc::new(Mutex::new(runner.standing()));
         let desk = Desk {
             runner,
             commands: asked,
@@ -103,6 +107,7 @@ impl Host {
             jobs,
             expecting: Vec::new(),
             way: Arc::clone(&way),
+            load: Arc::clone(&load),
         };
         let run = move || {
             if desk.run().is_err() {
@@ -113,7 +118,7 @@ impl Host {
         let back = commands.downgrade();
         let threads =
             vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
-        Ok(Self { commands: Some(commands), longest, limits, block_bytes, is_lost, way, threads })
+        Ok(Self { commands: Some(commands), longest, limits, block_bytes, is_lost, load, way, threads })
     }
 
     /// The longest text, prompt and answer together, that can be carried on here.
@@ -138,6 +143,12 @@ impl Host {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire)
+    }
+
+    /// What it had to do when it was last looked at.
+    #[must_use]
+    pub fn load(&self) -> RuntimeLoad {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where what has time waits for what is answered.
@@ -193,6 +204,7 @@ impl Desk {
 
     /// Takes what was asked meanwhile, and waits where there is nothing to do. `false` where nobody can ask any more.
     fn take_all(&mut self) -> bool {
+        self.note();
         if self.runner.is_idle() || self.runner.waits_for_adapters() {
             self.way.set(false);
             match self.commands.blocking_recv() {
@@ -206,10 +218,18 @@ impl Desk {
         loop {
             match self.commands.try_recv() {
                 Ok(command) => self.take(command),
-                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Empty) => {
+                    self.note();
+                    return true;
+                }
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
+    }
+
+    /// Keeps what there is to do, for whoever asks.
+    fn note(&self) {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = self.runner.standing();
     }
 
     fn take(&mut self, command: Command) {

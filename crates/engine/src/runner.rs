@@ -4,6 +4,8 @@
 mod adapted;
 mod passages;
 
+use domain::runtime::RuntimeLoad;
+
 use crate::EngineError;
 use crate::adapters::{AdapterId, Limits, Shelf};
 use crate::batch::{Part, Ragged};
@@ -214,6 +216,17 @@ impl Runner {
     #[must_use]
     pub fn free_blocks(&self) -> usize {
         self.blocks.free()
+    }
+
+    #[must_use]
+    pub(crate) fn standing(&self) -> RuntimeLoad {
+        let bytes = |blocks: usize| blocks.saturating_mul(self.block_bytes()) as u64;
+        RuntimeLoad {
+            running: self.running.len() as u64,
+            waiting: self.waiting.len() as u64,
+            cache_bytes: bytes(self.blocks.filled()),
+            cache_bytes_max: bytes(self.pool.blocks()),
+        }
     }
 
     #[must_use]

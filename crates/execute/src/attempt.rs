@@ -24,6 +24,7 @@ use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
 use crate::{Hands, lead, queue, read, recording, stored};
 
+const REQUEST_ID: &str = "x-request-id";
 const DROPPED: &str = "agent-dropped-params";
 /// Clients refuse heads that are too long.
 const DROPPED_BYTES_MAX: usize = 4 * 1024;
@@ -362,6 +363,7 @@ pub(crate) async fn begin(
         Ok(token) => open.token = token,
         Err(miss) => return Start::Missed(open, miss),
     }
+    outgoing.headers.extend(id_for(exchange, attempt));
     match request_of(&hands.egress, outgoing) {
         Ok(mut request) => {
             let rest = exchange.call.upload().filter(|_| !is_gathered);
@@ -370,6 +372,13 @@ pub(crate) async fn begin(
         }
         Err(fault) => Start::Missed(open, Miss::of_us(fault)),
     }
+}
+
+/// What a node is told of where a request comes from: what it counts itself is told apart by this from what others ask there.
+fn id_for(exchange: &Exchange, attempt: &Attempt) -> Option<(HeaderName, HeaderValue)> {
+    let is_node = matches!(attempt.seat(), Seat::Byoc(_));
+    let id = is_node.then(|| HeaderValue::try_from(&*exchange.call.trace().text()))?.ok()?;
+    Some((HeaderName::from_static(REQUEST_ID), id))
 }
 
 /// The request as this seat's provider is asked, and what was done in it for the provider's cache.
@@ -681,7 +690,7 @@ pub(crate) fn billed(provider: &dyn Provider, headers: &Headers) -> Option<u64> 
 }
 
 fn request_id(headers: &Headers) -> Option<Arc<str>> {
-    id_of(headers, "x-request-id").or_else(|| id_of(headers, "request-id"))
+    id_of(headers, REQUEST_ID).or_else(|| id_of(headers, "request-id"))
 }
 
 fn id_of(headers: &Headers, name: &str) -> Option<Arc<str>> {

@@ -82,6 +82,11 @@ pub(crate) async fn models(runtime: &dyn Runtime) -> Answer {
     written(StatusCode::OK, &List { object: "list", data: rows(runtime).await? })
 }
 
+/// The names that may be asked for.
+pub(crate) async fn names(runtime: &dyn Runtime) -> Result<Vec<String>, Box<Fault>> {
+    Ok(rows(runtime).await?.into_iter().map(|model| model.id).collect())
+}
+
 pub(crate) async fn model(runtime: &dyn Runtime, id: &str) -> Answer {
     match rows(runtime).await?.into_iter().find(|model| model.id == id) {
         Some(model) => written(StatusCode::OK, &model),

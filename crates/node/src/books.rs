@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::Usage;
+use tokio::sync::Notify;
 use world::World;
 
 use crate::journal::{Begun, Journal};
@@ -25,6 +26,8 @@ pub(crate) struct Books {
     /// None where nothing is kept.
     pub(crate) journal: Option<Journal>,
     counts: Counts,
+    /// Told when a record is in the journal.
+    pub(crate) written: Notify,
 }
 
 /// An answer that is on its way. Dropped, it has ended.
@@ -49,7 +52,7 @@ struct Counts {
 
 impl Books {
     pub(crate) fn new(world: World, journal: Option<Journal>) -> Self {
-        Self { world, journal, counts: Counts::default() }
+        Self { world, journal, counts: Counts::default(), written: Notify::new() }
     }
 
     pub(crate) fn begin(self: &Arc<Self>, begun: Begun, is_measured: bool) -> Entry {
@@ -66,6 +69,11 @@ impl Books {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Answers on their way.
+    pub(crate) fn open(&self) -> u64 {
+        self.counts.open.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn page(&self) -> String {
         self.counts.page()
     }
@@ -80,6 +88,7 @@ impl Entry {
         {
             tracing::error!(%error, request = %self.begun.id, "the journal can't be written to");
         }
+        self.books.written.notify_one();
     }
 }
 

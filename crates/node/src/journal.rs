@@ -20,6 +20,9 @@ pub(crate) const PAGE_MAX: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Begun {
     pub id: String,
+    /// A gateway's id of the request, where one asked.
+    #[serde(default)]
+    pub request: Option<String>,
     pub unix_ms: u64,
     pub model: String,
     pub adapter: Option<String>,
@@ -32,6 +35,9 @@ pub struct RuntimeRecord {
     /// The record's place in the journal, from 1 on.
     pub sequence: u64,
     pub id: String,
+    /// A gateway's id of the request, where one asked: it counts the request too.
+    #[serde(default)]
+    pub request: Option<String>,
     pub unix_ms: u64,
     pub model: String,
     pub adapter: Option<String>,
@@ -63,6 +69,15 @@ pub enum RuntimeEnd {
 enum Line {
     Begun(Begun),
     Ended(RuntimeRecord),
+}
+
+/// How far somebody has read the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Of the last record that was read.
+    pub sequence: u64,
+    /// Where the line behind it begins.
+    pub bytes: u64,
 }
 
 /// The file, at its end.
@@ -121,10 +136,11 @@ impl Journal {
     ) -> io::Result<()> {
         self.write(|inner| {
             inner.sequence += 1;
-            let Begun { id, unix_ms, model, adapter, operation } = begun.clone();
+            let Begun { id, request, unix_ms, model, adapter, operation } = begun.clone();
             Line::Ended(RuntimeRecord {
                 sequence: inner.sequence,
                 id,
+                request,
                 unix_ms,
                 model,
                 adapter,
@@ -167,6 +183,49 @@ impl Journal {
         }
         Ok(found)
     }
+}
+
+impl Journal {
+    /// The records behind a place, each with the place behind itself. What is before it is not read again.
+    ///
+    /// # Errors
+    /// The file can't be read, or the place is none of this file's.
+    pub(crate) fn behind(&self, place: Place, limit: usize) -> io::Result<Vec<(RuntimeRecord, Place)>> {
+        let mut file = File::open(&self.path)?;
+        // In another journal of this name nothing was read so far.
+        let place = if ends_line(&mut file, place.bytes)? { place } else { Place::default() };
+        let mut reader = BufReader::new(file);
+        reader.seek(SeekFrom::Start(place.bytes))?;
+        let (mut found, mut bytes, mut line) = (Vec::new(), place.bytes, String::new());
+        while found.len() < limit {
+            line.clear();
+            let read = reader.read_line(&mut line)?;
+            // A line without its end is being written.
+            if !line.ends_with('\n') {
+                break;
+            }
+            bytes += read as u64;
+            if let Line::Ended(record) = serde_json::from_str(&line)?
+                && record.sequence > place.sequence
+            {
+                let place = Place { sequence: record.sequence, bytes };
+                found.push((record, place));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a line begins there.
+fn ends_line(file: &mut File, bytes: u64) -> io::Result<bool> {
+    let Some(before) = bytes.checked_sub(1) else { return Ok(true) };
+    if file.metadata()?.len() < bytes {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::Start(before))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 /// How far the file holds whole lines.
@@ -212,7 +271,14 @@ mod tests {
 
     fn begun(id: &str) -> Begun {
         let word = || "m".to_owned();
-        Begun { id: id.to_owned(), unix_ms: 5, model: word(), adapter: None, operation: word() }
+        Begun {
+            id: id.to_owned(),
+            request: None,
+            unix_ms: 5,
+            model: word(),
+            adapter: None,
+            operation: word(),
+        }
     }
 
     #[test]
@@ -241,6 +307,34 @@ mod tests {
             assert_eq!(journal.after(1, 10).unwrap().len(), 1);
             assert_eq!(journal.after(0, 1).unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_was_and_begins_anew_in_another_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let end = |journal: &Journal, id: &str| {
+            journal.begin(&begun(id)).unwrap();
+            journal.end(&begun(id), RuntimeEnd::Whole, &Usage::default(), 9, true).unwrap();
+        };
+        ["a", "b", "c"].into_iter().for_each(|id| end(&journal, id));
+        let ids = |found: &[(RuntimeRecord, Place)]| -> Vec<String> {
+            found.iter().map(|(record, _)| record.id.clone()).collect()
+        };
+        let first = journal.behind(Place::default(), 2).unwrap();
+        assert_eq!(ids(&first), ["a", "b"]);
+        let place = first[1].1;
+        assert_eq!(ids(&journal.behind(place, 10).unwrap()), ["c"]);
+        let end_of_all = journal.behind(place, 10).unwrap()[0].1;
+        assert!(journal.behind(end_of_all, 10).unwrap().is_empty());
+        // What is being written is not read yet.
+        journal.inner.lock().unwrap().file.write_all(b"{\"kind\":\"ended\"").unwrap();
+        assert!(journal.behind(end_of_all, 10).unwrap().is_empty());
+        drop(journal);
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        end(&journal, "d");
+        assert_eq!(ids(&journal.behind(end_of_all, 10).unwrap()), ["d"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod body;
 mod books;
 mod disk;
 mod echo;
+mod joined;
 mod journal;
 mod mode;
 mod routes;
@@ -18,5 +19,6 @@ mod vectors;
 
 pub use body::{NodeBody, NodeCut};
 pub use echo::Echo;
+pub use joined::{Membership, Reporter};
 pub use journal::{RuntimeEnd, RuntimeRecord};
 pub use service::{NodeSettings, Service};

@@ -34,6 +34,8 @@ use crate::train::Training;
 /// Says that the counts were not measured by the runtime.
 const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// What the product serves and this version does not.
 const LATER: &str = "not_of_this_version";
 
@@ -59,11 +61,19 @@ pub struct NodeSettings {
     pub adapters: Option<PathBuf>,
 }
 
+/// What a request is, and what it came of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub trace: TraceId,
+    /// The gateway's own id of it, where one asks.
+    pub request: Option<TraceId>,
+}
+
 /// A runtime that speaks HTTP, but does not listen.
 pub struct Service {
     pub(crate) runtime: Arc<dyn Runtime>,
-    settings: NodeSettings,
-    books: Arc<Books>,
+    pub(crate) settings: NodeSettings,
+    pub(crate) books: Arc<Books>,
     shelf: Shelf,
     sessions: Sessions,
     training: Training,
@@ -132,12 +142,13 @@ impl Service {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
         let does = find(&head.method, &path);
+        let asked = Asked { trace, request: request_of(&head.headers) };
         let dialect = does.dialect();
         let answer = match does {
-            Does::Generate(dialect, operation) => self.generate(dialect, operation, head, body, trace).await,
+            Does::Generate(dialect, operation) => self.generate(dialect, operation, head, body, asked).await,
             Does::Count(dialect) => self.count(dialect, head, body, trace),
-            Does::Embed => self.embed(head, body, trace).await,
-            Does::Rank => self.rank(head, body, trace).await,
+            Does::Embed => self.embed(head, body, asked).await,
+            Does::Rank => self.rank(head, body, asked).await,
             Does::Models => about::models(&*self.runtime).await,
             Does::Model(id) => about::model(&*self.runtime, id).await,
             Does::Health => about::health(&*self.runtime),
@@ -205,11 +216,12 @@ impl Service {
         &self,
         operation: Operation,
         (model, adapter): (&str, Option<&str>),
-        trace: TraceId,
+        asked: Asked,
         is_measured: bool,
     ) -> Entry {
         let begun = Begun {
-            id: trace.to_string(),
+            id: asked.trace.to_string(),
+            request: asked.request.map(|request| request.to_string()),
             unix_ms: self.settings.world.clock.unix_ms(),
             model: model.to_owned(),
             adapter: adapter.map(str::to_owned),
@@ -242,8 +254,9 @@ impl Service {
         operation: Operation,
         head: Parts,
         body: Bytes,
-        trace: TraceId,
+        asked: Asked,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
+        let trace = asked.trace;
         let (call, request) = self.read((dialect, operation), head, body, trace)?;
         let wish = RuntimeWish {
             grammar: dialect.grammar(),
@@ -257,7 +270,7 @@ impl Service {
         let estimated = !self.runtime.models().iter().any(|known| known.id == wish.model && known.is_model);
         let adapter = request.words.adapter.clone();
         let generation = self.runtime.generate(request).map_err(Box::new)?;
-        let entry = self.begin(operation, (&wish.model, adapter.as_deref()), trace, !estimated);
+        let entry = self.begin(operation, (&wish.model, adapter.as_deref()), asked, !estimated);
         let mut running = Running::new(generation, entry);
         running.begin().await.map_err(Box::new)?;
         let writer = AnswerWriter::new(wish);
@@ -315,6 +328,11 @@ impl Service {
         let data = journal.after(number("after", 0)?, limit.max(1));
         written(StatusCode::OK, &Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
     }
+}
+
+/// The id under which a gateway keeps the request that it asks for.
+fn request_of(headers: &HeaderMap) -> Option<TraceId> {
+    headers.get(REQUEST_ID)?.to_str().ok()?.parse().ok()
 }
 
 /// Waits for a whole answer. Who leaves meanwhile drops it, and the generation with it.

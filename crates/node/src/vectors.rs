@@ -17,7 +17,7 @@ use crate::body::NodeBody;
 use crate::books::{Ended, Entry};
 use crate::mode;
 use crate::said::json;
-use crate::service::Service;
+use crate::service::{Asked, Service};
 
 /// Work on its way, and its place in the books. Dropped, it cancels what is not done.
 struct Working<T> {
@@ -56,13 +56,13 @@ impl Service {
         &self,
         head: Parts,
         body: Bytes,
-        trace: TraceId,
+        asked: Asked,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let (call, named) = self.named(Operation::Embed, head, body, trace)?;
+        let (call, named) = self.named(Operation::Embed, head, body, asked.trace)?;
         let EmbedAsked { mut request, as_base64 } = read_runtime_texts(call.body(), call.is_lenient())?;
         (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
         let work = self.runtime.embed(request).map_err(Box::new)?;
-        let entry = self.begin_work(Operation::Embed, &named, trace);
+        let entry = self.begin_work(Operation::Embed, &named, asked);
         let (vectors, usage) = Working::new(work, entry).told().await?;
         Ok(local(json(vectors_answer(&named.model, vectors, as_base64, &usage)), &named))
     }
@@ -71,15 +71,16 @@ impl Service {
         &self,
         head: Parts,
         body: Bytes,
-        trace: TraceId,
+        asked: Asked,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
+        let trace = asked.trace;
         let (call, named) = self.named(Operation::Rerank, head, body, trace)?;
         let RankAsked { mut request, top_n, shows } = read_runtime_ranking(call.body(), call.is_lenient())?;
         (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
         let documents =
             if shows { request.documents.clone() } else { vec![String::new(); request.documents.len()] };
         let work = self.runtime.rank(request).map_err(Box::new)?;
-        let entry = self.begin_work(Operation::Rerank, &named, trace);
+        let entry = self.begin_work(Operation::Rerank, &named, asked);
         let (scores, usage) = Working::new(work, entry).told().await?;
         let told = ranks_answer(trace, &named.model, &documents, &scores, (top_n, shows), &usage);
         Ok(local(json(told), &named))
@@ -101,8 +102,8 @@ impl Service {
     }
 
     /// Has it in the books: whatever makes vectors is a model.
-    fn begin_work(&self, operation: Operation, named: &Named, trace: TraceId) -> Entry {
-        self.begin(operation, (&named.model, named.adapter.as_deref()), trace, true)
+    fn begin_work(&self, operation: Operation, named: &Named, asked: Asked) -> Entry {
+        self.begin(operation, (&named.model, named.adapter.as_deref()), asked, true)
     }
 }
 

@@ -20,6 +20,7 @@ mod groups;
 pub mod inspect;
 pub mod invoices;
 pub mod jobs;
+pub mod joins;
 pub mod kept_answers;
 pub mod kept_objects;
 pub mod kept_turns;
@@ -63,6 +64,7 @@ pub use feed::Feed;
 pub use founding::{Foundation, Founding};
 pub use invoices::{InvoiceRow, Invoices};
 pub use jobs::{JobRow, Jobs, NewJob};
+pub use joins::{Heartbeat, JoinToken, Joined, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
 pub use kept_answers::{AnswerClaim, Claiming, KeptAnswers};
 pub use kept_objects::{KeptObjectRow, KeptObjects};
 pub use kept_turns::{KeptTurnRow, KeptTurns, TurnsAsked};
@@ -203,6 +205,12 @@ impl Store {
 
     #[must_use]
     pub fn nodes(&self) -> &dyn Nodes {
+        &self.database
+    }
+
+    /// Nodes that joined by themselves.
+    #[must_use]
+    pub fn joins(&self) -> &dyn Joins {
         &self.database
     }
 

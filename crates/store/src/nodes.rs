@@ -3,7 +3,7 @@
 use domain::{NodeId, Probed, ServerFacts, WorkspaceId};
 use snapshot::NodeState;
 
-use crate::{Act, Json, Listed, NewSecret, Page, SealedSecret, StoreFuture, Written};
+use crate::{Act, Joined, Json, Listed, NewSecret, Page, SealedSecret, StoreFuture, Written};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeRow {
@@ -32,6 +32,8 @@ pub struct NodeRow {
     /// What its server takes. On writing only what is stated counts.
     pub server: ServerFacts,
     pub created_unix_ms: u64,
+    /// Where it joined by itself: its own word, and nobody's question, says then whether it is there. Ignored on writing.
+    pub joined: Option<Joined>,
     /// Ignored on writing.
     pub version: u64,
 }
@@ -78,7 +80,7 @@ pub trait Nodes: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Keeps what asking it found. The configuration's version moves only where something but the time is new.
+    /// Keeps what asking it found, but of one that joined by itself. The configuration's version moves only where something but the time is new.
     fn observed(
         &self,
         workspace: WorkspaceId,
@@ -103,6 +105,7 @@ pub trait Nodes: Send + Sync {
         detail: String,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;
+    /// What it reported of its own answers goes with it, and so does its credential.
     fn delete(
         &self,
         workspace: WorkspaceId,

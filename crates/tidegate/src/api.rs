@@ -257,12 +257,19 @@ impl Api {
 
 /// The person at the command line chose the address, so it may be any.
 fn client() -> Result<Client, Failure> {
+    Ok(Client::new(Arc::new(way_out()?))?)
+}
+
+/// How whatever a person named is reached.
+///
+/// # Errors
+/// The file of further roots can't be read.
+pub fn way_out() -> Result<EgressSettings, Failure> {
     let extra_roots_pem = match std::env::var_os("TIDEGATE_CA_FILE").filter(|path| !path.is_empty()) {
         Some(path) => Some(std::fs::read(path)?),
         None => None,
     };
-    let settings = EgressSettings { allow_private: true, extra_roots_pem, ..EgressSettings::default() };
-    Ok(Client::new(Arc::new(settings))?)
+    Ok(EgressSettings { allow_private: true, extra_roots_pem, ..EgressSettings::default() })
 }
 
 fn read(body: &[u8]) -> Value {

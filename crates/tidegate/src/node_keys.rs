@@ -15,19 +15,30 @@ const FILE: &str = "keys";
 
 /// Makes a key and prints it.
 pub fn make(data_dir: &Path) -> Result<(), Failure> {
-    let world = World::system();
-    let mut random = [0; 32];
-    world.random.fill(&mut random);
-    let key = api_key::encode(true, &random);
-    create(data_dir)?;
-    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(data_dir.join(FILE))?;
-    writeln!(file, "{}", Digest::of(&[key.as_bytes()]))?;
-    file.sync_all()?;
+    let key = mint();
+    keep(data_dir, &key)?;
     println!("{key}");
     eprintln!(
         "It is shown this once. A node that runs with --data-dir {} takes it from its next start on.",
         data_dir.display()
     );
+    Ok(())
+}
+
+/// A key that no node knows so far.
+#[must_use]
+pub fn mint() -> String {
+    let mut random = [0; 32];
+    World::system().random.fill(&mut random);
+    api_key::encode(true, &random)
+}
+
+/// Has the node of this directory take a key, from its next start on.
+pub fn keep(data_dir: &Path, key: &str) -> Result<(), Failure> {
+    create(data_dir)?;
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(data_dir.join(FILE))?;
+    writeln!(file, "{}", Digest::of(&[key.as_bytes()]))?;
+    file.sync_all()?;
     Ok(())
 }
 

@@ -105,6 +105,13 @@ pub const DEFINITIONS: &[Definition] = &[
         "Address blocks in which nodes may live, such as 10.0.0.0/8,192.168.0.0/16.",
     ),
     plain(
+        "node_heartbeat_ms",
+        "TIDEGATE_NODE_HEARTBEAT_MS",
+        "30000",
+        "How often a node that joined is to say that it is there, in milliseconds; one that has left out three is sent nothing \
+         until it does.",
+    ),
+    plain(
         "emergency",
         "TIDEGATE_EMERGENCY",
         "0",
@@ -273,6 +280,12 @@ impl Layers {
         })
     }
 
+    fn beat_every(&self) -> Result<Duration, SettingsError> {
+        self.parsed("node_heartbeat_ms", "a number of milliseconds from 100 to 3600000", |text| {
+            text.parse().ok().filter(|count| (100..=3_600_000).contains(count)).map(Duration::from_millis)
+        })
+    }
+
     fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
@@ -338,6 +351,7 @@ pub struct Settings {
     pub minutes_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
+    pub beat_every: Duration,
     pub emergency: bool,
     pub host_identity: Vec<WorkspaceId>,
     pub token_files: Vec<String>,
@@ -417,6 +431,7 @@ impl Settings {
                 "a list of blocks such as 10.0.0.0/8",
                 parse_networks,
             )?,
+            beat_every: layers.beat_every()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,
             token_files: layers.parsed("token_files", "absolute paths", absolute_paths)?,

@@ -53,6 +53,7 @@ mod imagen;
 mod injection;
 mod invoices;
 mod isolation;
+mod joining;
 mod keys;
 mod kill;
 mod local_adapters;

@@ -89,7 +89,9 @@ impl Preparing<'_> {
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
             "/v2/billing/account/credits" => json!({"amount_micros": 1_000_000, "note": name}),
             "/v2/tariff" => json!({"name": name, "monthly_base_micros": 5}),
-            "/v2/workspaces" | "/v2/projects" | "/v2/api-keys" => json!({"name": name}),
+            "/v2/workspaces" | "/v2/projects" | "/v2/api-keys" | "/v2/byoc/nodes/join-tokens" => {
+                json!({"name": name})
+            }
             other => panic!("give {other} a body"),
         }
     }
@@ -200,6 +202,15 @@ impl Preparing<'_> {
         }
     }
 
+    /// A node that joined by itself.
+    async fn joined(&self) -> String {
+        let name = json!({"name": self.name()});
+        let token = self.gateway.make("/v2/byoc/nodes/join-tokens", name).await["token"].clone();
+        let body = json!({"token": token, "base_url": self.gateway.emulator.base_url()});
+        let joined = self.gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap();
+        joined.json()["node_id"].as_str().unwrap().to_owned()
+    }
+
     pub async fn prepare(&self, method: &Method, pattern: &str) -> Try {
         let (gateway, method) = (self.gateway, method.clone());
         let admin = gateway.admin();
@@ -234,6 +245,7 @@ impl Preparing<'_> {
                 let (webhook, event) = self.delivered().await;
                 tried(pattern.replace("{id}", &webhook), json!({"event_id": event}))
             }
+            "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
             "/v2/provider-credentials/{id}/probe" => {
                 // What a provider of the catalogue takes is known.

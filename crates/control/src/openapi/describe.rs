@@ -126,6 +126,12 @@ impl Route {
         self.given(StatusCode::CREATED, Some(shape::<T>), true)
     }
 
+    /// 201 with what is told once and can't be read again.
+    #[must_use]
+    pub fn makes_once<T: JsonSchema>(self) -> Self {
+        self.given(StatusCode::CREATED, Some(shape::<T>), false)
+    }
+
     /// 200 with a page of objects.
     #[must_use]
     pub fn lists<T: JsonSchema>(mut self) -> Self {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::access::{Access, People};
 use crate::caller::COOKIE_NAME;
 use crate::once;
-use crate::router::Route;
+use crate::router::{Route, Way};
 use crate::version;
 use describe::{Body, Given};
 use line::Needs;
@@ -88,6 +88,7 @@ pub fn document(table: &[Route]) -> Result<Value, String> {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key, `tg_live_…` or `tg_test_…`. The names listed with an operation are the scopes that it needs."},
                 "header_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key, where an SDK puts it there."},
                 "session": {"type": "apiKey", "in": "cookie", "name": COOKIE_NAME, "description": "A signed-in person. The name listed with an operation is the least role that it needs."},
+                "node": {"type": "http", "scheme": "bearer", "description": "The credential that a node was given when it joined, `tgn_…`."},
                 "csrf": {"type": "apiKey", "in": "header", "name": "X-Tidegate-CSRF", "description": "The session's `csrf_token`, on every method but GET."},
             },
         },
@@ -153,7 +154,11 @@ fn tag(pattern: &str) -> &str {
 }
 
 fn security(route: &Route) -> Value {
-    let Some(Access { key, people }) = route.way.access() else { return json!([]) };
+    let (key, people) = match route.way {
+        Way::Open(_) => return json!([]),
+        Way::Node(_) => return json!([{"node": []}]),
+        Way::Known(Access { key, people }, _) => (key, people),
+    };
     let mut ways = Vec::new();
     if let Some(needs) = key {
         let scopes: &[&str] = match needs {

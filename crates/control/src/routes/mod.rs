@@ -12,6 +12,7 @@ mod contract;
 mod credentials;
 mod devices;
 mod jobs;
+mod joins;
 mod limits;
 mod me;
 mod members;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Route> {
         credentials::routes(),
         accounts::routes(),
         nodes::routes(),
+        joins::routes(),
         runtime::routes(),
         adapters::routes(),
         training::routes(),

@@ -17,6 +17,7 @@ use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
+use crate::joined::{self, JoinedShown};
 use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
@@ -77,13 +78,14 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Node")]
-struct Shown {
+pub struct Shown {
     id: String,
     object: &'static str,
     workspace_id: String,
     name: String,
     base_url: String,
-    #[schemars(extend("enum" = ["ready", "draining", "unreachable"]))]
+    /// `revoked` is one that joined and may report no more.
+    #[schemars(extend("enum" = ["ready", "draining", "unreachable", "revoked"]))]
     status: &'static str,
     models: Vec<String>,
     /// Whether the models were named by hand; otherwise the node is asked for them.
@@ -93,13 +95,16 @@ struct Shown {
     metadata: Value,
     last_seen_at: Option<Moment>,
     last_error: Option<String>,
+    /// Where it joined by itself: what it says of itself.
+    joined: Option<JoinedShown>,
     stated_facts: BTreeMap<String, Value>,
     /// What is known of its server.
     server: ServerShown,
     created_at: Moment,
 }
 
-fn show(row: &NodeRow) -> Shown {
+pub fn show(row: &NodeRow) -> Shown {
+    let is_revoked = row.joined.as_ref().is_some_and(|joined| joined.revoked_unix_ms.is_some());
     Shown {
         id: row.id.to_string(),
         object: "node",
@@ -107,6 +112,7 @@ fn show(row: &NodeRow) -> Shown {
         name: row.name.clone(),
         base_url: row.base_url.clone(),
         status: match row.state() {
+            _ if is_revoked => "revoked",
             NodeState::Ready => "ready",
             NodeState::Draining => "draining",
             NodeState::Unreachable => "unreachable",
@@ -118,6 +124,7 @@ fn show(row: &NodeRow) -> Shown {
         metadata: row.metadata.clone(),
         last_seen_at: row.last_seen_unix_ms.map(Moment),
         last_error: row.last_error.clone(),
+        joined: row.joined.as_ref().map(joined::show),
         stated_facts: servers::stated(&row.server),
         server: servers::show(&row.server),
         created_at: Moment(row.created_unix_ms),
@@ -139,7 +146,7 @@ fn writable(row: &NodeRow) -> Value {
 fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Box<Fault>> {
     let draining = match input.status.as_deref() {
         None => base.draining,
-        Some("ready" | "unreachable") => false,
+        Some("ready" | "unreachable" | "revoked") => false,
         Some("draining") => true,
         Some(other) => {
             return Err(invalid(
@@ -197,6 +204,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             last_error: None,
             server: ServerFacts::default(),
             created_unix_ms: now,
+            joined: None,
             version: 0,
         };
         let row = row_of(control, &input, blank)?;

@@ -19,7 +19,9 @@ use std::sync::{Arc, OnceLock};
 
 use domain::adapters::{Adapters, Doing};
 use domain::reckoning::{EmbedRequest, RankRequest, Reckoned};
-use domain::runtime::{Continues, Forgotten, GenerateRequest, Generating, Runtime, RuntimeModel};
+use domain::runtime::{
+    Continues, Forgotten, GenerateRequest, Generating, Runtime, RuntimeLoad, RuntimeModel,
+};
 use domain::training::Trainer;
 use domain::{Fault, FaultClass};
 
@@ -260,6 +262,10 @@ impl Runtime for Local {
 
     fn trainer(&self) -> Option<&dyn Trainer> {
         Some(self)
+    }
+
+    fn load(&self) -> RuntimeLoad {
+        self.host.load()
     }
 
     fn forget(&self, share: Option<String>) -> Doing<'_, Forgotten> {

@@ -14,6 +14,7 @@ pub(crate) mod founding;
 pub(crate) mod hours;
 mod invoices;
 mod jobs;
+mod joins;
 mod kept_answers;
 mod kept_objects;
 mod kept_turns;

@@ -8,14 +8,14 @@ use super::{Connection, Database, Row, events, seals, sql};
 use crate::events::{EventKind, EventRow};
 use crate::feed::Part;
 use crate::{
-    Act, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, SealedSecret, StoreError, StoreFuture,
-    Written, stored,
+    Act, Joined, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, SealedSecret, StoreError,
+    StoreFuture, Written, stored,
 };
 
 const TABLE: &str = "nodes";
-const WHAT: &str = "node";
+pub(super) const WHAT: &str = "node";
 
-/// Everything but the floor, which is a row of its own.
+/// Everything but the floor, which is a row of its own, and how it joined, which the snapshot doesn't ask.
 pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let secret = match fields.maybe_number("secret_version")? {
@@ -43,8 +43,27 @@ pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
         last_error: fields.maybe_text("last_error")?,
         server: stored::server_from_text(TABLE, fields.get("server")?)?,
         created_unix_ms: fields.number("created_unix_ms")?,
+        joined: None,
         version: fields.number("version")?,
     })
+}
+
+/// A row with the columns of its credential beside it, where it has one.
+fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
+    let fields = Fields::new("node_credentials", row);
+    let joined = match fields.maybe_number("joined_unix_ms")? {
+        Some(unix_ms) => Some(Joined {
+            unix_ms,
+            revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
+            beat_unix_ms: fields.maybe_number("beat_unix_ms")?,
+            said: fields
+                .maybe_text("said")?
+                .map(|said| stored::from_text("node_credentials", &said))
+                .transpose()?,
+        }),
+        None => None,
+    };
+    Ok(NodeRow { joined, ..read(row)? })
 }
 
 async fn with_floor(connection: &mut Connection, mut row: NodeRow) -> Result<NodeRow, StoreError> {
@@ -54,19 +73,33 @@ async fn with_floor(connection: &mut Connection, mut row: NodeRow) -> Result<Nod
     Ok(row)
 }
 
-async fn find(
+pub(super) async fn find(
     connection: &mut Connection,
     workspace: WorkspaceId,
     id: NodeId,
 ) -> Result<NodeRow, StoreError> {
-    let query = sql("SELECT * FROM nodes WHERE workspace = $1 AND id = $2");
+    let query = sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.said
+         FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
+         WHERE nodes.workspace = $1 AND nodes.id = $2");
     let query = query.bind(workspace.bytes()).bind(id.bytes());
     let row = query.row(connection).await?;
-    let row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
+    let row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read_joined)?;
     with_floor(connection, row).await
 }
 
-async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
+pub(super) async fn named(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    name: &str,
+) -> Result<Option<NodeRow>, StoreError> {
+    let query = sql("SELECT id FROM nodes WHERE workspace = $1 AND name = $2");
+    let row = query.bind(workspace.bytes()).bind(name).row(connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let id = Fields::new(TABLE, &row).id("id")?;
+    find(connection, workspace, id).await.map(Some)
+}
+
+pub(super) async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
     let query = sql(
         "INSERT INTO nodes (id, workspace, name, base_url, secret_version, secret_key_id, secret_sealed, fingerprint,
              secret_version_last, declared_models, learned_models, labels, draining, reachable, metadata,
@@ -101,7 +134,7 @@ async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> 
     Ok(())
 }
 
-async fn overwrite(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
+pub(super) async fn overwrite(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
     let query = sql("DELETE FROM nodes WHERE workspace = $1 AND id = $2");
     let query = query.bind(row.workspace.bytes()).bind(row.id.bytes());
     query.run(writing.connection()).await?;
@@ -157,6 +190,7 @@ async fn replace(
         last_seen_unix_ms: old.last_seen_unix_ms,
         last_error: old.last_error,
         created_unix_ms: old.created_unix_ms,
+        joined: old.joined,
         version: writing.version(),
         ..row
     };
@@ -182,7 +216,16 @@ async fn observed(
     id: NodeId,
     found: NodeObservation,
 ) -> Result<NodeRow, StoreError> {
-    let mut row = find(writing.connection(), workspace, id).await?;
+    let row = find(writing.connection(), workspace, id).await?;
+    if row.joined.is_some() { Ok(row) } else { see(writing, row, found).await }
+}
+
+/// Keeps what is known now of whether a node is there.
+pub(super) async fn see(
+    writing: &mut Writing,
+    mut row: NodeRow,
+    found: NodeObservation,
+) -> Result<NodeRow, StoreError> {
     let learned = found.models.unwrap_or_else(|| row.learned_models.clone());
     let is_news =
         (row.reachable, &row.learned_models, &row.last_error) != (found.reachable, &learned, &found.error);
@@ -191,8 +234,8 @@ async fn observed(
     }
     if !is_news {
         sql("UPDATE nodes SET last_seen_unix_ms = $3 WHERE workspace = $1 AND id = $2")
-            .bind(workspace.bytes())
-            .bind(id.bytes())
+            .bind(row.workspace.bytes())
+            .bind(row.id.bytes())
             .bind(row.last_seen_unix_ms.map(signed))
             .run(writing.connection())
             .await?;
@@ -265,11 +308,14 @@ async fn delete(
 ) -> Result<(), StoreError> {
     let old = find(writing.connection(), workspace, id).await?;
     expect_version(WHAT, expected, old.version)?;
-    sql("DELETE FROM nodes WHERE workspace = $1 AND id = $2")
-        .bind(workspace.bytes())
-        .bind(id.bytes())
-        .run(writing.connection())
-        .await?;
+    for statement in [
+        "DELETE FROM nodes WHERE workspace = $1 AND id = $2",
+        "DELETE FROM node_credentials WHERE workspace = $1 AND node = $2",
+        "DELETE FROM node_records WHERE workspace = $1 AND node = $2",
+    ] {
+        let query = sql(statement).bind(workspace.bytes()).bind(id.bytes());
+        query.run(writing.connection()).await?;
+    }
     seals::remove(writing, workspace, id).await?;
     writing.changed(Part::Workspace, Some(workspace), id);
     writing.audit(&act, Some(workspace), "node.delete", id, format!("name {}", old.name)).await
@@ -284,18 +330,22 @@ async fn list(
     let wanted = page.rows_wanted();
     let mut connection = store.read().await?;
     let query = match workspace {
-        Some(id) => sql("SELECT * FROM nodes WHERE workspace = $3 AND id > $1 ORDER BY id LIMIT $2")
-            .bind(after(page.after))
-            .bind(signed(wanted as u64 + 1))
-            .bind(id.bytes()),
-        None => sql("SELECT * FROM nodes WHERE id > $1 ORDER BY id LIMIT $2")
-            .bind(after(page.after))
-            .bind(signed(wanted as u64 + 1)),
+        Some(id) => sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.said
+             FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
+             WHERE nodes.workspace = $3 AND nodes.id > $1 ORDER BY nodes.id LIMIT $2")
+        .bind(after(page.after))
+        .bind(signed(wanted as u64 + 1))
+        .bind(id.bytes()),
+        None => sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.said
+             FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
+             WHERE nodes.id > $1 ORDER BY nodes.id LIMIT $2")
+        .bind(after(page.after))
+        .bind(signed(wanted as u64 + 1)),
     };
     let found = query.rows(&mut connection).await?;
     let mut rows = Vec::with_capacity(found.len());
     for row in &found {
-        rows.push(with_floor(&mut connection, read(row)?).await?);
+        rows.push(with_floor(&mut connection, read_joined(row)?).await?);
     }
     Ok(Listed::cut(rows, wanted, |row: &NodeRow| row.id))
 }

@@ -122,6 +122,7 @@ async fn delete(
         "DELETE FROM routes WHERE workspace = $1",
         "DELETE FROM webhooks WHERE workspace = $1",
         "DELETE FROM workspace_keys WHERE workspace = $1",
+        "DELETE FROM node_join_tokens WHERE workspace = $1",
         "DELETE FROM workspaces WHERE id = $1",
     ] {
         sql(statement).bind(id.bytes()).run(writing.connection()).await?;

@@ -22,6 +22,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (11, "kept_objects", include_str!("../../migrations/sqlite/0011_kept_objects.sql")),
     (12, "policies", include_str!("../../migrations/sqlite/0012_policies.sql")),
     (13, "access_keys", include_str!("../../migrations/sqlite/0013_access_keys.sql")),
+    (14, "joined_nodes", include_str!("../../migrations/sqlite/0014_joined_nodes.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

@@ -235,6 +235,7 @@ pub fn node(workspace: WorkspaceId, number: u64) -> NodeRow {
         last_seen_unix_ms: None,
         last_error: None,
         created_unix_ms: NOW,
+        joined: None,
         version: 0,
     }
 }

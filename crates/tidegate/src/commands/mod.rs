@@ -26,6 +26,7 @@ mod login;
 mod member;
 mod models;
 pub(crate) mod node;
+mod node_join;
 mod nodes;
 mod open;
 mod plan;

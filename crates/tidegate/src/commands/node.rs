@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use domain::runtime::Runtime;
 use gateway::{GatewaySettings, Times};
-use node::{Echo, NodeSettings, Service};
+use node::{Echo, Membership, NodeSettings, Reporter, Service};
+use tokio::task::LocalSet;
 use world::World;
 
+use super::node_join;
+use crate::api;
 use crate::hardening;
 use crate::logging;
 use crate::node_keys;
@@ -36,10 +39,13 @@ pub enum Command {
         #[arg(long, default_value = DATA_DIR)]
         data_dir: PathBuf,
     },
+    /// Joins a control plane with a token of `tidegate nodes invite`: from its next start on the node says there that it is well,
+    /// and tells what it served.
+    Join(node_join::Options),
 }
 
 /// Where a node keeps what is its own, where nobody says.
-const DATA_DIR: &str = "./node-data";
+pub const DATA_DIR: &str = "./node-data";
 
 #[derive(Debug, clap::Args)]
 pub struct Serving {
@@ -190,6 +196,7 @@ impl Serving {
 pub fn run(options: &Options) -> Result<(), Failure> {
     match &options.command {
         Some(Command::Key { data_dir }) => node_keys::make(data_dir),
+        Some(Command::Join(options)) => node_join::run(options),
         None => serve(&options.serving),
     }
 }
@@ -221,11 +228,14 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     let Opened { runtime, kind, remark } = open(serving)?;
     let models = runtime.models();
     let adapters = serving.adapters(data_dir.as_deref());
+    let joined = data_dir.clone();
     let settings = NodeSettings { world: World::system(), keys, runtime_name: kind, data_dir, adapters };
     let service = Service::new(runtime, settings)?;
+    let device = (kind != ECHO).then(|| serving.device.clone());
+    let reporter = joined.map(|dir| reporter(&service, dir, device)).transpose()?.flatten();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let settings = GatewaySettings { listen: serving.listen, workers: 1, times: Times::default() };
-    runtime.block_on(async {
+    LocalSet::new().block_on(&runtime, async {
         let mut stop = Stop::listen()?;
         for (adapter, why) in service.register_adapters().await {
             eprintln!("the adapter {adapter} is left out: {why}");
@@ -233,7 +243,13 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         let running = gateway::serve_node(Arc::clone(&service), settings)?;
         let name = models.first().map_or(kind, |model| &model.id);
         eprintln!("node {name} listens on http://{} ({remark})", running.address());
+        if let Some(reporter) = &reporter {
+            eprintln!("it says so at {reporter}");
+        }
+        let reporting = reporter.map(|reporter| tokio::task::spawn_local(reporter.run()));
         stop.wanted().await;
+        // What it has not told by now it tells after its next start.
+        reporting.inspect(tokio::task::JoinHandle::abort);
         running.drain();
         service.close();
         tokio::select! {
@@ -242,6 +258,17 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// Who reports what the node does, where it has joined.
+fn reporter(
+    service: &Arc<Service>,
+    data_dir: PathBuf,
+    device: Option<String>,
+) -> Result<Option<Reporter>, Failure> {
+    let Some(membership) = Membership::read(&data_dir)? else { return Ok(None) };
+    let reporter = Reporter::new(Arc::clone(service), membership, data_dir, device, api::way_out()?)?;
+    Ok(Some(reporter))
 }
 
 fn open(serving: &Serving) -> Result<Opened, Failure> {

@@ -26,6 +26,13 @@ pub enum Command {
         #[arg(long)]
         with_key: bool,
     },
+    /// Makes a token that a node joins with, and shows it once; a new node, or one whose credential was revoked.
+    Invite {
+        name: String,
+        /// How long the token waits for its node: an hour where nothing is said, a week at most.
+        #[arg(long)]
+        expires_in_minutes: Option<u64>,
+    },
     /// Lists nodes.
     List,
     /// Shows one node.
@@ -62,7 +69,11 @@ pub enum Command {
     Drain { id: String },
     /// Takes a drained node back.
     Resume { id: String },
-    /// Removes it.
+    /// Ends the credential of one that joined: it reports no more and is sent nothing; what is asked on it is answered on.
+    Revoke { id: String },
+    /// Lists what one that joined has reported of its own answers.
+    Usage { id: String },
+    /// Removes it, with what it has reported.
     Remove { id: String },
 }
 
@@ -81,6 +92,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("labels", &labels)
                 .done();
             servers::brief(shared, &api.post(PATH, &body)?);
+        }
+        Command::Invite { name, expires_in_minutes } => {
+            let body = Body::new().with("name", name).with_some("expires_in_minutes", expires_in_minutes);
+            invited(shared, &api, &api.post(&format!("{PATH}/join-tokens"), &body.done())?);
         }
         Command::List => output::list(
             shared,
@@ -113,11 +128,44 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Resume { id } => {
             servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "ready"}))?);
         }
+        Command::Revoke { id } => {
+            servers::brief(shared, &api.post(&format!("{PATH}/{id}/revoke"), &json!({}))?);
+        }
+        Command::Usage { id } => usage(shared, &api, &id)?,
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
             shared.done(&format!("{id} is removed."));
         }
     }
+    Ok(())
+}
+
+/// The token, and what is done with it on the other machine.
+fn invited(shared: &Shared, api: &Api, invited: &Value) {
+    output::object(shared, invited);
+    if shared.form() == Form::Table {
+        let (control, token) = (api.address(), api::field(invited, "token"));
+        eprintln!(
+            "It is shown this once. On the node's machine, with the address that the gateway reaches it at:"
+        );
+        eprintln!("  tidegate node join --control {control} --token {token} --address http://127.0.0.1:8080");
+    }
+}
+
+fn usage(shared: &Shared, api: &Api, id: &str) -> Result<(), Failure> {
+    let rows = api.get_all(&format!("{PATH}/{id}/usage"))?;
+    let columns = [
+        "started_at",
+        "event_id",
+        "request_id",
+        "model",
+        "operation",
+        "end",
+        "input_tokens",
+        "cached_tokens",
+        "output_tokens",
+    ];
+    output::rows(shared, &rows, &columns, "It has reported nothing.");
     Ok(())
 }
 

@@ -114,10 +114,12 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         site: settings.site()?,
         answers: Arc::clone(&house.answers) as Arc<dyn AnswerKeeper>,
         replica: house.replica.to_string(),
+        beat_every: settings.beat_every,
     })
     .await
     .map_err(anyhow::Error::msg)?;
     let watcher = tokio::spawn(Arc::clone(&control).watch_nodes());
+    let listener = tokio::spawn(Arc::clone(&control).watch_heartbeats());
     let worker = start_worker(settings, &house, &control, heads).await?;
     let keys = tokio::spawn(Arc::clone(&control).keep_keys());
     let running = open_door(settings, &house, Arc::clone(&control)).await?;
@@ -139,8 +141,9 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     control.leave().await;
     drop(control);
     watcher.abort();
-    // The system core ends with the last handle on it, which the watcher's task holds.
-    let (_, _) = (watcher.await, keys.await);
+    listener.abort();
+    // The system core ends with the last handle on it, which these tasks hold.
+    let (_, _, _) = (watcher.await, listener.await, keys.await);
     if tokio::task::spawn_blocking(move || system_thread.join()).await?.is_err() {
         tracing::error!("the system core ended by a panic");
     }

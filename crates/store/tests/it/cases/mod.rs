@@ -9,6 +9,7 @@ pub mod devices;
 pub mod feed;
 pub mod invoices;
 pub mod jobs;
+pub mod joins;
 pub mod kept_answers;
 pub mod kept_objects;
 pub mod kept_turns;

@@ -1,0 +1,550 @@
+//! Nodes that join by themselves: `/v2/byoc/nodes/join-tokens` lets one in, and what it says from then on comes here too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalogue::SecretForm;
+use domain::limits::{
+    JOIN_TOKEN_KEPT, JOIN_TOKEN_TIME, JOIN_TOKEN_TIME_MAX, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX,
+    NODE_RECORDS_MAX,
+};
+use domain::{Fault, FaultClass, NodeId, Secret, ServerFacts, TraceId};
+use egress::Reach;
+use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{
+    Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeRow, SealedSecret, StoreError,
+};
+
+use super::nodes::{self, Shown};
+use super::secrets;
+use super::workspaces::checked_name;
+use crate::access::Access;
+use crate::attempts::Trier;
+use crate::caller::{Reporter, Stranger};
+use crate::failure::{invalid, missing, of_store};
+use crate::joined::{Load, Said};
+use crate::moment::Moment;
+use crate::openapi::describe::Nothing;
+use crate::owner::milliseconds;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::tokens::{self, Kind};
+use crate::{Control, Reply};
+
+const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
+/// What is kept of a word that a node says of itself.
+const WORD_BYTES_MAX: usize = 128;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, "/v2/byoc/nodes/join-tokens", Access::MANAGE, invite)
+            .says("Makes a token that a node joins with, once; it is shown this once.")
+            .takes::<Invitation>()
+            .makes_once::<Invited<'_>>()
+            .refuses(409, "name_taken"),
+        Route::open(Method::POST, "/v2/byoc/nodes/join", join)
+            .says("Lets a node in: trades a join token for a credential that it reports with from then on.")
+            .takes::<Join>()
+            .no_rehearsal("A token is good for one use: it can't be tried.")
+            .tells::<JoinedNode<'_>>()
+            .refuses(401, "unknown_join_token")
+            .refuses(409, "join_token_used")
+            .refuses(409, "join_token_expired")
+            .refuses(409, "name_taken"),
+        Route::of_node(Method::POST, "/v2/byoc/nodes/heartbeat", beat)
+            .says("Hears that a node is there, what it serves and what it has to do.")
+            .takes::<Beat>()
+            .no_rehearsal(OF_A_NODE)
+            .tells::<Heard>()
+            .refuses(401, "unknown_node_credential")
+            .refuses(401, "node_credential_revoked"),
+        Route::of_node(Method::POST, "/v2/byoc/nodes/records", report)
+            .says("Keeps what a node has in its journal, each record once however often it comes.")
+            .takes::<Report>()
+            .no_rehearsal(OF_A_NODE)
+            .tells::<Kept>()
+            .refuses(401, "unknown_node_credential")
+            .refuses(401, "node_credential_revoked"),
+        Route::new(Method::POST, "/v2/byoc/nodes/{id}/revoke", Access::MANAGE, revoke)
+            .says("Ends the credential of a node that joined: it may report no more, and is sent nothing.")
+            .takes::<Nothing>()
+            .gives::<Shown>()
+            .refuses(409, "not_joined"),
+        Route::new(Method::GET, "/v2/byoc/nodes/{id}/usage", Access::LOOK, usage)
+            .says("Lists what a node that joined has reported of its own answers, in the order of their coming.")
+            .lists::<UsageShown>(),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NodeInvitation")]
+struct Invitation {
+    /// What the node is to be called.
+    #[schemars(required)]
+    name: Option<String>,
+    /// How long the token waits for its node; an hour where nothing is said, and a week at most.
+    expires_in_minutes: Option<u64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JoinToken")]
+struct Invited<'a> {
+    object: &'static str,
+    name: String,
+    /// Shown this once.
+    token: &'a str,
+    expires_at: Moment,
+}
+
+fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Invitation = ask.json()?;
+        let name = checked_name(input.name, "name")?;
+        let time = match input.expires_in_minutes {
+            None => JOIN_TOKEN_TIME,
+            Some(minutes) => Some(Duration::from_secs(minutes.saturating_mul(60)))
+                .filter(|time| !time.is_zero() && *time <= JOIN_TOKEN_TIME_MAX)
+                .ok_or_else(|| {
+                    let fix = format!("Give a number from 1 to {}.", JOIN_TOKEN_TIME_MAX.as_secs() / 60);
+                    invalid("expires_in_minutes", format!("expires_in_minutes is {minutes}."), fix)
+                })?,
+        };
+        let now = control.world.clock.unix_ms();
+        let token = minted(control, "tgj_");
+        let text = token.expose_text().unwrap_or_default();
+        let expires_unix_ms = now.saturating_add(milliseconds(time));
+        let row = JoinToken {
+            digest: tokens::digest(&*control.vault.hasher, Kind::Join, text),
+            workspace: ask.workspace(),
+            name: name.clone(),
+            used_unix_ms: None,
+            created_unix_ms: now,
+            expires_unix_ms,
+        };
+        let forgotten = now.saturating_sub(milliseconds(JOIN_TOKEN_KEPT));
+        let act = ask.act(&control.world);
+        control.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
+        let expires_at = Moment(expires_unix_ms);
+        let invited = Invited { object: "join_token", name, token: text, expires_at };
+        Ok(Reply::json(&invited)?.created("/v2/byoc/nodes".to_owned()))
+    })
+}
+
+fn minted(control: &Control, prefix: &str) -> Secret {
+    let token = tokens::mint(&*control.world.random);
+    Secret::from_text(format!("{prefix}{}", token.expose_text().unwrap_or_default()))
+}
+
+fn name_taken(error: StoreError) -> Box<Fault> {
+    match error {
+        StoreError::Conflict { what: "name_taken", detail, .. } => Box::new(
+            Fault::new(FaultClass::Conflict, "name_taken", format!("{detail}."))
+                .param("name")
+                .fix("Choose another name; or remove that node, or revoke its credential, which lets another take it over."),
+        ),
+        other => of_store(other),
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NodeJoin")]
+struct Join {
+    #[schemars(required, extend("writeOnly" = true))]
+    token: Option<String>,
+    /// Where the gateway reaches the node, ending in /v1.
+    #[schemars(required)]
+    base_url: Option<String>,
+    /// The key that the node asks the gateway for.
+    #[schemars(with = "Option<String>", extend("writeOnly" = true))]
+    secret: Option<Value>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NodeJoinAnswer")]
+struct JoinedNode<'a> {
+    object: &'static str,
+    node_id: String,
+    name: String,
+    workspace_id: String,
+    /// What the node reports with; shown this once.
+    credential: &'a str,
+    heartbeat_every_ms: u64,
+}
+
+fn join(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+    Box::pin(async move {
+        let mut input: Join = ask.json()?;
+        let now = control.world.clock.unix_ms();
+        let trier = Trier::address(ask.peer);
+        control.attempts.count(&control.store, &trier, None, now).await?;
+        let token = input.token.take().map(Secret::from_text);
+        let token = token.ok_or_else(|| missing("token", "Send what `tidegate nodes invite` showed."))?;
+        let digest =
+            tokens::digest(&*control.vault.hasher, Kind::Join, token.expose_text().unwrap_or_default());
+        let found = control.store.joins().token(digest).await.map_err(of_store)?;
+        let held = usable(found.ok_or_else(unknown_token)?, now)?;
+        control.attempts.forget(&control.store, &trier);
+        let row = row_of(control, &held, input, now).await?;
+        let credential = minted(control, "tgn_");
+        let text = credential.expose_text().unwrap_or_default();
+        let credential = tokens::digest(&*control.vault.hasher, Kind::Node, text);
+        let act = Act::new(&control.world, row.id.to_string(), Some(ask.trace));
+        let joining = Joining { token: digest, credential, row };
+        let written = control.store.joins().join(joining, act).await.map_err(not_joined)?;
+        control.published(written.version).await?;
+        Reply::json(&JoinedNode {
+            object: "node_join",
+            node_id: written.row.id.to_string(),
+            name: written.row.name,
+            workspace_id: written.row.workspace.to_string(),
+            credential: text,
+            heartbeat_every_ms: milliseconds(control.beat_every),
+        })
+    })
+}
+
+fn unknown_token() -> Box<Fault> {
+    let message = "This join token is unknown here.";
+    let fix =
+        "Copy it whole, and name the control plane that made it; `tidegate nodes invite` makes another.";
+    Box::new(Fault::new(FaultClass::Unauthenticated, "unknown_join_token", message).param("token").fix(fix))
+}
+
+fn spent(code: &'static str, message: &'static str) -> Box<Fault> {
+    let fix = "Make another with `tidegate nodes invite`; each lets one node in.";
+    Box::new(Fault::new(FaultClass::Conflict, code, message).param("token").fix(fix))
+}
+
+fn usable(token: JoinToken, now_unix_ms: u64) -> Result<JoinToken, Box<Fault>> {
+    match token.used_unix_ms {
+        Some(_) => Err(spent("join_token_used", "This join token was used before.")),
+        None if token.expires_unix_ms <= now_unix_ms => {
+            Err(spent("join_token_expired", "This join token is too old."))
+        }
+        None => Ok(token),
+    }
+}
+
+/// Another was quicker with the same token, or took the name.
+fn not_joined(error: StoreError) -> Box<Fault> {
+    match error {
+        StoreError::NotFound { .. } => unknown_token(),
+        StoreError::Conflict { what: "join_token_used", .. } => {
+            spent("join_token_used", "This join token was used before.")
+        }
+        StoreError::Conflict { what: "join_token_expired", .. } => {
+            spent("join_token_expired", "This join token is too old.")
+        }
+        other => name_taken(other),
+    }
+}
+
+/// The node that the token is for: a new one, or the one whose credential was revoked, at its new address. It is sent nothing
+/// before it has said that it is there.
+async fn row_of(
+    control: &Control,
+    token: &JoinToken,
+    input: Join,
+    now_unix_ms: u64,
+) -> Result<NodeRow, Box<Fault>> {
+    let base_url = secrets::base_url(control, input.base_url, Reach::Node)?
+        .ok_or_else(|| missing("base_url", "Give the address that the gateway reaches the node at."))?;
+    let named = control.store.joins().named(token.workspace, token.name.clone());
+    let old = named.await.map_err(of_store)?;
+    let id = old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.world.id_bytes()), |old| old.id);
+    let version = old.as_ref().map_or(0, |old| old.secret_version_last).saturating_add(1);
+    let secret = sealed(control, token, id, version, input.secret)?;
+    let server = ServerFacts::default();
+    let last_error = Some("It has joined, and has not said yet that it is there.".to_owned());
+    Ok(match old {
+        Some(old) => NodeRow { base_url, secret, server, reachable: false, last_error, ..old },
+        None => NodeRow {
+            id,
+            workspace: token.workspace,
+            name: token.name.clone(),
+            base_url,
+            secret,
+            secret_version_last: 0,
+            declared_models: None,
+            learned_models: Vec::new(),
+            labels: Vec::new(),
+            draining: false,
+            reachable: false,
+            metadata: Value::Null,
+            last_seen_unix_ms: None,
+            last_error,
+            server,
+            created_unix_ms: now_unix_ms,
+            joined: None,
+            version: 0,
+        },
+    })
+}
+
+fn sealed(
+    control: &Control,
+    token: &JoinToken,
+    node: NodeId,
+    version: u32,
+    given: Option<Value>,
+) -> Result<Option<SealedSecret>, Box<Fault>> {
+    if given.is_none() {
+        return Ok(None);
+    }
+    let secret = secrets::read(given, SecretForm::Text)?;
+    secrets::seal(control, token.workspace, &node.to_string(), version, &secret).map(Some)
+}
+
+/// What a node of a later version says beside this is left out.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NodeHeartbeat")]
+struct Beat {
+    #[serde(default)]
+    models: Vec<String>,
+    #[serde(flatten)]
+    said: Said,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NodeHeard")]
+struct Heard {
+    object: &'static str,
+    node_id: String,
+    heartbeat_every_ms: u64,
+}
+
+fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
+    Box::pin(async move {
+        let Beat { models, said } = ask.json()?;
+        let said = checked_said(said)?;
+        if models.len() > NODE_MODELS_MAX || models.iter().any(|model| model.len() > MODEL_NAME_BYTES_MAX) {
+            let message = format!(
+                "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes."
+            );
+            return Err(invalid("models", message, "Have it serve fewer."));
+        }
+        let now = control.world.clock.unix_ms();
+        let said = serde_json::to_value(&said).map_err(|_| Box::new(Fault::internal()))?;
+        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms: control.due_unix_ms(now), models, said };
+        let written = control.store.joins().beat(ask.caller.credential, heartbeat).await.map_err(revoked)?;
+        control.published(written.version).await?;
+        let row = written.row;
+        let node_id = row.id.to_string();
+        // What it takes is asked once, as of any other.
+        if row.server.probed.is_none() {
+            control.probe_node(Act::system(&control.world), row, None).await?;
+        }
+        let heartbeat_every_ms = milliseconds(control.beat_every);
+        Reply::json(&Heard { object: "node_heartbeat", node_id, heartbeat_every_ms })
+    })
+}
+
+fn checked_said(said: Said) -> Result<Said, Box<Fault>> {
+    let words = [Some(&said.version), Some(&said.runtime), said.device.as_ref()];
+    if words.into_iter().flatten().any(|word| word.len() > WORD_BYTES_MAX) {
+        let message = format!("What a node says of itself is at most {WORD_BYTES_MAX} bytes a word.");
+        return Err(invalid("runtime", message, "Send less."));
+    }
+    // The database's integers are signed.
+    let fits = |count: u64| count.min(i64::MAX.unsigned_abs());
+    let Load { running, waiting, cache_bytes, cache_bytes_max } = said.load;
+    let load = Load {
+        running: fits(running),
+        waiting: fits(waiting),
+        cache_bytes: fits(cache_bytes),
+        cache_bytes_max: fits(cache_bytes_max),
+    };
+    Ok(Said { load, ..said })
+}
+
+/// Its credential was revoked, or the node removed, since it was looked up.
+fn revoked(error: StoreError) -> Box<Fault> {
+    match error {
+        StoreError::NotFound { .. } => Box::new(
+            Fault::new(
+                FaultClass::Unauthenticated,
+                "node_credential_revoked",
+                "The credential of this node is revoked.",
+            )
+            .fix("Join anew with a token of `tidegate nodes invite`."),
+        ),
+        other => of_store(other),
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NodeReport")]
+struct Report {
+    /// In the order of the node's journal.
+    records: Vec<Reported>,
+}
+
+/// One answer, as the node's journal has it.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NodeReportedRecord")]
+struct Reported {
+    /// The node's own id of it: what comes twice under one is kept once.
+    event_id: String,
+    /// The request of ours that it was given for.
+    request_id: Option<String>,
+    model: String,
+    adapter: Option<String>,
+    operation: String,
+    end: String,
+    begun_unix_ms: u64,
+    took_ms: u64,
+    input_tokens: u64,
+    cached_tokens: u64,
+    output_tokens: u64,
+    reasoning_tokens: u64,
+    is_measured: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NodeReportKept")]
+struct Kept {
+    object: &'static str,
+    /// How many were not known before.
+    kept: u64,
+}
+
+fn report(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
+    Box::pin(async move {
+        let Report { records } = ask.json()?;
+        if records.len() > NODE_RECORDS_MAX {
+            let message = format!("A report holds at most {NODE_RECORDS_MAX} records.");
+            return Err(invalid("records", message, "Send the others with the next."));
+        }
+        let records = records.into_iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
+        let now = control.world.clock.unix_ms();
+        let kept = control.store.joins().report(ask.caller.credential, records, now);
+        Reply::json(&Kept { object: "node_report", kept: kept.await.map_err(revoked)? })
+    })
+}
+
+fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
+    let id = |field: &'static str, text: &str| {
+        text.parse::<TraceId>().map_err(|error| invalid(field, format!("{error}."), "Send the id unchanged."))
+    };
+    let word = |text: String| text.chars().take(MODEL_NAME_BYTES_MAX).collect::<String>();
+    Ok(NodeRecord {
+        event: id("event_id", &reported.event_id)?,
+        request: reported.request_id.as_deref().map(|text| id("request_id", text)).transpose()?,
+        model: word(reported.model),
+        adapter: reported.adapter.map(word),
+        operation: word(reported.operation),
+        ended: word(reported.end),
+        begun_unix_ms: reported.begun_unix_ms,
+        took_ms: reported.took_ms,
+        input_tokens: reported.input_tokens,
+        cached_tokens: reported.cached_tokens,
+        output_tokens: reported.output_tokens,
+        reasoning_tokens: reported.reasoning_tokens,
+        is_measured: reported.is_measured,
+    })
+}
+
+fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let Nothing {} = ask.json()?;
+        let act = ask.act(&control.world);
+        let revoked = control.store.joins().revoke(ask.workspace(), ask.id("node")?, ask.if_match()?, act);
+        let written = revoked.await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&nodes::show(&written.row))?.version(written.row.version))
+    })
+}
+
+/// One answer of a node, by its own count: it books no money, and where the gateway asked for it the request is counted
+/// there.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NodeUsage")]
+struct UsageShown {
+    object: &'static str,
+    event_id: String,
+    /// The gateway's request that it was given for; null where the node was asked by somebody else.
+    request_id: Option<String>,
+    model: String,
+    adapter: Option<String>,
+    operation: String,
+    /// `whole`, `failed`, `left` by its client, or `lost` with the node's process.
+    end: String,
+    started_at: Moment,
+    received_at: Moment,
+    took_ms: u64,
+    input_tokens: u64,
+    cached_tokens: u64,
+    output_tokens: u64,
+    reasoning_tokens: u64,
+    /// Whether the counts are the runtime's own.
+    is_measured: bool,
+}
+
+fn usage(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let listed = control.store.joins().records(ask.workspace(), ask.id("node")?, ask.page()?);
+        let listed = listed.await.map_err(of_store)?;
+        Reply::json(&ask.paged(listed, shown))
+    })
+}
+
+fn shown(row: &NodeRecordRow) -> UsageShown {
+    let record = row.record.clone();
+    UsageShown {
+        object: "node_usage",
+        event_id: record.event.to_string(),
+        request_id: record.request.map(|request| request.to_string()),
+        model: record.model,
+        adapter: record.adapter,
+        operation: record.operation,
+        end: record.ended,
+        started_at: Moment(record.begun_unix_ms),
+        received_at: Moment(row.kept_unix_ms),
+        took_ms: record.took_ms,
+        input_tokens: record.input_tokens,
+        cached_tokens: record.cached_tokens,
+        output_tokens: record.output_tokens,
+        reasoning_tokens: record.reasoning_tokens,
+        is_measured: record.is_measured,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_says_why_it_is_good_for_nothing() {
+        let of = |used_unix_ms, expires_unix_ms| JoinToken {
+            digest: [0; 32],
+            workspace: domain::WorkspaceId::new(1, [0; 10]),
+            name: "attic".into(),
+            used_unix_ms,
+            created_unix_ms: 1,
+            expires_unix_ms,
+        };
+        let told = |token: JoinToken| usable(token, 50).err().map(|fault| fault.code);
+        assert_eq!(told(of(None, 51)), None);
+        assert_eq!(told(of(None, 50)), Some("join_token_expired"));
+        assert_eq!(told(of(Some(3), 51)), Some("join_token_used"));
+        assert_eq!(told(of(Some(3), 50)), Some("join_token_used"), "what was used is used");
+    }
+
+    #[test]
+    fn what_a_node_of_another_version_says_is_taken() {
+        let beat: Beat =
+            serde_json::from_str(r#"{"models": ["m"], "load": {"running": 2, "hot": 1}, "mood": 3}"#)
+                .unwrap();
+        assert_eq!((beat.models.len(), beat.said.load.running, beat.said.load.waiting), (1, 2, 0));
+        let endless = Load { running: u64::MAX, ..Load::default() };
+        let said = checked_said(Said { load: endless, ..Said::default() }).unwrap();
+        assert_eq!(said.load.running, i64::MAX.unsigned_abs());
+        let long = Said { version: "a".repeat(WORD_BYTES_MAX + 1), ..Said::default() };
+        assert_eq!(checked_said(long).unwrap_err().code, "invalid_value");
+    }
+}

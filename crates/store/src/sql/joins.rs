@@ -1,0 +1,382 @@
+//! Nodes that joined by themselves: tokens, credentials, heartbeats, and what they told of their own answers.
+
+use domain::{NodeId, WorkspaceId};
+
+use super::fields::{ColumnId, Fields};
+use super::nodes::{self, WHAT};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, seals, sql};
+use crate::{
+    Act, Heartbeat, JoinToken, Joining, Joins, KnownNode, Listed, NodeObservation, NodeRecord, NodeRecordRow,
+    NodeRow, Page, StoreError, StoreFuture, TokenDigest, Written, stored,
+};
+
+const TOKENS: &str = "node_join_tokens";
+const CREDENTIALS: &str = "node_credentials";
+const RECORDS: &str = "node_records";
+/// Nodes that are found away at once; the others are at the next look.
+const MISSED_AT_ONCE: u64 = 1_000;
+
+fn read_token(row: &Row) -> Result<JoinToken, StoreError> {
+    let fields = Fields::new(TOKENS, row);
+    Ok(JoinToken {
+        digest: fields.digest("digest")?,
+        workspace: fields.id("workspace")?,
+        name: fields.text("name")?,
+        used_unix_ms: fields.maybe_number("used_unix_ms")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+        expires_unix_ms: fields.number("expires_unix_ms")?,
+    })
+}
+
+async fn token(connection: &mut Connection, digest: TokenDigest) -> Result<Option<JoinToken>, StoreError> {
+    let query = sql("SELECT * FROM node_join_tokens WHERE digest = $1").bind(digest.to_vec());
+    query.row(connection).await?.as_ref().map(read_token).transpose()
+}
+
+/// A name is free, or its node's credential was revoked: then whoever joins under it takes the node over.
+async fn free_or_revoked(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    name: &str,
+) -> Result<Option<NodeRow>, StoreError> {
+    let found = nodes::named(writing.connection(), workspace, name).await?;
+    let is_revoked =
+        |row: &NodeRow| row.joined.as_ref().is_some_and(|joined| joined.revoked_unix_ms.is_some());
+    match found {
+        Some(row) if !is_revoked(&row) => {
+            let detail =
+                format!("the node {} has the name \"{name}\", and its credential is not revoked", row.id);
+            Err(StoreError::conflict("name_taken", detail, Some(row.id.to_string())))
+        }
+        found => Ok(found),
+    }
+}
+
+async fn invite(
+    writing: &mut Writing,
+    token: JoinToken,
+    forgotten_before_unix_ms: u64,
+    act: Act,
+) -> Result<(), StoreError> {
+    free_or_revoked(writing, token.workspace, &token.name).await?;
+    let query = sql("DELETE FROM node_join_tokens WHERE expires_unix_ms < $1");
+    query.bind(signed(forgotten_before_unix_ms)).run(writing.connection()).await?;
+    sql("INSERT INTO node_join_tokens (digest, workspace, name, created_unix_ms, expires_unix_ms)
+         VALUES ($1, $2, $3, $4, $5)")
+    .bind(token.digest.to_vec())
+    .bind(token.workspace.bytes())
+    .bind(&token.name)
+    .bind(signed(token.created_unix_ms))
+    .bind(signed(token.expires_unix_ms))
+    .run(writing.connection())
+    .await?;
+    let detail = format!("until {} ms", token.expires_unix_ms);
+    writing.audit(&act, Some(token.workspace), "node.invite", &token.name, detail).await
+}
+
+async fn join(writing: &mut Writing, joining: Joining, act: Act) -> Result<NodeRow, StoreError> {
+    let Joining { token: digest, credential, row } = joining;
+    let gone = || StoreError::NotFound { what: "join token" };
+    let held = token(writing.connection(), digest).await?.ok_or_else(gone)?;
+    if held.used_unix_ms.is_some() {
+        return Err(StoreError::conflict("join_token_used", "the token was used before", None));
+    }
+    if held.expires_unix_ms <= act.unix_ms {
+        return Err(StoreError::conflict("join_token_expired", "the token is too old", None));
+    }
+    sql("UPDATE node_join_tokens SET used_unix_ms = $2 WHERE digest = $1")
+        .bind(digest.to_vec())
+        .bind(signed(act.unix_ms))
+        .run(writing.connection())
+        .await?;
+    let old = free_or_revoked(writing, held.workspace, &held.name).await?;
+    let is_same = old.as_ref().is_none_or(|old| old.id == row.id);
+    if !is_same || row.workspace != held.workspace || row.name != held.name {
+        return Err(StoreError::conflict("name_taken", "another node took this name meanwhile", None));
+    }
+    let row = put(writing, row, old.is_some()).await?;
+    let query = sql("DELETE FROM node_credentials WHERE node = $1").bind(row.id.bytes());
+    query.run(writing.connection()).await?;
+    sql("INSERT INTO node_credentials (node, workspace, digest, joined_unix_ms) VALUES ($1, $2, $3, $4)")
+        .bind(row.id.bytes())
+        .bind(row.workspace.bytes())
+        .bind(credential.to_vec())
+        .bind(signed(act.unix_ms))
+        .run(writing.connection())
+        .await?;
+    let detail = format!("name {}, at {}", row.name, row.base_url);
+    writing.audit(&act, Some(row.workspace), "node.join", row.id, detail).await?;
+    nodes::find(writing.connection(), row.workspace, row.id).await
+}
+
+/// Writes the node itself, in the place of what it was.
+async fn put(writing: &mut Writing, mut row: NodeRow, is_old: bool) -> Result<NodeRow, StoreError> {
+    row.version = writing.version();
+    if let Some(secret) = &row.secret {
+        seals::require_next(WHAT, row.secret_version_last, &secret.sealed)?;
+        seals::put(writing, row.workspace, row.id, &secret.floor).await?;
+        row.secret_version_last = secret.sealed.version;
+    }
+    match is_old {
+        true => nodes::overwrite(writing, &row).await?,
+        false => nodes::insert(writing, &row).await?,
+    }
+    Ok(row)
+}
+
+async fn known(
+    connection: &mut Connection,
+    credential: TokenDigest,
+) -> Result<Option<KnownNode>, StoreError> {
+    let query = sql("SELECT node, workspace, revoked_unix_ms FROM node_credentials WHERE digest = $1");
+    let Some(row) = query.bind(credential.to_vec()).row(connection).await? else { return Ok(None) };
+    let fields = Fields::new(CREDENTIALS, &row);
+    Ok(Some(KnownNode {
+        workspace: fields.id("workspace")?,
+        node: fields.id("node")?,
+        is_revoked: fields.maybe_number("revoked_unix_ms")?.is_some(),
+    }))
+}
+
+async fn live(connection: &mut Connection, credential: TokenDigest) -> Result<KnownNode, StoreError> {
+    let known = known(connection, credential).await?;
+    known.filter(|known| !known.is_revoked).ok_or(StoreError::NotFound { what: WHAT })
+}
+
+async fn beat(
+    writing: &mut Writing,
+    credential: TokenDigest,
+    beat: Heartbeat,
+) -> Result<NodeRow, StoreError> {
+    let KnownNode { workspace, node, .. } = live(writing.connection(), credential).await?;
+    sql("UPDATE node_credentials SET beat_unix_ms = $2, due_unix_ms = $3, said = $4 WHERE node = $1")
+        .bind(node.bytes())
+        .bind(signed(beat.unix_ms))
+        .bind(signed(beat.due_unix_ms))
+        .bind(stored::to_text(CREDENTIALS, &beat.said)?)
+        .run(writing.connection())
+        .await?;
+    let row = nodes::find(writing.connection(), workspace, node).await?;
+    let found =
+        NodeObservation { unix_ms: beat.unix_ms, reachable: true, models: Some(beat.models), error: None };
+    nodes::see(writing, row, found).await
+}
+
+/// Those that are due and are taken to be there.
+async fn overdue(
+    connection: &mut Connection,
+    unix_ms: u64,
+) -> Result<Vec<(WorkspaceId, NodeId)>, StoreError> {
+    let query = sql("SELECT c.workspace, c.node FROM node_credentials c JOIN nodes n ON n.id = c.node
+         WHERE c.due_unix_ms <= $1 AND c.revoked_unix_ms IS NULL AND n.reachable = 1 ORDER BY c.due_unix_ms LIMIT $2");
+    let rows = query.bind(signed(unix_ms)).bind(signed(MISSED_AT_ONCE)).rows(connection).await?;
+    let ids = rows.iter().map(|row| {
+        let fields = Fields::new(CREDENTIALS, row);
+        Ok((fields.id("workspace")?, fields.id("node")?))
+    });
+    ids.collect()
+}
+
+async fn miss(writing: &mut Writing, unix_ms: u64, why: &str) -> Result<u64, StoreError> {
+    // Asked again: one of them may have said something meanwhile.
+    let overdue = overdue(writing.connection(), unix_ms).await?;
+    for (workspace, node) in &overdue {
+        let row = nodes::find(writing.connection(), *workspace, *node).await?;
+        nodes::see(writing, row, away(unix_ms, why)).await?;
+    }
+    Ok(overdue.len() as u64)
+}
+
+fn away(unix_ms: u64, why: &str) -> NodeObservation {
+    NodeObservation { unix_ms, reachable: false, models: None, error: Some(why.to_owned()) }
+}
+
+async fn revoke(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    node: NodeId,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<NodeRow, StoreError> {
+    let row = nodes::find(writing.connection(), workspace, node).await?;
+    expect_version(WHAT, expected, row.version)?;
+    let Some(joined) = &row.joined else {
+        let detail = format!("the node {} did not join by itself: it has no credential", row.name);
+        return Err(StoreError::conflict("not_joined", detail, None));
+    };
+    if joined.revoked_unix_ms.is_some() {
+        return Ok(row);
+    }
+    sql("UPDATE node_credentials SET revoked_unix_ms = $2 WHERE node = $1")
+        .bind(node.bytes())
+        .bind(signed(act.unix_ms))
+        .run(writing.connection())
+        .await?;
+    nodes::see(writing, row, away(act.unix_ms, "Its credential is revoked.")).await?;
+    let row = nodes::find(writing.connection(), workspace, node).await?;
+    let detail = format!("name {}", row.name);
+    writing.audit(&act, Some(workspace), "node.revoke", node, detail).await?;
+    Ok(row)
+}
+
+async fn report(
+    writing: &mut Writing,
+    credential: TokenDigest,
+    records: Vec<NodeRecord>,
+    unix_ms: u64,
+) -> Result<u64, StoreError> {
+    // Of two reports of one node at once, the second waits here for the first: places are given out in turn.
+    let turn = sql(
+        "UPDATE node_credentials SET workspace = workspace WHERE digest = $1 AND revoked_unix_ms IS NULL",
+    );
+    if turn.bind(credential.to_vec()).run(writing.connection()).await? == 0 {
+        return Err(StoreError::NotFound { what: WHAT });
+    }
+    let known = live(writing.connection(), credential).await?;
+    let query = sql("SELECT COALESCE(MAX(place), 0) AS place FROM node_records WHERE node = $1");
+    let row = query.bind(known.node.bytes()).one(writing.connection()).await?;
+    let first = Fields::new(RECORDS, &row).number("place")?;
+    let mut place = first;
+    for record in records {
+        let row = NodeRecordRow { place: place + 1, kept_unix_ms: unix_ms, record };
+        place += insert_record(writing, known, &row).await?;
+    }
+    Ok(place - first)
+}
+
+/// How many rows that came to: none where it is kept already.
+async fn insert_record(
+    writing: &mut Writing,
+    known: KnownNode,
+    row: &NodeRecordRow,
+) -> Result<u64, StoreError> {
+    let record = &row.record;
+    sql("INSERT INTO node_records (node, place, event, workspace, request, model, adapter, operation, ended,
+             begun_unix_ms, took_ms, input_tokens, cached_tokens, output_tokens, reasoning_tokens, is_measured, kept_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+         ON CONFLICT (node, event) DO NOTHING")
+        .bind(known.node.bytes())
+        .bind(signed(row.place))
+        .bind(record.event.bytes())
+        .bind(known.workspace.bytes())
+        .bind(record.request.map(|request| request.bytes()))
+        .bind(&record.model)
+        .bind(&record.adapter)
+        .bind(&record.operation)
+        .bind(&record.ended)
+        .bind(signed(record.begun_unix_ms))
+        .bind(signed(record.took_ms))
+        .bind(signed(record.input_tokens))
+        .bind(signed(record.cached_tokens))
+        .bind(signed(record.output_tokens))
+        .bind(signed(record.reasoning_tokens))
+        .bind(i64::from(record.is_measured))
+        .bind(signed(row.kept_unix_ms))
+        .run(writing.connection())
+        .await
+}
+
+fn read_record(row: &Row) -> Result<NodeRecordRow, StoreError> {
+    let fields = Fields::new(RECORDS, row);
+    Ok(NodeRecordRow {
+        place: fields.number("place")?,
+        kept_unix_ms: fields.number("kept_unix_ms")?,
+        record: NodeRecord {
+            event: fields.id("event")?,
+            request: fields.maybe_id("request")?,
+            model: fields.text("model")?,
+            adapter: fields.maybe_text("adapter")?,
+            operation: fields.text("operation")?,
+            ended: fields.text("ended")?,
+            begun_unix_ms: fields.number("begun_unix_ms")?,
+            took_ms: fields.number("took_ms")?,
+            input_tokens: fields.number("input_tokens")?,
+            cached_tokens: fields.number("cached_tokens")?,
+            output_tokens: fields.number("output_tokens")?,
+            reasoning_tokens: fields.number("reasoning_tokens")?,
+            is_measured: fields.flag("is_measured")?,
+        },
+    })
+}
+
+async fn records(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    node: NodeId,
+    page: Page<u64>,
+) -> Result<Listed<NodeRecordRow, u64>, StoreError> {
+    nodes::find(connection, workspace, node).await?;
+    let wanted = page.rows_wanted();
+    let query = sql("SELECT * FROM node_records WHERE node = $1 AND place > $2 ORDER BY place LIMIT $3")
+        .bind(node.bytes())
+        .bind(signed(page.after.unwrap_or(0)))
+        .bind(signed(wanted as u64 + 1));
+    let rows = query.rows(connection).await?;
+    let rows = rows.iter().map(read_record).collect::<Result<_, _>>()?;
+    Ok(Listed::cut(rows, wanted, |row: &NodeRecordRow| row.place))
+}
+
+impl Joins for Database {
+    fn invite(&self, token: JoinToken, forgotten_before_unix_ms: u64, act: Act) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(invite(writing, token, forgotten_before_unix_ms, act))))
+    }
+
+    fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>> {
+        Box::pin(async move { token(&mut self.read().await?, digest).await })
+    }
+
+    fn named(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>> {
+        Box::pin(async move { nodes::named(&mut self.read().await?, workspace, &name).await })
+    }
+
+    fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>> {
+        Box::pin(self.write(move |writing| Box::pin(join(writing, joining, act))))
+    }
+
+    fn known(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>> {
+        Box::pin(async move { known(&mut self.read().await?, credential).await })
+    }
+
+    fn beat(&self, credential: TokenDigest, said: Heartbeat) -> StoreFuture<'_, Written<NodeRow>> {
+        Box::pin(self.write(move |writing| Box::pin(beat(writing, credential, said))))
+    }
+
+    fn miss(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>> {
+        Box::pin(async move {
+            // Nobody who changes the configuration waits for a look that finds nobody away.
+            if overdue(&mut self.read().await?, unix_ms).await?.is_empty() {
+                return Ok(Written { version: 0, row: 0 });
+            }
+            self.write(move |writing| Box::pin(async move { miss(writing, unix_ms, &why).await })).await
+        })
+    }
+
+    fn revoke(
+        &self,
+        workspace: WorkspaceId,
+        node: NodeId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<NodeRow>> {
+        Box::pin(self.write(move |writing| Box::pin(revoke(writing, workspace, node, expected, act))))
+    }
+
+    fn report(
+        &self,
+        credential: TokenDigest,
+        records: Vec<NodeRecord>,
+        unix_ms: u64,
+    ) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| Box::pin(report(writing, credential, records, unix_ms))))
+    }
+
+    fn records(
+        &self,
+        workspace: WorkspaceId,
+        node: NodeId,
+        page: Page<u64>,
+    ) -> StoreFuture<'_, Listed<NodeRecordRow, u64>> {
+        Box::pin(async move { records(&mut self.read().await?, workspace, node, page).await })
+    }
+}

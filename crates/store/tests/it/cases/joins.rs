@@ -1,0 +1,169 @@
+//! Nodes that join by themselves. Time is what each case says it is.
+
+use domain::{TraceId, WorkspaceId};
+use snapshot::NodeState;
+use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRow, Page, StoreError};
+
+use crate::Fresh;
+use crate::samples::{NOW, act, digest, node, secret};
+
+const LATER: u64 = NOW + 5;
+
+fn token(workspace: WorkspaceId, number: u8, name: &str) -> JoinToken {
+    JoinToken {
+        digest: digest(number),
+        workspace,
+        name: name.into(),
+        used_unix_ms: None,
+        created_unix_ms: NOW,
+        expires_unix_ms: LATER,
+    }
+}
+
+fn at(unix_ms: u64) -> Act {
+    Act { unix_ms, ..act() }
+}
+
+/// The node of this number, with the token and to be given the credential of it.
+fn joining(workspace: WorkspaceId, number: u8, row: NodeRow) -> Joining {
+    let row = NodeRow { workspace, reachable: false, ..row };
+    Joining { token: digest(number), credential: digest(number + 100), row }
+}
+
+fn beat(unix_ms: u64) -> Heartbeat {
+    let said = serde_json::json!({"version": "1"});
+    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], said }
+}
+
+/// One that joined; its token is of this number, its credential of that and a hundred.
+async fn joined(fresh: &Fresh, number: u8) -> NodeRow {
+    let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
+    let row = node(workspace, u64::from(number));
+    joins.invite(token(workspace, number, &row.name), 0, act()).await.unwrap();
+    joins.join(joining(workspace, number, row), at(NOW + 1)).await.unwrap().row
+}
+
+fn conflict<T: std::fmt::Debug>(told: Result<T, StoreError>) -> &'static str {
+    match told {
+        Err(StoreError::Conflict { what, .. }) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn a_token_lets_one_node_in_and_says_why_it_lets_no_other(fresh: &Fresh) {
+    let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
+    let row = node(workspace, 5);
+    let unknown = joins.join(joining(workspace, 1, row.clone()), at(NOW)).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound { .. })), "{unknown:?}");
+    joins.invite(token(workspace, 1, &row.name), 0, act()).await.unwrap();
+    let late = joins.join(joining(workspace, 1, row.clone()), at(LATER)).await;
+    assert_eq!(conflict(late), "join_token_expired");
+    let made = joins.join(joining(workspace, 1, row.clone()), at(LATER - 1)).await.unwrap().row;
+    assert_eq!((made.state(), &made.secret), (NodeState::Unreachable, &Some(secret(1))));
+    assert_eq!(fresh.store.nodes().get(workspace, made.id).await.unwrap(), made);
+    assert_eq!(joins.token(digest(1)).await.unwrap().unwrap().used_unix_ms, Some(LATER - 1));
+    let again = joins.join(joining(workspace, 1, row), at(LATER - 1)).await;
+    assert_eq!(conflict(again), "join_token_used");
+    // The name is its own as long as its credential is good.
+    assert_eq!(conflict(joins.invite(token(workspace, 2, &made.name), 0, act()).await), "name_taken");
+    joins.invite(token(workspace, 3, "another"), LATER + 1, act()).await.unwrap();
+    assert_eq!(joins.token(digest(1)).await.unwrap(), None, "what is too old is forgotten");
+}
+
+pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
+    let (joins, nodes, workspace) = (fresh.store.joins(), fresh.store.nodes(), fresh.founding.workspace.id);
+    let id = joined(fresh, 1).await.id;
+    let miss = async |unix_ms| joins.miss(unix_ms, "silent".into()).await.unwrap().row;
+    assert_eq!(miss(NOW * 2).await, 0, "it was never there");
+    let there = joins.beat(digest(101), beat(NOW)).await.unwrap();
+    assert_eq!((there.row.state(), there.row.models()), (NodeState::Ready, ["qwen3".to_owned()].as_slice()));
+    let same = joins.beat(digest(101), beat(NOW + 1)).await.unwrap();
+    assert_eq!(same.version, there.version, "nothing new but the time");
+    let kept = nodes.get(workspace, id).await.unwrap();
+    assert_eq!(kept.joined.unwrap().beat_unix_ms, Some(NOW + 1));
+    assert_eq!((kept.last_seen_unix_ms, miss(NOW + 90_000).await), (Some(NOW + 1), 0));
+    assert_eq!(nodes.get(workspace, id).await.unwrap().state(), NodeState::Ready);
+    assert_eq!((miss(NOW + 90_001).await, miss(NOW + 90_001).await), (1, 0), "it is found away once");
+    let away = nodes.get(workspace, id).await.unwrap();
+    assert_eq!((away.state(), away.last_error.as_deref()), (NodeState::Unreachable, Some("silent")));
+    // Somebody who asks it does not change that; it has to speak itself.
+    let asked = store::NodeObservation { unix_ms: NOW + 90_002, reachable: true, models: None, error: None };
+    assert_eq!(nodes.observed(workspace, id, asked).await.unwrap().row.state(), NodeState::Unreachable);
+    let back = joins.beat(digest(101), beat(NOW + 100_000)).await.unwrap();
+    assert!(back.version > same.version);
+    assert_eq!((back.row.state(), back.row.last_error), (NodeState::Ready, None));
+}
+
+fn record(number: u8) -> NodeRecord {
+    NodeRecord {
+        event: TraceId::new(NOW, [number; 10]),
+        request: (number % 2 == 0).then(|| TraceId::new(NOW, [number; 10])),
+        model: "qwen3".into(),
+        adapter: Some("law".into()),
+        operation: "chat".into(),
+        ended: "whole".into(),
+        begun_unix_ms: NOW,
+        took_ms: 3,
+        input_tokens: 7,
+        cached_tokens: 2,
+        output_tokens: u64::from(number),
+        reasoning_tokens: 1,
+        is_measured: true,
+    }
+}
+
+pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
+    let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
+    let (one, other) = (joined(fresh, 1).await.id, joined(fresh, 2).await.id);
+    let report = async |credential, numbers: std::ops::RangeInclusive<u8>| {
+        joins.report(digest(credential), numbers.map(record).collect(), NOW + 9).await.unwrap()
+    };
+    assert_eq!(report(101, 1..=5).await, 5);
+    assert_eq!(report(101, 4..=8).await, 3);
+    assert_eq!(report(101, 1..=8).await, 0);
+    assert_eq!(report(102, 1..=2).await, 2, "another node counts its own");
+    let listed =
+        async |node, limit, after| joins.records(workspace, node, Page { limit, after }).await.unwrap();
+    let first = listed(one, 5, None).await;
+    assert_eq!((first.rows.len(), first.next), (5, Some(5)));
+    assert_eq!((first.rows[1].record.clone(), first.rows[1].kept_unix_ms), (record(2), NOW + 9));
+    // What comes while somebody reads by pages is behind what they have read.
+    assert_eq!(report(101, 9..=9).await, 1);
+    let rest = listed(one, 5, first.next).await;
+    let numbers: Vec<_> = rest.rows.iter().map(|row| row.record.output_tokens).collect();
+    assert_eq!((numbers.as_slice(), rest.next), ([6, 7, 8, 9].as_slice(), None));
+    assert_eq!(listed(other, 5, None).await.rows.len(), 2);
+    let gone = joins.report(digest(109), vec![record(1)], NOW).await;
+    assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
+    let foreign = joins.records(WorkspaceId::new(NOW, [99; 10]), one, Page::default()).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
+    fresh.store.nodes().delete(workspace, one, None, act()).await.unwrap();
+    assert_eq!(joins.known(digest(101)).await.unwrap(), None);
+}
+
+pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
+    let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
+    let made = joined(fresh, 1).await;
+    joins.beat(digest(101), beat(NOW)).await.unwrap();
+    let added = fresh.store.nodes().create(node(workspace, 9), act()).await.unwrap().row;
+    assert_eq!(conflict(joins.revoke(workspace, added.id, None, act()).await), "not_joined");
+    let revoked = joins.revoke(workspace, made.id, None, at(LATER)).await.unwrap();
+    assert_eq!(revoked.row.state(), NodeState::Unreachable);
+    assert_eq!(revoked.row.joined.as_ref().unwrap().revoked_unix_ms, Some(LATER));
+    let again = joins.revoke(workspace, made.id, None, act()).await.unwrap();
+    assert_eq!(again.row, revoked.row);
+    assert!(joins.known(digest(101)).await.unwrap().unwrap().is_revoked);
+    for told in
+        [joins.beat(digest(101), beat(LATER)).await.err(), joins.report(digest(101), vec![], NOW).await.err()]
+    {
+        assert!(matches!(told, Some(StoreError::NotFound { .. })), "{told:?}");
+    }
+    assert_eq!(joins.miss(NOW * 2, "silent".into()).await.unwrap().row, 0);
+    joins.invite(token(workspace, 2, &made.name), 0, act()).await.unwrap();
+    let row = NodeRow { secret: Some(secret(2)), base_url: "http://127.0.0.2/v1".into(), ..revoked.row };
+    let taken = joins.join(joining(workspace, 2, row), at(NOW + 2)).await.unwrap().row;
+    assert_eq!((taken.id, taken.base_url.as_str()), (made.id, "http://127.0.0.2/v1"));
+    assert_eq!(taken.joined.as_ref().unwrap().revoked_unix_ms, None);
+    assert_eq!(joins.known(digest(101)).await.unwrap(), None, "the old credential is nobody's");
+    assert_eq!(joins.beat(digest(102), beat(LATER)).await.unwrap().row.state(), NodeState::Ready);
+}

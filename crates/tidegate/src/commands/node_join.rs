@@ -1,0 +1,58 @@
+//! `tidegate node join`: a machine trades a token for a credential of its own.
+
+use std::path::PathBuf;
+
+use node::Membership;
+use serde_json::json;
+
+use super::node::DATA_DIR;
+use crate::api::{self, Api};
+use crate::node_keys;
+use crate::output::Failure;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The control plane's address, such as https://gateway.example.
+    #[arg(long)]
+    control: String,
+    /// What `tidegate nodes invite` showed.
+    #[arg(long)]
+    token: String,
+    /// Where the node keeps what is its own.
+    #[arg(long, default_value = DATA_DIR)]
+    data_dir: PathBuf,
+    /// Where the gateway reaches this node.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    address: String,
+}
+
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let control = options.control.trim().trim_end_matches('/').to_owned();
+    let address = options.address.trim().trim_end_matches('/');
+    let base_url = if address.ends_with("/v1") { address.to_owned() } else { format!("{address}/v1") };
+    // Whoever can't write down what it is given must not use the token up.
+    node_keys::create(&options.data_dir)?;
+    let before = Membership::read(&options.data_dir)?;
+    let key = node_keys::mint();
+    let body = json!({"token": options.token, "base_url": base_url, "secret": key});
+    let joined = Api::without_key(&control)?.post("/v2/byoc/nodes/join", &body)?;
+    node_keys::keep(&options.data_dir, &key)?;
+    let membership = Membership {
+        control,
+        node_id: api::field(&joined, "node_id"),
+        name: api::field(&joined, "name"),
+        credential: api::field(&joined, "credential"),
+    };
+    membership.write(&options.data_dir)?;
+    println!("{}", membership.node_id);
+    if let Some(before) = before {
+        eprintln!("It reports no more as {} to {}.", before.name, before.control);
+    }
+    eprintln!(
+        "This node is {} at {}. It says so from its next start on: tidegate node --model … --data-dir {}",
+        membership.name,
+        membership.control,
+        options.data_dir.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,368 @@
+//! Nodes that join by themselves: with a token that is good once, heartbeats that are missed, a credential that is revoked, and
+//! records of what they served that are kept once. A real gateway, and real nodes that repeat what they are told.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use harness::client::Client;
+use harness::process::{Launch, Process, free_address, tidegate};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, problem, trace_of};
+use crate::command::{Cli, Done};
+use crate::gateway::{Gateway, config};
+use crate::local_node::records;
+use crate::wait::a_moment;
+
+const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
+
+/// A machine: where its node keeps what is its own, and where it listens.
+struct Machine {
+    root: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), address: free_address().unwrap() }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.root.path().join("node")
+    }
+
+    fn join(&self, control: &str, token: &str) -> Done {
+        let (data, address) = (self.data().display().to_string(), format!("http://{}", self.address));
+        let of = ["--control", control, "--token", token, "--data-dir", &data, "--address", &address];
+        Cli::new().run(&[&["node", "join"], &of[..]].concat())
+    }
+
+    /// What joining gave it.
+    fn kept(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.data().join("joined.json")).unwrap()).unwrap()
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&format!("http://{}", self.address)).within(WITHIN)
+    }
+
+    async fn start(&self) -> Process {
+        let data = self.data().display().to_string();
+        let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
+        let mut node = launch.args(["--listen", &self.address.to_string()]).start().unwrap();
+        let deadline = Instant::now() + WITHIN;
+        while !node.stderr().contains("listens on") {
+            assert!(node.exited().unwrap().is_none() && Instant::now() < deadline, "{}", node.stderr());
+            a_moment().await;
+        }
+        node
+    }
+}
+
+/// A wire between a node and its control plane, which may have another address after each start.
+struct Wire {
+    address: SocketAddr,
+    leads_to: Arc<Mutex<SocketAddr>>,
+}
+
+impl Wire {
+    async fn to(gateway: &Gateway) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wire = Self {
+            address: listener.local_addr().unwrap(),
+            leads_to: Arc::new(Mutex::new(gateway.address())),
+        };
+        let leads_to = Arc::clone(&wire.leads_to);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let there = *leads_to.lock().unwrap();
+                tokio::spawn(async move {
+                    if let Ok(mut far) = TcpStream::connect(there).await {
+                        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    }
+                });
+            }
+        });
+        wire
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn lead_to(&self, gateway: &Gateway) {
+        *self.leads_to.lock().unwrap() = gateway.address();
+    }
+}
+
+/// Its nodes say often that they are there.
+async fn gateway() -> Gateway {
+    Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await
+}
+
+fn invite(gateway: &Gateway, name: &str) -> String {
+    let invited = gateway.cli().run(&["nodes", "invite", name, "--json"]).json();
+    let token = invited["token"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("tgj_") && token.len() > 40, "{invited}");
+    token
+}
+
+async fn joined(gateway: &Gateway, name: &str, control: &str) -> (Machine, String) {
+    let machine = Machine::new();
+    let id = machine.join(control, &invite(gateway, name)).ok().trim().to_owned();
+    assert!(id.starts_with("node_"), "{id}");
+    (machine, id)
+}
+
+async fn shown(gateway: &Gateway, id: &str) -> Value {
+    gateway.get(&format!("/v2/byoc/nodes/{id}")).await
+}
+
+async fn until(gateway: &Gateway, id: &str, status: &str) -> Value {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let node = shown(gateway, id).await;
+        if node["status"] == status {
+            return node;
+        }
+        assert!(Instant::now() < deadline, "it is not {status}: {node}");
+        a_moment().await;
+    }
+}
+
+fn asked() -> Value {
+    json!({"model": "echo", "messages": [{"role": "user", "content": "How high is the tide?"}]})
+}
+
+async fn usage(gateway: &Gateway, id: &str) -> Vec<Value> {
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = gateway.get(&format!("/v2/byoc/nodes/{id}/usage?limit=7{cursor}")).await;
+        rows.extend(page["data"].as_array().unwrap().clone());
+        let Some(next) = page["next_cursor"].as_str() else { return rows };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let rows = usage(gateway, id).await;
+        if rows.len() >= wanted {
+            return rows;
+        }
+        assert!(Instant::now() < deadline, "{} of {wanted} records", rows.len());
+        a_moment().await;
+    }
+}
+
+/// Whatever is in the database, and beside it.
+fn everything_kept(gateway: &Gateway) -> Vec<u8> {
+    let files = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_with_a_token_that_is_good_once() {
+    let gateway = gateway().await;
+    let machine = Machine::new();
+    let unknown = machine.join(&gateway.origin, "tgj_mine").failed(4);
+    assert!(unknown.contains("This join token is unknown here"), "{unknown}");
+    let token = invite(&gateway, "attic");
+    let id = machine.join(&gateway.origin, &token).ok().trim().to_owned();
+    let kept = machine.kept();
+    let file = std::fs::metadata(machine.data().join("joined.json")).unwrap();
+    assert_eq!((file.permissions().mode() & 0o777, &kept["node_id"]), (0o600, &json!(id)));
+    let credential = kept["credential"].as_str().unwrap();
+    let bytes = everything_kept(&gateway);
+    assert!(holds(&bytes, "attic"), "the node itself is there");
+    assert!(!holds(&bytes, &token) && !holds(&bytes, credential) && !holds(&bytes, &token[4..]));
+
+    let used = Machine::new().join(&gateway.origin, &token).failed(6);
+    assert!(used.contains("was used before"), "{used}");
+    let taken = gateway.cli().run(&["nodes", "invite", "attic"]).failed(6);
+    assert!(taken.contains("attic") && taken.contains("not revoked"), "{taken}");
+    let admin = gateway.admin();
+    let (path, of) =
+        ("/v2/byoc/nodes/join-tokens", |minutes: u64| json!({"name": "b", "expires_in_minutes": minutes}));
+    for minutes in [0, 10_081] {
+        problem(&admin.post(path, &of(minutes)).await.unwrap(), 400, "invalid_value");
+    }
+    // Where it may not be reached at, the token is good still.
+    let token = gateway.make(path, of(1)).await["token"].as_str().unwrap().to_owned();
+    let join = |base_url: &str| json!({"token": token, "base_url": base_url});
+    let refused = gateway.browser().post("/v2/byoc/nodes/join", &join("ftp://here/v1")).await.unwrap();
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let fine = gateway.browser().post("/v2/byoc/nodes/join", &join("http://127.0.0.1:9/v1")).await.unwrap();
+    assert_eq!(fine.status, 200, "{}", fine.text());
+
+    // Nothing is sent to it before it has said that it is there.
+    let before = shown(&gateway, &id).await;
+    assert_eq!(
+        (&before["status"], &before["joined"]["last_heartbeat_at"]),
+        (&json!("unreachable"), &Value::Null)
+    );
+    assert_ne!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    let _node = machine.start().await;
+    let there = until(&gateway, &id, "ready").await;
+    let said = &there["joined"]["said"];
+    assert!(there["last_seen_at"].is_string() && there["joined"]["last_heartbeat_at"].is_string(), "{there}");
+    assert_eq!((&there["models"], &said["runtime"]), (&json!(["echo"]), &json!("echo")), "{there}");
+    assert_eq!((&said["load"]["running"], &there["has_secret"]), (&json!(0), &json!(true)), "{there}");
+    let answer = gateway.client().post(CHAT, &asked()).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.header("agent-node-id")),
+        (200, Some(id.as_str())),
+        "{}",
+        answer.text()
+    );
+    // It is known what takes adapters and jobs.
+    assert_eq!(gateway.cli().run(&["nodes", "runtime", "attic", "--json"]).json()["runtime"], "echo");
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let acts: Vec<_> =
+        audit["data"].as_array().unwrap().iter().map(|row| row["action"].as_str().unwrap()).collect();
+    for act in ["node.invite", "node.join"] {
+        assert_eq!(acts.iter().filter(|found| **found == act).count(), 2, "{acts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_silent_is_away_until_it_speaks() {
+    let gateway = gateway().await;
+    let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
+    let mut node = machine.start().await;
+    until(&gateway, &id, "ready").await;
+    node.kill9().unwrap();
+    let away = until(&gateway, &id, "unreachable").await;
+    assert_eq!(away["last_error"], "It has left out 3 heartbeats.", "{away}");
+    let refused = gateway.client().post(CHAT, &asked()).await.unwrap();
+    assert_ne!(refused.status, 200, "{}", refused.text());
+    let plan = gateway.admin().post("/v2/plan", &json!({"model": "echo"})).await.unwrap();
+    assert!(plan.text().contains("unreachable"), "{}", plan.text());
+    // Somebody answers there, but it is not the node that says so.
+    let answers = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo"]);
+    let mut other = answers.args(["--listen", &machine.address.to_string()]).start().unwrap();
+    let deadline = Instant::now() + WITHIN;
+    while !other.stderr().contains("listens on") {
+        assert!(Instant::now() < deadline, "{}", other.stderr());
+        a_moment().await;
+    }
+    let probed = gateway.admin().post(&format!("/v2/byoc/nodes/{id}/probe"), &json!({})).await.unwrap();
+    assert_eq!(probed.json()["status"], "unreachable", "{}", probed.text());
+    other.kill9().unwrap();
+    let _node = machine.start().await;
+    until(&gateway, &id, "ready").await;
+    assert_eq!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_node_reports_no_more_and_answers_on() {
+    let gateway = gateway().await;
+    let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
+    let mut node = machine.start().await;
+    until(&gateway, &id, "ready").await;
+    let revoked = gateway.cli().run(&["nodes", "revoke", &id, "--json"]).json();
+    assert_eq!(revoked["status"], "revoked", "{revoked}");
+    let credential = machine.kept()["credential"].as_str().unwrap().to_owned();
+    let reporting = gateway.with_key(&credential);
+    problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "node_credential_revoked");
+    problem(&gateway.admin().post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
+    problem(&reporting.get("/v2/byoc/nodes").await.unwrap(), 401, "invalid_api_key");
+    let deadline = Instant::now() + WITHIN;
+    let says = |node: &Process| {
+        node.stdout().matches("is revoked").count() + node.stderr().matches("is revoked").count()
+    };
+    while says(&node) == 0 {
+        assert!(Instant::now() < deadline, "{}", node.stderr());
+        a_moment().await;
+    }
+    // It answers whoever asks it, and the gateway asks it no more.
+    for _ in 0..5 {
+        assert_eq!(machine.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    }
+    assert_ne!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    records(&machine.client(), 5).await;
+    assert_eq!((says(&node), usage(&gateway, &id).await.len()), (1, 0), "{}", node.stderr());
+    // Another machine takes its place, and the first is nobody.
+    let other = Machine::new();
+    assert_eq!(other.join(&gateway.origin, &invite(&gateway, "attic")).ok().trim(), id);
+    let _other = other.start().await;
+    until(&gateway, &id, "ready").await;
+    assert_eq!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
+    gateway.cli().run(&["nodes", "remove", &id]).ok();
+    let removed = other.kept()["credential"].as_str().unwrap().to_owned();
+    let told = gateway.with_key(&removed).post(HEARTBEAT, &json!({})).await.unwrap();
+    problem(&told, 401, "unknown_node_credential");
+    assert!(node.exited().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
+    let mut gateway = gateway().await;
+    let wire = Wire::to(&gateway).await;
+    let (machine, id) = joined(&gateway, "attic", &wire.url()).await;
+    let mut node = machine.start().await;
+    until(&gateway, &id, "ready").await;
+    gateway.process().kill9().unwrap();
+    for _ in 0..50 {
+        assert_eq!(machine.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    }
+    gateway.start_again().await;
+    wire.lead_to(&gateway);
+    let rows = usage_of(&gateway, &id, 50).await;
+    let own = records(&machine.client(), 50).await;
+    assert_eq!((rows.len(), own.len()), (50, 50));
+    for (row, record) in rows.iter().zip(&own) {
+        assert_eq!((&row["event_id"], &row["output_tokens"]), (&record["id"], &record["output_tokens"]));
+        assert_eq!((&row["request_id"], &row["end"]), (&Value::Null, &json!("whole")), "{row}");
+    }
+    // All of it is told again, twice, by a node that was killed and does not know how far it was.
+    for _ in 0..2 {
+        node.kill9().unwrap();
+        std::fs::remove_file(machine.data().join("reported.json")).unwrap();
+        node = machine.start().await;
+        let deadline = Instant::now() + WITHIN;
+        while !machine.data().join("reported.json").exists() {
+            assert!(Instant::now() < deadline, "{}", node.stderr());
+            a_moment().await;
+        }
+        assert_eq!(usage(&gateway, &id).await.len(), 50);
+    }
+    // What the gateway asks for is counted there, and the node's record says so.
+    until(&gateway, &id, "ready").await;
+    let answer = gateway.client().post(CHAT, &asked()).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let rows = usage_of(&gateway, &id, 51).await;
+    assert_eq!(rows[50]["request_id"], json!(trace_of(&answer)), "{rows:?}");
+    let booked = gateway.get(&format!("/v2/requests/{}", trace_of(&answer))).await;
+    assert_eq!(booked["id"], json!(trace_of(&answer)), "{booked}");
+    let snapshot = gateway.get("/v2/billing/snapshot").await;
+    let byoc =
+        snapshot["mtd"]["by_mode"].as_array().unwrap().iter().find(|row| row["mode"] == "byoc").unwrap();
+    assert_eq!((&byoc["requests"], &byoc["cost_micros"]), (&json!(1), &json!(0)), "{byoc}");
+    let listed = gateway.cli().run(&["nodes", "usage", &id, "--json"]).lines();
+    assert_eq!(listed.len(), 51);
+    // Where it was is known after a kill: nothing is told again.
+    let kept = std::fs::read_to_string(machine.data().join("reported.json")).unwrap();
+    node.kill9().unwrap();
+    let _node = machine.start().await;
+    until(&gateway, &id, "ready").await;
+    assert_eq!(machine.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    usage_of(&gateway, &id, 52).await;
+    assert!(kept.contains("51"), "{kept}");
+    let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
+    let theirs = gateway.with_key(theirs["admin_key"].as_str().unwrap());
+    for path in [format!("/v2/byoc/nodes/{id}/usage"), format!("/v2/byoc/nodes/{id}")] {
+        problem(&theirs.get(&path).await.unwrap(), 404, "not_found");
+    }
+}

@@ -80,6 +80,16 @@ struct Purge {
 struct Purged {
     object: &'static str,
     tokens: u64,
+    blocks: u64,
+    bytes: u64,
+    /// What answers that go on have until they end.
+    held: PurgedLater,
+}
+
+#[derive(Serialize)]
+struct PurgedLater {
+    answers: u64,
+    blocks: u64,
     bytes: u64,
 }
 
@@ -293,8 +303,10 @@ impl Service {
     /// Forgets what is remembered of conversations of one word, or of those that said none.
     async fn purge(&self, body: &Bytes) -> Result<Response<NodeBody>, Box<Fault>> {
         let Purge { cache_salt } = if body.is_empty() { Purge::default() } else { read(body)? };
-        let Forgotten { tokens, bytes } = self.runtime.forget(cache_salt).await.map_err(Box::new)?;
-        written(StatusCode::OK, &Purged { object: "cache.purge", tokens, bytes })
+        let forgotten = self.runtime.forget(cache_salt).await.map_err(Box::new)?;
+        let Forgotten { tokens, blocks, bytes, held } = forgotten;
+        let held = PurgedLater { answers: held.answers, blocks: held.blocks, bytes: held.bytes };
+        written(StatusCode::OK, &Purged { object: "cache.purge", tokens, blocks, bytes, held })
     }
 
     /// The journal, behind the place that the last look ended at.

@@ -129,6 +129,7 @@ pub trait Runtime: Send + Sync {
     }
 
     /// Forgets all that is remembered of conversations of this word (`RuntimeWords::share`), and tells how much that was.
+    /// Answers that go on keep what they have until they end; nothing of them is remembered any more.
     fn forget(&self, _share: Option<String>) -> Doing<'_, Forgotten> {
         Box::pin(async { Ok(Forgotten::default()) })
     }
@@ -148,6 +149,19 @@ pub struct RuntimeLoad {
 /// What a runtime had remembered of conversations, and has no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Forgotten {
+    /// Those that a later request could have found.
     pub tokens: u64,
+    /// What is empty now.
+    pub blocks: u64,
+    pub bytes: u64,
+    /// What goes when the answers that have it end.
+    pub held: Held,
+}
+
+/// What answers that go on still have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    pub answers: u64,
+    pub blocks: u64,
     pub bytes: u64,
 }

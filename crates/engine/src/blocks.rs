@@ -37,7 +37,6 @@ enum After {
 #[derive(Debug, Clone, Copy)]
 struct Remembered {
     key: Key,
-    under: Under,
     serial: u64,
 }
 
@@ -45,15 +44,28 @@ struct Remembered {
 struct Block {
     /// How many texts have it now.
     held: u32,
+    /// Whose numbers are in it, also where nobody finds them any more; `None` where it was wiped since.
+    of: Option<Under>,
     remembered: Option<Remembered>,
     /// When the last of them gave it back; a place in `idle`.
     idle_since: u64,
 }
 
+/// What came of forgetting.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wiping {
+    /// Blocks that nobody has, to be wiped.
+    pub blocks: Vec<u32>,
+    /// How many blocks could be found before.
+    pub found: usize,
+    /// How many blocks texts that go on still have.
+    pub held: usize,
+}
+
 #[derive(Debug)]
 pub(crate) struct Blocks {
     blocks: Vec<Block>,
-    /// Those that nothing is in.
+    /// Those that nothing can be found in.
     empty: Vec<u32>,
     /// Those that nobody has and something is in, the longest unused first.
     idle: BTreeMap<u64, u32>,
@@ -118,8 +130,8 @@ impl Blocks {
         }
     }
 
-    /// A number of blocks, or none of them. What was unused for longest is forgotten for them.
-    pub(crate) fn take(&mut self, count: usize) -> Option<Vec<u32>> {
+    /// A number of blocks for a text, or none of them. What was unused for longest is forgotten for them.
+    pub(crate) fn take(&mut self, under: Under, count: usize) -> Option<Vec<u32>> {
         if count > self.free() {
             return None;
         }
@@ -127,7 +139,7 @@ impl Blocks {
         while taken.len() < count {
             let Some(block) = self.empty.pop().or_else(|| self.forget_oldest()) else { break };
             if let Some(block) = self.block(block) {
-                block.held = 1;
+                (block.held, block.of) = (1, Some(under));
             }
             taken.push(block);
         }
@@ -160,7 +172,7 @@ impl Blocks {
                 }
                 (None, None) => {
                     self.serial += 1;
-                    let remembered = Remembered { key, under, serial: self.serial };
+                    let remembered = Remembered { key, serial: self.serial };
                     self.known.insert(key, *block);
                     if let Some(block) = self.block(*block) {
                         block.remembered = Some(remembered);
@@ -174,6 +186,16 @@ impl Blocks {
 
     /// Gives back what a text had. Its end is forgotten before its beginning.
     pub(crate) fn give(&mut self, blocks: &[u32]) {
+        self.give_back(blocks, false);
+    }
+
+    /// The same of a text that was forgotten while it went on. Tells the blocks that nobody has now, which are to be wiped.
+    pub(crate) fn give_to_wipe(&mut self, blocks: &[u32]) -> Vec<u32> {
+        self.give_back(blocks, true)
+    }
+
+    fn give_back(&mut self, blocks: &[u32], wipes: bool) -> Vec<u32> {
+        let mut wiped = Vec::new();
         for index in blocks.iter().rev() {
             self.clock += 1;
             let clock = self.clock;
@@ -187,28 +209,42 @@ impl Blocks {
                 Some(_) => {
                     self.idle.insert(clock, *index);
                 }
-                None => self.empty.push(*index),
-            }
-        }
-    }
-
-    /// Forgets all that is under what is meant; texts that go on keep what they have, and nobody finds it again. Tells how many blocks
-    /// nothing is left in, which are to be wiped.
-    pub(crate) fn forget(&mut self, is_meant: impl Fn(Under) -> bool) -> Vec<u32> {
-        let mut wiped = Vec::new();
-        for (index, block) in (0..).zip(&mut self.blocks) {
-            let Some(remembered) = block.remembered.filter(|remembered| is_meant(remembered.under)) else {
-                continue;
-            };
-            self.known.remove(&remembered.key);
-            block.remembered = None;
-            if block.held == 0 {
-                self.idle.remove(&block.idle_since);
-                self.empty.push(index);
-                wiped.push(index);
+                None => {
+                    self.empty.push(*index);
+                    if wipes && let Some(block) = self.block(*index) {
+                        block.of = None;
+                        wiped.push(*index);
+                    }
+                }
             }
         }
         wiped
+    }
+
+    /// Forgets all that is under what is meant, what nobody could find included: the ends of texts that were too short to be
+    /// remembered. Texts that go on keep what they have; whoever has them must not have it remembered again.
+    pub(crate) fn forget(&mut self, is_meant: impl Fn(Under) -> bool) -> Wiping {
+        let mut wiping = Wiping::default();
+        for (index, block) in (0..).zip(&mut self.blocks) {
+            if !block.of.is_some_and(&is_meant) {
+                continue;
+            }
+            if let Some(remembered) = block.remembered.take() {
+                self.known.remove(&remembered.key);
+                wiping.found += 1;
+                if block.held == 0 {
+                    self.idle.remove(&block.idle_since);
+                    self.empty.push(index);
+                }
+            }
+            if block.held > 0 {
+                wiping.held += 1;
+            } else {
+                block.of = None;
+                wiping.blocks.push(index);
+            }
+        }
+        wiping
     }
 }
 
@@ -225,7 +261,7 @@ mod tests {
 
     /// A text that was computed and ended.
     fn past(blocks: &mut Blocks, under: Under, tokens: &[u32]) -> Vec<u32> {
-        let taken = blocks.take(tokens.len().div_ceil(BLOCK)).unwrap();
+        let taken = blocks.take(under, tokens.len().div_ceil(BLOCK)).unwrap();
         blocks.remember(under, tokens, &taken);
         blocks.give(&taken);
         taken
@@ -254,19 +290,19 @@ mod tests {
         let mut blocks = Blocks::new(4);
         past(&mut blocks, OURS, &text(32));
         past(&mut blocks, THEIRS, &text(32));
-        let held = blocks.take(1).unwrap();
+        let held = blocks.take(OURS, 1).unwrap();
         assert_eq!(blocks.find(OURS, &text(33)).len(), 1);
         assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);
-        assert_eq!(blocks.take(1), None);
+        assert_eq!(blocks.take(OURS, 1), None);
         blocks.give(&held);
-        assert_eq!(blocks.take(1), Some(held));
+        assert_eq!(blocks.take(OURS, 1), Some(held));
     }
 
     #[test]
     fn a_block_that_is_used_again_is_not_what_it_was() {
         let mut blocks = Blocks::new(2);
         let first = past(&mut blocks, OURS, &text(32));
-        let taken = blocks.take(2).unwrap();
+        let taken = blocks.take(THEIRS, 2).unwrap();
         assert_eq!(first.len(), taken.len());
         blocks.remember(THEIRS, &text(32), &taken);
         blocks.give(&taken);
@@ -277,7 +313,7 @@ mod tests {
     #[test]
     fn what_is_computed_twice_is_found_once() {
         let mut blocks = Blocks::new(4);
-        let (one, other) = (blocks.take(2).unwrap(), blocks.take(2).unwrap());
+        let (one, other) = (blocks.take(OURS, 2).unwrap(), blocks.take(OURS, 2).unwrap());
         blocks.remember(OURS, &text(32), &one);
         blocks.remember(OURS, &text(32), &other);
         blocks.give(&one);
@@ -292,12 +328,24 @@ mod tests {
         past(&mut blocks, OURS, &text(32));
         past(&mut blocks, THEIRS, &text(32));
         let running = blocks.find(OURS, &text(20));
-        let wiped = blocks.forget(|under| under == OURS);
-        assert_eq!(wiped.len(), 1, "the other one is still somebody's");
+        let wiping = blocks.forget(|under| under == OURS);
+        assert_eq!((wiping.blocks.len(), wiping.found, wiping.held), (1, 2, 1), "one is still somebody's");
         assert!(blocks.find(OURS, &text(33)).is_empty());
         assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);
-        blocks.give(&running);
+        assert_eq!(blocks.forget(|under| under == OURS).held, 1, "it is as long as it is had");
+        assert_eq!(blocks.give_to_wipe(&running), running);
         assert_eq!(blocks.free(), 4);
         assert!(blocks.find(OURS, &text(33)).is_empty());
+        assert_eq!(blocks.forget(|under| under == OURS), Wiping::default());
+    }
+
+    #[test]
+    fn what_was_too_short_to_be_found_is_forgotten_as_well() {
+        let mut blocks = Blocks::new(6);
+        past(&mut blocks, THEIRS, &text(20));
+        let taken = past(&mut blocks, OURS, &text(20));
+        let wiping = blocks.forget(|under| under == OURS);
+        assert_eq!((wiping.blocks, wiping.found), (taken, 1));
+        assert_eq!(blocks.find(THEIRS, &text(20)).len(), 1);
     }
 }

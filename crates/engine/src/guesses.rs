@@ -24,6 +24,9 @@ pub trait Guesses: std::fmt::Debug + Send {
 
     /// Nothing more comes of a text.
     fn forget(&mut self, text: TextId);
+
+    /// Leaves nothing of the texts that are over.
+    fn wipe(&mut self) {}
 }
 
 /// Guesses that what was said once is said again.

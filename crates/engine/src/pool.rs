@@ -185,6 +185,16 @@ impl Pool {
         }
     }
 
+    /// Whether no block has anything.
+    #[cfg(test)]
+    pub(crate) fn is_blank(&self) -> bool {
+        let is_nought = |cells: &Cells| match cells {
+            Cells::Half(cells) => cells.iter().all(|cell| *cell == 0),
+            Cells::Single(cells) => cells.iter().all(|cell| *cell == 0.0),
+        };
+        self.layers.iter().all(|(keys, values)| is_nought(keys) && is_nought(values))
+    }
+
     /// Copies what a block has of a head: of values a row of each of its places, of keys a row of each dimension, so that a
     /// query is weighed against all places at once.
     #[inline(always)]

@@ -3,13 +3,15 @@
 
 mod adapted;
 mod passages;
+#[cfg(test)]
+mod tests;
 
 use domain::runtime::RuntimeLoad;
 
 use crate::EngineError;
 use crate::adapters::{AdapterId, Limits, Shelf};
 use crate::batch::{Part, Ragged};
-use crate::blocks::{Blocks, Share, Under};
+use crate::blocks::{Blocks, Share, Under, Wiping};
 use crate::guesses::{Guesses, Repeats};
 use crate::machine::{Machine, Memory};
 use crate::model::Tells;
@@ -120,6 +122,18 @@ pub struct Counts {
     /// Tokens that were guessed, and those of them that came true.
     pub guessed: u64,
     pub came_true: u64,
+}
+
+/// What came of forgetting, in blocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forgot {
+    /// Those that could be found before.
+    pub found: usize,
+    /// Those that nothing is left in.
+    pub wiped: usize,
+    /// Those that texts which go on still have, and how many texts these are.
+    pub held: usize,
+    pub texts: usize,
 }
 
 /// What a text has of a step.
@@ -273,22 +287,44 @@ impl Runner {
     }
 
     fn end(&mut self, text: &Text) {
-        self.blocks.give(&text.blocks);
         self.guesses.forget(text.id);
+        self.give(&text.blocks, text.is_forgotten);
+        if text.is_forgotten {
+            self.guesses.wipe();
+        }
         if !self.running.iter().any(|running| running.request.group == text.request.group) {
             self.waiting.leave(text.request.group);
         }
     }
 
-    /// Forgets what is remembered of a share, and wipes it.
-    pub fn forget(&mut self, share: Share) -> usize {
+    /// Forgets what is remembered of a share, and wipes it. Texts that were asked before go on; nothing of them is
+    /// remembered, then or later, and what they have is wiped when they end.
+    pub fn forget(&mut self, share: Share) -> Forgot {
         self.wipe(|under| under.share == share)
     }
 
-    fn wipe(&mut self, is_meant: impl Fn(Under) -> bool) -> usize {
-        let wiped = self.blocks.forget(is_meant);
-        self.pool.wipe(&wiped);
-        wiped.len()
+    fn wipe(&mut self, is_meant: impl Fn(Under) -> bool) -> Forgot {
+        let Wiping { blocks, found, held } = self.blocks.forget(&is_meant);
+        self.pool.wipe(&blocks);
+        self.guesses.wipe();
+        let meant = |text: &&mut Text| is_meant(text.under());
+        self.waiting.all_mut().filter(meant).for_each(|text| text.is_forgotten = true);
+        let mut texts = 0;
+        for text in self.running.iter_mut().filter(meant) {
+            text.is_forgotten = true;
+            texts += 1;
+        }
+        Forgot { found, wiped: blocks.len(), held, texts }
+    }
+
+    /// Takes blocks back from a text.
+    fn give(&mut self, blocks: &[u32], is_forgotten: bool) {
+        if is_forgotten {
+            let wiped = self.blocks.give_to_wipe(blocks);
+            self.pool.wipe(&wiped);
+        } else {
+            self.blocks.give(blocks);
+        }
     }
 
     /// One step of all that runs.
@@ -375,8 +411,7 @@ impl Runner {
 
     /// Takes a text's room from it: what it said stays, and is computed anew when it is its turn again.
     fn set_back(&mut self, mut text: Text) {
-        self.blocks.give(&text.blocks);
-        text.blocks.clear();
+        self.give(&std::mem::take(&mut text.blocks), text.is_forgotten);
         text.computed = 0;
         self.waiting.push_back_first(text.request.group, text);
     }
@@ -433,7 +468,7 @@ impl Runner {
             guessed.truncate(most);
             let end = turn.part.end() + guessed.len();
             let wanted = end.div_ceil(BLOCK).saturating_sub(text.blocks.len());
-            let Some(blocks) = self.blocks.take(wanted) else { continue };
+            let Some(blocks) = self.blocks.take(text.under(), wanted) else { continue };
             text.blocks.extend(blocks);
             turn.part.blocks.clone_from(&text.blocks);
             left -= guessed.len();
@@ -446,7 +481,7 @@ impl Runner {
     fn has_room(&mut self, id: TextId, more: usize) -> bool {
         let Some(text) = self.running.iter_mut().find(|text| text.id == id) else { return true };
         let wanted = (text.computed + more).div_ceil(BLOCK).saturating_sub(text.blocks.len());
-        match self.blocks.take(wanted) {
+        match self.blocks.take(text.under(), wanted) {
             Some(blocks) => {
                 text.blocks.extend(blocks);
                 true
@@ -482,14 +517,15 @@ impl Runner {
             end = ended;
         }
         self.waiting.serve(text.request.group, turn.part.tokens.len());
-        if text.computed / BLOCK > full {
+        if text.computed / BLOCK > full && !text.is_forgotten {
             let mut computed = text.all();
             computed.truncate(text.computed);
             self.blocks.remember(text.under(), &computed, &text.blocks);
         }
         // What was taken for guesses that were wrong.
         let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());
-        self.blocks.give(&text.blocks.split_off(needed));
+        let (spare, is_forgotten) = (text.blocks.split_off(needed), text.is_forgotten);
+        self.give(&spare, is_forgotten);
         let id = turn.id;
         happened.extend(told.into_iter().map(|drawn| Happened::Token { text: id, drawn }));
         if let Some(end) = end {

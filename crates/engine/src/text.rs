@@ -31,6 +31,8 @@ pub(crate) struct Text {
     pub adapter: Option<Arc<Adapter>>,
     /// What is told of it: of one that is only read, its state at its end.
     pub tells: Tells,
+    /// What is remembered of its share was forgotten since it was asked: it goes on, and leaves nothing behind.
+    pub is_forgotten: bool,
 }
 
 /// What the model said of a text in a step: a row of scores for its end and for each guess.
@@ -57,6 +59,7 @@ impl Text {
             ended: None,
             adapter: None,
             tells: Tells::Scores,
+            is_forgotten: false,
         };
         let mut untold = Vec::new();
         text.ended = text.say_forced(&mut untold);

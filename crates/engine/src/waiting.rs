@@ -67,6 +67,10 @@ impl<T> Waiting<T> {
         queues.into_iter().flat_map(|(_, queue)| queue)
     }
 
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.queues.values_mut().flatten()
+    }
+
     /// What was computed for a group.
     pub(crate) fn serve(&mut self, group: Group, tokens: usize) {
         *self.served.entry(group).or_default() += tokens as u64;

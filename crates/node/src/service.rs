@@ -29,7 +29,7 @@ use crate::mode;
 use crate::routes::{Does, find};
 use crate::said::{json, read, typed, written};
 use crate::sticky::Sessions;
-use crate::train::Training;
+use crate::train::{Query, Training};
 
 /// Says that the counts were not measured by the runtime.
 const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
@@ -90,6 +90,16 @@ struct Purge {
 struct Purged {
     object: &'static str,
     tokens: u64,
+    blocks: u64,
+    bytes: u64,
+    /// What answers that go on have until they end.
+    held: PurgedLater,
+}
+
+#[derive(Serialize)]
+struct PurgedLater {
+    answers: u64,
+    blocks: u64,
     bytes: u64,
 }
 
@@ -160,7 +170,7 @@ impl Service {
                 Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
                     .fix("GET /v1/capabilities says what this node serves."),
             )),
-            Does::Usage => self.usage(head.uri.query().unwrap_or_default()),
+            Does::Usage => self.usage(Query::of(head.uri.query())),
             Does::Metrics => {
                 let page = self.books.page() + &self.shelf.page(&*self.runtime).await + &self.training.page();
                 Ok(typed("text/plain; version=0.0.4", NodeBody::whole(page.into())))
@@ -230,22 +240,34 @@ impl Service {
         self.books.begin(begun, is_measured)
     }
 
-    /// Reads a request, and takes off what says where it may be answered.
+    /// Takes off what says where a request may be answered and with which adapter, and tells whether a model measures what
+    /// it is answered with.
+    pub(crate) fn settle(
+        &self,
+        modes: &HeaderMap,
+        request: &mut GenerateRequest,
+    ) -> Result<bool, Box<Fault>> {
+        mode::settle(modes, request)?;
+        let models = self.runtime.models();
+        mode::take_adapter(&models, request);
+        let named = request.words.adapter.take();
+        request.words.adapter = self.sessions.settle(modes, named, mode::names_none(modes))?;
+        Ok(models.iter().any(|known| known.id == request.model && known.is_model))
+    }
+
+    /// Reads a request; the last of what it gives is whether a model measures the answer.
     fn read(
         &self,
         (dialect, operation): (Dialect, Operation),
         head: Parts,
         body: Bytes,
         trace: TraceId,
-    ) -> Result<(Call, GenerateRequest), Box<Fault>> {
+    ) -> Result<(Call, GenerateRequest, bool), Box<Fault>> {
         let (call, modes) = self.decoded((dialect, operation), head, body, trace)?;
         let (grammar, operation) = (dialect.grammar(), call.operation());
         let mut request = read_runtime(grammar, operation, call.body(), call.request(), call.is_lenient())?;
-        mode::settle(&modes, &mut request)?;
-        mode::take_adapter(&self.runtime.models(), &mut request);
-        let named = request.words.adapter.take();
-        request.words.adapter = self.sessions.settle(&modes, named, mode::names_none(&modes))?;
-        Ok((call, request))
+        let is_measured = self.settle(&modes, &mut request)?;
+        Ok((call, request, is_measured))
     }
 
     async fn generate(
@@ -257,7 +279,7 @@ impl Service {
         asked: Asked,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
         let trace = asked.trace;
-        let (call, request) = self.read((dialect, operation), head, body, trace)?;
+        let (call, request, is_measured) = self.read((dialect, operation), head, body, trace)?;
         let wish = RuntimeWish {
             grammar: dialect.grammar(),
             operation,
@@ -267,10 +289,9 @@ impl Service {
             created_unix_s: self.settings.world.clock.unix_ms() / 1_000,
             namespaces: request.prompt.namespaces.clone(),
         };
-        let estimated = !self.runtime.models().iter().any(|known| known.id == wish.model && known.is_model);
         let adapter = request.words.adapter.clone();
         let generation = self.runtime.generate(request).map_err(Box::new)?;
-        let entry = self.begin(operation, (&wish.model, adapter.as_deref()), asked, !estimated);
+        let entry = self.begin(operation, (&wish.model, adapter.as_deref()), asked, is_measured);
         let mut running = Running::new(generation, entry);
         running.begin().await.map_err(Box::new)?;
         let writer = AnswerWriter::new(wish);
@@ -285,7 +306,7 @@ impl Service {
         };
         let headers = answer.headers_mut();
         mode::tell(headers, adapter.as_deref());
-        if estimated {
+        if !is_measured {
             headers.insert(USAGE, HeaderValue::from_static("estimated"));
         }
         Ok(answer)
@@ -298,7 +319,7 @@ impl Service {
         body: Bytes,
         trace: TraceId,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let (_, request) = self.read((dialect, Operation::Count), head, body, trace)?;
+        let (_, request, _) = self.read((dialect, Operation::Count), head, body, trace)?;
         let tokens = self.runtime.count(&request).map_err(Box::new)?;
         Ok(json(count_answer(dialect.grammar(), tokens)))
     }
@@ -306,26 +327,20 @@ impl Service {
     /// Forgets what is remembered of conversations of one word, or of those that said none.
     async fn purge(&self, body: &Bytes) -> Result<Response<NodeBody>, Box<Fault>> {
         let Purge { cache_salt } = if body.is_empty() { Purge::default() } else { read(body)? };
-        let Forgotten { tokens, bytes } = self.runtime.forget(cache_salt).await.map_err(Box::new)?;
-        written(StatusCode::OK, &Purged { object: "cache.purge", tokens, bytes })
+        let forgotten = self.runtime.forget(cache_salt).await.map_err(Box::new)?;
+        let Forgotten { tokens, blocks, bytes, held } = forgotten;
+        let held = PurgedLater { answers: held.answers, blocks: held.blocks, bytes: held.bytes };
+        written(StatusCode::OK, &Purged { object: "cache.purge", tokens, blocks, bytes, held })
     }
 
     /// The journal, behind the place that the last look ended at.
-    fn usage(&self, query: &str) -> Result<Response<NodeBody>, Box<Fault>> {
-        let said = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let number = |name: &'static str, usual: u64| {
-            let Some(text) = said(name) else { return Ok(usual) };
-            text.parse().map_err(|_| {
-                let message = format!("\"{name}\" is no whole number.");
-                let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
-                Box::new(fault.param(name).fix("Send the sequence of a record, or leave it out."))
-            })
-        };
-        let limit = usize::try_from(number("limit", PAGE_MAX as u64)?).unwrap_or(PAGE_MAX);
+    fn usage(&self, mut query: Query<'_>) -> Result<Response<NodeBody>, Box<Fault>> {
+        let limit = query.limit(PAGE_MAX, PAGE_MAX)?;
+        let after = query.number("after")?.unwrap_or(0);
         let Some(journal) = &self.books.journal else {
             return written(StatusCode::OK, &Page { data: Vec::new() });
         };
-        let data = journal.after(number("after", 0)?, limit.max(1));
+        let data = journal.after(after, limit);
         written(StatusCode::OK, &Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
     }
 }

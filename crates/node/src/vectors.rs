@@ -45,7 +45,7 @@ impl<T> Drop for Working<T> {
     }
 }
 
-/// What is said of such a request beside its body: the model and the adapter, once the mode was settled.
+/// What is said of such a request beside its body: the model and the adapter, once that was settled.
 struct Named {
     model: String,
     adapter: Option<String>,
@@ -97,7 +97,7 @@ impl Service {
         let (call, modes) = self.decoded((Dialect::Chat, operation), head, body, trace)?;
         let model = call.request().model.clone();
         let mut asked = GenerateRequest { model, ..GenerateRequest::default() };
-        mode::settle(&modes, &mut asked)?;
+        self.settle(&modes, &mut asked)?;
         Ok((call, Named { model: asked.model, adapter: asked.words.adapter }))
     }
 

@@ -1,5 +1,8 @@
 //! The `tidegate` binary: the command line, and the one place that names concrete choices.
 
+#[macro_use]
+mod printing;
+
 mod api;
 mod archive;
 mod body;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Resource, getrlimit};
+
 /// What steps are made in, and tokens are kept in, beside weights and conversations.
 const BESIDE: u64 = 128 * MIB;
 const MIB: u64 = 1024 * 1024;
@@ -16,28 +18,54 @@ pub struct Needed {
     pub conversations: u64,
 }
 
+/// What there is of memory, where the system says it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Room {
+    /// What the machine, or the control group, has to give. It may become more.
+    pub free: Option<u64>,
+    /// What this process may take yet, by the limits that it was started with: beyond them it would be ended.
+    pub allowed: Option<u64>,
+}
+
+impl Room {
+    /// What there is now.
+    pub fn now() -> Self {
+        Self { free: free(), allowed: allowed() }
+    }
+}
+
 impl Needed {
     /// # Errors
-    /// More is needed than is free, and nobody said that this is known.
-    pub fn within(self, free: Option<u64>, is_ignored: bool) -> Result<(), String> {
+    /// More is needed than this process may take; or than is free, and nobody said that this is known.
+    pub fn within(self, room: Room, is_ignored: bool) -> Result<(), String> {
         let all = self.weights.saturating_add(self.conversations).saturating_add(BESIDE);
-        let Some(free) = free.filter(|free| all > *free && !is_ignored) else { return Ok(()) };
         let mib = |bytes: u64| bytes.div_ceil(MIB);
-        Err(format!(
-            "needs {} MiB of memory ({} of weights, {} for conversations, {} to compute in), and {} are free. Give \
-             --kv-memory less, take a smaller model or one that is rounded further, or load it all the same with \
-             --ignore-memory.",
+        let needs = format!(
+            "needs {} MiB of memory ({} of weights, {} for conversations, {} to compute in)",
             mib(all),
             mib(self.weights),
             mib(self.conversations),
             mib(BESIDE),
-            free / MIB
-        ))
+        );
+        let less = "Give --kv-memory less, take a smaller model or one that is rounded further";
+        if let Some(allowed) = room.allowed.filter(|allowed| all > *allowed) {
+            let allowed = allowed / MIB;
+            return Err(format!(
+                "{needs}, and this process may take {allowed} more. {less}, or start it with a higher limit (`ulimit -v`, \
+                 `ulimit -d`)."
+            ));
+        }
+        match room.free.filter(|free| all > *free && !is_ignored) {
+            None => Ok(()),
+            Some(free) => Err(format!(
+                "{needs}, and {} are free. {less}, or load it all the same with --ignore-memory.",
+                free / MIB
+            )),
+        }
     }
 }
 
-/// The memory that is free, where the system says it.
-pub fn free() -> Option<u64> {
+fn free() -> Option<u64> {
     let of_group = |name: &str| fs::read_to_string(format!("{GROUP}/{name}")).ok();
     let group = [of_group("memory.max"), of_group("memory.current"), of_group("memory.stat")];
     let of_machine = available(&fs::read_to_string("/proc/meminfo").ok()?);
@@ -46,8 +74,22 @@ pub fn free() -> Option<u64> {
 }
 
 fn available(told: &str) -> Option<u64> {
-    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kilobytes(told, "MemAvailable:")
+}
+
+fn kilobytes(told: &str, name: &str) -> Option<u64> {
+    let line = told.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What the limits of addresses and of data leave.
+fn allowed() -> Option<u64> {
+    let taken = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let left = |limit: Resource, name: &str| {
+        let most = getrlimit(limit).current?;
+        Some(most.saturating_sub(kilobytes(&taken, name).unwrap_or(0)))
+    };
+    [left(Resource::As, "VmSize:"), left(Resource::Data, "VmData:")].into_iter().flatten().min()
 }
 
 /// What a control group leaves: files that it only remembers make room.
@@ -66,14 +108,18 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_both_figures() {
         let needed = Needed { weights: 600 * MIB, conversations: 1024 * MIB };
-        assert_eq!(needed.within(None, false), Ok(()));
-        assert_eq!(needed.within(Some(1752 * MIB), false), Ok(()));
-        assert_eq!(needed.within(Some(1751 * MIB), true), Ok(()));
-        let told = needed.within(Some(1751 * MIB), false).unwrap_err();
+        let free = |bytes: u64| Room { free: Some(bytes), allowed: None };
+        assert_eq!(needed.within(Room::default(), false), Ok(()));
+        assert_eq!(needed.within(free(1752 * MIB), false), Ok(()));
+        assert_eq!(needed.within(free(1751 * MIB), true), Ok(()));
+        let told = needed.within(free(1751 * MIB), false).unwrap_err();
         assert!(told.contains("needs 1752 MiB") && told.contains("and 1751 are free"), "{told}");
         assert!(told.contains("--ignore-memory") && told.contains("600 of weights"), "{told}");
         let endless = Needed { weights: u64::MAX, conversations: u64::MAX };
-        assert!(endless.within(Some(u64::MAX - 1), false).is_err());
+        assert!(endless.within(free(u64::MAX - 1), false).is_err());
+        // What a process may not take it can't take, whoever knows it.
+        let told = needed.within(Room { free: None, allowed: Some(1751 * MIB) }, true).unwrap_err();
+        assert!(told.contains("may take 1751 more") && told.contains("ulimit -v"), "{told}");
     }
 
     #[test]
@@ -81,6 +127,7 @@ mod tests {
         let told = "MemTotal:       24000000 kB\nMemFree:         1000 kB\nMemAvailable:    2048 kB\n";
         assert_eq!(available(told), Some(2048 * 1024));
         assert_eq!(available("MemTotal: 1 kB\n"), None);
+        assert_eq!(kilobytes("VmPeak:\t  9 kB\nVmSize:\t    2 kB\n", "VmSize:"), Some(2048));
         assert_eq!(left("max\n", "100\n", ""), None);
         assert_eq!(left("1000\n", "900\n", "anon 5\ninactive_file 300\n"), Some(400));
         assert_eq!(left("1000\n", "2000\n", ""), Some(0));

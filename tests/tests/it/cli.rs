@@ -519,3 +519,24 @@ async fn rows_come_live_and_in_each_form() {
     let told = gateway.cli().run(&["request", "trc_01900000000070008000000000000000"]).failed(3);
     assert!(told.contains("\n  fix: ") && told.contains("\n  request: trc_"), "{told}");
 }
+
+#[tokio::test]
+async fn a_reader_that_leaves_ends_a_command_without_a_word() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    gateway.booked(1).await;
+    let commands: [&[&str]; 7] = [
+        &["completions", "bash"],
+        &["requests"],
+        &["requests", "--json"],
+        &["requests", "--output", "csv"],
+        &["requests", "--follow"],
+        &["whoami"],
+        &["request", "trc_01900000000070008000000000000000", "--json"],
+    ];
+    for command in commands {
+        let done = gateway.cli().run_unread(command);
+        assert_eq!((done.code, done.stderr.as_str()), (141, ""), "{command:?}");
+    }
+}

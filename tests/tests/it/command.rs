@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 
 use serde_json::Value;
@@ -65,6 +65,15 @@ impl Cli {
         command
     }
 
+    /// Runs it where nobody reads what it prints.
+    pub fn run_unread(&self, arguments: &[&str]) -> Done {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child =
+            self.command(arguments).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn();
+        done(child.unwrap().wait_with_output().unwrap())
+    }
+
     /// Starts one that goes on until it is interrupted.
     pub fn follow(&self, arguments: &[&str]) -> Following {
         let mut command = self.command(arguments);
@@ -84,12 +93,15 @@ impl Cli {
         let mut child = command.spawn().unwrap();
         // A command that reads nothing may have closed its end already.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Done {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        done(child.wait_with_output().unwrap())
+    }
+}
+
+fn done(output: Output) -> Done {
+    Done {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

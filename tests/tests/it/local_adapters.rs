@@ -239,3 +239,51 @@ async fn what_is_remembered_under_a_word_is_forgotten_and_nothing_else() {
     assert_eq!(again["tokens"], 0, "{again}");
     assert_eq!((cached("ours").await, cached("theirs").await), (0, remembered));
 }
+
+#[tokio::test]
+async fn an_answer_that_goes_on_when_its_word_is_purged_leaves_nothing_behind() {
+    let house = House::new();
+    let (_process, client) = house.node().await;
+    let salted = |salt: &str| {
+        let mut request = asked(MODEL);
+        request["cache_salt"] = json!(salt);
+        request
+    };
+    let cached = async |salt: &str| {
+        let answer = client.post(CHAT, &salted(salt)).await.unwrap().json();
+        answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+    };
+    cached("theirs").await;
+    let remembered = cached("theirs").await;
+    assert!(remembered >= 16);
+    // An answer may be over before the purge comes: then another word is tried.
+    for number in 0.. {
+        let salt = format!("ours-{number}");
+        let mut long = salted(&salt);
+        (long["stream"], long["ignore_eos"]) = (json!(true), json!(true));
+        long.as_object_mut().unwrap().remove("max_tokens");
+        let mut stream = client.stream(CHAT, &long).await.unwrap();
+        stream.event().await.unwrap().unwrap();
+        let (status, purged) = post(&client, "/v1/cache/purge", json!({"cache_salt": salt})).await;
+        assert_eq!(status, 200, "{purged}");
+        if purged["held"]["answers"] == 0 {
+            continue;
+        }
+        assert!(purged["tokens"].as_u64().unwrap() >= remembered, "{purged}");
+        let held = |name: &str| purged["held"][name].as_u64().unwrap();
+        assert!(held("answers") == 1 && held("blocks") > 0 && held("bytes") > 0, "{purged}");
+        // It is told to its end.
+        let mut last = String::new();
+        while let Some(event) = stream.event().await.unwrap() {
+            last = event;
+        }
+        assert_eq!(last, "[DONE]");
+        let (_, again) = post(&client, "/v1/cache/purge", json!({"cache_salt": salt})).await;
+        let nothing = json!({"answers": 0, "blocks": 0, "bytes": 0});
+        let receipt = json!({"object": "cache.purge", "tokens": 0, "blocks": 0, "bytes": 0, "held": nothing});
+        assert_eq!(again, receipt);
+        assert_eq!((cached(&salt).await, cached(&salt).await), (0, remembered));
+        break;
+    }
+    assert_eq!(cached("theirs").await, remembered, "what others have stays");
+}

@@ -1,16 +1,19 @@
 //! Models that are none: what a node says of their files before it serves, and what it does with those that say nothing.
 
 use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
 
 use engine::made::Made;
 use harness::client::Client;
-use harness::process::workspace;
+use harness::process::{Launch, Process, tidegate, workspace};
 use serde_json::json;
 
 use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::command::Cli;
 use crate::first_request::node;
+use crate::wait::a_moment;
 
 /// A model's directory, after something was done to one of its files.
 fn changed(file: &str, change: impl Fn(&Path)) -> tempfile::TempDir {
@@ -104,4 +107,90 @@ async fn a_model_that_says_no_numbers_is_told_of_and_its_node_stays() {
         answer.text()
     );
     assert_eq!(client.get("/v1/health").await.unwrap().status, 200);
+}
+
+/// A node of the built-in model, or of one that lies elsewhere.
+fn starting(model: &Path, data: &Path) -> Process {
+    let (model, data) = (model.display().to_string(), data.display().to_string());
+    let flags = ["node", "--listen", "127.0.0.1:0", "--model", &model, "--name", "demo", "--data-dir", &data];
+    Launch::new(tidegate().unwrap()).args(flags).args(["--kv-memory", "8"]).start().unwrap()
+}
+
+async fn answers(base_url: &str) {
+    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let messages = json!([{"role": "user", "content": "What is Tidegate?"}]);
+    let answer =
+        client.post(CHAT, &json!({"model": "demo", "max_tokens": 4, "messages": messages})).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_node_that_is_killed_while_it_loads_starts_again() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    // Its weights never come: it has its data directory, and waits within its load for as long as it lives.
+    let directory = changed("model.safetensors", |path| {
+        std::fs::remove_file(path).unwrap();
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    });
+    let mut waiting = starting(directory.path(), &data);
+    let deadline = Instant::now() + WITHIN;
+    while !data.join(".lock").exists() {
+        assert!(waiting.exited().unwrap().is_none() && Instant::now() < deadline, "{}", waiting.stderr());
+        a_moment().await;
+    }
+    let (model, kept) = (directory.path().display().to_string(), data.display().to_string());
+    let second = ["node", "--model", &model, "--listen", "127.0.0.1:0", "--data-dir", &kept];
+    assert!(Cli::new().run(&second).failed(1).contains("in use"), "the first one has begun, and is not done");
+    waiting.kill9().unwrap();
+    // Another time it is in the midst of its weights, wherever that is.
+    let builtin = workspace().join("builtin/model");
+    let mut loading = starting(&builtin, &data);
+    while !loading.stderr().contains("MiB of weights") {
+        assert!(loading.exited().unwrap().is_none() && Instant::now() < deadline, "{}", loading.stderr());
+        a_moment().await;
+    }
+    loading.kill9().unwrap();
+    let model = builtin.display().to_string();
+    let (_process, base_url) =
+        node(&["--model", &model, "--name", "demo", "--data-dir", &kept, "--kv-memory", "8"]).await;
+    answers(&base_url).await;
+}
+
+/// A node that its shell lets have so many KiB.
+fn limited(kib: u64, flags: &[&str]) -> Launch {
+    let (program, limit) =
+        (tidegate().unwrap().display().to_string(), format!("ulimit -v {kib}; exec \"$0\" \"$@\""));
+    Launch::new("/bin/sh")
+        .args(["-c", &limit, &program, "node", "--listen", "127.0.0.1:0"])
+        .args(flags.iter().copied())
+}
+
+#[tokio::test]
+async fn a_node_that_may_not_have_the_memory_says_so_before_it_loads() {
+    const KIB: u64 = 3 * 1024 * 1024;
+    let root = tempfile::tempdir().unwrap();
+    let (model, data) =
+        (workspace().join("builtin/model").display().to_string(), root.path().display().to_string());
+    let flags = ["--model", &model, "--name", "demo", "--data-dir", &data];
+    // Whoever loads it all the same would have it end in the midst of it.
+    for more in [&["--kv-memory", "4096"][..], &["--kv-memory", "4096", "--ignore-memory"]] {
+        let mut refused = limited(KIB, &[&flags[..], more].concat()).start().unwrap();
+        let status = refused.wait(WITHIN).await.unwrap();
+        let said = refused.stderr();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("this process may take") && said.contains("ulimit -v"), "{said}");
+        assert!(said.contains("4096 for conversations") && !said.contains("panicked"), "{said}");
+    }
+    let mut process = limited(KIB, &[&flags[..], &["--kv-memory", "8"]].concat()).start().unwrap();
+    let deadline = Instant::now() + WITHIN;
+    let base_url = loop {
+        let said = process.stderr();
+        if let Some(address) = said.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+            break format!("http://{address}/v1");
+        }
+        assert!(process.exited().unwrap().is_none() && Instant::now() < deadline, "{said}");
+        a_moment().await;
+    };
+    answers(&base_url).await;
 }

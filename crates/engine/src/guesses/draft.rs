@@ -115,4 +115,8 @@ impl Guesses for Draft {
             self.free.extend(held.blocks);
         }
     }
+
+    fn wipe(&mut self) {
+        self.pool.wipe(&self.free);
+    }
 }

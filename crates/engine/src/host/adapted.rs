@@ -11,6 +11,7 @@ use super::{Command, Desk, Host};
 use crate::EngineError;
 use crate::adapters::{AdapterId, AdapterStatus, Read, Reading, Registering};
 use crate::blocks::Share;
+use crate::runner::Forgot;
 
 type Then = Box<dyn FnOnce(&mut Desk, Read) + Send>;
 
@@ -117,11 +118,11 @@ impl Host {
         saying.await.map_err(|_| EngineError::Lost)?
     }
 
-    /// Forgets what is remembered of a share, and tells how many blocks that was.
+    /// Forgets what is remembered of a share, and tells how much that was.
     ///
     /// # Errors
     /// The model was lost.
-    pub async fn forget(&self, share: Share) -> Result<usize, EngineError> {
+    pub async fn forget(&self, share: Share) -> Result<Forgot, EngineError> {
         self.ask(move |desk| desk.runner.forget(share)).await
     }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use domain::adapters::{Adapters, Doing};
 use domain::reckoning::{EmbedRequest, RankRequest, Reckoned};
 use domain::runtime::{
-    Continues, Forgotten, GenerateRequest, Generating, Runtime, RuntimeLoad, RuntimeModel,
+    Continues, Forgotten, GenerateRequest, Generating, Held, Runtime, RuntimeLoad, RuntimeModel,
 };
 use domain::training::Trainer;
 use domain::{Fault, FaultClass};
@@ -28,7 +28,7 @@ use domain::{Fault, FaultClass};
 use crate::adapters::{AdapterId, Limits};
 use crate::blocks::Share;
 use crate::rules::Rulebook;
-use crate::runner::{Request, Room};
+use crate::runner::{Forgot, Request, Room};
 use crate::waiting::Group;
 use crate::{BLOCK, Host, Source, Vocabulary};
 
@@ -271,9 +271,15 @@ impl Runtime for Local {
     fn forget(&self, share: Option<String>) -> Doing<'_, Forgotten> {
         let share = Share(self.whose(share.as_deref()));
         Box::pin(async move {
-            let blocks = self.host.forget(share).await.map_err(adapters::fault)? as u64;
-            let bytes = blocks * self.host.block_bytes() as u64;
-            Ok(Forgotten { tokens: blocks * BLOCK as u64, bytes })
+            let forgot = self.host.forget(share).await.map_err(adapters::fault)?;
+            let bytes = |blocks: usize| (blocks * self.host.block_bytes()) as u64;
+            let Forgot { found, wiped, held, texts } = forgot;
+            Ok(Forgotten {
+                tokens: (found * BLOCK) as u64,
+                blocks: wiped as u64,
+                bytes: bytes(wiped),
+                held: Held { answers: texts as u64, blocks: held as u64, bytes: bytes(held) },
+            })
         })
     }
 }

@@ -29,8 +29,9 @@ impl Runner {
             return Err(Refused::TooLong { tokens, most });
         }
         let (sampling, ends) = (Sampling::default(), Vec::new());
-        let request =
-            Request { prompt, sampling, max_tokens: 0, ends, rule: None, share: Share(0), group, adapter };
+        // Nothing of it is found again; its share says what is wiped when that one is forgotten.
+        let share = Share(group.0);
+        let request = Request { prompt, sampling, max_tokens: 0, ends, rule: None, share, group, adapter };
         self.take(request, Tells::State)
     }
 

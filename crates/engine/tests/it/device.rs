@@ -318,11 +318,11 @@ fn what_is_forgotten_by_tensors_is_computed_anew() {
             runner.step().unwrap();
         }
         let rows = runner.counts().rows - before;
-        (rows, runner.forget(Share(2)))
+        (rows, runner.forget(Share(2)).wiped)
     };
     assert_eq!(rows(), (103, 0));
     assert_eq!(rows(), (7, 0));
-    assert_eq!(runner.forget(Share(1)), 6);
+    assert_eq!(runner.forget(Share(1)).found, 6);
     runner.submit(request(100, 1, 4)).unwrap();
     let before = runner.counts().rows;
     while !runner.is_idle() {

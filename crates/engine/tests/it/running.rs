@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use engine::made::Made;
 use engine::{
-    BLOCK, Drawn, End, Group, Happened, Keeps, Model, Pool, Refused, Request, Room, Runner, Sampling, Share,
-    Source, TextId,
+    BLOCK, Drawn, End, Forgot, Group, Happened, Keeps, Model, Pool, Refused, Request, Room, Runner, Sampling,
+    Share, Source, TextId,
 };
 
 use crate::shapes;
@@ -181,14 +181,64 @@ fn nobody_finds_what_is_others_or_was_forgotten() {
     runner.submit(theirs.clone()).unwrap();
     assert_eq!(remembered(&mut runner), 0);
     all(&mut runner);
-    assert_eq!(runner.forget(OURS), 207 / BLOCK);
-    assert_eq!(runner.forget(OURS), 0);
+    let forgot = runner.forget(OURS);
+    // The end of it, which nobody could find, is theirs already.
+    assert_eq!((forgot.found, forgot.wiped, forgot.held), (207 / BLOCK, 207 / BLOCK, 0));
+    assert_eq!(runner.forget(OURS), Forgot::default());
     for (request, wanted) in [(ours, 0), (theirs, 192)] {
         runner.submit(request).unwrap();
         assert_eq!(remembered(&mut runner), wanted);
         all(&mut runner);
     }
     assert_eq!(runner.free_blocks(), 128);
+}
+
+#[test]
+fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
+    let model = model();
+    let mut runner = runner(&model, 128);
+    let (ours, theirs) = (request(100, 1, 40), Request { share: Share(2), ..request(100, 2, 4) });
+    runner.submit(theirs.clone()).unwrap();
+    all(&mut runner);
+    let first = runner.submit(ours.clone()).unwrap();
+    assert_eq!(remembered(&mut runner), 0);
+    let waiting: Vec<TextId> = (0..20).map(|_| runner.submit(ours.clone()).unwrap()).collect();
+    while !runner.step().unwrap().iter().any(|happened| matches!(happened, Happened::Token { .. })) {}
+    let forgot = runner.forget(OURS);
+    assert!(forgot.found >= 6 && forgot.held >= forgot.found, "{forgot:?}");
+    assert_eq!((forgot.wiped, forgot.texts), (0, 16), "the step's places are taken, and the others wait");
+    // What is asked from now on is no part of that.
+    let later = runner.submit(ours.clone()).unwrap();
+    let ended = all(&mut runner);
+    assert!([first, later].iter().chain(&waiting).all(|text| ended.iter().any(|(id, _)| id == text)));
+    let wanted = &ended.iter().find(|(id, _)| *id == later).unwrap().1;
+    assert!(ended.iter().all(|(_, said)| said.end == wanted.end && said.tokens.len() >= 39));
+    assert_eq!(runner.forget(OURS).found, 139 / BLOCK, "of the one that was asked later, and of no other");
+    for (request, wanted) in [(ours, 0), (theirs, 96)] {
+        runner.submit(request).unwrap();
+        assert_eq!(remembered(&mut runner), wanted);
+        all(&mut runner);
+    }
+    assert_eq!(runner.free_blocks(), 128);
+}
+
+#[test]
+fn what_makes_way_after_it_was_forgotten_is_found_by_nobody() {
+    let model = model();
+    // So little room that texts take it from each other again and again.
+    let mut runner = runner(&model, 16);
+    for of in 1..=4 {
+        runner.submit(request(60, of, 60)).unwrap();
+    }
+    while runner.counts().set_back == 0 {
+        runner.step().unwrap();
+    }
+    runner.forget(OURS);
+    let before = runner.counts().set_back;
+    assert_eq!(all(&mut runner).len(), 4);
+    assert!(runner.counts().set_back > before);
+    assert_eq!(runner.forget(OURS), Forgot::default());
+    assert_eq!(runner.free_blocks(), 16);
 }
 
 #[test]

@@ -37,7 +37,7 @@ use book::{Book, EVENTS_READ, Told};
 use files::Files;
 pub(crate) use follow::Following;
 use plan::{Planned, plan};
-use query::Query;
+pub(crate) use query::Query;
 use view::{Events, List};
 
 /// What a page of a list shows where nobody says.

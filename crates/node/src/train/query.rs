@@ -5,10 +5,10 @@ use domain::{Fault, FaultClass};
 use super::fields::wrong;
 
 #[derive(Debug)]
-pub(super) struct Query<'q>(Vec<(&'q str, &'q str)>);
+pub(crate) struct Query<'q>(Vec<(&'q str, &'q str)>);
 
 impl<'q> Query<'q> {
-    pub(super) fn of(query: Option<&'q str>) -> Self {
+    pub(crate) fn of(query: Option<&'q str>) -> Self {
         let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect())
     }
@@ -18,13 +18,13 @@ impl<'q> Query<'q> {
         Some(self.0.remove(at).1)
     }
 
-    pub(super) fn number(&mut self, name: &'static str) -> Result<Option<u64>, Box<Fault>> {
+    pub(crate) fn number(&mut self, name: &'static str) -> Result<Option<u64>, Box<Fault>> {
         let Some(text) = self.text(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| wrong(name, "is no whole number", "Send one, or leave it out."))
     }
 
     /// How much a page is to show.
-    pub(super) fn limit(&mut self, usual: usize, most: usize) -> Result<usize, Box<Fault>> {
+    pub(crate) fn limit(&mut self, usual: usize, most: usize) -> Result<usize, Box<Fault>> {
         let limit = self.number("limit")?.map_or(usual, |limit| usize::try_from(limit).unwrap_or(most));
         Ok(limit.clamp(1, most))
     }

@@ -107,6 +107,34 @@ fn vectors_and_ranks_are_told_and_written_down() {
 }
 
 #[test]
+fn an_adapter_is_had_by_the_models_name_and_kept_by_a_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = kept(Counting, Some(dir.path()));
+    for model in ["m:law", "m"] {
+        let request = http::Request::post("/v1/embeddings").header("content-type", "application/json");
+        let body = format!(r#"{{"model":"{model}","input":"abc"}}"#);
+        let request = request.header("x-hybrie-session-id", "s").body(bytes::Bytes::from(body)).unwrap();
+        let (head, bytes) = crate::waited(async {
+            let (head, body) = service.call(request, service.mint()).await.into_parts();
+            (head, crate::read(body).await.0)
+        });
+        assert_eq!(
+            (head.status.as_u16(), &head.headers["x-hybrie-adapter-id"]),
+            (200, &"law".parse().unwrap())
+        );
+        assert_eq!(json(&bytes)["model"], "m");
+    }
+    let page = json(&call(&service, "GET", "/v1/usage", "").1);
+    let told: Vec<_> = page["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| (&record["model"], &record["adapter"]))
+        .collect();
+    assert_eq!(told, [(&"m".into(), &"law".into()), (&"m".into(), &"law".into())]);
+}
+
+#[test]
 fn what_fails_is_in_the_books_and_what_is_refused_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let service = kept(Counting, Some(dir.path()));

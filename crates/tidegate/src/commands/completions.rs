@@ -10,11 +10,8 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
-    clap_complete::generate(
-        options.shell,
-        &mut super::Arguments::command(),
-        "tidegate",
-        &mut std::io::stdout(),
-    );
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut super::Arguments::command(), "tidegate", &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
     Ok(())
 }

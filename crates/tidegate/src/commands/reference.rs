@@ -34,6 +34,7 @@ Where a gateway is, and the key for it, come from, in falling order: `--url` and
 | 10 | the gateway can't be reached, or has no room |
 | 11 | `doctor` or `ledger verify` found something |
 | 130 | interrupted |
+| 141 | whoever read the answer left before its end |
 ";
 
 const BACKUPS: &str = "

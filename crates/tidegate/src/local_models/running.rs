@@ -7,7 +7,7 @@ use engine::{Drafting, EngineError, Keeps, Local, LocalSettings, Processor, Room
 use world::World;
 
 use crate::commands::node::{Opened, Serving};
-use crate::memory::{self, Needed};
+use crate::memory::{Needed, Room as Memory};
 use crate::output::{self, Failure};
 
 /// The texts of one step.
@@ -77,7 +77,7 @@ fn check_memory(
     let here = if processor.is_accelerator() { (beside, 0) } else { (weights + beside, conversations) };
     let needed = Needed { weights: here.0 + drafts.0, conversations: here.1 + drafts.1 };
     needed
-        .within(memory::free(), serving.ignores_memory())
+        .within(Memory::now(), serving.ignores_memory())
         .map_err(|what| Failure::new(output::FAILED, format!("{id} {what}")))
 }
 

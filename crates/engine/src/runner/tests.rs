@@ -1,0 +1,67 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::made::Made;
+use crate::{Draft, Model, Source};
+
+fn model() -> Arc<Model> {
+    let directory = tempfile::tempdir().unwrap();
+    Made::smallest(1).write_plain(directory.path(), false).unwrap();
+    Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
+}
+
+fn request(share: u128, length: u32) -> Request {
+    Request {
+        prompt: (0..length).map(|place| place % 50).collect(),
+        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        max_tokens: 20,
+        ends: vec![],
+        rule: None,
+        share: Share(share),
+        group: Group(share),
+        adapter: None,
+    }
+}
+
+fn is_blank(runner: &Runner) -> bool {
+    match &runner.pool {
+        Memory::Own(pool) => pool.is_blank(),
+        Memory::Device(_) => false,
+    }
+}
+
+#[test]
+fn nothing_is_left_in_memory_of_what_was_forgotten_while_it_went_on() {
+    let model = model();
+    let bytes = 32 * Pool::block_bytes(model.shape(), Keeps::Half);
+    let room = Room { bytes, keeps: Keeps::Half, tokens: 64, texts: 4, waiting: 8, guesses: 4 };
+    let draft = Draft::new(Arc::clone(&model), bytes).unwrap();
+    let mut runner = Runner::new(model, room).unwrap().guessing_by(Box::new(draft));
+    // One that ended, one that is called off, one that goes on, and one that is only read.
+    runner.submit(request(1, 10)).unwrap();
+    while !runner.is_idle() {
+        runner.step().unwrap();
+    }
+    let called_off = runner.submit(request(1, 24)).unwrap();
+    runner.submit(request(1, 20)).unwrap();
+    let passage = Passage { tokens: (0..40).collect(), group: Group(1), adapter: None };
+    runner.read(passage).unwrap();
+    while runner.running.iter().all(|text| text.said.is_empty()) {
+        runner.step().unwrap();
+    }
+    runner.forget(Share(1));
+    assert!(!is_blank(&runner), "what goes on has what it needs");
+    runner.cancel(called_off);
+    while !runner.is_idle() {
+        runner.step().unwrap();
+    }
+    assert!(is_blank(&runner));
+    // Of others all is left.
+    runner.submit(request(2, 20)).unwrap();
+    while !runner.is_idle() {
+        runner.step().unwrap();
+    }
+    runner.forget(Share(1));
+    assert!(!is_blank(&runner));
+    assert!(runner.forget(Share(2)).wiped > 0 && is_blank(&runner));
+}

@@ -48,7 +48,7 @@ impl Machine {
     }
 
     fn client(&self) -> Client {
-        Client::new(&format!("http://{}", self.address)).within(WITHIN)
+        Client::new(format!("http://{}", self.address)).within(WITHIN)
     }
 
     async fn start(&self) -> Process {

@@ -201,8 +201,8 @@ pub const NODE_BACKOFF_BASE: Duration = Duration::from_secs(1);
 pub const NODE_BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Between two reports of a node that has not much to say.
 pub const NODE_REPORT_EVERY: Duration = Duration::from_secs(1);
-/// The longest that a node waits for an answer of its control plane, which may ask the node itself meanwhile.
-pub const NODE_CALL_TIME_MAX: Duration = Duration::from_secs(60);
+/// The longest that a node waits for an answer of its control plane.
+pub const NODE_CALL_TIME_MAX: Duration = Duration::from_secs(30);
 /// What it reads of such an answer.
 pub const NODE_CALL_BYTES_MAX: usize = 64 * 1024;
 /// Records that a node reports at once.

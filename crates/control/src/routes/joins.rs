@@ -8,7 +8,8 @@ use domain::limits::{
     JOIN_TOKEN_KEPT, JOIN_TOKEN_TIME, JOIN_TOKEN_TIME_MAX, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX,
     NODE_RECORDS_MAX,
 };
-use domain::{Fault, FaultClass, NodeId, Secret, ServerFacts, TraceId};
+use domain::server::TIDEGATE;
+use domain::{Fault, FaultClass, NodeId, Probed, Secret, ServerFacts, TraceId, Trait};
 use egress::Reach;
 use http::Method;
 use schemars::JsonSchema;
@@ -259,7 +260,8 @@ async fn row_of(
     let id = old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.world.id_bytes()), |old| old.id);
     let version = old.as_ref().map_or(0, |old| old.secret_version_last).saturating_add(1);
     let secret = sealed(control, token, id, version, input.secret)?;
-    let server = ServerFacts::default();
+    let stated = old.as_ref().map(|old| old.server.stated.clone()).unwrap_or_default();
+    let server = ServerFacts { probed: Some(ours(now_unix_ms)), stated };
     let last_error = Some("It has joined, and has not said yet that it is there.".to_owned());
     Ok(match old {
         Some(old) => NodeRow { base_url, secret, server, reachable: false, last_error, ..old },
@@ -284,6 +286,17 @@ async fn row_of(
             version: 0,
         },
     })
+}
+
+/// What every runtime of ours is, and does not take. Nobody asks one that joined for it, with calls that it would have in its
+/// books.
+fn ours(unix_ms: u64) -> Probed {
+    let known = [
+        Trait::Runtime.found(TIDEGATE, unix_ms),
+        Trait::Errors.found("object", unix_ms),
+        Some(Trait::UnknownFields.is(false, unix_ms)),
+    ];
+    Probed { unix_ms, model: None, error: None, found: known.into_iter().flatten().collect() }
 }
 
 fn sealed(
@@ -333,12 +346,7 @@ fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
         let heartbeat = Heartbeat { unix_ms: now, due_unix_ms: control.due_unix_ms(now), models, said };
         let written = control.store.joins().beat(ask.caller.credential, heartbeat).await.map_err(revoked)?;
         control.published(written.version).await?;
-        let row = written.row;
-        let node_id = row.id.to_string();
-        // What it takes is asked once, as of any other.
-        if row.server.probed.is_none() {
-            control.probe_node(Act::system(&control.world), row, None).await?;
-        }
+        let node_id = written.row.id.to_string();
         let heartbeat_every_ms = milliseconds(control.beat_every);
         Reply::json(&Heard { object: "node_heartbeat", node_id, heartbeat_every_ms })
     })

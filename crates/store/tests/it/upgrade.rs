@@ -109,6 +109,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  DROP COLUMN access_secret_sealed; \
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
                  DROP COLUMN compliance; \
+                 DROP TABLE node_join_tokens, node_credentials, node_records; \
                  DROP TABLE policies; DROP TABLE kept_objects; DROP TABLE stored_responses; \
                  DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
@@ -204,6 +205,9 @@ fn rows_of_the_version_before_stay_on_sqlite() {
             "ALTER TABLE workspaces DROP COLUMN caching_byok",
             "ALTER TABLE projects DROP COLUMN caching_managed",
             "ALTER TABLE projects DROP COLUMN caching_byok",
+            "DROP TABLE node_join_tokens",
+            "DROP TABLE node_credentials",
+            "DROP TABLE node_records",
             "DROP TABLE policies",
             "DROP TABLE kept_objects",
             "DROP TABLE stored_responses",

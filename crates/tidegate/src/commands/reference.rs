@@ -251,6 +251,10 @@ const ROUTES: &[(&str, &str)] = &[
     ("PATCH /v2/byoc/nodes/{id}", "nodes set"),
     ("DELETE /v2/byoc/nodes/{id}", "nodes remove"),
     ("POST /v2/byoc/nodes/{id}/probe", "nodes probe"),
+    ("POST /v2/byoc/nodes/join-tokens", "nodes invite"),
+    ("POST /v2/byoc/nodes/join", "node join"),
+    ("POST /v2/byoc/nodes/{id}/revoke", "nodes revoke"),
+    ("GET /v2/byoc/nodes/{id}/usage", "nodes usage"),
     ("GET /v2/byoc/nodes/{id}/runtime", "nodes runtime"),
     ("GET /v2/adapters", "adapters list"),
     ("POST /v2/adapters", "adapters register"),
@@ -313,8 +317,11 @@ const ROUTES: &[(&str, &str)] = &[
 ];
 
 /// Routes that no person asks for, each with who does. `tidegate api` reaches them like every other.
-const OF_PROGRAMS: &[(&str, &str)] =
-    &[("GET /v2/openapi.json", "what generates a client reads it; docs/openapi.json is the same for people")];
+const OF_PROGRAMS: &[(&str, &str)] = &[
+    ("GET /v2/openapi.json", "what generates a client reads it; docs/openapi.json is the same for people"),
+    ("POST /v2/byoc/nodes/heartbeat", "a node that joined says by it that it is there"),
+    ("POST /v2/byoc/nodes/records", "a node that joined tells by it what it served"),
+];
 
 #[test]
 fn every_route_has_its_command() {

@@ -96,16 +96,16 @@ fn weighed<'s>(steps: &Instructions<'s>) -> Instructions<'s> {
     };
     for place in 0..next {
         use Instruction::{BuildMacro, Iterate, Jump, JumpIfFalse, JumpIfFalseOrPop, JumpIfTrueOrPop};
-        match all.get_mut(place) {
-            Some(
-                Jump(to)
-                | JumpIfFalse(to)
-                | JumpIfFalseOrPop(to)
-                | JumpIfTrueOrPop(to)
-                | Iterate(to)
-                | BuildMacro(_, to, _),
-            ) => moved(to),
-            _ => {}
+        if let Some(
+            Jump(to)
+            | JumpIfFalse(to)
+            | JumpIfFalseOrPop(to)
+            | JumpIfTrueOrPop(to)
+            | Iterate(to)
+            | BuildMacro(_, to, _),
+        ) = all.get_mut(place)
+        {
+            moved(to);
         }
     }
     all

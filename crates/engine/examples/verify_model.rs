@@ -11,7 +11,7 @@ use std::path::Path;
 use engine::made::{Made, Tokens};
 use engine::{
     Beside, Conversation, End, Group, Happened, Keeps, Last, Machine, Pairs, Pool, Processor, Request, Room,
-    Rope, Runner, Sampling, Shape, Share, Source, Stretch,
+    Rope, Runner, Sampling, Shape, Share, Signs, Source, Stretch,
 };
 use serde_json::{Value, json};
 
@@ -48,10 +48,11 @@ fn opened(messages: Vec<Value>, beside: &Beside) -> Result<String, Box<dyn Error
     let template = beside.template.as_ref().ok_or("the model comes without a template for conversations")?;
     let mut conversation = Conversation::new(messages, None, Last::Answer);
     for (name, sign) in [("bos_token", &beside.habits.first_sign), ("eos_token", &beside.habits.last_sign)] {
-        conversation.set(name, sign.clone().unwrap_or_default());
+        conversation.set_own(name, sign.clone().unwrap_or_default());
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-    Ok(conversation.open(template, now)?.text)
+    // Nobody writes signs here, so none is looked for.
+    Ok(conversation.open(template, &Signs::default(), &|| 0, now)?.text)
 }
 
 fn say(

@@ -1,10 +1,13 @@
 //! A request as templates are given it: messages, tools and settings, in the shape that the authors of templates know from
 //! Python. Models here read text alone, so what is none is refused.
 
+use std::ops::Range;
+
 use domain::prompt::{Content, Effort, Part, Role, Source, ToolCall, ToolKind, ToolResult, Turn};
 use domain::{Fault, FaultClass, Prompt};
 use serde_json::{Map, Value, json};
 
+use crate::signs::{Guard, Signs};
 use crate::speech::{Form, is_offered};
 use crate::{EngineError, Manner, Template};
 
@@ -17,6 +20,8 @@ pub struct Conversation {
     messages: Vec<Value>,
     tools: Option<Vec<Value>>,
     settings: Map<String, Value>,
+    /// What the model's own files say, such as `bos_token`.
+    own: Map<String, Value>,
     last: Last,
 }
 
@@ -37,6 +42,17 @@ pub struct Opening {
     pub text: String,
     /// It ends within a thought.
     pub is_in_thought: bool,
+    /// Places within what looks like a sign and was written by somebody.
+    pub written: Vec<usize>,
+}
+
+impl Opening {
+    /// Whether what looks like a sign is text that somebody wrote.
+    #[must_use]
+    pub fn is_written(&self, sign: &Range<usize>) -> bool {
+        let next = self.written.partition_point(|place| *place <= sign.start);
+        self.written.get(next).is_some_and(|place| *place < sign.end)
+    }
 }
 
 impl Conversation {
@@ -62,42 +78,62 @@ impl Conversation {
         });
         let last = if goes_on { Last::More } else { Last::Answer };
         let tools = Some(tools(prompt)?).filter(|tools| !tools.is_empty());
-        Ok(Self { messages, tools, settings, last })
+        Ok(Self { messages, tools, settings, own: Map::new(), last })
     }
 
     /// Messages and tools as Python's library takes them.
     #[must_use]
     pub fn new(messages: Vec<Value>, tools: Option<Vec<Value>>, last: Last) -> Self {
-        Self { messages, tools, settings: Map::new(), last }
+        Self { messages, tools, settings: Map::new(), own: Map::new(), last }
     }
 
-    /// Adds what else the template asks for, such as `bos_token`. What a conversation has by itself stays.
+    /// Adds what else somebody has the template told. What a conversation has by itself stays.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.settings.entry(name).or_insert_with(|| value.into());
     }
 
-    /// The text that the model goes on from.
+    /// Adds what the model's own files say, such as `bos_token`: a sign in it is one.
+    pub fn set_own(&mut self, name: &str, value: impl Into<Value>) {
+        self.own.insert(name.to_owned(), value.into());
+    }
+
+    /// The text that the model goes on from. Signs that somebody wrote into messages, tools and settings are told apart from
+    /// the template's own; `chance` gives numbers that nobody can guess.
     ///
     /// # Errors
     /// The template refuses the conversation, or leaves out what is to be continued.
-    pub fn open(&self, template: &Template, now_unix_s: u64) -> Result<Opening, EngineError> {
-        let mut messages = self.messages.clone();
+    pub fn open(
+        &self,
+        template: &Template,
+        signs: &Signs,
+        chance: &dyn Fn() -> u64,
+        now_unix_s: u64,
+    ) -> Result<Opening, EngineError> {
+        let guard = Guard::new(signs, chance);
+        let (mut messages, mut tools, mut context) =
+            (self.messages.clone(), self.tools.clone(), self.settings.clone());
+        messages.iter_mut().for_each(|message| guard.message(message));
+        tools.iter_mut().flatten().for_each(|tool| guard.function(tool));
+        context.values_mut().for_each(|value| guard.setting(value));
+        for (name, value) in &self.own {
+            context.entry(name).or_insert_with(|| value.clone());
+        }
         let goes_on = self.last == Last::More;
         let last = messages.last_mut().filter(|_| goes_on);
         if let Some(Value::String(content)) = last.and_then(|last| last.get_mut("content")) {
             content.push_str(MARK);
         }
-        let mut context = self.settings.clone();
         context.insert("messages".to_owned(), messages.into());
-        context.insert("tools".to_owned(), self.tools.clone().into());
+        context.insert("tools".to_owned(), tools.into());
         context.insert("documents".to_owned(), Value::Null);
         context.insert("add_generation_prompt".to_owned(), (self.last == Last::Answer).into());
         let mut text = template.render(&context, now_unix_s)?;
         if goes_on {
             cut(&mut text)?;
         }
+        let (text, written) = guard.lift(text);
         let is_in_thought = template.manner().is_in_thought(&text);
-        Ok(Opening { text, is_in_thought })
+        Ok(Opening { text, is_in_thought, written })
     }
 }
 
@@ -487,9 +523,15 @@ mod tests {
     fn an_answer_that_was_begun_goes_on() {
         let template = Template::new("{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</>{% endfor %}{% if add_generation_prompt %}<assistant><think>{% endif %}").unwrap();
         let open = |turns: Vec<Turn>| {
-            Conversation::of(&prompt(turns), template.manner()).unwrap().open(&template, 0)
+            Conversation::of(&prompt(turns), template.manner()).unwrap().open(
+                &template,
+                &Signs::default(),
+                &|| 0,
+                0,
+            )
         };
-        let opening = |text: &str, is_in_thought| Opening { text: text.to_owned(), is_in_thought };
+        let opening =
+            |text: &str, is_in_thought| Opening { text: text.to_owned(), is_in_thought, written: vec![] };
         let asked = || turn(Role::User, vec![Part::text("Count.")]);
         let begun = |text: &str| turn(Role::Assistant, vec![Part::text(text)]);
         assert_eq!(open(vec![asked()]).unwrap(), opening("<user>Count.</><assistant><think>", true));
@@ -508,7 +550,13 @@ mod tests {
         );
         let silent = Template::new("{{ messages[0].content }}").unwrap();
         let conversation = Conversation::of(&prompt(vec![asked(), begun("One")]), silent.manner()).unwrap();
-        assert!(conversation.open(&silent, 0).unwrap_err().to_string().contains("leaves out"));
+        assert!(
+            conversation
+                .open(&silent, &Signs::default(), &|| 0, 0)
+                .unwrap_err()
+                .to_string()
+                .contains("leaves out")
+        );
     }
 
     #[test]
@@ -522,6 +570,6 @@ mod tests {
         {
             conversation.set(name, value);
         }
-        assert_eq!(conversation.open(&template, 0).unwrap().text, "<s>False1");
+        assert_eq!(conversation.open(&template, &Signs::default(), &|| 0, 0).unwrap().text, "<s>False1");
     }
 }

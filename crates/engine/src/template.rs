@@ -1,5 +1,6 @@
 //! How a conversation becomes one text: by the template that comes with a model, which is written for Python's Jinja.
 
+mod bounds;
 mod python;
 
 use std::panic::AssertUnwindSafe;
@@ -9,11 +10,12 @@ use minijinja::value::{Kwargs, Serde, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, context};
 use serde::Serialize;
 
+use self::bounds::Program;
 use crate::{EngineError, Manner};
 
 const NAME: &str = "chat";
 /// What a template may do, so that none goes on for ever.
-const FUEL: u64 = 2_000_000;
+const FUEL: u64 = 4_000_000;
 /// Published ones have a tenth of it.
 const SOURCE_BYTES_MAX: usize = 256 * 1024;
 /// What a template may write in all, be it into the text or into what it keeps for later: twice the largest request.
@@ -25,25 +27,9 @@ const WRITTEN: &str = "written";
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
+    source: String,
+    syntax: SyntaxConfig,
     manner: Manner,
-}
-
-/// A text that grows up to its bound.
-#[derive(Default)]
-struct Bounded(Vec<u8>);
-
-impl std::io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > WRITTEN_BYTES_MAX {
-            return Err(std::io::Error::other(too_much()));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn too_much() -> String {
@@ -65,8 +51,9 @@ fn to_json(value: &Value, arguments: Kwargs) -> Result<String, Error> {
         sorts: arguments.get::<Option<bool>>("sort_keys")?.unwrap_or_default(),
     };
     arguments.assert_all_used()?;
+    bounds::weigh(value)?;
     // More would be for no reader.
-    style.indent = style.indent.map(|indent| indent.min(32));
+    style.indent = style.indent.map(|indent| indent.min(8));
     let value = serde_json::to_value(value);
     let value = value.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
     Ok(python::json(&value, &style))
@@ -74,7 +61,10 @@ fn to_json(value: &Value, arguments: Kwargs) -> Result<String, Error> {
 
 /// What `{{ }}` writes.
 fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    let bytes = value.as_str().map_or(0, str::len);
+    let bytes = match value.as_str() {
+        Some(text) => text.len(),
+        None => bounds::weigh(value)?,
+    };
     let before = state.get_temp(WRITTEN).and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
     if before + bytes > WRITTEN_BYTES_MAX {
         return Err(Error::new(ErrorKind::InvalidOperation, too_much()));
@@ -87,8 +77,9 @@ fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Resu
 }
 
 /// `string`, which writes numbers as Python does.
-fn to_text(value: &Value) -> String {
-    as_float(value).map_or_else(|| value.to_string(), python::float)
+fn to_text(value: &Value) -> Result<String, Error> {
+    bounds::weigh(value)?;
+    Ok(as_float(value).map_or_else(|| value.to_string(), python::float))
 }
 
 fn as_float(value: &Value) -> Option<f64> {
@@ -143,16 +134,10 @@ impl Template {
         if source.len() > SOURCE_BYTES_MAX {
             return Err(EngineError::Template(format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
         }
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = syntax.map_err(|error| told(&error))?;
         let mut environment = Environment::new();
-        environment.set_syntax(
-            SyntaxConfig::builder()
-                .trim_blocks(true)
-                .lstrip_blocks(true)
-                .build()
-                .map_err(|error| told(&error))?,
-        );
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        bounds::hold(&mut environment);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(write);
         environment.add_filter("tojson", to_json);
@@ -161,8 +146,10 @@ impl Template {
         environment.add_test("iterable", is_list);
         environment.add_test("sequence", is_list);
         environment.add_function("raise_exception", |message: String| raise(&message));
-        environment.add_template_owned(NAME, without_marks(source)).map_err(|error| told(&error))?;
-        Ok(Self { environment, manner: Manner::of(source) })
+        let manner = Manner::of(source);
+        let source = without_marks(source);
+        Program::read(NAME, &source, syntax.clone()).map_err(|error| told(&error))?;
+        Ok(Self { environment, source, syntax, manner })
     }
 
     /// How its model speaks.
@@ -177,17 +164,15 @@ impl Template {
     /// # Errors
     /// The template refuses the conversation, in its own words; or it does more than any needs.
     pub fn render(&self, context: &impl Serialize, now_unix_s: u64) -> Result<String, EngineError> {
-        let template = self.environment.get_template(NAME).map_err(|error| told(&error))?;
+        let program = Program::read(NAME, &self.source, self.syntax.clone()).map_err(|error| told(&error))?;
         let clock = Value::from_function(move |format: String| python::time(&format, now_unix_s));
         let context = context! { strftime_now => clock, ..Value::from(Serde(context)) };
-        let mut text = Bounded::default();
         // The library itself fails where a template turns an empty list around, and that may be in anybody's template.
-        let rendering = AssertUnwindSafe(|| template.render_captured_to(context, &mut text).map(drop));
+        let rendering = AssertUnwindSafe(|| program.run(&self.environment, context));
         match std::panic::catch_unwind(rendering) {
-            Ok(rendered) => rendered.map_err(|error| told(&error))?,
-            Err(_) => return Err(EngineError::Template("it does what can't be done".to_owned())),
+            Ok(rendered) => rendered.map_err(|error| told(&error)),
+            Err(_) => Err(EngineError::Template("it does what can't be done".to_owned())),
         }
-        String::from_utf8(text.0).map_err(|error| EngineError::Template(error.to_string()))
     }
 }
 

@@ -3,19 +3,25 @@
 mod packed;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use tokenizers::Tokenizer;
 
 pub(crate) use self::packed::Words;
 
 use crate::EngineError;
+use crate::signs::{Sign, Signs, behind};
 
 /// The tokens of a model.
 #[derive(Debug)]
 pub struct Vocabulary {
     tokenizer: Tokenizer,
+    /// The same, which reads signs as text; made when somebody wrote one.
+    reads_signs: OnceLock<Box<Tokenizer>>,
+    written: Signs,
     tokens: Vec<Token>,
     /// The signs that stand before and behind a whole text, beside those that the tokenizer sets of itself.
     signs: (Option<u32>, Option<u32>),
@@ -106,7 +112,11 @@ impl Vocabulary {
                 (None, None) => text.replace('\u{2581}', " ").into_bytes(),
             };
         }
-        Self { tokenizer, tokens, signs: (None, None) }
+        let special = signs.values().filter(|added| added.special);
+        let written = special
+            .map(|added| Sign { spelling: added.content.clone(), takes: (added.lstrip, added.rstrip) });
+        let written = Signs::new(written.collect());
+        Self { tokenizer, reads_signs: OnceLock::new(), written, tokens, signs: (None, None) }
     }
 
     /// Which signs are to stand before and behind a whole text.
@@ -125,6 +135,62 @@ impl Vocabulary {
     /// The tokenizer can't read it.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         let encoding = self.tokenizer.encode_fast(text, false);
+        Ok(encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec())
+    }
+
+    /// How its signs are written.
+    #[must_use]
+    pub const fn signs(&self) -> &Signs {
+        &self.written
+    }
+
+    /// The tokens of a text in which some signs were written by somebody, as text: those that `is_text` says it of. All
+    /// others are the same as those of `tokens`.
+    ///
+    /// # Errors
+    /// The tokenizer can't read it.
+    pub fn tokens_with_text(
+        &self,
+        text: &str,
+        is_text: impl Fn(Range<usize>) -> bool,
+    ) -> Result<Vec<u32>, EngineError> {
+        let (mut tokens, mut from, mut gap, mut at) = (Vec::new(), 0, 0, 0);
+        let mut has_text = false;
+        // Between two signs a text is read for itself, so that nothing elsewhere is different for it.
+        while let Some((found, sign)) = self.written.find(text, at) {
+            if is_text(found.clone()) {
+                has_text = true;
+                at = behind(text, found.start);
+                continue;
+            }
+            let space = text.get(gap..found.start).unwrap_or_default();
+            let end = if sign.takes.0 { gap + space.trim_end().len() } else { found.start };
+            if std::mem::take(&mut has_text) {
+                tokens.extend(self.tokens(text.get(from..gap).unwrap_or_default())?);
+                tokens.extend(self.tokens_as_text(text.get(gap..end).unwrap_or_default())?);
+                from = end;
+            }
+            at = found.end;
+            let space = text.get(at..).unwrap_or_default();
+            gap = if sign.takes.1 { at + space.len() - space.trim_start().len() } else { at };
+        }
+        let last = if has_text { gap } else { text.len() };
+        tokens.extend(self.tokens(text.get(from..last).unwrap_or_default())?);
+        tokens.extend(self.tokens_as_text(text.get(last..).unwrap_or_default())?);
+        Ok(tokens)
+    }
+
+    /// The tokens of a text in which nothing is a sign.
+    fn tokens_as_text(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let reads = self.reads_signs.get_or_init(|| {
+            let mut reads = Box::new(self.tokenizer.clone());
+            reads.set_encode_special_tokens(true);
+            reads
+        });
+        let encoding = reads.encode_fast(text, false);
         Ok(encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec())
     }
 

@@ -30,7 +30,7 @@ use crate::blocks::Share;
 use crate::rules::Rulebook;
 use crate::runner::{Forgot, Request, Room};
 use crate::waiting::Group;
-use crate::{BLOCK, Host, Source, Vocabulary};
+use crate::{BLOCK, EngineError, Host, Source, Vocabulary};
 
 use answer::{Answer, Making, Voice};
 use drawing::Drawing;
@@ -145,19 +145,19 @@ impl Served {
                 }
                 Ok((tokens.clone(), Voice::plain(request)))
             }
-            Some(Continues::Text(text)) => Ok((self.tokens(text)?, Voice::plain(request))),
+            Some(Continues::Text(text)) => {
+                Ok((self.vocabulary.tokens(text).map_err(unreadable)?, Voice::plain(request)))
+            }
             None => {
-                let (text, voice) = self.manners.say(request, (self.now_unix_s)())?;
-                Ok((self.tokens(&text)?, voice))
+                let about_signs = (self.vocabulary.signs(), &self.chance);
+                let (opened, voice) = self.manners.say(request, about_signs, (self.now_unix_s)())?;
+                let tokens = match opened.written.is_empty() {
+                    true => self.vocabulary.tokens(&opened.text),
+                    false => self.vocabulary.tokens_with_text(&opened.text, |sign| opened.is_written(&sign)),
+                };
+                Ok((tokens.map_err(unreadable)?, voice))
             }
         }
-    }
-
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, Fault> {
-        self.vocabulary.tokens(text).map_err(|error| {
-            let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
-            fault.fix("Send text in UTF-8.")
-        })
     }
 
     /// What makes rules for this model's tokens; made when the first is wanted.
@@ -209,6 +209,12 @@ impl Served {
         let [one, other] = self.keys.each_ref().map(|key| key.hash_one((self.digest, word)));
         u128::from(one) << 64 | u128::from(other)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "errors are given so")]
+fn unreadable(error: EngineError) -> Fault {
+    let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
+    fault.fix("Send text in UTF-8.")
 }
 
 impl fmt::Debug for Local {

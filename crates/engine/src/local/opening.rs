@@ -13,11 +13,11 @@ use serde_json::{Map, Value};
 use super::answer::Voice;
 use super::preparing::Preparing;
 use super::vectors::Uses;
-use super::{Drafting, Local, LocalSettings, Served};
+use super::{Chance, Drafting, Local, LocalSettings, Served};
 use crate::speech::Offered;
 use crate::{
-    Conversation, Draft, EngineError, Habits, Host, Machine, Model, Processor, Runner, Source, Template,
-    Vocabulary,
+    Conversation, Draft, EngineError, Habits, Host, Machine, Model, Opening, Processor, Runner, Signs,
+    Source, Template, Vocabulary,
 };
 
 /// What ends a thought.
@@ -118,7 +118,12 @@ impl Manners {
     }
 
     /// The text that the model is given, and how what it says is to be read.
-    pub(super) fn say(&self, request: &GenerateRequest, now_unix_s: u64) -> Result<(String, Voice), Fault> {
+    pub(super) fn say(
+        &self,
+        request: &GenerateRequest,
+        (signs, chance): (&Signs, &Chance),
+        now_unix_s: u64,
+    ) -> Result<(Opening, Voice), Fault> {
         let Some(template) = &self.template else {
             let message = "This model comes without a template for conversations.";
             let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
@@ -129,11 +134,11 @@ impl Manners {
         for (name, value) in arguments(request)? {
             conversation.set(&name, value);
         }
-        let signs = [("bos_token", &self.habits.first_sign), ("eos_token", &self.habits.last_sign)];
-        for (name, sign) in signs {
-            conversation.set(name, sign.clone().unwrap_or_default());
+        let own = [("bos_token", &self.habits.first_sign), ("eos_token", &self.habits.last_sign)];
+        for (name, sign) in own {
+            conversation.set_own(name, sign.clone().unwrap_or_default());
         }
-        let opened = conversation.open(template, now_unix_s).map_err(|error| {
+        let opened = conversation.open(template, signs, &**chance, now_unix_s).map_err(|error| {
             let fault = Fault::new(FaultClass::BadRequest, "template_refused", error.to_string());
             fault.param("messages").fix("Send the conversation as this model's template takes it.")
         })?;
@@ -144,7 +149,7 @@ impl Manners {
             has_thought: opened.text.trim_end().ends_with(THOUGHT_END),
             stops: prompt.sampling.stop.clone(),
         };
-        Ok((opened.text, voice))
+        Ok((opened, voice))
     }
 }
 

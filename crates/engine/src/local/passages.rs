@@ -1,6 +1,7 @@
 //! Passages that are read for one request, a few at a time: what the model makes of each is gathered until all are read.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,8 +27,6 @@ const BYTES_AT_ONCE: usize = 1 << 16;
 pub(super) struct Readers {
     pub asking: Asking,
     pub vocabulary: Arc<Vocabulary>,
-    /// Texts have the signs before and behind them that the model's tokenizer sets.
-    pub signs: bool,
     pub group: Group,
     pub adapter: Option<AdapterId>,
     /// How many tokens one may have.
@@ -38,13 +37,29 @@ pub(super) struct Readers {
     pub param: &'static str,
 }
 
+/// What is to be read.
+pub(super) enum Given {
+    Tokens(Vec<u32>),
+    /// It gets the signs before and behind it that the model's tokenizer sets.
+    Text(String),
+    /// A form with somebody's texts in it. Signs are the form's alone.
+    Filled(Filled),
+}
+
+/// A text, and which parts of it somebody wrote.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Filled {
+    pub text: String,
+    pub theirs: Vec<Range<usize>>,
+}
+
 /// Makes something of what the model made of each passage.
 pub(super) type Then<T> = Box<dyn FnOnce(Vec<Vec<f32>>) -> T + Send>;
 
 pub(super) struct Passages<T> {
     readers: Readers,
     /// What is no tokens yet.
-    texts: VecDeque<Continues>,
+    texts: VecDeque<Given>,
     /// What waits to be read, with its place.
     waiting: VecDeque<(usize, Vec<u32>)>,
     open: Vec<Open>,
@@ -68,8 +83,17 @@ enum Next {
     Later,
 }
 
+impl From<Continues> for Given {
+    fn from(text: Continues) -> Self {
+        match text {
+            Continues::Tokens(tokens) => Self::Tokens(tokens),
+            Continues::Text(text) => Self::Text(text),
+        }
+    }
+}
+
 impl<T> Passages<T> {
-    pub(super) fn new(readers: Readers, texts: Vec<Continues>, then: Then<T>) -> Self {
+    pub(super) fn new(readers: Readers, texts: Vec<Given>, then: Then<T>) -> Self {
         let states = vec![Vec::new(); texts.len()];
         let (waiting, open) = (VecDeque::new(), Vec::new());
         Self { readers, texts: texts.into(), waiting, open, states, tokens: 0, then: Some(then) }
@@ -82,10 +106,19 @@ impl<T> Passages<T> {
             let Some(text) = self.texts.pop_front() else { return Ok(()) };
             let place = self.waiting.len();
             let tokens = match text {
-                Continues::Tokens(tokens) => tokens,
-                Continues::Text(text) => {
+                Given::Tokens(tokens) => tokens,
+                Given::Text(text) => {
                     bytes += text.len();
-                    self.readers.tokens(place, &text)?
+                    let tokens = self.readers.vocabulary.signed(&text);
+                    tokens.map_err(|error| self.readers.unreadable(place, &error))?
+                }
+                Given::Filled(Filled { text, theirs }) => {
+                    bytes += text.len();
+                    let is_text = |sign: Range<usize>| {
+                        theirs.iter().any(|theirs| theirs.start < sign.end && sign.start < theirs.end)
+                    };
+                    let tokens = self.readers.vocabulary.tokens_with_text(&text, is_text);
+                    tokens.map_err(|error| self.readers.unreadable(place, &error))?
                 }
             };
             bytes += tokens.len();
@@ -164,12 +197,9 @@ impl Readers {
         format!("{}[{place}]", self.param)
     }
 
-    fn tokens(&self, place: usize, text: &str) -> Result<Vec<u32>, Fault> {
-        let tokens = if self.signs { self.vocabulary.signed(text) } else { self.vocabulary.tokens(text) };
-        tokens.map_err(|error: EngineError| {
-            let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
-            fault.param(self.at(place)).fix("Send text in UTF-8.")
-        })
+    fn unreadable(&self, place: usize, error: &EngineError) -> Fault {
+        let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
+        fault.param(self.at(place)).fix("Send text in UTF-8.")
     }
 
     fn check(&self, place: usize, tokens: &[u32]) -> Result<(), Fault> {

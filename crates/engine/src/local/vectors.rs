@@ -1,13 +1,11 @@
 //! Vectors of texts, and how well documents fit a question, where a model is for that.
 
-use std::iter;
-
 use domain::reckoning::{EmbedRequest, Makes, RankRequest};
 use domain::runtime::Continues;
 use domain::{Fault, FaultClass};
 
 use super::Local;
-use super::passages::{Passages, Readers, Then};
+use super::passages::{Filled, Given, Passages, Readers, Then};
 use crate::weights::{Judge, Purpose, Ranks, Vectors};
 use crate::{EngineError, Vocabulary};
 
@@ -124,10 +122,10 @@ impl Local {
                 }
             }
         }
-        let readers = self.readers(adapter, share.as_deref(), ("input", true));
+        let readers = self.readers(adapter, share.as_deref(), "input");
         let then: Then<_> =
             Box::new(move |states| states.into_iter().map(|state| unit(state, dimensions)).collect());
-        Ok(Passages::new(readers, texts, then))
+        Ok(Passages::new(readers, texts.into_iter().map(Given::from).collect(), then))
     }
 
     /// How many of a vector's numbers are told.
@@ -153,8 +151,8 @@ impl Local {
         let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
         let texts = documents
             .iter()
-            .map(|document| Continues::Text(filled(&ranking.template, (instruction, &query, document))));
-        let readers = self.readers(adapter, share.as_deref(), ("documents", false));
+            .map(|document| Given::Filled(filled(&ranking.template, (instruction, &query, document))));
+        let readers = self.readers(adapter, share.as_deref(), "documents");
         let scale = ranking.scale.clone();
         let then: Then<_> = Box::new(move |states| states.iter().map(|state| scale.weigh(state)).collect());
         Ok(Passages::new(readers, texts.collect(), then))
@@ -164,12 +162,11 @@ impl Local {
         &self,
         adapter: Option<crate::AdapterId>,
         share: Option<&str>,
-        (param, signs): (&'static str, bool),
+        param: &'static str,
     ) -> Readers {
         Readers {
             asking: self.host.asking(),
             vocabulary: std::sync::Arc::clone(&self.vocabulary),
-            signs,
             group: crate::Group(self.whose(share)),
             adapter,
             longest: self.longest(),
@@ -231,18 +228,20 @@ fn single(number: f64) -> f32 {
 }
 
 /// A template with its three texts. What stands in a text is never taken for a place of the template.
-fn filled(template: &str, (instruction, query, document): (&str, &str, &str)) -> String {
+fn filled(template: &str, (instruction, query, document): (&str, &str, &str)) -> Filled {
     let texts = [("{instruction}", instruction), ("{query}", query), ("{document}", document)];
-    let mut filled = String::with_capacity(template.len() + query.len() + document.len());
+    let mut filled = Filled::default();
     let mut rest = template;
     loop {
         let found = texts.iter().filter_map(|(name, text)| Some((rest.find(name)?, *name, *text)));
         let Some((at, name, text)) = found.min_by_key(|(at, _, _)| *at) else { break };
         let (before, behind) = rest.split_at(at);
-        filled.extend([before, text]);
+        filled.text.push_str(before);
+        filled.theirs.push(filled.text.len()..filled.text.len() + text.len());
+        filled.text.push_str(text);
         rest = behind.strip_prefix(name).unwrap_or_default();
     }
-    filled.extend(iter::once(rest));
+    filled.text.push_str(rest);
     filled
 }
 
@@ -253,8 +252,10 @@ mod tests {
     #[test]
     fn a_template_is_filled_once() {
         let text = filled("a {query} b {document} c {query}", ("i", "{document}", "{query}"));
-        assert_eq!(text, "a {document} b {query} c {document}");
-        let own = filled(TEMPLATE, (INSTRUCTION, "high tide?", "At noon."));
+        assert_eq!(text.text, "a {document} b {query} c {document}");
+        let theirs: Vec<_> = text.theirs.iter().map(|theirs| &text.text[theirs.clone()]).collect();
+        assert_eq!(theirs, ["{document}", "{query}", "{document}"]);
+        let own = filled(TEMPLATE, (INSTRUCTION, "high tide?", "At noon.")).text;
         assert!(own.contains("<Query>: high tide?\n<Document>: At noon.<|im_end|>\n<|im_start|>assistant\n"));
         assert!(own.ends_with("<think>\n\n</think>\n\n") && own.contains(INSTRUCTION), "{own}");
     }

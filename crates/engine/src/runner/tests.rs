@@ -1,3 +1,5 @@
+//! What is left in memory of texts that were forgotten while they went on.
+
 use std::sync::Arc;
 
 use super::*;

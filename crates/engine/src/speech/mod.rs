@@ -17,6 +17,7 @@ pub use self::offered::Offered;
 pub(crate) use self::offered::is_offered;
 use self::parts::{Parts, Prose};
 use self::tagged::{Head, TaggedCall, head};
+pub(crate) use self::tags::is_tag;
 use self::tags::{CALL, CALL_END, FUNCTION, Found, THINK, THINK_END, begins_any, first};
 use crate::stops::Stops;
 

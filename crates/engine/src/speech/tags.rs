@@ -9,6 +9,11 @@ pub(super) const FUNCTION_END: &str = "</function>";
 pub(super) const PARAMETER: &str = "<parameter=";
 pub(super) const PARAMETER_END: &str = "</parameter>";
 
+/// Whether it is a tag that models set themselves, and that templates look for in what they said.
+pub(crate) fn is_tag(text: &str) -> bool {
+    [THINK, THINK_END, CALL, CALL_END].contains(&text)
+}
+
 /// Whether a text begins with a sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {

@@ -124,6 +124,17 @@ pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
 }
 
 #[test]
+fn a_sign_in_a_message_is_as_many_tokens_as_it_has_letters() {
+    let count = |text: &str| LOCAL.count(&asked(text, 12)).unwrap();
+    let sign = "<|im_end|>";
+    assert_eq!(count(&format!("tide {sign} tide")), count("tide  tide") + sign.len() as u64);
+    // Whoever writes the whole prompt writes its signs.
+    let whole = GenerateRequest { continues: Some(Continues::Text(format!("tide {sign}"))), ..asked("", 12) };
+    let tide = GenerateRequest { continues: Some(Continues::Text("tide ".to_owned())), ..asked("", 12) };
+    assert_eq!(LOCAL.count(&whole).unwrap(), LOCAL.count(&tide).unwrap() + 1);
+}
+
+#[test]
 fn the_same_request_says_the_same_and_remembers_its_beginning() {
     let local = open(10);
     let cold = run(&local, asked(&"high tide ".repeat(20), 12)).unwrap();

@@ -15,6 +15,7 @@ mod ruled;
 mod running;
 mod shapes;
 mod shelf;
+mod signs;
 mod speech;
 mod teaching;
 mod templates;

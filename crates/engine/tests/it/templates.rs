@@ -1,7 +1,7 @@
 //! Templates make of a conversation, to the byte, what Python's library makes of it. The goldens are its own, made by
 //! `scripts/template-goldens.py`.
 
-use engine::{Conversation, Last, Template};
+use engine::{Conversation, Last, Signs, Template};
 use serde_json::{Map, Value};
 
 /// Noon of the day that the goldens were told.
@@ -22,8 +22,8 @@ fn conversation(case: &Map<String, Value>) -> Conversation {
         _ => Last::Answer,
     };
     let mut conversation = Conversation::new(messages, case["tools"].as_array().cloned(), last);
-    conversation.set("bos_token", "<|begin_of_text|>");
-    conversation.set("eos_token", "<|im_end|>");
+    conversation.set_own("bos_token", "<|begin_of_text|>");
+    conversation.set_own("eos_token", "<|im_end|>");
     if let Some(thinks) = case.get("enable_thinking") {
         conversation.set("enable_thinking", thinks.clone());
     }
@@ -36,13 +36,30 @@ fn every_conversation_is_rendered_to_the_same_bytes() {
         serde_json::from_str(include_str!("../fixtures/templates/conversations.json")).unwrap();
     let goldens: Value = serde_json::from_str(include_str!("../fixtures/templates/goldens.json")).unwrap();
     assert!(cases.len() >= 30);
+    // Looking for signs changes nothing of a text.
+    let signs = Signs::spelt([
+        "<|begin_of_text|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|eot_id|>",
+        "<|python_tag|>",
+        "<s>",
+        "</s>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "[INST]",
+    ]);
     let mut wrong = Vec::new();
     for (name, source) in TEMPLATES {
         let template = Template::new(source).unwrap();
         for case in &cases {
             let asked = case["name"].as_str().unwrap();
             let golden = &goldens[name][asked];
-            let text = conversation(case).open(&template, NOON);
+            let text = conversation(case).open(&template, &signs, &|| 7, NOON);
             match (golden.get("text").and_then(Value::as_str), text) {
                 (Some(golden), Ok(opening)) if golden == opening.text => {}
                 (None, Err(_)) if golden["refused"] == true => {}

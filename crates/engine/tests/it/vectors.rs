@@ -314,6 +314,9 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
     assert!(packed.iter().zip(&scores).all(|(packed, score)| (packed - score).abs() < 1e-5));
     let told = RankRequest { instruction: Some("Find lies.".to_owned()), ..question(&DOCUMENTS) };
     assert_ne!(rank(&local, told).unwrap().0, scores);
+    // A document can't end itself and speak for whoever asked.
+    let [plain, signed] = ["xy", "x<|im_end|>y"].map(|text| rank(&local, question(&[text])).unwrap().1);
+    assert_eq!(signed, plain + "<|im_end|>".len() as u64);
 }
 
 #[test]

@@ -1,0 +1,403 @@
+//! What a template may build in memory. The library counts a template's steps, and not what they make: a text that is joined
+//! to itself thirty times is a thousand million times as long. So each step that makes a text or a list of others is followed
+//! by one that weighs it, and what would grow in a single step is weighed before that.
+//!
+//! This works on the library's own steps, which it shows to whoever asks for them; its version is pinned for that.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use minijinja::machinery::{self, CodeGenerator, Instruction, Instructions, Token};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
+
+use super::{WRITTEN_BYTES_MAX, too_much};
+
+/// What all steps of a rendering may make together. A template copies what it is given a few times.
+const BUILT_BYTES_MAX: usize = 8 * WRITTEN_BYTES_MAX;
+/// What a value within a list or an object takes beside what is in it.
+const VALUE_BYTES: usize = 64;
+const DEEPEST: usize = 64;
+/// What is worked out when a template is read: the library makes a hundred million bytes of a text at most.
+const PRODUCTS_MAX: usize = 16;
+/// Names that no template can write.
+const KEPT: &str = "~";
+const FLAT: &str = "~~";
+/// Of a filter that is looked up each time.
+const ANY: u8 = !0;
+
+thread_local! {
+    /// What was made since the rendering began that goes on in this thread.
+    static BUILT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A template's steps, each that makes something with its weighing.
+pub(super) struct Program<'s> {
+    steps: Instructions<'s>,
+    blocks: BTreeMap<&'s str, Instructions<'s>>,
+}
+
+/// What a value is made of.
+#[derive(Default)]
+struct Weight {
+    bytes: usize,
+}
+
+impl<'s> Program<'s> {
+    pub(super) fn read(name: &'s str, source: &'s str, syntax: SyntaxConfig) -> Result<Self, Error> {
+        let tokens = machinery::tokenize(source, false, syntax.clone());
+        let is_product = |token: &Result<(Token<'_>, _), Error>| matches!(token, Ok((Token::Mul, _)));
+        if tokens.filter(is_product).count() > PRODUCTS_MAX {
+            return refuse(format!("it has more than {PRODUCTS_MAX} products"));
+        }
+        let parsed = machinery::parse(source, name, syntax)?;
+        let mut writer = CodeGenerator::new(name, source);
+        writer.compile_stmt(&parsed);
+        let (steps, blocks) = writer.finish();
+        let weighed = |(name, steps): (_, Instructions<'s>)| (name, weighed(&steps));
+        Ok(Self { steps: self::weighed(&steps), blocks: blocks.into_iter().map(weighed).collect() })
+    }
+
+    pub(super) fn run<'e>(&'e self, environment: &'e Environment<'e>, given: Value) -> Result<String, Error>
+    where
+        's: 'e,
+    {
+        BUILT.set(0);
+        let mut text = String::new();
+        let mut out = machinery::make_string_output(&mut text);
+        machinery::eval(environment, &self.steps, given, &self.blocks, &mut out, AutoEscape::None)?;
+        Ok(text)
+    }
+}
+
+/// The same steps, and a weighing behind each that makes something.
+fn weighed<'s>(steps: &Instructions<'s>) -> Instructions<'s> {
+    let mut all = Instructions::new(steps.name(), steps.source());
+    let mut places = Vec::new();
+    let (mut at, mut next) = (0, 0);
+    while let Some(step) = steps.get(at) {
+        let (before, step, behind) = with_weighing(step);
+        places.push(next);
+        for step in before.into_iter().chain([step]).chain(behind) {
+            next = match steps.get_line(at).and_then(|line| u16::try_from(line).ok()) {
+                Some(line) => all.add_with_line(step, line),
+                None => all.add(step),
+            } + 1;
+        }
+        at += 1;
+    }
+    places.push(next);
+    let moved = |place: &mut u32| {
+        if let Some(moved) = places.get(*place as usize) {
+            *place = *moved;
+        }
+    };
+    for place in 0..next {
+        use Instruction::{BuildMacro, Iterate, Jump, JumpIfFalse, JumpIfFalseOrPop, JumpIfTrueOrPop};
+        if let Some(
+            Jump(to)
+            | JumpIfFalse(to)
+            | JumpIfFalseOrPop(to)
+            | JumpIfTrueOrPop(to)
+            | Iterate(to)
+            | BuildMacro(_, to, _),
+        ) = all.get_mut(place)
+        {
+            moved(to);
+        }
+    }
+    all
+}
+
+type Steps<'s> = Vec<Instruction<'s>>;
+
+fn with_weighing<'s>(step: &Instruction<'s>) -> (Steps<'s>, Instruction<'s>, Steps<'s>) {
+    use Instruction::{
+        Add, ApplyFilter, CallFunction, CallMethod, CallObject, Emit, EmitRaw, In, LoadConst, Mul, Slice,
+        StringConcat, Swap,
+    };
+    let kept = || vec![ApplyFilter(KEPT, Some(1), ANY)];
+    let flat = || ApplyFilter(FLAT, Some(1), ANY);
+    match step {
+        // What is written as it stands is counted with the rest.
+        EmitRaw(text) => (vec![LoadConst(Value::from(*text))], Emit, vec![]),
+        StringConcat => (vec![flat(), Swap, flat(), Swap], StringConcat, kept()),
+        In => (vec![Swap, flat(), Swap], In, vec![]),
+        // Worked out when the template was read.
+        LoadConst(value) if is_many(value.kind()) && !value.is_kwargs() => (vec![], step.clone(), kept()),
+        Add | Mul | Slice | ApplyFilter(..) | CallFunction(..) | CallMethod(..) | CallObject(..) => {
+            (vec![], step.clone(), kept())
+        }
+        other => (vec![], other.clone(), vec![]),
+    }
+}
+
+fn refuse<T>(why: String) -> Result<T, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, why))
+}
+
+/// Counts what is made.
+fn build(bytes: usize) -> Result<(), Error> {
+    let built = BUILT.get().saturating_add(bytes);
+    BUILT.set(built);
+    if built > BUILT_BYTES_MAX {
+        return refuse(format!("it builds more than {BUILT_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+const fn is_many(kind: ValueKind) -> bool {
+    matches!(kind, ValueKind::Seq | ValueKind::Iterable | ValueKind::Map)
+}
+
+/// What a value would be as a text, where it is more than one itself.
+pub(super) fn weigh(value: &Value) -> Result<usize, Error> {
+    let mut weight = Weight::default();
+    weight.add(value, 0)?;
+    Ok(weight.bytes)
+}
+
+impl Weight {
+    fn add(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.bytes = self.bytes.saturating_add(VALUE_BYTES + value.as_str().map_or(0, str::len));
+        if self.bytes > WRITTEN_BYTES_MAX || depth > DEEPEST {
+            return refuse(format!(
+                "it writes more than {WRITTEN_BYTES_MAX} bytes out of lists, or lists within lists"
+            ));
+        }
+        // What has no length makes its parts when they are wanted, and once.
+        if !is_many(value.kind()) || value.len().is_none() {
+            return Ok(());
+        }
+        for part in value.try_iter()? {
+            if value.kind() == ValueKind::Map {
+                self.add(&value.get_item(&part)?, depth + 1)?;
+            }
+            self.add(&part, depth + 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// What was made, as it is.
+fn kept(value: Value) -> Result<Value, Error> {
+    let bytes = match value.as_str() {
+        Some(text) if text.len() > WRITTEN_BYTES_MAX => return refuse(too_much()),
+        Some(text) => text.len(),
+        None if is_many(value.kind()) => value.len().unwrap_or(0).saturating_mul(VALUE_BYTES),
+        None => 0,
+    };
+    build(bytes)?;
+    Ok(value)
+}
+
+/// What is to become part of a text, as it is.
+fn flat(value: Value) -> Result<Value, Error> {
+    if is_many(value.kind()) {
+        weigh(&value)?;
+    }
+    Ok(value)
+}
+
+/// Filters and methods that make more in one step than they are given, and what they are held to before it.
+pub(super) fn hold(environment: &mut Environment<'_>) {
+    use minijinja::filters;
+    environment.add_filter(KEPT, kept);
+    environment.add_filter(FLAT, flat);
+    let guarded: [(&'static str, Value, Check); 9] = [
+        ("replace", Value::from_function(filters::replace), replaces),
+        ("join", Value::from_function(filters::join), joins),
+        ("indent", Value::from_function(filters::indent), indents),
+        ("batch", Value::from_function(filters::batch), fills),
+        ("slice", Value::from_function(filters::slice), fills),
+        ("sum", Value::from_function(filters::sum), takes_all),
+        ("map", Value::from_function(filters::map), takes_all),
+        ("pprint", Value::from_function(filters::pprint), takes_all),
+        ("format", Value::from_function(filters::format), pads),
+    ];
+    for (name, does, check) in guarded {
+        environment.add_filter(name, move |state: &mut State<'_, '_>, given: Rest<ValueOrKwargs>| {
+            let given = given.into_values();
+            check(&given)?;
+            does.call(state, &given)
+        });
+    }
+    environment.set_unknown_method_callback(|state, value, method, given| {
+        let value_first = || [std::slice::from_ref(value), given].concat();
+        match method {
+            "replace" => replaces(&value_first())?,
+            "format" => pads(&value_first())?,
+            // The other way round than the filter.
+            "join" => joins(&[given, std::slice::from_ref(value)].concat())?,
+            _ => {}
+        }
+        minijinja_contrib::pycompat::unknown_method_callback(state, value, method, given)
+    });
+}
+
+/// What is looked at before a filter does its work: what it is given, the filtered value first.
+type Check = fn(&[Value]) -> Result<(), Error>;
+
+/// All that is given behind the filtered value, by names or without.
+fn settings(given: &[Value]) -> impl Iterator<Item = Value> {
+    given.iter().skip(1).flat_map(|value| {
+        if !value.is_kwargs() {
+            return vec![value.clone()];
+        }
+        let names = value.try_iter().into_iter().flatten();
+        names.filter_map(|name| value.get_item(&name).ok()).collect()
+    })
+}
+
+fn largest(given: &[Value]) -> usize {
+    settings(given).filter_map(|value| value.as_usize()).max().unwrap_or(0)
+}
+
+fn replaces(given: &[Value]) -> Result<(), Error> {
+    let [Some(text), Some(from), Some(to)] = [0, 1, 2].map(|at| given.get(at)) else { return Ok(()) };
+    let [text, from, to] = [written(text)?, written(from)?, written(to)?];
+    build(text.len().saturating_add(text.matches(&*from).count().saturating_mul(to.len())))
+}
+
+/// A value as the text that filters take it for.
+fn written(value: &Value) -> Result<Cow<'_, str>, Error> {
+    if let Some(text) = value.as_str() {
+        return Ok(Cow::Borrowed(text));
+    }
+    weigh(value)?;
+    Ok(Cow::Owned(value.to_string()))
+}
+
+fn joins(given: &[Value]) -> Result<(), Error> {
+    let Some(value) = given.first() else { return Ok(()) };
+    let between = settings(given).filter_map(|value| value.as_str().map(str::len)).max().unwrap_or(0);
+    let parts = value.as_str().map(str::len).or_else(|| value.len()).unwrap_or(0);
+    build(weigh(value)?.saturating_add(parts.saturating_mul(between)))
+}
+
+fn indents(given: &[Value]) -> Result<(), Error> {
+    let Some(text) = given.first().and_then(Value::as_str) else { return Ok(()) };
+    let lines = text.matches('\n').count() + 1;
+    build(text.len().saturating_add(lines.saturating_mul(largest(given))))
+}
+
+fn fills(given: &[Value]) -> Result<(), Error> {
+    build(largest(given).saturating_mul(VALUE_BYTES))
+}
+
+fn takes_all(given: &[Value]) -> Result<(), Error> {
+    given.first().map_or(Ok(()), |value| weigh(value).map(drop))
+}
+
+/// A form of a text: widths that no reader wants are refused.
+fn pads(given: &[Value]) -> Result<(), Error> {
+    let form = given.first().and_then(Value::as_str).unwrap_or_default();
+    if form.split(|character: char| !character.is_ascii_digit()).any(|digits| digits.len() > 4) {
+        return refuse("it pads a text too far".to_owned());
+    }
+    // A width may be given beside it.
+    if form.contains('*') && largest(given) > 9_999 {
+        return refuse("it pads a text too far".to_owned());
+    }
+    settings(given).try_for_each(|value| weigh(&value).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::Template;
+
+    /// What this process had of memory at most, in MiB.
+    fn peak() -> Option<u64> {
+        let told = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()? / 1024)
+    }
+
+    fn check(source: &str) {
+        let before = peak();
+        let shown: String = source.chars().take(120).collect();
+        let told = Template::new(source).and_then(|template| template.render(&json!({}), 0));
+        let error = told.expect_err(&shown).to_string();
+        let told = ["builds more than", "writes more than", "pads a text too far", "products"];
+        assert!(told.iter().any(|told| error.contains(told)), "{shown}: {error}");
+        if let (Some(before), Some(after)) = (before, peak()) {
+            assert!(after < before.max(1024), "{shown}: {after} MiB after {before}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_joined_to_itself_again_and_again_ends_in_an_error() {
+        for step in [
+            "x ~ x",
+            "x + x",
+            "x * 2",
+            "x | replace('h', 'hhhhhhhhhhhhhhhhhhhhhhhhhh')",
+            "x.replace('h', 'hhhhhhhhhhhhhhhhhhhhhhhhhh')",
+            "','.join([x, x])",
+            "[x, x] | join",
+            "'%s%s' | format(x, x)",
+            "'{}{}'.format(x, x)",
+            "[x, x] | map('upper') | join('')",
+            "[x, x] | sum(start='')",
+            "[x, x] | string",
+            "{'a': x, 'b': x} | tojson",
+            "[x, x] | pprint",
+        ] {
+            let steps = format!("{{% set x = {step} %}}").repeat(60);
+            check(&format!("{{% set x = 'abcdefgh' %}}{steps}{{{{ x | length }}}}"));
+        }
+        check(&format!("{{% set x = 'abcdefgh' %}}{}", "{% set x %}{{ x }}{{ x }}{% endset %}".repeat(60)));
+        check(
+            "{% set n = namespace(x='abcdefgh') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        );
+        check("{% macro f(x, n) %}{{ f(x ~ x, n - 1) if n else '' }}{% endmacro %}{{ f('abcdefgh', 60) }}");
+    }
+
+    #[test]
+    fn lists_within_lists_are_no_way_around() {
+        let nested = "{% set x = [x, x] %}".repeat(50);
+        for end in ["{{ x }}", "{{ x | tojson }}", "{{ x ~ '' }}", "{{ x in 'abc' }}"] {
+            check(&format!("{{% set x = ['abcdefgh'] %}}{nested}{end}"));
+        }
+    }
+
+    #[test]
+    fn what_grows_in_one_step_is_looked_at_before() {
+        for end in [
+            "{{ ([x] * 1000000) | join | length }}",
+            "{{ x | replace('a', x) | length }}",
+            "{{ x.replace('a', x) | length }}",
+            "{{ x.join(range(99999)) | length }}",
+            "{{ range(99999) | join(x) | length }}",
+            "{{ (range(99999) | list) | map('replace', '1', x) | list | length }}",
+            "{% set n = namespace(x=[]) %}{% for a in range(99999) %}{% set n.x = n.x + [x ~ a] %}{% endfor %}",
+        ] {
+            check(&format!("{{% set x = 'abcdefgh' * 125000 %}}{end}"));
+        }
+        for source in [
+            "{{ 'a\nb' | indent(99999999999) | length }}",
+            "{{ 'a\nb' | indent(width=99999999999) | length }}",
+            "{{ '%99999999999s' | format('a') | length }}",
+            "{{ '{:>99999999999}'.format('a') | length }}",
+            "{{ [1] | batch(99999999999, 0) | list | length }}",
+            "{{ [1] | slice(99999999999, 0) | list | length }}",
+            "{{ ([1] * 100000000) | list | length }}",
+        ] {
+            check(source);
+        }
+        let long = "a".repeat(10_000);
+        check(&format!("{{% set y %}}{{% for a in range(9999) %}}{long}{{% endfor %}}{{% endset %}}"));
+        check(&"{{ ('x' * 99999999) | length }}".repeat(30));
+    }
+
+    #[test]
+    fn what_templates_do_is_done() {
+        let source = "{%- macro f(x) -%}<{{ x | upper }}>{%- endmacro -%}{%- set ns = namespace(a='') -%}{%- for i in range(3) -%}{%- if i == 1 -%}{%- continue -%}{%- endif -%}{%- set ns.a = ns.a ~ f('n' ~ i) + '*' * 2 -%}{%- endfor -%}{{ ns.a }} **{{ [1, 2] + [3] }}** {{ ['a', 'b'] | join('-') }} {{ ','.join(['a', 'b']) }} {{ 'aXb'.replace('X', '--') | indent(2, true) }} {{ 2 * 3 + 4 }} {{ 'b' in 'abc' and 2 in [1, 2] }} {{ 'abc'[::-1] }} {{ '%s-%d' | format('a', 7) }} {{ ['a', 'b'] | map('upper') | list }} {{ [1, 2] | sum }}";
+        let text = Template::new(source).unwrap().render(&json!({}), 0).unwrap();
+        assert_eq!(text, "<N0>**<N2>** **[1, 2, 3]** a-b a,b   a--b 10 True cba a-7 ['A', 'B'] 3");
+    }
+}

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use engine::made::Made;
 use engine::training::{
-    BadLine, Beginning, Job, LowRank, Precision, Progress, Reading, Schedule, Settings, Target, Text, Trains, Went,
+    BadLine, Beginning, Job, LowRank, Precision, Progress, Reading, Schedule, Settings, Target, Text, Trains,
+    Went,
 };
 use engine::{Begun, Limits, Model, Packing, Shape, Source, Template, Vocabulary};
 use serde_json::{Value, json};

@@ -65,24 +65,63 @@ def tuning(client, file):
         method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}, metadata={"of": "the sea"},
     )
     assert job.object == "fine_tuning.job" and job.status in ("queued", "running") and job.fine_tuned_model is None
-    deadline = time.monotonic() + 30
-    while job.status in ("queued", "running"):
-        assert time.monotonic() < deadline, job
-        time.sleep(0.05)
-        job = client.fine_tuning.jobs.retrieve(job.id)
+    job = until(client, job, ["succeeded", "failed"])
     assert job.status == "succeeded" and job.error is None, job
     assert job.fine_tuned_model.startswith("tiny:tides-") and job.trained_tokens > 1000, job
     assert (job.seed, job.training_file, job.metadata) == (3, file.id, {"of": "the sea"})
     assert job.method.supervised.hyperparameters.n_epochs == 40 and job.hyperparameters.batch_size == 4
-    answer = client.chat.completions.create(
-        model=job.fine_tuned_model, messages=[{"role": "user", "content": "How often is tide 1?"}], temperature=0,
-        max_tokens=24, extra_body={"chat_template_kwargs": {"enable_thinking": False}},
-    )
-    assert answer.choices[0].message.content == "Twice a day.", answer
-    checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
-    assert [point.fine_tuned_model_checkpoint for point in checkpoints] == [job.fine_tuned_model]
-    assert checkpoints[0].step_number == 80 and checkpoints[0].metrics.full_valid_loss < 0.5
+    assert said(client, job.fine_tuned_model) == "Twice a day."
     return job
+
+
+def said(client, model):
+    answer = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "How often is tide 1?"}], temperature=0, max_tokens=24,
+        extra_body={"chat_template_kwargs": {"enable_thinking": False}},
+    )
+    return answer.choices[0].message.content
+
+
+def checkpoints(client, job):
+    points = client.fine_tuning.jobs.checkpoints.list(job.id).data
+    assert [point.step_number for point in points] == [80, 78, 76], points
+    assert points[0].fine_tuned_model_checkpoint == job.fine_tuned_model
+    assert len({point.fine_tuned_model_checkpoint for point in points}) == 3
+    for point in points:
+        assert point.object == "fine_tuning.job.checkpoint" and point.fine_tuning_job_id == job.id
+        assert point.metrics.step == point.step_number and point.metrics.full_valid_loss < 0.5, point
+        assert said(client, point.fine_tuned_model_checkpoint) == "Twice a day.", point
+    assert [point.id for point in client.fine_tuning.jobs.checkpoints.list(job.id, limit=1)] == [point.id for point in points]
+
+
+def until(client, job, statuses):
+    deadline = time.monotonic() + 30
+    while job.status not in statuses:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.05)
+        job = client.fine_tuning.jobs.retrieve(job.id)
+    return job
+
+
+def pauses(client, file):
+    hyperparameters = {"n_epochs": 100, "batch_size": 4, "learning_rate_multiplier": 100.0}
+    method = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=file.id, suffix="ebb", method=method)
+    until(client, job, ["running"])
+    while not client.fine_tuning.jobs.checkpoints.list(job.id).data:
+        time.sleep(0.05)
+    assert client.fine_tuning.jobs.pause(job.id).status == "paused"
+    # What it was at the end of an epoch can be asked for meanwhile.
+    point = client.fine_tuning.jobs.checkpoints.list(job.id).data[0]
+    assert said(client, point.fine_tuned_model_checkpoint), point
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "paused"
+    assert client.fine_tuning.jobs.resume(job.id).status == "queued"
+    job = until(client, job, ["succeeded"])
+    assert said(client, job.fine_tuned_model) == "Twice a day."
+    messages = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)]
+    assert sum("paused" in message for message in messages) == 1 and any("taken up again" in message for message in messages)
+    refused(openai.ConflictError, lambda: client.fine_tuning.jobs.pause(job.id))
+    refused(openai.NotFoundError, lambda: client.fine_tuning.jobs.resume("ftjob-none"))
 
 
 def pages(client, file, job):
@@ -93,7 +132,8 @@ def pages(client, file, job):
     assert losses[0] < 0.5 and losses[-1] > 3.0, losses
     old = client.fine_tuning.jobs.create(model="tiny", training_file=file.id, hyperparameters={"n_epochs": 1000})
     assert client.fine_tuning.jobs.cancel(old.id).status == "cancelled"
-    assert [known.id for known in client.fine_tuning.jobs.list(limit=1)] == [old.id, job.id]
+    known = [known.id for known in client.fine_tuning.jobs.list(limit=1)]
+    assert (len(known), known[0], known[-1]) == (3, old.id, job.id), known
     assert refused(openai.ConflictError, lambda: client.fine_tuning.jobs.cancel(job.id)).code == "job_is_over"
 
 
@@ -105,6 +145,10 @@ def main():
     print("ok refusals")
     job = tuning(client, file)
     print("ok tuning")
+    checkpoints(client, job)
+    print("ok checkpoints")
+    pauses(client, file)
+    print("ok pauses")
     pages(client, file, job)
     print("ok pages")
 

@@ -59,6 +59,7 @@ const CODES: &[&str] = &[
     "model_not_found",
     "no_adapter_folder",
     "no_adapters",
+    "node_ends",
     "not_of_this_version",
     "queue_full",
     "too_many_at_once",

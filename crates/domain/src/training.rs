@@ -63,6 +63,25 @@ pub struct Lesson<'a> {
     pub learned: &'a [u8],
     /// The same, which are only looked at.
     pub held_out: &'a [u8],
+    /// The directory of an adapter that it goes on from; a new one begins where nothing is said.
+    pub from: Option<&'a Path>,
+}
+
+/// Where a run leaves what is its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// What it needs to be taken up again.
+    pub work: &'a Path,
+    /// What came of it at the end of each epoch but the last: a directory for each, called by [`left_at`].
+    pub epochs: &'a Path,
+    /// What came of it in the end.
+    pub result: &'a Path,
+}
+
+/// What the directory is called that holds what a run was at the end of an epoch.
+#[must_use]
+pub fn left_at(step: u64) -> String {
+    format!("step-{step}")
 }
 
 /// What a lesson comes to.
@@ -103,6 +122,8 @@ pub enum Unfit {
         more: usize,
     },
     Fault(Box<Fault>),
+    /// Whoever asked wants it no more.
+    CalledOff,
 }
 
 /// How far a run is.
@@ -119,6 +140,8 @@ pub struct Step {
     pub tokens: u64,
     /// The run can be taken up again from here.
     pub is_kept: bool,
+    /// An epoch that is not the last ended, and what has come of the run so far is left.
+    pub is_left: bool,
 }
 
 /// Whoever wants something trained, as the run sees it.
@@ -126,8 +149,11 @@ pub trait Watch: Sync {
     /// It is to stop, and what the step that it is in had done is of no worth. Asked many times in a step.
     fn is_called_off(&self) -> bool;
 
-    /// Where the run begins, or is taken up.
-    fn begun(&self, step: u64, of: u64);
+    /// It is called off for now, and will be taken up again: what was done so far is worth being kept.
+    fn goes_on_later(&self) -> bool;
+
+    /// Where the run begins, or is taken up; and the step before, of which whoever was killed may have told nothing.
+    fn begun(&self, step: u64, of: u64, last: Option<&Step>);
 
     fn went(&self, step: &Step);
 }
@@ -141,27 +167,24 @@ pub enum RunEnd {
 
 /// A runtime that trains. What it does takes as long as it takes, on the thread that asks.
 pub trait Trainer: Send + Sync {
-    /// What is meant where nothing is said.
-    fn usual(&self) -> Course;
+    /// What is meant where nothing is said; of whoever goes on from an adapter, what that is.
+    ///
+    /// # Errors
+    /// What is in the directory is no adapter that training can go on from.
+    fn usual(&self, from: Option<&Path>) -> Result<Course, Unfit>;
 
-    /// Reads what is to be learned, and begins nothing.
+    /// Reads what is to be learned, and begins nothing. `may_go_on` is asked between one text and the next.
     ///
     /// # Errors
     /// Lines that can't be used, or a course that can't be gone.
-    fn outlook(&self, lesson: &Lesson<'_>) -> Result<Outlook, Unfit>;
+    fn outlook(&self, lesson: &Lesson<'_>, may_go_on: &dyn Fn() -> bool) -> Result<Outlook, Unfit>;
 
-    /// Trains, and leaves what came of it in `result`. What it needs to be taken up again is in `work`: with the same lesson
-    /// it goes on from there to the same end, to the bit. It stands still while answers are given.
+    /// Trains, and leaves in its places what comes of it. With the same lesson beside the same model it goes on from what is
+    /// there to the same end, to the bit. It stands still while answers are given.
     ///
     /// # Errors
     /// The lesson is unfit, or the run can't go on.
-    fn train(
-        &self,
-        lesson: &Lesson<'_>,
-        work: &Path,
-        result: &Path,
-        watch: &dyn Watch,
-    ) -> Result<RunEnd, Unfit>;
+    fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit>;
 
     /// Has a run that stands still ask its watch again.
     fn wake(&self);

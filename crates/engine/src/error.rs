@@ -47,6 +47,9 @@ pub enum EngineError {
     /// What a training run was told is nothing that can be done.
     #[error("the training can't be done so: \"{field}\" {what}")]
     Setting { field: &'static str, what: String },
+    /// A run that was begun beside another model, or beside this one before its files were changed.
+    #[error("the model's files are not those that the run began with")]
+    OtherBase,
     #[error("what is trained is no number any more at step {step}; the rate may be too high")]
     Diverged { step: usize },
     #[error("the text can't be read by the model's tokenizer: {0}")]

@@ -33,7 +33,7 @@ mod vocabulary;
 mod waiting;
 mod weights;
 
-pub use adapters::{Adapter, AdapterId, AdapterStatus, Limits, Read, Reading, Registering};
+pub use adapters::{Adapter, AdapterId, AdapterStatus, Begun, Limits, Read, Reading, Registering};
 pub use batch::{Part, Ragged};
 pub use blocks::Share;
 pub use candle_core::DType as Numbers;

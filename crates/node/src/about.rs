@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::body::NodeBody;
 use crate::routes::DIALECTS;
 use crate::said::written;
+use crate::train::Offers;
 
 type Answer = Result<Response<NodeBody>, Box<Fault>>;
 
@@ -65,6 +66,8 @@ struct Capabilities {
     runtime_local_only_strict: bool,
     streaming: bool,
     adapters: bool,
+    /// What can be trained here; nothing where nothing is.
+    training: Option<Offers>,
     models: Vec<Capability>,
 }
 
@@ -143,7 +146,7 @@ pub(crate) fn health(runtime: &dyn Runtime) -> Answer {
     written(StatusCode::OK, &Health { status: "ok", runtime_local_only_strict: true, models })
 }
 
-pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str) -> Answer {
+pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str, training: Option<Offers>) -> Answer {
     let capability = |model: RuntimeModel| Capability {
         usage: if model.is_model { "measured" } else { "estimated" },
         makes: model.makes.words(),
@@ -160,6 +163,7 @@ pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str) -> Answer 
         runtime_local_only_strict: true,
         streaming: true,
         adapters: runtime.adapters().is_some(),
+        training,
         models: runtime.models().into_iter().map(capability).collect(),
     };
     written(StatusCode::OK, &said)

@@ -119,7 +119,11 @@ fn training<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
         ["train", "jobs", id] if is_delete => Training::CallOff(id),
         ["train", "jobs", _] => return Some(Does::Other("GET, HEAD, DELETE")),
         ["train", "jobs", id, "events"] if is_read => Training::Events(id),
-        ["train", "jobs", _, "events"] => return Some(Does::Other("GET, HEAD")),
+        ["train", "jobs", id, "checkpoints"] if is_read => Training::Checkpoints(id),
+        ["train", "jobs", _, "events" | "checkpoints"] => return Some(Does::Other("GET, HEAD")),
+        ["train", "jobs", id, "pause"] if is_post => Training::Pause(id),
+        ["train", "jobs", id, "resume"] if is_post => Training::Resume(id),
+        ["train", "jobs", _, "pause" | "resume"] => return Some(Does::Other("POST")),
         ["fine_tuning", "jobs"] if is_read => Training::Tunings,
         ["fine_tuning", "jobs"] if is_post => Training::Tune,
         ["fine_tuning", "jobs"] => return Some(Does::Other("GET, HEAD, POST")),
@@ -130,7 +134,9 @@ fn training<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
             return Some(Does::Other("GET, HEAD"));
         }
         ["fine_tuning", "jobs", id, "cancel"] if is_post => Training::TuningCallOff(id),
-        ["fine_tuning", "jobs", _, "cancel"] => return Some(Does::Other("POST")),
+        ["fine_tuning", "jobs", id, "pause"] if is_post => Training::TuningPause(id),
+        ["fine_tuning", "jobs", id, "resume"] if is_post => Training::TuningResume(id),
+        ["fine_tuning", "jobs", _, "cancel" | "pause" | "resume"] => return Some(Does::Other("POST")),
         ["files"] if is_read => Training::Files,
         ["files"] if is_post => Training::Bring,
         ["files"] => return Some(Does::Other("GET, HEAD, POST")),

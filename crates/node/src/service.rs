@@ -116,14 +116,18 @@ impl Service {
         let journal = settings.data_dir.as_deref().map(Journal::open).transpose()?;
         let books = Arc::new(Books::new(settings.world.clone(), journal));
         let shelf = Shelf::open(settings.adapters.as_deref(), settings.data_dir.as_deref())?;
-        let training = Training::open(&runtime, settings.data_dir.as_deref(), &settings.world)?;
+        let training = Training::open(
+            &runtime,
+            (settings.data_dir.as_deref(), settings.adapters.as_deref()),
+            &settings.world,
+        )?;
         Ok(Arc::new(Self { runtime, settings, books, shelf, sessions: Sessions::default(), training }))
     }
 
     /// Has the adapters known that the folder has, and those that were registered before; tells which could not be, and why.
     pub async fn register_adapters(&self) -> Vec<(String, String)> {
         let mut left_out = self.shelf.register_all(&*self.runtime).await;
-        left_out.extend_from_slice(self.training.left_out());
+        left_out.extend(self.training.register_left().await);
         left_out
     }
 
@@ -162,7 +166,9 @@ impl Service {
             Does::Models => about::models(&*self.runtime).await,
             Does::Model(id) => about::model(&*self.runtime, id).await,
             Does::Health => about::health(&*self.runtime),
-            Does::Capabilities => about::capabilities(&*self.runtime, self.settings.runtime_name),
+            Does::Capabilities => {
+                about::capabilities(&*self.runtime, self.settings.runtime_name, self.training.offers())
+            }
             Does::Adapters(asked) => self.shelf.answer(asked, &*self.runtime, &body).await,
             Does::Train(asked) => self.training.answer(asked, &head, &body).await,
             Does::Purge => self.purge(&body).await,

@@ -20,6 +20,8 @@ use crate::wait::a_moment;
 const SFT: &str = "/v1/train/sft";
 const JOBS: &str = "/v1/train/jobs";
 const MODEL: &str = "tiny";
+/// The folder of adapters of all nodes.
+const ADAPTERS: &str = "adapters";
 /// What is learned to be said.
 const ANSWER: &str = "Twice a day.";
 
@@ -55,6 +57,7 @@ impl House {
         let mut made = Made::new("qwen3", shape(), 7);
         made.tokens = Some(Tokens::new("qwen2", &template, shape().vocabulary));
         made.write_plain(&house.path(MODEL), false).unwrap();
+        std::fs::create_dir(house.path(ADAPTERS)).unwrap();
         house
     }
 
@@ -65,8 +68,8 @@ impl House {
     /// A node on the model, with a data directory of this name.
     async fn node(&self, data: &str) -> (Process, Client) {
         let text = |path: PathBuf| path.display().to_string();
-        let (model, data) = (text(self.path(MODEL)), text(self.path(data)));
-        let flags = ["--model", &model, "--data-dir", &data, "--kv-memory", "16"];
+        let [model, data, adapters] = [MODEL, data, ADAPTERS].map(|name| text(self.path(name)));
+        let flags = ["--model", &model, "--data-dir", &data, "--kv-memory", "16", "--adapters", &adapters];
         let (process, base_url) = node(&flags).await;
         (process, Client::new(base_url.trim_end_matches("/v1")).within(WITHIN))
     }
@@ -139,9 +142,19 @@ async fn followed(client: &Client, id: &str) -> Vec<Value> {
     data.map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
+/// Where what a job made lies.
+fn result(house: &House, data: &str, id: &str) -> PathBuf {
+    house.path(data).join("train").join(id).join("adapter")
+}
+
 fn weights(house: &House, data: &str, id: &str) -> Vec<u8> {
-    let result = house.path(data).join("train").join(id).join("adapter/adapter_model.safetensors");
-    std::fs::read(result).unwrap()
+    std::fs::read(result(house, data, id).join("adapter_model.safetensors")).unwrap()
+}
+
+async fn acted(client: &Client, path: &str) -> Value {
+    let answer = client.post(path, &json!({})).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
 }
 
 #[tokio::test]
@@ -215,6 +228,130 @@ async fn a_node_that_is_killed_comes_to_the_same_weights() {
     assert_eq!(made, ANSWER);
 }
 
+#[tokio::test]
+async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() {
+    let house = House::new();
+    let asked = job("tides", 60);
+    let (whole, id) = {
+        let (mut process, client) = house.node("node").await;
+        let id = begun(&client, &asked).await;
+        done(&client, &id).await;
+        let whole = weights(&house, "node", &id);
+        let mut again = asked.clone();
+        again["replace"] = json!(true);
+        let id = begun(&client, &again).await;
+        until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(25)).await;
+        let paused = acted(&client, &format!("/v1/fine_tuning/jobs/{id}/pause")).await;
+        assert_eq!((&paused["status"], &paused["object"]), (&json!("paused"), &json!("fine_tuning.job")));
+        process.kill9().unwrap();
+        (whole, id)
+    };
+    let (mut process, client) = house.node("node").await;
+    // Whatever came behind it has its turn.
+    let next = begun(&client, &job("next", 1)).await;
+    done(&client, &next).await;
+    assert_eq!(look(&client, &id).await["status"], "paused");
+    process.kill9().unwrap();
+    let (_process, client) = house.node("node").await;
+    assert_eq!(acted(&client, &format!("{JOBS}/{id}/resume")).await["status"], "queued");
+    // Once more in its midst, where all that was done is kept.
+    until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(63)).await;
+    acted(&client, &format!("{JOBS}/{id}/pause")).await;
+    acted(&client, &format!("{JOBS}/{id}/resume")).await;
+    done(&client, &id).await;
+    assert!(weights(&house, "node", &id) == whole, "other weights than those of a run that nobody paused");
+    let events = followed(&client, &id).await;
+    let steps: Vec<u64> = events.iter().filter(|event| event["kind"] == "progress").map(step_of).collect();
+    assert_eq!(steps, (1..=120).collect::<Vec<_>>(), "each step is told once");
+    let kinds = events.iter().filter_map(|event| event["kind"].as_str()).filter(|kind| *kind != "progress");
+    let told =
+        ["queued", "started", "paused", "queued", "resumed", "paused", "queued", "resumed", "completed"];
+    assert_eq!(kinds.collect::<Vec<_>>(), told);
+}
+
+#[tokio::test]
+async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
+    let house = House::new();
+    let first = job("first", 15);
+    let mut on = job("on", 40);
+    on["init_adapter_dir"] = json!("sea/first");
+    on.as_object_mut().unwrap().remove("lora_rank");
+    let (loss, whole) = {
+        let (_process, client) = house.node("whole").await;
+        let id = begun(&client, &first).await;
+        let loss = done(&client, &id).await["progress"]["loss"].as_f64().unwrap();
+        let to = house.path(ADAPTERS).join("sea/first");
+        std::fs::create_dir_all(&to).unwrap();
+        for name in ["adapter_config.json", "adapter_model.safetensors"] {
+            std::fs::copy(result(&house, "whole", &id).join(name), to.join(name)).unwrap();
+        }
+        for (name, value) in
+            [("lora_rank", json!(4)), ("lora_alpha", json!(3)), ("target_modules", json!(["q_proj"]))]
+        {
+            let mut other = on.clone();
+            other[name] = value;
+            let answer = client.post(SFT, &other).await.unwrap();
+            assert_eq!(
+                (answer.status, &answer.json()["error"]["param"]),
+                (400, &json!(name)),
+                "{}",
+                answer.text()
+            );
+        }
+        let id = begun(&client, &on).await;
+        done(&client, &id).await;
+        (loss, weights(&house, "whole", &id))
+    };
+    let id = {
+        let (mut process, client) = house.node("broken").await;
+        let id = begun(&client, &on).await;
+        // What it goes on from is the job's own by now.
+        std::fs::remove_dir_all(house.path(ADAPTERS).join("sea")).unwrap();
+        until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(15)).await;
+        process.kill9().unwrap();
+        id
+    };
+    let (_process, client) = house.node("broken").await;
+    let job = done(&client, &id).await;
+    assert_eq!((&job["init_adapter_dir"], &job["settings"]["lora_rank"]), (&json!("sea/first"), &json!(8)));
+    assert!(
+        weights(&house, "broken", &id) == whole,
+        "other weights than those of a run that nobody broke off"
+    );
+    let events = followed(&client, &id).await;
+    let began = events.iter().find(|event| event["kind"] == "progress").unwrap()["loss"].as_f64().unwrap();
+    assert!(
+        began < 2.0 * loss.max(0.5),
+        "it began at {began}, and the one that it goes on from ended at {loss}"
+    );
+    assert_eq!(said(&crate::local_training::asked(&client, "tiny:on", "How often is tide 2?").await), ANSWER);
+}
+
+#[tokio::test]
+async fn a_job_does_not_go_on_beside_another_model() {
+    let house = House::new();
+    let id = {
+        let (mut process, client) = house.node("node").await;
+        let id = begun(&client, &job("tides", 500)).await;
+        until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(3)).await;
+        process.kill9().unwrap();
+        id
+    };
+    // One bit of one weight: what the file says of itself is the same.
+    let path = house.path(MODEL).join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (_process, client) = house.node("node").await;
+    let job = until(&client, &id, |job| job["status"] == "failed").await;
+    assert_eq!(job["error"]["code"], "base_changed", "{job}");
+    // Begun again, it is trained beside the model as it is now.
+    let again = begun(&client, &crate::local_training::job("tides", 2)).await;
+    done(&client, &again).await;
+    let said = client.get("/v1/capabilities").await.unwrap().json();
+    assert_eq!(said["training"]["kinds"], json!(["sft"]), "{said}");
+}
+
 fn step_of(event: &Value) -> u64 {
     event["step"].as_u64().unwrap()
 }
@@ -284,7 +421,8 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
         ("lora_rank", json!(1_000), 400),
         ("lr", json!("fast"), 400),
         ("target_modules", json!(["lm_head"]), 400),
-        ("init_adapter_dir", json!("/somewhere"), 400),
+        ("init_adapter_dir", json!("/somewhere"), 403),
+        ("init_adapter_dir", json!("none"), 404),
         ("model", json!("gpt"), 404),
         ("device", json!("cuda"), 400),
         ("eval_examples", json!(8), 400),
@@ -327,7 +465,7 @@ async fn the_python_sdk_brings_files_and_has_models_tuned() {
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     let held: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("ok ")).collect();
-    assert_eq!(held, ["files", "refusals", "tuning", "pages"], "{told}");
+    assert_eq!(held, ["files", "refusals", "tuning", "checkpoints", "pauses", "pages"], "{told}");
     // The same job in the node's own words.
     let jobs = client.get(JOBS).await.unwrap().json();
     let tuned = &jobs["data"][0];

@@ -68,7 +68,8 @@ fn said(method: &str, path: &str, body: &Value) -> Option<Value> {
         ("POST", "/v1/train/sft") if body["preview"] == true => {
             json!({"model": "played", "outlook": outlook})
         }
-        ("POST", "/v1/train/sft") | ("DELETE", "/v1/train/jobs/law-1") => job,
+        ("POST", "/v1/train/sft" | "/v1/train/jobs/law-1/pause" | "/v1/train/jobs/law-1/resume")
+        | ("DELETE", "/v1/train/jobs/law-1") => job,
         _ => return None,
     })
 }

@@ -287,11 +287,22 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
 
     let long = cli.run(&[&begin[..], &["--replace", "--epochs", "1000", "--json"]].concat()).json();
     let long = id_of(&long);
+    cli.run(&["train", "pause", &long]).ok();
+    assert_eq!(cli.run(&["train", "show", &long, "--json"]).json()["status"], "paused");
+    cli.run(&["train", "resume", &long]).ok();
+    assert_ne!(cli.run(&["train", "show", &long, "--json"]).json()["status"], "paused");
     cli.run(&["train", "cancel", &long]).ok();
+    cli.run(&["train", "resume", &long]).failed(6);
+    let points = cli.run(&["train", "checkpoints", &id, "--json"]).lines();
+    let models: Vec<&str> = points.iter().filter_map(|point| point["model"].as_str()).collect();
+    assert_eq!((models.len(), models[0]), (2, "tidegate-demo:tides"), "one for each epoch: {points:?}");
+    assert!(models[1].starts_with("tidegate-demo:ftckpt-"), "{points:?}");
     assert!(cli.run(&["train", "watch", &long]).failed(1).contains("called off"));
     let done = actions(&gateway).await;
     let expected = [
         format!("train.cancel job {long}"),
+        format!("train.resume job {long}"),
+        format!("train.pause job {long}"),
         format!("train.begin job {long}, adapter tides"),
         format!("train.begin job {id}, adapter tides"),
     ];

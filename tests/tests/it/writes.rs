@@ -289,13 +289,15 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 /// Asks, and changes nothing: there is nothing to tell.
 const ASKS: [&str; 3] = ["/v2/plan", "/v2/webhooks/{id}/test", "/v2/train/preview"];
 /// What can't be tried without being done, and says so.
-const UNTRIED: [&str; 11] = [
+const UNTRIED: [&str; 13] = [
     "/v2/webhooks/{id}/test",
     "/v2/adapters",
     "/v2/adapters/{id}/load",
     "/v2/adapters/{id}/unload",
     "/v2/train/jobs",
     "/v2/train/jobs/{id}/cancel",
+    "/v2/train/jobs/{id}/pause",
+    "/v2/train/jobs/{id}/resume",
     "/v2/train/preview",
     "/v2/vault/master-key/rotate",
     "/v2/vault/master-key/finalize",

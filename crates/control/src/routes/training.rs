@@ -24,6 +24,7 @@ const PATH: &str = "/v2/train/jobs";
 const ONE: &str = "/v2/train/jobs/{id}";
 const ON_A_NODE: &str =
     "What a node does can't be tried without being done; /v2/train/preview says what a job would come to.";
+const AS_IT_IS: &str = "What a node does can't be tried without being done.";
 const NODE: (&str, &str) =
     ("node", "The job's node, by its id or name; may be left out where the workspace has one runtime.");
 const EVENTS_MAX: u32 = 1_000;
@@ -70,10 +71,32 @@ pub fn routes() -> Vec<Route> {
         asks_one(
             Route::new(Method::POST, "/v2/train/jobs/{id}/cancel", Access::MANAGE, cancel)
                 .says("Calls a training job off; what it made so far is left.")
-                .takes::<CallingOff>()
+                .takes::<Acting>()
                 .tells::<Shown>()
                 .refuses(409, "job_is_over")
-                .no_rehearsal("What a node does can't be tried without being done."),
+                .no_rehearsal(AS_IT_IS),
+        ),
+        asks_one(
+            Route::new(Method::POST, "/v2/train/jobs/{id}/pause", Access::MANAGE, pause)
+                .says("Has a training job wait until it is told to go on; the next one has its turn meanwhile.")
+                .takes::<Acting>()
+                .tells::<Shown>()
+                .refuses(409, "job_is_over")
+                .no_rehearsal(AS_IT_IS),
+        ),
+        asks_one(
+            Route::new(Method::POST, "/v2/train/jobs/{id}/resume", Access::MANAGE, resume)
+                .says("Has a training job that was paused go on where it was.")
+                .takes::<Acting>()
+                .tells::<Shown>()
+                .refuses(409, "job_is_over")
+                .no_rehearsal(AS_IT_IS),
+        ),
+        asks_one(
+            Route::new(Method::GET, "/v2/train/jobs/{id}/checkpoints", Access::LOOK, checkpoints)
+                .says("Lists what is kept of a training job at the ends of its epochs, each of which is a model; the latest first.")
+                .query(NODE.0, NODE.1)
+                .tells::<Checkpoints>(),
         ),
     ]
 }
@@ -93,8 +116,8 @@ struct Order {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "TrainCallingOff")]
-struct CallingOff {
+#[schemars(rename = "TrainActing")]
+struct Acting {
     /// The job's node, by its id or name; may be left out where the workspace has one runtime.
     node: Option<String>,
 }
@@ -197,7 +220,7 @@ struct Shown {
     node_id: String,
     /// The node's name.
     node: String,
-    /// `queued`, `running`, `completed`, `failed` or `cancelled`.
+    /// `queued`, `running`, `paused`, `completed`, `failed` or `cancelled`.
     status: String,
     model: String,
     adapter: String,
@@ -250,13 +273,47 @@ struct Event {
     what: What,
 }
 
+/// As a node says it.
+#[derive(Deserialize)]
+struct SaidCheckpoints {
+    data: Vec<SaidCheckpoint>,
+}
+
+#[derive(Deserialize)]
+struct SaidCheckpoint {
+    step: u64,
+    created_at: u64,
+    model: String,
+    loss: f64,
+    held_out_loss: Option<f64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TrainCheckpoints")]
+struct Checkpoints {
+    object: &'static str,
+    data: Vec<Checkpoint>,
+}
+
+/// What a job was at the end of an epoch.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TrainCheckpoint")]
+struct Checkpoint {
+    step: u64,
+    created_at: Moment,
+    /// What requests name to be answered with it.
+    model: String,
+    loss: f64,
+    held_out_loss: Option<f64>,
+}
+
 /// What happened; what an event of its kind does not say is left out.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "TrainHappened")]
 struct What {
     /// Its place among them, from 1 on.
     sequence: u64,
-    /// `queued`, `started`, `resumed`, `progress`, `completed`, `failed` or `cancelled`.
+    /// `queued`, `started`, `resumed`, `progress`, `paused`, `completed`, `failed` or `cancelled`.
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<u64>,
@@ -275,6 +332,9 @@ struct What {
     /// It can be taken up again from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     is_checkpoint: Option<bool>,
+    /// What requests name to be answered with what it was here, at the end of an epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint_model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -381,14 +441,49 @@ fn events(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 fn cancel(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(act(control, ask, "cancel"))
+}
+
+fn pause(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(act(control, ask, "pause"))
+}
+
+fn resume(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(act(control, ask, "resume"))
+}
+
+/// Does something to a job, and notes that it was done.
+async fn act(control: &Arc<Control>, ask: Ask, what: &'static str) -> Result<Reply, Box<Fault>> {
+    let Acting { node } = ask.json()?;
+    let (row, id) = job(control, &ask, node.as_deref()).await?;
+    let (method, path) = match what {
+        "cancel" => (Method::DELETE, format!("train/jobs/{id}")),
+        _ => (Method::POST, format!("train/jobs/{id}/{what}")),
+    };
+    let said: Bytes = control.ask_runtime(&row, method, path, None, RUNTIME_ACT_TIME_MAX).await?;
+    let said: Said = read(&row, &said)?;
+    let named = match what {
+        "cancel" => "train.cancel",
+        "pause" => "train.pause",
+        _ => "train.resume",
+    };
+    control.note_act(&ask, &row, named, format!("job {}", said.id)).await?;
+    Reply::json(&show(&row, said))
+}
+
+fn checkpoints(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let CallingOff { node } = ask.json()?;
-        let (row, id) = job(control, &ask, node.as_deref()).await?;
-        let path = format!("train/jobs/{id}");
-        let said: Bytes = control.ask_runtime(&row, Method::DELETE, path, None, RUNTIME_ACT_TIME_MAX).await?;
-        let said: Said = read(&row, &said)?;
-        control.note_act(&ask, &row, "train.cancel", format!("job {}", said.id)).await?;
-        Reply::json(&show(&row, said))
+        let (row, id) = job(control, &ask, None).await?;
+        let said: SaidCheckpoints =
+            control.look_at_runtime(&row, format!("train/jobs/{id}/checkpoints")).await?;
+        let one = |said: SaidCheckpoint| Checkpoint {
+            step: said.step,
+            created_at: Moment(said.created_at.saturating_mul(1_000)),
+            model: said.model,
+            loss: said.loss,
+            held_out_loss: said.held_out_loss,
+        };
+        Reply::json(&Checkpoints { object: "list", data: said.data.into_iter().map(one).collect() })
     })
 }
 

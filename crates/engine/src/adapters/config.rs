@@ -250,6 +250,17 @@ impl Config {
         Ok(config)
     }
 
+    /// One rank, one strength and one way to reckon it for all that is changed, as adapters have them that are trained here.
+    pub(super) fn alike(&self) -> Result<(usize, f64, bool), EngineError> {
+        for (field, pattern) in [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)] {
+            if !pattern.is_empty() {
+                let what = "says more than one thing, and what training goes on from has one for all";
+                return Err(refused(&self.path, field, what));
+            }
+        }
+        Ok((self.rank, self.alpha, self.is_rank_stabilised))
+    }
+
     /// What is done to a matrix of a layer, if anything is.
     pub(super) fn part(&self, name: &str, layer: usize) -> Result<Option<Part>, EngineError> {
         let refused = |field: &str, what: String| refused(&self.path, field, what);

@@ -1,6 +1,7 @@
 //! Adapters: few numbers beside a model's own, by which it says something else for whoever asks for them. They are read
 //! as PEFT writes them.
 
+mod begun;
 mod config;
 mod names;
 mod read;
@@ -10,6 +11,7 @@ mod worn;
 use crate::Shape;
 use crate::kernels::Low;
 
+pub use begun::Begun;
 pub use shelf::{AdapterId, AdapterStatus, Read, Reading, Registering};
 pub(crate) use shelf::{Shelf, Wanted};
 pub(crate) use worn::Worn;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::config::{Config, Part, refused};
 use super::{Adapter, Limits, Of, Site, Sites};
@@ -11,7 +11,7 @@ use crate::shape::Pairs;
 use crate::weights::Files;
 use crate::{EngineError, Shape};
 
-const CONFIG: &str = "adapter_config.json";
+pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// The older form: a program that makes tensors.
 const PICKLE: &str = "adapter_model.bin";
@@ -20,10 +20,10 @@ const QUERIES: &str = "self_attn.q_proj";
 const KEYS: &str = "self_attn.k_proj";
 
 /// A matrix that an adapter may change.
-struct Module {
-    layer: usize,
+pub(super) struct Module {
+    pub layer: usize,
     site: Site,
-    name: String,
+    pub name: String,
     inputs: usize,
     outputs: usize,
     /// Where its outputs begin among those of all matrices of its input.
@@ -79,12 +79,12 @@ impl Module {
     }
 
     /// The way in and the way out, with their shapes.
-    fn tensors(&self, part: Part) -> [(String, [usize; 2]); 2] {
+    pub(super) fn tensors(&self, part: Part) -> [(String, [usize; 2]); 2] {
         [(self.tensor("A"), [part.rank, self.inputs]), (self.tensor("B"), [self.outputs, part.rank])]
     }
 
     /// The row of an adapter's matrix for a row of the model's.
-    const fn row(&self, row: usize, head_dim: usize) -> usize {
+    pub(super) const fn row(&self, row: usize, head_dim: usize) -> usize {
         if !self.has_neighbours {
             return row;
         }
@@ -138,6 +138,39 @@ fn check(path: &Path, files: &Files, changed: &[(Module, Part)], limits: &Limits
     Ok(())
 }
 
+/// What is found in a directory, and held against the model.
+pub(super) struct Found {
+    pub config: Config,
+    /// The description as it is written.
+    said: Vec<u8>,
+    /// The matrices that are changed, and how each is.
+    pub changed: Vec<(Module, Part)>,
+    /// Where the numbers are.
+    pub path: PathBuf,
+    pub files: Files,
+}
+
+pub(super) fn find(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Found, EngineError> {
+    are_files(directory)?;
+    let (config, said) = Config::read(&directory.join(CONFIG), limits.rank)?;
+    let path = directory.join(WEIGHTS);
+    let modules = modules(shape);
+    config.check_targets(&modules.iter().map(|module| module.name.as_str()))?;
+    let mut changed = Vec::new();
+    for module in modules {
+        if let Some(part) = config.part(&module.name, module.layer)? {
+            changed.push((module, part));
+        }
+    }
+    if changed.is_empty() {
+        let what = "means nothing of this model that takes adapters";
+        return Err(refused(&directory.join(CONFIG), "target_modules", what));
+    }
+    let files = Files::one(path.clone())?;
+    check(&path, &files, &changed, limits)?;
+    Ok(Found { config, said, changed, path, files })
+}
+
 impl Adapter {
     /// Reads a directory with `adapter_config.json` and `adapter_model.safetensors`.
     ///
@@ -153,23 +186,7 @@ impl Adapter {
         limits: &Limits,
         seal: &Seal,
     ) -> Result<Self, EngineError> {
-        are_files(directory)?;
-        let (config, said) = Config::read(&directory.join(CONFIG), limits.rank)?;
-        let path = directory.join(WEIGHTS);
-        let modules = modules(shape);
-        config.check_targets(&modules.iter().map(|module| module.name.as_str()))?;
-        let mut changed = Vec::new();
-        for module in modules {
-            if let Some(part) = config.part(&module.name, module.layer)? {
-                changed.push((module, part));
-            }
-        }
-        if changed.is_empty() {
-            let what = "means nothing of this model that takes adapters";
-            return Err(refused(&directory.join(CONFIG), "target_modules", what));
-        }
-        let files = Files::one(path.clone())?;
-        check(&path, &files, &changed, limits)?;
+        let Found { said, changed, path, files, .. } = find(directory, shape, limits)?;
         let mut adapter = Self {
             of: Of::new(shape),
             layers: Vec::new(),

@@ -8,22 +8,37 @@
 use std::path::Path;
 
 use domain::training::{
-    Course, HeldOut, Lesson, Outlook, RateSchedule, RunEnd, Step, Trainer, Unfit, UnusableLine, Watch,
+    Course, HeldOut, Lesson, Outlook, Places, RateSchedule, RunEnd, Step, Trainer, Unfit, UnusableLine, Watch,
 };
 use domain::{Fault, FaultClass};
 
 use super::Local;
+use crate::adapters::Begun;
 use crate::training::{
-    BadLines, Job, LowRank, Outlook as Reckoned, Precision, Progress, Reading, Schedule, Settings, Target,
-    Text, Trains, Went,
+    BadLines, Beginning, Job, LowRank, Outlook as Reckoned, Precision, Progress, Reading, Schedule, Settings,
+    Target, Text, Trains, Went,
 };
 use crate::{EngineError, Source};
 
 /// What is read of a lesson: what is learned, and what is only looked at.
 type Texts = (Vec<Text>, Vec<Text>);
 
+/// A lesson that was read.
+struct Learned {
+    texts: Texts,
+    settings: Settings,
+    low: LowRank,
+    /// The adapter that it goes on from.
+    from: Option<Begun>,
+}
+
 impl Local {
-    fn read(&self, lesson: &Lesson<'_>, source: &Source) -> Result<Texts, Unfit> {
+    fn read(
+        &self,
+        lesson: &Lesson<'_>,
+        source: &Source,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Texts, Unfit> {
         let Some(template) = self.manners.template() else {
             let message = "This model comes without a template for conversations.";
             let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
@@ -31,29 +46,72 @@ impl Local {
         };
         let longest = lesson.course.batch_tokens.min(source.shape().context);
         let reading = Reading { template, vocabulary: &self.vocabulary, longest };
-        let read = |lines, of_held_out| reading.read(lines).map_err(|bad| unusable(bad, of_held_out));
+        let read = |lines, of_held_out| {
+            let read = reading.read_while(lines, may_go_on).map_err(|bad| unusable(bad, of_held_out))?;
+            read.ok_or(Unfit::CalledOff)
+        };
         Ok((read(lesson.learned, false)?, read(lesson.held_out, true)?))
     }
 
-    fn lesson(&self, lesson: &Lesson<'_>) -> Result<(Source, Texts, Settings, LowRank), Unfit> {
-        let source = Source::open(&self.path).map_err(unfit)?;
-        let texts = self.read(lesson, &source)?;
+    fn learned(
+        &self,
+        lesson: &Lesson<'_>,
+        source: &Source,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Learned, Unfit> {
         let low = low_rank(lesson.course)?;
         if self.has_experts && low.targets.iter().any(|target| is_dense(*target)) {
             // What can't be served is not trained.
             let what = "stand beside experts, which have no adapters here".to_owned();
             return Err(unfit(EngineError::Setting { field: "targets", what }));
         }
+        let from = lesson.from.map(|from| self.begun(from, source)).transpose()?;
+        if let Some(begun) = &from {
+            check_same(begun, lesson.course)?;
+        }
+        let texts = self.read(lesson, source, may_go_on)?;
         let settings = settings(lesson.course, texts.0.len(), &low);
-        Ok((source, texts, settings, low))
+        Ok(Learned { texts, settings, low, from })
+    }
+
+    fn begun(&self, from: &Path, source: &Source) -> Result<Begun, Unfit> {
+        Begun::open(from, source.shape(), &self.host.limits()).map_err(|error| {
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", told(&error));
+            Unfit::Fault(Box::new(fault.param("from").fix(
+                "Go on from a LoRA for this very model, of one rank and one strength, beside the same matrices of each layer.",
+            )))
+        })
+    }
+
+    /// A run, begun or taken up; nothing where it was called off meanwhile.
+    fn open_job(
+        &self,
+        lesson: &Lesson<'_>,
+        places: &Places<'_>,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Job>, Unfit> {
+        let source = Source::open(&self.path).map_err(unfit)?;
+        let Some(base) = source.digest_of_all(may_go_on).map_err(unfit)? else { return Ok(None) };
+        Job::check_base(places.work, base).map_err(unfit)?;
+        let Learned { texts: (texts, beside), settings, from, .. } =
+            match self.learned(lesson, &source, may_go_on) {
+                Err(Unfit::CalledOff) => return Ok(None),
+                learned => learned?,
+            };
+        let beginning = Beginning { texts, beside, adapter: from, base: Some(base) };
+        let begun = Job::begin(&source, beginning, settings, places.work, may_go_on).map_err(unfit)?;
+        Ok(begun.map(|mut job| {
+            job.leave_epochs(&self.path, places.epochs);
+            job
+        }))
     }
 }
 
 impl Trainer for Local {
-    fn usual(&self) -> Course {
+    fn usual(&self, from: Option<&Path>) -> Result<Course, Unfit> {
         let (settings, mut low) = (Settings::default(), LowRank::default());
         low.targets.retain(|target| !(self.has_experts && is_dense(*target)));
-        Course {
+        let usual = Course {
             rank: low.rank,
             alpha: f64::from(low.alpha),
             is_rank_stable: low.is_rank_stable,
@@ -72,12 +130,18 @@ impl Trainer for Local {
             held_out_every: settings.held_back_every,
             checkpoint_every: settings.checkpoint_every,
             saves_memory: settings.saves_memory,
-        }
+        };
+        let Some(from) = from else { return Ok(usual) };
+        let source = Source::open(&self.path).map_err(unfit)?;
+        let Begun { rank, alpha, is_rank_stable, targets, .. } = self.begun(from, &source)?;
+        Ok(Course { rank, alpha, is_rank_stable, targets, ..usual })
     }
 
-    fn outlook(&self, lesson: &Lesson<'_>) -> Result<Outlook, Unfit> {
-        let (source, texts, settings, low) = self.lesson(lesson)?;
-        let reckoned = Reckoned::of(&source, texts, settings, &low).map_err(unfit)?;
+    fn outlook(&self, lesson: &Lesson<'_>, may_go_on: &dyn Fn() -> bool) -> Result<Outlook, Unfit> {
+        let source = Source::open(&self.path).map_err(unfit)?;
+        let Learned { texts, settings, low, .. } = self.learned(lesson, &source, may_go_on)?;
+        let reckoned = Reckoned::of(&source, texts, (settings, &low), may_go_on).map_err(unfit)?;
+        let Some(reckoned) = reckoned else { return Err(Unfit::CalledOff) };
         let Reckoned { texts, held_back, tokens, learned, longest, steps, parameters, bytes } = reckoned;
         Ok(Outlook {
             texts: texts as u64,
@@ -91,31 +155,61 @@ impl Trainer for Local {
         })
     }
 
-    fn train(
-        &self,
-        lesson: &Lesson<'_>,
-        work: &Path,
-        result: &Path,
-        watch: &dyn Watch,
-    ) -> Result<RunEnd, Unfit> {
-        let (source, texts, settings, _) = self.lesson(lesson)?;
-        let mut job = Job::open_beside(&source, texts, settings, work).map_err(unfit)?;
-        watch.begun(job.done() as u64, job.of() as u64);
+    fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit> {
+        let Some(mut job) = self.open_job(lesson, places, &|| !watch.is_called_off())? else {
+            return Ok(RunEnd::CalledOff);
+        };
+        let last = job.last().map(step);
+        watch.begun(job.done() as u64, job.of() as u64, last.as_ref());
         let way = self.host.way();
         loop {
             match job.step(&mut || way.wait(|| watch.is_called_off())).map_err(unfit)? {
                 Went::Step(progress) => watch.went(&step(&progress)),
-                Went::CalledOff => return Ok(RunEnd::CalledOff),
+                Went::CalledOff => {
+                    if watch.goes_on_later() {
+                        job.keep().map_err(unfit)?;
+                    }
+                    return Ok(RunEnd::CalledOff);
+                }
                 Went::End => break,
             }
         }
-        job.write(&self.path, result, Precision::Single).map_err(unfit)?;
+        job.write(&self.path, places.result, Precision::Single).map_err(unfit)?;
         Ok(RunEnd::Whole)
     }
 
     fn wake(&self) {
         self.host.way().wake();
     }
+}
+
+/// Whoever goes on from an adapter goes on with what it is: another strength would make it say something else at once.
+fn check_same(begun: &Begun, course: &Course) -> Result<(), Unfit> {
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
+    let (asked, had) = (sorted(&course.targets), sorted(&begun.targets));
+    let other = |field, asked: String, had: String| {
+        let what = format!("is {asked}, and that of the adapter that it goes on from is {had}");
+        Err(unfit(EngineError::Setting { field, what }))
+    };
+    if course.rank != begun.rank {
+        return other("rank", course.rank.to_string(), begun.rank.to_string());
+    }
+    #[expect(clippy::float_cmp, reason = "either one number was said twice, or it is another")]
+    if course.alpha != begun.alpha {
+        return other("alpha", course.alpha.to_string(), begun.alpha.to_string());
+    }
+    if course.is_rank_stable != begun.is_rank_stable {
+        return other("is_rank_stable", course.is_rank_stable.to_string(), begun.is_rank_stable.to_string());
+    }
+    if asked != had {
+        return other("targets", asked.join(", "), had.join(", "));
+    }
+    Ok(())
 }
 
 /// Whether it is of the part that mixtures have experts for.
@@ -179,6 +273,7 @@ fn step(progress: &Progress) -> Step {
         rate: progress.rate,
         tokens: progress.tokens,
         is_kept: progress.is_kept,
+        is_left: progress.is_left,
     }
 }
 
@@ -209,6 +304,11 @@ fn unfit(error: EngineError) -> Unfit {
         }
         EngineError::Diverged { .. } => {
             Fault::new(FaultClass::Unsupported, "training_diverged", message).fix("Train with a lower rate.")
+        }
+        EngineError::OtherBase => {
+            let message = "The files of the model are not those that the job began with.";
+            Fault::new(FaultClass::Conflict, "base_changed", message)
+                .fix("Begin the job again: it is trained beside the model as it is now.")
         }
         EngineError::File { .. } | EngineError::Broken { .. } => {
             Fault::new(FaultClass::Internal, "training_files", message)

@@ -136,8 +136,13 @@ struct Told {
     data_offsets: (usize, usize),
 }
 
-/// Reads a file of ours, in single precision.
-pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), EngineError> {
+/// What a file of ours says of itself.
+pub(super) fn notes(path: &Path) -> Result<Notes, EngineError> {
+    head(path).map(|(_, notes, _)| notes)
+}
+
+/// The file behind its head, and what the head says: of itself, and of each tensor.
+fn head(path: &Path) -> Result<(File, Notes, serde_json::Map<String, Value>), EngineError> {
     let at_file = |source| EngineError::File { path: path.to_owned(), source };
     let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
     let mut file = File::open(path).map_err(at_file)?;
@@ -150,17 +155,22 @@ pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), EngineError> {
     }
     let mut head = vec![0; usize::try_from(length).unwrap_or_default()];
     file.read_exact(&mut head).map_err(at_file)?;
-    let mut rest = Vec::new();
-    file.read_to_end(&mut rest).map_err(at_file)?;
-    let told: serde_json::Map<String, Value> =
+    let mut told: serde_json::Map<String, Value> =
         serde_json::from_slice(&head).map_err(|error| broken(error.to_string()))?;
-    let (mut notes, mut tensors) = (Notes::new(), Tensors::new());
+    let notes = told.remove(NOTES).map(serde_json::from_value).transpose();
+    let notes = notes.map_err(|error| broken(format!("\"{NOTES}\": {error}")))?;
+    Ok((file, notes.unwrap_or_default(), told))
+}
+
+/// Reads a file of ours, in single precision.
+pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), EngineError> {
+    let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
+    let (mut file, notes, told) = head(path)?;
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+    let mut tensors = Tensors::new();
     for (name, value) in told {
         let wrong = |what: &dyn fmt::Display| broken(format!("\"{name}\": {what}"));
-        if name == NOTES {
-            notes = serde_json::from_value(value).map_err(|error| wrong(&error))?;
-            continue;
-        }
         let Told { dtype, shape, data_offsets: (start, end) } =
             serde_json::from_value(value).map_err(|error| wrong(&error))?;
         let bytes = rest.get(start..end).ok_or_else(|| wrong(&"the file ends before it does"))?;

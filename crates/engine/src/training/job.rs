@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::file::{self, Notes, Precision, Tensor};
 use super::network::{Batch, Network};
 use super::packing::{batch, digest, packed, split, steps_of};
 use super::rule::{Moments, Stride, length};
 use super::settings::Settings;
 use super::texts::Text;
+use crate::adapters::Begun;
 use crate::{EngineError, Source};
 
 /// How far a run is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     pub step: usize,
     pub of: usize,
@@ -28,6 +31,27 @@ pub struct Progress {
     pub tokens: u64,
     /// Whether the run can go on from here.
     pub is_kept: bool,
+    /// Whether an epoch ended here, and what has come of the run so far was left.
+    pub is_left: bool,
+}
+
+/// What a run begins with, beside its settings.
+#[derive(Debug, Default)]
+pub struct Beginning {
+    pub texts: Vec<Text>,
+    /// Further texts, which are only looked at.
+    pub beside: Vec<Text>,
+    /// An adapter that it goes on from.
+    pub adapter: Option<Begun>,
+    /// What tells the files of its model from others, where that is to be kept.
+    pub base: Option<u128>,
+}
+
+/// Where a run leaves what it is at the end of each epoch but the last.
+#[derive(Debug)]
+struct Leaving {
+    base: PathBuf,
+    directory: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +78,12 @@ pub struct Job {
     epoch: Option<(usize, Vec<Vec<Vec<usize>>>)>,
     done: usize,
     tokens: u64,
+    /// The step that was done last.
+    last: Option<Progress>,
+    /// How far what is kept is.
+    kept: Option<usize>,
+    base: Option<u128>,
+    leaving: Option<Leaving>,
     checkpoint: PathBuf,
 }
 
@@ -61,12 +91,17 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 const NOTE: &str = "run";
 
 /// What a checkpoint says of its run.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Note {
     done: usize,
     tokens: u64,
     texts: u64,
     settings: Settings,
+    #[serde(default)]
+    last: Option<Progress>,
+    /// What tells the files of its model from others, in hexadecimal digits.
+    #[serde(default)]
+    base: Option<String>,
 }
 
 impl Job {
@@ -80,20 +115,24 @@ impl Job {
         settings: Settings,
         directory: &Path,
     ) -> Result<Self, EngineError> {
-        Self::open_beside(source, (texts, Vec::new()), settings, directory)
+        let beginning = Beginning { texts, ..Beginning::default() };
+        let begun = Self::begin(source, beginning, settings, directory, &|| true)?;
+        begun.ok_or(EngineError::Step("a run that nobody called off did not begin"))
     }
 
-    /// The same, with further texts that are only looked at.
+    /// The same with more to begin with, and nothing where it may not go on, which is asked while it is made ready.
     ///
     /// # Errors
     /// The settings or the texts make no run, or the checkpoint is another run's.
-    pub fn open_beside(
+    pub fn begin(
         source: &Source,
-        (texts, beside): (Vec<Text>, Vec<Text>),
+        beginning: Beginning,
         settings: Settings,
         directory: &Path,
-    ) -> Result<Self, EngineError> {
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, EngineError> {
         let settings = settings.checked()?;
+        let Beginning { texts, beside, adapter, base } = beginning;
         let digest = digest(texts.iter().chain(&beside));
         let (texts, mut held_back) = split(texts, &settings)?;
         held_back.extend(beside);
@@ -104,42 +143,84 @@ impl Job {
                 what: "is less than a text has".into(),
             });
         }
+        let mut steps = Vec::new();
+        for epoch in 0..settings.epochs {
+            if !may_go_on() {
+                return Ok(None);
+            }
+            steps.push(steps_of(&texts, &settings, epoch).len());
+        }
         let all: Vec<usize> = (0..held_back.len()).collect();
         let packs = packed(&held_back, &all, settings.batch_tokens);
         let held_back = packs.iter().map(|which| batch(&held_back, which)).collect();
-        let network = Network::load(source, &settings.trains, settings.seed)?;
+        let Some(mut network) = Network::load_while(source, &settings.trains, settings.seed, may_go_on)?
+        else {
+            return Ok(None);
+        };
         if network.parameters().is_empty() {
             return Err(EngineError::Setting {
                 field: "targets",
                 what: "name nothing that this model has".into(),
             });
         }
-        std::fs::create_dir_all(directory)
-            .map_err(|source| EngineError::File { path: directory.to_owned(), source })?;
+        if let Some(begun) = &adapter {
+            network.begin_as(begun)?;
+        }
         let none = vec![0.0; network.parameters().len()];
-        let moments = Moments { first: none.clone(), second: none.clone() };
-        let checkpoint = directory.join(CHECKPOINT);
-        let (done, tokens, epoch, steps) = (0, 0, None, Vec::new());
         let mut job = Self {
+            moments: Moments { first: none.clone(), second: none.clone() },
+            slopes: none,
+            checkpoint: directory.join(CHECKPOINT),
             network,
             settings,
             texts,
             digest,
             held_back,
-            slopes: none,
-            moments,
             steps,
-            epoch,
-            done,
-            tokens,
-            checkpoint,
+            epoch: None,
+            done: 0,
+            tokens: 0,
+            last: None,
+            kept: None,
+            base,
+            leaving: None,
         };
-        let of_epoch = |epoch| steps_of(&job.texts, &job.settings, epoch).len();
-        job.steps = (0..job.settings.epochs).map(of_epoch).collect();
-        if job.checkpoint.exists() {
-            job.take_up()?;
+        job.ready(directory)?;
+        Ok(Some(job))
+    }
+
+    /// Goes on from the checkpoint, or makes a place for it.
+    fn ready(&mut self, directory: &Path) -> Result<(), EngineError> {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| EngineError::File { path: directory.to_owned(), source })?;
+        if self.checkpoint.exists() {
+            return self.take_up();
         }
-        Ok(job)
+        // Beside which model it began is known from the first moment on.
+        if self.base.is_some() { self.keep() } else { Ok(()) }
+    }
+
+    /// Whether a run that was begun in this directory goes on beside a model of this number. It is asked before any text is
+    /// read, as another model's texts are others.
+    ///
+    /// # Errors
+    /// It was begun beside another, or its checkpoint can't be read.
+    pub fn check_base(directory: &Path, base: u128) -> Result<(), EngineError> {
+        let checkpoint = directory.join(CHECKPOINT);
+        if !checkpoint.exists() {
+            return Ok(());
+        }
+        let note = Note::read(&file::notes(&checkpoint)?, &checkpoint)?;
+        match note.base {
+            Some(begun) if begun != digits(base) => Err(EngineError::OtherBase),
+            _ => Ok(()),
+        }
+    }
+
+    /// At the end of each epoch but the last, what it is by then is left in a directory of its own in this one, called by its
+    /// step. `base` is where the model is.
+    pub fn leave_epochs(&mut self, base: &Path, directory: &Path) {
+        self.leaving = Some(Leaving { base: base.to_owned(), directory: directory.to_owned() });
     }
 
     #[must_use]
@@ -151,6 +232,12 @@ impl Job {
     #[must_use]
     pub const fn done(&self) -> usize {
         self.done
+    }
+
+    /// The step that was done last, where one was.
+    #[must_use]
+    pub const fn last(&self) -> Option<&Progress> {
+        self.last.as_ref()
     }
 
     #[must_use]
@@ -210,16 +297,37 @@ impl Job {
         stride.go(slots, parameters, &self.slopes, &mut self.moments);
         self.done = step;
         self.tokens += batches.iter().map(|batch| batch.tokens.len() as u64).sum::<u64>();
-        let held_back_loss = match step % self.settings.held_back_every == 0 || step == of {
+        let ends_epoch = self.ends_epoch(step);
+        let held_back_loss = match step % self.settings.held_back_every == 0 || ends_epoch {
             true => self.held_back_loss(may_go_on)?,
             false => None,
         };
+        let is_left = ends_epoch && step < of && self.leave(step)?;
         let is_kept = step % self.settings.checkpoint_every == 0 || step == of;
+        let (loss, tokens) = (loss / targets.max(1) as f64, self.tokens);
+        let went = Progress { step, of, loss, held_back_loss, rate, slope_length, tokens, is_kept, is_left };
+        self.last = Some(went.clone());
         if is_kept {
             self.keep()?;
         }
-        let (loss, tokens) = (loss / targets.max(1) as f64, self.tokens);
-        Ok(Went::Step(Progress { step, of, loss, held_back_loss, rate, slope_length, tokens, is_kept }))
+        Ok(Went::Step(went))
+    }
+
+    /// Whether it is the last step of an epoch.
+    fn ends_epoch(&self, step: usize) -> bool {
+        let ends = self.steps.iter().scan(0, |end, steps| {
+            *end += steps;
+            Some(*end)
+        });
+        ends.take_while(|end| *end <= step).any(|end| end == step)
+    }
+
+    /// Leaves what it is, where that is wanted. Before the step is kept: whoever is killed in between does it again.
+    fn leave(&self, step: usize) -> Result<bool, EngineError> {
+        let Some(Leaving { base, directory }) = &self.leaving else { return Ok(false) };
+        let directory = directory.join(domain::training::left_at(step as u64));
+        self.write(base, &directory, Precision::Single)?;
+        Ok(true)
     }
 
     /// The mean loss of the texts that are held back; nothing where there are none, or where it may not go on.
@@ -243,10 +351,17 @@ impl Job {
         self.network.write(&self.settings.trains, base, directory, precision)
     }
 
-    /// Writes the checkpoint.
-    fn keep(&self) -> Result<(), EngineError> {
+    /// Keeps what was done so far, where that is more than is kept: it can be gone on from there.
+    ///
+    /// # Errors
+    /// The checkpoint can't be written.
+    pub fn keep(&mut self) -> Result<(), EngineError> {
+        if self.kept == Some(self.done) {
+            return Ok(());
+        }
         let Self { done, tokens, digest: texts, .. } = *self;
-        let note = Note { done, tokens, texts, settings: self.settings.clone() };
+        let (settings, last, base) = (self.settings.clone(), self.last.clone(), self.base.map(digits));
+        let note = Note { done, tokens, texts, settings, last, base };
         let note = serde_json::to_string(&note).map_err(|error| self.broken(error.to_string()))?;
         let notes = Notes::from([(NOTE.to_owned(), note)]);
         let mut tensors = Vec::new();
@@ -257,7 +372,9 @@ impl Job {
                 tensors.push(Tensor { name: format!("{part}.{}", slot.name), shape: &slot.shape, numbers });
             }
         }
-        file::write(&self.checkpoint, &tensors, Precision::Single, &notes)
+        file::write(&self.checkpoint, &tensors, Precision::Single, &notes)?;
+        self.kept = Some(done);
+        Ok(())
     }
 
     fn broken(&self, what: impl Into<String>) -> EngineError {
@@ -267,8 +384,7 @@ impl Job {
     /// Goes on from the checkpoint.
     fn take_up(&mut self) -> Result<(), EngineError> {
         let (notes, mut tensors) = file::read(&self.checkpoint)?;
-        let note = notes.get(NOTE).ok_or_else(|| self.broken("it says nothing of its run"))?;
-        let note: Note = serde_json::from_str(note).map_err(|error| self.broken(error.to_string()))?;
+        let note = Note::read(&notes, &self.checkpoint)?;
         if note.settings != self.settings {
             return Err(self.broken("it is of a run with other settings"));
         }
@@ -281,7 +397,8 @@ impl Job {
         for (part, name) in PARTS.into_iter().enumerate() {
             self.take_part(part, name, &mut tensors)?;
         }
-        (self.done, self.tokens) = (note.done, note.tokens);
+        (self.done, self.tokens, self.last) = (note.done, note.tokens, note.last);
+        self.kept = Some(note.done);
         Ok(())
     }
 
@@ -306,6 +423,18 @@ impl Job {
         }
         Ok(())
     }
+}
+
+impl Note {
+    fn read(notes: &Notes, path: &Path) -> Result<Self, EngineError> {
+        let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
+        let note = notes.get(NOTE).ok_or_else(|| broken("it says nothing of its run".to_owned()))?;
+        serde_json::from_str(note).map_err(|error| broken(error.to_string()))
+    }
+}
+
+fn digits(base: u128) -> String {
+    format!("{base:032x}")
 }
 
 /// What a checkpoint has of each tensor.

@@ -22,7 +22,7 @@ mod texts;
 mod weight;
 
 pub use file::Precision;
-pub use job::{Job, Progress, Went};
+pub use job::{Beginning, Job, Progress, Went};
 pub use network::{Batch, Network};
 pub use outlook::Outlook;
 pub use settings::{LowRank, Schedule, Settings, Target, Trains};

@@ -13,6 +13,7 @@ use super::mixture::Mixture;
 use super::rows::{norm_backward, norms_of};
 use super::settings::{LowRank, Target, Trains};
 use super::weight::{Low, Product, Slot, Weight};
+use crate::adapters::Begun;
 use crate::rope::{Angles, Turning};
 use crate::weights::{Place, Rows};
 use crate::{EngineError, Shape, Source};
@@ -187,6 +188,17 @@ impl Network {
     /// # Errors
     /// The weights lack what the shape wants, or there is nothing to train.
     pub fn load(source: &Source, trains: &Trains, seed: u64) -> Result<Self, EngineError> {
+        let loaded = Self::load_while(source, trains, seed, &|| true)?;
+        loaded.ok_or(EngineError::Step("a network that nobody called off was not loaded"))
+    }
+
+    /// The same, and nothing where it may not go on, which is asked before each layer.
+    pub(super) fn load_while(
+        source: &Source,
+        trains: &Trains,
+        seed: u64,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, EngineError> {
         let shape = source.shape().clone();
         let low = match trains {
             Trains::Adapter(low) => Some(low),
@@ -205,7 +217,13 @@ impl Network {
                 }
             }
         };
-        let layers = (0..shape.layers).map(|index| loading.layer(&shape, index)).collect::<Result<_, _>>()?;
+        let mut layers = Vec::new();
+        for index in 0..shape.layers {
+            if !may_go_on() {
+                return Ok(None);
+            }
+            layers.push(loading.layer(&shape, index)?);
+        }
         let norm = loading.vector("model.norm", "output_norm", shape.hidden)?;
         let head = match (shape.is_tied, &embedding) {
             (true, Embedding::Fixed(rows)) => Some(Weight::Fixed(rows.as_linear())),
@@ -217,7 +235,17 @@ impl Network {
         };
         let Loading { slots, parameters, .. } = loading;
         let turning = Turning::new(&shape.rope, shape.head_dim);
-        Ok(Self { turning, embedding, layers, norm, head, slots, parameters, shape })
+        Ok(Some(Self { turning, embedding, layers, norm, head, slots, parameters, shape }))
+    }
+
+    /// Takes the place of what an adapter would begin with by what another is.
+    pub(super) fn begin_as(&mut self, begun: &Begun) -> Result<(), EngineError> {
+        for slot in &self.slots {
+            let numbers = begun.numbers(&slot.name, &slot.shape);
+            let numbers = numbers.ok_or_else(|| EngineError::NoTensor(slot.name.clone()))?;
+            self.parameters[slot.range.clone()].copy_from_slice(numbers);
+        }
+        Ok(())
     }
 
     #[must_use]

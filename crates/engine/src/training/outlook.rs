@@ -23,20 +23,25 @@ pub struct Outlook {
 }
 
 impl Outlook {
+    /// Nothing where it may not go on.
+    ///
     /// # Errors
     /// The settings or the texts make no run.
     pub fn of(
         source: &Source,
         (texts, beside): (Vec<Text>, Vec<Text>),
-        settings: Settings,
-        low: &LowRank,
-    ) -> Result<Self, EngineError> {
+        (settings, low): (Settings, &LowRank),
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, EngineError> {
         let settings = settings.checked()?;
         let (texts, held_back) = split(texts, &settings)?;
         let count = |text: &Text| text.is_learned.iter().skip(1).filter(|is_learned| **is_learned).count();
         let epochs = (0..settings.epochs).map(|epoch| steps_of(&texts, &settings, epoch));
         let (mut all, mut most) = (0, 0);
         for steps in epochs {
+            if !may_go_on() {
+                return Ok(None);
+            }
             all += steps.len();
             let batches = steps.iter().flatten();
             let tokens = batches.map(|which| which.iter().filter_map(|at| texts.get(*at)).map(length).sum());
@@ -46,7 +51,7 @@ impl Outlook {
         let held = held_bytes(shape, (most, settings.saves_memory), low.rank);
         // The head is unpacked at once; of each number that is trained there are its slope and its two means.
         let head = shape.vocabulary as u64 * shape.hidden as u64 * 4;
-        Ok(Self {
+        Ok(Some(Self {
             texts: texts.len(),
             held_back: held_back.len() + beside.len(),
             tokens: texts.iter().map(length).sum(),
@@ -55,7 +60,7 @@ impl Outlook {
             steps: all,
             parameters,
             bytes: source.weight_bytes() + parameters * 16 + held + head,
-        })
+        }))
     }
 }
 

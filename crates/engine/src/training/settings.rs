@@ -77,7 +77,7 @@ pub struct Settings {
     /// Says which those are; where it says nothing, `seed` does.
     #[serde(default)]
     pub held_back_seed: Option<u64>,
-    /// After how many steps those are looked at; they are at the end, too.
+    /// After how many steps those are looked at; they are at the end of each epoch, too.
     pub held_back_every: usize,
     pub checkpoint_every: usize,
     /// Goes over each layer once more on the way back, and keeps less on the way forwards.

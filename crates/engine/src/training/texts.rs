@@ -164,24 +164,44 @@ impl Reading<'_> {
     /// # Errors
     /// Lines that can't be used: all of them, up to a bound.
     pub fn read(&self, lines: &[u8]) -> Result<Vec<Text>, BadLines> {
+        self.read_while(lines, &|| true).map(Option::unwrap_or_default)
+    }
+
+    /// The same, and nothing where it may not go on, which is asked before each text is made.
+    ///
+    /// # Errors
+    /// Lines that can't be used: all of them, up to a bound.
+    pub fn read_while(
+        &self,
+        lines: &[u8],
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<Text>>, BadLines> {
         let mut texts = Vec::new();
         let mut bad = BadLines { lines: Vec::new(), more: 0 };
         for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            match Conversation::read(line).and_then(|conversation| self.texts(&conversation)) {
+            let made = Conversation::read(line).and_then(|conversation| self.texts(&conversation, may_go_on));
+            if !may_go_on() {
+                return Ok(None);
+            }
+            match made {
                 Ok(more) => texts.extend(more),
                 Err(_) if bad.lines.len() >= BAD_LINES_MAX => bad.more += 1,
                 Err((field, why)) => bad.lines.push(BadLine { line: index + 1, field, why }),
             }
         }
-        if bad.lines.is_empty() { Ok(texts) } else { Err(bad) }
+        if bad.lines.is_empty() { Ok(Some(texts)) } else { Err(bad) }
     }
 
-    fn texts(&self, conversation: &Conversation) -> Result<Vec<Text>, Wrong> {
+    /// Where it may not go on, what comes of it is worth nothing.
+    fn texts(&self, conversation: &Conversation, may_go_on: &dyn Fn() -> bool) -> Result<Vec<Text>, Wrong> {
         let mut answers = Vec::new();
         for index in &conversation.answers {
+            if !may_go_on() {
+                return Ok(vec![]);
+            }
             let before = conversation.render(self.template, *index, true)?;
             let through = conversation.render(self.template, index + 1, false)?;
             if through.len() <= before.len() || !through.starts_with(&before) {
@@ -201,8 +221,8 @@ impl Reading<'_> {
             let spans: Vec<_> = answers.iter().map(|(before, through)| (*before, through.len())).collect();
             vec![self.text(whole, &spans)?]
         } else {
-            let each =
-                answers.iter().map(|(before, through)| self.text(through, &[(*before, through.len())]));
+            let each = answers.iter().take_while(|_| may_go_on());
+            let each = each.map(|(before, through)| self.text(through, &[(*before, through.len())]));
             each.collect::<Result<_, _>>()?
         };
         match texts.iter().map(|text| text.tokens.len()).find(|length| *length > self.longest) {

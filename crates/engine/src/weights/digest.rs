@@ -22,6 +22,17 @@ impl Digest {
         }
     }
 
+    /// Takes in bytes eight at a time, as much of them as there is: each piece but the last is to be of whole eights.
+    pub(super) fn add_many(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.0 = (self.0 ^ u128::from(u64::from_le_bytes(*word))).wrapping_mul(PRIME);
+        }
+        if !rest.is_empty() {
+            self.add(rest);
+        }
+    }
+
     pub(super) const fn end(self) -> u128 {
         self.0
     }
@@ -41,5 +52,23 @@ mod tests {
         assert_eq!(of(&["ab", "c"]), of(&["ab", "c"]));
         assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
         assert_ne!(of(&["ab"]), of(&["ab", ""]));
+    }
+
+    #[test]
+    fn any_byte_of_many_changes_it_and_pieces_do_not() {
+        let of = |pieces: &[&[u8]]| {
+            let mut digest = Digest::new();
+            pieces.iter().for_each(|piece| digest.add_many(piece));
+            digest.end()
+        };
+        let bytes: Vec<u8> = (0..=26).collect();
+        let whole = of(&[&bytes]);
+        assert_eq!(of(&[&bytes[..8], &bytes[8..]]), whole);
+        assert_ne!(of(&[&bytes[..26]]), whole);
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 128;
+            assert_ne!(of(&[&other]), whole, "{at}");
+        }
     }
 }

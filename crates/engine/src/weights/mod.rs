@@ -9,6 +9,8 @@ mod purpose;
 mod raw;
 mod rows;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +49,9 @@ enum Store {
     /// One file of GGUF.
     Packed(packed::File),
 }
+
+/// What is read of a file at once where all of it is read.
+const PIECE_BYTES: usize = 1 << 22;
 
 /// Rows of a matrix: all of those that a tensor has, or some of a higher stack.
 pub(crate) struct Piece {
@@ -121,6 +126,42 @@ impl Source {
             digest.add(&number.to_le_bytes());
         }
         Ok(digest.end())
+    }
+
+    /// A number that tells these files from any others, of all that is in them: it takes as long as reading them does.
+    /// Nothing where it may not go on, which is asked between the pieces that are read.
+    ///
+    /// # Errors
+    /// Its files can't be read.
+    pub fn digest_of_all(&self, may_go_on: &dyn Fn() -> bool) -> Result<Option<u128>, EngineError> {
+        let mut digest = Digest::new();
+        let files = match &self.store {
+            Store::Plain(files) => {
+                let path = self.directory.join("config.json");
+                let config = std::fs::read(&path).map_err(|source| EngineError::File { path, source })?;
+                digest.add(&config);
+                files.all()
+            }
+            Store::Packed(file) => vec![file.itself()],
+        };
+        let mut piece = vec![0; PIECE_BYTES];
+        for (path, file) in files {
+            let mut at = 0;
+            loop {
+                if !may_go_on() {
+                    return Ok(None);
+                }
+                let read = filled(file, &mut piece, at);
+                let read = read.map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+                digest.add_many(piece.get(..read).unwrap_or_default());
+                at += read as u64;
+                if read < piece.len() {
+                    break;
+                }
+            }
+            digest.add(&at.to_le_bytes());
+        }
+        Ok(Some(digest.end()))
     }
 
     /// What it was opened by: a directory, or a file.
@@ -294,6 +335,20 @@ impl Source {
             ["gate_up_proj", "down_proj"].map(|name| format!("{root}layers.{layer}.mlp.experts.{name}"));
         names.iter().all(|name| files.told(name).is_some()).then_some(names)
     }
+}
+
+/// Reads from a place on until the buffer is full or the file ends.
+fn filled(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 fn dense(matrix: Matrix, pieces: &[Piece], width: usize) -> Linear {

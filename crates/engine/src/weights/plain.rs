@@ -145,6 +145,11 @@ impl Files {
         Ok(())
     }
 
+    /// The files themselves, in their order.
+    pub(super) fn all(&self) -> Vec<(&Path, &File)> {
+        self.files.iter().map(|(path, file)| (path.as_path(), file)).collect()
+    }
+
     /// What tells these files from others.
     pub(super) fn tell(&self, digest: &mut Digest) {
         let mut names: Vec<_> = self.tensors.iter().collect();

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 
 use engine::made::Made;
 use engine::training::{
-    BadLine, Job, LowRank, Precision, Progress, Reading, Schedule, Settings, Target, Text, Trains, Went,
+    BadLine, Beginning, Job, LowRank, Precision, Progress, Reading, Schedule, Settings, Target, Text, Trains,
+    Went,
 };
-use engine::{Model, Packing, Shape, Source, Template, Vocabulary};
+use engine::{Begun, Limits, Model, Packing, Shape, Source, Template, Vocabulary};
 use serde_json::{Value, json};
 
 use crate::shapes;
@@ -131,6 +132,32 @@ fn rounded_weights_can_stay_and_be_trained_beside() {
             assert!((one.loss - other.loss).abs() < 1e-3, "{kind:?}: {one:?} {other:?}");
             assert!((one.slope_length - other.slope_length).abs() < 1e-2 * other.slope_length);
         }
+    }
+}
+
+#[test]
+fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model() {
+    let made = Made::new("llama", Shape { layers: 2, ..shapes::llama() }, 7);
+    for packing in [None, Some(Packing::Q8_0)] {
+        let (base, source) = source(&made, packing);
+        let work = tempfile::tempdir().unwrap();
+        let text = || vec![Text { tokens: cycle(40).tokens, is_learned: vec![true; 40] }];
+        let settings = || Settings { epochs: 3, ..quick() };
+        let mut first = Job::open(&source, text(), settings(), &work.path().join("first")).unwrap();
+        run(&mut first);
+        let left = |job: &Job, name: &str| {
+            let result = work.path().join(name).join("result");
+            job.write(base.path(), &result, Precision::Single).unwrap();
+            (std::fs::read(result.join("adapter_model.safetensors")).unwrap(), result)
+        };
+        let (numbers, result) = left(&first, "first");
+        let begun = Begun::open(&result, source.shape(), &Limits::default()).unwrap();
+        assert_eq!((begun.rank, begun.alpha, begun.is_rank_stable, begun.targets.len()), (8, 16.0, false, 7));
+        let beginning = Beginning { texts: text(), adapter: Some(begun), ..Beginning::default() };
+        let place = work.path().join("second");
+        let second = Job::begin(&source, beginning, settings(), &place, &|| true).unwrap().unwrap();
+        assert_eq!(second.network().parameters(), first.network().parameters(), "{packing:?}");
+        assert!(left(&second, "second").0 == numbers, "{packing:?}: other numbers than were read");
     }
 }
 

@@ -1,13 +1,14 @@
 //! A model that is trained beside what it answers: which goes first, when it stops, and what is told of it beforehand.
 
 use std::future::poll_fn;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use domain::adapters::{Adapters, NewAdapter};
 use domain::runtime::{Generating, Runtime};
-use domain::training::{Course, HeldOut, Lesson, RunEnd, Step, Trainer, Unfit, Watch};
+use domain::training::{Course, HeldOut, Lesson, Places, RunEnd, Step, Trainer, Unfit, Watch, left_at};
 use engine::Local;
 
 use crate::local::{asked, open_kept as open, run, wait};
@@ -20,7 +21,13 @@ struct Watcher {
     asks: usize,
     asked: AtomicUsize,
     is_off: AtomicBool,
+    /// What is called off goes on later.
+    is_later: AtomicBool,
     steps: AtomicUsize,
+    /// The steps at which something was left.
+    left: Mutex<Vec<u64>>,
+    /// The step before those that are gone.
+    last: Mutex<Option<Step>>,
     /// Told when it begins, and at the first time it asks.
     begun: Mutex<Sender<(u64, u64)>>,
 }
@@ -28,8 +35,17 @@ struct Watcher {
 impl Watcher {
     fn new(asks: usize) -> (Arc<Self>, Receiver<(u64, u64)>) {
         let (begun, told) = channel();
-        let (asked, steps, is_off) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
-        (Arc::new(Self { asks, asked, is_off, steps, begun: Mutex::new(begun) }), told)
+        let watcher = Self {
+            asks,
+            asked: AtomicUsize::new(0),
+            is_off: AtomicBool::new(false),
+            is_later: AtomicBool::new(false),
+            steps: AtomicUsize::new(0),
+            left: Mutex::default(),
+            last: Mutex::default(),
+            begun: Mutex::new(begun),
+        };
+        (Arc::new(watcher), told)
     }
 
     fn steps(&self) -> usize {
@@ -43,30 +59,83 @@ impl Watch for Watcher {
         asked > self.asks || self.is_off.load(Ordering::SeqCst)
     }
 
-    fn begun(&self, step: u64, of: u64) {
+    fn goes_on_later(&self) -> bool {
+        self.is_later.load(Ordering::SeqCst)
+    }
+
+    fn begun(&self, step: u64, of: u64, last: Option<&Step>) {
+        self.last.lock().unwrap().clone_from(&last.cloned());
         self.begun.lock().unwrap().send((step, of)).unwrap();
     }
 
     fn went(&self, step: &Step) {
         assert!(step.loss.is_finite() && step.of > 0);
         self.steps.fetch_add(1, Ordering::SeqCst);
+        if step.is_left {
+            self.left.lock().unwrap().push(step.step);
+        }
+        *self.last.lock().unwrap() = Some(step.clone());
     }
 }
 
 fn course(local: &Local) -> Course {
-    let usual = local.usual();
+    let usual = local.usual(None).unwrap();
     Course { epochs: 6, rate: 1e-2, step_texts: Some(1), checkpoint_every: 2, ..usual }
 }
 
 fn lesson(course: &Course) -> Lesson<'_> {
-    Lesson { course, learned: LINES, held_out: b"" }
+    Lesson { course, learned: LINES, held_out: b"", from: None }
+}
+
+/// A folder with a place for each run.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Trains in the place of this name.
+    fn train(
+        &self,
+        local: &Local,
+        lesson: &Lesson<'_>,
+        name: &str,
+        watch: &Watcher,
+    ) -> Result<RunEnd, Unfit> {
+        let [work, epochs, result] = ["work", "epochs", "result"].map(|of| self.path(name).join(of));
+        local.train(lesson, &Places { work: &work, epochs: &epochs, result: &result }, watch)
+    }
+
+    fn result(&self, name: &str) -> PathBuf {
+        self.path(name).join("result")
+    }
+
+    fn weights(&self, name: &str) -> Vec<u8> {
+        weights(&self.result(name))
+    }
+}
+
+fn weights(directory: &Path) -> Vec<u8> {
+    std::fs::read(directory.join("adapter_model.safetensors")).unwrap()
+}
+
+fn refusal(refused: Result<RunEnd, Unfit>) -> Box<domain::Fault> {
+    match refused {
+        Err(Unfit::Fault(fault)) => fault,
+        other => panic!("it was not refused: {other:?}"),
+    }
 }
 
 #[test]
 fn what_is_told_beforehand_is_what_is_trained() {
     let (local, _files) = open(10);
     let course = course(&local);
-    let outlook = local.outlook(&lesson(&course)).unwrap();
+    let outlook = local.outlook(&lesson(&course), &|| true).unwrap();
     assert_eq!((outlook.texts, outlook.held_out_texts, outlook.steps), (2, 0, 12));
     assert!(outlook.learned_tokens > 0 && outlook.learned_tokens < outlook.tokens, "{outlook:?}");
     // Each of three layers: four products of attention and three behind it, of a rank of 8.
@@ -74,25 +143,25 @@ fn what_is_told_beforehand_is_what_is_trained() {
     let attention = 2 * (hidden + queries) + 2 * (hidden + kv);
     assert_eq!(outlook.parameters, 3 * 8 * (attention + 3 * (hidden + inner)));
     let held_out = Course { held_out: HeldOut::Share(0.5), ..course.clone() };
-    let outlook = local.outlook(&lesson(&held_out)).unwrap();
+    let outlook = local.outlook(&lesson(&held_out), &|| true).unwrap();
     assert_eq!((outlook.texts, outlook.held_out_texts, outlook.steps), (1, 1, 6));
     let beside = Lesson { held_out: LINES, ..lesson(&course) };
-    assert_eq!(local.outlook(&beside).unwrap().held_out_texts, 2);
+    assert_eq!(local.outlook(&beside, &|| true).unwrap().held_out_texts, 2);
     let bad = Lesson { held_out: b"{}", ..lesson(&course) };
-    assert!(matches!(local.outlook(&bad), Err(Unfit::Lines { of_held_out: true, .. })));
+    assert!(matches!(local.outlook(&bad, &|| true), Err(Unfit::Lines { of_held_out: true, .. })));
     let none = Course { targets: vec!["lm_head".to_owned()], ..course };
-    let Err(Unfit::Fault(fault)) = local.outlook(&lesson(&none)) else { panic!("it was taken") };
+    let Err(Unfit::Fault(fault)) = local.outlook(&lesson(&none), &|| true) else { panic!("it was taken") };
     assert_eq!(fault.param.as_deref(), Some("targets"), "{fault}");
 }
 
 #[test]
 fn what_was_trained_is_served_and_the_model_stays_as_it_is() {
     let (local, _files) = open(10);
-    let work = tempfile::tempdir().unwrap();
+    let desk = Desk::new();
     let before = run(&local, asked("tide", 8)).unwrap().texts;
-    let (course, result) = (course(&local), work.path().join("result"));
+    let (course, result) = (course(&local), desk.result("tides"));
     let (watch, told) = Watcher::new(usize::MAX);
-    let end = local.train(&lesson(&course), &work.path().join("work"), &result, &*watch).unwrap();
+    let end = desk.train(&local, &lesson(&course), "tides", &watch).unwrap();
     assert_eq!((end, told.recv().unwrap(), watch.steps()), (RunEnd::Whole, (0, 12), 12));
     let new = NewAdapter { id: "tides".into(), directory: result, replaces: false, is_pinned: false };
     wait(local.register(new)).unwrap();
@@ -115,17 +184,16 @@ fn answers(local: &Local) -> Vec<Generating> {
 #[test]
 fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
     let (local, _files) = open(10);
-    let work = tempfile::tempdir().unwrap();
+    let desk = Desk::new();
     let course = course(&local);
     for is_off in [true, false] {
         let open = answers(&local);
         let (watch, told) = Watcher::new(usize::MAX);
         std::thread::scope(|scope| {
-            let trains = scope.spawn(|| {
-                local.train(&lesson(&course), &work.path().join("work"), &work.path().join("result"), &*watch)
-            });
+            let trains = scope.spawn(|| desk.train(&local, &lesson(&course), "tides", &watch));
             told.recv().unwrap();
-            while watch.asked.load(Ordering::SeqCst) == 0 {
+            let before = watch.asked.load(Ordering::SeqCst);
+            while watch.asked.load(Ordering::SeqCst) == before {
                 std::thread::yield_now();
             }
             assert_eq!(watch.steps(), 0, "it went on beside an answer");
@@ -146,19 +214,157 @@ fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
 #[test]
 fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
     let (local, _files) = open(10);
-    let work = tempfile::tempdir().unwrap();
-    let (course, path) = (course(&local), |name: &str| work.path().join(name));
-    let (whole, _told) = Watcher::new(usize::MAX);
-    local.train(&lesson(&course), &path("whole"), &path("one"), &*whole).unwrap();
-    let a_step = whole.asked.load(Ordering::SeqCst) / 12;
+    let (course, desk) = (course(&local), Desk::new());
+    let (ready, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &lesson(&course), "whole", &ready).unwrap();
+    let whole = ready.asked.load(Ordering::SeqCst);
+    // What is asked before the first step: it is the same each time.
+    let (again, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &lesson(&course), "whole", &again).unwrap();
+    let before = again.asked.load(Ordering::SeqCst);
+    let a_step = (whole - before) / 12;
     assert!(a_step >= 6, "each of three layers, there and back: {a_step}");
-    let (watch, _told) = Watcher::new(5 * a_step + 2);
-    let end = local.train(&lesson(&course), &path("broken"), &path("other"), &*watch).unwrap();
-    assert_eq!((end, watch.steps()), (RunEnd::CalledOff, 5), "in the midst of the sixth");
-    assert!(!path("other").exists());
+    for (name, is_later, from) in [("broken", false, 4), ("paused", true, 5)] {
+        let (watch, _told) = Watcher::new(before + 5 * a_step + 2);
+        watch.is_later.store(is_later, Ordering::SeqCst);
+        let end = desk.train(&local, &lesson(&course), name, &watch).unwrap();
+        assert_eq!((end, watch.steps()), (RunEnd::CalledOff, 5), "in the midst of the sixth");
+        assert!(!desk.result(name).exists());
+        let (again, told) = Watcher::new(usize::MAX);
+        desk.train(&local, &lesson(&course), name, &again).unwrap();
+        let steps = 12 - usize::try_from(from).unwrap();
+        assert_eq!(
+            (told.recv().unwrap(), again.steps()),
+            ((from, 12), steps),
+            "{name}: from where it was kept"
+        );
+        assert!(desk.weights("whole") == desk.weights(name), "{name}: the same steps made other weights");
+    }
+}
+
+#[test]
+fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
+    let (local, _files) = open(10);
+    let (desk, course) = (Desk::new(), Course { epochs: 3, ..course(&local) });
+    let (watch, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &lesson(&course), "three", &watch).unwrap();
+    assert_eq!(*watch.left.lock().unwrap(), [2, 4], "the end of the last is the result");
+    let left = |name: &str, step| desk.path(name).join("epochs").join(left_at(step));
+    assert!(weights(&left("three", 2)) != weights(&left("three", 4)));
+    assert!(weights(&left("three", 4)) != desk.weights("three"));
+    let new = NewAdapter { id: "two".into(), directory: left("three", 4), replaces: false, is_pinned: false };
+    wait(local.register(new)).unwrap();
+    // Broken off in the epoch that follows, and taken up before the end of this one: the same is left again.
+    let late = Course { checkpoint_every: 3, ..course };
+    let (once, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &lesson(&late), "once", &once).unwrap();
+    let asked = once.asked.load(Ordering::SeqCst);
+    let (broken, _told) = Watcher::new(asked - 3);
+    desk.train(&local, &lesson(&late), "broken", &broken).unwrap();
+    assert_eq!(broken.steps(), 5);
+    std::fs::remove_dir_all(left("broken", 4)).unwrap();
     let (again, told) = Watcher::new(usize::MAX);
-    local.train(&lesson(&course), &path("broken"), &path("other"), &*again).unwrap();
-    assert_eq!((told.recv().unwrap(), again.steps()), ((4, 12), 8), "from its last checkpoint on");
-    let weights = |name: &str| std::fs::read(path(name).join("adapter_model.safetensors")).unwrap();
-    assert!(weights("one") == weights("other"), "the same steps made other weights");
+    desk.train(&local, &lesson(&late), "broken", &again).unwrap();
+    assert_eq!((told.recv().unwrap(), again.left.lock().unwrap().as_slice()), ((3, 6), [4].as_slice()));
+    assert!(weights(&left("broken", 4)) == weights(&left("once", 4)));
+}
+
+#[test]
+fn the_step_that_was_kept_last_is_told_again() {
+    let (local, _files) = open(10);
+    let (desk, course) = (Desk::new(), Course { epochs: 2, ..course(&local) });
+    let (watch, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &lesson(&course), "run", &watch).unwrap();
+    let last = watch.last.lock().unwrap().clone().unwrap();
+    let (again, told) = Watcher::new(usize::MAX);
+    desk.train(&local, &lesson(&course), "run", &again).unwrap();
+    assert_eq!((told.recv().unwrap(), again.steps()), ((4, 4), 0));
+    assert_eq!(again.last.lock().unwrap().clone().unwrap(), last, "to the last digit");
+}
+
+#[test]
+fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
+    let (local, _files) = open(10);
+    let (desk, course) = (Desk::new(), Course { rank: 4, alpha: 12.0, epochs: 2, ..course(&local) });
+    let (watch, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &lesson(&course), "first", &watch).unwrap();
+    let loss = watch.last.lock().unwrap().as_ref().unwrap().loss;
+    let first = desk.result("first");
+    let usual = local.usual(Some(&first)).unwrap();
+    let mut targets = usual.targets.clone();
+    targets.sort();
+    let mut all = course.targets.clone();
+    all.sort();
+    assert_eq!((usual.rank, usual.alpha, targets), (4, 12.0, all), "what it is trained with is what it was");
+    let from = Lesson { from: Some(&first), ..lesson(&course) };
+    // A step of next to nothing leaves it as it was, and a whole run is better at once than the first was at last.
+    let still = Course { rate: 1e-30, epochs: 1, ..course.clone() };
+    let (watch, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &Lesson { course: &still, ..from }, "still", &watch).unwrap();
+    assert!(desk.weights("still") == desk.weights("first"), "it did not begin as the adapter is");
+    let (watch, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &from, "second", &watch).unwrap();
+    assert!(watch.last.lock().unwrap().as_ref().unwrap().loss < loss);
+    // Broken off and taken up, it comes to the same.
+    let (broken, _told) = Watcher::new(watch.asked.load(Ordering::SeqCst) - 3);
+    desk.train(&local, &from, "broken", &broken).unwrap();
+    let (again, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &from, "broken", &again).unwrap();
+    assert!(desk.weights("broken") == desk.weights("second"));
+    let refused = |course: Course, from: &Path, field: &str, why: &str| {
+        let lesson = Lesson { from: Some(from), ..lesson(&course) };
+        let Err(Unfit::Fault(fault)) = local.outlook(&lesson, &|| true) else { panic!("{field} was taken") };
+        assert_eq!(fault.param.as_deref(), Some(field), "{fault}");
+        assert!(fault.message.contains(why), "{fault}");
+    };
+    refused(Course { rank: 8, ..course.clone() }, &first, "rank", "is 8, and that of the adapter");
+    refused(Course { alpha: 1.0, ..course.clone() }, &first, "alpha", "is 12");
+    refused(Course { is_rank_stable: true, ..course.clone() }, &first, "is_rank_stable", "is true");
+    refused(Course { targets: vec!["q_proj".into()], ..course.clone() }, &first, "targets", "is q_proj");
+    refused(course.clone(), &desk.path("none"), "from", "adapter_config.json");
+    let config = std::fs::read_to_string(first.join("adapter_config.json")).unwrap();
+    let config = config.replace("\"rank_pattern\": {}", "\"rank_pattern\": {\"q_proj\": 4}");
+    std::fs::write(first.join("adapter_config.json"), config).unwrap();
+    refused(course, &first, "from", "\"rank_pattern\"");
+}
+
+#[test]
+fn reading_is_broken_off_between_texts() {
+    let (local, _files) = open(10);
+    let (desk, course) = (Desk::new(), course(&local));
+    let lines = LINES.repeat(500);
+    let lesson = Lesson { learned: &lines, ..lesson(&course) };
+    let asked = AtomicUsize::new(0);
+    let outlook = local.outlook(&lesson, &|| asked.fetch_add(1, Ordering::SeqCst) < 10);
+    assert!(matches!(outlook, Err(Unfit::CalledOff)));
+    // Once within a text that is given up, and once behind it.
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((11..=13).contains(&asked), "{asked}");
+    let (watch, told) = Watcher::new(50);
+    assert_eq!(desk.train(&local, &lesson, "run", &watch).unwrap(), RunEnd::CalledOff);
+    assert!(told.try_recv().is_err(), "it had not begun");
+    let asked = watch.asked.load(Ordering::SeqCst);
+    assert!((51..=53).contains(&asked), "{asked}");
+}
+
+#[test]
+fn it_goes_on_beside_the_model_that_it_began_with_and_no_other() {
+    let (local, files) = open(10);
+    let (desk, course) = (Desk::new(), course(&local));
+    let (ready, _told) = Watcher::new(usize::MAX);
+    desk.train(&local, &lesson(&course), "whole", &ready).unwrap();
+    let path = files.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let (watch, _told) = Watcher::new(ready.asked.load(Ordering::SeqCst) - 40);
+    assert_eq!(desk.train(&local, &lesson(&course), "run", &watch).unwrap(), RunEnd::CalledOff);
+    let mut other = bytes.clone();
+    // One bit of one weight; what the files say of themselves stays as it is.
+    *other.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &other).unwrap();
+    let (again, _told) = Watcher::new(usize::MAX);
+    let fault = refusal(desk.train(&local, &lesson(&course), "run", &again));
+    assert_eq!(fault.code, "base_changed", "{fault}");
+    std::fs::write(&path, &bytes).unwrap();
+    desk.train(&local, &lesson(&course), "run", &again).unwrap();
+    assert!(desk.weights("run") == desk.weights("whole"));
 }

@@ -68,27 +68,7 @@ impl Folder {
     /// # Errors
     /// It is not in the folder, or not there.
     pub(super) fn find(&self, path: &Path) -> Result<PathBuf, Box<Fault>> {
-        let Some(root) = &self.root else {
-            let fault =
-                Fault::new(FaultClass::Unsupported, "no_adapter_folder", "This node keeps no adapters.");
-            return Err(Box::new(fault.fix("Start it with --adapters and the folder that they lie in.")));
-        };
-        let outside = || {
-            let message = "An adapter's path must stay within the node's own folder of adapters.";
-            let fault = Fault::new(FaultClass::Forbidden, "adapter_outside", message);
-            Box::new(fault.param("path").fix("Name a directory of the folder that --adapters says."))
-        };
-        let is_plain = |part| matches!(part, Component::Normal(_));
-        if path.as_os_str().is_empty() || !path.components().all(is_plain) {
-            return Err(outside());
-        }
-        let (Ok(inside), Ok(found)) = (root.canonicalize(), root.join(path).canonicalize()) else {
-            let message = format!("There is no directory \"{}\" among the node's adapters.", path.display());
-            let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
-            return Err(Box::new(fault.param("path").fix("Put it into the folder that --adapters says.")));
-        };
-        // A link may lead anywhere.
-        if found.starts_with(&inside) { Ok(found) } else { Err(outside()) }
+        find(self.root.as_deref(), path)
     }
 
     /// Whether there is one of this name that nobody has registered.
@@ -124,6 +104,33 @@ impl Folder {
     fn write(&self, entries: &BTreeMap<String, Entry>) -> io::Result<()> {
         self.book.as_deref().map_or(Ok(()), |book| disk::write_json(book, entries))
     }
+}
+
+/// Where a directory is that was named, in this folder.
+///
+/// # Errors
+/// It is not in the folder, or not there; or there is no folder.
+pub(crate) fn find(root: Option<&Path>, path: &Path) -> Result<PathBuf, Box<Fault>> {
+    let Some(root) = root else {
+        let fault = Fault::new(FaultClass::Unsupported, "no_adapter_folder", "This node keeps no adapters.");
+        return Err(Box::new(fault.fix("Start it with --adapters and the folder that they lie in.")));
+    };
+    let outside = || {
+        let message = "An adapter's path must stay within the node's own folder of adapters.";
+        let fault = Fault::new(FaultClass::Forbidden, "adapter_outside", message);
+        Box::new(fault.param("path").fix("Name a directory of the folder that --adapters says."))
+    };
+    let is_plain = |part| matches!(part, Component::Normal(_));
+    if path.as_os_str().is_empty() || !path.components().all(is_plain) {
+        return Err(outside());
+    }
+    let (Ok(inside), Ok(found)) = (root.canonicalize(), root.join(path).canonicalize()) else {
+        let message = format!("There is no directory \"{}\" among the node's adapters.", path.display());
+        let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
+        return Err(Box::new(fault.param("path").fix("Put it into the folder that --adapters says.")));
+    };
+    // A link may lead anywhere.
+    if found.starts_with(&inside) { Ok(found) } else { Err(outside()) }
 }
 
 #[cfg(test)]

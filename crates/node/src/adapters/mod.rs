@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::NodeBody;
 use crate::said::{read, written};
+pub(crate) use folder::find;
 use folder::{Entry, Folder};
 
 /// What is asked of adapters.

@@ -40,10 +40,21 @@ impl Aside {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Box<Fault>> {
+        self.run_while(|_| work()).await
+    }
+
+    /// The same, for work that asks now and then whether anybody still waits for it.
+    ///
+    /// # Errors
+    /// There is no place for it, or it broke off.
+    pub(super) async fn run_while<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
+    ) -> Result<T, Box<Fault>> {
         let place = self.place()?;
         let (said, saying) = oneshot::channel();
         let run = move || {
-            let done = work();
+            let done = work(&|| !said.is_closed());
             drop(place);
             // Whoever left is told nothing.
             let _ = said.send(done);
@@ -79,6 +90,18 @@ mod tests {
         assert_eq!(waited(aside.run(|| 7)).unwrap(), 7);
         let broken = waited(aside.run(|| -> u32 { panic!("a panic that is meant") }));
         assert_eq!(broken.unwrap_err().code, "internal_error");
+        // Whoever leaves has it told to the work, which ends.
+        let (begun, has_begun) = channel();
+        let mut left = Box::pin(aside.run_while(move |is_wanted| {
+            begun.send(()).unwrap();
+            while is_wanted() {
+                std::thread::yield_now();
+            }
+        }));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(left.as_mut().poll(&mut cx).is_pending());
+        has_begun.recv().unwrap();
+        drop(left);
         drop(places);
         while aside.0.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();

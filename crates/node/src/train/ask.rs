@@ -1,10 +1,12 @@
 //! What a request to train says, in this node's own words.
 
-use domain::Fault;
-use domain::training::{Course, HeldOut, RateSchedule};
+use std::path::{Path, PathBuf};
 
-use super::book::SUFFIXED;
-use super::data::Data;
+use domain::Fault;
+use domain::training::{Course, HeldOut, RateSchedule, Trainer};
+
+use super::book::{ADAPTER_FILES, SUFFIXED};
+use super::data::{Data, unusable};
 use super::fields::{Fields, wrong};
 use super::job::Order;
 
@@ -12,8 +14,8 @@ use super::job::Order;
 const EPOCHS_MAX: u64 = 1_000;
 const BATCH_TOKENS_MAX: u64 = 1 << 20;
 const COUNT_MAX: u64 = 1 << 20;
-const RANK_MAX: u64 = 256;
-const HOURS_MAX: f64 = 24.0;
+pub(super) const RANK_MAX: u64 = 256;
+pub(super) const HOURS_MAX: f64 = 24.0;
 
 /// A job that is asked for, and what it learns.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,16 +23,54 @@ pub(super) struct Ask {
     pub order: Order,
     pub learned: Data,
     pub held_out: Option<Data>,
+    /// Where the adapter is that it goes on from.
+    pub from: Option<PathBuf>,
     /// Of what is sent to be learned, so many conversations.
     pub examples_max: Option<usize>,
     /// Nothing is begun: it is only told what it would be.
     pub is_preview: bool,
 }
 
-/// Reads a request. `models` are those that can be trained, and `usual` is what is meant where nothing is said.
-pub(super) fn read(body: &[u8], models: &[String], usual: Course) -> Result<Ask, Box<Fault>> {
+/// What requests are read against.
+#[derive(Clone, Copy)]
+pub(super) struct Offer<'a> {
+    /// The models that can be trained.
+    pub models: &'a [String],
+    pub trainer: &'a dyn Trainer,
+    /// The folder of adapters, in which those lie that can be gone on from.
+    pub adapters: Option<&'a Path>,
+}
+
+impl Offer<'_> {
+    /// What is meant where nothing is said.
+    pub(super) fn usual(&self, from: Option<&Path>) -> Result<Course, Box<Fault>> {
+        self.trainer.usual(from).map_err(|unfit| renamed(unusable(unfit)))
+    }
+
+    /// The directory of an adapter by its name in the folder.
+    fn find(&self, name: &str) -> Result<PathBuf, Box<Fault>> {
+        let found = || {
+            let directory = crate::adapters::find(self.adapters, Path::new(name))?;
+            for file in ADAPTER_FILES {
+                match crate::adapters::find(self.adapters, &Path::new(name).join(file)) {
+                    // Of what is not there, whoever reads it says more.
+                    Err(fault) if fault.code != "adapter_not_found" => return Err(fault),
+                    _ => {}
+                }
+            }
+            Ok(directory)
+        };
+        found().map_err(|mut fault: Box<Fault>| {
+            fault.param = Some("init_adapter_dir".into());
+            fault
+        })
+    }
+}
+
+/// Reads a request.
+pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     let mut fields = Fields::read(body)?;
-    let model = model(&mut fields, models)?;
+    let model = model(&mut fields, offer.models)?;
     let (learned, training_file) = data(&mut fields, ["data", "training_file"])?;
     let Some(learned) = learned else {
         return Err(wrong(
@@ -40,7 +80,9 @@ pub(super) fn read(body: &[u8], models: &[String], usual: Course) -> Result<Ask,
         ));
     };
     let (held_out, validation_file) = data(&mut fields, ["validation_data", "validation_file"])?;
-    let course = course(&mut fields, usual)?;
+    let begins = fields.text("init_adapter_dir")?;
+    let from = begins.as_deref().map(|name| offer.find(name)).transpose()?;
+    let course = course(&mut fields, offer.usual(from.as_deref())?)?;
     let adapter = fields.text("adapter")?;
     if adapter.as_deref().is_some_and(|name| !crate::adapters::is_name(name)) {
         let fix = "Send 1 to 128 letters, digits, dots, dashes and underscores.";
@@ -60,12 +102,14 @@ pub(super) fn read(body: &[u8], models: &[String], usual: Course) -> Result<Ask,
             course,
             seconds_max: hours.map(|hours| hours * 3_600.0),
             told_every: fields.whole("log_every", 1..=COUNT_MAX)?.unwrap_or(1),
+            from: begins,
             training_file,
             validation_file,
             tuned: None,
         },
         learned,
         held_out,
+        from,
         examples_max: fields.count("num_examples", 1..=u64::MAX)?,
         is_preview: fields.flag("preview")?.unwrap_or(false),
     };
@@ -166,6 +210,8 @@ fn held_out(fields: &mut Fields) -> Result<Option<HeldOut>, Box<Fault>> {
 /// A fault of the course, with the field as it is called in a request.
 pub(super) fn renamed(mut fault: Box<Fault>) -> Box<Fault> {
     let name = match fault.param.as_deref() {
+        Some("from") => "init_adapter_dir",
+        Some("is_rank_stable") => "use_rslora",
         Some("rank") => "lora_rank",
         Some("alpha") => "lora_alpha",
         Some("targets") => "target_modules",

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use domain::training::Outlook;
+use domain::training::{Lesson, Outlook, left_at};
 use domain::{Fault, FaultClass};
 use world::World;
 
-use super::job::{Event, Failure, Order, Progress, Record, Status, What};
+use super::job::{Event, Failure, Order, Point, Progress, Record, Status, What};
 use super::log::Log;
 use crate::disk;
 
@@ -24,7 +24,16 @@ const EVENTS: &str = "events.jsonl";
 const LEARNED: &str = "learned.jsonl";
 const HELD_OUT: &str = "held_out.jsonl";
 const WORK: &str = "work";
+const EPOCHS: &str = "epochs";
+const FROM: &str = "from";
 const RESULT: &str = "adapter";
+/// What there is of an adapter. That which says what it is was written last.
+pub(super) const ADAPTER_FILES: [&str; 2] = ["adapter_model.safetensors", "adapter_config.json"];
+/// What is kept of jobs at the ends of their epochs: so many of one, what it made in the end among them, and of all so many
+/// and so much, that which is left first being the first to go.
+pub(super) const POINTS_OF_JOB_MAX: usize = 3;
+pub(super) const POINTS_MAX: usize = 12;
+pub(super) const POINTS_BYTES_MAX: u64 = 4 << 30;
 
 #[derive(Debug)]
 pub(super) struct Book {
@@ -51,10 +60,19 @@ struct Job {
     record: Record,
     log: Log,
     progress: Option<Progress>,
-    /// It was called off.
+    /// What is kept of it at the ends of its epochs, the first first.
+    points: Vec<Kept>,
+    /// It was called off, or paused.
     is_off: Arc<AtomicBool>,
     /// Who follows it, and has read all there is.
     wakers: Vec<Waker>,
+}
+
+/// What is kept of an end of an epoch.
+#[derive(Debug, Clone)]
+struct Kept {
+    point: Point,
+    bytes: u64,
 }
 
 /// A job as it is told.
@@ -62,6 +80,8 @@ struct Job {
 pub(crate) struct Told {
     pub record: Record,
     pub progress: Option<Progress>,
+    /// What is kept of the ends of its epochs but the last, the first first.
+    points: Vec<Point>,
 }
 
 /// A job whose turn it is.
@@ -71,8 +91,12 @@ pub(super) struct Turn {
     pub order: Order,
     pub learned: Vec<u8>,
     pub held_out: Vec<u8>,
+    pub from: Option<PathBuf>,
     pub work: PathBuf,
+    pub epochs: PathBuf,
     pub result: PathBuf,
+    /// How the names begin of what is left of it at the ends of epochs.
+    pub checkpoints: String,
     pub is_off: Arc<AtomicBool>,
     /// It was begun before.
     pub is_again: bool,
@@ -121,18 +145,19 @@ impl Job {
     fn open(folder: &Path) -> io::Result<Self> {
         let record: Record = disk::read_json(&folder.join(RECORD))?;
         let log = Log::open(&folder.join(EVENTS))?;
-        let mut progress = None;
+        let (mut progress, mut points) = (None, Vec::new());
         let mut at = 0;
         while at < log.len() {
             let events = log.after(at, EVENTS_READ)?;
             at += events.len().max(1) as u64;
             for event in events {
                 if let What::Progress(last) = event.what {
+                    points.extend(Kept::of(&last, event.unix_ms, &folder.join(EPOCHS)));
                     progress = Some(last);
                 }
             }
         }
-        Ok(Self { record, log, progress, is_off: Arc::default(), wakers: Vec::new() })
+        Ok(Self { record, log, progress, points, is_off: Arc::default(), wakers: Vec::new() })
     }
 
     fn add(&mut self, unix_ms: u64, what: What) -> io::Result<()> {
@@ -145,8 +170,57 @@ impl Job {
     }
 
     fn told(&self) -> Told {
-        Told { record: self.record.clone(), progress: self.progress.clone() }
+        let points = self.points.iter().map(|kept| kept.point.clone()).collect();
+        Told { record: self.record.clone(), progress: self.progress.clone(), points }
     }
+
+    fn must_go_on(&self) -> Result<(), Box<Fault>> {
+        if !self.record.status.is_over() {
+            return Ok(());
+        }
+        let message = format!("The job is {} already.", self.record.status.as_str());
+        let fault = Fault::new(FaultClass::Conflict, "job_is_over", message);
+        let fix = "DELETE /v1/train/jobs/{id}?forget=true forgets it and what it made.";
+        Err(Box::new(fault.param("id").fix(fix)))
+    }
+}
+
+impl Kept {
+    /// What was left at a step, where it is still there.
+    fn of(progress: &Progress, unix_ms: u64, epochs: &Path) -> Option<Self> {
+        let model = progress.checkpoint_model.clone()?;
+        let bytes = bytes_of(&epochs.join(left_at(progress.step)))?;
+        let Progress { step, loss, held_out_loss, .. } = *progress;
+        Some(Self { point: Point { step, unix_ms, model, loss, held_out_loss }, bytes })
+    }
+}
+
+impl Told {
+    /// What it was at the ends of its epochs, what it made in the end among them. The last first.
+    pub(super) fn points(&self) -> Vec<Point> {
+        let mut points = self.points.clone();
+        let made = self.progress.as_ref().filter(|_| self.record.status == Status::Completed);
+        points.extend(made.map(|progress| Point {
+            step: progress.step,
+            unix_ms: self.record.ended_unix_ms.unwrap_or_default(),
+            model: self.record.model(),
+            loss: progress.loss,
+            held_out_loss: progress.held_out_loss,
+        }));
+        points.reverse();
+        points
+    }
+
+    /// The adapters that are known of the ends of its epochs.
+    pub(super) fn checkpoints(&self) -> Vec<String> {
+        self.points.iter().map(|point| self.record.checkpoint(point.step)).collect()
+    }
+}
+
+/// What an adapter's files take; nothing where they are not all there.
+fn bytes_of(directory: &Path) -> Option<u64> {
+    let sizes = ADAPTER_FILES.map(|name| std::fs::metadata(directory.join(name)).map(|found| found.len()));
+    sizes.into_iter().sum::<io::Result<u64>>().ok()
 }
 
 /// Events that are read at once.
@@ -176,7 +250,10 @@ impl Book {
             let mut job = Job::open(&folder)?;
             match job.record.status {
                 Status::Running => job.record.status = Status::Queued,
-                status if status.is_over() => disk::remove(&folder.join(WORK))?,
+                status if status.is_over() => {
+                    disk::remove(&folder.join(WORK))?;
+                    disk::remove(&folder.join(FROM))?;
+                }
                 _ => {}
             }
             inner.last = inner.last.max(job.record.number);
@@ -215,7 +292,7 @@ impl Book {
         &self,
         order: Order,
         outlook: Outlook,
-        (learned, held_out): (&[u8], &[u8]),
+        lesson: &Lesson<'_>,
     ) -> Result<Told, Box<Fault>> {
         let mut inner = self.inner();
         self.check_name(&inner, &order)?;
@@ -235,8 +312,14 @@ impl Book {
         };
         let made = || {
             disk::folder(&folder)?;
-            disk::replace(&folder.join(LEARNED), learned)?;
-            disk::replace(&folder.join(HELD_OUT), held_out)?;
+            disk::replace(&folder.join(LEARNED), lesson.learned)?;
+            disk::replace(&folder.join(HELD_OUT), lesson.held_out)?;
+            if let Some(from) = lesson.from {
+                // Whatever becomes of the adapter, the job goes on from what it was.
+                let copy = folder.join(FROM);
+                disk::folder(&copy)?;
+                ADAPTER_FILES.iter().try_for_each(|name| disk::copy(&from.join(name), &copy.join(name)))?;
+            }
             let mut log = Log::open(&folder.join(EVENTS))?;
             log.add(record.created_unix_ms, What::Queued)?;
             // Last of all: what has a record is whole.
@@ -248,7 +331,7 @@ impl Book {
             unwritten(&error)
         })?;
         let (number, is_off) = (record.number, Arc::default());
-        let job = Job { record, log, progress: None, is_off, wakers: Vec::new() };
+        let job = Job { record, log, progress: None, points: Vec::new(), is_off, wakers: Vec::new() };
         let told = job.told();
         inner.last = number;
         inner.jobs.insert(number, job);
@@ -285,7 +368,9 @@ impl Book {
         if inner.jobs.len() < JOBS_MAX {
             return Ok(());
         }
-        let made_nothing = |job: &&Job| matches!(job.record.status, Status::Failed | Status::Cancelled);
+        let made_nothing = |job: &&Job| {
+            matches!(job.record.status, Status::Failed | Status::Cancelled) && job.points.is_empty()
+        };
         let Some(job) = inner.jobs.values().find(made_nothing) else {
             let message =
                 format!("This node keeps {JOBS_MAX} training jobs, and none of them can be forgotten.");
@@ -342,19 +427,58 @@ impl Book {
     pub(super) fn call_off(&self, id: &str) -> Result<Told, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
-        match job.record.status {
-            Status::Cancelled => return Ok(job.told()),
-            Status::Completed | Status::Failed => {
-                let message = format!("The job is {} already.", job.record.status.as_str());
-                let fault = Fault::new(FaultClass::Conflict, "job_is_over", message);
-                let fix = "DELETE /v1/train/jobs/{id}?forget=true forgets it and what it made.";
-                return Err(Box::new(fault.param("id").fix(fix)));
-            }
-            Status::Queued | Status::Running => {}
+        if job.record.status == Status::Cancelled {
+            return Ok(job.told());
         }
+        job.must_go_on()?;
+        let was_running = job.record.status == Status::Running;
         self.end_job(job, Status::Cancelled, None).map_err(|error| unwritten(&error))?;
         job.is_off.store(true, Ordering::SeqCst);
+        let told = job.told();
+        if !was_running {
+            // Of one that runs, whoever runs it takes these away.
+            self.clear(id, &[WORK, FROM]);
+        }
+        Ok(told)
+    }
+
+    /// Has a job wait until it is told to go on. Whoever runs it has to be woken.
+    ///
+    /// # Errors
+    /// It is over, there is none, or it can't be written down.
+    pub(super) fn pause(&self, id: &str) -> Result<Told, Box<Fault>> {
+        let mut inner = self.inner();
+        let job = inner.find(id)?;
+        job.must_go_on()?;
+        if job.record.status != Status::Paused {
+            self.put(job, Status::Paused, What::Paused).map_err(|error| unwritten(&error))?;
+            job.is_off.store(true, Ordering::SeqCst);
+        }
         Ok(job.told())
+    }
+
+    /// Has a job that was paused wait for its turn.
+    ///
+    /// # Errors
+    /// It is over, there is none, or it can't be written down.
+    pub(super) fn resume(&self, id: &str) -> Result<Told, Box<Fault>> {
+        let mut inner = self.inner();
+        let job = inner.find(id)?;
+        job.must_go_on()?;
+        if job.record.status == Status::Paused {
+            self.put(job, Status::Queued, What::Queued).map_err(|error| unwritten(&error))?;
+            // What was told to stop stops all the same.
+            job.is_off = Arc::default();
+            self.changed.notify_all();
+        }
+        Ok(job.told())
+    }
+
+    fn put(&self, job: &mut Job, status: Status, what: What) -> io::Result<()> {
+        let record = Record { status, ..job.record.clone() };
+        self.write(&record)?;
+        job.record = record;
+        job.add(self.now(), what)
     }
 
     /// Forgets a job that is over, with all that it made.
@@ -420,8 +544,11 @@ impl Book {
             order: job.record.order.clone(),
             learned: std::fs::read(folder.join(LEARNED))?,
             held_out: std::fs::read(folder.join(HELD_OUT))?,
+            from: job.record.order.from.is_some().then(|| folder.join(FROM)),
             work: folder.join(WORK),
+            epochs: folder.join(EPOCHS),
             result: folder.join(RESULT),
+            checkpoints: job.record.checkpoints(),
             is_off: Arc::clone(&job.is_off),
             is_again,
             told,
@@ -473,12 +600,89 @@ impl Book {
         }
         // What it would have been taken up with is of no use any more.
         let made = job.record.status == Status::Completed;
-        let left = if made { None } else { Some(&turn.result) };
-        for path in std::iter::once(&turn.work).chain(left) {
-            if let Err(error) = disk::remove(path) {
+        self.clear(&job.record.id, if made { &[WORK, FROM] } else { &[WORK, FROM, RESULT] });
+    }
+
+    /// Takes away what is of no use any more of a job.
+    fn clear(&self, id: &str, names: &[&str]) {
+        for path in names.iter().map(|name| self.folder(id).join(name)) {
+            if let Err(error) = disk::remove(&path) {
                 tracing::warn!(%error, path = %path.display(), "what is left of a job can't be taken away");
             }
         }
+    }
+
+    /// Whether a job is to go on, now or later.
+    pub(super) fn goes_on(&self, number: u64) -> bool {
+        self.inner().jobs.get(&number).is_some_and(|job| !job.record.status.is_over())
+    }
+
+    /// How far the run is told, with what was left at its step where that is known by a name.
+    pub(super) fn note_progress(&self, number: u64, progress: Progress) {
+        let now = self.now();
+        let mut inner = self.inner();
+        let Some(job) = inner.jobs.get_mut(&number).filter(|job| !job.record.status.is_over()) else {
+            return;
+        };
+        let kept = Kept::of(&progress, now, &self.folder(&job.record.id).join(EPOCHS));
+        match job.add(now, What::Progress(progress)) {
+            Ok(()) => job.points.extend(kept),
+            Err(error) => drop(unwritten(&error)),
+        }
+    }
+
+    /// Whether what was left at a step is kept.
+    pub(super) fn has_point(&self, number: u64, step: u64) -> bool {
+        let inner = self.inner();
+        let points = inner.jobs.get(&number).map_or(&[][..], |job| &job.points);
+        points.iter().any(|kept| kept.point.step == step)
+    }
+
+    /// Takes away what was left first beyond all bounds, and `more` beside that. Tells the adapters that are gone.
+    pub(super) fn drop_points(&self, more: usize) -> Vec<String> {
+        let (mut inner, mut gone) = (self.inner(), Vec::new());
+        for job in inner.jobs.values_mut() {
+            let result = usize::from(job.record.status == Status::Completed);
+            let most = POINTS_OF_JOB_MAX - result;
+            while job.points.len() > most {
+                gone.extend(self.drop_first(job));
+            }
+        }
+        let mut more = more;
+        loop {
+            let kept = || inner.jobs.values().flat_map(|job| &job.points);
+            let bytes: u64 = kept().map(|kept| kept.bytes).sum();
+            let is_beyond = kept().count() > POINTS_MAX || bytes > POINTS_BYTES_MAX;
+            if !is_beyond && more == 0 {
+                return gone;
+            }
+            more = more.saturating_sub(1);
+            let first = |job: &&mut Job| job.points.first().map(|kept| kept.point.unix_ms);
+            let jobs = inner.jobs.values_mut().filter(|job| !job.points.is_empty());
+            let Some(job) = jobs.min_by_key(first) else { return gone };
+            gone.extend(self.drop_first(job));
+        }
+    }
+
+    fn drop_first(&self, job: &mut Job) -> Option<String> {
+        let step = (!job.points.is_empty()).then(|| job.points.remove(0).point.step)?;
+        self.clear(&job.record.id, &[&format!("{EPOCHS}/{}", left_at(step))]);
+        Some(job.record.checkpoint(step))
+    }
+
+    /// What is kept of the ends of epochs: the model that each is for, its name, and where it is.
+    pub(super) fn left(&self) -> Vec<(String, String, PathBuf)> {
+        let inner = self.inner();
+        let of_job = |job: &Job| {
+            let record = job.record.clone();
+            let epochs = self.folder(&record.id).join(EPOCHS);
+            let one = move |kept: &Kept| {
+                let step = kept.point.step;
+                (record.order.model.clone(), record.checkpoint(step), epochs.join(left_at(step)))
+            };
+            job.points.iter().map(one).collect::<Vec<_>>()
+        };
+        inner.jobs.values().flat_map(of_job).collect()
     }
 
     /// What finished jobs made, in the order in which they did.

@@ -54,6 +54,11 @@ pub(super) fn first(lines: Vec<u8>, count: usize) -> Vec<u8> {
 pub(super) fn unusable(unfit: Unfit) -> Box<Fault> {
     let (of_held_out, lines, more) = match unfit {
         Unfit::Fault(fault) => return fault,
+        Unfit::CalledOff => {
+            let message = "The node ends, and reads no more of it.";
+            let fault = Fault::new(FaultClass::Unavailable, "node_ends", message);
+            return Box::new(fault.fix("Send it again once the node runs again."));
+        }
         Unfit::Lines { of_held_out, lines, more } => (of_held_out, lines, more),
     };
     let said = |line: &UnusableLine| match line.field.as_str() {

@@ -15,8 +15,8 @@ use super::fields::wrong;
 use crate::disk;
 
 /// What is kept at once: so many files, and so many bytes of them.
-const FILES_MAX: usize = 256;
-const BYTES_MAX: u64 = 4 << 30;
+pub(super) const FILES_MAX: usize = 256;
+pub(super) const BYTES_MAX: u64 = 4 << 30;
 const NAME_BYTES_MAX: usize = 256;
 const PURPOSE: &str = "fine-tune";
 

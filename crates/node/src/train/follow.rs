@@ -44,6 +44,7 @@ fn frame(event: &Event) -> Bytes {
         What::Started { .. } => "started",
         What::Resumed { .. } => "resumed",
         What::Progress(_) => "progress",
+        What::Paused => "paused",
         What::Completed { .. } => "completed",
         What::Failed(_) => "failed",
         What::Cancelled => "cancelled",

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Status {
     Queued,
     Running,
+    /// It waits for whoever paused it.
+    Paused,
     Completed,
     Failed,
     Cancelled,
@@ -46,6 +48,9 @@ pub(crate) struct Order {
     pub seconds_max: Option<f64>,
     /// After how many steps it is told how far it is.
     pub told_every: u64,
+    /// The adapter that it goes on from, as it was named; a copy of it is the job's own.
+    #[serde(default)]
+    pub from: Option<String>,
     pub training_file: Option<String>,
     pub validation_file: Option<String>,
     /// What was asked for in another grammar's words, and is told again in them.
@@ -87,12 +92,13 @@ pub(crate) enum What {
         step: u64,
         of: u64,
     },
-    /// The node was stopped or killed meanwhile; steps that were told before are not told again.
+    /// It was paused, or the node was stopped or killed meanwhile; steps that were told before are not told again.
     Resumed {
         step: u64,
         of: u64,
     },
     Progress(Progress),
+    Paused,
     Completed {
         model: String,
     },
@@ -113,11 +119,25 @@ pub(crate) struct Progress {
     pub seconds: f64,
     /// It can be taken up again from here.
     pub is_checkpoint: bool,
+    /// What requests name to be answered with what it was here, at the end of an epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_model: Option<String>,
+}
+
+/// What a job was at the end of an epoch, for as long as that is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Point {
+    pub step: u64,
+    pub unix_ms: u64,
+    /// What requests name to be answered with it.
+    pub model: String,
+    pub loss: f64,
+    pub held_out_loss: Option<f64>,
 }
 
 impl Status {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Paused, Self::Completed, Self::Failed, Self::Cancelled];
 
     pub(crate) const fn is_over(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
@@ -127,6 +147,7 @@ impl Status {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -138,6 +159,16 @@ impl Record {
     /// What requests name to be answered with what came of it.
     pub(crate) fn model(&self) -> String {
         format!("{}:{}", self.order.model, self.order.adapter)
+    }
+
+    /// The name of what it was at a step: no other job's has it.
+    pub(crate) fn checkpoint(&self, step: u64) -> String {
+        format!("{}-{step}", self.checkpoints())
+    }
+
+    /// How such names begin.
+    pub(crate) fn checkpoints(&self) -> String {
+        format!("ftckpt-{}", self.id.trim_start_matches("ftjob-"))
     }
 }
 
@@ -152,6 +183,7 @@ impl Progress {
             tokens: step.tokens,
             seconds,
             is_checkpoint: step.is_kept,
+            checkpoint_model: None,
         }
     }
 }

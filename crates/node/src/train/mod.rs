@@ -1,6 +1,7 @@
 //! Training over HTTP: jobs that are asked for, followed and called off, in this node's own words and in those of the usual
 //! grammar, and the files that they learn from. One job runs at a time, and gives way to what is answered.
 
+mod about;
 mod aside;
 mod ask;
 mod book;
@@ -17,13 +18,12 @@ mod view;
 mod worker;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use domain::runtime::Runtime;
-use domain::training::Course;
 use domain::{Fault, FaultClass};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
@@ -32,7 +32,9 @@ use world::World;
 
 use crate::body::NodeBody;
 use crate::said::{typed, written};
+pub(crate) use about::Offers;
 use aside::Aside;
+use ask::Offer;
 use book::{Book, EVENTS_READ, Told};
 use files::Files;
 pub(crate) use follow::Following;
@@ -51,7 +53,10 @@ pub(crate) enum Asked<'p> {
     Jobs,
     Job(&'p str),
     Events(&'p str),
+    Checkpoints(&'p str),
     CallOff(&'p str),
+    Pause(&'p str),
+    Resume(&'p str),
     /// The same in the other grammar.
     Tune,
     Tunings,
@@ -59,6 +64,8 @@ pub(crate) enum Asked<'p> {
     TuningEvents(&'p str),
     TuningCheckpoints(&'p str),
     TuningCallOff(&'p str),
+    TuningPause(&'p str),
+    TuningResume(&'p str),
     Bring,
     Files,
     File(&'p str),
@@ -78,6 +85,8 @@ struct Kept {
     book: Arc<Book>,
     files: Arc<Files>,
     aside: Aside,
+    /// The folder of adapters, in which those lie that can be gone on from.
+    adapters: Option<PathBuf>,
     worker: Option<JoinHandle<()>>,
     left_out: Vec<(String, String)>,
 }
@@ -89,7 +98,7 @@ impl Training {
     /// What is kept can't be read or written.
     pub(crate) fn open(
         runtime: &Arc<dyn Runtime>,
-        data_dir: Option<&Path>,
+        (data_dir, adapters): (Option<&Path>, Option<&Path>),
         world: &World,
     ) -> io::Result<Self> {
         let Some(data_dir) = data_dir.filter(|_| runtime.trainer().is_some()) else {
@@ -103,13 +112,31 @@ impl Training {
             move || worker::run(&book, &*runtime)
         };
         let worker = std::thread::Builder::new().name("training".to_owned()).spawn(run)?;
-        let (runtime, worker) = (Arc::clone(runtime), Some(worker));
-        Ok(Self { kept: Some(Kept { runtime, book, files, aside: Aside::default(), worker, left_out }) })
+        Ok(Self {
+            kept: Some(Kept {
+                runtime: Arc::clone(runtime),
+                book,
+                files,
+                aside: Aside::default(),
+                adapters: adapters.map(Path::to_owned),
+                worker: Some(worker),
+                left_out,
+            }),
+        })
     }
 
-    /// What finished jobs made and could not be made known again, and why.
-    pub(crate) fn left_out(&self) -> &[(String, String)] {
-        self.kept.as_ref().map_or(&[], |kept| &kept.left_out)
+    /// Has what was left at the ends of epochs known again: behind all other adapters, as it is the first to give way. Tells
+    /// what could not be made known of that and of what finished jobs made, and why.
+    pub(crate) async fn register_left(&self) -> Vec<(String, String)> {
+        let Some(kept) = &self.kept else { return Vec::new() };
+        let mut left_out = kept.left_out.clone();
+        left_out.extend(worker::publish_left(&kept.book, &*kept.runtime).await);
+        left_out
+    }
+
+    /// What can be trained here, and how much of it.
+    pub(crate) fn offers(&self) -> Option<Offers> {
+        self.kept.as_ref().map(|_| Offers::default())
     }
 
     /// The node ends: what follows jobs ends, and what runs stops within a step.
@@ -141,10 +168,17 @@ impl Training {
             }
             Asked::Jobs | Asked::Job(_) | Asked::Events(_) => kept.jobs(asked, query, &head.headers),
             Asked::CallOff(id) => kept.call_off(id, query).await,
-            Asked::TuningCallOff(id) => {
+            Asked::Checkpoints(id) => {
                 query.end()?;
-                let told = kept.book.call_off(id)?;
-                kept.wake();
+                let data = kept.book.one(id)?.points().into_iter().map(view::Checkpoint::from).collect();
+                written(StatusCode::OK, &List { object: "list", data, has_more: false })
+            }
+            Asked::Pause(_) | Asked::Resume(_) => {
+                let told = kept.turned(asked, query)?;
+                written(StatusCode::OK, &view::Object::from(told))
+            }
+            Asked::TuningCallOff(_) | Asked::TuningPause(_) | Asked::TuningResume(_) => {
+                let told = kept.turned(asked, query)?;
                 written(StatusCode::OK, &tuning::Object::of(&told))
             }
         }
@@ -167,24 +201,33 @@ impl Kept {
         }
     }
 
-    fn usual(&self) -> Result<Course, Box<Fault>> {
-        let trainer = self.runtime.trainer();
-        trainer.map(|trainer| trainer.usual()).ok_or_else(|| Box::new(Fault::internal()))
+    /// A job that is paused, told to go on, or called off.
+    fn turned(&self, asked: Asked<'_>, query: Query<'_>) -> Result<Told, Box<Fault>> {
+        query.end()?;
+        let told = match asked {
+            Asked::Pause(id) | Asked::TuningPause(id) => self.book.pause(id),
+            Asked::Resume(id) | Asked::TuningResume(id) => self.book.resume(id),
+            Asked::TuningCallOff(id) => self.book.call_off(id),
+            _ => Err(Box::new(Fault::internal())),
+        };
+        self.wake();
+        told
     }
 
     /// Reads what is asked for and what is to be learned, and queues it where nothing is wrong with either.
     async fn begin(&self, asked: Asked<'_>, head: &Parts, body: &Bytes) -> Answer {
         Query::of(head.uri.query()).end()?;
         let models: Vec<String> = self.runtime.models().into_iter().map(|model| model.id).collect();
-        let (body, usual) = (body.clone(), self.usual()?);
+        let (body, adapters) = (body.clone(), self.adapters.clone());
         let is_tuning = asked == Asked::Tune;
         let (runtime, book, files) =
             (Arc::clone(&self.runtime), Arc::clone(&self.book), Arc::clone(&self.files));
-        let begun = self.aside.run(move || {
+        let begun = self.aside.run_while(move |is_wanted| {
+            let trainer = runtime.trainer().ok_or_else(|| Box::new(Fault::internal()))?;
             let read = if is_tuning { tuning::read } else { ask::read };
-            let ask = read(&body, &models, usual)?;
+            let ask = read(&body, &Offer { models: &models, trainer, adapters: adapters.as_deref() })?;
             drop(body);
-            plan(ask, &*runtime, &book, &files)
+            plan(ask, &*runtime, (&book, &files), is_wanted)
         });
         match begun.await?? {
             Planned::Preview(preview) => written(StatusCode::OK, &*preview),
@@ -249,6 +292,11 @@ impl Kept {
             // Whoever took it away before did what is asked.
             let _ = adapters.unload(told.record.order.adapter.clone()).await;
         }
+        if let Some(adapters) = self.runtime.adapters() {
+            for id in told.checkpoints() {
+                let _ = adapters.unload(id).await;
+            }
+        }
         written(StatusCode::OK, &view::Object::from(told))
     }
 
@@ -276,14 +324,19 @@ impl Kept {
         if matches!(asked, Asked::TuningEvents(_)) {
             return self.tuning_events(id, query);
         }
-        let (after, _) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
-        if matches!(asked, Asked::TuningCheckpoints(_)) {
-            query.end()?;
-            // There is one at most, and nothing behind it.
-            let data = if after.is_some() { Vec::new() } else { tuning::Checkpoint::all(&told) };
-            return written(StatusCode::OK, &List { object: "list", data, has_more: false });
-        }
+        let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
         query.end()?;
+        if matches!(asked, Asked::TuningCheckpoints(_)) {
+            let mut data = tuning::Checkpoint::all(&told);
+            if let Some(after) = after {
+                let behind =
+                    data.iter().position(|point| point.id() == after).map_or(data.len(), |at| at + 1);
+                data.drain(..behind);
+            }
+            let has_more = data.len() > limit;
+            data.truncate(limit);
+            return written(StatusCode::OK, &List { object: "list", data, has_more });
+        }
         written(StatusCode::OK, &tuning::Object::of(&told))
     }
 

@@ -12,9 +12,9 @@ use super::view::{self, Preview};
 use super::worker;
 
 /// What a training job may have of data.
-const DATA_BYTES_MAX: usize = domain::limits::BODY_BYTES_MAX;
+pub(super) const DATA_BYTES_MAX: usize = domain::limits::BODY_BYTES_MAX;
 /// Steps of one job: each is an event that is kept.
-const STEPS_MAX: u64 = 250_000;
+pub(super) const STEPS_MAX: u64 = 250_000;
 
 /// What a request comes to.
 pub(super) enum Planned {
@@ -26,10 +26,10 @@ pub(super) enum Planned {
 pub(super) fn plan(
     ask: Ask,
     runtime: &dyn Runtime,
-    book: &Book,
-    files: &Files,
+    (book, files): (&Book, &Files),
+    is_wanted: &dyn Fn() -> bool,
 ) -> Result<Planned, Box<Fault>> {
-    let Ask { order, learned, held_out, examples_max, is_preview } = ask;
+    let Ask { order, learned, held_out, from, examples_max, is_preview } = ask;
     let Some(trainer) = runtime.trainer() else { return Err(Box::new(Fault::internal())) };
     let read = |data: Data| match data {
         Data::Lines(lines) => Ok(lines),
@@ -50,14 +50,18 @@ pub(super) fn plan(
     if !order.replaces {
         check_adapters(runtime, &order.adapter)?;
     }
-    let lesson = Lesson { course: &order.course, learned: &learned, held_out: &held_out };
-    let outlook = trainer.outlook(&lesson).map_err(|unfit| ask::renamed(data::unusable(unfit)))?;
+    let from = from.as_deref();
+    let lesson = Lesson { course: &order.course, learned: &learned, held_out: &held_out, from };
+    let may_go_on = || is_wanted() && !book.is_closing();
+    let outlook = trainer.outlook(&lesson, &may_go_on);
+    let outlook = outlook.map_err(|unfit| ask::renamed(data::unusable(unfit)))?;
     check_steps(&outlook)?;
     if is_preview {
         let settings = view::Settings::of(&order.course, order.told_every, order.seconds_max);
         return Ok(Planned::Preview(Box::new(Preview::of(order.model, settings, outlook))));
     }
-    Ok(Planned::Queued(Box::new(book.add(order, outlook, (&learned, &held_out))?)))
+    let told = book.add(order.clone(), outlook, &lesson)?;
+    Ok(Planned::Queued(Box::new(told)))
 }
 
 fn check_steps(outlook: &Outlook) -> Result<(), Box<Fault>> {

@@ -7,11 +7,11 @@ use domain::{Fault, FaultClass};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::ask::{Ask, model};
+use super::ask::{Ask, Offer, model};
 use super::book::{SUFFIXED, Told};
 use super::data::Data;
 use super::fields::{Fields, wrong};
-use super::job::{Event, Failure, Order, Status, Tuned, What};
+use super::job::{Event, Failure, Order, Point, Status, Tuned, What};
 
 const EPOCHS_MAX: u64 = 1_000;
 const BATCH_MAX: u64 = 1 << 20;
@@ -85,9 +85,10 @@ pub(super) struct Checkpoint {
 }
 
 /// Reads a request for a job.
-pub(super) fn read(body: &[u8], models: &[String], usual: Course) -> Result<Ask, Box<Fault>> {
+pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     let mut fields = Fields::read(body)?;
-    let model = model(&mut fields, models)?;
+    let model = model(&mut fields, offer.models)?;
+    let usual = offer.usual(None)?;
     let Some(training_file) = fields.text("training_file")? else {
         return Err(wrong(
             "training_file",
@@ -118,6 +119,7 @@ pub(super) fn read(body: &[u8], models: &[String], usual: Course) -> Result<Ask,
         course: course(usual, seed, &tuned),
         seconds_max: None,
         told_every: 1,
+        from: None,
         training_file: Some(training_file.clone()),
         validation_file: validation_file.clone(),
         tuned: Some(tuned),
@@ -126,6 +128,7 @@ pub(super) fn read(body: &[u8], models: &[String], usual: Course) -> Result<Ask,
         order,
         learned: Data::File(training_file),
         held_out: validation_file.map(Data::File),
+        from: None,
         examples_max: None,
         is_preview: false,
     })
@@ -271,6 +274,7 @@ impl Happened {
                 });
                 (message, data)
             }
+            What::Paused => ("The job is paused.".to_owned(), Value::Null),
             What::Completed { model } => {
                 (format!("The job is done; ask for \"{model}\"."), json!({"fine_tuned_model": model}))
             }
@@ -290,21 +294,24 @@ impl Happened {
 }
 
 impl Checkpoint {
-    /// What of a job can be asked for: nothing before it is done, and then what it made.
+    /// What of a job can be asked for: what it was at the end of each epoch, as far as that is kept. The last first.
     pub(super) fn all(told: &Told) -> Vec<Self> {
         let record = &told.record;
-        let made = told.progress.as_ref().filter(|_| record.status == Status::Completed);
-        let one = |progress: &super::job::Progress| Self {
-            id: format!("ftckpt-{}-{}", record.id.trim_start_matches("ftjob-"), progress.step),
+        let one = |point: Point| Self {
+            id: record.checkpoint(point.step),
             object: "fine_tuning.job.checkpoint",
-            created_at: record.ended_unix_ms.unwrap_or_default() / 1_000,
-            fine_tuned_model_checkpoint: record.model(),
+            created_at: point.unix_ms / 1_000,
+            fine_tuned_model_checkpoint: point.model,
             fine_tuning_job_id: record.id.clone(),
-            step_number: progress.step,
+            step_number: point.step,
             metrics: json!({
-                "step": progress.step, "train_loss": progress.loss, "full_valid_loss": progress.held_out_loss,
+                "step": point.step, "train_loss": point.loss, "full_valid_loss": point.held_out_loss,
             }),
         };
-        made.map(one).into_iter().collect()
+        told.points().into_iter().map(one).collect()
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 }

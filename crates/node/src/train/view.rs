@@ -4,7 +4,7 @@ use domain::training::{Course, HeldOut, Outlook};
 use serde::Serialize;
 
 use super::book::Told;
-use super::job::{Event, Failure, Progress};
+use super::job::{Event, Failure, Point, Progress};
 
 #[derive(Serialize)]
 pub(super) struct Object {
@@ -21,6 +21,7 @@ pub(super) struct Object {
     created_at: u64,
     started_at: Option<u64>,
     ended_at: Option<u64>,
+    init_adapter_dir: Option<String>,
     training_file: Option<String>,
     validation_file: Option<String>,
     settings: Settings,
@@ -53,6 +54,18 @@ pub(super) struct Settings {
     log_every: u64,
     max_duration_hours: Option<f64>,
     saves_memory: bool,
+}
+
+/// What a job was at the end of an epoch.
+#[derive(Serialize)]
+pub(super) struct Checkpoint {
+    object: &'static str,
+    step: u64,
+    created_at: u64,
+    /// What requests name to be answered with it.
+    model: String,
+    loss: f64,
+    held_out_loss: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -114,7 +127,7 @@ impl Settings {
 
 impl From<Told> for Object {
     fn from(told: Told) -> Self {
-        let Told { record, progress } = told;
+        let Told { record, progress, .. } = told;
         let result = (record.status == super::job::Status::Completed).then(|| record.model());
         let order = record.order;
         Self {
@@ -129,6 +142,7 @@ impl From<Told> for Object {
             created_at: record.created_unix_ms / 1_000,
             started_at: record.started_unix_ms.map(|ms| ms / 1_000),
             ended_at: record.ended_unix_ms.map(|ms| ms / 1_000),
+            init_adapter_dir: order.from,
             training_file: order.training_file,
             validation_file: order.validation_file,
             settings: Settings::of(&order.course, order.told_every, order.seconds_max),
@@ -136,6 +150,13 @@ impl From<Told> for Object {
             progress,
             error: record.error,
         }
+    }
+}
+
+impl From<Point> for Checkpoint {
+    fn from(point: Point) -> Self {
+        let Point { step, unix_ms, model, loss, held_out_loss } = point;
+        Self { object: "train.checkpoint", step, created_at: unix_ms / 1_000, model, loss, held_out_loss }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The thread that trains: one job after the other, for as long as the node lives.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,16 +10,18 @@ use std::thread::Thread;
 
 use domain::adapters::NewAdapter;
 use domain::runtime::Runtime;
-use domain::training::{Lesson, RunEnd, Step, Unfit, Watch};
+use domain::training::{Lesson, Places, RunEnd, Step, Unfit, Watch, left_at};
 use domain::{Fault, FaultClass};
 
 use super::book::{Book, Turn, TurnEnd};
 use super::data::unusable;
 use super::job::{Progress, Record, What};
+use crate::disk;
 
 /// What a run is told, and tells.
 struct Watching<'a> {
     book: &'a Book,
+    runtime: &'a dyn Runtime,
     turn: &'a Turn,
     begun_us: u64,
     is_late: AtomicBool,
@@ -60,6 +62,7 @@ pub(super) fn run(book: &Book, runtime: &dyn Runtime) {
             TurnEnd::Failed(Box::new(Fault::internal()))
         });
         book.end(&turn, end);
+        take_back(runtime, book.drop_points(0));
     }
 }
 
@@ -71,17 +74,26 @@ fn train(book: &Book, runtime: &dyn Runtime, turn: &Turn) -> TurnEnd {
     };
     let begun_us = book.world().clock.monotonic_us();
     let (is_late, tokens) = (AtomicBool::new(false), AtomicU64::new(UNKNOWN));
-    let watch = Watching { book, turn, begun_us, is_late, tokens };
-    let lesson = Lesson { course: &turn.order.course, learned: &turn.learned, held_out: &turn.held_out };
-    match trainer.train(&lesson, &turn.work, &turn.result, &watch) {
-        Err(Unfit::Fault(fault)) => TurnEnd::Failed(fault),
-        Err(lines @ Unfit::Lines { .. }) => TurnEnd::Failed(unusable(lines)),
+    let watch = Watching { book, runtime, turn, begun_us, is_late, tokens };
+    let lesson = Lesson {
+        course: &turn.order.course,
+        learned: &turn.learned,
+        held_out: &turn.held_out,
+        from: turn.from.as_deref(),
+    };
+    let places = Places { work: &turn.work, epochs: &turn.epochs, result: &turn.result };
+    let ran = match trainer.train(&lesson, &places, &watch) {
+        Err(Unfit::CalledOff) => Ok(RunEnd::CalledOff),
+        ran => ran,
+    };
+    match ran {
+        Err(unfit) => TurnEnd::Failed(unusable(unfit)),
         Ok(RunEnd::CalledOff) if watch.is_late.load(Ordering::SeqCst) => TurnEnd::Failed(late(turn)),
         Ok(RunEnd::CalledOff) => TurnEnd::Stopped,
         Ok(RunEnd::Whole) if turn.is_off.load(Ordering::SeqCst) => TurnEnd::Stopped,
         Ok(RunEnd::Whole) => {
             let directory = turn.result.clone();
-            match publish(runtime, &turn.order.adapter, directory, turn.order.replaces) {
+            match publish_with_room(book, runtime, &turn.order.adapter, directory, turn.order.replaces) {
                 Ok(()) => TurnEnd::Whole,
                 Err(fault) => TurnEnd::Failed(Box::new(fault)),
             }
@@ -97,6 +109,54 @@ fn publish(runtime: &dyn Runtime, id: &str, directory: PathBuf, replaces: bool) 
     let Some(adapters) = runtime.adapters() else { return Err(Fault::internal()) };
     let new = NewAdapter { id: id.to_owned(), directory, replaces, is_pinned: false };
     waited(adapters.register(new)).map(|_| ())
+}
+
+/// The same, where what was left at the ends of epochs gives way to it.
+fn publish_with_room(
+    book: &Book,
+    runtime: &dyn Runtime,
+    id: &str,
+    directory: PathBuf,
+    replaces: bool,
+) -> Result<(), Fault> {
+    let adapters = runtime.adapters().ok_or_else(Fault::internal)?;
+    loop {
+        let known = waited(adapters.list())?;
+        if known.len() < adapters.room().registered_max || known.iter().any(|state| state.id == id) {
+            break;
+        }
+        let gone = book.drop_points(1);
+        if gone.is_empty() {
+            break;
+        }
+        take_back(runtime, gone);
+    }
+    publish(runtime, id, directory, replaces)
+}
+
+/// Has adapters known no more.
+pub(super) fn take_back(runtime: &dyn Runtime, gone: Vec<String>) {
+    let Some(adapters) = runtime.adapters() else { return };
+    for id in gone {
+        // Whoever took it away before did what is asked.
+        let _ = waited(adapters.unload(id));
+    }
+}
+
+/// Has what was left at the ends of epochs known again. Tells what could not be, and why.
+pub(super) async fn publish_left(book: &Book, runtime: &dyn Runtime) -> Vec<(String, String)> {
+    let Some(adapters) = runtime.adapters() else { return Vec::new() };
+    let mut left_out = Vec::new();
+    for (model, id, directory) in book.left() {
+        if !serves(runtime, &model) {
+            continue;
+        }
+        let new = NewAdapter { id: id.clone(), directory, replaces: true, is_pinned: false };
+        if let Err(fault) = adapters.register(new).await {
+            left_out.push((id, fault.message.into_owned()));
+        }
+    }
+    left_out
 }
 
 /// Has what finished jobs made known again, as far as it is for a model that is served. Tells what could not be, and why.
@@ -127,6 +187,50 @@ impl Watching<'_> {
         let now_us = self.book.world().clock.monotonic_us();
         self.turn.seconds + now_us.saturating_sub(self.begun_us) as f64 / 1e6
     }
+
+    fn tell(&self, step: &Step) {
+        let number = self.turn.number;
+        let directory = self.turn.epochs.join(left_at(step.step));
+        // It comes to the same again, to the bit, and was told.
+        if step.step <= self.turn.told {
+            if step.is_left && !self.book.has_point(number, step.step) {
+                discard(&directory);
+            }
+            return;
+        }
+        let is_told = step.step.is_multiple_of(self.turn.order.told_every)
+            || step.held_out_loss.is_some()
+            || step.is_left
+            || step.step == step.of;
+        if !is_told {
+            return;
+        }
+        let mut progress = Progress::of(step, self.seconds());
+        if step.is_left {
+            progress.checkpoint_model = self.leave(step.step, directory);
+        }
+        self.book.note_progress(number, progress);
+        take_back(self.runtime, self.book.drop_points(0));
+    }
+
+    /// Has what was left at a step known, and tells what requests name for it.
+    fn leave(&self, step: u64, directory: PathBuf) -> Option<String> {
+        let id = format!("{}-{step}", self.turn.checkpoints);
+        match publish_with_room(self.book, self.runtime, &id, directory.clone(), true) {
+            Ok(()) => Some(format!("{}:{id}", self.turn.order.model)),
+            Err(fault) => {
+                tracing::warn!(%fault, id, "what a job was at the end of an epoch can't be made known");
+                discard(&directory);
+                None
+            }
+        }
+    }
+}
+
+fn discard(directory: &Path) {
+    if let Err(error) = disk::remove(directory) {
+        tracing::warn!(%error, path = %directory.display(), "what was left of an epoch can't be taken away");
+    }
 }
 
 impl Watch for Watching<'_> {
@@ -138,9 +242,15 @@ impl Watch for Watching<'_> {
         self.turn.is_off.load(Ordering::SeqCst) || self.book.is_closing()
     }
 
-    fn begun(&self, step: u64, of: u64) {
-        if step == 0 {
-            self.tokens.store(0, Ordering::SeqCst);
+    fn goes_on_later(&self) -> bool {
+        !self.is_late.load(Ordering::SeqCst) && self.book.goes_on(self.turn.number)
+    }
+
+    fn begun(&self, step: u64, of: u64, last: Option<&Step>) {
+        let tokens = last.map(|last| last.tokens).or((step == 0).then_some(0));
+        self.tokens.store(tokens.unwrap_or(UNKNOWN), Ordering::SeqCst);
+        if let Some(last) = last {
+            self.tell(last);
         }
         let what = if self.turn.is_again { What::Resumed { step, of } } else { What::Started { step, of } };
         self.book.note(self.turn.number, what);
@@ -149,12 +259,6 @@ impl Watch for Watching<'_> {
     fn went(&self, step: &Step) {
         let before = self.tokens.swap(step.tokens, Ordering::SeqCst);
         self.book.count(if before == UNKNOWN { 0 } else { step.tokens.saturating_sub(before) });
-        let is_told = step.step.is_multiple_of(self.turn.order.told_every)
-            || step.held_out_loss.is_some()
-            || step.step == step.of;
-        // It comes to the same again, to the bit, and was told.
-        if is_told && step.step > self.turn.told {
-            self.book.note(self.turn.number, What::Progress(Progress::of(step, self.seconds())));
-        }
+        self.tell(step);
     }
 }

@@ -4,14 +4,15 @@
 #![expect(clippy::indexing_slicing, reason = "an answer that lacks what it should have should fail its test")]
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 use domain::adapters::{AdapterRoom, AdapterState, Adapters, Doing, NewAdapter};
 use domain::runtime::{GenerateRequest, Generating, Runtime, RuntimeModel};
 use domain::training::{
-    Course, HeldOut, Lesson, Outlook, RateSchedule, RunEnd, Step, Trainer, Unfit, UnusableLine, Watch,
+    Course, HeldOut, Lesson, Outlook, Places, RateSchedule, RunEnd, Step, Trainer, Unfit, UnusableLine,
+    Watch, left_at,
 };
 use domain::{Fault, FaultClass};
 use http::Request;
@@ -29,6 +30,11 @@ struct School {
     changed: Condvar,
     known: Mutex<Vec<(String, String)>>,
     fails: AtomicBool,
+    /// Each step is an epoch, and leaves what it came to.
+    leaves: AtomicBool,
+    /// It reads until nobody wants it any more.
+    reads_on: AtomicBool,
+    readings: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -42,6 +48,24 @@ impl School {
 
     fn known(&self) -> Vec<(String, String)> {
         self.known.lock().unwrap().clone()
+    }
+
+    /// Reads for as long as it may.
+    fn reads(&self, may_go_on: &dyn Fn() -> bool) -> bool {
+        self.readings.fetch_add(1, Ordering::SeqCst);
+        while self.reads_on.load(Ordering::SeqCst) && may_go_on() {
+            std::thread::yield_now();
+        }
+        self.readings.fetch_sub(1, Ordering::SeqCst);
+        may_go_on()
+    }
+}
+
+/// An adapter that tells how many steps it is of.
+fn write_adapter(directory: &Path, steps: u64) {
+    std::fs::create_dir_all(directory).unwrap();
+    for name in ["steps", "adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::write(directory.join(name), steps.to_string()).unwrap();
     }
 }
 
@@ -115,8 +139,12 @@ impl Adapters for Teacher {
 }
 
 impl Trainer for Teacher {
-    fn usual(&self) -> Course {
-        Course {
+    fn usual(&self, from: Option<&Path>) -> Result<Course, Unfit> {
+        if from.is_some_and(|from| !from.join("steps").is_file()) {
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", "It is none.");
+            return Err(Unfit::Fault(Box::new(fault.param("from"))));
+        }
+        Ok(Course {
             rank: 8,
             alpha: 16.0,
             is_rank_stable: false,
@@ -135,10 +163,13 @@ impl Trainer for Teacher {
             held_out_every: 2,
             checkpoint_every: 1,
             saves_memory: false,
-        }
+        })
     }
 
-    fn outlook(&self, lesson: &Lesson<'_>) -> Result<Outlook, Unfit> {
+    fn outlook(&self, lesson: &Lesson<'_>, may_go_on: &dyn Fn() -> bool) -> Result<Outlook, Unfit> {
+        if !self.0.reads(may_go_on) {
+            return Err(Unfit::CalledOff);
+        }
         let lines = lesson.learned.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let bad = |(index, line): (usize, &[u8])| {
             let line_number =
@@ -161,18 +192,20 @@ impl Trainer for Teacher {
         })
     }
 
-    fn train(
-        &self,
-        lesson: &Lesson<'_>,
-        work: &Path,
-        result: &Path,
-        watch: &dyn Watch,
-    ) -> Result<RunEnd, Unfit> {
+    fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit> {
         let of = lesson.course.epochs as u64;
-        std::fs::create_dir_all(work).unwrap();
-        let kept = work.join("steps");
+        if !self.0.reads(&|| !watch.is_called_off()) {
+            return Ok(RunEnd::CalledOff);
+        }
+        std::fs::create_dir_all(places.work).unwrap();
+        let kept = places.work.join("steps");
         let mut done: u64 = std::fs::read_to_string(&kept).map_or(0, |text| text.parse().unwrap());
-        watch.begun(done, of);
+        // It goes on from what another had done: its steps count twice.
+        let before: u64 = match lesson.from {
+            Some(from) => std::fs::read_to_string(from.join("adapter_config.json")).unwrap().parse().unwrap(),
+            None => 0,
+        };
+        watch.begun(done, of, None);
         while done < of {
             let mut let_go = self.0.let_go.lock().unwrap();
             while *let_go == 0 && !watch.is_called_off() {
@@ -189,6 +222,10 @@ impl Trainer for Teacher {
                 return Err(Unfit::Fault(Box::new(fault)));
             }
             done += 1;
+            let is_left = self.0.leaves.load(Ordering::SeqCst) && done < of;
+            if is_left {
+                write_adapter(&places.epochs.join(left_at(done)), done);
+            }
             std::fs::write(&kept, done.to_string()).unwrap();
             let (loss, rate) = (1.0 / done as f64, lesson.course.rate);
             watch.went(&Step {
@@ -199,10 +236,10 @@ impl Trainer for Teacher {
                 rate,
                 tokens: done * 10,
                 is_kept: true,
+                is_left,
             });
         }
-        std::fs::create_dir_all(result).unwrap();
-        std::fs::write(result.join("steps"), done.to_string()).unwrap();
+        write_adapter(places.result, before + done);
         Ok(RunEnd::Whole)
     }
 
@@ -228,7 +265,7 @@ impl House {
             keys: Vec::new(),
             runtime_name: "test",
             data_dir: Some(self.root.path().to_owned()),
-            adapters: None,
+            adapters: Some(self.root.path().join("adapters")),
         };
         Service::new(Arc::new(Teacher(Arc::clone(&self.school))), settings).unwrap()
     }
@@ -351,6 +388,253 @@ fn what_was_queued_or_running_is_taken_up_at_the_next_start() {
     assert_eq!(known, [("one".to_owned(), "3".to_owned()), ("two".to_owned(), "3".to_owned())]);
     let forgotten = ask(&service, "DELETE", &format!("/v1/train/jobs/{one}?forget=true"), &Value::Null);
     assert_eq!((forgotten.0, house.school.known().len(), folder.exists()), (200, 1, false));
+}
+
+fn act(service: &Service, id: &str, what: &str) -> Value {
+    let (status, job) = ask(service, "POST", &format!("/v1/train/jobs/{id}/{what}"), &Value::Null);
+    assert_eq!(status, 200, "{job}");
+    job
+}
+
+fn kinds(service: &Service, id: &str) -> Vec<String> {
+    followed(service, id, 0).into_iter().map(|(kind, _)| kind).collect()
+}
+
+#[test]
+fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node() {
+    let house = House::new();
+    let (one, two, three) = {
+        let service = house.open();
+        let (one, two) = (begin(&service, "one"), begin(&service, "two"));
+        house.school.let_go(1);
+        while ask(&service, "GET", &format!("/v1/train/jobs/{one}"), &Value::Null).1["progress"].is_null() {
+            std::thread::yield_now();
+        }
+        assert_eq!(act(&service, &one, "pause")["status"], "paused");
+        assert_eq!(act(&service, &one, "pause")["status"], "paused", "it is what was asked for");
+        // The next has its turn.
+        until(&service, &two, "running");
+        let three = begin(&service, "three");
+        assert_eq!(act(&service, &three, "pause")["status"], "paused", "one that has not begun");
+        house.school.let_go(3);
+        until(&service, &two, "completed");
+        let page = String::from_utf8(call(&service, "GET", "/metrics", "").1.to_vec()).unwrap();
+        assert!(page.contains("tidegate_node_training_jobs{status=\"paused\"} 2"), "{page}");
+        (one, two, three)
+    };
+    house.school.let_go(9);
+    let service = house.open();
+    let four = begin(&service, "four");
+    until(&service, &four, "completed");
+    for id in [&one, &three] {
+        let (_, job) = ask(&service, "GET", &format!("/v1/train/jobs/{id}"), &Value::Null);
+        assert_eq!(job["status"], "paused", "{job}");
+    }
+    let (_, tuned) = ask(&service, "POST", &format!("/v1/fine_tuning/jobs/{one}/resume"), &Value::Null);
+    assert_eq!(tuned["object"], "fine_tuning.job", "{tuned}");
+    until(&service, &one, "completed");
+    let (again, _) = ask(&service, "POST", &format!("/v1/train/jobs/{one}/resume"), &Value::Null);
+    assert_eq!(again, 409);
+    let told = ["queued", "started", "progress", "paused", "queued", "resumed", "progress", "progress"];
+    assert_eq!(kinds(&service, &one), [told.as_slice(), &["completed"]].concat());
+    // Who called a paused job off finds nothing of it left.
+    let gone = ask(&service, "DELETE", &format!("/v1/train/jobs/{three}"), &Value::Null);
+    assert_eq!(gone.1["status"], "cancelled");
+    assert_eq!(kinds(&service, &three), ["queued", "paused", "cancelled"]);
+    for (path, allowed) in [(format!("{two}/pause"), "pause"), (format!("{two}/resume"), "resume")] {
+        let (status, error) = ask(&service, "POST", &format!("/v1/fine_tuning/jobs/{path}"), &Value::Null);
+        assert_eq!((status, &error["error"]["code"]), (409, &json!("job_is_over")), "{allowed}");
+        assert_eq!(ask(&service, "GET", &format!("/v1/train/jobs/{path}"), &Value::Null).0, 405);
+    }
+}
+
+#[test]
+fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
+    let house = House::new();
+    house.school.leaves.store(true, Ordering::SeqCst);
+    let checkpoints = |service: &Service, id: &str| {
+        let (status, list) =
+            ask(service, "GET", &format!("/v1/fine_tuning/jobs/{id}/checkpoints"), &Value::Null);
+        assert_eq!(status, 200, "{list}");
+        let of = |point: &Value| {
+            let name = point["fine_tuned_model_checkpoint"].as_str().unwrap().to_owned();
+            (point["step_number"].as_u64().unwrap(), name.strip_prefix("m:").unwrap().to_owned())
+        };
+        list["data"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let known = || {
+        let mut known: Vec<String> = house.school.known().into_iter().map(|(id, _)| id).collect();
+        known.sort();
+        known
+    };
+    let sorted = |points: &[(u64, String)]| {
+        let mut names: Vec<String> = points.iter().map(|(_, name)| name.clone()).collect();
+        names.sort();
+        names
+    };
+    let (one, kept) = {
+        let service = house.open();
+        let body = json!({"data": LINE, "adapter": "one", "epochs": 6});
+        let one = ask(&service, "POST", "/v1/train/sft", &body).1["id"].as_str().unwrap().to_owned();
+        house.school.let_go(5);
+        while ask(&service, "GET", &format!("/v1/train/jobs/{one}"), &Value::Null).1["progress"]["step"] != 5
+        {
+            std::thread::yield_now();
+        }
+        // Those before are gone once this one is known.
+        while checkpoints(&service, &one).len() > 3 {
+            std::thread::yield_now();
+        }
+        let points = checkpoints(&service, &one);
+        let steps: Vec<u64> = points.iter().map(|(step, _)| *step).collect();
+        assert_eq!((steps, known()), (vec![5, 4, 3], sorted(&points)));
+        let path = format!("/v1/fine_tuning/jobs/{one}/checkpoints?limit=1");
+        let page = ask(&service, "GET", &path, &Value::Null).1;
+        assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (1, &json!(true)), "{page}");
+        let after = page["data"][0]["id"].as_str().unwrap();
+        let page = ask(&service, "GET", &format!("{path}&after={after}"), &Value::Null).1;
+        assert_eq!((&page["data"][0]["step_number"], &page["has_more"]), (&json!(4), &json!(true)), "{page}");
+        assert_eq!(page["data"][0]["metrics"]["train_loss"], json!(0.25));
+        (one, points)
+    };
+    // Another start knows them again, and what is made in the end counts as one.
+    house.school.known.lock().unwrap().clear();
+    let service = house.open();
+    assert!(waited(service.register_adapters()).is_empty());
+    assert_eq!(checkpoints(&service, &one), kept);
+    house.school.let_go(1);
+    until(&service, &one, "completed");
+    while known().len() > 3 {
+        std::thread::yield_now();
+    }
+    let points = checkpoints(&service, &one);
+    assert_eq!(points.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [6, 5, 4]);
+    assert_eq!((points[0].1.as_str(), known()), ("one", sorted(&points)));
+    let folders = std::fs::read_dir(house.root.path().join("train").join(&one).join("epochs")).unwrap();
+    assert_eq!(folders.count(), 2);
+    let (_, own) = ask(&service, "GET", &format!("/v1/train/jobs/{one}/checkpoints"), &Value::Null);
+    assert_eq!((&own["data"][0]["model"], &own["data"][2]["step"]), (&json!("m:one"), &json!(4)), "{own}");
+    // They give way to what is made, where a node knows no more than so many adapters.
+    house.school.let_go(9);
+    for name in ["two", "three", "four"] {
+        let id = begin(&service, name);
+        until(&service, &id, "completed");
+        assert!(house.school.known().len() <= 9, "{:?}", known());
+    }
+    assert_eq!(checkpoints(&service, &one).len(), 1, "what was left first goes first: {:?}", known());
+    for name in ["one", "two", "three", "four"] {
+        assert!(known().contains(&name.to_owned()), "{name}");
+    }
+    // One that is called off leaves what it came to, and one that is forgotten nothing.
+    house.school.let_go(1);
+    let last = begin(&service, "last");
+    while checkpoints(&service, &last).is_empty() {
+        std::thread::yield_now();
+    }
+    ask(&service, "DELETE", &format!("/v1/train/jobs/{last}"), &Value::Null);
+    let (_, name) = checkpoints(&service, &last).remove(0);
+    assert!(known().contains(&name));
+    ask(&service, "DELETE", &format!("/v1/train/jobs/{last}?forget=true"), &Value::Null);
+    assert!(!known().contains(&name));
+}
+
+#[test]
+fn who_goes_on_from_an_adapter_has_a_copy_of_it_and_nothing_leads_out_of_the_folder() {
+    let house = House::new();
+    let adapters = house.root.path().join("adapters");
+    write_adapter(&adapters.join("law"), 7);
+    write_adapter(&house.root.path().join("secret"), 9);
+    write_adapter(&adapters.join("linked"), 9);
+    std::fs::remove_file(adapters.join("linked/adapter_config.json")).unwrap();
+    std::os::unix::fs::symlink(
+        house.root.path().join("secret/adapter_config.json"),
+        adapters.join("linked/adapter_config.json"),
+    )
+    .unwrap();
+    std::fs::create_dir_all(adapters.join("empty")).unwrap();
+    let service = house.open();
+    let body = |from: &str| json!({"data": LINE, "adapter": "on", "init_adapter_dir": from});
+    for (from, status, code) in [
+        ("../secret", 403, "adapter_outside"),
+        ("/etc", 403, "adapter_outside"),
+        ("linked", 403, "adapter_outside"),
+        ("none", 404, "adapter_not_found"),
+        ("empty", 422, "invalid_adapter"),
+    ] {
+        let (found, answer) = ask(&service, "POST", "/v1/train/sft", &body(from));
+        let error = &answer["error"];
+        assert_eq!(
+            (found, &error["code"], &error["param"]),
+            (status, &json!(code), &json!("init_adapter_dir")),
+            "{from}: {error}"
+        );
+    }
+    let (status, job) = ask(&service, "POST", "/v1/train/sft", &body("law"));
+    assert_eq!((status, &job["init_adapter_dir"]), (202, &json!("law")), "{job}");
+    // Whatever becomes of the adapter, the job goes on from what it was.
+    std::fs::remove_dir_all(adapters.join("law")).unwrap();
+    house.school.let_go(3);
+    let id = job["id"].as_str().unwrap();
+    until(&service, id, "completed");
+    assert_eq!(house.school.known(), [("on".to_owned(), "10".to_owned())]);
+    while house.root.path().join("train").join(id).join("from").exists() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_read_is_broken_off_when_nobody_wants_it() {
+    let house = House::new();
+    let service = house.open();
+    let one = begin(&service, "one");
+    until(&service, &one, "running");
+    act(&service, &one, "pause");
+    house.school.reads_on.store(true, Ordering::SeqCst);
+    act(&service, &one, "resume");
+    let readings = |count: usize| {
+        while house.school.readings.load(Ordering::SeqCst) != count {
+            std::thread::yield_now();
+        }
+    };
+    readings(1);
+    ask(&service, "DELETE", &format!("/v1/train/jobs/{one}"), &Value::Null);
+    readings(0);
+    // Whoever hangs up while it is read whether a job can be begun.
+    let body = Bytes::from(json!({"data": LINE, "adapter": "two"}).to_string());
+    let request = || Request::post("/v1/train/sft").body(body.clone()).unwrap();
+    let mut asking = Box::pin(service.call(request(), service.mint()));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(asking.as_mut().poll(&mut cx).is_pending());
+    readings(1);
+    drop(asking);
+    readings(0);
+    // The end of the node.
+    let mut asking = Box::pin(service.call(request(), service.mint()));
+    assert!(asking.as_mut().poll(&mut cx).is_pending());
+    readings(1);
+    service.close();
+    readings(0);
+    let (status, error) = {
+        let (head, body) = waited(asking).into_parts();
+        (head.status.as_u16(), json_of(&waited(read(body)).0))
+    };
+    assert_eq!((status, &error["error"]["code"]), (503, &json!("node_ends")), "{error}");
+}
+
+#[test]
+fn a_node_says_what_it_trains() {
+    let house = House::new();
+    let said = ask(&house.open(), "GET", "/v1/capabilities", &Value::Null).1;
+    let training = &said["training"];
+    assert_eq!(
+        (&training["kinds"], &training["methods"]),
+        (&json!(["sft"]), &json!(["supervised"])),
+        "{said}"
+    );
+    assert_eq!((&training["max_job_checkpoints"], &training["pauses"]), (&json!(3), &json!(true)), "{said}");
+    assert_eq!(training["max_jobs"], 64);
+    let none = ask(&crate::service(node::Echo), "GET", "/v1/capabilities", &Value::Null).1;
+    assert_eq!((&none["training"], none["adapters"].is_boolean()), (&Value::Null, true), "{none}");
 }
 
 #[test]

@@ -39,6 +39,24 @@ pub enum Command {
         #[command(flatten)]
         on: OnNode,
     },
+    /// Has a job wait until it is told to go on; the next one has its turn meanwhile.
+    Pause {
+        id: String,
+        #[command(flatten)]
+        on: OnNode,
+    },
+    /// Has a job that was paused go on where it was.
+    Resume {
+        id: String,
+        #[command(flatten)]
+        on: OnNode,
+    },
+    /// Lists what is kept of a job at the ends of its epochs: each can be asked for as a model.
+    Checkpoints {
+        id: String,
+        #[command(flatten)]
+        on: OnNode,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +74,9 @@ pub struct Start {
     /// Takes the place of another adapter of that name.
     #[arg(long)]
     replace: bool,
+    /// An adapter in the node's own folder that it goes on from.
+    #[arg(long, value_name = "DIR")]
+    from: Option<String>,
     /// How often all is gone over.
     #[arg(long)]
     epochs: Option<u64>,
@@ -91,6 +112,7 @@ pub struct Start {
 const PATH: &str = "/v2/train/jobs";
 const COLUMNS: [&str; 9] =
     ["id", "node", "status", "model", "adapter", "step", "loss", "held_out_loss", "created_at"];
+const CHECKPOINT_COLUMNS: [&str; 5] = ["step", "model", "loss", "held_out_loss", "created_at"];
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
@@ -104,12 +126,26 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Show { id, on } => show(shared, &api, &id, &on)?,
         Command::Watch { id, on } => watch(shared, &api, &id, &on)?,
-        Command::Cancel { id, on } => {
-            let body = Body::new().with_some("node", on.node).done();
-            api.post(&format!("{PATH}/{}/cancel", escape(&id)), &body)?;
-            shared.done(&format!("{id} is called off."));
+        Command::Cancel { id, on } => act(shared, &api, (&id, on), ("cancel", "is called off"))?,
+        Command::Pause { id, on } => act(shared, &api, (&id, on), ("pause", "is paused"))?,
+        Command::Resume { id, on } => act(shared, &api, (&id, on), ("resume", "goes on"))?,
+        Command::Checkpoints { id, on } => {
+            let listed = api.get(&at(&id, "/checkpoints", &on))?;
+            output::rows(shared, rows_of(&listed, "data"), &CHECKPOINT_COLUMNS, "No epoch of it has ended.");
         }
     }
+    Ok(())
+}
+
+fn act(
+    shared: &Shared,
+    api: &Api,
+    (id, on): (&str, OnNode),
+    (what, done): (&str, &str),
+) -> Result<(), Failure> {
+    let body = Body::new().with_some("node", on.node).done();
+    api.post(&format!("{PATH}/{}/{what}", escape(id)), &body)?;
+    shared.done(&format!("{id} {done}."));
     Ok(())
 }
 
@@ -121,6 +157,7 @@ fn begin(shared: &Shared, api: &Api, start: Start) -> Result<(), Failure> {
         .with_some("model", start.model)
         .with_some("adapter", start.adapter)
         .with_some("replace", start.replace.then_some(true))
+        .with_some("init_adapter_dir", start.from)
         .with_some("epochs", start.epochs)
         .with_some("lora_rank", start.rank)
         .with_some("lora_alpha", start.alpha)

@@ -55,6 +55,10 @@ impl File {
         Ok(Self { path: path.to_owned(), handle, head })
     }
 
+    pub(super) fn itself(&self) -> (&Path, &Handle) {
+        (&self.path, &self.handle)
+    }
+
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.head.values.get(name)
     }

@@ -1,0 +1,74 @@
+//! An adapter that training goes on from: its numbers as they are trained, and what it was trained with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::Limits;
+use super::config::refused;
+use super::read::{CONFIG, Found, find};
+use crate::kernels::{Matrix, are_numbers};
+use crate::{EngineError, Shape};
+
+/// What stands before the names of a model's parts in an adapter's files.
+const BEFORE: &str = "base_model.model.";
+
+#[derive(Debug)]
+pub struct Begun {
+    pub rank: usize,
+    pub alpha: f64,
+    pub is_rank_stable: bool,
+    /// The matrices of each layer that it stands beside, by how their names end.
+    pub targets: Vec<String>,
+    /// By the names of what is trained, in single precision, and in the order of the model's rows.
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+impl Begun {
+    /// Reads a directory as PEFT writes it.
+    ///
+    /// # Errors
+    /// It is no adapter for such a model, or none as they are trained here; the file and the field or the tensor are named.
+    pub fn open(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Self, EngineError> {
+        let Found { config, changed, path, files, .. } = find(directory, shape, limits)?;
+        let (rank, alpha, is_rank_stable) = config.alike()?;
+        let mut of_layers = vec![BTreeSet::new(); shape.layers];
+        let mut begun = Self { rank, alpha, is_rank_stable, targets: Vec::new(), tensors: BTreeMap::new() };
+        for (module, part) in &changed {
+            let end = module.name.rsplit('.').next().unwrap_or_default();
+            if let Some(ends) = of_layers.get_mut(module.layer) {
+                ends.insert(end.to_owned());
+            }
+            let [first, second] = module.tensors(*part);
+            for (is_second, (name, wanted)) in [(false, first), (true, second)] {
+                let (kind, bytes) = files.read(&name, &wanted)?;
+                if !are_numbers(kind, &bytes) {
+                    return Err(refused(&path, &name, "has what is no number"));
+                }
+                let numbers = Matrix::of([(kind, bytes)]).singles().into_owned();
+                let [rows, width] = wanted;
+                let numbers = match is_second {
+                    true => (0..rows)
+                        .map(|row| module.row(row, shape.head_dim) * width)
+                        .flat_map(|at| numbers.get(at..at + width).unwrap_or_default())
+                        .copied()
+                        .collect(),
+                    false => numbers,
+                };
+                begun.tensors.insert(name.trim_start_matches(BEFORE).to_owned(), (wanted.to_vec(), numbers));
+            }
+        }
+        let Some((first, others)) = of_layers.split_first() else { return Ok(begun) };
+        if others.iter().any(|other| other != first) {
+            let what = "means other matrices of one layer than of another, and training goes on with the same of each";
+            return Err(refused(&directory.join(CONFIG), "target_modules", what));
+        }
+        begun.targets = first.iter().cloned().collect();
+        Ok(begun)
+    }
+
+    /// What is trained by this name, where it is of this shape.
+    pub(crate) fn numbers(&self, name: &str, wanted: &[usize]) -> Option<&[f32]> {
+        let found = self.tensors.get(name).filter(|(shape, _)| shape == wanted);
+        found.map(|(_, numbers)| numbers.as_slice())
+    }
+}

@@ -207,20 +207,20 @@ impl Watching<'_> {
         }
         let mut progress = Progress::of(step, self.seconds());
         if step.is_left {
-            progress.checkpoint_model = self.leave(step.step, directory);
+            progress.checkpoint_model = self.leave(step.step, &directory);
         }
         self.book.note_progress(number, progress);
         take_back(self.runtime, self.book.drop_points(0));
     }
 
     /// Has what was left at a step known, and tells what requests name for it.
-    fn leave(&self, step: u64, directory: PathBuf) -> Option<String> {
+    fn leave(&self, step: u64, directory: &Path) -> Option<String> {
         let id = format!("{}-{step}", self.turn.checkpoints);
-        match publish_with_room(self.book, self.runtime, &id, directory.clone(), true) {
+        match publish_with_room(self.book, self.runtime, &id, directory.to_owned(), true) {
             Ok(()) => Some(format!("{}:{id}", self.turn.order.model)),
             Err(fault) => {
                 tracing::warn!(%fault, id, "what a job was at the end of an epoch can't be made known");
-                discard(&directory);
+                discard(directory);
                 None
             }
         }

@@ -238,6 +238,19 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     assert_eq!(theirs.get("/v2/adapters").await.unwrap().json()["data"], json!([]));
 }
 
+/// A job that is begun anew, paused, taken up and called off.
+fn paused_and_called_off(cli: &Cli, begin: &[&str]) -> String {
+    let long = cli.run(&[begin, &["--replace", "--epochs", "1000", "--json"]].concat()).json();
+    let long = id_of(&long);
+    cli.run(&["train", "pause", &long]).ok();
+    assert_eq!(cli.run(&["train", "show", &long, "--json"]).json()["status"], "paused");
+    cli.run(&["train", "resume", &long]).ok();
+    assert_ne!(cli.run(&["train", "show", &long, "--json"]).json()["status"], "paused");
+    cli.run(&["train", "cancel", &long]).ok();
+    cli.run(&["train", "resume", &long]).failed(6);
+    long
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     let gateway = Gateway::start().await;
@@ -285,14 +298,7 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     assert!(known.iter().any(|adapter| adapter["id"] == "tides"), "{known:?}");
     cli.run(&["train", "cancel", &id]).failed(6);
 
-    let long = cli.run(&[&begin[..], &["--replace", "--epochs", "1000", "--json"]].concat()).json();
-    let long = id_of(&long);
-    cli.run(&["train", "pause", &long]).ok();
-    assert_eq!(cli.run(&["train", "show", &long, "--json"]).json()["status"], "paused");
-    cli.run(&["train", "resume", &long]).ok();
-    assert_ne!(cli.run(&["train", "show", &long, "--json"]).json()["status"], "paused");
-    cli.run(&["train", "cancel", &long]).ok();
-    cli.run(&["train", "resume", &long]).failed(6);
+    let long = paused_and_called_off(&cli, &begin);
     let points = cli.run(&["train", "checkpoints", &id, "--json"]).lines();
     let models: Vec<&str> = points.iter().filter_map(|point| point["model"].as_str()).collect();
     assert_eq!((models.len(), models[0]), (2, "tidegate-demo:tides"), "one for each epoch: {points:?}");

@@ -68,29 +68,17 @@ pub fn routes() -> Vec<Route> {
                 .query("limit", "How many events at most: 1 to 1000, 1000 where it is left out.")
                 .tells::<Events>(),
         ),
-        asks_one(
+        acts_on_one(
             Route::new(Method::POST, "/v2/train/jobs/{id}/cancel", Access::MANAGE, cancel)
-                .says("Calls a training job off; what it made so far is left.")
-                .takes::<Acting>()
-                .tells::<Shown>()
-                .refuses(409, "job_is_over")
-                .no_rehearsal(AS_IT_IS),
+                .says("Calls a training job off; what it made so far is left."),
         ),
-        asks_one(
+        acts_on_one(
             Route::new(Method::POST, "/v2/train/jobs/{id}/pause", Access::MANAGE, pause)
-                .says("Has a training job wait until it is told to go on; the next one has its turn meanwhile.")
-                .takes::<Acting>()
-                .tells::<Shown>()
-                .refuses(409, "job_is_over")
-                .no_rehearsal(AS_IT_IS),
+                .says("Has a training job wait until it is told to go on; the next one has its turn meanwhile."),
         ),
-        asks_one(
+        acts_on_one(
             Route::new(Method::POST, "/v2/train/jobs/{id}/resume", Access::MANAGE, resume)
-                .says("Has a training job that was paused go on where it was.")
-                .takes::<Acting>()
-                .tells::<Shown>()
-                .refuses(409, "job_is_over")
-                .no_rehearsal(AS_IT_IS),
+                .says("Has a training job that was paused go on where it was."),
         ),
         asks_one(
             Route::new(Method::GET, "/v2/train/jobs/{id}/checkpoints", Access::LOOK, checkpoints)
@@ -99,6 +87,12 @@ pub fn routes() -> Vec<Route> {
                 .tells::<Checkpoints>(),
         ),
     ]
+}
+
+/// What all that is done to a job has in common.
+fn acts_on_one(route: Route) -> Route {
+    let route = route.takes::<Acting>().tells::<Shown>();
+    asks_one(route.refuses(409, "job_is_over").no_rehearsal(AS_IT_IS))
 }
 
 #[derive(Deserialize, JsonSchema)]

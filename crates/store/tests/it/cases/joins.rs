@@ -97,7 +97,7 @@ pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
 fn record(number: u8) -> NodeRecord {
     NodeRecord {
         event: TraceId::new(NOW, [number; 10]),
-        request: (number % 2 == 0).then(|| TraceId::new(NOW, [number; 10])),
+        request: number.is_multiple_of(2).then(|| TraceId::new(NOW, [number; 10])),
         model: "qwen3".into(),
         adapter: Some("law".into()),
         operation: "chat".into(),

@@ -30,6 +30,10 @@ fn rows() -> Vec<Row> {
         .collect()
 }
 
+/// How paths end that take an empty body.
+const EMPTY: [&str; 9] =
+    ["/verify", "/probe", "/link", "/load", "/unload", "/cancel", "/pause", "/resume", "/revoke"];
+
 impl Row {
     fn takes_id(&self) -> bool {
         self.pattern.contains("{id}")
@@ -47,14 +51,7 @@ impl Row {
             (_, "/v2/webhooks/{id}/rotate" | "/v2/webhooks/{id}/test") => json!({}),
             (_, "/v2/webhooks/{id}/resend") => json!({"event_id": missing("evt_")}),
             (_, pattern) if pattern.ends_with("/rotate") => json!({"secret": "sk-mine"}),
-            (_, pattern) if ["/verify", "/probe", "/link"].iter().any(|end| pattern.ends_with(end)) => {
-                json!({})
-            }
-            (_, pattern)
-                if ["/load", "/unload", "/cancel", "/revoke"].iter().any(|end| pattern.ends_with(end)) =>
-            {
-                json!({})
-            }
+            (_, pattern) if EMPTY.iter().any(|end| pattern.ends_with(end)) => json!({}),
             _ => json!({"name": "mine now"}),
         };
         body.to_string()

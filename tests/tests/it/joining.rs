@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use harness::client::Client;
+use harness::client::{Answer, Client};
 use harness::process::{Launch, Process, free_address, tidegate};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -139,6 +139,19 @@ fn asked() -> Value {
     json!({"model": "echo", "messages": [{"role": "user", "content": "How high is the tide?"}]})
 }
 
+/// What the gateway answers by a node, once it has heard what the database knows.
+async fn answered(gateway: &Gateway) -> Answer {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let answer = gateway.client().post(CHAT, &asked()).await.unwrap();
+        if answer.status == 200 {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{}", answer.text());
+        a_moment().await;
+    }
+}
+
 async fn usage(gateway: &Gateway, id: &str) -> Vec<Value> {
     let (mut rows, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -218,13 +231,7 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     assert!(there["last_seen_at"].is_string() && there["joined"]["last_heartbeat_at"].is_string(), "{there}");
     assert_eq!((&there["models"], &said["runtime"]), (&json!(["echo"]), &json!("echo")), "{there}");
     assert_eq!((&said["load"]["running"], &there["has_secret"]), (&json!(0), &json!(true)), "{there}");
-    let answer = gateway.client().post(CHAT, &asked()).await.unwrap();
-    assert_eq!(
-        (answer.status, answer.header("agent-node-id")),
-        (200, Some(id.as_str())),
-        "{}",
-        answer.text()
-    );
+    assert_eq!(answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
     // It is known what takes adapters and jobs.
     assert_eq!(gateway.cli().run(&["nodes", "runtime", "attic", "--json"]).json()["runtime"], "echo");
     let audit = gateway.get("/v2/audit?limit=100").await;
@@ -261,7 +268,7 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     other.kill9().unwrap();
     let _node = machine.start().await;
     until(&gateway, &id, "ready").await;
-    assert_eq!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    answered(&gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,7 +304,7 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
     assert_eq!(other.join(&gateway.origin, &invite(&gateway, "attic")).ok().trim(), id);
     let _other = other.start().await;
     until(&gateway, &id, "ready").await;
-    assert_eq!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    answered(&gateway).await;
     problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
     gateway.cli().run(&["nodes", "remove", &id]).ok();
     let removed = other.kept()["credential"].as_str().unwrap().to_owned();
@@ -340,8 +347,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     }
     // What the gateway asks for is counted there, and the node's record says so.
     until(&gateway, &id, "ready").await;
-    let answer = gateway.client().post(CHAT, &asked()).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answered(&gateway).await;
     let rows = usage_of(&gateway, &id, 51).await;
     assert_eq!(rows[50]["request_id"], json!(trace_of(&answer)), "{rows:?}");
     let booked = gateway.get(&format!("/v2/requests/{}", trace_of(&answer))).await;

@@ -48,8 +48,9 @@ struct Weight {
 impl<'s> Program<'s> {
     pub(super) fn read(name: &'s str, source: &'s str, syntax: SyntaxConfig) -> Result<Self, Error> {
         let tokens = machinery::tokenize(source, false, syntax.clone());
-        let is_product = |token: &Result<(Token<'_>, _), Error>| matches!(token, Ok((Token::Mul, _)));
-        if tokens.filter(is_product).count() > PRODUCTS_MAX {
+        // What can't be read is told without end; it is refused below.
+        let tokens = tokens.map_while(Result::ok);
+        if tokens.filter(|(token, _)| matches!(token, Token::Mul)).count() > PRODUCTS_MAX {
             return refuse(format!("it has more than {PRODUCTS_MAX} products"));
         }
         let parsed = machinery::parse(source, name, syntax)?;
@@ -355,6 +356,13 @@ mod tests {
             "{% set n = namespace(x='abcdefgh') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
         );
         check("{% macro f(x, n) %}{{ f(x ~ x, n - 1) if n else '' }}{% endmacro %}{{ f('abcdefgh', 60) }}");
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_refused_at_once() {
+        for source in ["{{ 'abc }}", "{{ # }}", "{% set x = ` %}", "{{"] {
+            assert!(Template::new(source).is_err(), "{source}");
+        }
     }
 
     #[test]

@@ -68,9 +68,11 @@ async function requestsAreInTheAddress(page) {
   const plot = page.getByRole("slider", { name: /Requests over time/ });
   await plot.focus();
   await page.keyboard.press("End");
+  // Time goes on: the last piece of it may be one in which nothing was asked yet.
+  if ((await plot.getAttribute("aria-valuetext")).endsWith(": nothing")) await page.keyboard.press("ArrowLeft");
   await page.keyboard.press("Enter");
   await page.waitForURL((url) => url.searchParams.has("from") && url.searchParams.has("to"));
-  const served = data.filter((row) => row.started_at >= query(page).get("from")).length;
+  const served = (await v2(origin, adminKey, "requests?limit=100")).data.filter((row) => row.started_at >= query(page).get("from")).length;
   await page.getByText(/shown, all of this span/).waitFor();
   assert.ok(served > 0);
   await sameElsewhere(page, (one) => one.locator('[role="row"][data-at]').count());

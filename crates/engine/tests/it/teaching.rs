@@ -175,7 +175,7 @@ fn what_was_trained_is_served_and_the_model_stays_as_it_is() {
 fn answers(local: &Local) -> Vec<Generating> {
     let mut request = asked("tide", 2_000);
     request.words.ignores_end = true;
-    let mut answers: Vec<_> = (0..8).map(|_| local.generate(request.clone()).unwrap()).collect();
+    let mut answers: Vec<_> = (0..32).map(|_| local.generate(request.clone()).unwrap()).collect();
     let begun = wait(poll_fn(|cx| answers[0].as_mut().poll_next(cx)));
     assert!(begun.unwrap().is_ok());
     answers
@@ -183,7 +183,7 @@ fn answers(local: &Local) -> Vec<Generating> {
 
 #[test]
 fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
-    let (local, _files) = open(10);
+    let (local, _files) = open(40);
     let desk = Desk::new();
     let course = course(&local);
     for is_off in [true, false] {

@@ -263,29 +263,11 @@ async fn row_of(
     let stated = old.as_ref().map(|old| old.server.stated.clone()).unwrap_or_default();
     let server = ServerFacts { probed: Some(ours(now_unix_ms)), stated };
     let last_error = Some("It has joined, and has not said yet that it is there.".to_owned());
-    Ok(match old {
-        Some(old) => NodeRow { base_url, secret, server, reachable: false, last_error, ..old },
-        None => NodeRow {
-            id,
-            workspace: token.workspace,
-            name: token.name.clone(),
-            base_url,
-            secret,
-            secret_version_last: 0,
-            declared_models: None,
-            learned_models: Vec::new(),
-            labels: Vec::new(),
-            draining: false,
-            reachable: false,
-            metadata: Value::Null,
-            last_seen_unix_ms: None,
-            last_error,
-            server,
-            created_unix_ms: now_unix_ms,
-            joined: None,
-            version: 0,
-        },
-    })
+    let base = old.unwrap_or_else(|| NodeRow {
+        name: token.name.clone(),
+        ..nodes::blank(token.workspace, id, now_unix_ms)
+    });
+    Ok(NodeRow { base_url, secret, server, reachable: false, last_error, ..base })
 }
 
 /// What every runtime of ours is, and does not take. Nobody asks one that joined for it, with calls that it would have in its

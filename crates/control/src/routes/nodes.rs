@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use catalogue::SecretForm;
-use domain::{Fault, NodeId, ServerFacts};
+use domain::{Fault, NodeId, ServerFacts, WorkspaceId};
 use egress::Reach;
 use http::Method;
 use schemars::JsonSchema;
@@ -172,6 +172,30 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
     })
 }
 
+/// A node that nothing is known of yet.
+pub(super) fn blank(workspace: WorkspaceId, id: NodeId, now_unix_ms: u64) -> NodeRow {
+    NodeRow {
+        id,
+        workspace,
+        name: String::new(),
+        base_url: String::new(),
+        secret: None,
+        secret_version_last: 0,
+        declared_models: None,
+        learned_models: Vec::new(),
+        labels: Vec::new(),
+        draining: false,
+        reachable: true,
+        metadata: Value::Null,
+        last_seen_unix_ms: None,
+        last_error: None,
+        server: ServerFacts::default(),
+        created_unix_ms: now_unix_ms,
+        joined: None,
+        version: 0,
+    }
+}
+
 fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let mut input: Input = ask.json()?;
@@ -187,26 +211,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
                 &secrets::read(given, SecretForm::Text)?,
             )?),
         };
-        let blank = NodeRow {
-            id,
-            workspace: ask.workspace(),
-            name: String::new(),
-            base_url: String::new(),
-            secret,
-            secret_version_last: 0,
-            declared_models: None,
-            learned_models: Vec::new(),
-            labels: Vec::new(),
-            draining: false,
-            reachable: true,
-            metadata: Value::Null,
-            last_seen_unix_ms: None,
-            last_error: None,
-            server: ServerFacts::default(),
-            created_unix_ms: now,
-            joined: None,
-            version: 0,
-        };
+        let blank = NodeRow { secret, ..blank(ask.workspace(), id, now) };
         let row = row_of(control, &input, blank)?;
         let act = ask.act(&control.world);
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;

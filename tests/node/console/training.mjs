@@ -115,7 +115,7 @@ async function lossesAreTheServers(page, job) {
   const events = (await v2(origin, adminKey, `train/jobs/${job.id}/events`)).data.filter((event) => event.kind === "progress");
   assert.ok(events.length > 1 && events.every((event) => event.loss > 0));
   const plot = page.getByRole("slider", { name: "Loss, step" });
-  // The page hears of the last step after the job's end.
+  // The page may hear of the last step after the job's end.
   await eventually(async () => assert.equal(await plot.getAttribute("aria-valuemax"), String(events.length - 1)));
   await plot.focus();
   for (const event of events) {

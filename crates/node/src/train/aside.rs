@@ -54,6 +54,8 @@ impl Aside {
         let place = self.place()?;
         let (said, saying) = oneshot::channel();
         let run = move || {
+            // Also where it breaks off: first the place is left, then that it ended is told.
+            let (said, place) = (said, place);
             let done = work(&|| !said.is_closed());
             drop(place);
             // Whoever left is told nothing.

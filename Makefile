@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench bench-engine check-metal verify-model prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz builtin-model test-clients
+.PHONY: help setup run test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -39,6 +39,9 @@ check-metal: ## compile the engine with Metal and the node for Macs, without run
 
 verify-model: ## compare a model's answers with transformers', token by token (ARGS="DIRECTORY --device cuda"; none: a made-up one)
 	@scripts/verify-model.sh $(ARGS)
+
+verify-peft: ## train adapters of small models, and compare what the trainer says with what PEFT makes of them
+	@scripts/verify-peft.sh
 
 prove-kill: ## 500 kills at random moments; the books must stay exact
 	@scripts/prove.sh kill

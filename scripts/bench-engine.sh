@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the engine's benchmark, and llama.cpp from the sources that a crate bundles, and measures both in turns. What trains
-# beside is PEFT: PYTHON names an interpreter that has torch, transformers and peft; without it one is made under target/.
+# beside is PEFT, in a Python that scripts/torch-env.sh finds or makes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,14 +29,6 @@ if [ ! -e "$cache/llama/build.ninja" ]; then
 fi
 "$cache/tools/bin/ninja" -C "$cache/llama" llama-child >>"$cache/llama.log"
 
-python=${PYTHON:-$cache/python/bin/python}
-if [ -z "${PYTHON:-}" ] && [ ! -e "$cache/python/.done" ]; then
-    printf 'installing torch, transformers and peft under %s\n' "${cache#"$PWD"/}"
-    rm -rf "$cache/python"
-    python3 -m venv "$cache/python"
-    "$python" -m pip install --quiet --disable-pip-version-check torch==2.15.0 transformers==5.23.0 peft==0.21.2
-    touch "$cache/python/.done"
-fi
-
+python=$(scripts/torch-env.sh)
 cargo build --locked --profile make-run -p bench-engine
 exec target/make-run/bench-engine --llama "$cache/llama/llama-child" --peft "$python" "$@"

@@ -1,21 +1,13 @@
 #!/usr/bin/env bash
 # Compares what a model says here with what transformers says: `verify-model.sh DIRECTORY [--device cuda] [--tokens 64]`.
-# Without a DIRECTORY a small model is made up on the spot. PYTHON names an interpreter that has torch and transformers;
-# without it one is made under target/, which takes some minutes.
+# Without a DIRECTORY a small model is made up on the spot. The Python is one that scripts/torch-env.sh finds or makes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=$PWD/target/verify-model
 mkdir -p "$cache"
 
-python=${PYTHON:-$cache/python/bin/python}
-if [ -z "${PYTHON:-}" ] && [ ! -e "$cache/python/.done" ]; then
-    printf 'installing torch and transformers under %s\n' "${cache#"$PWD"/}"
-    rm -rf "$cache/python"
-    python3 -m venv "$cache/python"
-    "$python" -m pip install --quiet --disable-pip-version-check torch==2.15.0 transformers==5.23.0 jinja2==3.1.6
-    touch "$cache/python/.done"
-fi
+python=$(scripts/torch-env.sh)
 
 features=
 previous=

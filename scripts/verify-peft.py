@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Compares what the node's trainer says with what PEFT makes of the adapters that it wrote.
 
-    cargo run -p engine --example train_adapter -- DIRECTORY
-    python scripts/verify-peft.py DIRECTORY
+    make verify-peft
 
-It needs torch, transformers and peft, which the suite does not: it is run by hand. Each folder of DIRECTORY has `base`,
+It needs torch, transformers and peft, which the suite does not: it is run by hand. Each folder of its DIRECTORY has `base`,
 `adapter` and `said.json`.
 """
 

@@ -179,6 +179,9 @@ pub trait Trainer: Send + Sync {
     /// Lines that can't be used, or a course that can't be gone.
     fn outlook(&self, lesson: &Lesson<'_>, may_go_on: &dyn Fn() -> bool) -> Result<Outlook, Unfit>;
 
+    /// The memory that a run may take now, where that is known.
+    fn spare_bytes(&self) -> Option<u64>;
+
     /// Trains, and leaves in its places what comes of it. With the same lesson beside the same model it goes on from what is
     /// there to the same end, to the bit. It stands still while answers are given.
     ///

@@ -35,6 +35,9 @@ pub enum EngineError {
     /// More of adapters than may be.
     #[error("{what}: {wanted}, where {most} may be")]
     AdapterLimit { what: &'static str, wanted: u64, most: u64 },
+    /// What is to come into memory takes more than this machine, or its limits, have left.
+    #[error("{what} takes {} MiB of memory, and {} are left", .wanted.div_ceil(1 << 20), .left >> 20)]
+    Memory { what: &'static str, wanted: u64, left: u64 },
     /// More was asked of the pool than it has.
     #[error("no room is left in the pool: {wanted} blocks are wanted and {free} are free")]
     NoRoom { wanted: usize, free: usize },

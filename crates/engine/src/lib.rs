@@ -23,6 +23,7 @@ mod runner;
 mod sampler;
 mod shape;
 mod signs;
+mod spare;
 mod speech;
 pub mod spelling;
 mod stops;
@@ -52,6 +53,7 @@ pub use runner::{Counts, End, Forgot, Happened, Passage, Refused, Request, Room,
 pub use sampler::{Drawn, Sampling};
 pub use shape::{Mixture, Pairs, Rope, Shape, Stretch};
 pub use signs::Signs;
+pub use spare::Spare;
 pub use speech::{Begin, Ending, Form, Manner, NewId, Offered, Speech};
 pub use template::Template;
 pub use vocabulary::{Telling, Vocabulary};

@@ -32,6 +32,13 @@ impl Room {
     pub fn now() -> Self {
         Self { free: free(), allowed: allowed() }
     }
+
+    /// What may be taken yet while a model is served; beside it, something is left to compute in.
+    pub fn left(self, is_ignored: bool) -> Option<u64> {
+        let free = self.free.filter(|_| !is_ignored);
+        let least = [free, self.allowed].into_iter().flatten().min()?;
+        Some(least.saturating_sub(BESIDE))
+    }
 }
 
 impl Needed {
@@ -120,6 +127,17 @@ mod tests {
         // What a process may not take it can't take, whoever knows it.
         let told = needed.within(Room { free: None, allowed: Some(1751 * MIB) }, true).unwrap_err();
         assert!(told.contains("may take 1751 more") && told.contains("ulimit -v"), "{told}");
+    }
+
+    #[test]
+    fn what_is_left_is_the_least_of_what_may_be_taken() {
+        let room = |free, allowed| Room { free, allowed };
+        assert_eq!(Room::default().left(false), None);
+        assert_eq!(room(Some(1128 * MIB), None).left(false), Some(1000 * MIB));
+        assert_eq!(room(Some(1128 * MIB), Some(228 * MIB)).left(false), Some(100 * MIB));
+        assert_eq!(room(Some(MIB), Some(228 * MIB)).left(true), Some(100 * MIB));
+        assert_eq!(room(Some(MIB), None).left(true), None);
+        assert_eq!(room(Some(MIB), None).left(false), Some(0));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{Adapter, Limits, Of, Site, Sites};
 use crate::kernels::{Low, Matrix, Up, are_numbers, panels};
 use crate::shape::Pairs;
 use crate::weights::Files;
-use crate::{EngineError, Shape};
+use crate::{EngineError, Shape, Spare};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -110,8 +110,13 @@ fn are_files(directory: &Path) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The file has what is wanted, all of it and nothing else, and not too much.
-fn check(path: &Path, files: &Files, changed: &[(Module, Part)], limits: &Limits) -> Result<(), EngineError> {
+/// The file has what is wanted, all of it and nothing else, and not too much. Tells the bytes.
+fn check(
+    path: &Path,
+    files: &Files,
+    changed: &[(Module, Part)],
+    limits: &Limits,
+) -> Result<u64, EngineError> {
     let mut wanted = HashSet::new();
     let mut all = 0;
     for (name, shape) in changed.iter().flat_map(|(module, part)| module.tensors(*part)) {
@@ -135,7 +140,7 @@ fn check(path: &Path, files: &Files, changed: &[(Module, Part)], limits: &Limits
             most: limits.resident_bytes,
         });
     }
-    Ok(())
+    Ok(all)
 }
 
 /// What is found in a directory, and held against the model.
@@ -148,6 +153,7 @@ pub(super) struct Found {
     /// Where the numbers are.
     pub path: PathBuf,
     pub files: Files,
+    bytes: u64,
 }
 
 pub(super) fn find(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Found, EngineError> {
@@ -167,8 +173,8 @@ pub(super) fn find(directory: &Path, shape: &Shape, limits: &Limits) -> Result<F
         return Err(refused(&directory.join(CONFIG), "target_modules", what));
     }
     let files = Files::one(path.clone())?;
-    check(&path, &files, &changed, limits)?;
-    Ok(Found { config, said, changed, path, files })
+    let bytes = check(&path, &files, &changed, limits)?;
+    Ok(Found { config, said, changed, path, files, bytes })
 }
 
 impl Adapter {
@@ -177,16 +183,18 @@ impl Adapter {
     /// # Errors
     /// It is no adapter for such a model, or more than may be; the file and the field or the tensor are named.
     pub fn open(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Self, EngineError> {
-        Self::read(directory, shape, limits, &Seal::default())
+        Self::read(directory, shape, limits, (&Seal::default(), &Spare::default()))
     }
 
     pub(super) fn read(
         directory: &Path,
         shape: &Shape,
         limits: &Limits,
-        seal: &Seal,
+        (seal, spare): (&Seal, &Spare),
     ) -> Result<Self, EngineError> {
-        let Found { said, changed, path, files, .. } = find(directory, shape, limits)?;
+        let Found { said, changed, path, files, bytes, .. } = find(directory, shape, limits)?;
+        // Each matrix is read before it is laid out, which takes as much once more.
+        spare.check("the adapter", bytes.saturating_mul(2))?;
         let mut adapter = Self {
             of: Of::new(shape),
             layers: Vec::new(),

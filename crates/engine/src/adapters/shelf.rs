@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use super::read::Seal;
 use super::{Adapter, Limits};
-use crate::{EngineError, Shape};
+use crate::{EngineError, Shape, Spare};
 
 /// A name's length: it comes from outside.
 const NAME_BYTES_MAX: usize = 256;
@@ -51,6 +51,7 @@ pub struct Reading {
     shape: Arc<Shape>,
     limits: Limits,
     seal: Seal,
+    spare: Spare,
     purpose: Purpose,
 }
 
@@ -86,6 +87,7 @@ pub(crate) struct Shelf {
     shape: Arc<Shape>,
     limits: Limits,
     seal: Seal,
+    spare: Spare,
     entries: BTreeMap<AdapterId, Entry>,
     /// Those whose name is gone or another's, as long as somebody has them.
     retired: Vec<Weak<Adapter>>,
@@ -132,8 +134,8 @@ impl Reading {
     /// Reads it; this takes as long as a disk does.
     #[must_use]
     pub fn read(self) -> Read {
-        let Self { id, directory, shape, limits, seal, purpose } = self;
-        let adapter = Adapter::read(&directory, &shape, &limits, &seal);
+        let Self { id, directory, shape, limits, seal, spare, purpose } = self;
+        let adapter = Adapter::read(&directory, &shape, &limits, (&seal, &spare));
         Read { id, directory, purpose, adapter }
     }
 }
@@ -168,6 +170,7 @@ impl Shelf {
             shape: Arc::new(shape.clone()),
             limits,
             seal: Seal::default(),
+            spare: Spare::default(),
             entries: BTreeMap::new(),
             retired: Vec::new(),
             readings: Vec::new(),
@@ -178,6 +181,11 @@ impl Shelf {
 
     pub(crate) const fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// What is brought into memory finds room in this.
+    pub(crate) fn keep_within(&mut self, spare: Spare) {
+        self.spare = spare;
     }
 
     pub(crate) fn has(&self, id: &AdapterId) -> bool {
@@ -196,8 +204,8 @@ impl Shelf {
     }
 
     fn to_be_read(&self, id: AdapterId, directory: PathBuf, purpose: Purpose) -> Reading {
-        let (shape, seal) = (Arc::clone(&self.shape), self.seal.clone());
-        Reading { id, directory, shape, limits: self.limits, seal, purpose }
+        let (shape, seal, spare) = (Arc::clone(&self.shape), self.seal.clone(), self.spare.clone());
+        Reading { id, directory, shape, limits: self.limits, seal, spare, purpose }
     }
 
     fn check(&self, id: &AdapterId, registering: Registering) -> Result<(), EngineError> {

@@ -10,6 +10,9 @@ use super::Local;
 use crate::EngineError;
 use crate::adapters::{AdapterId, AdapterStatus, Registering};
 
+/// When it is worth while to ask again for what had no room in memory.
+const MEMORY_WAIT_MS: u64 = 10_000;
+
 impl Adapters for Local {
     fn room(&self) -> AdapterRoom {
         let limits = self.host.limits();
@@ -82,6 +85,9 @@ pub(super) fn fault(error: EngineError) -> Fault {
             .fix("Register it under another name, or send \"replace\": true."),
         EngineError::AdapterLimit { .. } => Fault::new(FaultClass::BadRequest, "adapter_limit", message)
             .fix("Unload adapters that nobody needs, or give the node more room for them."),
+        EngineError::Memory { .. } => Fault::new(FaultClass::Unavailable, "not_enough_memory", message)
+            .retry_after_ms(MEMORY_WAIT_MS)
+            .fix("Unload adapters that nobody needs, or give the node more memory."),
         EngineError::Adapter { field, .. } => {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", message);
             fault.param(field).fix("Bring a LoRA that PEFT wrote for this very model.")

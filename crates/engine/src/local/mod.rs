@@ -30,7 +30,7 @@ use crate::blocks::Share;
 use crate::rules::Rulebook;
 use crate::runner::{Forgot, Request, Room};
 use crate::waiting::Group;
-use crate::{BLOCK, EngineError, Host, Source, Vocabulary};
+use crate::{BLOCK, EngineError, Host, Source, Spare, Vocabulary};
 
 use answer::{Answer, Making, Voice};
 use drawing::Drawing;
@@ -61,6 +61,8 @@ pub struct LocalSettings {
     pub limits: Limits,
     /// Who guesses what the model says; what is said often is guessed by itself.
     pub draft: Option<Drafting>,
+    /// In this, adapters come into memory and runs are begun.
+    pub spare: Spare,
     pub chance: Chance,
     pub now_unix_s: Now,
 }
@@ -91,6 +93,7 @@ pub struct Served {
     manners: Manners,
     chance: Chance,
     now_unix_s: Now,
+    spare: Spare,
     rules: OnceLock<Option<Rulebook>>,
     /// Two keys make one share of words that others choose.
     keys: [RandomState; 2],

@@ -56,7 +56,7 @@ impl Local {
         settings: LocalSettings,
         processor: Processor,
     ) -> Result<Self, EngineError> {
-        let LocalSettings { id, created_unix_s, room, limits, draft, chance, now_unix_s } = settings;
+        let LocalSettings { id, created_unix_s, room, limits, draft, spare, chance, now_unix_s } = settings;
         let beside = source.beside()?;
         let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
         processor.check_room(source, room.bytes)?;
@@ -64,7 +64,7 @@ impl Local {
         let (known, width) = (model.shape().vocabulary, model.shape().hidden);
         let has_experts = model.shape().mixture.is_some();
         let uses = Uses::of(purpose, &beside.vocabulary, |token| model.head_row(source, token))?;
-        let mut runner = Runner::new(model, room)?.with_limits(limits);
+        let mut runner = Runner::new(model, room)?.with_limits(limits).within(spare.clone());
         if let Some(drafting) = draft {
             runner = runner.guessing_by(Box::new(open_draft(&drafting, &beside.vocabulary)?));
         }
@@ -83,6 +83,7 @@ impl Local {
             manners: Manners { template: beside.template, habits: beside.habits },
             chance,
             now_unix_s,
+            spare,
             rules: OnceLock::new(),
             keys: Default::default(),
         };

@@ -155,6 +155,10 @@ impl Trainer for Local {
         })
     }
 
+    fn spare_bytes(&self) -> Option<u64> {
+        self.spare.bytes()
+    }
+
     fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit> {
         let Some(mut job) = self.open_job(lesson, places, &|| !watch.is_called_off())? else {
             return Ok(RunEnd::CalledOff);

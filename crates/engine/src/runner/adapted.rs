@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{End, Happened, Runner, Text};
-use crate::EngineError;
 use crate::adapters::{AdapterId, AdapterStatus, Limits, Read, Reading, Registering, Shelf, Wanted};
+use crate::{EngineError, Spare};
 
 /// While one waits for an adapter that finds no room, so many texts with others are let in, and no more before it.
 const PASSED_MAX: u32 = 32;
@@ -14,6 +14,13 @@ impl Runner {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.shelf = Shelf::new(self.model.shape(), limits);
+        self
+    }
+
+    /// The same, where adapters come into memory within what is left of it.
+    #[must_use]
+    pub fn within(mut self, spare: Spare) -> Self {
+        self.shelf.keep_within(spare);
         self
     }
 

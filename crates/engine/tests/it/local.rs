@@ -8,7 +8,7 @@ use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind}
 use domain::runtime::{Continues, GenerateRequest, RuleText, Runtime};
 use domain::{Event, Fault, PartKind, Reason, Usage};
 use engine::made::{Made, Tokens};
-use engine::{Drafting, Keeps, Limits, Local, LocalSettings, Pool, Processor, Room, Shape, Source};
+use engine::{Drafting, Keeps, Limits, Local, LocalSettings, Pool, Processor, Room, Shape, Source, Spare};
 use serde_json::Value;
 
 use crate::shapes;
@@ -56,6 +56,7 @@ fn settings(source: &Source, waiting: usize) -> LocalSettings {
         },
         limits: Limits::default(),
         draft: None,
+        spare: Spare::default(),
         chance: Arc::new(move || next.fetch_add(1, Ordering::Relaxed)),
         now_unix_s: Arc::new(|| 1_700_000_000),
     }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::made::MadeAdapter;
 use engine::{
     AdapterId, AdapterStatus, Drawn, End, EngineError, Group, Happened, Host, Keeps, Limits, Model, Numbers,
-    Refused, Registering, Request, Room, Runner, Share, TextId, Told,
+    Refused, Registering, Request, Room, Runner, Share, Spare, TextId, Told,
 };
 use tempfile::TempDir;
 
@@ -460,4 +461,36 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     runtime.block_on(host.unload_adapter(id(1))).unwrap();
     assert!(matches!(runtime.block_on(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));
     assert_eq!(heard(host.carry(with(1, one))).1, Told::Refused(Refused::NoAdapter));
+}
+
+#[test]
+fn what_finds_no_memory_is_not_brought_in_and_the_rest_goes_on() {
+    let (model, files) = (model(), Files::new());
+    let left = Arc::new(AtomicU64::new(u64::MAX));
+    let told = Arc::clone(&left);
+    let spare = Spare::told(move || Some(told.load(Ordering::Relaxed)));
+    let limits = Limits { resident: 1, ..Limits::default() };
+    let mut runner = runner(&model, 64).with_limits(limits).within(spare);
+    for seed in 1..3 {
+        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+    }
+    let bytes = status(&runner, 1).bytes;
+    // Its files are read as they are, and laid out beside that.
+    left.store(bytes * 2 - 1, Ordering::Relaxed);
+    let refused = register(&mut runner, &id(3), &files.of(3), Registering::default()).unwrap_err();
+    assert!(matches!(refused, EngineError::Memory { wanted, .. } if wanted == bytes * 2), "{refused}");
+    assert!(runner.adapters().iter().all(|status| status.id != id(3)));
+    // The first went for the second, and can't come back as long as nothing is left for it.
+    assert_eq!(resident(&runner), [id(2)]);
+    assert!(!runner.load_adapter(&id(1)).unwrap());
+    for reading in runner.readings() {
+        runner.settle(reading.read()).unwrap_err();
+    }
+    assert!(status(&runner, 1).failed.unwrap().contains("of memory"));
+    left.store(bytes * 2, Ordering::Relaxed);
+    assert!(!runner.load_adapter(&id(1)).unwrap());
+    for reading in runner.readings() {
+        runner.settle(reading.read()).unwrap();
+    }
+    assert_eq!((resident(&runner), status(&runner, 1).failed), (vec![id(1)], None));
 }

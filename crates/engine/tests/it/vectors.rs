@@ -10,7 +10,7 @@ use domain::runtime::{Continues, GenerateRequest, Runtime};
 use engine::made::{Made, MadeFor, Tokens};
 use engine::{
     BLOCK, End, Group, Happened, Judge, Keeps, Limits, Local, LocalSettings, Model, Packing, Passage, Pool,
-    Purpose, Ragged, Refused, Room, Runner, Shape, Source, Tells,
+    Purpose, Ragged, Refused, Room, Runner, Shape, Source, Spare, Tells,
 };
 use serde_json::json;
 
@@ -132,6 +132,7 @@ fn open_as(path: &Path, id: &str) -> Result<Local, engine::EngineError> {
         },
         limits: Limits::default(),
         draft: None,
+        spare: Spare::default(),
         chance: Arc::new(|| 7),
         now_unix_s: Arc::new(|| 1_700_000_000),
     };

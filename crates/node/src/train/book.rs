@@ -89,6 +89,7 @@ pub(crate) struct Told {
 pub(super) struct Turn {
     pub number: u64,
     pub order: Order,
+    pub memory_bytes: u64,
     pub learned: Vec<u8>,
     pub held_out: Vec<u8>,
     pub from: Option<PathBuf>,
@@ -542,6 +543,7 @@ impl Book {
         Ok(Turn {
             number: job.record.number,
             order: job.record.order.clone(),
+            memory_bytes: job.record.outlook.memory_bytes,
             learned: std::fs::read(folder.join(LEARNED))?,
             held_out: std::fs::read(folder.join(HELD_OUT))?,
             from: job.record.order.from.is_some().then(|| folder.join(FROM)),

@@ -1,7 +1,7 @@
 //! What a request comes to: it is read what is to be learned, and a job is queued where nothing is wrong with it.
 
 use domain::runtime::Runtime;
-use domain::training::{Lesson, Outlook};
+use domain::training::{Lesson, Outlook, Trainer};
 use domain::{Fault, FaultClass};
 
 use super::ask::{self, Ask};
@@ -60,6 +60,7 @@ pub(super) fn plan(
         let settings = view::Settings::of(&order.course, order.told_every, order.seconds_max);
         return Ok(Planned::Preview(Box::new(Preview::of(order.model, settings, outlook))));
     }
+    check_memory(trainer, outlook.memory_bytes)?;
     let told = book.add(order.clone(), outlook, &lesson)?;
     Ok(Planned::Queued(Box::new(told)))
 }
@@ -71,6 +72,21 @@ fn check_steps(outlook: &Outlook) -> Result<(), Box<Fault>> {
     let message = format!("It would take {} steps, and {STEPS_MAX} are the most.", outlook.steps);
     let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
     Err(Box::new(fault.param("epochs").fix("Go over it less often, or take larger steps.")))
+}
+
+/// What it takes in memory is there now: a run that finds none would end the node.
+pub(super) fn check_memory(trainer: &dyn Trainer, bytes: u64) -> Result<(), Box<Fault>> {
+    let Some(spare) = trainer.spare_bytes().filter(|spare| bytes > *spare) else { return Ok(()) };
+    let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    let message = format!(
+        "The training takes about {} MiB of memory, and {} are left here.",
+        mib(bytes),
+        spare / (1024 * 1024)
+    );
+    let fault = Fault::new(FaultClass::Unsupported, "not_enough_memory", message);
+    Err(Box::new(fault.fix(
+        "Learn from shorter texts or fewer at once, with \"saves_memory\": true, or with a lower rank.",
+    )))
 }
 
 /// Nobody else's adapter has the name.

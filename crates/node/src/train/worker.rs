@@ -16,6 +16,7 @@ use domain::{Fault, FaultClass};
 use super::book::{Book, Turn, TurnEnd};
 use super::data::unusable;
 use super::job::{Progress, Record, What};
+use super::plan::check_memory;
 use crate::disk;
 
 /// What a run is told, and tells.
@@ -72,6 +73,10 @@ fn train(book: &Book, runtime: &dyn Runtime, turn: &Turn) -> TurnEnd {
         let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
         return TurnEnd::Failed(Box::new(fault.fix("Start the node with that model, and train again.")));
     };
+    // It may have waited for long: others may have taken what was left when it was asked for.
+    if let Err(fault) = check_memory(trainer, turn.memory_bytes) {
+        return TurnEnd::Failed(fault);
+    }
     let begun_us = book.world().clock.monotonic_us();
     let (is_late, tokens) = (AtomicBool::new(false), AtomicU64::new(UNKNOWN));
     let watch = Watching { book, runtime, turn, begun_us, is_late, tokens };

@@ -34,6 +34,8 @@ struct School {
     leaves: AtomicBool,
     /// It reads until nobody wants it any more.
     reads_on: AtomicBool,
+    /// What is left of memory, where that is known.
+    spare: Mutex<Option<u64>>,
     readings: AtomicUsize,
 }
 
@@ -192,6 +194,10 @@ impl Trainer for Teacher {
         })
     }
 
+    fn spare_bytes(&self) -> Option<u64> {
+        *self.0.spare.lock().unwrap()
+    }
+
     fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit> {
         let of = lesson.course.epochs as u64;
         if !self.0.reads(&|| !watch.is_called_off()) {
@@ -311,6 +317,34 @@ fn followed(service: &Service, id: &str, after: u64) -> Vec<(String, Value)> {
         (of("event: "), serde_json::from_str(&of("data: ")).unwrap())
     };
     text.split("\n\n").filter(|text| !text.is_empty()).map(frame).collect()
+}
+
+#[test]
+fn a_job_that_finds_no_memory_is_refused_and_one_that_waited_for_it_fails() {
+    let house = House::new();
+    let service = house.open();
+    let left = |bytes| *house.school.spare.lock().unwrap() = bytes;
+    left(Some(999));
+    let mut body = json!({"data": LINE, "adapter": "one", "preview": true});
+    let (status, preview) = ask(&service, "POST", "/v1/train/sft", &body);
+    assert_eq!((status, &preview["outlook"]["memory_bytes"]), (200, &json!(1_000)), "{preview}");
+    body["preview"] = json!(false);
+    let (status, refused) = ask(&service, "POST", "/v1/train/sft", &body);
+    assert_eq!((status, &refused["error"]["code"]), (400, &json!("not_enough_memory")), "{refused}");
+    let (_, jobs) = ask(&service, "GET", "/v1/train/jobs", &Value::Null);
+    assert_eq!(jobs["data"], json!([]));
+    left(Some(1_000));
+    let (one, two) = (begin(&service, "one"), begin(&service, "two"));
+    until(&service, &one, "running");
+    left(Some(0));
+    house.school.let_go(3);
+    until(&service, &one, "completed");
+    let failed = until(&service, &two, "failed");
+    assert_eq!(failed["error"]["code"], "not_enough_memory", "{failed}");
+    left(None);
+    let three = begin(&service, "three");
+    house.school.let_go(3);
+    until(&service, &three, "completed");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Drafting, EngineError, Keeps, Local, LocalSettings, Processor, Room, Source};
+use engine::{Drafting, EngineError, Keeps, Local, LocalSettings, Processor, Room, Source, Spare};
 use world::World;
 
 use crate::commands::node::{Opened, Serving};
@@ -84,6 +84,7 @@ fn check_memory(
 fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: &Serving) -> LocalSettings {
     let world = World::system();
     let clock = Arc::clone(&world.clock);
+    let is_ignored = serving.ignores_memory();
     LocalSettings {
         id,
         created_unix_s: world.clock.unix_ms() / 1_000,
@@ -97,6 +98,7 @@ fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: 
         },
         limits: serving.adapter_limits(),
         draft,
+        spare: Spare::told(move || Memory::now().left(is_ignored)),
         chance: Arc::new(move || {
             let mut bytes = [0; 8];
             world.random.fill(&mut bytes);

@@ -287,3 +287,40 @@ async fn an_answer_that_goes_on_when_its_word_is_purged_leaves_nothing_behind() 
     }
     assert_eq!(cached("theirs").await, remembered, "what others have stays");
 }
+
+/// What a process may have of addresses from now on: so much more than it has, or as much as it likes.
+fn limit(process: &Process, more: Option<u64>) {
+    let pid = process.pid().to_string();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    let taken: u64 = size.trim().trim_end_matches("kB").trim().parse().unwrap();
+    let most = more.map_or("unlimited".to_owned(), |more| (taken * 1024 + more).to_string());
+    let output = std::process::Command::new("prlimit")
+        .args(["--pid", &pid, &format!("--as={most}:unlimited")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn what_finds_no_memory_is_refused_and_the_node_serves_on() {
+    let house = House::new();
+    house.write("law", 1, |_| {});
+    house.write("sea", 2, |_| {});
+    let (process, client) = house.node().await;
+    assert_eq!(post(&client, "/v1/adapters/law/load", json!({"wait": true})).await.0, 200);
+    let before = said(&ask(&client, "tidegate-demo:law").await);
+    limit(&process, Some(64 << 20));
+    let refused = client.post("/v1/adapters", &json!({"id": "new", "path": "sea"})).await.unwrap();
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("not_enough_memory")));
+    assert!(refused.header("retry-after").is_some(), "{}", refused.text());
+    let line = r#"{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]}"#;
+    let lesson = json!({"adapter": "tides", "data": line});
+    let (status, refused) = post(&client, "/v1/train/sft", lesson.clone()).await;
+    assert_eq!((status, &refused["error"]["code"]), (400, &json!("not_enough_memory")), "{refused}");
+    // Who is served is served on, by what is in memory.
+    assert_eq!(said(&ask(&client, "tidegate-demo:law").await), before);
+    limit(&process, None);
+    assert_eq!(post(&client, "/v1/adapters", json!({"id": "new", "path": "sea"})).await.0, 201);
+    assert_eq!(post(&client, "/v1/train/sft", lesson).await.0, 202);
+}

@@ -131,6 +131,7 @@ impl Child {
                 .adapters
                 .get(self.texts.checked_rem(self.adapters.len()).unwrap_or_default())
                 .cloned(),
+            later: Vec::new(),
             share: SHARE,
             group: Group(1),
         };

@@ -41,6 +41,7 @@ fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
         ends: Vec::new(),
         rule: None,
         adapter: None,
+        later: Vec::new(),
         share: Share(1),
         group: Group(1),
     }

@@ -55,6 +55,8 @@ pub struct RuntimeWords {
     pub rule: Option<RuleText>,
     /// A LoRA that the model answers with.
     pub adapter: Option<String>,
+    /// Those, or none, that it goes on with from a token of the answer on, in order.
+    pub later_adapters: Vec<(u64, Option<String>)>,
     /// Whose remembered beginnings may be used: those of the same word.
     pub share: Option<String>,
 }

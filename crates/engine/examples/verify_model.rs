@@ -72,6 +72,7 @@ fn say(
         share,
         group,
         adapter: None,
+        later: Vec::new(),
     };
     runner.submit(request).map_err(|refused| format!("{refused:?}"))?;
     let mut said = Vec::new();

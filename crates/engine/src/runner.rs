@@ -56,6 +56,16 @@ pub struct Request {
     pub group: Group,
     /// What it is said with beside the model. Which one the name means is settled when it has its turn, and stays so.
     pub adapter: Option<AdapterId>,
+    /// What it goes on with, in order. These, and the one before them, have to be in memory when it is asked.
+    pub later: Vec<Later>,
+}
+
+/// Another adapter, or none, from a token of the answer on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Later {
+    /// The first token that is drawn with it; that of the answer's beginning is nought, and is no later one.
+    pub from: usize,
+    pub adapter: Option<AdapterId>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +84,8 @@ pub enum Refused {
     Empty,
     /// Nobody registered the adapter that it names.
     NoAdapter,
+    /// One of those that it has one after the other is not in memory.
+    AdapterAway,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -270,9 +282,10 @@ impl Runner {
         if self.waiting.len() >= self.room.waiting {
             return Err(Refused::Full);
         }
+        let (adapter, later) = self.in_turn(&request)?;
         self.next += 1;
         let (id, group) = (TextId(self.next), request.group);
-        self.waiting.push(group, Text { tells, ..Text::new(id, request) });
+        self.waiting.push(group, Text { tells, adapter, later, ..Text::new(id, request) });
         Ok(id)
     }
 
@@ -385,7 +398,7 @@ impl Runner {
                 return;
             };
             if text.tells == Tells::Scores {
-                text.blocks = self.blocks.find(text.under(), &text.all());
+                text.blocks = self.blocks.find(text.under(), &text.findable(text.length()));
             }
             text.computed = text.blocks.len() * BLOCK;
             if self.blocks.free() == 0 {
@@ -432,7 +445,8 @@ impl Runner {
                 let behind =
                     self.running.iter().skip(at + 1).filter(|text| !is_prompt && is_told(text)).count();
                 let (id, missing) = (text.id, text.missing());
-                let count = missing.min(left.saturating_sub(behind).max(1));
+                let (adapter, until) = text.worn_at(text.computed);
+                let count = missing.min(left.saturating_sub(behind).max(1)).min(until - text.computed);
                 // Whoever came last makes room, be it this one.
                 while !self.has_room(id, count) {
                     let Some(last) = self.running.pop() else { return turns };
@@ -443,7 +457,7 @@ impl Runner {
                 let Some(text) = self.running.get(at).filter(|text| text.id == id) else { continue };
                 let (tokens, start) = (text.tokens(count), text.computed);
                 let told_from = if count == missing { count - 1 } else { count };
-                let (blocks, adapter) = (text.blocks.clone(), text.adapter.clone());
+                let blocks = text.blocks.clone();
                 let part = Part { tokens, start, blocks, told_from, adapter };
                 turns.push(Turn { id, part, guesses: 0 });
                 left -= count;
@@ -460,7 +474,10 @@ impl Runner {
         for turn in turns.iter_mut().filter(|turn| turn.is_told()) {
             let Some(text) = self.running.iter_mut().find(|text| text.id == turn.id) else { continue };
             let to_come = text.request.max_tokens.saturating_sub(text.said.len() + 1);
-            let most = text.lately.next(text.said.len()).min(self.room.guesses).min(left).min(to_come);
+            // A part is computed with one adapter.
+            let alike = text.worn_at(turn.part.start).1 - turn.part.end();
+            let most = text.lately.next(text.said.len()).min(self.room.guesses);
+            let most = most.min(left).min(to_come).min(alike);
             if most == 0 {
                 continue;
             }
@@ -518,9 +535,7 @@ impl Runner {
         }
         self.waiting.serve(text.request.group, turn.part.tokens.len());
         if text.computed / BLOCK > full && !text.is_forgotten {
-            let mut computed = text.all();
-            computed.truncate(text.computed);
-            self.blocks.remember(text.under(), &computed, &text.blocks);
+            self.blocks.remember(text.under(), &text.findable(text.computed), &text.blocks);
         }
         // What was taken for guesses that were wrong.
         let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());

@@ -29,6 +29,8 @@ pub(crate) struct Text {
     pub ended: Option<End>,
     /// What it is said with, once it had its turn.
     pub adapter: Option<Arc<Adapter>>,
+    /// What it goes on with, and the place of the first token that is read with it.
+    pub later: Vec<(usize, Option<Arc<Adapter>>)>,
     /// What is told of it: of one that is only read, its state at its end.
     pub tells: Tells,
     /// What is remembered of its share was forgotten since it was asked: it goes on, and leaves nothing behind.
@@ -58,6 +60,7 @@ impl Text {
             untold: Vec::new(),
             ended: None,
             adapter: None,
+            later: Vec::new(),
             tells: Tells::Scores,
             is_forgotten: false,
         };
@@ -88,8 +91,18 @@ impl Text {
         all.skip(self.computed).take(most).copied().collect()
     }
 
-    pub(crate) fn all(&self) -> Vec<u32> {
-        [self.request.prompt.as_slice(), &self.said].concat()
+    /// Its first tokens, so far as others may find what was made of them: up to where another adapter begins.
+    pub(crate) fn findable(&self, most: usize) -> Vec<u32> {
+        let alike = self.later.first().map_or(most, |(from, _)| most.min(*from));
+        self.request.prompt.iter().chain(&self.said).take(alike).copied().collect()
+    }
+
+    /// What a place is read with, and where that ends.
+    pub(crate) fn worn_at(&self, place: usize) -> (Option<Arc<Adapter>>, usize) {
+        let before = self.later.partition_point(|(from, _)| *from <= place);
+        let until = self.later.get(before).map_or(usize::MAX, |(from, _)| *from);
+        let last = before.checked_sub(1).and_then(|last| self.later.get(last));
+        (last.map_or(&self.adapter, |(_, adapter)| adapter).clone(), until)
     }
 
     /// Draws what comes next, and goes on as long as that was guessed. Gives how many of the guesses came true.

@@ -85,6 +85,7 @@ fn answers(path: &Path) -> bool {
         share: Share(1),
         group: Group(1),
         adapter: None,
+        later: Vec::new(),
     };
     if runner.submit(request).is_err() {
         return false;

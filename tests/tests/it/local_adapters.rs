@@ -324,3 +324,45 @@ async fn what_finds_no_memory_is_refused_and_the_node_serves_on() {
     assert_eq!(post(&client, "/v1/adapters", json!({"id": "new", "path": "sea"})).await.0, 201);
     assert_eq!(post(&client, "/v1/train/sft", lesson).await.0, 202);
 }
+
+#[tokio::test]
+async fn an_answer_goes_on_with_another_adapter_from_a_token_on() {
+    let house = House::new();
+    house.write("law", 1, |_| {});
+    house.write("sea", 2, |_| {});
+    house.write("sky", 3, |_| {});
+    let (_process, client) = house.node().await;
+    let timed = async |timeline: Value| {
+        let mut body = asked(MODEL);
+        body["metadata"] = json!({"hybrie": {"adapter_timeline": timeline}});
+        client.post(CHAT, &body).await.unwrap()
+    };
+    let timeline = json!([{"start_step": 0, "adapter_id": "law"}, {"start_step": 4, "adapter_id": "sea"}]);
+    // Of two places one is another's, and an answer does not wait in its midst.
+    assert_eq!(ask(&client, "tidegate-demo:sky").await.status, 200);
+    let away = timed(timeline.clone()).await;
+    assert_eq!((away.status, &away.json()["error"]["code"]), (409, &json!("adapter_not_loaded")));
+    let both = json!({"adapter_ids": ["law", "sea"], "wait": true});
+    assert_eq!(post(&client, "/v1/adapters/warmup", both).await.0, 200);
+    let answer = timed(timeline).await;
+    assert_eq!(
+        (answer.status, answer.header("x-hybrie-adapter-id")),
+        (200, Some("law")),
+        "{}",
+        answer.text()
+    );
+    let [law, sea] = [ask(&client, "tidegate-demo:law").await, ask(&client, "tidegate-demo:sea").await];
+    assert!(said(&answer) != said(&law) && said(&answer) != said(&sea), "{}", answer.text());
+    // What it says of the first token alone is an answer with that adapter.
+    let alone = timed(json!([{"start_step": 0, "adapter_id": "sea"}])).await;
+    assert_eq!((said(&alone), alone.header("x-hybrie-adapter-id")), (said(&sea), Some("sea")));
+    let unknown = timed(json!([{"start_step": 2, "adapter_id": "moon"}])).await;
+    assert_eq!((unknown.status, &unknown.json()["error"]["code"]), (404, &json!("adapter_not_found")));
+    let wrong = timed(json!([{"start_step": 2}, {"start_step": 1}])).await;
+    let error = &wrong.json()["error"];
+    assert_eq!(
+        (wrong.status, &error["param"]),
+        (400, &json!("metadata.hybrie.adapter_timeline[1]")),
+        "{error}"
+    );
+}

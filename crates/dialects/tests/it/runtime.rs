@@ -38,7 +38,25 @@ fn what_nobody_knows_is_refused_by_name_unless_it_may_be_left_out() {
         (r#""min_p":2"#, "min_p"),
         (r#""repetition_penalty":0"#, "repetition_penalty"),
         (r#""structured_outputs":{"ebnf":"x"}"#, "structured_outputs.ebnf"),
-        (r#""metadata":{"hybrie":{"adapter_timeline":[]}}"#, "metadata.hybrie.adapter_timeline"),
+        (r#""metadata":{"hybrie":{"moon":[]}}"#, "metadata.hybrie.moon"),
+        (r#""metadata":{"hybrie":{"adapter_timeline":{}}}"#, "metadata.hybrie.adapter_timeline"),
+        (r#""metadata":{"hybrie":{"adapter_timeline":[1]}}"#, "metadata.hybrie.adapter_timeline[0]"),
+        (
+            r#""metadata":{"hybrie":{"adapter_timeline":[{"adapter_id":"a"}]}}"#,
+            "metadata.hybrie.adapter_timeline[0]",
+        ),
+        (
+            r#""metadata":{"hybrie":{"adapter_timeline":[{"start_step":-1}]}}"#,
+            "metadata.hybrie.adapter_timeline[0]",
+        ),
+        (
+            r#""metadata":{"hybrie":{"adapter_timeline":[{"start_step":2},{"start_step":2}]}}"#,
+            "metadata.hybrie.adapter_timeline[1]",
+        ),
+        (
+            r#""metadata":{"hybrie":{"adapter_id":"b","adapter_timeline":[{"start_step":0,"adapter_id":"a"}]}}"#,
+            "metadata.hybrie.adapter_timeline",
+        ),
         (r#""metadata":{"other":{"x":1}}"#, "metadata.other"),
     ];
     for (field, param) in cases {
@@ -47,6 +65,29 @@ fn what_nobody_knows_is_refused_by_name_unless_it_may_be_left_out() {
         assert!(fault.fix.is_some(), "{fault}");
     }
     assert!(read(Operation::Chat, &format!(r#"{{{CONVERSATION},"moon":1}}"#), true).is_ok());
+}
+
+#[test]
+fn adapters_are_named_with_the_tokens_that_they_begin_with() {
+    let named = |hybrie: &str| {
+        let body = format!(r#"{{{CONVERSATION},"metadata":{{"hybrie":{hybrie}}}}}"#);
+        let words = read(Operation::Chat, &body, false).unwrap().words;
+        (words.adapter, words.later_adapters)
+    };
+    let is = |name: &str| Some(name.to_owned());
+    let timeline = r#"{"adapter_timeline":[{"start_step":0,"adapter_id":"a"},{"start_step":3,"adapter_id":"none"},
+        {"adapter_id":"b","start_step":9}]}"#;
+    assert_eq!(named(timeline), (is("a"), vec![(3, None), (9, is("b"))]));
+    let later = r#"{"adapter_timeline":[{"start_step":3,"adapter_id":"b"}],"adapter_id":"a"}"#;
+    assert_eq!(named(later), (is("a"), vec![(3, is("b"))]));
+    for nothing in ["{}", r#"{"adapter_timeline":[]}"#, r#"{"adapter_timeline":[{"start_step":0}]}"#] {
+        assert_eq!(named(nothing), (None, Vec::new()), "{nothing}");
+    }
+    let steps: Vec<String> = (0..33).map(|step| format!(r#"{{"start_step":{step}}}"#)).collect();
+    let body =
+        format!(r#"{{{CONVERSATION},"metadata":{{"hybrie":{{"adapter_timeline":[{}]}}}}}}"#, steps.join(","));
+    let fault = read(Operation::Chat, &body, false).unwrap_err();
+    assert_eq!(fault.param.as_deref(), Some("metadata.hybrie.adapter_timeline[32]"), "{fault}");
 }
 
 #[test]

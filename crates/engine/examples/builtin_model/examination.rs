@@ -49,6 +49,7 @@ impl Examination {
                 ends: vec![end],
                 rule: None,
                 adapter: None,
+                later: Vec::new(),
                 share: Share(1),
                 group: Group(1),
             };

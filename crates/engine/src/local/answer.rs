@@ -276,6 +276,14 @@ pub(super) fn refusal(refused: Refused) -> Fault {
             let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
             fault.param("model").fix("List the adapters at /v1/adapters, or ask for the model alone.")
         }
+        Refused::AdapterAway => {
+            let message =
+                "One of the adapters that the answer is to have one after the other is not in memory.";
+            let fault = Fault::new(FaultClass::Conflict, "adapter_not_loaded", message);
+            fault
+                .param("metadata.hybrie.adapter_timeline")
+                .fix("Bring them first: POST /v1/adapters/warmup with their names and \"wait\": true.")
+        }
         Refused::Empty => {
             let fault = Fault::new(FaultClass::BadRequest, "empty_prompt", "The prompt has no token.");
             fault.fix("Send a text.")

@@ -28,7 +28,7 @@ use domain::{Fault, FaultClass};
 use crate::adapters::{AdapterId, Limits};
 use crate::blocks::Share;
 use crate::rules::Rulebook;
-use crate::runner::{Forgot, Request, Room};
+use crate::runner::{Forgot, Later, Request, Room};
 use crate::waiting::Group;
 use crate::{BLOCK, EngineError, Host, Source, Spare, Vocabulary};
 
@@ -177,7 +177,7 @@ impl Served {
     fn answer(
         &self,
         request: &GenerateRequest,
-        adapter: Option<&AdapterId>,
+        (adapter, later): (Option<&AdapterId>, &[Later]),
         drawing: &Drawing,
     ) -> Result<Answer, Fault> {
         let (prompt, voice) = self.prompt(request)?;
@@ -195,6 +195,7 @@ impl Served {
                 share: Share(whose),
                 group: Group(whose),
                 adapter: adapter.cloned(),
+                later: later.to_vec(),
             })
         });
         let making = Making {
@@ -212,6 +213,12 @@ impl Served {
         let [one, other] = self.keys.each_ref().map(|key| key.hash_one((self.digest, word)));
         u128::from(one) << 64 | u128::from(other)
     }
+}
+
+/// An answer is never so long that a number of its tokens does not fit.
+fn later((from, adapter): &(u64, Option<String>)) -> Later {
+    let from = usize::try_from(*from).unwrap_or(usize::MAX);
+    Later { from, adapter: adapter.as_deref().map(AdapterId::from) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are given so")]
@@ -248,8 +255,10 @@ impl Runtime for Local {
         let adapter = self.adapter(&request)?;
         self.must_answer()?;
         let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
+        let later: Vec<Later> = request.words.later_adapters.iter().map(later).collect();
         let served = Arc::clone(&self.served);
-        Ok(Box::pin(self.preparing.answer(move || served.answer(&request, adapter.as_ref(), &drawing))))
+        let answer = move || served.answer(&request, (adapter.as_ref(), &later), &drawing);
+        Ok(Box::pin(self.preparing.answer(answer)))
     }
 
     fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {

@@ -1,13 +1,17 @@
 //! Adapters of a runner: what is asked of them, and who waits for which.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{End, Happened, Runner, Text};
-use crate::adapters::{AdapterId, AdapterStatus, Limits, Read, Reading, Registering, Shelf, Wanted};
+use super::{End, Happened, Refused, Request, Runner, Text};
+use crate::adapters::{Adapter, AdapterId, AdapterStatus, Limits, Read, Reading, Registering, Shelf, Wanted};
 use crate::{EngineError, Spare};
 
 /// While one waits for an adapter that finds no room, so many texts with others are let in, and no more before it.
 const PASSED_MAX: u32 = 32;
+
+/// An adapter, and others with the places that they are had from.
+type InTurn = (Option<Arc<Adapter>>, Vec<(usize, Option<Arc<Adapter>>)>);
 
 impl Runner {
     /// The same with other limits for adapters; none is registered yet.
@@ -125,6 +129,23 @@ impl Runner {
             happened.push(Happened::End { text: text.id, end: End::NoAdapter });
         }
         self.shelf.forgive();
+    }
+
+    /// What a text has one after the other: all of it from now on, so that it never waits in its midst.
+    pub(super) fn in_turn(&mut self, request: &Request) -> Result<InTurn, Refused> {
+        if request.later.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let mut held = |id: &Option<AdapterId>| match id {
+            None => Ok(None),
+            Some(id) if !self.shelf.has(id) => Err(Refused::NoAdapter),
+            Some(id) => self.shelf.give(id).map(Some).ok_or(Refused::AdapterAway),
+        };
+        let first = held(&request.adapter)?;
+        // The first token of the answer is drawn of the prompt's last.
+        let place = |from: usize| request.prompt.len().saturating_add(from.saturating_sub(1));
+        let later = request.later.iter().map(|later| Ok((place(later.from), held(&later.adapter)?)));
+        Ok((first, later.collect::<Result<_, _>>()?))
     }
 
     /// The next text that has all that it needs, and its adapter with it.

@@ -31,7 +31,17 @@ impl Runner {
         let (sampling, ends) = (Sampling::default(), Vec::new());
         // Nothing of it is found again; its share says what is wiped when that one is forgotten.
         let share = Share(group.0);
-        let request = Request { prompt, sampling, max_tokens: 0, ends, rule: None, share, group, adapter };
+        let request = Request {
+            prompt,
+            sampling,
+            max_tokens: 0,
+            ends,
+            rule: None,
+            share,
+            group,
+            adapter,
+            later: Vec::new(),
+        };
         self.take(request, Tells::State)
     }
 

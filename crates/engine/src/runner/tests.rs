@@ -22,6 +22,7 @@ fn request(share: u128, length: u32) -> Request {
         share: Share(share),
         group: Group(share),
         adapter: None,
+        later: Vec::new(),
     }
 }
 

@@ -83,6 +83,7 @@ fn answers(questions: &[&str]) -> Vec<String> {
             ends: vec![end],
             rule: None,
             adapter: None,
+            later: Vec::new(),
             share: Share(1),
             group: Group(1),
         };

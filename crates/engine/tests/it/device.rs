@@ -268,6 +268,7 @@ fn request(length: u32, of: u32, max_tokens: usize) -> Request {
         share: Share(1),
         group: Group(1),
         adapter: None,
+        later: Vec::new(),
     }
 }
 

@@ -241,6 +241,7 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
         ends: vec![],
         rule: None,
         adapter: None,
+        later: Vec::new(),
         share: Share(1),
         group: Group(1),
     };

@@ -19,6 +19,7 @@ mod signs;
 mod speech;
 mod teaching;
 mod templates;
+mod timeline;
 mod training;
 mod vectors;
 mod words;

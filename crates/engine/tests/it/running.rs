@@ -39,6 +39,7 @@ pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
         share: OURS,
         group: Group(1),
         adapter: None,
+        later: Vec::new(),
     }
 }
 

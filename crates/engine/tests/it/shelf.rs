@@ -16,14 +16,14 @@ use crate::running::{model, request, runner};
 use crate::shapes;
 
 /// Directories of adapters, each by its seed.
-struct Files(TempDir);
+pub struct Files(TempDir);
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn of(&self, seed: u64) -> PathBuf {
+    pub fn of(&self, seed: u64) -> PathBuf {
         let path = self.0.path().join(seed.to_string());
         if !path.exists() {
             write(&path, seed);
@@ -37,14 +37,14 @@ fn write(path: &Path, seed: u64) {
     made.write(path, Numbers::F32).unwrap();
 }
 
-fn id(seed: u64) -> AdapterId {
+pub fn id(seed: u64) -> AdapterId {
     AdapterId::from(format!("adapter-{seed}").as_str())
 }
 
 const REPLACES: Registering = Registering { replaces: true, is_pinned: false };
 const PINNED: Registering = Registering { replaces: false, is_pinned: true };
 
-fn register(
+pub fn register(
     runner: &mut Runner,
     id: &AdapterId,
     path: &Path,
@@ -55,7 +55,7 @@ fn register(
 }
 
 /// A runner with room for as many adapters, of which these are registered.
-fn shelf(model: &Arc<Model>, files: &Files, resident: usize, seeds: std::ops::Range<u64>) -> Runner {
+pub fn shelf(model: &Arc<Model>, files: &Files, resident: usize, seeds: std::ops::Range<u64>) -> Runner {
     let limits = Limits { resident, ..Limits::default() };
     let mut runner = runner(model, 64).with_limits(limits);
     for seed in seeds {

@@ -45,6 +45,7 @@ impl Words {
             share: Share(1),
             group: Group(1),
             adapter: None,
+            later: Vec::new(),
         }
     }
 

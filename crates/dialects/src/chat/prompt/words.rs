@@ -2,23 +2,32 @@
 
 use domain::runtime::{RuleText, RuntimeWords};
 
-use super::value::{Read, is_object, number, object, skip, text, texts};
+use super::value::{Read, integer, is_array, is_object, number, object, skip, text, texts};
 use crate::fields::{open_object, optional_boolean};
 use crate::json::Cursor;
 use crate::refusal::wrong_value;
+
+const TIMELINE: &str = "metadata.hybrie.adapter_timeline";
+const TIMELINE_MAX: usize = 32;
+/// What asks for the model alone.
+const NONE: &str = "none";
+
+/// The tokens that adapters begin with.
+type Timeline = Vec<(u64, Option<String>)>;
 
 /// The words, and what they are called that were found, so that nobody takes them for unknown.
 pub(crate) fn read_words(body: &[u8]) -> Read<(RuntimeWords, Vec<String>)> {
     let (mut words, mut found) = (RuntimeWords::default(), Vec::new());
     open_object(body)?.object(|cursor, member| {
         let name = member.key.decode();
+        if name == "metadata" {
+            found.extend(read_metadata(cursor, &mut words)?.then(|| "metadata.hybrie".to_owned()));
+            return Read::Ok(());
+        }
         let is_known = read(cursor, &name, &mut words)?;
         found.extend(is_known.then(|| name.into_owned()));
         Read::Ok(())
     })?;
-    if words.adapter.is_some() {
-        found.push("metadata.hybrie".to_owned());
-    }
     Ok((words, found))
 }
 
@@ -33,10 +42,6 @@ fn read(cursor: &mut Cursor<'_>, name: &str, words: &mut RuntimeWords) -> Read<b
         "guided_choice" => words.rule = choice(cursor, name)?.or(words.rule.take()),
         "structured_outputs" => read_structure(cursor, words)?,
         "cache_salt" => words.share = text(cursor, name)?,
-        "metadata" => {
-            read_metadata(cursor, words)?;
-            return Ok(false);
-        }
         _ => {
             skip(cursor)?;
             return Ok(false);
@@ -94,26 +99,96 @@ fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<()>
     Ok(())
 }
 
-fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<()> {
+/// Whether our words were among what a client keeps with its request.
+fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<bool> {
     if cursor.kind()? != crate::json::Kind::Object {
-        return skip(cursor);
+        return skip(cursor).map(|()| false);
     }
+    let (mut timeline, mut is_found) = (Timeline::new(), false);
     cursor.object(|cursor, member| {
         if !member.key.is("hybrie") || !is_object(cursor, "metadata.hybrie")? {
             return if member.key.is("hybrie") { Ok(()) } else { skip(cursor) };
         }
+        is_found = true;
         cursor.object(|cursor, member| match &*member.key.decode() {
             "adapter_id" => {
                 words.adapter = text(cursor, "metadata.hybrie.adapter_id")?;
                 Ok(())
             }
+            "adapter_timeline" => {
+                timeline = read_timeline(cursor)?;
+                Ok(())
+            }
             name => {
                 let name = format!("metadata.hybrie.{name}");
-                let fix = "Name one adapter for the whole answer in \"adapter_id\".".to_owned();
+                let fix = "Send \"adapter_id\", or \"adapter_timeline\".".to_owned();
                 Err(wrong_value(name, "is not taken by this runtime", fix))
             }
         })?;
         Read::Ok(())
     })?;
+    begin_with(timeline, words)?;
+    Ok(is_found)
+}
+
+/// What it says of the first token is what the answer begins with.
+fn begin_with(mut timeline: Timeline, words: &mut RuntimeWords) -> Read<()> {
+    if timeline.first().is_some_and(|(step, _)| *step == 0) {
+        if words.adapter.is_some() {
+            let fix = "Leave \"adapter_id\" out, or begin the timeline with a later step.".to_owned();
+            return Err(wrong_value(
+                TIMELINE.to_owned(),
+                "begins with another adapter than \"adapter_id\"",
+                fix,
+            ));
+        }
+        words.adapter = timeline.remove(0).1;
+    }
+    words.later_adapters = timeline;
     Ok(())
+}
+
+fn read_timeline(cursor: &mut Cursor<'_>) -> Read<Timeline> {
+    let mut timeline = Timeline::new();
+    if !is_array(cursor, TIMELINE)? {
+        return Ok(timeline);
+    }
+    cursor.array(|cursor, index| {
+        let name = format!("{TIMELINE}[{index}]");
+        let wrong = |what: &'static str, fix: &str| Err(wrong_value(name.clone(), what, fix.to_owned()));
+        let (mut step, mut adapter) = (None, None);
+        if is_object(cursor, &name)? {
+            cursor.object(|cursor, member| {
+                match &*member.key.decode() {
+                    "start_step" => step = integer(cursor, &format!("{name}.start_step"))?,
+                    "adapter_id" => adapter = text(cursor, &format!("{name}.adapter_id"))?,
+                    _ => {
+                        return wrong(
+                            "has a field that is not known",
+                            "Send \"start_step\" and \"adapter_id\".",
+                        );
+                    }
+                }
+                Read::Ok(())
+            })?;
+        }
+        let Some(step) = step.and_then(|step| u64::try_from(step).ok()) else {
+            return wrong(
+                "has no \"start_step\"",
+                "Say the token of the answer that it begins with, from 0 on.",
+            );
+        };
+        if timeline.last().is_some_and(|(before, _)| *before >= step) {
+            return wrong(
+                "begins before the one before it",
+                "Send them in the order of their steps, one for each.",
+            );
+        }
+        if timeline.len() == TIMELINE_MAX {
+            return wrong("is one too many", "Send 32 at most.");
+        }
+        timeline.push((step, adapter.filter(|adapter| adapter != NONE)));
+        Read::Ok(())
+    })?;
+    Ok(timeline)
 }

@@ -1,0 +1,148 @@
+//! Texts that go on with another adapter from a token on.
+
+use std::sync::Arc;
+
+use engine::{
+    Adapter, Drawn, End, Happened, Keeps, Later, Limits, Model, Part, Pool, Ragged, Refused, Registering,
+    Request, Room, Runner, Sampling,
+};
+
+use crate::parity::blocks;
+use crate::running::{model, request};
+use crate::shelf::{Files, id, register, shelf};
+
+/// Tokens, and the seed of the adapter that they begin with.
+type Turns = [(usize, Option<u64>)];
+
+const TURNS: &Turns = &[(0, Some(1)), (5, Some(2)), (9, None), (20, Some(1))];
+const SAID: usize = 30;
+
+/// The likeliest of each step, with how likely it was: what is told leans on nothing but the adapters.
+fn in_turn(length: u32, turns: &Turns) -> Request {
+    let named = |seed: Option<u64>| seed.map(id);
+    let later = turns[1..].iter().map(|(from, seed)| Later { from: *from, adapter: named(*seed) });
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    Request { sampling, adapter: named(turns[0].1), later: later.collect(), ..request(length, 3, SAID) }
+}
+
+/// What is said by the model alone, each token read with the adapter that it says.
+fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec<Drawn> {
+    let open =
+        |seed: u64| Arc::new(Adapter::open(&files.of(seed), model.shape(), &Limits::default()).unwrap());
+    let turns: Vec<_> = turns.iter().map(|(from, seed)| (*from, seed.map(open))).collect();
+    let mut pool = Pool::new(model.shape(), Keeps::Half, 32);
+    let (mut said, mut told, mut next, mut start) = (Vec::new(), Vec::new(), request.prompt.clone(), 0);
+    while said.len() < SAID {
+        let adapter = turns.iter().rev().find(|(from, _)| *from <= said.len()).unwrap().1.clone();
+        let (told_from, end) = (next.len() - 1, start + next.len());
+        let part = Part { tokens: next, start, blocks: blocks(0, 200), told_from, adapter };
+        let row = model.step(&Ragged { parts: vec![part] }, &mut pool).unwrap();
+        let drawn = request.sampling.draw(&row, (&request.prompt, &said), None).unwrap();
+        (next, start) = (vec![drawn.token], end);
+        said.push(drawn.token);
+        told.push(drawn);
+    }
+    told
+}
+
+/// What the one text says that was asked last.
+fn said(runner: &mut Runner, request: Request) -> (Vec<Drawn>, usize) {
+    let meant = runner.submit(request).unwrap();
+    let (mut tokens, mut found) = (Vec::new(), 0);
+    while !runner.is_idle() {
+        for happened in runner.step().unwrap() {
+            match happened {
+                Happened::Token { text, drawn } if text == meant => tokens.push(drawn),
+                Happened::Begun { text, remembered } if text == meant => found = remembered,
+                Happened::End { text, end } if text == meant => assert_eq!(end, End::Length),
+                _ => {}
+            }
+        }
+    }
+    (tokens, found)
+}
+
+#[test]
+fn each_token_is_drawn_with_the_adapter_of_its_turn() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 4, 1..3);
+    for (length, turns) in [(40, TURNS), (33, &[(0, None), (1, Some(1))]), (1, &[(0, Some(2)), (29, None)])] {
+        let request = in_turn(length, turns);
+        let wanted = oracle(&model, &files, &request, turns);
+        assert_eq!(said(&mut runner, request).0, wanted, "{turns:?}");
+        let alone = oracle(&model, &files, &in_turn(length, turns), &turns[..1]);
+        let (from, _) = turns[1];
+        assert_eq!(wanted[..from], alone[..from]);
+        assert_ne!(wanted, alone, "the adapters say the same: this shows nothing");
+    }
+}
+
+#[test]
+fn turns_are_the_same_in_pieces_beside_others_set_back_and_guessed() {
+    let (model, files) = (model(), Files::new());
+    let request = in_turn(40, TURNS);
+    let wanted = oracle(&model, &files, &request, TURNS);
+    for (tokens, blocks, guesses) in [(7, 64, 0), (64, 12, 0), (64, 64, 8)] {
+        let bytes = blocks * Pool::block_bytes(model.shape(), Keeps::Half);
+        let room = Room { bytes, keeps: Keeps::Half, tokens, texts: 16, waiting: 100, guesses };
+        let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
+        for seed in 1..3 {
+            register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+        }
+        // Twice the same: guesses of the one that is said again come true. The others take what room there is.
+        for of in 5..9 {
+            runner.submit(Request { adapter: Some(id(1)), ..crate::running::request(50, of, 40) }).unwrap();
+        }
+        runner.submit(request.clone()).unwrap();
+        assert_eq!(said(&mut runner, request.clone()).0, wanted, "{tokens} {blocks} {guesses}");
+        let counts = runner.counts();
+        assert_eq!(counts.set_back > 0, blocks == 12, "{counts:?}");
+        assert_eq!(counts.guessed > 0, guesses > 0, "{counts:?}");
+        assert_eq!(runner.free_blocks(), blocks);
+    }
+}
+
+#[test]
+fn what_was_read_with_another_adapter_is_found_by_nobody() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 4, 1..3);
+    let turns: &Turns = &[(0, Some(1)), (10, Some(2))];
+    let first = in_turn(40, turns);
+    let (tokens, _) = said(&mut runner, first.clone());
+    // Whoever has the first adapter alone finds what was read with it alone: three blocks of sixteen, up to the 49th token.
+    let mut again = Request { later: Vec::new(), max_tokens: 5, ..first.clone() };
+    again.prompt.extend(tokens.iter().map(|drawn| drawn.token));
+    let mut fresh = shelf(&model, &files, 4, 1..3);
+    let (told, found) = said(&mut runner, again.clone());
+    assert_eq!((told, found), (said(&mut fresh, again).0, 48));
+    // The same again finds as much, and says the same.
+    assert_eq!(said(&mut runner, first), (tokens, 32));
+}
+
+#[test]
+fn all_adapters_of_a_text_are_there_when_it_is_asked_and_stay() {
+    let (model, files) = (model(), Files::new());
+    let mut runner = shelf(&model, &files, 2, 1..4);
+    let turns = |second| in_turn(20, &[(0, Some(second)), (4, Some(3))]);
+    assert_eq!(runner.submit(turns(9)).unwrap_err(), Refused::NoAdapter);
+    assert_eq!(
+        runner.submit(turns(1)).unwrap_err(),
+        Refused::AdapterAway,
+        "two are in memory, and it is neither"
+    );
+    let wanted = oracle(&model, &files, &turns(2), &[(0, Some(2)), (4, Some(3))]);
+    let meant = runner.submit(turns(2)).unwrap();
+    // They are taken away, and their names given to others, before it had its turn.
+    runner.unload_adapter(&id(3)).unwrap();
+    register(&mut runner, &id(2), &files.of(1), Registering { replaces: true, is_pinned: false }).unwrap();
+    let mut told = Vec::new();
+    while !runner.is_idle() {
+        for happened in runner.step().unwrap() {
+            if let Happened::Token { text, drawn } = happened {
+                assert_eq!(text, meant);
+                told.push(drawn);
+            }
+        }
+    }
+    assert_eq!(told, wanted);
+}

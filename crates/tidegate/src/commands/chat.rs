@@ -163,17 +163,28 @@ fn prompt_of(options: &Options) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// What served it and what was counted, as far as that was said: a node that is asked itself names no profile.
 fn receipt(head: &http::HeaderMap, usage: &Value) -> String {
-    let header = |name: &str| head.get(name).and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
-    format!(
-        "  {} {} · {} · in {} out {} · {}",
-        header("agent-execution-profile"),
-        header("agent-resolved-provider"),
-        header("agent-resolved-model"),
+    let header = |name: &str| head.get(name).and_then(|value| value.to_str().ok());
+    let place: Vec<&str> =
+        ["agent-execution-profile", "agent-resolved-provider"].into_iter().filter_map(header).collect();
+    let place = if place.is_empty() {
+        header("x-hybrie-selected-mode").map(str::to_owned)
+    } else {
+        Some(place.join(" "))
+    };
+    let counted = format!(
+        "in {} out {}",
         output::cell(usage, "prompt_tokens"),
-        output::cell(usage, "completion_tokens"),
-        header("agent-trace-id"),
-    )
+        output::cell(usage, "completion_tokens")
+    );
+    let parts = [
+        place,
+        header("agent-resolved-model").map(str::to_owned),
+        Some(counted),
+        header("agent-trace-id").or_else(|| header("x-request-id")).map(str::to_owned),
+    ];
+    format!("  {}", parts.into_iter().flatten().collect::<Vec<_>>().join(" · "))
 }
 
 #[cfg(test)]
@@ -192,6 +203,25 @@ mod tests {
         ] {
             assert_eq!(turn_of(line), turn, "{line}");
         }
+    }
+
+    #[test]
+    fn a_receipt_says_what_is_known() {
+        let usage = json!({"prompt_tokens": 3, "completion_tokens": 27});
+        let said = |headers: &[(&'static str, &'static str)]| {
+            let value = http::HeaderValue::from_static;
+            let name = http::HeaderName::from_static;
+            receipt(&headers.iter().map(|(key, text)| (name(key), value(text))).collect(), &usage)
+        };
+        let gateway = [
+            ("agent-execution-profile", "byoc"),
+            ("agent-resolved-provider", "byoc"),
+            ("agent-resolved-model", "echo"),
+            ("agent-trace-id", "trc_01"),
+        ];
+        assert_eq!(said(&gateway), "  byoc byoc · echo · in 3 out 27 · trc_01");
+        assert_eq!(said(&[("x-hybrie-selected-mode", "local")]), "  local · in 3 out 27");
+        assert_eq!(said(&[]), "  in 3 out 27");
     }
 
     #[test]

@@ -442,8 +442,19 @@ export interface TrainEvent {
   learning_rate?: number;
   tokens?: number;
   is_checkpoint?: boolean;
+  /** Where it is the end of an epoch that is kept as a model. */
+  checkpoint_model?: string;
   model?: string;
   message?: string;
+}
+
+/** What a job was at the end of an epoch. */
+export interface TrainCheckpoint {
+  step: number;
+  created_at: string;
+  model: string;
+  loss: number;
+  held_out_loss: number | null;
 }
 
 export interface TrainEvents {

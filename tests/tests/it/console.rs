@@ -236,6 +236,7 @@ async fn what_a_node_runs_and_learns_is_shown_and_managed() {
         "bad_lines_are_named",
         "job_is_begun_by_the_form",
         "losses_are_the_servers",
+        "job_waits_and_goes_on",
         "job_is_called_off",
         "node_is_away",
     ];

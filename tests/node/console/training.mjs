@@ -74,13 +74,50 @@ async function badLinesAreNamed(page) {
   ok("bad_lines_are_named");
 }
 
+/** Has the node count, and returns the order without its texts. */
+async function checked(page, form) {
+  const asked = page.waitForRequest(/\/v2\/train\/preview$/);
+  await form.getByRole("button", { name: "Check" }).click();
+  const { data, node, ...order } = (await asked).postDataJSON();
+  assert.ok(data.length > 0 && node.startsWith("node_"));
+  return order;
+}
+
+/** What is not set is not sent; what is set is sent by the node's own names, and what of it is wrong is told where it stands. */
+async function inDetail(page, form) {
+  const named = { model: "tidegate-demo", adapter: "tides", epochs: 3, lora_rank: 4 };
+  assert.deepEqual(await checked(page, form), named);
+  await form.getByText(/ to learn and 0 held back/).waitFor();
+  await form.getByLabel("Goes on from").fill("../node");
+  await form.getByText("How it is trained, in detail").click();
+  assert.ok(!(await form.getByLabel("Goes on from").isVisible()));
+  assert.deepEqual(await checked(page, form), { ...named, init_adapter_dir: "../node" });
+  await form.locator(".field").filter({ has: page.getByLabel("Goes on from") }).getByText(/^The node attic says: /).waitFor();
+  await isForEveryone(page, "training-detail-refused");
+  await form.getByLabel("Goes on from").fill("law");
+  await form.getByLabel("Rank").fill("");
+  const { lora_rank, ...others } = named;
+  assert.deepEqual(await checked(page, form), { ...others, init_adapter_dir: "law" });
+  await form.getByText(/ to learn and 0 held back/).waitFor();
+  await form.getByLabel("Goes on from").fill("");
+  await form.getByLabel("Rank").fill(String(lora_rank));
+  await form.getByLabel("Rate goes").selectOption({ label: "evenly down" });
+  for (const [name, value] of [["Warmup steps", 1], ["Tokens of a batch", 512], ["Batches of a step", 2], ["Held back, in percent", 25], ["Seed", 7]]) await form.getByLabel(name).fill(String(value));
+  await form.getByLabel("Saves memory").check();
+  const fine = { lr_schedule: "linear", warmup_steps: 1, batch_tokens: 512, gradient_accumulation_steps: 2, split_ratio: 0.75, seed: 7, saves_memory: true };
+  assert.deepEqual(await checked(page, form), { ...named, ...fine });
+  await form.getByText(/ to learn and 2 held back/).waitFor();
+  return fine;
+}
+
 async function jobIsBegunByTheForm(page) {
   const form = page.getByRole("dialog");
   await form.getByLabel("Conversations").setInputFiles(file);
   await form.getByRole("textbox", { name: "Name" }).fill("tides");
   await form.getByLabel("Epochs").fill("3");
   await form.getByLabel("Rank").fill("4");
-  await form.getByRole("button", { name: "Check" }).click();
+  await form.getByText("How it is trained, in detail").click();
+  const sent = await inDetail(page, form);
   const counted = await form.getByText(/ to learn and /).innerText();
   await isForEveryone(page, "training-checked");
   await form.getByRole("button", { name: "Start" }).click();
@@ -91,6 +128,7 @@ async function jobIsBegunByTheForm(page) {
   const [job] = (await v2(origin, adminKey, "train/jobs")).data;
   assert.ok(counted.includes(`${job.outlook.steps} step`), `${counted} of ${job.outlook.steps}`);
   assert.equal(job.settings.epochs, 3);
+  for (const [name, value] of Object.entries(sent)) assert.equal(job.settings[name], value, name);
   ok("job_is_begun_by_the_form");
   return job;
 }

@@ -331,8 +331,50 @@ export interface ComputeNode {
   has_secret: boolean;
   last_seen_at: string | null;
   last_error: string | null;
+  /** Where it joined by itself; older servers don't tell. */
+  joined?: NodeJoined | null;
   server: Server;
   created_at: string;
+}
+
+/** How a node that joined is. */
+export interface NodeJoined {
+  joined_at: string;
+  revoked_at: string | null;
+  last_heartbeat_at: string | null;
+  said: NodeSaid | null;
+}
+
+/** What a node says of itself with each heartbeat. */
+export interface NodeSaid {
+  version: string;
+  runtime: string;
+  device: string | null;
+  load: { running: number; waiting: number; cache_bytes: number; cache_bytes_max: number };
+}
+
+/** One answer of a node, by its own count. */
+export interface NodeUsage {
+  event_id: string;
+  /** The gateway's request that it was given for. */
+  request_id: string | null;
+  model: string;
+  adapter: string | null;
+  operation: string;
+  end: string;
+  started_at: string;
+  took_ms: number;
+  input_tokens: number;
+  cached_tokens: number;
+  output_tokens: number;
+  is_measured: boolean;
+}
+
+/** What lets one node in, once. */
+export interface JoinToken {
+  name: string;
+  token: string;
+  expires_at: string;
 }
 
 /** What a node that is a runtime of ours says of itself. */
@@ -442,8 +484,19 @@ export interface TrainEvent {
   learning_rate?: number;
   tokens?: number;
   is_checkpoint?: boolean;
+  /** Where it is the end of an epoch that is kept as a model. */
+  checkpoint_model?: string;
   model?: string;
   message?: string;
+}
+
+/** What a job was at the end of an epoch. */
+export interface TrainCheckpoint {
+  step: number;
+  created_at: string;
+  model: string;
+  loss: number;
+  held_out_loss: number | null;
 }
 
 export interface TrainEvents {

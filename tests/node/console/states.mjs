@@ -135,6 +135,7 @@ async function isRefused(page, theme) {
     ["/keys?new=1", { Name: "mine" }, "Create"],
     ["/budgets?new=1", { "Limit in dollars": "5" }, "Set"],
     ["/nodes?new=1", { Name: "rack", Address: "http://127.0.0.1:9/v1" }, "Add"],
+    ["/nodes?invite=1", { Name: "rack" }, "Invite"],
   ]) {
     await visit(page, origin + path);
     const form = page.getByRole("dialog");

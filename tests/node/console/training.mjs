@@ -1,34 +1,17 @@
 // What a node runs and learns, from its page and the pages of training: adapters come into memory and go, a job is begun by the
-// form, its losses are the server's own, by pointer, keyboard and table alike, and it is called off.
+// form, its losses are the server's own, by pointer, keyboard and table alike, it is paused and goes on, each of its last epochs is a
+// model, and it is called off.
 //
 // usage: node training.mjs ORIGIN ADMIN_KEY API_KEY CONVERSATIONS BAD_CONVERSATIONS
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { eventually, inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
+import { isForEveryone } from "./everyone.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, , file, badFile] = process.argv.slice(2);
-const THEMES = ["light", "dark"];
-const SIZES = [[360, 780], [1280, 1400]];
-
-/** Axe finds nothing, and nothing is wider than the screen, on a phone and on a desk, light and dark. */
-async function isForEveryone(page, name) {
-  const before = page.viewportSize();
-  for (const theme of THEMES) {
-    await page.emulateMedia({ colorScheme: theme });
-    for (const [width, height] of SIZES) {
-      await page.setViewportSize({ width, height });
-      await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} is wider than ${width} px`);
-      await picture(page, `${name}-${width}-${theme}`);
-    }
-    assert.deepEqual(await violations(page, theme), [], `${name} ${theme}`);
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize(before);
-}
 
 async function nodeTellsWhatItRuns(page) {
   await visit(page, `${origin}/nodes`);
@@ -91,22 +74,61 @@ async function badLinesAreNamed(page) {
   ok("bad_lines_are_named");
 }
 
+/** Has the node count, and returns the order without its texts. */
+async function checked(page, form) {
+  const asked = page.waitForRequest(/\/v2\/train\/preview$/);
+  await form.getByRole("button", { name: "Check" }).click();
+  const { data, node, ...order } = (await asked).postDataJSON();
+  assert.ok(data.length > 0 && node.startsWith("node_"));
+  return order;
+}
+
+/** What is not set is not sent; what is set is sent by the node's own names, and what of it is wrong is told where it stands. */
+async function inDetail(page, form) {
+  const named = { model: "tidegate-demo", adapter: "tides", epochs: 3, lora_rank: 4 };
+  assert.deepEqual(await checked(page, form), named);
+  await form.getByText(/ to learn and 0 held back/).waitFor();
+  await form.getByLabel("Goes on from").fill("../node");
+  await form.getByText("How it is trained, in detail").click();
+  assert.ok(!(await form.getByLabel("Goes on from").isVisible()));
+  assert.deepEqual(await checked(page, form), { ...named, init_adapter_dir: "../node" });
+  await form.locator(".field").filter({ has: page.getByLabel("Goes on from") }).getByText(/^The node attic says: /).waitFor();
+  await isForEveryone(page, "training-detail-refused");
+  await form.getByLabel("Goes on from").fill("law");
+  await form.getByLabel("Rank").fill("");
+  const { lora_rank, ...others } = named;
+  assert.deepEqual(await checked(page, form), { ...others, init_adapter_dir: "law" });
+  await form.getByText(/ to learn and 0 held back/).waitFor();
+  await form.getByLabel("Goes on from").fill("");
+  await form.getByLabel("Rank").fill(String(lora_rank));
+  await form.getByLabel("Rate goes").selectOption({ label: "evenly down" });
+  for (const [name, value] of [["Warmup steps", 1], ["Tokens of a batch", 512], ["Batches of a step", 2], ["Held back, in percent", 25], ["Seed", 7]]) await form.getByLabel(name).fill(String(value));
+  await form.getByLabel("Saves memory").check();
+  const fine = { lr_schedule: "linear", warmup_steps: 1, batch_tokens: 512, gradient_accumulation_steps: 2, split_ratio: 0.75, seed: 7, saves_memory: true };
+  assert.deepEqual(await checked(page, form), { ...named, ...fine });
+  await form.getByText(/ to learn and 2 held back/).waitFor();
+  return fine;
+}
+
 async function jobIsBegunByTheForm(page) {
   const form = page.getByRole("dialog");
   await form.getByLabel("Conversations").setInputFiles(file);
   await form.getByRole("textbox", { name: "Name" }).fill("tides");
   await form.getByLabel("Epochs").fill("3");
   await form.getByLabel("Rank").fill("4");
-  await form.getByRole("button", { name: "Check" }).click();
+  await form.getByText("How it is trained, in detail").click();
+  const sent = await inDetail(page, form);
   const counted = await form.getByText(/ to learn and /).innerText();
   await isForEveryone(page, "training-checked");
   await form.getByRole("button", { name: "Start" }).click();
   await page.getByRole("heading", { level: 1, name: "tides" }).waitFor();
-  await page.getByRole("region", { name: "State" }).getByText("completed", { exact: true }).waitFor();
-  await page.getByText("tidegate-demo:tides", { exact: true }).waitFor();
+  const state = page.getByRole("region", { name: "State" });
+  await state.getByText("completed", { exact: true }).waitFor();
+  await state.getByText("tidegate-demo:tides", { exact: true }).waitFor();
   const [job] = (await v2(origin, adminKey, "train/jobs")).data;
   assert.ok(counted.includes(`${job.outlook.steps} step`), `${counted} of ${job.outlook.steps}`);
   assert.equal(job.settings.epochs, 3);
+  for (const [name, value] of Object.entries(sent)) assert.equal(job.settings[name], value, name);
   ok("job_is_begun_by_the_form");
   return job;
 }
@@ -138,15 +160,53 @@ async function lossesAreTheServers(page, job) {
   ok("losses_are_the_servers");
 }
 
-async function jobIsCalledOff(page, node) {
+const checkpoints = async (job) => (await v2(origin, adminKey, `train/jobs/${job.id}/checkpoints`)).data;
+
+async function jobWaitsAndGoesOn(page, node) {
   const data = readFileSync(file, "utf8");
   const long = await send("POST", "train/jobs", { node, data, adapter: "long", epochs: 1000, lora_rank: 4 });
   await visit(page, `${origin}/training`);
   await page.getByRole("row").filter({ hasText: "long" }).getByText(/running|queued/).waitFor();
   await page.getByRole("link", { name: "long" }).click();
+  const state = page.getByRole("region", { name: "State" });
+  const [pause, resume] = ["Pause", "Resume"].map((name) => page.getByRole("button", { name, exact: true }));
+  const panel = page.getByRole("region", { name: "Checkpoints" });
+  // The end of its first epoch comes onto the page by itself.
+  await panel.getByRole("link", { name: /^Try step/ }).first().waitFor();
+  assert.equal(await resume.count(), 0);
+  await pause.click();
+  await state.getByText("paused", { exact: true }).waitFor();
+  await pause.waitFor({ state: "detached" });
+  assert.equal((await v2(origin, adminKey, `train/jobs/${long.id}`)).status, "paused");
+  const rows = panel.locator("tbody tr");
+  const shown = () => rows.evaluateAll((all) => all.map((row) => [row.querySelector("th .mono").textContent, ...[...row.querySelectorAll("td")].slice(0, 2).map((cell) => cell.textContent)]));
+  const kept = await eventually(async () => {
+    const known = await checkpoints(long);
+    assert.ok(known.length > 0);
+    assert.deepEqual(await shown(), known.map((one) => [one.model, one.step.toLocaleString("en-US"), one.loss.toFixed(4)]));
+    return known;
+  });
+  const trial = await panel.getByRole("link", { name: `Try step ${kept[0].step}`, exact: true }).getAttribute("href");
+  assert.equal(new URL(trial, origin).searchParams.get("model"), kept[0].model);
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin });
+  await panel.getByRole("button", { name: `Copy the name of step ${kept[0].step}`, exact: true }).click();
+  await eventually(async () => assert.equal(await page.evaluate(() => navigator.clipboard.readText()), kept[0].model));
+  await isForEveryone(page, "training-paused");
+  // It stood still for as long as the pictures took.
+  const [{ step }] = await checkpoints(long);
+  await resume.click();
+  await pause.waitFor();
+  await resume.waitFor({ state: "detached" });
+  // A further epoch ends, and is told here.
+  await eventually(async () => assert.ok(Number((await shown())[0][1].replace(",", "")) > step));
+  ok("job_waits_and_goes_on");
+  return long;
+}
+
+async function jobIsCalledOff(page, long) {
   await page.getByRole("button", { name: "Cancel the job" }).click();
   await page.getByRole("region", { name: "State" }).getByText("cancelled", { exact: true }).waitFor();
-  assert.equal(await page.getByRole("button", { name: "Cancel the job" }).count(), 0);
+  for (const name of ["Cancel the job", "Pause", "Resume"]) assert.equal(await page.getByRole("button", { name, exact: true }).count(), 0, name);
   assert.equal((await v2(origin, adminKey, `train/jobs/${long.id}`)).status, "cancelled");
   await page.getByRole("link", { name: "Training", exact: true }).first().click();
   await page.getByRole("row").filter({ hasText: "long" }).getByText("cancelled").waitFor();
@@ -178,6 +238,7 @@ await inBrowser(origin, async (open) => {
   await badLinesAreNamed(page);
   const job = await jobIsBegunByTheForm(page);
   await lossesAreTheServers(page, job);
-  await jobIsCalledOff(page, node);
+  const long = await jobWaitsAndGoesOn(page, node);
+  await jobIsCalledOff(page, long);
   await nodeIsAway(page, node);
 });

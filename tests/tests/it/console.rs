@@ -1,12 +1,12 @@
 //! The console in a real browser, against the built program: its main path by keyboard, what can be done
 //! on its pages, and how each of them is to everyone.
 
-use harness::process::Process;
+use harness::process::{Process, free_address, tidegate};
 
 use crate::WITHIN;
 use crate::command::workspace;
 use crate::first_request::echo;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
 use crate::runtimes::Attic;
 
 /// A browser on a busy machine: far longer than it takes.
@@ -236,8 +236,28 @@ async fn what_a_node_runs_and_learns_is_shown_and_managed() {
         "bad_lines_are_named",
         "job_is_begun_by_the_form",
         "losses_are_the_servers",
+        "job_waits_and_goes_on",
         "job_is_called_off",
         "node_is_away",
+    ];
+    assert_eq!(held, expected);
+}
+
+/// Its node is started by the journey, with the command that the console shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_invited_joins_and_is_revoked() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;
+    let root = tempfile::tempdir().unwrap();
+    let (program, model) = (tidegate().unwrap(), workspace().join("builtin/model"));
+    let [program, model, folder] = [&*program, &*model, root.path()].map(|path| path.display().to_string());
+    let address = free_address().unwrap().to_string();
+    let held = walk("joining.mjs", &gateway, &[&program, &model, &folder, &address]).await;
+    let expected = [
+        "command_is_shown_once",
+        "node_says_how_it_is",
+        "answers_are_the_reported",
+        "credential_ends",
+        "another_takes_its_place",
     ];
     assert_eq!(held, expected);
 }

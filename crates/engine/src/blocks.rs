@@ -13,11 +13,13 @@ use crate::pool::BLOCK;
 pub struct Share(pub u128);
 
 /// What a text is computed under: whose it is, and the adapter that it has, as it is now. No two of a runner's adapters
-/// have one number, and nought is none.
+/// have one number, and nought is none. Texts that are only read find what those of the same request left alone: `reading`
+/// is its number, and nought that of texts that are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Under {
     pub share: Share,
     pub generation: u64,
+    pub reading: u64,
 }
 
 /// What a full block is found by.
@@ -252,8 +254,8 @@ impl Blocks {
 mod tests {
     use super::*;
 
-    const OURS: Under = Under { share: Share(1), generation: 0 };
-    const THEIRS: Under = Under { share: Share(2), generation: 0 };
+    const OURS: Under = Under { share: Share(1), generation: 0, reading: 0 };
+    const THEIRS: Under = Under { share: Share(2), ..OURS };
 
     fn text(length: u32) -> Vec<u32> {
         (0..length).collect()
@@ -281,6 +283,7 @@ mod tests {
         assert!(blocks.find(THEIRS, &text(49)).is_empty());
         for generation in [1, 2] {
             assert!(blocks.find(Under { generation, ..OURS }, &text(49)).is_empty());
+            assert!(blocks.find(Under { reading: generation, ..OURS }, &text(49)).is_empty());
         }
         assert!(blocks.find(OURS, &text(49)[16..]).is_empty(), "it is found at its place alone");
     }

@@ -6,7 +6,7 @@ mod passages;
 mod way;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use self::adapted::{Job, read_all};
-pub(crate) use self::passages::Asking;
+pub(crate) use self::passages::{Asking, Reading};
 use crate::EngineError;
 use crate::adapters::{AdapterId, Limits};
 use crate::machine::Machine;
@@ -56,6 +56,8 @@ pub struct Host {
     is_lost: Arc<AtomicBool>,
     load: Arc<Mutex<RuntimeLoad>>,
     way: Arc<Way>,
+    /// How many requests had texts read that have something in common.
+    readings: Arc<AtomicU64>,
     /// The runner's, and that of what is read for it.
     threads: Vec<JoinHandle<()>>,
 }
@@ -118,7 +120,9 @@ impl Host {
         let back = commands.downgrade();
         let threads =
             vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
-        Ok(Self { commands: Some(commands), longest, limits, block_bytes, is_lost, load, way, threads })
+        let readings = Arc::default();
+        let commands = Some(commands);
+        Ok(Self { commands, longest, limits, block_bytes, is_lost, load, way, readings, threads })
     }
 
     /// The longest text, prompt and answer together, that can be carried on here.

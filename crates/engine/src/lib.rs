@@ -49,7 +49,9 @@ pub use machine::{Machine, Memory};
 pub use model::{Model, Tells};
 pub use pool::{BLOCK, Keeps, Pool};
 pub use rules::{Calls, Rule, RuleError, Rulebook, Says, Thinking, Tool};
-pub use runner::{Counts, End, Forgot, Happened, Later, Passage, Refused, Request, Room, Runner, TextId};
+pub use runner::{
+    Beginning, Counts, End, Forgot, Happened, Later, Passage, Refused, Request, Room, Runner, TextId,
+};
 pub use sampler::{Drawn, Sampling};
 pub use shape::{Mixture, Pairs, Rope, Shape, Stretch};
 pub use signs::Signs;

@@ -2,20 +2,17 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use candle_core::quantized::QTensor;
-use candle_core::{CpuStorage, Device, Storage, Tensor};
+use candle_core::{CpuStorage, Storage, Tensor};
 
 use crate::EngineError;
-use crate::kernels::{Eight, Matrix, Rounded, by_output, round};
+use crate::kernels::{Eight, Matrix, Rounded, round};
 
 /// A matrix of weights, as it lies in its file.
 #[derive(Debug, Clone)]
 pub(crate) enum Linear {
     Rounded(Arc<Rounded>),
-    /// Rounded in a way that there are no products for: its rows are unpacked one by one wherever they are wanted.
-    Seldom(Arc<QTensor>),
     Dense {
         matrix: Arc<Matrix>,
         width: usize,
@@ -29,7 +26,6 @@ impl Linear {
     pub(crate) fn outputs(&self) -> Result<usize, EngineError> {
         Ok(match self {
             Self::Rounded(matrix) => matrix.outputs(),
-            Self::Seldom(matrix) => matrix.shape().dims2()?.0,
             Self::Dense { outputs, .. } => *outputs,
             Self::Beside(matrices) => matrices.iter().map(Self::outputs).sum::<Result<_, _>>()?,
         })
@@ -39,7 +35,6 @@ impl Linear {
     pub(crate) fn singles(&self) -> Result<Cow<'_, [f32]>, EngineError> {
         Ok(match self {
             Self::Rounded(matrix) => Cow::Owned(matrix.singles()),
-            Self::Seldom(matrix) => Cow::Owned(numbers(&matrix.dequantize(&Device::Cpu)?)?),
             Self::Dense { matrix, .. } => matrix.singles(),
             Self::Beside(matrices) => {
                 let mut all = Vec::new();
@@ -62,7 +57,6 @@ impl Linear {
                 matrix.row(output as usize, &mut held);
                 held
             }
-            Self::Seldom(matrix) => unpacked(matrix, std::iter::once(output))?,
             Self::Dense { matrix, .. } => matrix.row(output as usize, width, &mut held).to_vec(),
             Self::Beside(_) => return Err(EngineError::Step("a row of several matrices")),
         })
@@ -95,7 +89,7 @@ impl Linear {
     fn wants_rounded(&self) -> bool {
         match self {
             Self::Rounded(_) => true,
-            Self::Seldom(_) | Self::Dense { .. } => false,
+            Self::Dense { .. } => false,
             Self::Beside(matrices) => matrices.iter().any(Self::wants_rounded),
         }
     }
@@ -111,7 +105,6 @@ impl Linear {
         match self {
             Self::Rounded(matrix) => matrix.apply(eights, out, stride, columns.start),
             Self::Dense { matrix, .. } => matrix.apply(rows, width, out, (stride, columns)),
-            Self::Seldom(matrix) => seldom(matrix, (rows, width), out, (stride, columns))?,
             Self::Beside(matrices) => {
                 let mut first = columns.start;
                 for matrix in matrices {
@@ -123,29 +116,6 @@ impl Linear {
         }
         Ok(())
     }
-}
-
-fn seldom(
-    matrix: &QTensor,
-    (rows, width): (&[f32], usize),
-    out: &mut [f32],
-    (stride, columns): (usize, Range<usize>),
-) -> Result<(), EngineError> {
-    let wrong = Mutex::new(None);
-    by_output(rows, width, out, (stride, columns), |output, _, with| {
-        match unpacked(matrix, u32::try_from(output).into_iter()) {
-            Ok(weights) => with(&weights),
-            Err(error) => *wrong.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
-        }
-    });
-    wrong.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-/// Some rows of a matrix, as numbers.
-pub(crate) fn unpacked(matrix: &QTensor, which: impl Iterator<Item = u32>) -> Result<Vec<f32>, EngineError> {
-    let which: Vec<u32> = which.collect();
-    let count = which.len();
-    numbers(&matrix.embedding(&Tensor::from_vec(which, count, &Device::Cpu)?)?)
 }
 
 /// The numbers of a tensor.

@@ -131,7 +131,7 @@ impl Model {
         let places = batch.places();
         let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
         let tokens = batch.parts.iter().flat_map(|part| &part.tokens);
-        let mut rows = self.embedding.rows(tokens.copied())?;
+        let mut rows = self.embedding.rows(tokens.copied());
         let worn = Worn::of(batch);
         // Where a step fails, what it was made in is lost, and made anew by the next.
         let mut scratch = std::mem::take(&mut pool.scratch);

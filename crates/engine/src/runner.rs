@@ -21,7 +21,7 @@ use crate::sampler::{Drawn, Sampling};
 use crate::text::{Scores, Text};
 use crate::waiting::{Group, Waiting};
 
-pub use self::passages::Passage;
+pub use self::passages::{Beginning, Passage};
 
 /// So many tokens of a text are computed before anybody's prompt: what was drawn, and what a rule put behind it.
 const AT_ONCE: usize = 32;
@@ -269,10 +269,10 @@ impl Runner {
             return Err(Refused::TooLong { tokens, most });
         }
         request.max_tokens = request.max_tokens.min(most - tokens);
-        self.take(request, Tells::Scores)
+        self.take(request, |text| text)
     }
 
-    fn take(&mut self, request: Request, tells: Tells) -> Result<TextId, Refused> {
+    fn take(&mut self, request: Request, made: impl FnOnce(Text) -> Text) -> Result<TextId, Refused> {
         if request.prompt.is_empty() {
             return Err(Refused::Empty);
         }
@@ -285,7 +285,8 @@ impl Runner {
         let (adapter, later) = self.in_turn(&request)?;
         self.next += 1;
         let (id, group) = (TextId(self.next), request.group);
-        self.waiting.push(group, Text { tells, adapter, later, ..Text::new(id, request) });
+        let text = Text { adapter, later, ..Text::new(id, request) };
+        self.waiting.push(group, made(text));
         Ok(id)
     }
 
@@ -317,9 +318,13 @@ impl Runner {
     }
 
     fn wipe(&mut self, is_meant: impl Fn(Under) -> bool) -> Forgot {
+        self.guesses.wipe();
+        self.wipe_blocks(is_meant)
+    }
+
+    fn wipe_blocks(&mut self, is_meant: impl Fn(Under) -> bool) -> Forgot {
         let Wiping { blocks, found, held } = self.blocks.forget(&is_meant);
         self.pool.wipe(&blocks);
-        self.guesses.wipe();
         let meant = |text: &&mut Text| is_meant(text.under());
         self.waiting.all_mut().filter(meant).for_each(|text| text.is_forgotten = true);
         let mut texts = 0;
@@ -397,7 +402,7 @@ impl Runner {
                 self.send_for_adapters(true);
                 return;
             };
-            if text.tells == Tells::Scores {
+            if text.tells == Tells::Scores || text.beginning.is_some() {
                 text.blocks = self.blocks.find(text.under(), &text.findable(text.length()));
             }
             text.computed = text.blocks.len() * BLOCK;

@@ -7,7 +7,7 @@ use crate::blocks::Under;
 use crate::guesses::Lately;
 use crate::model::Tells;
 use crate::rules::{Allowed, Following};
-use crate::runner::{End, Request, TextId};
+use crate::runner::{Beginning, End, Request, TextId};
 use crate::sampler::Drawn;
 
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Text {
     pub later: Vec<(usize, Option<Arc<Adapter>>)>,
     /// What is told of it: of one that is only read, its state at its end.
     pub tells: Tells,
+    /// What it has in common with others that are read for the same request.
+    pub beginning: Option<Beginning>,
     /// What is remembered of its share was forgotten since it was asked: it goes on, and leaves nothing behind.
     pub is_forgotten: bool,
 }
@@ -62,6 +64,7 @@ impl Text {
             adapter: None,
             later: Vec::new(),
             tells: Tells::Scores,
+            beginning: None,
             is_forgotten: false,
         };
         let mut untold = Vec::new();
@@ -73,7 +76,8 @@ impl Text {
     /// What its beginnings are remembered under.
     pub(crate) fn under(&self) -> Under {
         let generation = self.adapter.as_ref().map_or(0, |adapter| adapter.generation());
-        Under { share: self.request.share, generation }
+        let reading = self.beginning.map_or(0, |beginning| beginning.reading);
+        Under { share: self.request.share, generation, reading }
     }
 
     pub(crate) fn length(&self) -> usize {

@@ -66,6 +66,14 @@ enum Vector {
 struct Used {
     prompt_tokens: u64,
     total_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<Details>,
+}
+
+/// What of the tokens was told already by another text of the request.
+#[derive(Serialize)]
+struct Details {
+    cached_tokens: u64,
 }
 
 #[derive(Serialize)]
@@ -274,7 +282,9 @@ fn read_document(cursor: &mut Cursor<'_>, path: &str) -> Read<Option<String>> {
 
 fn used(usage: &Usage) -> Used {
     let tokens = usage.prompt_total();
-    Used { prompt_tokens: tokens, total_tokens: tokens }
+    let cached_tokens = usage.cached_read;
+    let prompt_tokens_details = (cached_tokens > 0).then_some(Details { cached_tokens });
+    Used { prompt_tokens: tokens, total_tokens: tokens, prompt_tokens_details }
 }
 
 /// The answer with vectors.
@@ -402,6 +412,11 @@ mod tests {
             r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.0,-0.5]}],"model":"m","usage":{"prompt_tokens":3,"total_tokens":3}}"#
         );
         assert!(answer(true).contains(r#""embedding":"AACAPwAAAL8=""#));
+        let remembered = Usage { cached_read: 2, ..usage };
+        let bytes = vectors_answer("m", vec![vec![1.0]], false, &remembered);
+        let told =
+            r#""usage":{"prompt_tokens":5,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":2}}}"#;
+        assert!(String::from_utf8(bytes.to_vec()).unwrap().ends_with(told));
         let documents = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
         let trace = TraceId::new(0, [0; 10]);
         let ranks = |top_n, shows| {

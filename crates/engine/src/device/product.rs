@@ -92,7 +92,7 @@ impl Table {
         Ok(match self {
             Self::Here(table) => table.index_select(&Tensor::new(which, device)?, 0)?.to_dtype(work)?,
             Self::Host(rows) => {
-                let numbers = rows.rows(which.iter().copied())?;
+                let numbers = rows.rows(which.iter().copied());
                 let width = numbers.len().checked_div(which.len()).unwrap_or_default();
                 Tensor::from_vec(numbers, (which.len(), width), device)?.to_dtype(work)?
             }

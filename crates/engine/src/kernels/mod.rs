@@ -17,7 +17,7 @@ pub(crate) use crew::{made, pieces, threads};
 pub(crate) use lanes::Lanes;
 pub(crate) use low::{Added, Low, Up, are_numbers, panels};
 pub(crate) use norm::{norm, norm_rows};
-pub(crate) use product::{Matrix, Plain, by_output};
+pub(crate) use product::{Matrix, Plain};
 pub(crate) use rounded::{Eight, Rounded, round};
 pub(crate) use scores::{likeliest, weight_of_all};
 pub(crate) use turn::{norm_and_turn, turn};

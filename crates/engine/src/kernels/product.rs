@@ -9,8 +9,8 @@ use half::{bf16, f16};
 use serde::Deserialize;
 
 use super::crew::{self, Band};
-use super::lanes::{Lanes, Way, Work};
-use super::numbers::{Kind, Reader, Singles, sums};
+use super::lanes::Lanes;
+use super::numbers::{Kind, Reader, sums};
 
 /// A matrix as it was published: a row for each output.
 #[derive(Debug)]
@@ -191,39 +191,6 @@ impl Reader for Unpack<'_> {
         for (one, into) in last.iter().zip(rest) {
             *into = K::single(*one);
         }
-    }
-}
-
-/// Products with rows of weights that are had one by one: `weights` gives that of an output, and room to make it in.
-pub(crate) fn by_output(
-    rows: &[f32],
-    width: usize,
-    out: &mut [f32],
-    (stride, columns): (usize, Range<usize>),
-    weights: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync,
-) {
-    crew::bands(out, stride, columns, OUTPUTS, |task, band| {
-        let mut held = vec![0.0; width];
-        for index in 0..band.width() {
-            weights(task * OUTPUTS + index, &mut held, &mut |weights| {
-                Way::best().go(OneRow { weights, rows, band, column: index });
-            });
-        }
-    });
-}
-
-/// One row of weights by all rows.
-struct OneRow<'a, 'b> {
-    weights: &'a [f32],
-    rows: &'a [f32],
-    band: &'a mut Band<'b>,
-    column: usize,
-}
-
-impl Work for OneRow<'_, '_> {
-    #[inline(always)]
-    fn with<L: Lanes>(self, lanes: L) {
-        by_rows::<Singles, L, 1>(lanes, [self.weights], self.rows, self.band, self.column);
     }
 }
 

@@ -1,4 +1,5 @@
 //! Passages that are read for one request, a few at a time: what the model makes of each is gathered until all are read.
+//! What all of them begin with is read once: the first one goes before the others, which find it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,13 +14,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::answer::{ADAPTER_LEFT, lost, refusal};
 use crate::adapters::AdapterId;
-use crate::host::{Asking, Told};
-use crate::runner::{End, Passage, Refused};
+use crate::host::{Asking, Reading, Told};
+use crate::pool::BLOCK;
+use crate::runner::{Beginning, End, Passage, Refused};
 use crate::waiting::Group;
 use crate::{EngineError, Vocabulary};
 
 /// So many of one request are read beside each other: enough to fill steps, and few enough that others have their turns.
 const AT_ONCE: usize = 16;
+/// So many tokens must not have to be read again for the first one to be read alone: a step of its own is not for nothing.
+const WORTH: usize = 2 * BLOCK;
 /// So many bytes become tokens before whoever else is served by this thread has a turn.
 const BYTES_AT_ONCE: usize = 1 << 16;
 
@@ -64,8 +68,13 @@ pub(super) struct Passages<T> {
     waiting: VecDeque<(usize, Vec<u32>)>,
     open: Vec<Open>,
     states: Vec<Vec<f32>>,
-    /// The tokens of those that had their turn.
+    /// What all begin with, where there is enough of it.
+    common: Option<(Reading, usize)>,
+    /// The one that goes before the others is not over yet.
+    is_led: bool,
+    /// The tokens of those that had their turn, and those of them that were remembered.
     tokens: u64,
+    remembered: u64,
     then: Option<Then<T>>,
 }
 
@@ -96,7 +105,9 @@ impl<T> Passages<T> {
     pub(super) fn new(readers: Readers, texts: Vec<Given>, then: Then<T>) -> Self {
         let states = vec![Vec::new(); texts.len()];
         let (waiting, open) = (VecDeque::new(), Vec::new());
-        Self { readers, texts: texts.into(), waiting, open, states, tokens: 0, then: Some(then) }
+        let (texts, then) = (texts.into(), Some(then));
+        let (common, is_led, tokens, remembered) = (None, false, 0, 0);
+        Self { readers, texts, waiting, open, states, common, is_led, tokens, remembered, then }
     }
 
     /// Makes tokens of some texts. All are made before any is read: who sent one that is too long is told at once.
@@ -128,12 +139,31 @@ impl<T> Passages<T> {
         Ok(())
     }
 
+    /// Looks for what all begin with.
+    fn compare(&mut self) {
+        let mut each = self.waiting.iter().map(|(_, tokens)| tokens.as_slice());
+        let Some(first) = each.next() else { return };
+        let alike = |other: &[u32]| first.iter().zip(other).take_while(|(one, other)| one == other).count();
+        // Of each, something is left to be read.
+        let least = each.clone().fold(first.len(), |least, other| least.min(other.len())).saturating_sub(1);
+        let common = each.map(alike).fold(least, usize::min) / BLOCK * BLOCK;
+        if common * self.waiting.len().saturating_sub(1) >= WORTH {
+            self.common = Some((self.readers.asking.reading(), common));
+            self.is_led = true;
+        }
+    }
+
     /// Has more of them read, as far as they may be.
     fn fill(&mut self) {
-        while self.open.len() < AT_ONCE {
+        let at_once = if self.is_led { 1 } else { AT_ONCE };
+        while self.open.len() < at_once {
             let Some((place, tokens)) = self.waiting.pop_front() else { return };
             let (group, adapter) = (self.readers.group, self.readers.adapter.clone());
-            let told = self.readers.asking.read(Passage { tokens: tokens.clone(), group, adapter });
+            let common = self.common.as_ref();
+            let beginning =
+                common.map(|(reading, tokens)| Beginning { reading: reading.number(), tokens: *tokens });
+            let told =
+                self.readers.asking.read(Passage { tokens: tokens.clone(), group, adapter, beginning });
             self.open.push(Open { place, tokens, told });
         }
     }
@@ -144,8 +174,9 @@ impl<T> Passages<T> {
         let Some(open) = self.open.get_mut(at) else { return Ok(Next::More) };
         match told {
             None => Err(lost("The model's thread ended.")),
-            Some(Told::Begun { .. }) => {
+            Some(Told::Begun { remembered }) => {
                 self.tokens += open.tokens.len() as u64;
+                self.remembered += remembered as u64;
                 Ok(Next::More)
             }
             Some(Told::State(state)) => {
@@ -177,7 +208,7 @@ impl<T> Passages<T> {
                 Next::More => {}
                 Next::Over => {
                     self.open.swap_remove(at);
-                    has_ended = true;
+                    (has_ended, self.is_led) = (true, false);
                 }
                 Next::Later => {
                     let open = self.open.swap_remove(at);
@@ -235,6 +266,7 @@ impl<T> Reckoning for Passages<T> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            self.compare();
         }
         loop {
             if self.open.is_empty() && self.waiting.is_empty() {
@@ -251,6 +283,8 @@ impl<T> Reckoning for Passages<T> {
     }
 
     fn used(self: Pin<&Self>) -> Usage {
-        Usage { input: self.tokens, source: UsageSource::Provider, ..Usage::default() }
+        let input = self.tokens.saturating_sub(self.remembered);
+        let source = UsageSource::Provider;
+        Usage { input, cached_read: self.remembered, source, ..Usage::default() }
     }
 }

@@ -47,7 +47,7 @@ fn nothing_is_left_in_memory_of_what_was_forgotten_while_it_went_on() {
     }
     let called_off = runner.submit(request(1, 24)).unwrap();
     runner.submit(request(1, 20)).unwrap();
-    let passage = Passage { tokens: (0..40).collect(), group: Group(1), adapter: None };
+    let passage = Passage { tokens: (0..40).collect(), group: Group(1), adapter: None, beginning: None };
     runner.read(passage).unwrap();
     while runner.running.iter().all(|text| text.said.is_empty()) {
         runner.step().unwrap();

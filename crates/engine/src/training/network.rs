@@ -295,7 +295,7 @@ impl Network {
 
     fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         match &self.embedding {
-            Embedding::Fixed(rows) => rows.rows(tokens.iter().copied()),
+            Embedding::Fixed(rows) => Ok(rows.rows(tokens.iter().copied())),
             Embedding::Trained(range) => {
                 let (table, width) = (&self.parameters[range.clone()], self.shape.hidden);
                 let row = |token: &u32| &table[*token as usize * width..(*token as usize + 1) * width];

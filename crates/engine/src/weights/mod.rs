@@ -64,7 +64,7 @@ pub(crate) struct Piece {
 pub(crate) struct Place<'a> {
     pub plain: &'a str,
     pub packed: &'a str,
-    /// Which of the matrices that packed files stack.
+    /// Which of the matrices that packed files stack, and newer plain ones; others name each.
     pub expert: Option<usize>,
 }
 
@@ -206,11 +206,7 @@ impl Source {
 
     /// One matrix alone.
     pub(crate) fn single(&self, at: &Place<'_>, rows: usize, columns: usize) -> Result<Linear, EngineError> {
-        let first = match &self.store {
-            Store::Packed(_) => at.expert.unwrap_or_default() * rows,
-            Store::Plain(_) => 0,
-        };
-        self.linear(&[Piece { name: self.name(at.plain, at.packed), first, rows }], columns)
+        self.linear(&[self.piece(at, rows)], columns)
     }
 
     pub(crate) fn single_vector(
@@ -292,24 +288,12 @@ impl Source {
                 shape.inner,
             )?));
         };
-        // Packed files stack the experts, and newer plain ones; others name each.
-        let is_packed = matches!(self.store, Store::Packed(_));
         let of = |expert: usize, plain: &str, packed: &str, rows: usize| {
-            let name = name(&format!("experts.{expert}.{plain}"), packed);
-            Piece { name, first: if is_packed { expert * rows } else { 0 }, rows }
+            let plain = format!("model.layers.{index}.mlp.experts.{expert}.{plain}");
+            let packed = format!("blk.{index}.{packed}");
+            self.piece(&Place { plain: &plain, packed: &packed, expert: Some(expert) }, rows)
         };
-        let stacks = self.stacks(index);
         let expert = |expert: usize| {
-            if let Some([ups, downs]) = &stacks {
-                let first = 2 * expert * mixture.inner;
-                let up = [first, first + mixture.inner].map(|first| Piece {
-                    name: ups.clone(),
-                    first,
-                    rows: mixture.inner,
-                });
-                let first = expert * shape.hidden;
-                return pair(up, Piece { name: downs.clone(), first, rows: shape.hidden }, mixture.inner);
-            }
             let up = [
                 of(expert, "gate_proj", "ffn_gate_exps", mixture.inner),
                 of(expert, "up_proj", "ffn_up_exps", mixture.inner),
@@ -327,14 +311,32 @@ impl Source {
 }
 
 impl Source {
-    /// The two stacks of a layer's experts in a plain file: gates and ups of each behind each other, and the way back.
-    fn stacks(&self, layer: usize) -> Option<[String; 2]> {
-        let Store::Plain(files) = &self.store else { return None };
-        let root = if self.is_bare { "" } else { "model." };
-        let names =
-            ["gate_up_proj", "down_proj"].map(|name| format!("{root}layers.{layer}.mlp.experts.{name}"));
-        names.iter().all(|name| files.told(name).is_some()).then_some(names)
+    /// Where a matrix lies: it is a tensor, or one of a stack.
+    fn piece(&self, at: &Place<'_>, rows: usize) -> Piece {
+        let whole = self.name(at.plain, at.packed);
+        match (&self.store, at.expert) {
+            (Store::Packed(_), expert) => {
+                Piece { name: whole, first: expert.unwrap_or_default() * rows, rows }
+            }
+            (Store::Plain(files), Some(expert)) => {
+                stacked(files, &whole, expert, rows).unwrap_or_else(|| Piece::whole(whole, rows))
+            }
+            (Store::Plain(_), None) => Piece::whole(whole, rows),
+        }
     }
+}
+
+/// Where newer plain files have an expert's matrix: gate and up of each behind each other in one tensor for all experts, and
+/// the ways back in another.
+fn stacked(files: &plain::Files, whole: &str, expert: usize, rows: usize) -> Option<Piece> {
+    let (root, own) = whole.strip_suffix(".weight")?.rsplit_once(&format!(".{expert}."))?;
+    let (stack, at) = match own {
+        "gate_proj" => ("gate_up_proj", 2 * expert),
+        "up_proj" => ("gate_up_proj", 2 * expert + 1),
+        _ => (own, expert),
+    };
+    let name = format!("{root}.{stack}");
+    files.told(&name).is_some().then(|| Piece { name, first: at * rows, rows })
 }
 
 /// Reads from a place on until the buffer is full or the file ends.

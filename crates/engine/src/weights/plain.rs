@@ -182,7 +182,7 @@ impl Files {
     }
 
     /// Rows of a matrix: the whole of a tensor, or some of a stack.
-    fn piece(&self, piece: &Piece, columns: usize) -> Result<(Kind, Vec<u8>), EngineError> {
+    pub(super) fn piece(&self, piece: &Piece, columns: usize) -> Result<(Kind, Vec<u8>), EngineError> {
         let Piece { name, first, rows } = piece;
         let place = self.place(name)?;
         let [count, each, width] = place.shape.as_slice() else {

@@ -2,7 +2,7 @@
 
 use candle_core::quantized::GgmlDType;
 
-use super::{Piece, Place, Source, Store};
+use super::{Place, Source, Store};
 use crate::EngineError;
 use crate::kernels::Plain;
 
@@ -35,16 +35,13 @@ impl Raw {
 impl Source {
     /// One matrix as its file has it.
     pub(crate) fn raw(&self, at: &Place<'_>, rows: usize, columns: usize) -> Result<Raw, EngineError> {
-        let name = self.name(at.plain, at.packed);
+        let piece = self.piece(at, rows);
         match &self.store {
             Store::Plain(files) => {
-                let (kind, bytes) = files.read(&name, &[rows, columns])?;
+                let (kind, bytes) = files.piece(&piece, columns)?;
                 Ok(Raw::Plain(kind, bytes))
             }
-            Store::Packed(file) => {
-                let first = at.expert.unwrap_or_default() * rows;
-                file.raw(&Piece { name, first, rows }, columns)
-            }
+            Store::Packed(file) => file.raw(&piece, columns),
         }
     }
 

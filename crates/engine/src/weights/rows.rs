@@ -2,22 +2,18 @@
 
 use std::sync::Arc;
 
-use candle_core::quantized::QTensor;
-
-use crate::EngineError;
 use crate::kernels::{Matrix, Rounded};
-use crate::linear::{Linear, unpacked};
+use crate::linear::Linear;
 
 /// Only the rows that are taken are ever unpacked.
 #[derive(Debug)]
 pub(crate) enum Rows {
     Dense { matrix: Arc<Matrix>, width: usize, rows: usize },
     Rounded { matrix: Arc<Rounded>, width: usize },
-    Seldom(Arc<QTensor>),
 }
 
 impl Rows {
-    pub(crate) fn rows(&self, which: impl Iterator<Item = u32>) -> Result<Vec<f32>, EngineError> {
+    pub(crate) fn rows(&self, which: impl Iterator<Item = u32>) -> Vec<f32> {
         let mut rows = Vec::new();
         match self {
             Self::Dense { matrix, width, .. } => {
@@ -33,9 +29,8 @@ impl Rows {
                     rows.extend_from_slice(&held);
                 }
             }
-            Self::Seldom(matrix) => return unpacked(matrix, which),
         }
-        Ok(rows)
+        rows
     }
 
     /// The same table as a head: it is there once.
@@ -45,7 +40,6 @@ impl Rows {
                 Linear::Dense { matrix: Arc::clone(matrix), width: *width, outputs: *rows }
             }
             Self::Rounded { matrix, .. } => Linear::Rounded(Arc::clone(matrix)),
-            Self::Seldom(matrix) => Linear::Seldom(Arc::clone(matrix)),
         }
     }
 }

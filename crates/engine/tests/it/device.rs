@@ -139,6 +139,25 @@ fn a_packed_file_says_by_tensors_what_it_says() {
     }
 }
 
+#[test]
+fn stacked_experts_of_plain_files_are_the_experts_by_tensors() {
+    let made = Made::new("qwen3_moe", shapes::mixture(), 7);
+    let load = |made: &Made| {
+        let directory = tempfile::tempdir().unwrap();
+        made.write_plain(directory.path(), false).unwrap();
+        Machine::load(&Source::open(directory.path()).unwrap(), Processor::Tensors)
+    };
+    let tokens = text(60, 1);
+    let [apart, stacked] =
+        [&made, &made.stacked()].map(|made| in_pieces(&load(made).unwrap(), Keeps::Single, &tokens, &[60]));
+    assert!(apart == stacked);
+    let mut turned = made.stacked();
+    let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();
+    *shape = vec![4, 64, 128];
+    let error = load(&turned).unwrap_err().to_string();
+    assert!(error.contains("experts.down_proj"), "{error}");
+}
+
 /// How far two say different things, on the whole.
 fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
     let each = one.iter().flatten().zip(other.iter().flatten());

@@ -184,8 +184,8 @@ fn a_packed_file_is_the_same_model() {
     }
 }
 
-/// Ways of rounding: those that there are products for, and some of those whose rows are unpacked.
-const ROUNDED: [Packing; 8] = [
+/// Ways of rounding.
+const ROUNDED: [Packing; 10] = [
     Packing::Q8_0,
     Packing::Q6K,
     Packing::Q4K,
@@ -194,6 +194,8 @@ const ROUNDED: [Packing; 8] = [
     Packing::Q5_1,
     Packing::Q4_0,
     Packing::Q4_1,
+    Packing::Q3K,
+    Packing::Q2K,
 ];
 
 #[test]
@@ -229,7 +231,9 @@ fn a_rounded_model_says_what_its_rounded_weights_say() {
     // What is multiplied is rounded too, on its way: to eight bits, as weights may be.
     let eight = Oracle { made: &made.rounded(Packing::Q8_0).unwrap() }.all(&tokens);
     let bound = 2.0 * apart(&eight, &exact);
-    for kind in ROUNDED {
+    // Two bits and three leave too little of weights that are drawn: their products are told by the kernels' own tests.
+    let are_many = |kind: &Packing| !matches!(kind, Packing::Q3K | Packing::Q2K);
+    for kind in ROUNDED.into_iter().filter(are_many) {
         let (_directory, path) = packed(&made, kind);
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();

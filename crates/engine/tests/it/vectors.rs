@@ -9,8 +9,8 @@ use domain::reckoning::{EmbedRequest, Makes, RankRequest, Reckoned};
 use domain::runtime::{Continues, GenerateRequest, Runtime};
 use engine::made::{Made, MadeFor, Tokens};
 use engine::{
-    BLOCK, End, Group, Happened, Judge, Keeps, Limits, Local, LocalSettings, Model, Packing, Passage, Pool,
-    Purpose, Ragged, Refused, Room, Runner, Shape, Source, Spare, Tells,
+    BLOCK, Beginning, End, Group, Happened, Judge, Keeps, Limits, Local, LocalSettings, Model, Packing,
+    Passage, Pool, Purpose, Ragged, Refused, Room, Runner, Shape, Source, Spare, Tells,
 };
 use serde_json::json;
 
@@ -19,7 +19,7 @@ use crate::running::{model, request, runner};
 use crate::shapes;
 
 fn passage(length: usize, of: u32) -> Passage {
-    Passage { tokens: text(length, of), group: Group(u128::from(of)), adapter: None }
+    Passage { tokens: text(length, of), group: Group(u128::from(of)), adapter: None, beginning: None }
 }
 
 fn state_of(model: &Model, tokens: &[u32]) -> Vec<f32> {
@@ -100,6 +100,42 @@ fn a_passage_may_be_as_long_as_the_room_and_no_longer() {
     assert!(run(&mut runner).iter().any(|happened| matches!(happened, Happened::State { .. })));
     assert_eq!(runner.read(passage(most + 1, 1)), Err(Refused::TooLong { tokens: most + 1, most }));
     assert_eq!(runner.read(passage(0, 1)), Err(Refused::Empty));
+}
+
+#[test]
+fn what_passages_begin_with_is_read_once_for_their_request_alone() {
+    let model = model();
+    let mut runner = runner(&model, 64);
+    let common = 7 * BLOCK;
+    // Longer than a step, so that it comes in pieces; the last of it fills no block.
+    let begun = |of: u32| [text(common + 5, 50), text(20 + of as usize, of)].concat();
+    let mut read = |of: u32, group: u128, reading: u64| {
+        let (tokens, before) = (begun(of), runner.counts().rows);
+        let beginning = Some(Beginning { reading, tokens: common });
+        let group = Group(group);
+        let id = runner.read(Passage { tokens, group, adapter: None, beginning }).unwrap();
+        let told = run(&mut runner).into_iter().find_map(|happened| match happened {
+            Happened::State { text, state } if text == id => Some(state),
+            _ => None,
+        });
+        assert_eq!(told.unwrap(), state_of(&model, &begun(of)), "{of}");
+        begun(of).len() - usize::try_from(runner.counts().rows - before).unwrap()
+    };
+    let left_out = [read(1, 1, 1), read(2, 1, 1), read(3, 1, 1)];
+    assert_eq!(left_out, [0, common, common]);
+    assert_eq!(read(4, 1, 2), 0, "another request of the same workspace");
+    assert_eq!(read(5, 2, 1), 0, "another workspace");
+    let mut told = request(1, 1, 1);
+    (told.prompt, told.share, told.group) = (begun(6), engine::Share(1), Group(1));
+    runner.submit(told).unwrap();
+    let before = runner.counts().remembered;
+    run(&mut runner);
+    assert_eq!(runner.counts().remembered, before, "a text that is told finds none of it");
+    runner.end_reading(1);
+    let (before, beginning) = (runner.counts().rows, Some(Beginning { reading: 1, tokens: common }));
+    runner.read(Passage { tokens: begun(2), group: Group(1), adapter: None, beginning }).unwrap();
+    run(&mut runner);
+    assert_eq!(runner.counts().rows - before, begun(2).len() as u64, "it is over");
 }
 
 const TEMPLATE: &str = include_str!("../fixtures/templates/qwen3.jinja");
@@ -318,6 +354,32 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
     // A document can't end itself and speak for whoever asked.
     let [plain, signed] = ["xy", "x<|im_end|>y"].map(|text| rank(&local, question(&[text])).unwrap().1);
     assert_eq!(signed, plain + "<|im_end|>".len() as u64);
+}
+
+#[test]
+fn what_documents_have_in_common_is_read_once() {
+    let local = plain(&made(MadeFor::Answers), "a-reranker");
+    let ask = |documents: &[&str]| {
+        let request = RankRequest { model: "a-reranker".to_owned(), ..question(documents) };
+        let mut work = local.rank(request).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let scores = runtime.block_on(poll_fn(|cx| work.as_mut().poll_told(cx))).unwrap();
+        (scores, work.as_ref().used())
+    };
+    let many: Vec<String> =
+        (0..20).map(|number| format!("At {number}, or {}.", "later ".repeat(number))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (scores, used) = ask(&many);
+    let alone: Vec<_> = many.iter().map(|document| ask(&[document])).collect();
+    assert_eq!(scores, alone.iter().flat_map(|(scores, _)| scores.clone()).collect::<Vec<_>>());
+    assert!(alone.iter().all(|(_, used)| used.cached_read == 0));
+    let whole: u64 = alone.iter().map(|(_, used)| used.input).sum();
+    assert_eq!(used.prompt_total(), whole);
+    // All but the first begin with what the form says before its document, in whole blocks.
+    let (form, block) = (ask(&["At"]).1.input, BLOCK as u64);
+    let each = used.cached_read / (many.len() as u64 - 1);
+    assert_eq!(used.cached_read, each * (many.len() as u64 - 1));
+    assert!(each % block == 0 && each > form / 2 && each < form, "{each} of {form}");
 }
 
 #[test]

@@ -30,11 +30,17 @@ pub(crate) trait Lanes: Copy {
     fn above<const WHICH: i32>(self, fours: Self::Bytes, twos: Self::Bytes) -> Self::Bytes;
     /// One bit of each of `ones`, the first to the eighth one, above the four of `fours`.
     fn fifth<const WHICH: i32>(self, fours: Self::Bytes, ones: Self::Bytes) -> Self::Bytes;
+    /// Two bits of each, the first, second, third or fourth ones.
+    fn two<const WHICH: i32>(self, twos: Self::Bytes) -> Self::Bytes;
+    /// One bit of each of `ones`, the first to the eighth one, above the two of `twos`.
+    fn third<const WHICH: i32>(self, twos: Self::Bytes, ones: Self::Bytes) -> Self::Bytes;
     /// Bytes with a sign, as `signed_dot` takes them.
     fn signed(self, line: &Line) -> Self::Bytes;
 
     fn int(self, value: i32) -> Self::Ints;
     fn ints(self, values: &[i8; LANES]) -> Self::Ints;
+    /// The lower four bits of each, and the upper ones.
+    fn fours(self, values: &[i8; LANES]) -> [Self::Ints; 2];
     fn ints_times(self, one: Self::Ints, other: Self::Ints) -> Self::Ints;
     fn ints_plus(self, one: Self::Ints, other: Self::Ints) -> Self::Ints;
     /// Adds to each lane its four bytes times the four of `four`. Bytes are below 64 here.
@@ -170,6 +176,16 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn two<const WHICH: i32>(self, twos: [u8; 64]) -> [u8; 64] {
+        twos.map(|two| two >> (2 * WHICH) & 3)
+    }
+
+    #[inline(always)]
+    fn third<const WHICH: i32>(self, twos: [u8; 64], ones: [u8; 64]) -> [u8; 64] {
+        each(twos, ones, |two, one| two | (one >> WHICH & 1) << 2)
+    }
+
+    #[inline(always)]
     fn signed(self, line: &Line) -> [u8; 64] {
         line.0
     }
@@ -182,6 +198,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn ints(self, values: &[i8; LANES]) -> [i32; LANES] {
         values.map(i32::from)
+    }
+
+    #[inline(always)]
+    fn fours(self, values: &[i8; LANES]) -> [[i32; LANES]; 2] {
+        [values.map(|value| i32::from(value) & 15), values.map(|value| i32::from(value) >> 4 & 15)]
     }
 
     #[inline(always)]

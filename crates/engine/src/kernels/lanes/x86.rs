@@ -102,6 +102,28 @@ impl Lanes for Avx512 {
             };
             _mm512_or_si512(fours, _mm512_and_si512(moved, _mm512_set1_epi8(16)))
         }
+        fn two<const WHICH: i32>(self, twos: __m512i) -> __m512i {
+            let moved = match WHICH {
+                0 => twos,
+                1 => _mm512_srli_epi16::<2>(twos),
+                2 => _mm512_srli_epi16::<4>(twos),
+                _ => _mm512_srli_epi16::<6>(twos),
+            };
+            _mm512_and_si512(moved, _mm512_set1_epi8(3))
+        }
+        fn third<const WHICH: i32>(self, twos: __m512i, ones: __m512i) -> __m512i {
+            let moved = match WHICH {
+                0 => _mm512_slli_epi16::<2>(ones),
+                1 => _mm512_slli_epi16::<1>(ones),
+                2 => ones,
+                3 => _mm512_srli_epi16::<1>(ones),
+                4 => _mm512_srli_epi16::<2>(ones),
+                5 => _mm512_srli_epi16::<3>(ones),
+                6 => _mm512_srli_epi16::<4>(ones),
+                _ => _mm512_srli_epi16::<5>(ones),
+            };
+            _mm512_or_si512(twos, _mm512_and_si512(moved, _mm512_set1_epi8(4)))
+        }
         // The instruction takes no signs of these bytes, so that each is told 128 too high.
         fn signed(self, line: &Line) -> __m512i {
             _mm512_xor_si512(_mm512_load_si512((&raw const line.0).cast()), _mm512_set1_epi8(-128))
@@ -109,6 +131,10 @@ impl Lanes for Avx512 {
         fn int(self, value: i32) -> __m512i { _mm512_set1_epi32(value) }
         fn ints(self, values: &[i8; LANES]) -> __m512i {
             _mm512_cvtepi8_epi32(_mm_loadu_si128(values.as_ptr().cast()))
+        }
+        fn fours(self, values: &[i8; LANES]) -> [__m512i; 2] {
+            let all = _mm512_cvtepu8_epi32(_mm_loadu_si128(values.as_ptr().cast()));
+            [_mm512_and_si512(all, _mm512_set1_epi32(15)), _mm512_srli_epi32::<4>(all)]
         }
         fn ints_times(self, one: __m512i, other: __m512i) -> __m512i { _mm512_mullo_epi32(one, other) }
         fn ints_plus(self, one: __m512i, other: __m512i) -> __m512i { _mm512_add_epi32(one, other) }
@@ -201,10 +227,42 @@ impl Lanes for Avx2 {
                 _mm256_or_si256(fours, _mm256_and_si256(moved, _mm256_set1_epi8(16)))
             })
         }
+        fn two<const WHICH: i32>(self, twos: Pair<__m256i>) -> Pair<__m256i> {
+            twos.map(|twos| {
+                let moved = match WHICH {
+                    0 => twos,
+                    1 => _mm256_srli_epi16::<2>(twos),
+                    2 => _mm256_srli_epi16::<4>(twos),
+                    _ => _mm256_srli_epi16::<6>(twos),
+                };
+                _mm256_and_si256(moved, _mm256_set1_epi8(3))
+            })
+        }
+        fn third<const WHICH: i32>(self, twos: Pair<__m256i>, ones: Pair<__m256i>) -> Pair<__m256i> {
+            both(twos, ones, |twos, ones| {
+                let moved = match WHICH {
+                    0 => _mm256_slli_epi16::<2>(ones),
+                    1 => _mm256_slli_epi16::<1>(ones),
+                    2 => ones,
+                    3 => _mm256_srli_epi16::<1>(ones),
+                    4 => _mm256_srli_epi16::<2>(ones),
+                    5 => _mm256_srli_epi16::<3>(ones),
+                    6 => _mm256_srli_epi16::<4>(ones),
+                    _ => _mm256_srli_epi16::<5>(ones),
+                };
+                _mm256_or_si256(twos, _mm256_and_si256(moved, _mm256_set1_epi8(4)))
+            })
+        }
         fn int(self, value: i32) -> Pair<__m256i> { [_mm256_set1_epi32(value); 2] }
         fn ints(self, values: &[i8; LANES]) -> Pair<__m256i> {
             let all = _mm_loadu_si128(values.as_ptr().cast());
             [_mm256_cvtepi8_epi32(all), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(all))]
+        }
+        fn fours(self, values: &[i8; LANES]) -> Pair<Pair<__m256i>> {
+            let all = _mm_loadu_si128(values.as_ptr().cast());
+            let all = [_mm256_cvtepu8_epi32(all), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(all))];
+            let lower = all.map(|ints| _mm256_and_si256(ints, _mm256_set1_epi32(15)));
+            [lower, all.map(|ints| _mm256_srli_epi32::<4>(ints))]
         }
         fn ints_times(self, one: Pair<__m256i>, other: Pair<__m256i>) -> Pair<__m256i> {
             both(one, other, |one, other| _mm256_mullo_epi32(one, other))

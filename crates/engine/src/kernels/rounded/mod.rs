@@ -6,6 +6,7 @@
 mod few;
 mod kinds;
 mod rows;
+mod twos;
 
 use std::ops::Range;
 
@@ -14,6 +15,7 @@ use candle_core::quantized::GgmlDType;
 use self::few::{FiveBits, FourBits};
 use self::kinds::{EightBits, Packed, SixBits};
 pub(crate) use self::rows::{Eight, round};
+use self::twos::{ThreeBits, TwoBits};
 use super::crew::{self, Band};
 use super::lanes::{LANES, Lanes, Way, Work};
 
@@ -31,6 +33,8 @@ enum Kind {
     Six(SixBits),
     Five(FiveBits),
     Four(FourBits),
+    Three(ThreeBits),
+    Two(TwoBits),
 }
 
 impl std::fmt::Debug for Rounded {
@@ -49,8 +53,8 @@ const TOGETHER: usize = 8;
 impl Rounded {
     /// Whether there are products for this way of rounding; there are none for rows that are not whole blocks.
     pub(crate) fn knows(kind: GgmlDType, width: usize) -> bool {
-        use GgmlDType::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
-        let is_known = matches!(kind, Q8_0 | Q6K | Q5K | Q5_0 | Q5_1 | Q4K | Q4_0 | Q4_1);
+        use GgmlDType::{Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+        let is_known = matches!(kind, Q8_0 | Q6K | Q5K | Q5_0 | Q5_1 | Q4K | Q4_0 | Q4_1 | Q3K | Q2K);
         is_known && width > 0 && width.is_multiple_of(kind.block_size())
     }
 
@@ -65,6 +69,8 @@ impl Rounded {
             GgmlDType::Q5K | GgmlDType::Q5_0 | GgmlDType::Q5_1 => {
                 Kind::Five(FiveBits::new(kind, width, tiles))
             }
+            GgmlDType::Q3K => Kind::Three(ThreeBits::new(width, tiles)),
+            GgmlDType::Q2K => Kind::Two(TwoBits::new(width, tiles)),
             _ => Kind::Four(FourBits::new(kind, width, tiles)),
         };
         Some(Self { width, outputs, row_bytes, kind })
@@ -78,6 +84,8 @@ impl Rounded {
                 Kind::Six(packed) => packed.pack(output, row),
                 Kind::Five(packed) => packed.pack(output, row),
                 Kind::Four(packed) => packed.pack(output, row),
+                Kind::Three(packed) => packed.pack(output, row),
+                Kind::Two(packed) => packed.pack(output, row),
             }
         }
     }
@@ -96,6 +104,8 @@ impl Rounded {
             Kind::Six(packed) => packed.row(output, into),
             Kind::Five(packed) => packed.row(output, into),
             Kind::Four(packed) => packed.row(output, into),
+            Kind::Three(packed) => packed.row(output, into),
+            Kind::Two(packed) => packed.row(output, into),
         }
     }
 
@@ -124,6 +134,8 @@ impl Rounded {
                 Kind::Six(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
                 Kind::Five(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
                 Kind::Four(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Three(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Two(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
             }
         });
     }
@@ -250,7 +262,7 @@ mod tests {
         rows.collect()
     }
 
-    const KINDS: [GgmlDType; 8] = [
+    const KINDS: [GgmlDType; 10] = [
         GgmlDType::Q8_0,
         GgmlDType::Q6K,
         GgmlDType::Q5K,
@@ -259,6 +271,8 @@ mod tests {
         GgmlDType::Q4K,
         GgmlDType::Q4_0,
         GgmlDType::Q4_1,
+        GgmlDType::Q3K,
+        GgmlDType::Q2K,
     ];
 
     #[test]

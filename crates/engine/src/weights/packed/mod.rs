@@ -185,13 +185,7 @@ impl File {
             let matrix = Matrix::of(read.collect::<Result<Vec<_>, EngineError>>()?);
             return Ok(dense(matrix, pieces, columns));
         }
-        if let Some(matrix) = self.tiled(kind, pieces, columns)? {
-            return Ok(Linear::Rounded(Arc::new(matrix)));
-        }
-        let read = pieces.iter().map(|piece| self.bytes_of(piece, columns));
-        let bytes = read.collect::<Result<Vec<_>, EngineError>>()?.concat();
-        let rows = pieces.iter().map(|piece| piece.rows).sum();
-        Ok(Linear::Seldom(Arc::new(self.rounded(kind, bytes, rows, columns)?)))
+        Ok(Linear::Rounded(Arc::new(self.tiled(kind, pieces, columns)?)))
     }
 
     /// A piece of a matrix as it is.
@@ -208,15 +202,12 @@ impl File {
         self.bytes(self.info(&piece.name)?, columns, piece.first, piece.rows)
     }
 
-    /// The matrix in an order of our own, where there is one for its kind. The file's is never there whole beside it.
-    fn tiled(
-        &self,
-        kind: GgmlDType,
-        pieces: &[Piece],
-        columns: usize,
-    ) -> Result<Option<Rounded>, EngineError> {
+    /// The matrix in an order of our own. The file's is never there whole beside it.
+    fn tiled(&self, kind: GgmlDType, pieces: &[Piece], columns: usize) -> Result<Rounded, EngineError> {
         let outputs = pieces.iter().map(|piece| piece.rows).sum();
-        let Some(mut matrix) = Rounded::new(kind, columns, outputs) else { return Ok(None) };
+        let matrix = Rounded::new(kind, columns, outputs);
+        let mut matrix =
+            matrix.ok_or(EngineError::Step("a way of rounding that there are no products for"))?;
         let mut output = 0;
         for piece in pieces {
             let info = self.info(&piece.name)?;
@@ -226,14 +217,13 @@ impl File {
                 output += rows;
             }
         }
-        Ok(Some(matrix))
+        Ok(matrix)
     }
 
     pub(super) fn rows(&self, piece: &Piece, width: usize) -> Result<Rows, EngineError> {
         let kind = self.piece(piece, width)?.kind;
         Ok(match self.joined(kind, std::slice::from_ref(piece), width)? {
             Linear::Rounded(matrix) => Rows::Rounded { matrix, width },
-            Linear::Seldom(matrix) => Rows::Seldom(matrix),
             Linear::Dense { matrix, width, outputs } => Rows::Dense { matrix, width, rows: outputs },
             Linear::Beside(_) => return Err(EngineError::Step("a table of several kinds")),
         })

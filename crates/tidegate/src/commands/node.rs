@@ -62,8 +62,8 @@ pub struct Serving {
     /// Memory for what is remembered of conversations, in MiB.
     #[arg(long, default_value_t = 1024)]
     kv_memory: usize,
-    /// The numbers that conversations are remembered in: 16 bits, or 8 with a scale for each 32, which hold about twice as many
-    /// tokens and change a little what is said; `cpu` has both.
+    /// What conversations are remembered in: `f16`, or `q8`, 8 bits with a scale for each 32 numbers, which holds nearly twice as
+    /// many tokens, changes a little what is said, and is there on `cpu` alone.
     #[arg(long, value_enum, default_value_t = KvNumbers::F16)]
     kv_numbers: KvNumbers,
     /// Loads the model though less memory is free than it needs.

@@ -101,7 +101,8 @@ fn round(values: &[f32]) -> (u16, [i8; GROUP]) {
     if highest > 0 {
         let step = scale.to_f32();
         for (rounded, value) in rounded.iter_mut().zip(values) {
-            *rounded = (value / step + WHOLE).to_bits().wrapping_sub(WHOLE.to_bits()) as i8;
+            let [lowest, ..] = (value / step + WHOLE).to_bits().wrapping_sub(WHOLE.to_bits()).to_le_bytes();
+            *rounded = lowest.cast_signed();
         }
     }
     (scale.to_bits(), rounded)

@@ -302,6 +302,6 @@ fn an_end_of_its_own_is_told_as_one() {
     let whole = alone(Keeps::Half, &model, &request(20, 1, 40));
     let token = whole.tokens[12].token;
     let first = whole.tokens.iter().position(|drawn| drawn.token == token).unwrap();
-    let said = alone(&model, &Request { ends: vec![token], ..request(20, 1, 40) });
+    let said = alone(Keeps::Half, &model, &Request { ends: vec![token], ..request(20, 1, 40) });
     assert_eq!((said.tokens.len(), said.end), (first + 1, Some(End::Stop)));
 }

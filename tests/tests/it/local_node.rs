@@ -188,11 +188,17 @@ async fn a_node_remembers_conversations_in_eight_bits_and_says_what_they_take() 
         let wanted = format!("64 MiB for conversations, {bytes} bytes for each token of them");
         assert!(process.stderr().contains(&wanted), "{}", process.stderr());
         let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
-        // The second time all but the end of the prompt is remembered.
-        let [first, again] = [
-            said(&client.post(CHAT, &asked("What is Tidegate?")).await.unwrap()),
-            said(&client.post(CHAT, &asked("What is Tidegate?")).await.unwrap()),
-        ];
+        let question = json!({"role": "user", "content": "What is Tidegate?"});
+        let before = json!({"role": "assistant", "content": "Tidegate is one binary that serves AI tokens three ways."});
+        let conversation =
+            json!({"model": MODEL, "temperature": 0, "messages": [question.clone(), before, question]});
+        let first = client.post(CHAT, &conversation).await.unwrap();
+        let again = client.post(CHAT, &conversation).await.unwrap();
+        // What is remembered says what was computed.
+        let cached = "/usage/prompt_tokens_details/cached_tokens";
+        assert_eq!(first.json().pointer(cached), Some(&json!(0)), "{}", first.text());
+        assert!(again.json().pointer(cached).unwrap().as_u64() > Some(0), "{}", again.text());
+        let (first, again) = (said(&first), said(&again));
         assert!(first.to_lowercase().contains("token"), "{first}");
         assert_eq!(first, again);
     }

@@ -17,8 +17,13 @@ pub struct Child {
 impl Child {
     /// The engine, in a process of its own.
     pub fn ours(model: &Path, threads: usize) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("child").arg(model).env("RAYON_NUM_THREADS", threads.to_string());
+        Self::start(our_command(model, threads)?)
+    }
+
+    /// The same, which remembers texts in eight bits.
+    pub fn ours_in_eight(model: &Path, threads: usize) -> Result<Self> {
+        let mut command = our_command(model, threads)?;
+        command.arg("q8");
         Self::start(command)
     }
 
@@ -75,6 +80,12 @@ impl Child {
         asks.flush()?;
         self.figures()
     }
+}
+
+fn our_command(model: &Path, threads: usize) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("child").arg(model).env("RAYON_NUM_THREADS", threads.to_string());
+    Ok(command)
 }
 
 impl Drop for Child {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use engine::made::MadeAdapter;
-use engine::{DeviceModel, Numbers, Processor, Shape};
+use engine::{DeviceModel, Keeps, Numbers, Processor, Shape};
 
 use crate::models;
 use crate::ours::{Child, Holds};
@@ -158,7 +158,7 @@ impl Load {
     fn holds(&self, processor: Processor) -> Holds {
         let each = self.prompt + self.count + crate::ours::PROMPT_STEPS_MAX + engine::BLOCK;
         let context = (each * self.texts).max(self.long + engine::BLOCK);
-        Holds { context, step_tokens: processor.step_tokens(), texts: self.texts }
+        Holds { context, step_tokens: processor.step_tokens(), texts: self.texts, keeps: Keeps::Half }
     }
 }
 

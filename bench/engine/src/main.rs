@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use engine::Keeps;
 
 const USAGE: &str =
     "bench-engine --llama CHILD [--rounds 5] [--threads 2] [--only G1,G2] [--peft PYTHON] [--no-save]";
@@ -46,7 +47,8 @@ fn main() -> ExitCode {
 /// The word that the benchmark starts itself with, in a process of its own, comes first.
 fn dispatch(arguments: &[&str]) -> Result<()> {
     match arguments {
-        ["child", path] => ours::run(Path::new(path)),
+        ["child", path] => ours::run(Path::new(path), Keeps::Half),
+        ["child", path, "q8"] => ours::run(Path::new(path), Keeps::Eight),
         ["train", path, sizes @ ..] => train::run(Path::new(path), sizes),
         ["device", flags @ ..] => device::run(flags),
         flags => measure(&options(flags)?),

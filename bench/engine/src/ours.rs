@@ -29,6 +29,7 @@ pub struct Child {
     adapters: Vec<AdapterId>,
     /// No two prompts are alike, so that nothing is remembered that should not be.
     texts: usize,
+    keeps: Keeps,
 }
 
 /// What a child has room for.
@@ -37,11 +38,12 @@ pub struct Holds {
     pub context: usize,
     pub step_tokens: usize,
     pub texts: usize,
+    pub keeps: Keeps,
 }
 
-pub fn run(path: &Path) -> Result<()> {
+pub fn run(path: &Path, keeps: Keeps) -> Result<()> {
     let start = Instant::now();
-    let mut child = Child::load(path)?;
+    let mut child = Child::load(path, keeps)?;
     child.prefill(1)?;
     tell(&[start.elapsed().as_secs_f64()])?;
     let directory = tempfile::tempdir()?;
@@ -84,17 +86,17 @@ fn resident() -> Result<usize> {
 }
 
 impl Child {
-    fn load(path: &Path) -> Result<Self> {
+    fn load(path: &Path, keeps: Keeps) -> Result<Self> {
         let model = Arc::new(Model::load(&Source::open(path)?)?);
-        Self::of(model, &Holds { context: CONTEXT, step_tokens: STEP_TOKENS, texts: 8 })
+        Self::of(model, &Holds { context: CONTEXT, step_tokens: STEP_TOKENS, texts: 8, keeps })
     }
 
     pub fn of(model: impl Into<Machine>, holds: &Holds) -> Result<Self> {
-        let (model, keeps) = (model.into(), Keeps::Half);
-        let Holds { context, step_tokens: tokens, texts } = *holds;
+        let model = model.into();
+        let Holds { context, step_tokens: tokens, texts, keeps } = *holds;
         let bytes = context.div_ceil(engine::BLOCK) * Pool::block_bytes(model.shape(), keeps);
         let room = Room { bytes, keeps, tokens, texts, waiting: texts, guesses: 0 };
-        Ok(Self { runner: Runner::new(model.clone(), room)?, model, adapters: Vec::new(), texts: 0 })
+        Ok(Self { runner: Runner::new(model.clone(), room)?, model, adapters: Vec::new(), texts: 0, keeps })
     }
 
     /// Has texts take turns with an adapter from now on.
@@ -109,7 +111,7 @@ impl Child {
 
     /// The bytes that a token's keys and values take.
     fn kept(&self) -> usize {
-        Pool::block_bytes(self.model.shape(), Keeps::Half) / engine::BLOCK
+        Pool::block_bytes(self.model.shape(), self.keeps) / engine::BLOCK
     }
 
     fn prompt(&mut self, length: usize) -> Vec<u32> {

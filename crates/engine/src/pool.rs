@@ -1,9 +1,12 @@
 //! What models remember of texts: keys and values of every layer, in blocks of one size, so that texts of any length share
 //! the room that there is.
 
+mod eights;
+
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
+use self::eights::Eights;
 use crate::kernels::{Eight, Lanes};
 use crate::{EngineError, Shape};
 
@@ -14,6 +17,8 @@ pub const BLOCK: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeps {
     Half,
+    /// Eight, and a scale for each 32 numbers of a head: about half the room.
+    Eight,
     /// For comparisons: twice the room.
     Single,
 }
@@ -23,6 +28,7 @@ enum Cells {
     /// The bits of numbers of half precision: memory that is all nought is had without being written.
     Half(Vec<u16>),
     Single(Vec<f32>),
+    Eight(Eights),
 }
 
 /// Room for a number of blocks. Who has which block is its owner's to know.
@@ -49,53 +55,68 @@ pub(crate) struct Scratch {
 }
 
 impl Keeps {
-    const fn bytes(self) -> usize {
+    /// What a head's numbers of one place take.
+    const fn head_bytes(self, head_dim: usize) -> usize {
         match self {
-            Self::Half => 2,
-            Self::Single => 4,
+            Self::Half => 2 * head_dim,
+            Self::Single => 4 * head_dim,
+            Self::Eight => eights::bytes(head_dim),
         }
     }
 }
 
 impl Cells {
-    fn new(keeps: Keeps, count: usize) -> Self {
+    /// Room for so many heads of blocks.
+    fn new(keeps: Keeps, heads: usize, dim: usize) -> Self {
+        let count = heads * BLOCK * dim;
         match keeps {
             Keeps::Half => Self::Half(vec![0; count]),
             Keeps::Single => Self::Single(vec![0.0; count]),
+            Keeps::Eight => Self::Eight(Eights::new(heads, dim)),
         }
     }
 
-    /// Every so many cells one.
-    fn scatter(&mut self, at: usize, apart: usize, values: &[f32]) {
-        match self {
-            Self::Half(cells) => {
-                let cells = cells.iter_mut().skip(at).step_by(apart);
+    /// Keeps a head's numbers of one place: of keys as a column, of values as a row.
+    fn keep(&mut self, side: Side, head: usize, place: usize, values: &[f32]) {
+        let dim = values.len();
+        let at = head * BLOCK * dim;
+        match (self, side) {
+            (Self::Half(cells), Side::Keys) => {
+                let cells = cells.iter_mut().skip(at + place).step_by(BLOCK);
                 cells.zip(values).for_each(|(cell, value)| *cell = f16::from_f32(*value).to_bits());
             }
-            Self::Single(cells) => {
-                let cells = cells.iter_mut().skip(at).step_by(apart);
-                cells.zip(values).for_each(|(cell, value)| *cell = *value);
-            }
-        }
-    }
-
-    fn write(&mut self, at: usize, values: &[f32]) {
-        match self {
-            Self::Half(cells) => {
-                if let Some(cells) = cells.get_mut(at..at + values.len()) {
+            (Self::Half(cells), Side::Values) => {
+                let at = at + place * dim;
+                if let Some(cells) = cells.get_mut(at..at + dim) {
                     cells.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
                 }
             }
-            Self::Single(cells) => {
-                if let Some(cells) = cells.get_mut(at..at + values.len()) {
+            (Self::Single(cells), Side::Keys) => {
+                let cells = cells.iter_mut().skip(at + place).step_by(BLOCK);
+                cells.zip(values).for_each(|(cell, value)| *cell = *value);
+            }
+            (Self::Single(cells), Side::Values) => {
+                let at = at + place * dim;
+                if let Some(cells) = cells.get_mut(at..at + dim) {
                     cells.copy_from_slice(values);
                 }
             }
+            (Self::Eight(eights), side) => eights.keep(side, head, place, values),
+        }
+    }
+
+    fn wipe(&mut self, head: usize, dim: usize) {
+        let cells = head * BLOCK * dim..(head + 1) * BLOCK * dim;
+        match self {
+            Self::Half(all) => all.get_mut(cells).unwrap_or_default().fill(0),
+            Self::Single(all) => all.get_mut(cells).unwrap_or_default().fill(0.0),
+            Self::Eight(eights) => eights.wipe(head, dim),
         }
     }
 
     #[inline(always)]
-    fn read<L: Lanes>(&self, lanes: L, at: usize, into: &mut [f32]) {
+    fn read<L: Lanes>(&self, lanes: L, side: Side, head: usize, into: &mut [f32]) {
+        let at = head * into.len();
         match self {
             Self::Half(cells) => {
                 let (whole, rest) = cells.get(at..at + into.len()).unwrap_or_default().as_chunks();
@@ -112,6 +133,7 @@ impl Cells {
                     into.copy_from_slice(cells);
                 }
             }
+            Self::Eight(eights) => eights.read(lanes, side, head, into),
         }
     }
 }
@@ -127,13 +149,13 @@ impl Pool {
     /// What a block takes, over all layers.
     #[must_use]
     pub const fn block_bytes(shape: &Shape, keeps: Keeps) -> usize {
-        2 * shape.layers * BLOCK * shape.kv_width() * keeps.bytes()
+        2 * shape.layers * BLOCK * shape.kv_heads * keeps.head_bytes(shape.head_dim)
     }
 
     #[must_use]
     pub fn new(shape: &Shape, keeps: Keeps, blocks: usize) -> Self {
-        let count = blocks * BLOCK * shape.kv_width();
-        let layer = |_| (Cells::new(keeps, count), Cells::new(keeps, count));
+        let cells = || Cells::new(keeps, blocks * shape.kv_heads, shape.head_dim);
+        let layer = |_| (cells(), cells());
         let layers = (0..shape.layers).map(layer).collect();
         Self { layers, heads: shape.kv_heads, head_dim: shape.head_dim, blocks, scratch: Scratch::default() }
     }
@@ -165,9 +187,8 @@ impl Pool {
         }
         let each = keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim));
         for (head, (keys, values)) in each.enumerate() {
-            let at = (first + head) * BLOCK * self.head_dim;
-            kept_keys.scatter(at + place, BLOCK, keys);
-            kept_values.write(at + place * self.head_dim, values);
+            kept_keys.keep(Side::Keys, first + head, place, keys);
+            kept_values.keep(Side::Values, first + head, place, values);
         }
         Ok(())
     }
@@ -175,12 +196,14 @@ impl Pool {
     /// Leaves nothing of what these blocks had.
     pub(crate) fn wipe(&mut self, blocks: &[u32]) {
         self.scratch = Scratch::default();
-        let size = BLOCK * self.heads * self.head_dim;
-        let nought = vec![0.0; size];
+        let heads = blocks.iter().flat_map(|block| {
+            let first = *block as usize * self.heads;
+            first..first + self.heads
+        });
         for (keys, values) in &mut self.layers {
-            for block in blocks {
-                keys.write(*block as usize * size, &nought);
-                values.write(*block as usize * size, &nought);
+            for head in heads.clone() {
+                keys.wipe(head, self.head_dim);
+                values.wipe(head, self.head_dim);
             }
         }
     }
@@ -191,6 +214,7 @@ impl Pool {
         let is_nought = |cells: &Cells| match cells {
             Cells::Half(cells) => cells.iter().all(|cell| *cell == 0),
             Cells::Single(cells) => cells.iter().all(|cell| *cell == 0.0),
+            Cells::Eight(eights) => eights.is_nought(),
         };
         self.layers.iter().all(|(keys, values)| is_nought(keys) && is_nought(values))
     }
@@ -207,7 +231,7 @@ impl Pool {
         into: &mut [f32],
     ) {
         if let Some(cells) = self.cells(layer, side) {
-            cells.read(lanes, (block as usize * self.heads + head) * BLOCK * self.head_dim, into);
+            cells.read(lanes, side, block as usize * self.heads + head, into);
         }
     }
 }

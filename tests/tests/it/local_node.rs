@@ -164,12 +164,44 @@ async fn a_model_by_tensors_answers_in_its_words_and_a_device_that_is_not_there_
         let told = Cli::new().run(&asked).failed(2);
         assert!(told.contains(wanted), "{told}");
     }
+    let tensors = ["--device", "cpu-tensors"];
+    let rounded = ["node", "--model", &model, "--data-dir", &data_dir, "--kv-numbers", "q8"];
+    let told = Cli::new().run(&[&rounded[..], &tensors].concat()).failed(2);
+    assert!(told.contains("--kv-numbers") && told.contains("\"cpu-tensors\""), "{told}");
     let options = ["--model", &model, "--name", MODEL, "--data-dir", &data_dir, "--kv-memory", "64"];
-    let (process, base_url) = node(&[&options[..], &["--device", "cpu-tensors"]].concat()).await;
+    let (process, base_url) = node(&[&options[..], &tensors].concat()).await;
     assert!(process.stderr().contains("MiB for conversations on cpu-tensors"), "{}", process.stderr());
     let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
     let answer = client.post(CHAT, &asked("What is Tidegate?")).await.unwrap();
     assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_node_remembers_conversations_in_eight_bits_and_says_what_they_take() {
+    let model = workspace().join("builtin/model").display().to_string();
+    // Three layers, keys and values, two heads of 64 numbers: 128 bytes, or 64 and two scales.
+    for (numbers, bytes) in [("f16", 3 * 2 * 2 * 128), ("q8", 3 * 2 * 2 * 68)] {
+        let root = tempfile::tempdir().unwrap();
+        let data_dir = data_dir(&root);
+        let options = ["--model", &model, "--name", MODEL, "--data-dir", &data_dir, "--kv-memory", "64"];
+        let (process, base_url) = node(&[&options[..], &["--kv-numbers", numbers]].concat()).await;
+        let wanted = format!("64 MiB for conversations, {bytes} bytes for each token of them");
+        assert!(process.stderr().contains(&wanted), "{}", process.stderr());
+        let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+        let question = json!({"role": "user", "content": "What is Tidegate?"});
+        let before = json!({"role": "assistant", "content": "Tidegate is one binary that serves AI tokens three ways."});
+        let conversation =
+            json!({"model": MODEL, "temperature": 0, "messages": [question.clone(), before, question]});
+        let first = client.post(CHAT, &conversation).await.unwrap();
+        let again = client.post(CHAT, &conversation).await.unwrap();
+        // What is remembered says what was computed.
+        let cached = "/usage/prompt_tokens_details/cached_tokens";
+        assert_eq!(first.json().pointer(cached), Some(&json!(0)), "{}", first.text());
+        assert!(again.json().pointer(cached).unwrap().as_u64() > Some(0), "{}", again.text());
+        let (first, again) = (said(&first), said(&again));
+        assert!(first.to_lowercase().contains("token"), "{first}");
+        assert_eq!(first, again);
+    }
 }
 
 #[tokio::test]

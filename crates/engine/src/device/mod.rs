@@ -122,9 +122,10 @@ impl DeviceModel {
     /// Room for a number of blocks, where the model is.
     ///
     /// # Errors
-    /// The device has no room for them.
+    /// The device has no room for them, or does not keep such numbers.
     pub fn pool(&self, keeps: Keeps, blocks: usize) -> Result<DevicePool, EngineError> {
         let kind = DevicePool::kind_of(keeps, self.work);
+        let kind = kind.ok_or_else(|| Processor::of(&self.device).keeps_none())?;
         Ok(DevicePool::new(&self.shape, kind, blocks, &self.device)?)
     }
 

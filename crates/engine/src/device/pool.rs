@@ -52,12 +52,13 @@ impl DevicePool {
         Ok(Self { layers, blocks, width, kind, device, fault: None, brought })
     }
 
-    /// The kind of numbers that are kept.
-    pub(super) fn kind_of(keeps: Keeps, work: DType) -> DType {
+    /// The kind of numbers that are kept; none where tensors have no such kind.
+    pub(super) const fn kind_of(keeps: Keeps, work: DType) -> Option<DType> {
         match (keeps, work) {
-            (Keeps::Single, _) => DType::F32,
-            (Keeps::Half, DType::BF16) => DType::BF16,
-            (Keeps::Half, _) => DType::F16,
+            (Keeps::Single, _) => Some(DType::F32),
+            (Keeps::Half, DType::BF16) => Some(DType::BF16),
+            (Keeps::Half, _) => Some(DType::F16),
+            (Keeps::Eight, _) => None,
         }
     }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 
+use crate::pool::Keeps;
 use crate::{EngineError, Source};
 
 /// What computes a model.
@@ -56,6 +57,30 @@ impl Processor {
             _ => return Ok(()),
         };
         Err(self.refused(missing))
+    }
+
+    /// Whether it remembers texts in such numbers.
+    ///
+    /// # Errors
+    /// They are in eight bits, and it computes by tensors, which have none with scales.
+    pub fn check_keeps(self, keeps: Keeps) -> Result<(), EngineError> {
+        match (self, keeps) {
+            (Self::Own, _) | (_, Keeps::Half | Keeps::Single) => Ok(()),
+            (_, Keeps::Eight) => Err(self.keeps_none()),
+        }
+    }
+
+    pub(super) fn keeps_none(self) -> EngineError {
+        self.refused("remembers conversations in 16 bits alone: 8 bits (q8) are there on cpu")
+    }
+
+    /// What has such tensors.
+    pub(super) fn of(device: &Device) -> Self {
+        match device.location() {
+            DeviceLocation::Cpu => Self::Tensors,
+            DeviceLocation::Cuda { gpu_id } => Self::Cuda(gpu_id),
+            DeviceLocation::Metal { .. } => Self::Metal,
+        }
     }
 
     /// The device of its tensors; none where kernels of ours compute.

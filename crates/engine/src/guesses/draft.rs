@@ -35,12 +35,12 @@ impl Draft {
     ///
     /// # Errors
     /// That is not enough for any text.
-    pub fn new(model: Arc<Model>, bytes: usize) -> Result<Self, EngineError> {
-        let blocks = bytes / Pool::block_bytes(model.shape(), Keeps::Half);
+    pub fn new(model: Arc<Model>, keeps: Keeps, bytes: usize) -> Result<Self, EngineError> {
+        let blocks = bytes / Pool::block_bytes(model.shape(), keeps);
         let Some(free) = u32::try_from(blocks).ok().filter(|blocks| *blocks > 0) else {
             return Err(EngineError::NoRoom { wanted: 1, free: 0 });
         };
-        let pool = Pool::new(model.shape(), Keeps::Half, blocks);
+        let pool = Pool::new(model.shape(), keeps, blocks);
         Ok(Self { model, pool, free: (0..free).collect(), texts: HashMap::new() })
     }
 

@@ -200,3 +200,61 @@ fn take<L: Lanes>(lanes: L, out: &mut [f32], weights: &[f32; BLOCK], values: &[f
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Keeps;
+
+    struct Reading<'a>(&'a Pool, Side, &'a mut [f32]);
+
+    impl Work for Reading<'_> {
+        fn with<L: Lanes>(self, lanes: L) {
+            let Self(pool, side, into) = self;
+            pool.read(lanes, (0, side), 1, 1, into);
+        }
+    }
+
+    /// What a block has of a head, of two places that were kept: a row for each of all places.
+    fn read(pool: &Pool, way: Way, side: Side, dim: usize) -> Vec<Vec<f32>> {
+        let mut held = vec![0.0; BLOCK * dim];
+        way.go(Reading(pool, side, &mut held));
+        let at = |place: usize, index: usize| match side {
+            Side::Keys => held[index * BLOCK + place],
+            Side::Values => held[place * dim + index],
+        };
+        (0..BLOCK).map(|place| (0..dim).map(|index| at(place, index)).collect()).collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_read_the_same_to_the_bit_whichever_way() {
+        for keeps in [Keeps::Half, Keeps::Eight, Keeps::Single] {
+            // Groups of 32 that are whole, that are not, and more than are unpacked at once.
+            for dim in [128, 64, 32, 16, 8, 40, 80, 160, 200, 256] {
+                let shape = Shape { head_dim: dim, kv_heads: 2, ..crate::made::Made::smallest(1).shape };
+                let number = |index: usize| ((index * 37 + dim) % 101) as f32 * 0.07 - 3.3;
+                let [keys, values] =
+                    [0, 5].map(|first| (first..2 * dim + first).map(number).collect::<Vec<f32>>());
+                let mut pool = Pool::new(&shape, keeps, 2);
+                for place in [3, 15] {
+                    pool.keep(0, (1, place), &keys, &values).unwrap();
+                }
+                for (side, kept) in [(Side::Keys, &keys), (Side::Values, &values)] {
+                    let rows = read(&pool, Way::Portable, side, dim);
+                    for (place, row) in rows.iter().enumerate() {
+                        if ![3, 15].contains(&place) {
+                            assert_eq!(row, &vec![0.0; dim], "{keeps:?} {dim}");
+                            continue;
+                        }
+                        // No number is larger than 3.8: a step is 0.03 at most.
+                        let off = row.iter().zip(&kept[dim..]).map(|(read, kept)| (read - kept).abs());
+                        assert!(off.fold(0.0, f32::max) <= 0.0151, "{keeps:?} {dim}");
+                    }
+                    for way in Way::all() {
+                        assert_eq!(read(&pool, way, side, dim), rows, "{way:?} {keeps:?} {dim}");
+                    }
+                }
+            }
+        }
+    }
+}

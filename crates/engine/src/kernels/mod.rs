@@ -14,7 +14,7 @@ mod turn;
 
 pub(crate) use attend::{Attending, attend};
 pub(crate) use crew::{made, pieces, threads};
-pub(crate) use lanes::Lanes;
+pub(crate) use lanes::{Lanes, fast};
 pub(crate) use low::{Added, Low, Up, are_numbers, panels};
 pub(crate) use norm::{norm, norm_rows};
 pub(crate) use product::{Matrix, Plain};

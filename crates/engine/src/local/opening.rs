@@ -16,7 +16,7 @@ use super::vectors::Uses;
 use super::{Chance, Drafting, Local, LocalSettings, Served};
 use crate::speech::Offered;
 use crate::{
-    Conversation, Draft, EngineError, Habits, Host, Machine, Model, Opening, Processor, Runner, Signs,
+    Conversation, Draft, EngineError, Habits, Host, Keeps, Machine, Model, Opening, Processor, Runner, Signs,
     Source, Template, Vocabulary,
 };
 
@@ -59,6 +59,7 @@ impl Local {
         let LocalSettings { id, created_unix_s, room, limits, draft, spare, chance, now_unix_s } = settings;
         let beside = source.beside()?;
         let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
+        processor.check_keeps(room.keeps)?;
         processor.check_room(source, room.bytes)?;
         let model = Machine::load(source, processor)?;
         let (known, width) = (model.shape().vocabulary, model.shape().hidden);
@@ -66,7 +67,7 @@ impl Local {
         let uses = Uses::of(purpose, &beside.vocabulary, |token| model.head_row(source, token))?;
         let mut runner = Runner::new(model, room)?.with_limits(limits).within(spare.clone());
         if let Some(drafting) = draft {
-            runner = runner.guessing_by(Box::new(open_draft(&drafting, &beside.vocabulary)?));
+            runner = runner.guessing_by(Box::new(open_draft(&drafting, room.keeps, &beside.vocabulary)?));
         }
         let host = Host::of(runner)?;
         let served = Served {
@@ -92,12 +93,12 @@ impl Local {
 }
 
 /// A guess is checked by its number: both have to mean the same by each.
-fn open_draft(drafting: &Drafting, vocabulary: &Vocabulary) -> Result<Draft, EngineError> {
+fn open_draft(drafting: &Drafting, keeps: Keeps, vocabulary: &Vocabulary) -> Result<Draft, EngineError> {
     if !drafting.source.beside()?.vocabulary.is_same(vocabulary) {
         let what = "of the model that drafts is another than that of the model".to_owned();
         return Err(EngineError::Shape { field: "vocabulary", what });
     }
-    Draft::new(Arc::new(Model::load(&drafting.source)?), drafting.bytes)
+    Draft::new(Arc::new(Model::load(&drafting.source)?), keeps, drafting.bytes)
 }
 
 impl Manners {

@@ -35,10 +35,16 @@ fn is_blank(runner: &Runner) -> bool {
 
 #[test]
 fn nothing_is_left_in_memory_of_what_was_forgotten_while_it_went_on() {
+    for keeps in [Keeps::Half, Keeps::Eight, Keeps::Single] {
+        nothing_is_left_of(keeps);
+    }
+}
+
+fn nothing_is_left_of(keeps: Keeps) {
     let model = model();
-    let bytes = 32 * Pool::block_bytes(model.shape(), Keeps::Half);
-    let room = Room { bytes, keeps: Keeps::Half, tokens: 64, texts: 4, waiting: 8, guesses: 4 };
-    let draft = Draft::new(Arc::clone(&model), bytes).unwrap();
+    let bytes = 32 * Pool::block_bytes(model.shape(), keeps);
+    let room = Room { bytes, keeps, tokens: 64, texts: 4, waiting: 8, guesses: 4 };
+    let draft = Draft::new(Arc::clone(&model), keeps, bytes).unwrap();
     let mut runner = Runner::new(model, room).unwrap().guessing_by(Box::new(draft));
     // One that ended, one that is called off, one that goes on, and one that is only read.
     runner.submit(request(1, 10)).unwrap();

@@ -275,6 +275,8 @@ fn what_is_not_there_is_refused_by_tensors() {
     let mut other = both.own.memory(Keeps::Half, 4).unwrap();
     let step = Ragged { parts: vec![part(&[1], 0, &[0])] };
     assert!(matches!(machine.step(&step, &mut other), Err(EngineError::Step(_))));
+    let refused = machine.memory(Keeps::Eight, 4).unwrap_err().to_string();
+    assert!(refused.contains("\"cpu-tensors\"") && refused.contains("q8"), "{refused}");
 }
 
 fn request(length: u32, of: u32, max_tokens: usize) -> Request {

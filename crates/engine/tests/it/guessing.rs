@@ -9,6 +9,7 @@ use engine::{
 };
 use serde_json::json;
 
+use crate::running::BOTH;
 use crate::shapes;
 use crate::words::{Said, WORDS, all};
 
@@ -53,28 +54,32 @@ fn requests() -> Vec<Request> {
 
 #[test]
 fn the_same_is_said_with_guesses_and_without() {
-    let requests = requests();
-    let alone: Vec<Said> = requests
-        .iter()
-        .map(|request| all(&mut WORDS.runner(100, 0), std::slice::from_ref(request)).remove(0))
-        .collect();
-    for guesses in [1, 3, 12] {
-        let mut runner = WORDS.runner(400, guesses);
-        assert_eq!(all(&mut runner, &requests), alone, "{guesses}");
-        let counts = runner.counts();
-        assert!(counts.came_true > 0 && counts.guessed > counts.came_true, "{counts:?}");
-        assert_eq!(runner.free_blocks(), 400);
+    for keeps in BOTH {
+        let requests = requests();
+        let alone: Vec<Said> = requests
+            .iter()
+            .map(|request| {
+                all(&mut WORDS.runner_that(keeps, 100, 0), std::slice::from_ref(request)).remove(0)
+            })
+            .collect();
+        for guesses in [1, 3, 12] {
+            let mut runner = WORDS.runner_that(keeps, 400, guesses);
+            assert_eq!(all(&mut runner, &requests), alone, "{guesses}");
+            let counts = runner.counts();
+            assert!(counts.came_true > 0 && counts.guessed > counts.came_true, "{counts:?}");
+            assert_eq!(runner.free_blocks(), 400);
+        }
+        for (request, alone) in requests.iter().zip(&alone) {
+            let said = all(&mut WORDS.runner_that(keeps, 100, 12), std::slice::from_ref(request)).remove(0);
+            assert_eq!(said, *alone);
+        }
+        // In little room, and against somebody who is always wrong.
+        let mut tight = WORDS.runner_that(keeps, 24, 12);
+        assert_eq!(all(&mut tight, &requests), alone);
+        assert!(tight.counts().set_back > 0);
+        let mut stubborn = WORDS.runner_that(keeps, 400, 12).guessing_by(Box::new(Stubborn(5)));
+        assert_eq!(all(&mut stubborn, &requests), alone);
     }
-    for (request, alone) in requests.iter().zip(&alone) {
-        let said = all(&mut WORDS.runner(100, 12), std::slice::from_ref(request)).remove(0);
-        assert_eq!(said, *alone);
-    }
-    // In little room, and against somebody who is always wrong.
-    let mut tight = WORDS.runner(24, 12);
-    assert_eq!(all(&mut tight, &requests), alone);
-    assert!(tight.counts().set_back > 0);
-    let mut stubborn = WORDS.runner(400, 12).guessing_by(Box::new(Stubborn(5)));
-    assert_eq!(all(&mut stubborn, &requests), alone);
 }
 
 #[test]
@@ -101,78 +106,87 @@ fn what_is_copied_takes_fewer_steps() {
 
 #[test]
 fn wrong_guesses_leave_nothing_behind() {
-    let request = WORDS.request("the name of the item is the ", 3, 60);
-    let length = request.prompt.len();
-    let mut runner = WORDS.runner(100, 12).guessing_by(Box::new(Stubborn(7)));
-    runner.submit(request.clone()).unwrap();
-    let mut said = Vec::new();
-    while !runner.is_idle() {
-        for happened in runner.step().unwrap() {
-            if let Happened::Token { drawn, .. } = happened {
-                said.push(drawn.token);
+    for keeps in BOTH {
+        let request = WORDS.request("the name of the item is the ", 3, 60);
+        let length = request.prompt.len();
+        let mut runner = WORDS.runner_that(keeps, 100, 12).guessing_by(Box::new(Stubborn(7)));
+        runner.submit(request.clone()).unwrap();
+        let mut said = Vec::new();
+        while !runner.is_idle() {
+            for happened in runner.step().unwrap() {
+                if let Happened::Token { drawn, .. } = happened {
+                    said.push(drawn.token);
+                }
+            }
+            if !runner.is_idle() {
+                assert_eq!(100 - runner.free_blocks(), (length + said.len() - 1).div_ceil(BLOCK));
             }
         }
-        if !runner.is_idle() {
-            assert_eq!(100 - runner.free_blocks(), (length + said.len() - 1).div_ceil(BLOCK));
-        }
+        assert!(runner.counts().guessed > 0);
+        // What was guessed and not said is not found again, and what was said is.
+        let mut guessed = request;
+        guessed.prompt.extend_from_slice(&said[..40]);
+        let common = guessed.prompt.len();
+        guessed.prompt.extend([7; 40]);
+        let cold = all(&mut WORDS.runner_that(keeps, 100, 0), std::slice::from_ref(&guessed));
+        let before = runner.counts().remembered;
+        assert_eq!(all(&mut runner, &[guessed]), cold);
+        assert_eq!(runner.counts().remembered - before, (common / BLOCK * BLOCK) as u64);
+        assert_eq!(runner.free_blocks(), 100);
     }
-    assert!(runner.counts().guessed > 0);
-    // What was guessed and not said is not found again, and what was said is.
-    let mut guessed = request;
-    guessed.prompt.extend_from_slice(&said[..40]);
-    let common = guessed.prompt.len();
-    guessed.prompt.extend([7; 40]);
-    let cold = all(&mut WORDS.runner(100, 0), std::slice::from_ref(&guessed));
-    let before = runner.counts().remembered;
-    assert_eq!(all(&mut runner, &[guessed]), cold);
-    assert_eq!(runner.counts().remembered - before, (common / BLOCK * BLOCK) as u64);
-    assert_eq!(runner.free_blocks(), 100);
 }
 
 /// Room for one text at a time: whoever keeps what ended texts had guesses no other.
-fn draft(model: &Arc<Model>) -> Box<Draft> {
-    Box::new(Draft::new(Arc::clone(model), 10 * Pool::block_bytes(model.shape(), Keeps::Half)).unwrap())
+fn draft(keeps: Keeps, model: &Arc<Model>) -> Box<Draft> {
+    let bytes = 10 * Pool::block_bytes(model.shape(), keeps);
+    Box::new(Draft::new(Arc::clone(model), keeps, bytes).unwrap())
 }
 
 #[test]
 fn who_knows_all_that_is_said_saves_most_steps() {
-    let mut requests = [1, 2, 3].map(|seed| WORDS.request(&"the tide and the moon ".repeat(4), seed, 60));
-    requests.iter_mut().for_each(|request| request.sampling.temperature = 0.0);
-    requests[1].prompt.push(3);
-    requests[2].prompt.push(4);
-    for request in requests {
-        let request = std::slice::from_ref(&request);
-        let (mut alone, mut drafted) = (WORDS.runner(100, 0), WORDS.runner(100, 8));
-        let said = all(&mut alone, request);
-        drafted = drafted.guessing_by(draft(&WORDS.model));
-        // The second finds what the first has left free again.
-        for _ in 0..2 {
-            let before = drafted.counts();
-            assert_eq!(all(&mut drafted, request), said);
-            let counts = drafted.counts();
-            assert!(counts.steps - before.steps < alone.counts().steps / 3, "{counts:?}");
-            let (guessed, came_true) = (counts.guessed - before.guessed, counts.came_true - before.came_true);
-            // What was said before word for word is guessed without it, and may be wrong.
-            assert!(came_true * 10 >= guessed * 8, "{counts:?}");
+    for keeps in BOTH {
+        let mut requests = [1, 2, 3].map(|seed| WORDS.request(&"the tide and the moon ".repeat(4), seed, 60));
+        requests.iter_mut().for_each(|request| request.sampling.temperature = 0.0);
+        requests[1].prompt.push(3);
+        requests[2].prompt.push(4);
+        for request in requests {
+            let request = std::slice::from_ref(&request);
+            let (mut alone, mut drafted) =
+                (WORDS.runner_that(keeps, 100, 0), WORDS.runner_that(keeps, 100, 8));
+            let said = all(&mut alone, request);
+            drafted = drafted.guessing_by(draft(keeps, &WORDS.model));
+            // The second finds what the first has left free again.
+            for _ in 0..2 {
+                let before = drafted.counts();
+                assert_eq!(all(&mut drafted, request), said);
+                let counts = drafted.counts();
+                assert!(counts.steps - before.steps < alone.counts().steps / 3, "{counts:?}");
+                let (guessed, came_true) =
+                    (counts.guessed - before.guessed, counts.came_true - before.came_true);
+                // What was said before word for word is guessed without it, and may be wrong.
+                assert!(came_true * 10 >= guessed * 8, "{counts:?}");
+            }
         }
     }
 }
 
 #[test]
 fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
-    let requests = requests();
-    let alone = all(&mut WORDS.runner(400, 0), &requests);
-    let directory = tempfile::tempdir().unwrap();
-    let shape = engine::Shape { layers: 1, context: 64, ..shapes::dense() };
-    Made::new("qwen3", shape, 12).write_plain(directory.path(), false).unwrap();
-    let other = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
-    for model in [&other, &WORDS.model] {
-        let mut runner = WORDS.runner(400, 5).guessing_by(draft(model));
-        assert_eq!(all(&mut runner, &requests), alone);
-        assert!(runner.counts().guessed > 0);
-        assert_eq!(runner.free_blocks(), 400);
+    for keeps in BOTH {
+        let requests = requests();
+        let alone = all(&mut WORDS.runner_that(keeps, 400, 0), &requests);
+        let directory = tempfile::tempdir().unwrap();
+        let shape = engine::Shape { layers: 1, context: 64, ..shapes::dense() };
+        Made::new("qwen3", shape, 12).write_plain(directory.path(), false).unwrap();
+        let other = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
+        for model in [&other, &WORDS.model] {
+            let mut runner = WORDS.runner_that(keeps, 400, 5).guessing_by(draft(keeps, model));
+            assert_eq!(all(&mut runner, &requests), alone);
+            assert!(runner.counts().guessed > 0);
+            assert_eq!(runner.free_blocks(), 400);
+        }
+        assert!(Draft::new(other, keeps, 1).is_err());
     }
-    assert!(Draft::new(other, 1).is_err());
 }
 
 #[test]

@@ -7,12 +7,15 @@ use engine::{BLOCK, Keeps, Model, Packing, Part, Pool, Ragged, Shape, Source};
 use tempfile::TempDir;
 
 use crate::oracle::Oracle;
+use crate::running::BOTH;
 use crate::shapes;
 
 /// How far from the oracle's the engine's numbers may be, by how far those are spread.
 const EXACT: f64 = 2e-5;
 /// The same where keys and values are kept in half precision.
 const HALF: f64 = 5e-3;
+/// And where they are kept in eight bits: 0.034 is the furthest that was seen.
+const EIGHT: f64 = 5e-2;
 
 pub struct Held {
     pub made: Made,
@@ -72,13 +75,28 @@ pub fn furthest(said: &[Vec<f32>], wanted: &[Vec<f64>]) -> f64 {
     each.map(|(said, wanted)| (f64::from(*said) - wanted).abs()).fold(0.0, f64::max)
 }
 
-fn check(held: &Held, length: usize, keeps: Keeps, bound: f64) {
+/// How far off what is said of each token of a text is, by how far all of that is spread.
+fn off(held: &Held, length: usize, keeps: Keeps) -> Vec<f64> {
     let tokens = text(length, 1);
     let wanted = Oracle { made: &held.made }.all(&tokens);
     let mut pool = Pool::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
     let said = in_pieces(&held.model, &mut pool, &tokens, &[length]);
-    let (far, spread) = (furthest(&said, &wanted), spread(&wanted));
-    assert!(far <= bound * spread, "{far} of {spread} at {length} tokens");
+    let spread = spread(&wanted);
+    let each = said.chunks(1).zip(wanted.chunks(1));
+    each.map(|(said, wanted)| furthest(said, wanted) / spread).collect()
+}
+
+fn check(held: &Held, length: usize, keeps: Keeps, bound: f64) {
+    let far = off(held, length, keeps).into_iter().fold(0.0, f64::max);
+    assert!(far <= bound, "{far} at {length} tokens");
+}
+
+/// As `check`, of all tokens but one in twenty where experts are chosen: which one it is changes where two are nearly as good.
+fn check_eight(held: &Held, length: usize) {
+    let mut off = off(held, length, Keeps::Eight);
+    off.sort_by(f64::total_cmp);
+    let checked = if held.made.shape.mixture.is_some() { length * 19 / 20 } else { length };
+    assert!(off[checked - 1] <= EIGHT, "{} at {length} tokens", off[checked - 1]);
 }
 
 #[test]
@@ -93,39 +111,46 @@ fn every_family_says_what_the_oracle_says() {
         check(&held, 32, Keeps::Single, EXACT);
         check(&held, 300, Keeps::Single, EXACT);
         check(&held, 300, Keeps::Half, HALF);
+        check_eight(&held, 300);
     }
 }
 
 #[test]
 fn a_text_in_pieces_is_the_text() {
-    let held = held("qwen3", shapes::dense());
-    let tokens = text(150, 2);
-    let mut pool = Pool::new(held.model.shape(), Keeps::Half, 32);
-    let whole = in_pieces(&held.model, &mut pool, &tokens, &[150]);
-    // Prompts in pieces, single tokens, and a prompt after single tokens: a second turn.
-    for lengths in [&[1][..], &[7], &[16], &[17], &[23, 1, 1, 40], &[64, 1, 1, 1]] {
-        let pieces = in_pieces(&held.model, &mut pool, &tokens, lengths);
-        assert_eq!(pieces, whole, "{lengths:?}");
+    for keeps in BOTH {
+        let held = held("qwen3", shapes::dense());
+        let tokens = text(150, 2);
+        let mut pool = Pool::new(held.model.shape(), keeps, 32);
+        let whole = in_pieces(&held.model, &mut pool, &tokens, &[150]);
+        // Prompts in pieces, single tokens, and a prompt after single tokens: a second turn.
+        for lengths in [&[1][..], &[7], &[16], &[17], &[23, 1, 1, 40], &[64, 1, 1, 1]] {
+            let pieces = in_pieces(&held.model, &mut pool, &tokens, lengths);
+            assert_eq!(pieces, whole, "{lengths:?}");
+        }
     }
 }
 
 #[test]
 fn a_text_beside_others_is_the_text_alone() {
-    for (family, shape) in [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture())] {
-        let held = held(family, shape);
-        let lengths = [5, 40, 1, 17, 64, 33, 2, 16];
-        let texts: Vec<Vec<u32>> = lengths.iter().zip(1..).map(|(length, of)| text(*length, of)).collect();
-        let parts = texts.iter().zip(0..).map(|(tokens, of)| part(tokens, 0, &blocks(of * 8, tokens.len())));
-        let mut pool = Pool::new(held.model.shape(), Keeps::Half, 64);
-        let all = held.model.step(&Ragged { parts: parts.collect() }, &mut pool).unwrap();
-        let mut beside = all.chunks(held.model.shape().vocabulary);
-        for tokens in &texts {
-            let mut pool = Pool::new(held.model.shape(), Keeps::Half, 64);
-            for alone in in_pieces(&held.model, &mut pool, tokens, &[tokens.len()]) {
-                assert_eq!(beside.next().unwrap(), alone);
+    for keeps in BOTH {
+        for (family, shape) in [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture())] {
+            let held = held(family, shape);
+            let lengths = [5, 40, 1, 17, 64, 33, 2, 16];
+            let texts: Vec<Vec<u32>> =
+                lengths.iter().zip(1..).map(|(length, of)| text(*length, of)).collect();
+            let parts =
+                texts.iter().zip(0..).map(|(tokens, of)| part(tokens, 0, &blocks(of * 8, tokens.len())));
+            let mut pool = Pool::new(held.model.shape(), keeps, 64);
+            let all = held.model.step(&Ragged { parts: parts.collect() }, &mut pool).unwrap();
+            let mut beside = all.chunks(held.model.shape().vocabulary);
+            for tokens in &texts {
+                let mut pool = Pool::new(held.model.shape(), keeps, 64);
+                for alone in in_pieces(&held.model, &mut pool, tokens, &[tokens.len()]) {
+                    assert_eq!(beside.next().unwrap(), alone);
+                }
             }
+            assert!(beside.next().is_none());
         }
-        assert!(beside.next().is_none());
     }
 }
 
@@ -200,19 +225,21 @@ const ROUNDED: [Packing; 10] = [
 
 #[test]
 fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
-    let made = Made::new("qwen3", shapes::wide(), 7);
-    let (tokens, other) = (text(40, 1), text(23, 2));
-    for kind in ROUNDED {
-        let (_directory, path) = packed(&made, kind);
-        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
-        let mut pool = Pool::new(model.shape(), Keeps::Half, 8);
-        let whole = in_pieces(&model, &mut pool, &tokens, &[40]);
-        for lengths in [&[1][..], &[7, 1, 3], &[33, 1]] {
-            assert!(in_pieces(&model, &mut pool, &tokens, lengths) == whole, "{kind:?} {lengths:?}");
+    for keeps in BOTH {
+        let made = Made::new("qwen3", shapes::wide(), 7);
+        let (tokens, other) = (text(40, 1), text(23, 2));
+        for kind in ROUNDED {
+            let (_directory, path) = packed(&made, kind);
+            let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+            let mut pool = Pool::new(model.shape(), keeps, 8);
+            let whole = in_pieces(&model, &mut pool, &tokens, &[40]);
+            for lengths in [&[1][..], &[7, 1, 3], &[33, 1]] {
+                assert!(in_pieces(&model, &mut pool, &tokens, lengths) == whole, "{kind:?} {lengths:?}");
+            }
+            let parts = vec![part(&other, 0, &blocks(6, 23)), part(&tokens, 0, &blocks(3, 40))];
+            let both = model.step(&Ragged { parts }, &mut pool).unwrap();
+            assert!(both[23 * model.shape().vocabulary..] == whole.concat(), "{kind:?}");
         }
-        let parts = vec![part(&other, 0, &blocks(6, 23)), part(&tokens, 0, &blocks(3, 40))];
-        let both = model.step(&Ragged { parts }, &mut pool).unwrap();
-        assert!(both[23 * model.shape().vocabulary..] == whole.concat(), "{kind:?}");
     }
 }
 

@@ -19,14 +19,18 @@ pub fn model() -> Arc<Model> {
     Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
+/// What texts of a model that is served are kept in.
+pub const BOTH: [Keeps; 2] = [Keeps::Half, Keeps::Eight];
+
 /// A runner with room for so many blocks.
 pub fn runner(model: &Arc<Model>, blocks: usize) -> Runner {
-    let bytes = blocks * Pool::block_bytes(model.shape(), Keeps::Half);
-    Runner::new(
-        Arc::clone(model),
-        Room { bytes, keeps: Keeps::Half, tokens: 64, texts: 16, waiting: 100, guesses: 0 },
-    )
-    .unwrap()
+    runner_that(Keeps::Half, model, blocks)
+}
+
+pub fn runner_that(keeps: Keeps, model: &Arc<Model>, blocks: usize) -> Runner {
+    let bytes = blocks * Pool::block_bytes(model.shape(), keeps);
+    let room = Room { bytes, keeps, tokens: 64, texts: 16, waiting: 100, guesses: 0 };
+    Runner::new(Arc::clone(model), room).unwrap()
 }
 
 pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
@@ -78,43 +82,49 @@ fn remembered(runner: &mut Runner) -> usize {
     runner.step().unwrap().into_iter().find_map(begun).unwrap()
 }
 
-fn alone(model: &Arc<Model>, request: &Request) -> Said {
-    let mut runner = runner(model, 64);
+fn alone(keeps: Keeps, model: &Arc<Model>, request: &Request) -> Said {
+    let mut runner = runner_that(keeps, model, 64);
     runner.submit(request.clone()).unwrap();
     all(&mut runner).remove(0).1
 }
 
 #[test]
 fn each_says_what_it_would_say_alone() {
-    let model = model();
-    let requests: Vec<Request> = [5, 100, 1, 17, 64, 33, 200, 16]
-        .into_iter()
-        .zip(1..)
-        .map(|(length, of)| request(length, of, 30))
-        .collect();
-    let mut runner = runner(&model, 64);
-    let ids: Vec<TextId> = requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
-    let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
-    for (id, request) in ids.iter().zip(&requests) {
-        assert_eq!(said[id], alone(&model, request));
-        assert_eq!((said[id].tokens.len(), said[id].end), (30, Some(End::Length)));
+    for keeps in BOTH {
+        let model = model();
+        let requests: Vec<Request> = [5, 100, 1, 17, 64, 33, 200, 16]
+            .into_iter()
+            .zip(1..)
+            .map(|(length, of)| request(length, of, 30))
+            .collect();
+        let mut runner = runner_that(keeps, &model, 64);
+        let ids: Vec<TextId> =
+            requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+        let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
+        for (id, request) in ids.iter().zip(&requests) {
+            assert_eq!(said[id], alone(keeps, &model, request));
+            assert_eq!((said[id].tokens.len(), said[id].end), (30, Some(End::Length)));
+        }
+        assert_eq!(runner.free_blocks(), 64);
     }
-    assert_eq!(runner.free_blocks(), 64);
 }
 
 #[test]
 fn too_little_room_costs_time_and_nothing_else() {
-    let model = model();
-    let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
-    // Two of them at their full length.
-    let mut runner = runner(&model, 16);
-    let ids: Vec<TextId> = requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
-    let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
-    for (id, request) in ids.iter().zip(&requests) {
-        assert_eq!(said[id], alone(&model, request));
+    for keeps in BOTH {
+        let model = model();
+        let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
+        // Two of them at their full length.
+        let mut runner = runner_that(keeps, &model, 16);
+        let ids: Vec<TextId> =
+            requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+        let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
+        for (id, request) in ids.iter().zip(&requests) {
+            assert_eq!(said[id], alone(keeps, &model, request));
+        }
+        assert!(runner.counts().set_back > 0, "{:?}", runner.counts());
+        assert_eq!(runner.free_blocks(), 16);
     }
-    assert!(runner.counts().set_back > 0, "{:?}", runner.counts());
-    assert_eq!(runner.free_blocks(), 16);
 }
 
 #[test]
@@ -150,48 +160,52 @@ fn a_short_one_does_not_wait_for_a_long_one() {
 
 #[test]
 fn a_prompt_that_comes_again_is_remembered() {
-    let model = model();
-    let mut runner = runner(&model, 128);
-    let request = request(1_024, 1, 8);
-    runner.submit(request.clone()).unwrap();
-    let cold = all(&mut runner).remove(0).1;
-    let before = runner.counts();
-    assert_eq!(before.remembered, 0);
-    runner.submit(request.clone()).unwrap();
-    assert_eq!(remembered(&mut runner), 1_024 - BLOCK);
-    assert_eq!(runner.counts().rows - before.rows, BLOCK as u64);
-    let rest = all(&mut runner).remove(0).1;
-    assert_eq!(rest.tokens, cold.tokens[1..]);
-    // Whose beginning is the same, and who goes on otherwise.
-    let mut other = request;
-    other.prompt.truncate(512);
-    other.prompt.extend([1, 2, 3]);
-    runner.submit(other.clone()).unwrap();
-    assert_eq!(remembered(&mut runner), 512);
-    assert_eq!(all(&mut runner).remove(0).1.tokens, alone(&model, &other).tokens[1..]);
+    for keeps in BOTH {
+        let model = model();
+        let mut runner = runner_that(keeps, &model, 128);
+        let request = request(1_024, 1, 8);
+        runner.submit(request.clone()).unwrap();
+        let cold = all(&mut runner).remove(0).1;
+        let before = runner.counts();
+        assert_eq!(before.remembered, 0);
+        runner.submit(request.clone()).unwrap();
+        assert_eq!(remembered(&mut runner), 1_024 - BLOCK);
+        assert_eq!(runner.counts().rows - before.rows, BLOCK as u64);
+        let rest = all(&mut runner).remove(0).1;
+        assert_eq!(rest.tokens, cold.tokens[1..]);
+        // Whose beginning is the same, and who goes on otherwise.
+        let mut other = request;
+        other.prompt.truncate(512);
+        other.prompt.extend([1, 2, 3]);
+        runner.submit(other.clone()).unwrap();
+        assert_eq!(remembered(&mut runner), 512);
+        assert_eq!(all(&mut runner).remove(0).1.tokens, alone(keeps, &model, &other).tokens[1..]);
+    }
 }
 
 #[test]
 fn nobody_finds_what_is_others_or_was_forgotten() {
-    let model = model();
-    let mut runner = runner(&model, 128);
-    let ours = request(200, 1, 8);
-    runner.submit(ours.clone()).unwrap();
-    all(&mut runner);
-    let theirs = Request { share: Share(2), ..ours.clone() };
-    runner.submit(theirs.clone()).unwrap();
-    assert_eq!(remembered(&mut runner), 0);
-    all(&mut runner);
-    let forgot = runner.forget(OURS);
-    // The end of it, which nobody could find, is theirs already.
-    assert_eq!((forgot.found, forgot.wiped, forgot.held), (207 / BLOCK, 207 / BLOCK, 0));
-    assert_eq!(runner.forget(OURS), Forgot::default());
-    for (request, wanted) in [(ours, 0), (theirs, 192)] {
-        runner.submit(request).unwrap();
-        assert_eq!(remembered(&mut runner), wanted);
+    for keeps in BOTH {
+        let model = model();
+        let mut runner = runner_that(keeps, &model, 128);
+        let ours = request(200, 1, 8);
+        runner.submit(ours.clone()).unwrap();
         all(&mut runner);
+        let theirs = Request { share: Share(2), ..ours.clone() };
+        runner.submit(theirs.clone()).unwrap();
+        assert_eq!(remembered(&mut runner), 0);
+        all(&mut runner);
+        let forgot = runner.forget(OURS);
+        // The end of it, which nobody could find, is theirs already.
+        assert_eq!((forgot.found, forgot.wiped, forgot.held), (207 / BLOCK, 207 / BLOCK, 0));
+        assert_eq!(runner.forget(OURS), Forgot::default());
+        for (request, wanted) in [(ours, 0), (theirs, 192)] {
+            runner.submit(request).unwrap();
+            assert_eq!(remembered(&mut runner), wanted);
+            all(&mut runner);
+        }
+        assert_eq!(runner.free_blocks(), 128);
     }
-    assert_eq!(runner.free_blocks(), 128);
 }
 
 #[test]
@@ -225,21 +239,23 @@ fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
 
 #[test]
 fn what_makes_way_after_it_was_forgotten_is_found_by_nobody() {
-    let model = model();
-    // So little room that texts take it from each other again and again.
-    let mut runner = runner(&model, 16);
-    for of in 1..=4 {
-        runner.submit(request(60, of, 60)).unwrap();
+    for keeps in BOTH {
+        let model = model();
+        // So little room that texts take it from each other again and again.
+        let mut runner = runner_that(keeps, &model, 16);
+        for of in 1..=4 {
+            runner.submit(request(60, of, 60)).unwrap();
+        }
+        while runner.counts().set_back == 0 {
+            runner.step().unwrap();
+        }
+        runner.forget(OURS);
+        let before = runner.counts().set_back;
+        assert_eq!(all(&mut runner).len(), 4);
+        assert!(runner.counts().set_back > before);
+        assert_eq!(runner.forget(OURS), Forgot::default());
+        assert_eq!(runner.free_blocks(), 16);
     }
-    while runner.counts().set_back == 0 {
-        runner.step().unwrap();
-    }
-    runner.forget(OURS);
-    let before = runner.counts().set_back;
-    assert_eq!(all(&mut runner).len(), 4);
-    assert!(runner.counts().set_back > before);
-    assert_eq!(runner.forget(OURS), Forgot::default());
-    assert_eq!(runner.free_blocks(), 16);
 }
 
 #[test]
@@ -284,9 +300,9 @@ fn what_can_not_be_carried_on_is_refused() {
 #[test]
 fn an_end_of_its_own_is_told_as_one() {
     let model = model();
-    let whole = alone(&model, &request(20, 1, 40));
+    let whole = alone(Keeps::Half, &model, &request(20, 1, 40));
     let token = whole.tokens[12].token;
     let first = whole.tokens.iter().position(|drawn| drawn.token == token).unwrap();
-    let said = alone(&model, &Request { ends: vec![token], ..request(20, 1, 40) });
+    let said = alone(Keeps::Half, &model, &Request { ends: vec![token], ..request(20, 1, 40) });
     assert_eq!((said.tokens.len(), said.end), (first + 1, Some(End::Stop)));
 }

@@ -15,15 +15,15 @@ use engine::{
 use serde_json::json;
 
 use crate::parity::{blocks, part, text};
-use crate::running::{model, request, runner};
+use crate::running::{BOTH, model, request, runner, runner_that};
 use crate::shapes;
 
 fn passage(length: usize, of: u32) -> Passage {
     Passage { tokens: text(length, of), group: Group(u128::from(of)), adapter: None, beginning: None }
 }
 
-fn state_of(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let mut pool = Pool::new(model.shape(), Keeps::Half, tokens.len().div_ceil(BLOCK) + 4);
+fn state_of(keeps: Keeps, model: &Model, tokens: &[u32]) -> Vec<f32> {
+    let mut pool = Pool::new(model.shape(), keeps, tokens.len().div_ceil(BLOCK) + 4);
     let told_from = tokens.len() - 1;
     let one = engine::Part { told_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
     model.step_telling(&Ragged { parts: vec![one] }, &[Tells::State], &mut pool).unwrap()
@@ -39,32 +39,34 @@ fn run(runner: &mut Runner) -> Vec<Happened> {
 
 #[test]
 fn a_passage_is_what_it_is_alone_beside_texts_that_are_told() {
-    let model = model();
-    // Room for little: prompts come in pieces, and some have to wait again.
-    let mut runner = runner(&model, 24);
-    let lengths = [1, 17, 200, 64, 33, 5];
-    let ids: Vec<_> = lengths
-        .iter()
-        .zip(1..)
-        .map(|(length, of)| {
-            runner.submit(request(40, of + 10, 20)).unwrap();
-            runner.read(passage(*length, of)).unwrap()
-        })
-        .collect();
-    let happened = run(&mut runner);
-    for ((id, length), of) in ids.iter().zip(lengths).zip(1..) {
-        let told = happened.iter().find_map(|happened| match happened {
-            Happened::State { text, state } if text == id => Some(state.clone()),
-            _ => None,
-        });
-        assert_eq!(told.unwrap(), state_of(&model, &text(length, of)), "{length}");
-        let end = Happened::End { text: *id, end: End::Stop };
-        assert_eq!(happened.iter().filter(|happened| **happened == end).count(), 1);
-        let said = |happened: &&Happened| matches!(happened, Happened::Token { text, .. } if text == id);
-        assert_eq!(happened.iter().filter(said).count(), 0);
+    for keeps in BOTH {
+        let model = model();
+        // Room for little: prompts come in pieces, and some have to wait again.
+        let mut runner = runner_that(keeps, &model, 24);
+        let lengths = [1, 17, 200, 64, 33, 5];
+        let ids: Vec<_> = lengths
+            .iter()
+            .zip(1..)
+            .map(|(length, of)| {
+                runner.submit(request(40, of + 10, 20)).unwrap();
+                runner.read(passage(*length, of)).unwrap()
+            })
+            .collect();
+        let happened = run(&mut runner);
+        for ((id, length), of) in ids.iter().zip(lengths).zip(1..) {
+            let told = happened.iter().find_map(|happened| match happened {
+                Happened::State { text, state } if text == id => Some(state.clone()),
+                _ => None,
+            });
+            assert_eq!(told.unwrap(), state_of(keeps, &model, &text(length, of)), "{length}");
+            let end = Happened::End { text: *id, end: End::Stop };
+            assert_eq!(happened.iter().filter(|happened| **happened == end).count(), 1);
+            let said = |happened: &&Happened| matches!(happened, Happened::Token { text, .. } if text == id);
+            assert_eq!(happened.iter().filter(said).count(), 0);
+        }
+        let told = happened.iter().filter(|happened| matches!(happened, Happened::Token { .. })).count();
+        assert_eq!((told, runner.free_blocks()), (lengths.len() * 20, 24));
     }
-    let told = happened.iter().filter(|happened| matches!(happened, Happened::Token { .. })).count();
-    assert_eq!((told, runner.free_blocks()), (lengths.len() * 20, 24));
 }
 
 #[test]
@@ -245,7 +247,7 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
     let mut tokens = vocabulary.tokens("high tide").unwrap();
     tokens.push(vocabulary.sign("<|endoftext|>").unwrap());
     assert_eq!(vocabulary.signed("high tide").unwrap(), tokens);
-    let state = state_of(&Model::load(&source).unwrap(), &tokens);
+    let state = state_of(Keeps::Half, &Model::load(&source).unwrap(), &tokens);
     let length = state.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
     let local = open_as(directory.path(), "tiny").unwrap();
     let (vectors, counted) = embed(&local, texts(&["high tide"])).unwrap();
@@ -466,7 +468,8 @@ fn stacked_experts_are_the_experts() {
         Model::load(&Source::open(directory.path()).unwrap())
     };
     let tokens = text(40, 1);
-    let [apart, stacked] = [&made, &made.stacked()].map(|made| state_of(&load(made).unwrap(), &tokens));
+    let [apart, stacked] =
+        [&made, &made.stacked()].map(|made| state_of(Keeps::Half, &load(made).unwrap(), &tokens));
     assert_eq!(apart, stacked);
     let mut turned = made.stacked();
     let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();

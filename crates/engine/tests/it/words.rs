@@ -50,8 +50,12 @@ impl Words {
     }
 
     pub fn runner(&self, blocks: usize, guesses: usize) -> Runner {
-        let bytes = blocks * Pool::block_bytes(self.model.shape(), Keeps::Half);
-        let room = Room { bytes, keeps: Keeps::Half, tokens: 64, texts: 16, waiting: 1_000, guesses };
+        self.runner_that(Keeps::Half, blocks, guesses)
+    }
+
+    pub fn runner_that(&self, keeps: Keeps, blocks: usize, guesses: usize) -> Runner {
+        let bytes = blocks * Pool::block_bytes(self.model.shape(), keeps);
+        let room = Room { bytes, keeps, tokens: 64, texts: 16, waiting: 1_000, guesses };
         Runner::new(Arc::clone(&self.model), room).unwrap()
     }
 

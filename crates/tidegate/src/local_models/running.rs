@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Drafting, EngineError, Keeps, Local, LocalSettings, Processor, Room, Source, Spare};
+use engine::{BLOCK, Drafting, EngineError, Local, LocalSettings, Pool, Processor, Room, Source, Spare};
 use world::World;
 
 use crate::commands::node::{Opened, Serving};
@@ -18,6 +18,9 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
     let named = |error: EngineError| Failure::new(output::USAGE, format!("--device: {error}."));
     let processor: Processor = serving.device().parse().map_err(named)?;
     processor.check().map_err(named)?;
+    processor
+        .check_keeps(serving.keeps())
+        .map_err(|error| Failure::new(output::USAGE, format!("--kv-numbers: {error}.")))?;
     let (path, id) = serving.model(model)?;
     let source = Source::open(&path).map_err(told)?;
     let draft = draft(&id, serving)?;
@@ -67,8 +70,9 @@ fn check_memory(
         _ => format!(" on {processor}, and {} MiB of weights in this machine's memory", mib(beside)),
     };
     let conversations = serving.kv_bytes() as u64;
+    let token = Pool::block_bytes(source.shape(), serving.keeps()) / BLOCK;
     eprintln!(
-        "{id}: {} MiB of weights and {} MiB for conversations{place}",
+        "{id}: {} MiB of weights and {} MiB for conversations{place}, {token} bytes for each token of them",
         mib(weights),
         mib(conversations)
     );
@@ -90,7 +94,7 @@ fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: 
         created_unix_s: world.clock.unix_ms() / 1_000,
         room: Room {
             bytes: serving.kv_bytes(),
-            keeps: Keeps::Half,
+            keeps: serving.keeps(),
             tokens: processor.step_tokens(),
             texts: STEP_TEXTS,
             waiting: serving.waiting(),

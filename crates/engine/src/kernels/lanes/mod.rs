@@ -115,7 +115,7 @@ impl Way {
 }
 
 /// Does what the compiler can do in lanes by itself, as wide as this processor has them.
-pub(super) fn fast(work: impl FnOnce()) {
+pub(crate) fn fast(work: impl FnOnce()) {
     struct Plain<F>(F);
     impl<F: FnOnce()> Work for Plain<F> {
         #[inline(always)]

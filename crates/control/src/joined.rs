@@ -1,13 +1,18 @@
-//! Nodes that joined by themselves: what they say of themselves, and that they are away once they say nothing.
+//! Nodes that joined by themselves: what they say of themselves, that they are away once they say nothing, and that they are
+//! away as long as nobody answers at the address that they gave.
 
 use std::sync::Arc;
 
-use domain::limits::NODE_BEATS_MISSED_MAX;
+use domain::limits::{JOINED_ASKED_AT_ONCE, NODE_BEATS_MISSED_MAX, NODE_POLL_EVERY};
+use domain::{Fault, NodeId, WorkspaceId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use store::Joined;
+use store::{Joined, NodeRow, StoreError};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::Control;
+use crate::failure::of_store;
 use crate::moment::Moment;
 use crate::owner::milliseconds;
 
@@ -64,10 +69,62 @@ pub fn show(joined: &Joined) -> JoinedShown {
     }
 }
 
+/// Whether a node joined and says nothing now: then nobody is asked at its address.
+pub fn is_silent(row: &NodeRow, now_unix_ms: u64) -> bool {
+    row.joined.as_ref().is_some_and(|joined| !joined.is_heard(now_unix_ms))
+}
+
+/// What is told of a node that speaks and that nobody has asked yet.
+pub fn not_asked() -> String {
+    "It says that it is there, and has not been asked at its address yet.".to_owned()
+}
+
+/// What is told of a node that speaks and does not answer: where it was asked, and what came back.
+pub fn not_reached(name: &str, base_url: &str, said: &str) -> String {
+    format!(
+        "It says that it is there, but it can't be used at {base_url}: {said} It is asked again. If that is not its address, \
+         have it join anew: `tidegate nodes revoke` and `tidegate nodes invite {name}` here, then `tidegate node join` with \
+         --address there."
+    )
+}
+
 impl Control {
     /// When a node that says something now is away, should it say nothing more.
     pub(crate) fn due_unix_ms(&self, now_unix_ms: u64) -> u64 {
         now_unix_ms.saturating_add(milliseconds(self.beat_every * NODE_BEATS_MISSED_MAX))
+    }
+
+    /// Asks those that are wanted, a few at once, until the process ends.
+    pub async fn watch_joined(self: Arc<Self>) {
+        let places = Arc::new(Semaphore::new(JOINED_ASKED_AT_ONCE));
+        let mut asked = JoinSet::new();
+        loop {
+            let (workspace, node) = tokio::select! {
+                wanted = self.wanted.next() => wanted,
+                Some(_) = asked.join_next() => continue,
+            };
+            let (control, places) = (Arc::clone(&self), Arc::clone(&places));
+            asked.spawn(async move {
+                if let Ok(place) = places.acquire().await {
+                    if let Err(fault) = control.ask_joined(workspace, node).await {
+                        tracing::warn!(%node, %fault, "what a node said could not be kept");
+                    }
+                    drop(place);
+                }
+                // However often it says that it is there, it is asked no more than this.
+                tokio::time::sleep(control.beat_every.min(NODE_POLL_EVERY) / 2).await;
+                control.wanted.rested(workspace, node);
+            });
+        }
+    }
+
+    async fn ask_joined(&self, workspace: WorkspaceId, node: NodeId) -> Result<(), Box<Fault>> {
+        match self.store.nodes().get(workspace, node).await {
+            Ok(row) => self.ask_node(row).await.map(drop),
+            // It was removed meanwhile.
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(of_store(error)),
+        }
     }
 
     /// Looks again and again for nodes that have said nothing for too long, until the process ends.

@@ -39,6 +39,7 @@ mod tokens;
 mod told;
 mod version;
 mod videos;
+mod wanted;
 mod webhooks;
 
 use std::net::IpAddr;
@@ -112,6 +113,8 @@ pub struct Control {
     /// This process's name among the gateways of one database.
     pub replica: String,
     beat_every: Duration,
+    /// Nodes that joined and are to be asked whether they answer at their address.
+    wanted: wanted::Wanted,
     /// The workspace whose owners run this installation.
     operator: WorkspaceId,
     passwords: Passwords,
@@ -188,6 +191,7 @@ impl Control {
             answers,
             replica,
             beat_every,
+            wanted: wanted::Wanted::default(),
             operator,
             passwords,
             attempts,

@@ -1,4 +1,4 @@
-//! Asking nodes what they serve: when one is added, and again every so often.
+//! Asking nodes what they serve: when one is added or says that it is there, and again every so often.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use line::Seat;
 use store::{Act, NodeObservation, NodeRow, Page};
 
 use crate::failure::of_store;
-use crate::{Control, judgement};
+use crate::{Control, joined, judgement};
 
 impl Control {
-    /// Asks one node for its models and keeps what it said.
+    /// Asks one node for its models and keeps what it said. One that joined tells its models itself, and is asked whether it
+    /// answers at its address.
     ///
     /// # Errors
     /// The store's.
     pub(crate) async fn ask_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
-        // One that joined says so itself.
-        if row.joined.is_some() {
+        if joined::is_silent(&row, self.world.clock.unix_ms()) {
             return Ok(row);
         }
         let snapshot = self.keeper.current();
@@ -25,14 +25,16 @@ impl Control {
             .workspace(row.workspace)
             .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
         let Some(entry) = entry else { return Ok(row) };
+        let base_url = entry.base_url.to_string();
         let report = self.verify(Seat::Byoc(entry)).await?;
-        let found = NodeObservation {
-            unix_ms: self.world.clock.unix_ms(),
-            reachable: report.is_well(),
-            error: judgement::of(&report).1,
-            models: report.models,
+        let (reachable, said) = (report.is_well(), judgement::of(&report).1);
+        let (models, error) = match row.joined {
+            Some(_) => (None, said.map(|said| joined::not_reached(&row.name, &base_url, &said))),
+            None => (report.models, said),
         };
-        let written = self.store.nodes().observed(row.workspace, row.id, found).await.map_err(of_store)?;
+        let found = NodeObservation { unix_ms: self.world.clock.unix_ms(), reachable, models, error };
+        let written = self.store.nodes().observed(row.workspace, row.id, base_url, found);
+        let written = written.await.map_err(of_store)?;
         self.published(written.version).await?;
         Ok(written.row)
     }
@@ -62,6 +64,13 @@ impl Control {
                 };
                 for row in listed.rows {
                     let id = row.id;
+                    // One that joined is asked when it says that it is there; it may say so seldom.
+                    if row.joined.is_some() {
+                        if !row.reachable && !joined::is_silent(&row, self.world.clock.unix_ms()) {
+                            self.wanted.add(row.workspace, id);
+                        }
+                        continue;
+                    }
                     if let Err(fault) = self.ask_node(row).await {
                         tracing::warn!(node = %id, %fault, "what a node said could not be kept");
                     }

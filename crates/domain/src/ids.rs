@@ -138,6 +138,7 @@ define_id!(/** An API key of ours. */ KeyId, "key");
 define_id!(/** A sealed provider credential of a workspace (BYOK). */ CredentialId, "pcr");
 define_id!(/** One of the operator's pooled provider accounts. */ AccountId, "acc");
 define_id!(/** A runtime on the customer's hardware (BYOC). */ NodeId, "node");
+define_id!(/** What lets one node in, once. */ JoinTokenId, "jtk");
 define_id!(/** A routing rule. */ RouteId, "rte");
 define_id!(/** What a project's requests may reach. */ PolicyId, "pol");
 define_id!(/** One run of an app. */ TaskId, "tsk");

@@ -51,8 +51,8 @@ pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId,
-    PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
+    AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, JoinTokenId, KeyId, MemberId,
+    NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
 pub use kept::{FilesKeeper, FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage};
 pub use money::{Nanos, Price, Rates, UnitRates};

@@ -194,6 +194,8 @@ pub const DOCUMENT_REDIRECTS_MAX: u32 = 3;
 pub const NODE_POLL_EVERY: Duration = Duration::from_secs(30);
 /// So many heartbeats that a joined node leaves out, and it is away.
 pub const NODE_BEATS_MISSED_MAX: u32 = 3;
+/// Joined nodes that are asked at once whether they answer at their address; the others wait their turn.
+pub const JOINED_ASKED_AT_ONCE: usize = 8;
 /// Models that a node says it serves.
 pub const NODE_MODELS_MAX: usize = 1_000;
 /// A control plane that is away is asked again after a while that grows from the first of these to the second, with jitter.

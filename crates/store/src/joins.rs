@@ -1,7 +1,7 @@
 //! Nodes that join by themselves: the token that each comes with, the credential that it reports with, its heartbeats, and
 //! what it tells of its own answers.
 
-use domain::{NodeId, TraceId, WorkspaceId};
+use domain::{JoinTokenId, NodeId, TraceId, WorkspaceId};
 
 use crate::sign_ins::TokenDigest;
 use crate::{Act, Json, Listed, NodeRow, Page, StoreFuture, Written};
@@ -9,6 +9,7 @@ use crate::{Act, Json, Listed, NodeRow, Page, StoreFuture, Written};
 /// What a machine shows once, to be let in under a name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
+    pub id: JoinTokenId,
     pub digest: TokenDigest,
     pub workspace: WorkspaceId,
     pub name: String,
@@ -30,8 +31,18 @@ pub struct Joined {
     pub revoked_unix_ms: Option<u64>,
     /// Its last heartbeat.
     pub beat_unix_ms: Option<u64>,
+    /// From then on it is away, unless it says something before.
+    pub due_unix_ms: Option<u64>,
     /// What it said of itself with that.
     pub said: Option<Json>,
+}
+
+impl Joined {
+    /// Whether its last heartbeat still counts.
+    #[must_use]
+    pub fn is_heard(&self, unix_ms: u64) -> bool {
+        self.revoked_unix_ms.is_none() && self.due_unix_ms.is_some_and(|due_unix_ms| unix_ms < due_unix_ms)
+    }
 }
 
 /// A node that is let in.
@@ -59,6 +70,8 @@ pub struct Heartbeat {
     pub due_unix_ms: u64,
     pub models: Vec<String>,
     pub said: Json,
+    /// What is told of one that was away, until it was asked at its address.
+    pub not_asked: String,
 }
 
 /// One answer of a node, as its own journal has it. It books no money.
@@ -94,15 +107,25 @@ pub trait Joins: Send + Sync {
     /// node has the name and no revoked credential.
     fn invite(&self, token: JoinToken, forgotten_before_unix_ms: u64, act: Act) -> StoreFuture<'_, ()>;
     fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>>;
+    /// A workspace's own: those that wait, and those that were used or came too late and are known still.
+    fn tokens(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<JoinTokenId>,
+    ) -> StoreFuture<'_, Listed<JoinToken, JoinTokenId>>;
+    fn token_of(&self, workspace: WorkspaceId, id: JoinTokenId) -> StoreFuture<'_, JoinToken>;
+    /// Forgets a token. Refused as `join_token_used` where a node is in by it.
+    fn withdraw(&self, workspace: WorkspaceId, id: JoinTokenId, act: Act) -> StoreFuture<'_, ()>;
     /// The node of a name, if there is one.
     fn named(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>>;
     /// Uses a token up for a credential. Refused as `join_token_used` or `join_token_expired`, as `name_taken` like
     /// `invite`, and as not found where there is no such token.
     fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>>;
     fn known(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>>;
-    /// The node is there, and says so. Not found where its credential is unknown or revoked.
+    /// The node is there, and says so. One that was away stays so until it is observed at its address. Not found where its
+    /// credential is unknown or revoked.
     fn beat(&self, credential: TokenDigest, beat: Heartbeat) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Whoever has said nothing for too long is away from now on; how many those are.
+    /// Whoever has said nothing for too long is away from now on, and for this reason; how many those are.
     fn miss(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>>;
     /// Ends a node's credential. Refused as `not_joined` where it has none.
     fn revoke(

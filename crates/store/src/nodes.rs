@@ -32,7 +32,7 @@ pub struct NodeRow {
     /// What its server takes. On writing only what is stated counts.
     pub server: ServerFacts,
     pub created_unix_ms: u64,
-    /// Where it joined by itself: its own word, and nobody's question, says then whether it is there. Ignored on writing.
+    /// Where it joined by itself: it is there as long as it says so, and answers at its address. Ignored on writing.
     pub joined: Option<Joined>,
     /// Ignored on writing.
     pub version: u64,
@@ -80,11 +80,13 @@ pub trait Nodes: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Keeps what asking it found, but of one that joined by itself. The configuration's version moves only where something but the time is new.
+    /// Keeps what asking it at `base_url` found, unless it has another address by now, or joined by itself and is silent. The
+    /// configuration's version moves only where something but the time is new.
     fn observed(
         &self,
         workspace: WorkspaceId,
         id: NodeId,
+        base_url: String,
         found: NodeObservation,
     ) -> StoreFuture<'_, Written<NodeRow>>;
     /// As `Credentials::probed`.

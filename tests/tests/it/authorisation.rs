@@ -98,6 +98,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         founded.workspace_id.clone(),
         make(&admin, "/v2/provider-credentials", credential).await,
         make(&admin, "/v2/byoc/nodes", node).await,
+        make(&admin, "/v2/byoc/nodes/join-tokens", json!({"name": "cellar"})).await,
         make(&admin, "/v2/routes", route).await,
         make(&admin, "/v2/api-keys", json!({"name": "a key"})).await,
         make(&admin, "/v2/projects", json!({"name": "a project"})).await,

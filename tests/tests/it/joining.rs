@@ -1,5 +1,6 @@
-//! Nodes that join by themselves: with a token that is good once, heartbeats that are missed, a credential that is revoked, and
-//! records of what they served that are kept once. A real gateway, and real nodes that repeat what they are told.
+//! Nodes that join by themselves: with a token that is good once, heartbeats that are missed, an address that nobody answers
+//! at, a credential that is revoked, and records of what they served that are kept once. A real gateway, and real nodes that
+//! repeat what they are told.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use domain::limits::{JOINED_ASKED_AT_ONCE, VERIFY_TIME_MAX};
 use harness::client::{Answer, Client};
 use harness::process::{Launch, Process, free_address, tidegate};
 use serde_json::{Value, json};
@@ -20,6 +22,7 @@ use crate::local_node::records;
 use crate::wait::a_moment;
 
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
+const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 
 /// A machine: where its node keeps what is its own, and where it listens.
 struct Machine {
@@ -37,7 +40,12 @@ impl Machine {
     }
 
     fn join(&self, control: &str, token: &str) -> Done {
-        let (data, address) = (self.data().display().to_string(), format!("http://{}", self.address));
+        self.join_as(control, token, self.address)
+    }
+
+    /// Says that it is at this address.
+    fn join_as(&self, control: &str, token: &str, address: SocketAddr) -> Done {
+        let (data, address) = (self.data().display().to_string(), format!("http://{address}"));
         let of = ["--control", control, "--token", token, "--data-dir", &data, "--address", &address];
         Cli::new().run(&[&["node", "join"], &of[..]].concat())
     }
@@ -48,19 +56,51 @@ impl Machine {
     }
 
     fn client(&self) -> Client {
-        Client::new(format!("http://{}", self.address)).within(WITHIN)
+        client_of(self.address)
     }
 
     async fn start(&self) -> Process {
+        self.start_at(self.address).await
+    }
+
+    async fn start_at(&self, address: SocketAddr) -> Process {
         let data = self.data().display().to_string();
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
-        let mut node = launch.args(["--listen", &self.address.to_string()]).start().unwrap();
+        let mut node = launch.args(["--listen", &address.to_string()]).start().unwrap();
         let deadline = Instant::now() + WITHIN;
         while !node.stderr().contains("listens on") {
             assert!(node.exited().unwrap().is_none() && Instant::now() < deadline, "{}", node.stderr());
             a_moment().await;
         }
         node
+    }
+}
+
+fn client_of(address: SocketAddr) -> Client {
+    Client::new(format!("http://{address}")).within(WITHIN)
+}
+
+/// Takes connections, and says nothing.
+struct Mute {
+    address: SocketAddr,
+    held: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Mute {
+    async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mute = Self { address: listener.local_addr().unwrap(), held: Arc::default() };
+        let held = Arc::clone(&mute.held);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                held.lock().unwrap().push(stream);
+            }
+        });
+        mute
+    }
+
+    fn held(&self) -> usize {
+        self.held.lock().unwrap().len()
     }
 }
 
@@ -123,16 +163,42 @@ async fn shown(gateway: &Gateway, id: &str) -> Value {
     gateway.get(&format!("/v2/byoc/nodes/{id}")).await
 }
 
-async fn until(gateway: &Gateway, id: &str, status: &str) -> Value {
+async fn until_shown(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + WITHIN;
     loop {
         let node = shown(gateway, id).await;
-        if node["status"] == status {
+        if is(&node) {
             return node;
         }
-        assert!(Instant::now() < deadline, "it is not {status}: {node}");
+        assert!(Instant::now() < deadline, "it is not {what}: {node}");
         a_moment().await;
     }
+}
+
+async fn until(gateway: &Gateway, id: &str, status: &str) -> Value {
+    until_shown(gateway, id, status, |node| node["status"] == status).await
+}
+
+/// Why nothing is sent to it, as soon as that is this.
+async fn until_told(gateway: &Gateway, id: &str, why: &str) -> Value {
+    let is_told = |node: &Value| node["last_error"].as_str().is_some_and(|told| told.contains(why));
+    let node = until_shown(gateway, id, why, is_told).await;
+    assert_eq!(node["status"], "unreachable", "{node}");
+    node
+}
+
+/// As soon as it has said again that it is there, whatever it is taken to be.
+async fn until_heard_again(gateway: &Gateway, id: &str) -> Value {
+    let before = shown(gateway, id).await["joined"]["last_heartbeat_at"].clone();
+    until_shown(gateway, id, "heard", |node| node["joined"]["last_heartbeat_at"] != before).await
+}
+
+/// Neither asked for, nor planned with.
+async fn is_sent_nothing(gateway: &Gateway) {
+    let refused = gateway.client().post(CHAT, &asked()).await.unwrap();
+    assert_ne!(refused.status, 200, "{}", refused.text());
+    let plan = gateway.admin().post("/v2/plan", &json!({"model": "echo"})).await.unwrap();
+    assert!(plan.text().contains("unreachable"), "{}", plan.text());
 }
 
 fn asked() -> Value {
@@ -249,12 +315,8 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     let mut node = machine.start().await;
     until(&gateway, &id, "ready").await;
     node.kill9().unwrap();
-    let away = until(&gateway, &id, "unreachable").await;
-    assert_eq!(away["last_error"], "It has left out 3 heartbeats.", "{away}");
-    let refused = gateway.client().post(CHAT, &asked()).await.unwrap();
-    assert_ne!(refused.status, 200, "{}", refused.text());
-    let plan = gateway.admin().post("/v2/plan", &json!({"model": "echo"})).await.unwrap();
-    assert!(plan.text().contains("unreachable"), "{}", plan.text());
+    until_told(&gateway, &id, "It has left out 3 heartbeats.").await;
+    is_sent_nothing(&gateway).await;
     // Somebody answers there, but it is not the node that says so.
     let answers = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo"]);
     let mut other = answers.args(["--listen", &machine.address.to_string()]).start().unwrap();
@@ -269,6 +331,129 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     let _node = machine.start().await;
     until(&gateway, &id, "ready").await;
     answered(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebody_does() {
+    let gateway = gateway().await;
+    let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
+    let elsewhere = free_address().unwrap();
+    let mut node = machine.start_at(elsewhere).await;
+    let told = until_told(&gateway, &id, "--address").await;
+    let why = told["last_error"].as_str().unwrap();
+    assert!(why.contains(&format!("http://{}/v1", machine.address)) && why.contains("invite attic"), "{why}");
+    // It goes on saying that it is there, and what it serves.
+    assert_eq!(told["models"], json!(["echo"]), "{told}");
+    for _ in 0..3 {
+        let heard = until_heard_again(&gateway, &id).await;
+        assert_eq!((&heard["status"], &heard["last_error"]), (&json!("unreachable"), &json!(why)), "{heard}");
+    }
+    is_sent_nothing(&gateway).await;
+    assert_eq!(records(&client_of(elsewhere), 0).await, [] as [Value; 0]);
+    node.kill9().unwrap();
+    // Nobody does anything but start it where it said that it is.
+    let mut node = machine.start().await;
+    let there = until(&gateway, &id, "ready").await;
+    assert_eq!(there["last_error"], Value::Null, "{there}");
+    assert_eq!(answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
+    // One that was reached before is no longer ready either.
+    node.kill9().unwrap();
+    let _node = machine.start_at(elsewhere).await;
+    until_told(&gateway, &id, "--address").await;
+    is_sent_nothing(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_address_is_mended_by_what_is_told_of_it() {
+    let gateway = gateway().await;
+    let machine = Machine::new();
+    let join = |address| machine.join_as(&gateway.origin, &invite(&gateway, "attic"), address);
+    let id = join(free_address().unwrap()).ok().trim().to_owned();
+    let mut node = machine.start().await;
+    until_told(&gateway, &id, "--address").await;
+    is_sent_nothing(&gateway).await;
+    node.kill9().unwrap();
+    gateway.cli().run(&["nodes", "revoke", &id]).ok();
+    assert_eq!(join(machine.address).ok().trim(), id);
+    let _node = machine.start().await;
+    until(&gateway, &id, "ready").await;
+    assert_eq!(answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_nodes_that_do_not_answer() {
+    let (gateway, mute) = (gateway().await, Mute::listen().await);
+    let mut nodes = Vec::new();
+    for number in 0..JOINED_ASKED_AT_ONCE + 4 {
+        let token = gateway.make(TOKENS, json!({"name": format!("attic {number}")})).await["token"].clone();
+        let body = json!({"token": token, "base_url": format!("http://{}/v1", mute.address)});
+        let joined = gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap().json();
+        let id = joined["node_id"].as_str().unwrap().to_owned();
+        nodes.push((id, gateway.with_key(joined["credential"].as_str().unwrap())));
+    }
+    let began = Instant::now();
+    for _ in 0..2 {
+        for (_, reporting) in &nodes {
+            let heard = reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap();
+            assert_eq!(heard.status, 200, "{}", heard.text());
+        }
+        while mute.held() < JOINED_ASKED_AT_ONCE {
+            assert!(began.elapsed() < VERIFY_TIME_MAX, "{} are asked", mute.held());
+            a_moment().await;
+        }
+    }
+    is_sent_nothing(&gateway).await;
+    for (id, _) in &nodes {
+        until_told(&gateway, id, "has not been asked at its address yet").await;
+    }
+    assert_eq!(mute.held(), JOINED_ASKED_AT_ONCE, "so many at once, and no more");
+    assert!(began.elapsed() < VERIFY_TIME_MAX, "all of it while they were being asked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_listed_and_withdrawn() {
+    let gateway = gateway().await;
+    let (cli, machine) = (gateway.cli(), Machine::new());
+    assert!(cli.run(&["nodes", "invites"]).ok().contains("No tokens wait"));
+    let (first, second, used) =
+        (invite(&gateway, "attic"), invite(&gateway, "attic"), invite(&gateway, "cellar"));
+    let cellar = Machine::new().join(&gateway.origin, &used).ok().trim().to_owned();
+    let listed = cli.run(&["nodes", "invites", "--json"]).lines();
+    let names: Vec<_> = listed.iter().map(|row| (row["name"].clone(), row["status"].clone())).collect();
+    let open = (json!("attic"), json!("open"));
+    assert_eq!(names, [open.clone(), open, (json!("cellar"), json!("used"))], "{listed:?}");
+    assert!(listed[0]["used_at"].is_null() && listed[2]["used_at"].is_string(), "{listed:?}");
+    assert!(listed.iter().all(|row| row["expires_at"].is_string() && row["created_at"].is_string()));
+    let told = gateway.admin().get(TOKENS).await.unwrap().text();
+    assert!(![&first, &second, &used].iter().any(|token| told.contains(&token[4..])), "{told}");
+    let path = |row: &Value| format!("{TOKENS}/{}", row["id"].as_str().unwrap());
+    assert_eq!(gateway.get(&path(&listed[1])).await, listed[1]);
+
+    // A look by pages, and somebody else's.
+    let page = gateway.get(&format!("{TOKENS}?limit=2")).await;
+    let next = format!("{TOKENS}?limit=2&cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(gateway.get(&next).await["data"], json!([listed[2]]));
+    let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
+    let theirs = gateway.with_key(theirs["admin_key"].as_str().unwrap());
+    assert_eq!(theirs.get(TOKENS).await.unwrap().json()["data"], json!([]));
+    problem(&theirs.delete(&path(&listed[0])).await.unwrap(), 404, "not_found");
+
+    assert_eq!(gateway.admin().delete(&path(&listed[0])).await.unwrap().status, 204);
+    problem(&gateway.admin().delete(&path(&listed[0])).await.unwrap(), 404, "not_found");
+    let unknown = machine.join(&gateway.origin, &first).failed(4);
+    assert!(unknown.contains("This join token is unknown here"), "{unknown}");
+    cli.run(&["nodes", "uninvite", "attic"]).ok();
+    let unknown = machine.join(&gateway.origin, &second).failed(4);
+    assert!(unknown.contains("This join token is unknown here"), "{unknown}");
+    let none = cli.run(&["nodes", "uninvite", "attic"]).failed(3);
+    assert!(none.contains("No token waits for attic"), "{none}");
+    // What a node has come with is not taken back by that.
+    problem(&gateway.admin().delete(&path(&listed[2])).await.unwrap(), 409, "join_token_used");
+    cli.run(&["nodes", "uninvite", listed[2]["id"].as_str().unwrap()]).failed(6);
+    assert_eq!(shown(&gateway, &cellar).await["name"], "cellar");
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let withdrawn = audit["data"].as_array().unwrap().iter().filter(|row| row["action"] == "node.uninvite");
+    assert_eq!(withdrawn.count(), 2, "{audit}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use domain::limits::{
     NODE_RECORDS_MAX,
 };
 use domain::server::TIDEGATE;
-use domain::{Fault, FaultClass, NodeId, Probed, Secret, ServerFacts, TraceId, Trait};
+use domain::{Fault, FaultClass, JoinTokenId, NodeId, Probed, Secret, ServerFacts, TraceId, Trait};
 use egress::Reach;
 use http::Method;
 use schemars::JsonSchema;
@@ -26,7 +26,7 @@ use crate::access::Access;
 use crate::attempts::Trier;
 use crate::caller::{Reporter, Stranger};
 use crate::failure::{invalid, missing, of_store};
-use crate::joined::{Load, Said};
+use crate::joined::{self, Load, Said};
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
@@ -35,17 +35,29 @@ use crate::router::{Handled, Route};
 use crate::tokens::{self, Kind};
 use crate::{Control, Reply};
 
+const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
+const TOKEN: &str = "/v2/byoc/nodes/join-tokens/{id}";
 const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
 /// What is kept of a word that a node says of itself.
 const WORD_BYTES_MAX: usize = 128;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, "/v2/byoc/nodes/join-tokens", Access::MANAGE, invite)
+        Route::new(Method::POST, TOKENS, Access::MANAGE, invite)
             .says("Makes a token that a node joins with, once; it is shown this once.")
             .takes::<Invitation>()
             .makes_once::<Invited<'_>>()
             .refuses(409, "name_taken"),
+        Route::new(Method::GET, TOKENS, Access::LOOK, invitations)
+            .says("Lists the tokens that nodes may join with, and those that were used or are too old, for a week; never the tokens themselves.")
+            .lists::<TokenShown>(),
+        Route::new(Method::GET, TOKEN, Access::LOOK, invitation)
+            .says("Shows whether a node has joined with a token, or may; never the token itself.")
+            .tells::<TokenShown>(),
+        Route::new(Method::DELETE, TOKEN, Access::MANAGE, uninvite)
+            .says("Withdraws a token that no node has joined with: whoever comes with it is told that it is unknown.")
+            .gives_nothing()
+            .refuses(409, "join_token_used"),
         Route::open(Method::POST, "/v2/byoc/nodes/join", join)
             .says("Lets a node in: trades a join token for a credential that it reports with from then on.")
             .takes::<Join>()
@@ -95,6 +107,7 @@ struct Invitation {
 #[schemars(rename = "JoinToken")]
 struct Invited<'a> {
     object: &'static str,
+    id: String,
     name: String,
     /// Shown this once.
     token: &'a str,
@@ -118,7 +131,9 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let token = minted(control, "tgj_");
         let text = token.expose_text().unwrap_or_default();
         let expires_unix_ms = now.saturating_add(milliseconds(time));
+        let id = JoinTokenId::new(now, control.world.id_bytes());
         let row = JoinToken {
+            id,
             digest: tokens::digest(&*control.vault.hasher, Kind::Join, text),
             workspace: ask.workspace(),
             name: name.clone(),
@@ -130,9 +145,75 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         control.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
         let expires_at = Moment(expires_unix_ms);
-        let invited = Invited { object: "join_token", name, token: text, expires_at };
-        Ok(Reply::json(&invited)?.created("/v2/byoc/nodes".to_owned()))
+        let invited = Invited { object: "join_token", id: id.to_string(), name, token: text, expires_at };
+        Ok(Reply::json(&invited)?.created(format!("{TOKENS}/{id}")))
     })
+}
+
+/// What is known of a token, but itself.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JoinTokenShown")]
+struct TokenShown {
+    object: &'static str,
+    id: String,
+    /// What the node is to be called.
+    name: String,
+    #[schemars(extend("enum" = ["open", "used", "expired"]))]
+    status: &'static str,
+    created_at: Moment,
+    expires_at: Moment,
+    /// When a node joined with it.
+    used_at: Option<Moment>,
+}
+
+fn token_shown(token: &JoinToken, now_unix_ms: u64) -> TokenShown {
+    TokenShown {
+        object: "join_token",
+        id: token.id.to_string(),
+        name: token.name.clone(),
+        status: match token.used_unix_ms {
+            Some(_) => "used",
+            None if token.expires_unix_ms <= now_unix_ms => "expired",
+            None => "open",
+        },
+        created_at: Moment(token.created_unix_ms),
+        expires_at: Moment(token.expires_unix_ms),
+        used_at: token.used_unix_ms.map(Moment),
+    }
+}
+
+fn invitations(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let listed = control.store.joins().tokens(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        let now = control.world.clock.unix_ms();
+        Reply::json(&ask.paged(listed, |token| token_shown(token, now)))
+    })
+}
+
+fn invitation(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let token = control.store.joins().token_of(ask.workspace(), ask.id("join token")?);
+        Reply::json(&token_shown(&token.await.map_err(of_store)?, control.world.clock.unix_ms()))
+    })
+}
+
+fn uninvite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = ask.act(&control.world);
+        let withdrawn = control.store.joins().withdraw(ask.workspace(), ask.id("join token")?, act);
+        withdrawn.await.map_err(not_withdrawn)?;
+        Ok(Reply::no_content())
+    })
+}
+
+fn not_withdrawn(error: StoreError) -> Box<Fault> {
+    match error {
+        StoreError::Conflict { what: "join_token_used", .. } => Box::new(
+            Fault::new(FaultClass::Conflict, "join_token_used", "A node has joined with this token.")
+                .fix("Revoke the node's credential with `tidegate nodes revoke`, or remove the node."),
+        ),
+        other => of_store(other),
+    }
 }
 
 fn minted(control: &Control, prefix: &str) -> Secret {
@@ -325,9 +406,11 @@ fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
         }
         let now = control.world.clock.unix_ms();
         let said = serde_json::to_value(&said).map_err(|_| Box::new(Fault::internal()))?;
-        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms: control.due_unix_ms(now), models, said };
+        let (due_unix_ms, not_asked) = (control.due_unix_ms(now), joined::not_asked());
+        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, said, not_asked };
         let written = control.store.joins().beat(ask.caller.credential, heartbeat).await.map_err(revoked)?;
         control.published(written.version).await?;
+        control.wanted.add(written.row.workspace, written.row.id);
         let node_id = written.row.id.to_string();
         let heartbeat_every_ms = milliseconds(control.beat_every);
         Reply::json(&Heard { object: "node_heartbeat", node_id, heartbeat_every_ms })
@@ -511,6 +594,7 @@ mod tests {
     #[test]
     fn a_token_says_why_it_is_good_for_nothing() {
         let of = |used_unix_ms, expires_unix_ms| JoinToken {
+            id: JoinTokenId::new(1, [0; 10]),
             digest: [0; 32],
             workspace: domain::WorkspaceId::new(1, [0; 10]),
             name: "attic".into(),

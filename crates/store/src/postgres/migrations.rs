@@ -23,6 +23,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (12, "policies", include_str!("../../migrations/postgres/0012_policies.sql")),
     (13, "access_keys", include_str!("../../migrations/postgres/0013_access_keys.sql")),
     (14, "joined_nodes", include_str!("../../migrations/postgres/0014_joined_nodes.sql")),
+    (15, "join_tokens", include_str!("../../migrations/postgres/0015_join_tokens.sql")),
 ];
 /// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
 /// leaves what they use as it is. So many migrations, not numbers: those have gaps.

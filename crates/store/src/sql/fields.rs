@@ -1,8 +1,8 @@
 //! Reading columns by name, each trouble told with its table.
 
 use domain::{
-    AccountId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, KeyId, MemberId,
-    NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
+    AccountId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, JoinTokenId,
+    KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -39,6 +39,7 @@ column_ids!(
     CredentialId,
     EventId,
     InvoiceId,
+    JoinTokenId,
     KeyId,
     MemberId,
     NodeId,

@@ -1,8 +1,8 @@
 //! Nodes that joined by themselves: tokens, credentials, heartbeats, and what they told of their own answers.
 
-use domain::{NodeId, WorkspaceId};
+use domain::{JoinTokenId, NodeId, WorkspaceId};
 
-use super::fields::{ColumnId, Fields};
+use super::fields::{ColumnId, Fields, after};
 use super::nodes::{self, WHAT};
 use super::writing::{Writing, expect_version, signed};
 use super::{Connection, Database, Row, seals, sql};
@@ -13,6 +13,7 @@ use crate::{
 
 const TOKENS: &str = "node_join_tokens";
 const CREDENTIALS: &str = "node_credentials";
+const TOKEN: &str = "join token";
 const RECORDS: &str = "node_records";
 /// Nodes that are found away at once; the others are at the next look.
 const MISSED_AT_ONCE: u64 = 1_000;
@@ -20,6 +21,7 @@ const MISSED_AT_ONCE: u64 = 1_000;
 fn read_token(row: &Row) -> Result<JoinToken, StoreError> {
     let fields = Fields::new(TOKENS, row);
     Ok(JoinToken {
+        id: fields.id("id")?,
         digest: fields.digest("digest")?,
         workspace: fields.id("workspace")?,
         name: fields.text("name")?,
@@ -32,6 +34,46 @@ fn read_token(row: &Row) -> Result<JoinToken, StoreError> {
 async fn token(connection: &mut Connection, digest: TokenDigest) -> Result<Option<JoinToken>, StoreError> {
     let query = sql("SELECT * FROM node_join_tokens WHERE digest = $1").bind(digest.to_vec());
     query.row(connection).await?.as_ref().map(read_token).transpose()
+}
+
+async fn tokens(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    page: Page<JoinTokenId>,
+) -> Result<Listed<JoinToken, JoinTokenId>, StoreError> {
+    let wanted = page.rows_wanted();
+    let query = sql("SELECT * FROM node_join_tokens WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3")
+        .bind(workspace.bytes())
+        .bind(after(page.after))
+        .bind(signed(wanted as u64 + 1));
+    let rows = query.rows(connection).await?;
+    let rows = rows.iter().map(read_token).collect::<Result<_, _>>()?;
+    Ok(Listed::cut(rows, wanted, |row: &JoinToken| row.id))
+}
+
+async fn token_of(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    id: JoinTokenId,
+) -> Result<JoinToken, StoreError> {
+    let query = sql("SELECT * FROM node_join_tokens WHERE workspace = $1 AND id = $2");
+    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
+    row.as_ref().map_or(Err(StoreError::NotFound { what: TOKEN }), read_token)
+}
+
+async fn withdraw(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: JoinTokenId,
+    act: Act,
+) -> Result<(), StoreError> {
+    let token = token_of(writing.connection(), workspace, id).await?;
+    let query = sql("DELETE FROM node_join_tokens WHERE workspace = $1 AND id = $2 AND used_unix_ms IS NULL");
+    let query = query.bind(workspace.bytes()).bind(id.bytes());
+    if query.run(writing.connection()).await? == 0 {
+        return Err(StoreError::conflict("join_token_used", "a node has joined with this token", None));
+    }
+    writing.audit(&act, Some(workspace), "node.uninvite", &token.name, String::new()).await
 }
 
 /// A name is free, or its node's credential was revoked: then whoever joins under it takes the node over.
@@ -62,13 +104,14 @@ async fn invite(
     free_or_revoked(writing, token.workspace, &token.name).await?;
     let query = sql("DELETE FROM node_join_tokens WHERE expires_unix_ms < $1");
     query.bind(signed(forgotten_before_unix_ms)).run(writing.connection()).await?;
-    sql("INSERT INTO node_join_tokens (digest, workspace, name, created_unix_ms, expires_unix_ms)
-         VALUES ($1, $2, $3, $4, $5)")
+    sql("INSERT INTO node_join_tokens (digest, workspace, name, created_unix_ms, expires_unix_ms, id)
+         VALUES ($1, $2, $3, $4, $5, $6)")
     .bind(token.digest.to_vec())
     .bind(token.workspace.bytes())
     .bind(&token.name)
     .bind(signed(token.created_unix_ms))
     .bind(signed(token.expires_unix_ms))
+    .bind(token.id.bytes())
     .run(writing.connection())
     .await?;
     let detail = format!("until {} ms", token.expires_unix_ms);
@@ -77,7 +120,7 @@ async fn invite(
 
 async fn join(writing: &mut Writing, joining: Joining, act: Act) -> Result<NodeRow, StoreError> {
     let Joining { token: digest, credential, row } = joining;
-    let gone = || StoreError::NotFound { what: "join token" };
+    let gone = || StoreError::NotFound { what: TOKEN };
     let held = token(writing.connection(), digest).await?.ok_or_else(gone)?;
     if held.used_unix_ms.is_some() {
         return Err(StoreError::conflict("join_token_used", "the token was used before", None));
@@ -85,11 +128,12 @@ async fn join(writing: &mut Writing, joining: Joining, act: Act) -> Result<NodeR
     if held.expires_unix_ms <= act.unix_ms {
         return Err(StoreError::conflict("join_token_expired", "the token is too old", None));
     }
-    sql("UPDATE node_join_tokens SET used_unix_ms = $2 WHERE digest = $1")
-        .bind(digest.to_vec())
-        .bind(signed(act.unix_ms))
-        .run(writing.connection())
-        .await?;
+    let query = sql("UPDATE node_join_tokens SET used_unix_ms = $2 WHERE digest = $1");
+    let query = query.bind(digest.to_vec()).bind(signed(act.unix_ms));
+    // It was withdrawn since it was read.
+    if query.run(writing.connection()).await? == 0 {
+        return Err(gone());
+    }
     let old = free_or_revoked(writing, held.workspace, &held.name).await?;
     let is_same = old.as_ref().is_none_or(|old| old.id == row.id);
     if !is_same || row.workspace != held.workspace || row.name != held.name {
@@ -150,6 +194,8 @@ async fn beat(
     beat: Heartbeat,
 ) -> Result<NodeRow, StoreError> {
     let KnownNode { workspace, node, .. } = live(writing.connection(), credential).await?;
+    let before = nodes::find(writing.connection(), workspace, node).await?;
+    let was_heard = before.joined.is_some_and(|joined| joined.is_heard(beat.unix_ms));
     sql("UPDATE node_credentials SET beat_unix_ms = $2, due_unix_ms = $3, said = $4 WHERE node = $1")
         .bind(node.bytes())
         .bind(signed(beat.unix_ms))
@@ -157,20 +203,27 @@ async fn beat(
         .bind(stored::to_text(CREDENTIALS, &beat.said)?)
         .run(writing.connection())
         .await?;
-    let row = nodes::find(writing.connection(), workspace, node).await?;
-    let found =
-        NodeObservation { unix_ms: beat.unix_ms, reachable: true, models: Some(beat.models), error: None };
-    nodes::see(writing, row, found).await
+    let mut row = nodes::find(writing.connection(), workspace, node).await?;
+    row.last_seen_unix_ms = Some(beat.unix_ms);
+    let error = match (row.reachable, was_heard) {
+        (true, _) => None,
+        (false, true) => row.last_error.clone(),
+        (false, false) => Some(beat.not_asked),
+    };
+    let (unix_ms, reachable) = (beat.unix_ms, row.reachable);
+    nodes::see(writing, row, NodeObservation { unix_ms, reachable, models: Some(beat.models), error }).await
 }
 
-/// Those that are due and are taken to be there.
+/// Those that are due and are taken to be there, or away for another reason.
 async fn overdue(
     connection: &mut Connection,
     unix_ms: u64,
+    why: &str,
 ) -> Result<Vec<(WorkspaceId, NodeId)>, StoreError> {
     let query = sql("SELECT c.workspace, c.node FROM node_credentials c JOIN nodes n ON n.id = c.node
-         WHERE c.due_unix_ms <= $1 AND c.revoked_unix_ms IS NULL AND n.reachable = 1 ORDER BY c.due_unix_ms LIMIT $2");
-    let rows = query.bind(signed(unix_ms)).bind(signed(MISSED_AT_ONCE)).rows(connection).await?;
+         WHERE c.due_unix_ms <= $1 AND c.revoked_unix_ms IS NULL AND (n.reachable = 1 OR COALESCE(n.last_error, '') <> $3)
+         ORDER BY c.due_unix_ms LIMIT $2");
+    let rows = query.bind(signed(unix_ms)).bind(signed(MISSED_AT_ONCE)).bind(why).rows(connection).await?;
     let ids = rows.iter().map(|row| {
         let fields = Fields::new(CREDENTIALS, row);
         Ok((fields.id("workspace")?, fields.id("node")?))
@@ -180,7 +233,7 @@ async fn overdue(
 
 async fn miss(writing: &mut Writing, unix_ms: u64, why: &str) -> Result<u64, StoreError> {
     // Asked again: one of them may have said something meanwhile.
-    let overdue = overdue(writing.connection(), unix_ms).await?;
+    let overdue = overdue(writing.connection(), unix_ms, why).await?;
     for (workspace, node) in &overdue {
         let row = nodes::find(writing.connection(), *workspace, *node).await?;
         nodes::see(writing, row, away(unix_ms, why)).await?;
@@ -326,6 +379,22 @@ impl Joins for Database {
         Box::pin(async move { token(&mut self.read().await?, digest).await })
     }
 
+    fn tokens(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<JoinTokenId>,
+    ) -> StoreFuture<'_, Listed<JoinToken, JoinTokenId>> {
+        Box::pin(async move { tokens(&mut self.read().await?, workspace, page).await })
+    }
+
+    fn token_of(&self, workspace: WorkspaceId, id: JoinTokenId) -> StoreFuture<'_, JoinToken> {
+        Box::pin(async move { token_of(&mut self.read().await?, workspace, id).await })
+    }
+
+    fn withdraw(&self, workspace: WorkspaceId, id: JoinTokenId, act: Act) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(withdraw(writing, workspace, id, act))))
+    }
+
     fn named(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>> {
         Box::pin(async move { nodes::named(&mut self.read().await?, workspace, &name).await })
     }
@@ -345,7 +414,7 @@ impl Joins for Database {
     fn miss(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>> {
         Box::pin(async move {
             // Nobody who changes the configuration waits for a look that finds nobody away.
-            if overdue(&mut self.read().await?, unix_ms).await?.is_empty() {
+            if overdue(&mut self.read().await?, unix_ms, &why).await?.is_empty() {
                 return Ok(Written { version: 0, row: 0 });
             }
             self.write(move |writing| Box::pin(async move { miss(writing, unix_ms, &why).await })).await

@@ -56,6 +56,7 @@ fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
             unix_ms,
             revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
             beat_unix_ms: fields.maybe_number("beat_unix_ms")?,
+            due_unix_ms: fields.maybe_number("due_unix_ms")?,
             said: fields
                 .maybe_text("said")?
                 .map(|said| stored::from_text("node_credentials", &said))
@@ -78,7 +79,8 @@ pub(super) async fn find(
     workspace: WorkspaceId,
     id: NodeId,
 ) -> Result<NodeRow, StoreError> {
-    let query = sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.said
+    let query =
+        sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
          FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
          WHERE nodes.workspace = $1 AND nodes.id = $2");
     let query = query.bind(workspace.bytes()).bind(id.bytes());
@@ -214,10 +216,13 @@ async fn observed(
     writing: &mut Writing,
     workspace: WorkspaceId,
     id: NodeId,
+    base_url: &str,
     found: NodeObservation,
 ) -> Result<NodeRow, StoreError> {
     let row = find(writing.connection(), workspace, id).await?;
-    if row.joined.is_some() { Ok(row) } else { see(writing, row, found).await }
+    // Whoever answers at the address of a node that says nothing is somebody else.
+    let is_silent = row.joined.as_ref().is_some_and(|joined| !joined.is_heard(found.unix_ms));
+    if is_silent || row.base_url != base_url { Ok(row) } else { see(writing, row, found).await }
 }
 
 /// Keeps what is known now of whether a node is there.
@@ -330,17 +335,21 @@ async fn list(
     let wanted = page.rows_wanted();
     let mut connection = store.read().await?;
     let query = match workspace {
-        Some(id) => sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.said
+        Some(id) => {
+            sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
              FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
              WHERE nodes.workspace = $3 AND nodes.id > $1 ORDER BY nodes.id LIMIT $2")
-        .bind(after(page.after))
-        .bind(signed(wanted as u64 + 1))
-        .bind(id.bytes()),
-        None => sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.said
+            .bind(after(page.after))
+            .bind(signed(wanted as u64 + 1))
+            .bind(id.bytes())
+        }
+        None => {
+            sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
              FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
              WHERE nodes.id > $1 ORDER BY nodes.id LIMIT $2")
-        .bind(after(page.after))
-        .bind(signed(wanted as u64 + 1)),
+            .bind(after(page.after))
+            .bind(signed(wanted as u64 + 1))
+        }
     };
     let found = query.rows(&mut connection).await?;
     let mut rows = Vec::with_capacity(found.len());
@@ -381,9 +390,12 @@ impl Nodes for Database {
         &self,
         workspace: WorkspaceId,
         id: NodeId,
+        base_url: String,
         found: NodeObservation,
     ) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(observed(writing, workspace, id, found))))
+        Box::pin(self.write(move |writing| {
+            Box::pin(async move { observed(writing, workspace, id, &base_url, found).await })
+        }))
     }
 
     fn probed(

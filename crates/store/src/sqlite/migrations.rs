@@ -23,6 +23,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (12, "policies", include_str!("../../migrations/sqlite/0012_policies.sql")),
     (13, "access_keys", include_str!("../../migrations/sqlite/0013_access_keys.sql")),
     (14, "joined_nodes", include_str!("../../migrations/sqlite/0014_joined_nodes.sql")),
+    (15, "join_tokens", include_str!("../../migrations/sqlite/0015_join_tokens.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

@@ -33,6 +33,13 @@ pub enum Command {
         #[arg(long)]
         expires_in_minutes: Option<u64>,
     },
+    /// Lists the tokens that nodes may join with, and which were used; never the tokens themselves.
+    Invites,
+    /// Withdraws what `invite` made, as long as no node has joined with it.
+    Uninvite {
+        /// The name of the node that was to come, or the token's id.
+        name: String,
+    },
     /// Lists nodes.
     List,
     /// Shows one node.
@@ -78,6 +85,7 @@ pub enum Command {
 }
 
 const PATH: &str = "/v2/byoc/nodes";
+const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
@@ -95,8 +103,15 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Invite { name, expires_in_minutes } => {
             let body = Body::new().with("name", name).with_some("expires_in_minutes", expires_in_minutes);
-            invited(shared, &api, &api.post(&format!("{PATH}/join-tokens"), &body.done())?);
+            invited(shared, &api, &api.post(TOKENS, &body.done())?);
         }
+        Command::Invites => output::rows(
+            shared,
+            &api.get_all(TOKENS)?,
+            &["id", "name", "status", "created_at", "expires_at", "used_at"],
+            "No tokens wait for a node. `tidegate nodes invite NAME` makes one.",
+        ),
+        Command::Uninvite { name } => uninvite(shared, &api, &name)?,
         Command::List => output::list(
             shared,
             &api.get(PATH)?,
@@ -150,6 +165,25 @@ fn invited(shared: &Shared, api: &Api, invited: &Value) {
         );
         eprintln!("  tidegate node join --control {control} --token {token} --address http://127.0.0.1:8080");
     }
+}
+
+/// Each token of that name which is open: a name may have been invited more than once.
+fn uninvite(shared: &Shared, api: &Api, name: &str) -> Result<(), Failure> {
+    let tokens = api.get_all(TOKENS)?;
+    let is_meant = |token: &&Value| {
+        let is_open = api::field(token, "status") == "open";
+        api::field(token, "id") == name || (is_open && api::field(token, "name") == name)
+    };
+    let ids: Vec<String> = tokens.iter().filter(is_meant).map(|token| api::field(token, "id")).collect();
+    if ids.is_empty() {
+        let text = format!("No token waits for {name}; `tidegate nodes invites` shows those there are.");
+        return Err(Failure::new(output::NOT_FOUND, text));
+    }
+    for id in ids {
+        api.delete(&format!("{TOKENS}/{id}"))?;
+        shared.done(&format!("{id} is withdrawn."));
+    }
+    Ok(())
 }
 
 fn usage(shared: &Shared, api: &Api, id: &str) -> Result<(), Failure> {

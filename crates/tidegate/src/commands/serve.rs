@@ -120,6 +120,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     .map_err(anyhow::Error::msg)?;
     let watcher = tokio::spawn(Arc::clone(&control).watch_nodes());
     let listener = tokio::spawn(Arc::clone(&control).watch_heartbeats());
+    let asker = tokio::spawn(Arc::clone(&control).watch_joined());
     let worker = start_worker(settings, &house, &control, heads).await?;
     let keys = tokio::spawn(Arc::clone(&control).keep_keys());
     let running = open_door(settings, &house, Arc::clone(&control)).await?;
@@ -142,8 +143,9 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     drop(control);
     watcher.abort();
     listener.abort();
+    asker.abort();
     // The system core ends with the last handle on it, which these tasks hold.
-    let (_, _, _) = (watcher.await, listener.await, keys.await);
+    let (_, _, _, _) = (watcher.await, listener.await, asker.await, keys.await);
     if tokio::task::spawn_blocking(move || system_thread.join()).await?.is_err() {
         tracing::error!("the system core ended by a panic");
     }

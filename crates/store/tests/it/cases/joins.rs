@@ -1,8 +1,8 @@
 //! Nodes that join by themselves. Time is what each case says it is.
 
-use domain::{TraceId, WorkspaceId};
+use domain::{JoinTokenId, TraceId, WorkspaceId};
 use snapshot::NodeState;
-use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRow, Page, StoreError};
+use store::{Act, Heartbeat, JoinToken, Joining, NodeObservation, NodeRecord, NodeRow, Page, StoreError};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, digest, node, secret};
@@ -11,6 +11,7 @@ const LATER: u64 = NOW + 5;
 
 fn token(workspace: WorkspaceId, number: u8, name: &str) -> JoinToken {
     JoinToken {
+        id: JoinTokenId::new(NOW, [number; 10]),
         digest: digest(number),
         workspace,
         name: name.into(),
@@ -32,7 +33,16 @@ fn joining(workspace: WorkspaceId, number: u8, row: NodeRow) -> Joining {
 
 fn beat(unix_ms: u64) -> Heartbeat {
     let said = serde_json::json!({"version": "1"});
-    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], said }
+    let not_asked = "not asked".into();
+    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], said, not_asked }
+}
+
+/// What asking a node at its address found.
+async fn asked(fresh: &Fresh, row: &NodeRow, unix_ms: u64, error: Option<&str>) -> NodeRow {
+    let error = error.map(ToOwned::to_owned);
+    let found = NodeObservation { unix_ms, reachable: error.is_none(), models: None, error };
+    let told = fresh.store.nodes().observed(row.workspace, row.id, row.base_url.clone(), found);
+    told.await.unwrap().row
 }
 
 /// One that joined; its token is of this number, its credential of that and a hundred.
@@ -70,15 +80,56 @@ pub async fn a_token_lets_one_node_in_and_says_why_it_lets_no_other(fresh: &Fres
     assert_eq!(joins.token(digest(1)).await.unwrap(), None, "what is too old is forgotten");
 }
 
+pub async fn a_token_is_listed_and_withdrawn_until_it_is_used(fresh: &Fresh) {
+    let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
+    let made: Vec<_> = (1..=3).map(|number| token(workspace, number, &format!("attic {number}"))).collect();
+    for token in made.iter().rev() {
+        joins.invite(token.clone(), 0, act()).await.unwrap();
+    }
+    let listed = async |after| joins.tokens(workspace, Page { limit: 2, after }).await.unwrap();
+    let first = listed(None).await;
+    assert_eq!((first.rows.as_slice(), first.next), (&made[..2], Some(made[1].id)));
+    assert_eq!(listed(first.next).await.rows, &made[2..]);
+    assert_eq!(joins.token_of(workspace, made[1].id).await.unwrap(), made[1]);
+
+    let theirs = WorkspaceId::new(NOW, [99; 10]);
+    assert!(joins.tokens(theirs, Page::default()).await.unwrap().rows.is_empty());
+    let shown = joins.token_of(theirs, made[0].id).await;
+    assert!(matches!(shown, Err(StoreError::NotFound { .. })), "{shown:?}");
+    let foreign = joins.withdraw(theirs, made[0].id, act()).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
+
+    joins.withdraw(workspace, made[0].id, act()).await.unwrap();
+    assert_eq!(joins.token(digest(1)).await.unwrap(), None);
+    let late = joins.join(joining(workspace, 1, node(workspace, 1)), at(NOW)).await;
+    assert!(matches!(late, Err(StoreError::NotFound { .. })), "{late:?}");
+    let again = joins.withdraw(workspace, made[0].id, act()).await;
+    assert!(matches!(again, Err(StoreError::NotFound { .. })), "{again:?}");
+
+    let row = NodeRow { name: made[1].name.clone(), ..node(workspace, 2) };
+    joins.join(joining(workspace, 2, row), at(NOW + 1)).await.unwrap();
+    assert_eq!(conflict(joins.withdraw(workspace, made[1].id, act()).await), "join_token_used");
+    let used = joins.token_of(workspace, made[1].id).await.unwrap();
+    assert_eq!(used, JoinToken { used_unix_ms: Some(NOW + 1), ..made[1].clone() });
+}
+
 pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
     let (joins, nodes, workspace) = (fresh.store.joins(), fresh.store.nodes(), fresh.founding.workspace.id);
-    let id = joined(fresh, 1).await.id;
+    let row = joined(fresh, 1).await;
+    let id = row.id;
     let miss = async |unix_ms| joins.miss(unix_ms, "silent".into()).await.unwrap().row;
     assert_eq!(miss(NOW * 2).await, 0, "it was never there");
-    let there = joins.beat(digest(101), beat(NOW)).await.unwrap();
-    assert_eq!((there.row.state(), there.row.models()), (NodeState::Ready, ["qwen3".to_owned()].as_slice()));
+    let spoke = joins.beat(digest(101), beat(NOW)).await.unwrap().row;
+    assert_eq!((spoke.state(), spoke.models()), (NodeState::Unreachable, ["qwen3".to_owned()].as_slice()));
+    assert_eq!((spoke.last_error.as_deref(), spoke.last_seen_unix_ms), (Some("not asked"), Some(NOW)));
+    let there = asked(fresh, &row, NOW, None).await;
+    assert_eq!((there.state(), there.models()), (NodeState::Ready, ["qwen3".to_owned()].as_slice()));
     let same = joins.beat(digest(101), beat(NOW + 1)).await.unwrap();
-    assert_eq!(same.version, there.version, "nothing new but the time");
+    assert_eq!(
+        (same.row.version, same.row.state()),
+        (there.version, NodeState::Ready),
+        "new is the time alone"
+    );
     let kept = nodes.get(workspace, id).await.unwrap();
     assert_eq!(kept.joined.unwrap().beat_unix_ms, Some(NOW + 1));
     assert_eq!((kept.last_seen_unix_ms, miss(NOW + 90_000).await), (Some(NOW + 1), 0));
@@ -86,12 +137,37 @@ pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
     assert_eq!((miss(NOW + 90_001).await, miss(NOW + 90_001).await), (1, 0), "it is found away once");
     let away = nodes.get(workspace, id).await.unwrap();
     assert_eq!((away.state(), away.last_error.as_deref()), (NodeState::Unreachable, Some("silent")));
-    // Somebody who asks it does not change that; it has to speak itself.
-    let asked = store::NodeObservation { unix_ms: NOW + 90_002, reachable: true, models: None, error: None };
-    assert_eq!(nodes.observed(workspace, id, asked).await.unwrap().row.state(), NodeState::Unreachable);
+    // Whoever answers at its address now is somebody else; it has to speak itself, and is asked then.
+    assert_eq!(asked(fresh, &row, NOW + 90_002, None).await, away);
+    assert_eq!(asked(fresh, &row, NOW + 90_002, Some("refused")).await, away);
     let back = joins.beat(digest(101), beat(NOW + 100_000)).await.unwrap();
     assert!(back.version > same.version);
-    assert_eq!((back.row.state(), back.row.last_error), (NodeState::Ready, None));
+    assert_eq!(back.row.last_error.as_deref(), Some("not asked"));
+    let there = asked(fresh, &row, NOW + 100_001, None).await;
+    assert_eq!((there.state(), there.last_error), (NodeState::Ready, None));
+}
+
+pub async fn a_node_that_speaks_is_away_where_its_address_does_not_answer(fresh: &Fresh) {
+    let (joins, nodes, workspace) = (fresh.store.joins(), fresh.store.nodes(), fresh.founding.workspace.id);
+    let row = joined(fresh, 1).await;
+    let told = |row: &NodeRow| (row.state(), row.last_error.clone());
+    let refused = (NodeState::Unreachable, Some("refused".to_owned()));
+    joins.beat(digest(101), beat(NOW)).await.unwrap();
+    let found = asked(fresh, &row, NOW + 1, Some("refused")).await;
+    assert_eq!((told(&found), found.models()), (refused.clone(), ["qwen3".to_owned()].as_slice()));
+    // That it goes on speaking does not change it, and neither does who answers elsewhere.
+    let spoke = joins.beat(digest(101), beat(NOW + 30_000)).await.unwrap().row;
+    assert_eq!((told(&spoke), spoke.version), (refused.clone(), found.version));
+    assert_eq!(spoke.last_seen_unix_ms, Some(NOW + 30_000));
+    let elsewhere = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..row.clone() };
+    assert_eq!(told(&asked(fresh, &elsewhere, NOW + 30_001, None).await), refused);
+    assert_eq!(told(&asked(fresh, &row, NOW + 30_002, None).await), (NodeState::Ready, None));
+    // It is told of one that did not answer and then fell silent, too; that it is not there is what counts then.
+    asked(fresh, &row, NOW + 30_003, Some("refused")).await;
+    let miss = async |unix_ms| joins.miss(unix_ms, "silent".into()).await.unwrap().row;
+    assert_eq!((miss(NOW + 120_000).await, miss(NOW + 120_001).await), (1, 0));
+    let silent = nodes.get(workspace, row.id).await.unwrap();
+    assert_eq!(told(&silent), (NodeState::Unreachable, Some("silent".to_owned())));
 }
 
 fn record(number: u8) -> NodeRecord {
@@ -165,5 +241,8 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     assert_eq!((taken.id, taken.base_url.as_str()), (made.id, "http://127.0.0.2/v1"));
     assert_eq!(taken.joined.as_ref().unwrap().revoked_unix_ms, None);
     assert_eq!(joins.known(digest(101)).await.unwrap(), None, "the old credential is nobody's");
-    assert_eq!(joins.beat(digest(102), beat(LATER)).await.unwrap().row.state(), NodeState::Ready);
+    let asked_before = asked(fresh, &taken, LATER, None).await;
+    assert_eq!(asked_before, taken, "it has not spoken since it was taken over");
+    joins.beat(digest(102), beat(LATER)).await.unwrap();
+    assert_eq!(asked(fresh, &taken, LATER, None).await.state(), NodeState::Ready);
 }

@@ -18,17 +18,18 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
     assert_eq!(nodes.get(workspace, made.id).await.unwrap(), made);
     let told = nodes.create(NodeRow { name: made.name.clone(), ..node(workspace, 6) }, act()).await;
     assert!(matches!(told, Err(StoreError::Conflict { what: "name_taken", .. })));
-    let learned = nodes.observed(workspace, made.id, seen(5, &["qwen3"])).await.unwrap();
+    let learned =
+        nodes.observed(workspace, made.id, made.base_url.clone(), seen(5, &["qwen3"])).await.unwrap();
     assert!(learned.version > made.version);
     assert_eq!(learned.row.models(), ["qwen3"]);
-    let same = nodes.observed(workspace, made.id, seen(6, &["qwen3"])).await.unwrap();
+    let same = nodes.observed(workspace, made.id, made.base_url.clone(), seen(6, &["qwen3"])).await.unwrap();
     assert_eq!(
         (same.version, same.row.last_seen_unix_ms),
         (learned.version, Some(6)),
         "nothing new but the time"
     );
     let away = NodeObservation { unix_ms: 7, reachable: false, models: None, error: Some("refused".into()) };
-    let away = nodes.observed(workspace, made.id, away).await.unwrap().row;
+    let away = nodes.observed(workspace, made.id, made.base_url.clone(), away).await.unwrap().row;
     assert_eq!((away.state(), away.last_seen_unix_ms), (NodeState::Unreachable, Some(6)));
     assert_eq!(away.models(), ["qwen3"], "what it serves is not forgotten");
     let drained = NodeRow { draining: true, declared_models: Some(vec!["mine".into()]), ..away };

@@ -120,7 +120,7 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
             Happened::State { text, state } if text == id => Some(state),
             _ => None,
         });
-        assert_eq!(told.unwrap(), state_of(&model, &begun(of)), "{of}");
+        assert_eq!(told.unwrap(), state_of(Keeps::Half, &model, &begun(of)), "{of}");
         begun(of).len() - usize::try_from(runner.counts().rows - before).unwrap()
     };
     let left_out = [read(1, 1, 1), read(2, 1, 1), read(3, 1, 1)];

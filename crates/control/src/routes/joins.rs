@@ -53,7 +53,7 @@ pub fn routes() -> Vec<Route> {
             .lists::<TokenShown>(),
         Route::new(Method::GET, TOKEN, Access::LOOK, invitation)
             .says("Shows whether a node has joined with a token, or may; never the token itself.")
-            .tells::<TokenShown>(),
+            .gives::<TokenShown>(),
         Route::new(Method::DELETE, TOKEN, Access::MANAGE, uninvite)
             .says("Withdraws a token that no node has joined with: whoever comes with it is told that it is unknown.")
             .gives_nothing()
@@ -193,17 +193,30 @@ fn invitations(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn invitation(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let token = control.store.joins().token_of(ask.workspace(), ask.id("join token")?);
-        Reply::json(&token_shown(&token.await.map_err(of_store)?, control.world.clock.unix_ms()))
+        let token = token.await.map_err(of_store)?;
+        let shown = token_shown(&token, control.world.clock.unix_ms());
+        Ok(Reply::json(&shown)?.version(version_of(&token)))
     })
 }
 
 fn uninvite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
+        let (joins, id) = (control.store.joins(), ask.id("join token")?);
+        if let Some(expected) = ask.if_match()? {
+            let current = version_of(&joins.token_of(ask.workspace(), id).await.map_err(of_store)?);
+            if expected != current {
+                return Err(of_store(StoreError::Precondition { what: "join token", current }));
+            }
+        }
         let act = ask.act(&control.world);
-        let withdrawn = control.store.joins().withdraw(ask.workspace(), ask.id("join token")?, act);
-        withdrawn.await.map_err(not_withdrawn)?;
+        joins.withdraw(ask.workspace(), id, act).await.map_err(not_withdrawn)?;
         Ok(Reply::no_content())
     })
+}
+
+/// It changes once, by its use; one that was used is not withdrawn, whatever version is named.
+fn version_of(token: &JoinToken) -> u64 {
+    1 + u64::from(token.used_unix_ms.is_some())
 }
 
 fn not_withdrawn(error: StoreError) -> Box<Fault> {

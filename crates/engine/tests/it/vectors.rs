@@ -381,7 +381,7 @@ fn what_documents_have_in_common_is_read_once() {
     let (form, block) = (ask(&["At"]).1.input, BLOCK as u64);
     let each = used.cached_read / (many.len() as u64 - 1);
     assert_eq!(used.cached_read, each * (many.len() as u64 - 1));
-    assert!(each % block == 0 && each > form / 2 && each < form, "{each} of {form}");
+    assert!(each.is_multiple_of(block) && each > form / 2 && each < form, "{each} of {form}");
 }
 
 #[test]

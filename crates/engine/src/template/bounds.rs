@@ -1,6 +1,7 @@
 //! What a template may build in memory. The library counts a template's steps, and not what they make: a text that is joined
 //! to itself thirty times is a thousand million times as long. So each step that makes a text or a list of others is followed
-//! by one that weighs it, and what would grow in a single step is weighed before that.
+//! by one that weighs it, and what would grow in a single step is weighed before that. So is what is compared: lists within
+//! lists take as long as all that is in them, however few steps made them.
 //!
 //! This works on the library's own steps, which it shows to whoever asks for them; its version is pinned for that.
 
@@ -17,6 +18,12 @@ use super::{WRITTEN_BYTES_MAX, too_much};
 
 /// What all steps of a rendering may make together. A template copies what it is given a few times.
 const BUILT_BYTES_MAX: usize = 8 * WRITTEN_BYTES_MAX;
+/// So many bytes of a text are compared in the time that one is made in.
+const COMPARED_BYTES: usize = 64;
+/// How much longer it takes to go through a value than through as many bytes of a text that is made.
+const COMPARED_VALUE: usize = 8;
+/// What is put in order is compared so often, each part of it.
+const ORDERED: usize = 16;
 /// What a value within a list or an object takes beside what is in it.
 const VALUE_BYTES: usize = 64;
 const DEEPEST: usize = 64;
@@ -25,6 +32,8 @@ const PRODUCTS_MAX: usize = 16;
 /// Names that no template can write.
 const KEPT: &str = "~";
 const FLAT: &str = "~~";
+const COMPARED: &str = "~=";
+const SEARCHED: &str = "~?";
 /// Of a filter that is looked up each time.
 const ANY: u8 = !0;
 
@@ -40,9 +49,10 @@ pub(super) struct Program<'s> {
 }
 
 /// What a value is made of.
-#[derive(Default)]
 struct Weight {
     bytes: usize,
+    /// The bytes of a text that count as one.
+    text_share: usize,
 }
 
 impl<'s> Program<'s> {
@@ -116,16 +126,21 @@ type Steps<'s> = Vec<Instruction<'s>>;
 
 fn with_weighing<'s>(step: &Instruction<'s>) -> (Steps<'s>, Instruction<'s>, Steps<'s>) {
     use Instruction::{
-        Add, ApplyFilter, CallFunction, CallMethod, CallObject, Emit, EmitRaw, In, LoadConst, Mul, Slice,
-        StringConcat, Swap,
+        Add, ApplyFilter, CallFunction, CallMethod, CallObject, CompareAndPreserve, Emit, EmitRaw, Eq, Gt,
+        Gte, In, LoadConst, Lt, Lte, Mul, Ne, Slice, StringConcat, Swap,
     };
     let kept = || vec![ApplyFilter(KEPT, Some(1), ANY)];
     let flat = || ApplyFilter(FLAT, Some(1), ANY);
+    let compared = || ApplyFilter(COMPARED, Some(1), ANY);
+    let searched = || ApplyFilter(SEARCHED, Some(1), ANY);
     match step {
         // What is written as it stands is counted with the rest.
         EmitRaw(text) => (vec![LoadConst(Value::from(*text))], Emit, vec![]),
         StringConcat => (vec![flat(), Swap, flat(), Swap], StringConcat, kept()),
-        In => (vec![Swap, flat(), Swap], In, vec![]),
+        In => (vec![searched(), Swap, flat(), Swap], In, vec![]),
+        Eq | Ne | Lt | Lte | Gt | Gte | CompareAndPreserve(_) => {
+            (vec![compared(), Swap, compared(), Swap], step.clone(), vec![])
+        }
         // Worked out when the template was read.
         LoadConst(value) if is_many(value.kind()) && !value.is_kwargs() => (vec![], step.clone(), kept()),
         Add | Mul | Slice | ApplyFilter(..) | CallFunction(..) | CallMethod(..) | CallObject(..) => {
@@ -155,14 +170,19 @@ const fn is_many(kind: ValueKind) -> bool {
 
 /// What a value would be as a text, where it is more than one itself.
 pub(super) fn weigh(value: &Value) -> Result<usize, Error> {
-    let mut weight = Weight::default();
+    weighed_by(value, 1)
+}
+
+fn weighed_by(value: &Value, text_share: usize) -> Result<usize, Error> {
+    let mut weight = Weight { bytes: 0, text_share };
     weight.add(value, 0)?;
     Ok(weight.bytes)
 }
 
 impl Weight {
     fn add(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        self.bytes = self.bytes.saturating_add(VALUE_BYTES + value.as_str().map_or(0, str::len));
+        self.bytes =
+            self.bytes.saturating_add(VALUE_BYTES + value.as_str().map_or(0, str::len) / self.text_share);
         if self.bytes > WRITTEN_BYTES_MAX || depth > DEEPEST {
             return refuse(format!(
                 "it writes more than {WRITTEN_BYTES_MAX} bytes out of lists, or lists within lists"
@@ -202,12 +222,54 @@ fn flat(value: Value) -> Result<Value, Error> {
     Ok(value)
 }
 
+/// What is to be compared, as it is. Most of what templates compare is short, and costs nothing.
+fn compared(value: Value) -> Result<Value, Error> {
+    count_compared(&value, 1)?;
+    Ok(value)
+}
+
+/// Where something is looked for, as it is. What is looked for in an object is found by its name.
+fn searched(value: Value) -> Result<Value, Error> {
+    if value.kind() != ValueKind::Map {
+        count_compared(&value, 1)?;
+    }
+    Ok(value)
+}
+
+fn count_compared(value: &Value, times: usize) -> Result<(), Error> {
+    let work = match value.as_str() {
+        Some(text) => text.len() / COMPARED_BYTES,
+        None if is_many(value.kind()) => {
+            weighed_by(value, COMPARED_BYTES * COMPARED_VALUE)?.saturating_mul(COMPARED_VALUE)
+        }
+        None => 0,
+    };
+    build(work.saturating_mul(times))
+}
+
+fn compares(given: &[Value]) -> Result<(), Error> {
+    given.iter().try_for_each(|value| count_compared(value, 1))
+}
+
+fn orders(given: &[Value]) -> Result<(), Error> {
+    given.first().map_or(Ok(()), |value| count_compared(value, ORDERED))
+}
+
 /// Filters and methods that make more in one step than they are given, and what they are held to before it.
 pub(super) fn hold(environment: &mut Environment<'_>) {
     use minijinja::filters;
     environment.add_filter(KEPT, kept);
     environment.add_filter(FLAT, flat);
-    let guarded: [(&'static str, Value, Check); 9] = [
+    environment.add_filter(COMPARED, compared);
+    environment.add_filter(SEARCHED, searched);
+    hold_tests(environment);
+    let guarded: [(&'static str, Value, Check); 15] = [
+        ("sort", Value::from_function(filters::sort), orders),
+        ("unique", Value::from_function(filters::unique), orders),
+        ("min", Value::from_function(filters::min), orders),
+        ("max", Value::from_function(filters::max), orders),
+        ("groupby", Value::from_function(filters::groupby), orders),
+        ("dictsort", Value::from_function(filters::dictsort), orders),
         ("replace", Value::from_function(filters::replace), replaces),
         ("join", Value::from_function(filters::join), joins),
         ("indent", Value::from_function(filters::indent), indents),
@@ -236,6 +298,29 @@ pub(super) fn hold(environment: &mut Environment<'_>) {
         }
         minijinja_contrib::pycompat::unknown_method_callback(state, value, method, given)
     });
+}
+
+/// Tests that compare, by each of their names: what selects by them compares once for each part.
+fn hold_tests(environment: &mut Environment<'_>) {
+    use minijinja::tests;
+    let comparing: [(&[&'static str], Value); 7] = [
+        (&["eq", "equalto", "=="], Value::from_function(tests::is_eq)),
+        (&["ne", "!="], Value::from_function(tests::is_ne)),
+        (&["lt", "lessthan", "<"], Value::from_function(tests::is_lt)),
+        (&["le", "<="], Value::from_function(tests::is_le)),
+        (&["gt", "greaterthan", ">"], Value::from_function(tests::is_gt)),
+        (&["ge", ">="], Value::from_function(tests::is_ge)),
+        (&["in"], Value::from_function(tests::is_in)),
+    ];
+    for (names, does) in comparing {
+        for name in names {
+            let does = does.clone();
+            environment.add_test(*name, move |state: &mut State<'_, '_>, given: Rest<Value>| {
+                compares(&given)?;
+                Ok::<_, Error>(does.call(state, &given)?.is_true())
+            });
+        }
+    }
 }
 
 /// What is looked at before a filter does its work: what it is given, the filtered value first.
@@ -371,6 +456,33 @@ mod tests {
         for end in ["{{ x }}", "{{ x | tojson }}", "{{ x ~ '' }}", "{{ x in 'abc' }}"] {
             check(&format!("{{% set x = ['abcdefgh'] %}}{nested}{end}"));
         }
+    }
+
+    #[test]
+    fn what_is_compared_again_and_again_ends_in_an_error() {
+        // Few steps make thousands of values, and each comparison goes through all of them.
+        let nested = "{% set x = [x, x] %}{% set y = [y, y] %}".repeat(14);
+        for step in [
+            "x == y",
+            "x != y",
+            "x < y",
+            "1 < 2 < 3 and x <= y <= x",
+            "y in [x]",
+            "x is eq y",
+            "x is in [y]",
+            "[x] | select('equalto', y) | list",
+            "[x, y] | sort",
+            "[x, y] | unique | list",
+            "[x, y] | max",
+            "{'a': x, 'b': y} | dictsort(by='value')",
+        ] {
+            check(&format!(
+                "{{% set x = ['abcdefgh'] %}}{{% set y = ['abcdefgh'] %}}{nested}{{% for a in range(99999) %}}{{% set z = {step} %}}{{% endfor %}}"
+            ));
+        }
+        let text = "'abcdefgh' * 1000000";
+        let rest = "{% for a in range(99999) %}{% set z = x == y %}{% endfor %}";
+        check(&format!("{{% set x = {text} %}}{{% set y = {text} %}}{rest}"));
     }
 
     #[test]

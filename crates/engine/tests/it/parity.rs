@@ -115,6 +115,62 @@ fn every_family_says_what_the_oracle_says() {
     }
 }
 
+/// The same bounds as at a text's beginning: angles of far places are where rounding shows first. `others`: so many tokens
+/// may be further off in half precision, where two experts are as good and the other one is chosen.
+fn check_far(family: &str, shape: Shape, length: usize, others: usize) {
+    let held = held(family, shape);
+    let tokens = text(length, 1);
+    let wanted = Oracle { made: &held.made }.all(&tokens);
+    let spread = spread(&wanted);
+    for (keeps, bound, others) in [(Keeps::Single, EXACT, 0), (Keeps::Half, HALF, others)] {
+        let mut pool = Pool::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
+        let said = in_pieces(&held.model, &mut pool, &tokens, &[512]);
+        let each = said.iter().zip(&wanted);
+        let far =
+            each.map(|(said, wanted)| furthest(std::slice::from_ref(said), std::slice::from_ref(wanted)));
+        let beyond: Vec<f64> = far.filter(|far| *far > bound * spread).collect();
+        assert!(beyond.len() <= others, "{family}: {beyond:?} of {spread} with {keeps:?}");
+    }
+}
+
+#[test]
+fn thousands_of_tokens_in_it_says_what_the_oracle_says() {
+    check_far("qwen3", shapes::dense(), 4_096, 0);
+}
+
+#[test]
+fn thousands_of_tokens_in_it_says_with_experts_what_the_oracle_says() {
+    check_far("qwen3_moe", shapes::mixture(), 4_096, 4);
+}
+
+#[test]
+fn angles_of_far_places_are_exact() {
+    let shape = Shape { layers: 1, heads: 2, kv_heads: 1, ..shapes::dense() };
+    check_far("qwen3", shape, 8_192, 0);
+}
+
+#[test]
+fn the_likeliest_again_and_again_is_the_oracles() {
+    for (family, shape) in [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture())] {
+        let held = held(family, Shape { is_tied: false, ..shape });
+        let likeliest =
+            |row: &[f64]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap() as u32;
+        let mut tokens = text(32, 3);
+        for _ in 0..64 {
+            let wanted = likeliest(Oracle { made: &held.made }.all(&tokens).last().unwrap());
+            let mut pool = Pool::new(held.model.shape(), Keeps::Half, 16);
+            let said = in_pieces(&held.model, &mut pool, &tokens, &[tokens.len()]);
+            let said: Vec<f64> = said.last().unwrap().iter().map(|x| f64::from(*x)).collect();
+            assert_eq!(likeliest(&said), wanted, "{family} after {} tokens", tokens.len());
+            tokens.push(wanted);
+        }
+        let mut said = tokens.split_off(32);
+        said.sort_unstable();
+        said.dedup();
+        assert!(said.len() > 1, "{family} says one thing alone: this shows little");
+    }
+}
+
 #[test]
 fn a_text_in_pieces_is_the_text() {
     for keeps in BOTH {

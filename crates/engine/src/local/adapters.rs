@@ -67,15 +67,20 @@ fn state(status: AdapterStatus) -> AdapterState {
     AdapterState { id: id.to_string(), generation, rank, bytes, is_resident, is_pinned, in_use, failed }
 }
 
-/// What whoever asked is told. Of a file only its name: where it lies is this machine's own.
-pub(super) fn fault(error: EngineError) -> Fault {
+/// Of a file only its name: where it lies is this machine's own.
+pub(super) fn told(error: &EngineError) -> String {
     let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let message = match &error {
+    match error {
         EngineError::Adapter { path, field, what } => format!("{}: \"{field}\" {what}.", name(path)),
         EngineError::Broken { path, what } => format!("{}: {what}.", name(path)),
         EngineError::File { path, source } => format!("{}: {source}.", name(path)),
         other => format!("{other}."),
-    };
+    }
+}
+
+/// What whoever asked is told.
+pub(super) fn fault(error: EngineError) -> Fault {
+    let message = told(&error);
     match error {
         EngineError::NoAdapter(_) => Fault::new(FaultClass::NotFound, "adapter_not_found", message)
             .param("id")

@@ -13,6 +13,7 @@ use domain::training::{
 use domain::{Fault, FaultClass};
 
 use super::Local;
+use super::adapters::told;
 use crate::adapters::Begun;
 use crate::training::{
     BadLines, Beginning, Job, LowRank, Outlook as Reckoned, Precision, Progress, Reading, Schedule, Settings,
@@ -285,17 +286,6 @@ fn unusable(bad: BadLines, of_held_out: bool) -> Unfit {
     let lines = bad.lines.into_iter();
     let lines = lines.map(|line| UnusableLine { line: line.line, field: line.field, why: line.why });
     Unfit::Lines { of_held_out, lines: lines.collect(), more: bad.more }
-}
-
-/// Of a file only its name: where it lies is this machine's own.
-fn told(error: &EngineError) -> String {
-    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    match error {
-        EngineError::Adapter { path, field, what } => format!("{}: \"{field}\" {what}.", name(path)),
-        EngineError::Broken { path, what } => format!("{}: {what}.", name(path)),
-        EngineError::File { path, source } => format!("{}: {source}.", name(path)),
-        other => format!("{other}."),
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]

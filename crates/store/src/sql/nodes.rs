@@ -48,6 +48,17 @@ pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
     })
 }
 
+/// What is read of nodes, with what is known of those that joined by themselves.
+macro_rules! with_joined {
+    ($which:literal) => {
+        concat!(
+            "SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
+             FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id ",
+            $which
+        )
+    };
+}
+
 /// A row with the columns of its credential beside it, where it has one.
 fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
     let fields = Fields::new("node_credentials", row);
@@ -79,10 +90,7 @@ pub(super) async fn find(
     workspace: WorkspaceId,
     id: NodeId,
 ) -> Result<NodeRow, StoreError> {
-    let query =
-        sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
-         FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
-         WHERE nodes.workspace = $1 AND nodes.id = $2");
+    let query = sql(with_joined!("WHERE nodes.workspace = $1 AND nodes.id = $2"));
     let query = query.bind(workspace.bytes()).bind(id.bytes());
     let row = query.row(connection).await?;
     let row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read_joined)?;
@@ -336,20 +344,14 @@ async fn list(
     let mut connection = store.read().await?;
     let query = match workspace {
         Some(id) => {
-            sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
-             FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
-             WHERE nodes.workspace = $3 AND nodes.id > $1 ORDER BY nodes.id LIMIT $2")
-            .bind(after(page.after))
-            .bind(signed(wanted as u64 + 1))
-            .bind(id.bytes())
+            sql(with_joined!("WHERE nodes.workspace = $3 AND nodes.id > $1 ORDER BY nodes.id LIMIT $2"))
+                .bind(after(page.after))
+                .bind(signed(wanted as u64 + 1))
+                .bind(id.bytes())
         }
-        None => {
-            sql("SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
-             FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id
-             WHERE nodes.id > $1 ORDER BY nodes.id LIMIT $2")
+        None => sql(with_joined!("WHERE nodes.id > $1 ORDER BY nodes.id LIMIT $2"))
             .bind(after(page.after))
-            .bind(signed(wanted as u64 + 1))
-        }
+            .bind(signed(wanted as u64 + 1)),
     };
     let found = query.rows(&mut connection).await?;
     let mut rows = Vec::with_capacity(found.len());

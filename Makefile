@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz builtin-model test-clients
+.PHONY: help setup run test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade prove-flakes fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -63,6 +63,9 @@ prove-fleet: ## three gateways: 300 changes live within a second, 50 restarts wi
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
 	@scripts/prove.sh upgrade
+
+prove-flakes: ## every test twenty times beside two busy processes (TIDEGATE_FLAKE_RUNS, TIDEGATE_FLAKES="test(/name/)"; hours)
+	@scripts/prove.sh flakes
 
 builtin-model: ## make the small built-in model anew from its text (ARGS=examine asks the one that is there; half an hour)
 	@cargo run --locked -p engine --example builtin_model -- builtin $(ARGS)

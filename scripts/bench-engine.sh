@@ -22,13 +22,21 @@ if [ ! -x "$cache/tools/bin/ninja" ]; then
     python3 -m venv "$cache/tools"
     "$cache/tools/bin/python" -m pip install --quiet --disable-pip-version-check cmake==4.4.4 ninja==1.13.2
 fi
-if [ ! -e "$cache/llama/build.ninja" ]; then
+# A processor with AMX whose kernel keeps the tiles shut kills a program that was built for the processor.
+built="for the machine itself" without=()
+if grep -qw amx_tile /proc/cpuinfo && ! { cc -mamx-tile bench/engine/llama/amx.c -o "$cache/amx" && "$cache/amx"; }; then
+    built="for the machine itself without AMX, which the processor has and the kernel keeps shut"
+    without=(-DCMAKE_C_FLAGS="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16" -DCMAKE_CXX_FLAGS="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
+fi
+if [ "$(cat "$cache/llama/.built" 2>/dev/null)" != "$built" ]; then
+    rm -rf "$cache/llama"
     "$cache/tools/bin/cmake" -G Ninja -S bench/engine/llama -B "$cache/llama" \
         -DCMAKE_MAKE_PROGRAM="$cache/tools/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
-        -DLLAMA_SOURCE="$cache/sources/llama-cpp-sys-2/llama.cpp" >"$cache/llama.log"
+        "${without[@]}" -DLLAMA_SOURCE="$cache/sources/llama-cpp-sys-2/llama.cpp" >"$cache/llama.log"
+    printf '%s' "$built" >"$cache/llama/.built"
 fi
 "$cache/tools/bin/ninja" -C "$cache/llama" llama-child >>"$cache/llama.log"
 
 python=$(scripts/torch-env.sh)
 cargo build --locked --profile make-run -p bench-engine
-exec target/make-run/bench-engine --llama "$cache/llama/llama-child" --peft "$python" "$@"
+exec target/make-run/bench-engine --llama "$cache/llama/llama-child" --llama-built "$built" --peft "$python" "$@"

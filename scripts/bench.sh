@@ -23,6 +23,6 @@ cargo build --locked --profile make-run -p bench
 case " $* " in
     *" --binary "*) ;; # a build of the caller's choice, such as target/make-run/tidegate
     *" --only "*) case "$*" in *us*) scripts/release.sh ;; esac ;;
-    *) scripts/release.sh ;;
+    *) scripts/release.sh && cargo build --locked --release -p tidegate ;;
 esac
 exec target/make-run/bench "$@"

@@ -2,12 +2,14 @@
 # Builds the console into console/dist/app, from where it is embedded; `console.sh test` checks its types and runs its unit
 # tests as well. Either does nothing when nothing changed since it last passed.
 set -eu
-cd "$(dirname "$0")/../console"
+cd "$(dirname "$0")/.."
 
 if ! command -v npm >/dev/null; then
-    echo "the console needs Node.js 20 or later, and npm (Debian: apt-get install nodejs npm)" >&2
+    echo "the console needs Node.js and npm (Debian: apt-get install nodejs npm)" >&2
     exit 1
 fi
+. scripts/node.sh
+cd console
 
 packages=$({ cat package-lock.json; node --version; } | cksum)
 stamp=node_modules/.stamp

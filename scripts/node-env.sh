@@ -1,7 +1,9 @@
 #!/bin/sh
 # Installs the locked Node packages of tests/node; does nothing when they are up to date.
 set -eu
-cd "$(dirname "$0")/../tests/node"
+cd "$(dirname "$0")/.."
+. scripts/node.sh
+cd tests/node
 
 wanted=$({ cat package-lock.json; node --version; } | cksum)
 stamp=node_modules/.stamp

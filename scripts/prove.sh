@@ -1,19 +1,27 @@
 #!/usr/bin/env bash
-# prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|upgrade: bigger editions of tests that `make test` runs small. What they printed is kept in
-# docs/proofs/, with the seed, the machine and the time it took.
+# prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
+# replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, sim, fuzz, outage, rotation, scale, fleet or upgrade}
+which=${1:?kill, sim, fuzz, outage, rotation, scale, fleet, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
-mkdir -p docs/proofs
+run=target/prove-$which.txt
+mkdir -p docs/proofs target
+changed=$(git status --porcelain --untracked-files=no -- . ':!docs/proofs')
+if [ -n "$changed" ]; then
+    printf 'These files have changed since the last commit. Commit or stash them first: a proof names the commit that it is of.\n%s\n' "$changed" >&2
+    exit 1
+fi
 
 head_lines() {
     printf 'what:     %s\n' "$1"
     printf 'seed:     %s\n' "$seed"
     printf 'date:     %s\n' "$(date -u +%Y-%m-%dT%H:%MZ)"
-    printf 'commit:   %s\n' "$(git describe --always --dirty 2>/dev/null || echo none)"
+    printf 'commit:   %s\n' "$(git rev-parse --short HEAD)"
+    printf 'schema:   %s\n' "$(ls crates/store/migrations/sqlite | tail -n 1 | cut -d _ -f 1)"
     printf 'machine:  %s, %s cores, Linux %s\n' \
         "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)"
     printf 'compiler: %s\n\n' "$(rustc --version)"
@@ -22,11 +30,16 @@ head_lines() {
 prove() { # prove TITLE COMMAND...
     local title=$1 start=$SECONDS status=0
     shift
-    head_lines "$title" >"$proof"
+    head_lines "$title" >"$run"
     # The tests print where they ran; what is kept says it relative to the repository.
-    "$@" 2>&1 | sed -u "s|$PWD/||g" | tee -a "$proof" || status=$?
-    printf '\n%s after %d s\n' "$([ "$status" = 0 ] && echo passed || echo FAILED)" $((SECONDS - start)) | tee -a "$proof"
-    echo "kept in $proof"
+    "$@" 2>&1 | sed -u "s|$PWD/||g" | tee -a "$run" || status=$?
+    printf '\n%s after %d s\n' "$([ "$status" = 0 ] && echo passed || echo FAILED)" $((SECONDS - start)) | tee -a "$run"
+    if [ "$status" = 0 ]; then
+        mv "$run" "$proof"
+        echo "kept in $proof"
+    else
+        echo "not kept; the output is in $run" >&2
+    fi
     return "$status"
 }
 
@@ -108,8 +121,18 @@ case $which in
         prove "an upgrade from the version before $newest, three gateways under load" \
             journeys 'test(/^upgrade::/)'
         ;;
+    flakes)
+        runs=${TIDEGATE_FLAKE_RUNS:-20} only=${TIDEGATE_FLAKES:-all()}
+        build_all
+        # Two neighbours that take all they can get, for as long as this script lives.
+        for neighbour in 1 2; do
+            sh -c 'while kill -0 "$1" 2>/dev/null; do :; done' neighbour $$ &
+        done
+        prove "each test $runs times beside two busy processes: $only" \
+            cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
+        ;;
     *)
-        echo "prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|upgrade" >&2
+        echo "prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|upgrade|flakes" >&2
         exit 2
         ;;
 esac

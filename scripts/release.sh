@@ -22,10 +22,10 @@ rm -rf "$profile/counts"
 RUSTFLAGS="-Cprofile-generate=$profile/counts" \
     cargo build --locked --release --target "$host" --target-dir "$profile" -p tidegate
 
-echo "2 of 3: counting under the benchmark's load"
+echo "2 of 3: counting under a load of its own, which is not what the benchmark measures"
 cargo build --locked --profile make-run -p bench
 ulimit -n "$(ulimit -Hn)"
-target/make-run/bench --binary "$profile/$host/release/tidegate" --only us --rounds 1 --secs 4 --streams 100 --no-save
+target/make-run/bench --binary "$profile/$host/release/tidegate" --training --secs 4 --streams 100
 "$profdata" merge -o "$profile/tidegate.profdata" "$profile/counts"
 
 echo "3 of 3: building with what was counted"

@@ -8,11 +8,10 @@ cd "$(dirname "$0")/.."
 data=${TIDEGATE_DATA_DIR:-./data}
 listen=127.0.0.1:8787
 node_listen=127.0.0.1:8080
+# The gateway does without the engine and is built first; the node's build goes on from what is there, since both resolve
+# the same features (`cargo xtask features`). The second build replaces this file, not the process that runs of it.
 binary=target/make-run/tidegate
-# The node holds the engine, which the gateway does without: each has a folder, so that neither builds the other's anew.
-node_target=target/node
-node_binary=$node_target/make-run/tidegate
-node_log=$node_target/build.log
+build_log=target/make-run.log
 model_dir=builtin/model
 model=tidegate-demo
 export TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1
@@ -62,16 +61,57 @@ field() { # field NAME: a string member of the flat JSON object on stdin
     sed -n "s/.*\"$1\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\".*/\1/p"
 }
 
+duration() { # duration SECONDS
+    if [ "$1" -lt 90 ]; then printf '%d s' "$1"; else printf '%d min' $((($1 + 30) / 60)); fi
+}
+
+# A crate of ours takes about as long as four of others; cargo -v names each once, as fresh or compiling.
+weights() { awk '/^ *(Fresh|Compiling) / { of += / \(\// ? 4 : 1; n++ } END { print n + 0, of + 0 }' "$1"; }
+weights_of_all() { # weights_of_all CARGO-OPTIONS...: crates, and their weight, of the whole build
+    cargo tree --locked -p tidegate -e normal,build --prefix none "$@" 2>/dev/null | awk '!/\(\*\)$/ && !seen[$1 $2]++ { of += / \(\// ? 4 : 1; n++ } END { print n + 0, of + 0 }'
+}
+
+progress() { # progress WHAT SECONDS CRATES WEIGHT
+    local crates done_weight left
+    read -r crates done_weight < <(weights "$build_log")
+    [ "$done_weight" -gt 0 ] && [ "$crates" -lt "$3" ] || return 0
+    left=$(($2 * ($4 - done_weight) / done_weight))
+    say "  $1: $crates of $3 crates after $(duration "$2"), about $(duration "$left") left"
+}
+
+build() { # build WHAT OPTIONS...: builds the binary, and says every quarter of a minute how far it is
+    local what=$1 began=$SECONDS told=$SECONDS crates weight building
+    shift
+    mkdir -p target
+    read -r crates weight < <(weights_of_all "$@")
+    # A group of its own, as the processes that follow: Ctrl-C ends this script, which ends them.
+    set -m
+    cargo build -v --locked --profile make-run -p tidegate "$@" 2>"$build_log" &
+    building=$!
+    pids+=("$building")
+    set +m
+    while kill -0 "$building" 2>/dev/null; do
+        [ -z "${serve:-}" ] || kill -0 "$serve" 2>/dev/null || fail "the gateway ended; what it printed is above"
+        read -r -t 1 _ <> <(:) || true
+        [ $((SECONDS - told)) -lt 15 ] || { told=$SECONDS; progress "$what" $((SECONDS - began)) "$crates" "$weight"; }
+    done
+    unset 'pids[-1]'
+    if ! wait "$building"; then
+        grep -v '^ *\(Fresh\|Compiling\|Running\|Dirty\) ' "$build_log" | tail -n 30 >&2
+        fail "$what could not be built; the whole log is $build_log"
+    fi
+}
+
 check_free "$listen" "the gateway"
 check_free "$node_listen" "the node"
 
-say "building (the first time takes some minutes)"
+say "Building the gateway: the first time about five minutes on two cores, later a second. The node follows while the gateway serves."
 if command -v npm >/dev/null; then
     scripts/console.sh || say "The console could not be built: the gateway serves without it."
 else
     say "There is no npm here: the gateway is built without its console (Node.js 20 builds it)."
 fi
-cargo build --locked --profile make-run -p tidegate --no-default-features
+build gateway --no-default-features
 
 api_key= admin_key=
 if [ ! -d "$data" ] || [ -z "$(ls -A "$data")" ]; then
@@ -113,31 +153,11 @@ done
 say ""
 
 # The node, while the gateway serves.
-mkdir -p "$node_target"
-set -m
-cargo build --locked --profile make-run -p tidegate --target-dir "$node_target" 2>"$node_log" &
-building=$!
-pids+=("$building")
-set +m
-waited=0
-while kill -0 "$building" 2>/dev/null; do
-    kill -0 "$serve" 2>/dev/null || fail "the gateway ended; what it printed is above"
-    read -r -t 1 _ <> <(:) || true
-    waited=$((waited + 1))
-    if [ "$waited" = 3 ]; then
-        say "The node with its engine is still building (the first time about ten minutes); the gateway serves meanwhile."
-    elif [ $((waited % 60)) = 0 ]; then
-        say "  node: $(grep -c Compiling "$node_log" || true) crates begun after $((waited / 60)) min"
-    fi
-done
-if ! wait "$building"; then
-    tail -n 20 "$node_log" >&2
-    fail "the node could not be built; the whole log is $node_log"
-fi
-pids=("$serve")
+say "The gateway serves. Building the node with its engine: the first time about four minutes more."
+build node
 
 set -m
-"$node_binary" node --model "$model_dir" --name "$model" --listen "$node_listen" --data-dir "${data%/}-node" &
+"$binary" node --model "$model_dir" --name "$model" --listen "$node_listen" --data-dir "${data%/}-node" &
 node=$!
 pids+=("$node")
 wait_for "$node" "$node_listen" /v1/models "the node"
@@ -154,6 +174,9 @@ question='{"model":"'$model'","messages":[{"role":"user","content":"What is Tide
 say "Node         http://$node_listen   ($model, a demonstration: it is small, and knows nothing but Tidegate)"
 say ""
 if [ -n "$api_key" ]; then
+    # The link that the gateway printed may be older than a link is good for by now.
+    say "Console      $("$binary" login --link --data-dir "$data" --url "http://$listen")   (signs the owner in; once, within ten minutes)"
+    say ""
     say "Try it:"
     say "curl http://$listen/v1/chat/completions -H 'Authorization: Bearer $api_key' -H 'Content-Type: application/json' -d '$question'"
 else

@@ -26,6 +26,7 @@ command -v cargo >/dev/null || { say "cargo is missing: install the Rust toolcha
 command -v cc >/dev/null || packages build-essential
 command -v python3 >/dev/null || packages python3 python3-venv
 command -v npm >/dev/null || packages nodejs npm
+. scripts/node.sh
 if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
     # The tests make servers of their own; the package's would only take memory.
     packages postgresql-common
@@ -34,6 +35,8 @@ if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb 
 fi
 # The browser that walks through the console.
 command -v chromium >/dev/null || packages chromium
+# What counts the instructions of a request.
+command -v valgrind >/dev/null || packages valgrind
 for component in rustfmt clippy; do
     cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done

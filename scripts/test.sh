@@ -19,13 +19,18 @@ step() { # step TITLE COMMAND...
 }
 
 step "environment" scripts/test-env.sh
+. scripts/node.sh # which the journeys start
 step "console" scripts/console.sh test
 step "format" cargo fmt --all --check
 step "spelling" .venv/bin/typos
 step "tidy" cargo xtask tidy
 step "licences" cargo xtask licences
 step "duplicates" cargo xtask duplicates
+step "features" cargo xtask features
+step "proofs" cargo xtask proofs
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+# What `make run` starts first, and what work on the gateway builds.
+step "clippy without the engine" cargo clippy --locked --workspace --all-targets --no-default-features -- -D warnings
 # One build for all tests: the journeys run target/debug/tidegate, and building everything at once resolves features
 # once, so that nothing is compiled a second time.
 [ "${1:-}" = gates ] || step "build" cargo build --locked --workspace --all-targets

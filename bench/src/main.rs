@@ -13,6 +13,7 @@ mod parties;
 mod plot;
 mod processes;
 mod procfs;
+mod publish;
 mod report;
 mod rounds;
 mod serve;
@@ -72,6 +73,12 @@ fn measure(options: &options::Options) -> Result<()> {
             std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
             println!("saved {}", path.display());
         }
+        let page = folder.join("../benchmarks.md");
+        let text = std::fs::read_to_string(&page).with_context(|| format!("reading {}", page.display()))?;
+        let text = publish::with_section(&text, &report.processor(), &report.published())
+            .with_context(|| format!("{} has no marks for the figures", page.display()))?;
+        std::fs::write(&page, text).with_context(|| format!("writing {}", page.display()))?;
+        println!("written into {}", page.display());
     }
     Ok(())
 }

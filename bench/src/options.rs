@@ -1,6 +1,6 @@
 //! The benchmark's flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -11,10 +11,12 @@ pub const USAGE: &str = "usage: bench [flags]        (through `make bench`, flag
 
   --rounds N        interleaved rounds (5)
   --secs S          seconds a phase takes (5)
-  --only A,B        parties: us, nginx, thin-hyper, and us with one thing more: us-100k-keys, us-2-workers, us-postgres (all)
+  --only A,B        parties: us, nginx, thin-hyper, and us with one thing more: us-100k-keys, us-2-workers, us-postgres, or by another build: us-plain (all)
   --streams N       streams held open for the memory figure (1000)
   --seed N          chooses the order of the parties in each round (1)
   --binary PATH     the gateway to measure (target/tidegate, as `make release` builds it)
+  --plain PATH      the gateway that us-plain is (target/release/tidegate, a release without the profile)
+  --training        the load that a release's profile is made of, which is another one than what is measured; nothing saved
   --save FOLDER     where bench.json and bench.svg go (docs/proofs)
   --no-save         print only
   --quick           one round of a second each, a hundred streams, nothing saved: whether it works, not how fast";
@@ -29,6 +31,10 @@ pub struct Options {
     #[serde(skip)]
     pub binary: PathBuf,
     #[serde(skip)]
+    pub plain: PathBuf,
+    #[serde(skip)]
+    pub training: bool,
+    #[serde(skip)]
     pub save: Option<PathBuf>,
 }
 
@@ -41,12 +47,19 @@ impl Default for Options {
             streams: 1000,
             seed: 1,
             binary: PathBuf::from("target/tidegate"),
+            plain: PathBuf::from("target/release/tidegate"),
+            training: false,
             save: Some(PathBuf::from("docs/proofs")),
         }
     }
 }
 
 impl Options {
+    /// The build that a party is of.
+    pub fn binary_of(&self, party: Party) -> &Path {
+        if party == Party::UsPlain { &self.plain } else { &self.binary }
+    }
+
     pub fn parse(flags: &[&str]) -> Result<Self> {
         let mut options = Self::default();
         let mut words = flags.iter();
@@ -57,6 +70,11 @@ impl Options {
             }
             if *flag == "--quick" {
                 (options.rounds, options.seconds, options.streams, options.save) = (1, 1.0, 100, None);
+                continue;
+            }
+            if *flag == "--training" {
+                (options.training, options.rounds, options.save) = (true, 1, None);
+                options.only = vec![Party::Us, Party::Us4kTranslated];
                 continue;
             }
             let value = words.next().with_context(|| format!("{flag} needs a value"))?;
@@ -75,6 +93,7 @@ impl Options {
             "--streams" => self.streams = value.parse()?,
             "--seed" => self.seed = value.parse()?,
             "--binary" => self.binary = PathBuf::from(value),
+            "--plain" => self.plain = PathBuf::from(value),
             "--save" => self.save = Some(PathBuf::from(value)),
             "--only" => self.only = value.split(',').map(Party::parse).collect::<Result<_>>()?,
             _ => bail!("no such flag"),

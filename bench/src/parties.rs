@@ -19,6 +19,9 @@ pub enum Party {
     Nginx,
     #[serde(rename = "thin-hyper")]
     ThinHyper,
+    /// The same sources, released without a profile of requests.
+    #[serde(rename = "us-plain")]
+    UsPlain,
     /// Beside `Us`, each with one thing that is more.
     #[serde(rename = "us-100k-keys")]
     UsManyKeys,
@@ -69,8 +72,9 @@ struct Keys {
 }
 
 impl Party {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Us,
+        Self::UsPlain,
         Self::Nginx,
         Self::ThinHyper,
         Self::UsManyKeys,
@@ -90,6 +94,7 @@ impl Party {
     pub fn name(self) -> &'static str {
         match self {
             Self::Us => "us",
+            Self::UsPlain => "us-plain",
             Self::Nginx => "nginx",
             Self::ThinHyper => "thin-hyper",
             Self::UsManyKeys => "us-100k-keys",
@@ -108,7 +113,7 @@ impl Party {
 
     /// It is only measured beside `Us`, and only saturated.
     pub fn is_variant(self) -> bool {
-        self.is_us() && self != Self::Us
+        self.is_us() && !matches!(self, Self::Us | Self::UsPlain)
     }
 
     /// The least that the conversation in a request says; 0 is one short question.
@@ -140,7 +145,9 @@ impl Party {
     pub fn missing(self, binary: &Path) -> Option<String> {
         match self {
             _ if self.is_us() && !binary.exists() => {
-                Some(format!("{} is not built: `make release`", binary.display()))
+                let verb =
+                    if self == Self::UsPlain { "cargo build --release -p tidegate" } else { "make release" };
+                Some(format!("{} is not built: `{verb}`", binary.display()))
             }
             Self::Nginx if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() => Some(
                 "nginx is not installed: `apt-get install --no-install-recommends nginx-light`".to_owned(),

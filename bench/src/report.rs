@@ -44,6 +44,41 @@ impl Report {
         Self { facts, options: options.clone(), rows, targets, samples }
     }
 
+    /// The processor, by which runs are told apart: a ratio of one says little about another.
+    pub fn processor(&self) -> String {
+        format!("{}, {} cores", self.facts.processor, self.facts.core_count)
+    }
+
+    /// What docs/benchmarks.md shows of this run: found beside asked.
+    pub fn published(&self) -> String {
+        let Facts { date, compiler, nginx, commit, .. } = &self.facts;
+        let noisy = self.samples.iter().filter(|sample| sample.foreign_cores > FOREIGN_CORES_MAX).count();
+        let mut text = format!(
+            "{date}, commit {commit}, {compiler}, {nginx}; {} rounds, {noisy} of {} samples noisy.\n\n\
+             | figure | asked | found | |\n|---|---|---|---|\n",
+            self.options.rounds,
+            self.samples.len()
+        );
+        for verdict in &self.targets {
+            let Target { metric, party, .. } = verdict.target;
+            let (asked, found) = verdict.words();
+            let word = if verdict.met { "met" } else { "**not met**" };
+            text.push_str(&format!(
+                "| {}: {} | {asked} | {found} | {word} |\n",
+                party.name(),
+                metric.label()
+            ));
+        }
+        let of = |metric| self.rows.iter().find(|row| row.metric == metric);
+        for metric in [Metric::CpuUsPerRequest, Metric::CpuUsPerChunk] {
+            if let Some(ratio) = of(metric).and_then(|row| row.to_nginx.get(&Party::UsPlain)) {
+                let name = Party::UsPlain.name();
+                text.push_str(&format!("| {name}: {} | | {ratio:.3} times nginx's | |\n", metric.label()));
+            }
+        }
+        text
+    }
+
     /// The machine and date, for the plot's caption.
     pub fn caption(&self) -> String {
         let Facts { date, processor, core_count, .. } = &self.facts;
@@ -77,6 +112,18 @@ impl Verdict {
             Limit::Max(max) => (median(by_round(metric, party, samples).into_values().collect())?, max),
         };
         Some(Self { target, found: rounded(found), met: found <= max })
+    }
+
+    /// What was asked, and what was found.
+    fn words(&self) -> (String, String) {
+        let (found, other) = (self.found, self.target.other.name());
+        match self.target.limit {
+            Limit::RatioMax(max) => (format!("{max} times {other}'s at most"), format!("{found:.3} times")),
+            Limit::DifferenceMax(max) => {
+                (format!("{max} above {other}'s at most"), format!("{found:.0} above"))
+            }
+            Limit::Max(max) => (format!("{max} at most"), format!("{found:.1}")),
+        }
     }
 }
 
@@ -118,15 +165,11 @@ impl fmt::Display for Report {
             }
             writeln!(formatter)?;
         }
-        for Verdict { target: Target { metric, party, other, limit }, found, met } in &self.targets {
-            let word = if *met { "met" } else { "NOT MET" };
-            let other = other.name();
-            let limit = match limit {
-                Limit::RatioMax(max) => format!("{found:.2} times {other}'s, {max} at most"),
-                Limit::DifferenceMax(max) => format!("{found:.0} above {other}'s, {max} at most"),
-                Limit::Max(max) => format!("{found:.1}, {max} at most"),
-            };
-            writeln!(formatter, "{word:8} {}: {}: {limit}", party.name(), metric.label())?;
+        for verdict in &self.targets {
+            let Target { metric, party, .. } = verdict.target;
+            let word = if verdict.met { "met" } else { "NOT MET" };
+            let (asked, found) = verdict.words();
+            writeln!(formatter, "{word:8} {}: {}: {found}; {asked}", party.name(), metric.label())?;
         }
         let noisy = self.samples.iter().filter(|sample| sample.foreign_cores > FOREIGN_CORES_MAX).count();
         if noisy > 0 {

@@ -59,6 +59,23 @@ const PHASES: [Phase; 4] = [
     },
 ];
 
+/// What a profile is made of: longer questions, fewer connections, other streams, so that no figure is of what was trained.
+const TRAINING: [Phase; 2] = [
+    Phase {
+        name: "training",
+        shape: Shape::Closed,
+        behaviour: Behaviour { latency_ms: 2, chunk_count: 0, interval_ms: 0 },
+        connection_count: 24,
+    },
+    Phase {
+        name: "streams",
+        shape: Shape::Streams,
+        behaviour: Behaviour { latency_ms: 2, chunk_count: 45, interval_ms: 1 },
+        connection_count: 24,
+    },
+];
+const TRAINING_PROMPT_BYTES: usize = 1_500;
+
 /// A folder of this run alone, removed at its end.
 struct Folder(PathBuf);
 
@@ -87,7 +104,7 @@ pub fn run(options: &Options) -> Result<Vec<Sample>> {
     for party in present(options)? {
         let name = party.name();
         let set_up = |kind: &str| {
-            Ready::set_up(party, folder.0.join(format!("{name}-{kind}")), &options.binary, &address)
+            Ready::set_up(party, folder.0.join(format!("{name}-{kind}")), options.binary_of(party), &address)
                 .with_context(|| format!("setting up {name}"))
         };
         if !party.is_variant() {
@@ -109,7 +126,7 @@ pub fn run(options: &Options) -> Result<Vec<Sample>> {
 fn present(options: &Options) -> Result<Vec<Party>> {
     let mut present = Vec::new();
     for party in &options.only {
-        match party.missing(&options.binary) {
+        match party.missing(options.binary_of(*party)) {
             Some(why) => println!("without {}: {why}", party.name()),
             None => present.push(*party),
         }
@@ -154,7 +171,7 @@ impl Bench<'_> {
 
     fn round(&mut self, round: usize, long: &mut [(Ready, Serving)], fresh: &[Ready]) -> Result<()> {
         let places = order(long.len(), self.options.seed, round);
-        for phase in &PHASES {
+        for phase in if self.options.training { &TRAINING[..] } else { &PHASES[..] } {
             for at in &places {
                 let Some((ready, serving)) = long.get_mut(*at) else { continue };
                 if ready.party.is_variant() && phase.shape != Shape::Closed {
@@ -180,7 +197,10 @@ impl Bench<'_> {
             token: ready.token().to_owned(),
             model: ready.party.model().to_owned(),
             grammar: ready.party.grammar(),
-            prompt_bytes: ready.party.prompt_bytes(),
+            prompt_bytes: match ready.party.prompt_bytes() {
+                0 if self.options.training => TRAINING_PROMPT_BYTES,
+                bytes => bytes,
+            },
             latency_ms: phase.behaviour.latency_ms,
             chunk_count: phase.behaviour.chunk_count,
             interval_ms: phase.behaviour.interval_ms,

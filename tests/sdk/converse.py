@@ -1,12 +1,14 @@
 """Asks a gateway with boto3, unmodified, as one long-lived program: a command a line, a result a line.
 
-A command is {origin, access_key_id, secret_access_key, ahead_s, call, args}: which operation is called with which
-arguments, by a client whose clock is so far ahead. In the arguments {"$base64": text} are bytes. A result is {answer,
+A command is {origin, access_key_id, secret_access_key, ahead_s, packed, call, args}: which operation is called with which
+arguments, by a client whose clock is so far ahead, and whose body is packed before it is signed, or by somebody behind it
+(`after`, or `broken` where it only says so). In the arguments {"$base64": text} are bytes. A result is {answer,
 events, error}: what the operation returned, the events of its stream, and the exception that ended it, with what it shows.
 """
 
 import base64
 import datetime
+import gzip
 import json
 import sys
 
@@ -35,6 +37,26 @@ def plain(value):
     return [plain(inner) for inner in value] if isinstance(value, list) else value
 
 
+def pack_before(params, **_):
+    params["body"] = gzip.compress(params["body"])
+    params["headers"]["Content-Encoding"] = "gzip"
+
+
+def pack_after(request, broken, **_):
+    request.body = b"not packed" if broken else gzip.compress(request.body)
+    request.headers["Content-Encoding"] = "gzip"
+    request.headers["Content-Length"] = str(len(request.body))
+
+
+def register(client, packed):
+    events = client.meta.events
+    if packed == "before":
+        events.register("before-call", pack_before)
+    elif packed:
+        events.register("before-send", lambda request, **_: pack_after(request, packed == "broken"))
+    return client
+
+
 def client_of(command):
     ahead = datetime.timedelta(seconds=command.get("ahead_s", 0))
     botocore.auth.get_current_datetime = lambda *args, **named: NOW(*args, **named) + ahead
@@ -61,7 +83,8 @@ def error_of(failure):
 def run(command):
     answer, events, error = None, [], None
     try:
-        answer = getattr(client_of(command), command["call"])(**with_bytes(command["args"]))
+        client = register(client_of(command), command.get("packed"))
+        answer = getattr(client, command["call"])(**with_bytes(command["args"]))
         stream = answer.pop("stream", None)
         for event in stream or []:
             events.append(event)

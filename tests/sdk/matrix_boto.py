@@ -120,7 +120,10 @@ def gathered(stream):
             if "text" in delta:
                 blocks[at]["text"] += delta["text"]
             else:
-                blocks[at]["reasoningContent"]["reasoningText"]["text"] += delta["reasoningContent"]["text"]
+                # A text comes by and by, and its signature behind it.
+                for part, said in delta["reasoningContent"].items():
+                    thought = blocks[at]["reasoningContent"]["reasoningText"]
+                    thought[part] = thought.get(part, "") + said
         elif name in ("messageStop", "metadata"):
             answer.update(said)
     for at, arguments in raw.items():

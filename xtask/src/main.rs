@@ -1,9 +1,11 @@
-//! The repository's own checks: `cargo xtask tidy`, `licences` and `duplicates`.
+//! The repository's own checks: `cargo xtask tidy`, `licences`, `duplicates`, `features` and `proofs`.
 
 mod duplicates;
+mod features;
 mod finding;
 mod graph;
 mod licences;
+mod proofs;
 mod source;
 mod spdx;
 mod tidy;
@@ -17,7 +19,9 @@ const USAGE: &str = "usage: cargo xtask <check>
 
   tidy        import table, names, file heads, sizes, test habits, migrations
   licences    licence of every package against the allow-list, and banned packages
-  duplicates  packages that the binary holds in more than one version";
+  duplicates  packages that the binary holds in more than one version
+  features    packages that are compiled in two ways, with the engine and without it
+  proofs      kept proofs that are older than the newest migration, or of a run that failed";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +30,8 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::check(&tree::root()),
         ["licences"] => licences::check(&tree::root()),
         ["duplicates"] => duplicates::check(&tree::root()),
+        ["features"] => features::check(&tree::root()),
+        ["proofs"] => proofs::check(&tree::root()),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -15,8 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use engine::Keeps;
 
-const USAGE: &str =
-    "bench-engine --llama CHILD [--rounds 5] [--threads 2] [--only G1,G2] [--peft PYTHON] [--no-save]";
+const USAGE: &str = "bench-engine --llama CHILD [--llama-built HOW] [--rounds 5] [--threads 2] [--only G1,G2] [--peft PYTHON] [--no-save]";
 /// Where models are made once, and where the table is kept.
 const MODELS: &str = "target/bench-engine/models";
 const PROOF: &str = "docs/proofs/engine-bench.md";
@@ -24,6 +23,8 @@ const PROOF: &str = "docs/proofs/engine-bench.md";
 /// What a run was asked for.
 pub struct Options {
     llama: PathBuf,
+    /// How llama.cpp was built, for the table.
+    llama_built: String,
     rounds: usize,
     threads: usize,
     only: Option<Vec<String>>,
@@ -56,13 +57,21 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
 }
 
 fn options(flags: &[&str]) -> Result<Options> {
-    let mut options =
-        Options { llama: PathBuf::new(), rounds: 5, threads: 2, only: None, peft: None, saves: true };
+    let mut options = Options {
+        llama: PathBuf::new(),
+        llama_built: "for the machine itself".to_owned(),
+        rounds: 5,
+        threads: 2,
+        only: None,
+        peft: None,
+        saves: true,
+    };
     let mut flags = flags.iter();
     while let Some(flag) = flags.next() {
         let mut value = || flags.next().with_context(|| format!("{flag} wants a value\n{USAGE}"));
         match *flag {
             "--llama" => options.llama = PathBuf::from(value()?),
+            "--llama-built" => options.llama_built = (*value()?).to_owned(),
             "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
             "--threads" => options.threads = value()?.parse().context("--threads")?,
             "--peft" => options.peft = Some(PathBuf::from(value()?)),

@@ -11,9 +11,10 @@ pub fn table(options: &Options, rows: &[Row]) -> String {
         "# The engine beside llama.cpp\n\n`make bench-engine`: a model of the shape of one of 0.6 billion weights (28 layers, \
          hidden 1024, vocabulary 151,936, tied), made of random numbers, on {} threads; median of {} rounds after one that does \
          not count, each of the engine and of llama.cpp in turn. llama.cpp is built from the sources in the crate \
-         `llama-cpp-sys-2` 0.1.161 for the machine itself; PEFT 0.21.2 runs on torch 2.15.0.\n\n{}\n\n| | measured | gate | target | is | holds |\n|---|---|---|---|---|---|\n",
+         `llama-cpp-sys-2` 0.1.161 {}; PEFT 0.21.2 runs on torch 2.15.0.\n\n{}\n\n| | measured | gate | target | is | holds |\n|---|---|---|---|---|---|\n",
         options.threads,
         options.rounds,
+        options.llama_built,
         machine()
     );
     for row in rows {

@@ -4,22 +4,25 @@ import { get, type Page } from './api';
 import { rows, NODES, type ModelRow } from './catalogue';
 import { read, type Reader } from './query.svelte';
 import { session } from './session.svelte';
-import type { CapabilityManifest, ComputeNode, CredentialKind, PriceBook } from './wire';
+import type { CallableModel, CapabilityManifest, ComputeNode, CredentialKind, PriceBook } from './wire';
 
 export interface Book {
   revision: string;
   models: ModelRow[];
+  /** What would be served now; nothing where an older server doesn't tell. */
+  callable: ReadonlySet<string> | undefined;
   /** What a seller is called. */
   label: (seller: string) => string;
 }
 
 async function loadBook(signal: AbortSignal): Promise<Book> {
-  const [prices, kinds, nodes] = await Promise.all([
+  const [prices, callable, kinds, nodes] = await Promise.all([
     get<PriceBook>('/v2/price-books', {}, signal),
+    get<Page<CallableModel>>('/v2/models', {}, signal).catch((error: unknown) => (signal.aborted ? Promise.reject(error) : undefined)),
     get<Page<CredentialKind>>('/v2/provider-credentials/kinds', {}, signal),
     get<Page<ComputeNode>>('/v2/byoc/nodes', { limit: 200 }, signal),
   ]);
-  return { revision: prices.revision, models: rows(prices, nodes.data), label: labels(kinds.data) };
+  return { revision: prices.revision, models: rows(prices, nodes.data), callable: callable && new Set(callable.data.map((model) => model.id)), label: labels(kinds.data) };
 }
 
 function labels(kinds: CredentialKind[]): (seller: string) => string {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isFrom, leading, matching, NODES, nextOrder, readOrder, rows, sellers, sorted } from './catalogue';
+import { isFrom, leading, matching, NODES, nextOrder, priceDay, readOrder, rows, sellers, sorted } from './catalogue';
 import type { ComputeNode, PricedModel, PricedOffer } from './wire';
 
 const offer = (provider: string, input?: number, output = 0): PricedOffer => ({
@@ -8,8 +8,11 @@ const offer = (provider: string, input?: number, output = 0): PricedOffer => ({
   regions: [],
   price: input === undefined ? null : { input_micros_per_million: input, output_micros_per_million: output, cached_input_micros_per_million: null, cache_write_micros_per_million: null, cache_write_long_micros_per_million: null },
   long_prompt: null,
+  tiers: [],
   source: 'a page',
   checked: '2026-11-20',
+  as_of: null,
+  third_hand: false,
   until: null,
 });
 const model = (name: string, offers: PricedOffer[], more: Partial<PricedModel> = {}): PricedModel => ({ model: name, modality: 'chat', context_tokens: null, output_tokens_max: null, offers, ...more });
@@ -79,4 +82,10 @@ test('a heading asks for up, down, and as it was', () => {
   }
   expect(asked).toEqual(['output', '-output', undefined]);
   expect(nextOrder(readOrder('-name'), 'output')).toBe('output');
+});
+
+test('a price is as old as its source', () => {
+  expect(priceDay(offer('alpha', 1))).toBe('2026-11-20');
+  expect(priceDay({ ...offer('alpha', 1), as_of: '2026-07-02' })).toBe('2026-07-02');
+  expect(priceDay(undefined)).toBe('');
 });

@@ -35,6 +35,11 @@ export function sellers(row: ModelRow): string[] {
   return row.nodes.length > 0 ? [...named, NODES] : named;
 }
 
+/** The day that a price is of: its source's own, or the day it was read where the source says none. */
+export function priceDay(offer: PricedOffer | undefined): string {
+  return offer?.as_of ?? offer?.checked ?? '';
+}
+
 /** The offer whose prices stand for the model: the lowest; one without a price only where none has one. */
 export function leading(row: ModelRow): PricedOffer | undefined {
   const cost = (offer: PricedOffer) => (offer.price ? offer.price.input_micros_per_million + offer.price.output_micros_per_million : Infinity);
@@ -51,6 +56,8 @@ export interface Wanted {
   text: string;
   seller: string;
   modality: string;
+  /** Of these alone, where it is set. */
+  among?: ReadonlySet<string>;
 }
 
 /** The rows in which every word stands, of this seller alone where one is wanted. */
@@ -58,6 +65,7 @@ export function matching(all: readonly ModelRow[], wanted: Wanted, label: (selle
   const words = wanted.text.toLowerCase().split(/\s+/).filter(Boolean);
   return all.flatMap((row) => {
     if (wanted.modality !== '' && row.modality !== wanted.modality) return [];
+    if (wanted.among && !wanted.among.has(row.name)) return [];
     const kept = wanted.seller === '' ? row : of(row, wanted.seller);
     if (sellers(kept).length === 0) return [];
     const text = [row.name, ...row.offers.map((offer) => offer.upstream_model), ...sellers(row).flatMap((seller) => [seller, label(seller)])].join(' ').toLowerCase();
@@ -80,7 +88,7 @@ const CELLS: Record<Column, (row: ModelRow) => string | number | null | undefine
   input: (row) => leading(row)?.price?.input_micros_per_million,
   cached: (row) => leading(row)?.price?.cached_input_micros_per_million,
   output: (row) => leading(row)?.price?.output_micros_per_million,
-  read: (row) => leading(row)?.checked || undefined,
+  read: (row) => priceDay(leading(row)) || undefined,
 };
 
 export interface Order {

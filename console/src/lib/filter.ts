@@ -2,7 +2,7 @@
 // put together again. What they mean, and what is wrong with one, is the server's to say.
 
 export const FIELDS = [
-  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'tag', 'status',
+  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'tag', 'credential', 'node', 'status',
   'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft', 'since', 'until',
 ] as const;
 export type Field = (typeof FIELDS)[number];
@@ -13,7 +13,7 @@ const OF_REQUESTS: readonly Field[] = ['error', 'cost', 'provider_cost', 'input'
 export const VALUES: Partial<Record<Field, string[]>> = {
   profile: ['byok', 'managed_provider', 'byoc'],
   mode: ['mi', 'byok', 'byoc'],
-  outcome: ['completed', 'failed', 'client_cancelled', 'interrupted', 'deadline'],
+  outcome: ['completed', 'cut', 'failed', 'client_cancelled', 'interrupted', 'deadline'],
   status: ['error', 'ok', '4xx', '5xx', '429'],
   cost: ['>0.01'],
   latency: ['>1s'],
@@ -88,6 +88,11 @@ interface Counted {
 /** The rows that a sum counts: requests that were refused before an attempt are in the list, and in no sum. */
 export function counted(text: string, sum: Counted): string {
   return sum.unattempted_requests > 0 ? `${text} attempts:>0`.trim() : text;
+}
+
+/** The rows that were not completed, those that were refused before an attempt among them. */
+export function uncompleted(text: string): string {
+  return `${text} -outcome:completed`.trim();
 }
 
 /** The rows that a sum counts as failed: whatever reached an attempt and was not completed. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { factsOf, grouped, GROUPS, label, pieces, words } from './manifest';
+import { dated, factsOf, factsOfModel, grouped, GROUPS, label, pieces, words } from './manifest';
 import type { FactValue, ProviderManifest } from './wire';
 
 const known = (value: FactValue) => ({ value, source: 'https://a.example/page', checked: '2026-11-20' });
@@ -26,6 +26,14 @@ test('what a stronger row does not say, a weaker one does', () => {
   const facts = factsOf(manifest, 'one-three');
   expect([facts.vision?.value, facts.thinking?.value]).toEqual([false, 'effort']);
   expect(factsOf(manifest, 'three').thinking).toEqual({ source: 'unverified' });
+});
+
+test('the longest context of a provider is told of none of its models', () => {
+  const all: ProviderManifest = { ...manifest, facts: { ...manifest.facts, context_window_max_tokens: known(1_050_000) } };
+  expect(factsOfModel(all, 'one-three', 128_000).context_window_max_tokens?.value).toBe(128_000);
+  expect(factsOfModel(all, 'one-three', null).context_window_max_tokens).toBeUndefined();
+  const own: ProviderManifest = { ...all, models: [{ names: ['one*'], facts: { context_window_max_tokens: known(4_096) } }] };
+  expect(factsOfModel(own, 'one-three', null).context_window_max_tokens?.value).toBe(4_096);
 });
 
 test('facts stand in their groups, and none is lost', () => {
@@ -72,4 +80,13 @@ test('only addresses of web pages are links', () => {
   for (const harmless of ['operator', 'javascript:alert(1)', 'data:text/html,x', 'https://', '//elsewhere.example']) {
     expect(pieces(harmless).every((piece) => piece.href === undefined)).toBe(true);
   }
+});
+
+test('a source is of its own day, whenever it was read', () => {
+  expect(dated('2026-11-20')).toBe('2026-11-20');
+  expect(dated('2026-11-20', null)).toBe('2026-11-20');
+  expect(dated('2026-11-20', '2026-11-20')).toBe('2026-11-20');
+  expect(dated('2026-11-20', '2026-07-02')).toBe('of 2026-07-02, read 2026-11-20');
+  expect(dated(undefined, '2026-07-02')).toBe('of 2026-07-02');
+  expect(dated()).toBe('');
 });

@@ -149,6 +149,13 @@ export function factsOf(manifest: ProviderManifest, upstream: string): Facts {
   return Object.assign({}, manifest.facts, ...speaking.map((row) => row.facts)) as Facts;
 }
 
+/** The same with the model's own context: what the provider says of all is the longest that any of its models has. */
+export function factsOfModel(manifest: ProviderManifest, upstream: string, contextTokens: number | null): Facts {
+  const { context_window_max_tokens: longest, ...facts } = factsOf(manifest, upstream);
+  if (contextTokens === null) return longest === manifest.facts.context_window_max_tokens ? facts : { ...facts, context_window_max_tokens: longest! };
+  return { ...facts, context_window_max_tokens: { value: contextTokens, source: 'the catalogue’s row of this model' } };
+}
+
 function holds(pattern: string, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : pattern === name;
 }
@@ -160,6 +167,12 @@ function rank(pattern: string): number {
 export interface Piece {
   text: string;
   href?: string;
+}
+
+/** The day that a source is of, where it says one, and the day it was read. */
+export function dated(checked?: string, asOf?: string | null): string {
+  if (!asOf || asOf === checked) return checked ?? '';
+  return checked ? `of ${asOf}, read ${checked}` : `of ${asOf}`;
 }
 
 /** The addresses in a source are links; the words between them stay words. Only what leads to a web page is a link. */

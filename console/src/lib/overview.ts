@@ -25,6 +25,7 @@ export const NOTHING: AnalyticsRow = {
   cached_tokens: 0,
   cost_micros: 0,
   provider_cost_micros: 0,
+  spend_micros: 0,
   reasoning_tokens: 0,
   cache_write_tokens: 0,
   realized_reused_tokens: 0,

@@ -19,6 +19,8 @@ const LABELS: Record<string, string> = {
   characters: 'Characters read aloud',
   billed_micro_units: 'Millionths of the provider’s own unit',
   video_ms: 'Video made, in milliseconds',
+  web_searches: 'Searches of the web by the provider',
+  file_searches: 'Searches of files by the provider',
 };
 
 export interface Line extends ReceiptLine {

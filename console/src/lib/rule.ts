@@ -18,7 +18,8 @@ export function ordered(rules: RouteRule[]): RouteRule[] {
 }
 
 export function scopeWords(rule: RouteRule, name: (id: string) => string | undefined): string {
-  const words: Record<Scope, string> = { model: 'models under', alias: 'the alias', tag: 'the tag', key_id: 'the key', project_id: 'the project', environment: 'the environment', provider: 'the provider', modality: 'the modality' };
+  const isPattern = /[*/]$/.test(rule.scope.model ?? '');
+  const words: Record<Scope, string> = { model: isPattern ? 'models under' : 'the model', alias: 'the alias', tag: 'the tag', key_id: 'the key', project_id: 'the project', environment: 'the environment', provider: 'the provider', modality: 'the modality' };
   const parts = ORDER.filter((scope) => rule.scope[scope] !== undefined).map((scope) => `${words[scope]} ${name(rule.scope[scope] ?? '') ?? rule.scope[scope]}`);
   return parts.length === 0 ? 'everything' : parts.join(' and ');
 }

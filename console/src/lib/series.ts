@@ -49,11 +49,35 @@ export function bySize<Row extends Placed>(rows: Row[], name: (row: Row) => stri
 
 export const OUTCOMES = [
   { outcome: 'completed', label: 'Completed', color: '--outcome-completed' },
+  { outcome: 'cut', label: 'Cut by a budget', color: '--outcome-cut' },
   { outcome: 'failed', label: 'Failed', color: '--outcome-failed' },
+  { outcome: 'refused', label: 'Refused', color: '--outcome-refused' },
   { outcome: 'client_cancelled', label: 'Client left', color: '--outcome-cancelled' },
   { outcome: 'interrupted', label: 'Interrupted', color: '--outcome-interrupted' },
   { outcome: 'deadline', label: 'Deadline', color: '--outcome-deadline' },
 ] as const;
+
+interface Ended extends Placed {
+  outcome?: string | null;
+  requests: number;
+  unattempted_requests: number;
+}
+
+/** The filter of the requests that ended so: what was refused before an attempt failed by itself. */
+export function outcomeFilter(outcome: string): string {
+  if (outcome === 'refused') return 'outcome:failed attempts:0';
+  return outcome === 'failed' ? 'outcome:failed attempts:>0' : `outcome:${outcome}`;
+}
+
+/** A series for each way that some of the requests ended in. */
+export function byOutcome<Row extends Ended>(rows: Row[], starts: number[], width: number): (Series & { outcome: string })[] {
+  const requests = (row: Row, outcome: string) => {
+    if (outcome === 'refused') return row.outcome === 'failed' ? row.unattempted_requests : 0;
+    if (row.outcome !== outcome) return 0;
+    return outcome === 'failed' ? row.requests : row.requests + row.unattempted_requests;
+  };
+  return OUTCOMES.map(({ outcome, label, color }) => ({ outcome, name: label, color, values: values(rows, starts, width, (row) => requests(row, outcome)) })).filter((one) => one.values.some((value) => value > 0));
+}
 
 export const PROFILES = [
   { profile: 'byok', label: 'Your keys (BYOK)', color: '--series-1' },

@@ -104,8 +104,9 @@ class Session {
     await this.#asMember();
   }
 
-  async withLink(token: string): Promise<void> {
-    await post('/v2/sign-in/link', { token }, { as: {} });
+  /** `isNew`: none of those who sign in with the invited address already. */
+  async withLink(token: string, isNew = false): Promise<void> {
+    await post('/v2/sign-in/link', isNew ? { token, new_person: true } : { token }, { as: {} });
     await this.#asMember();
   }
 

@@ -12,7 +12,11 @@ export interface Metric {
   exact: (value: number) => string;
 }
 
+/** What the workspace pays in all. */
+export const spend = (row: Sums) => row.spend_micros ?? row.cost_micros;
+
 export const METRICS: Metric[] = [
+  { id: 'spend', name: 'Spend', of: spend, format: money, exact: exactMoney },
   { id: 'owed', name: 'Owed', of: (row) => row.cost_micros, format: money, exact: exactMoney },
   { id: 'bills', name: 'Providers bill', of: (row) => row.provider_cost_micros, format: money, exact: exactMoney },
   { id: 'tokens', name: 'Tokens', of: (row) => row.input_tokens + row.output_tokens, format: short, exact: count },
@@ -25,7 +29,7 @@ export const METRICS: Metric[] = [
 ];
 
 /** Rows can be filtered by each of them. */
-export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag'] as const satisfies readonly Field[];
+export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag', 'credential', 'node'] as const satisfies readonly Field[];
 export type Group = (typeof GROUPS)[number];
 
 /** What a million tokens of a row cost, rounded half up, out of whole micros. */

@@ -7,6 +7,8 @@ export interface Sums {
   cached_tokens: number;
   cost_micros: number;
   provider_cost_micros: number;
+  /** What the workspace pays in all; older servers have none. */
+  spend_micros?: number;
   /** Milliseconds of film that was made. */
   video_ms?: number;
 }
@@ -33,6 +35,14 @@ export interface UsageRow extends Sums {
   outcome?: string | null;
   operation?: string | null;
   tag?: string | null;
+  credential?: string | null;
+  node?: string | null;
+}
+
+export interface CallableModel {
+  id: string;
+  owned_by: string;
+  modality: string | null;
 }
 
 export interface Percentiles {
@@ -104,6 +114,8 @@ export interface Metered {
   provider_cost_micros: number;
   provider_cost_nanos: number;
   unpriced: boolean;
+  /** Where it was served at another tier than the standard one. */
+  service_tier?: string;
   /** What is counted beside tokens, where there is any. */
   units?: { video_ms: number };
 }
@@ -153,6 +165,8 @@ export interface Timeline {
 export interface Exchange extends Told, Metered {
   workspace_id: string;
   error_class: string | null;
+  /** Why it failed or was cut; older servers have none. */
+  error?: Reason | null;
   mode: string | null;
   timeline: Timeline;
   plan: {
@@ -165,6 +179,13 @@ export interface Exchange extends Told, Metered {
   attempts: Attempt[];
   /** Older servers have none. */
   caching?: CachingOfRequest | null;
+}
+
+export interface Reason {
+  message: string;
+  fix: string | null;
+  param: string | null;
+  refused_by: { object: string; id: string } | null;
 }
 
 /** What was done for the provider's cache of prompts, or would have been. */
@@ -525,6 +546,7 @@ export interface RouteRule {
 
 export interface Plan {
   requested_model: string;
+  modality: string;
   environment: string;
   resolved_model: string | null;
   resolution: string | null;
@@ -562,8 +584,15 @@ export interface PricedOffer {
   /** Nothing where nobody read a price. */
   price: Prices | null;
   long_prompt: { above_tokens: number; price: Prices } | null;
+  /** What other tiers than the standard one cost: a share of its price, or prices of their own. */
+  tiers: { tier: string; percent: number | null; price: Prices | null; source: string; checked: string; as_of: string | null; third_hand: boolean }[];
   source: string;
+  /** The day it was read there. */
   checked: string;
+  /** The day that the source itself is of, where it says one. */
+  as_of: string | null;
+  /** The source repeats what it read at the seller's. */
+  third_hand: boolean;
   until: string | null;
 }
 

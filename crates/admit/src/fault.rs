@@ -90,7 +90,7 @@ pub fn other_signature() -> Box<Fault> {
     unauthenticated(
         "invalid_signature",
         "The signature is not that of the request with this access key's secret.",
-        "Check the secret access key, and that nothing between here and there changes the request.",
+        "Check the secret access key, that its key is not revoked, and that nothing on the way changes the request.",
     )
 }
 

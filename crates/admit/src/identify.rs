@@ -19,8 +19,8 @@ static API_KEYS: [HeaderName; 3] = [
 ];
 const SCHEME: &str = "bearer";
 
-/// Finds out who asks and whether they may. `peer` is the connection's own address: a forwarding header is whatever
-/// its sender wrote, and is not read.
+/// Finds out who asks and whether they may. `peer` is the connection's own address, or the one that a trusted proxy names:
+/// what else forwarding headers say is whatever their sender wrote.
 ///
 /// # Errors
 /// 401 where no live key was presented, 403 where the key may not do this or not from here.

@@ -17,6 +17,7 @@ use domain::ports::FoundResponse;
 use domain::{Fault, FilesKeeper, Standings};
 use ledger::{Journal, Opening, Refused, Tab};
 
+pub use address::is_within;
 pub use caller::{Caller, Needs, system};
 pub use identify::identify;
 pub use ledger::CoreAllowances;

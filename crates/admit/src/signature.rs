@@ -84,7 +84,7 @@ impl Signature {
             ));
         }
         let names: Vec<&str> = said.headers.split(';').collect();
-        if let Some(name) = unsigned(head.headers, &names) {
+        if let Some(name) = unsigned(head, &names) {
             return Err(fault::wrong_signature(format!(
                 "The header \"{name}\" is not among those that are signed."
             )));
@@ -195,9 +195,18 @@ fn write_stamp(unix_s: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// A header that has to be signed and is not: what is said of the request itself could be exchanged otherwise.
-fn unsigned<'a>(headers: &'a HeaderMap, signed: &[&str]) -> Option<&'a str> {
-    let own = headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
+/// What changes how a request is answered, in the vendor's words and in ours.
+const SIGNED_PREFIXES: [&str; 3] = ["x-amz-", "agent-", "idempotency-key"];
+/// What follows is a service's name, in what is said to that service.
+const OF_SERVICE: &str = "x-amzn-";
+
+/// A header that has to be signed and is not: what is said of the request itself could be exchanged otherwise, or added.
+fn unsigned<'a>(head: &SignedHead<'a>, signed: &[&str]) -> Option<&'a str> {
+    let is_ours = |name: &&str| {
+        let of_service = name.strip_prefix(OF_SERVICE).and_then(|rest| rest.strip_prefix(head.service));
+        of_service.is_some() || SIGNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let own = head.headers.keys().map(http::HeaderName::as_str).filter(is_ours);
     ["host", DATE].into_iter().chain(own).find(|name| !signed.contains(name))
 }
 

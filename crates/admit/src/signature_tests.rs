@@ -105,15 +105,34 @@ fn what_is_told_by_the_head_alone_is_refused_at_once() {
     for (said, code) in &others {
         assert_eq!(read(&pairs(said), NOW).err().unwrap().code, *code, "{said}");
     }
-    let mut more = pairs(&good).to_vec();
-    more.push(("x-amz-target", "x"));
-    assert_eq!(
-        read(&more, NOW).err().unwrap().code,
-        "invalid_signature",
-        "another header of theirs is not signed"
-    );
-    more.truncate(1);
-    assert_eq!(read(&more, NOW).err().unwrap().code, "incomplete_signature");
+    assert_eq!(read(&pairs(&good)[..1], NOW).err().unwrap().code, "incomplete_signature");
+}
+
+/// Whoever carries a signed request on its way can't add to it what changes its answer.
+#[test]
+fn what_changes_the_answer_is_signed() {
+    let zeros = "0".repeat(64);
+    for name in [
+        "x-amz-target",
+        "x-amzn-tide-guardrail",
+        "idempotency-key",
+        "agent-idempotency-key",
+        "agent-lenient",
+        "agent-hints",
+    ] {
+        let pairs =
+            |said| [("host", "h"), ("x-amz-date", "20150830T123600Z"), ("authorization", said), (name, "x")];
+        let said = authorization("host;x-amz-date", &zeros);
+        let fault = read(&pairs(&said), NOW).err().unwrap();
+        assert_eq!(fault.code, "invalid_signature", "{name} is not signed");
+        assert!(fault.to_string().contains(name), "{fault}");
+        let said = authorization(&format!("host;x-amz-date;{name}"), &zeros);
+        assert!(read(&pairs(&said), NOW).is_ok(), "{name}");
+    }
+    let plain = authorization("host;x-amz-date", &zeros);
+    let pairs =
+        [("host", "h"), ("x-amz-date", "20150830T123600Z"), ("authorization", &*plain), ("user-agent", "x")];
+    assert!(read(&pairs, NOW).is_ok(), "what says nothing of the answer may be added");
 }
 
 #[test]

@@ -14,17 +14,25 @@ use crate::signature::{Signature, SignedHead, hash};
 /// Opens the sealed secret of an object in a workspace. Why it does not open is whose it is to tell.
 pub type OpenSecret<'a> = &'a dyn Fn(WorkspaceId, &str, &Sealed) -> Option<Secret>;
 
-/// A request whose access key is known and may do this, and whose signature is to be checked when its body has come.
+/// A request whose access key is known, and whose signature is to be checked when its body has come.
 pub struct Signed {
     key: Arc<KeyEntry>,
     snapshot: Arc<Snapshot>,
     signature: Signature,
+    asked: Asked,
     /// It was made over the hash that the head declares, and the body must have that.
     is_checked: bool,
 }
 
-/// Finds out who says to have signed a request, and whether they may do this. Where the head declares the body's hash, the
-/// signature is checked here, so that no body is read of who has no key.
+/// What is asked, from where and when.
+struct Asked {
+    peer: IpAddr,
+    needs: Needs,
+    now_unix_ms: u64,
+}
+
+/// Finds out who says to have signed a request. Where the head declares the body's hash, it is checked here that they did,
+/// and that they may do this, so that no body is read of who has no key.
 ///
 /// # Errors
 /// As `identify`, and 401 where the signature is of another time, of another secret or over less than it must be.
@@ -38,9 +46,9 @@ pub fn identify_signed(
 ) -> Result<Signed, Box<Fault>> {
     let signature = Signature::read(head, now_unix_ms / 1_000)?;
     let id = api_key::of_access_key(&signature.access_key_id).ok_or_else(fault::unknown_access_key)?;
-    let key = snapshot.key(id).ok_or_else(fault::unknown_access_key)?;
-    let key = Arc::clone(allowed(key, peer, needs, now_unix_ms)?);
-    let mut signed = Signed { key, snapshot, signature, is_checked: false };
+    let key = Arc::clone(snapshot.key(id).ok_or_else(fault::unknown_access_key)?);
+    let asked = Asked { peer, needs, now_unix_ms };
+    let mut signed = Signed { key, snapshot, signature, asked, is_checked: false };
     if let Some(declared) = signed.signature.declared.clone() {
         signed.check(open, &declared)?;
         signed.is_checked = true;
@@ -63,11 +71,19 @@ impl Signed {
         Caller::of_key(self.snapshot, self.key).ok_or_else(fault::unknown_access_key)
     }
 
-    /// The secret is open for as long as this takes.
+    /// The signature before all else: what became of a key is told to nobody who only knows its id. A revoked one's secret
+    /// is gone, so that no signature is good any more. The secret is open for as long as this takes.
     fn check(&self, open: OpenSecret<'_>, body_hash: &str) -> Result<(), Box<Fault>> {
+        if self.key.revoked {
+            return Err(fault::other_signature());
+        }
         let sealed = self.key.access_secret.as_ref().ok_or_else(fault::unknown_access_key)?;
         let secret = open(self.key.workspace, &self.key.id.to_string(), sealed).ok_or_else(fault::shut)?;
-        if self.signature.is_of(&secret, body_hash) { Ok(()) } else { Err(fault::other_signature()) }
+        if !self.signature.is_of(&secret, body_hash) {
+            return Err(fault::other_signature());
+        }
+        let Asked { peer, needs, now_unix_ms } = self.asked;
+        allowed(&self.key, peer, needs, now_unix_ms).map(|_| ())
     }
 }
 

@@ -124,8 +124,8 @@ impl Cell {
     }
 
     #[must_use]
-    pub fn parking(&self, principal: Principal) -> Option<Parking> {
-        self.shared.parking(principal)
+    pub fn parking(&self, principal: Principal, upstream_model: &str) -> Option<Parking> {
+        self.shared.parking_with(principal, upstream_model)
     }
 
     #[must_use]
@@ -149,16 +149,16 @@ impl Cell {
         now_us: u64,
     ) -> Result<Ticket, Standing> {
         self.follow_notices();
-        let parking = self.inside.borrow().notices.parking(principal);
+        let parking = self.inside.borrow().notices.parking(principal, upstream_model);
         if parking.is_some_and(|parking| parking.secret_version != secret_version) {
-            self.shared.unpark(principal);
+            self.shared.unpark(principal, upstream_model);
         }
         let standing = self.standing(principal, upstream_model, now_us);
-        let is_probe = self.is_probe(principal);
+        let is_probe = self.is_probe(principal, upstream_model);
         match standing {
             Standing::Open => {}
             Standing::HalfOpen if is_probe => {
-                if !self.shared.claim_probe(principal, now_us) {
+                if !self.shared.claim_probe(principal, upstream_model, now_us) {
                     return Err(self.standing(principal, upstream_model, now_us));
                 }
             }
@@ -225,8 +225,8 @@ impl Cell {
         act(budgets.entry(upstream.into()).or_insert_with(|| RetryBudget::new(self.cores, now_us)))
     }
 
-    fn is_probe(&self, principal: Principal) -> bool {
-        self.inside.borrow().notices.parking(principal).is_some()
+    fn is_probe(&self, principal: Principal, model: &str) -> bool {
+        self.inside.borrow().notices.parking(principal, model).is_some()
     }
 
     fn seat(&self, principal: Principal, model: &str) -> Rc<Seat> {
@@ -295,7 +295,7 @@ impl Ticket {
         self.is_told = true;
         let is_answered = matches!(verdict, Verdict::Well { .. } | Verdict::Neutral);
         if is_answered && self.is_probe {
-            self.cell.shared.unpark(self.principal);
+            self.cell.shared.unpark(self.principal, &self.seat.model);
             self.is_probe = false;
         }
         match verdict {
@@ -303,7 +303,11 @@ impl Ticket {
                 self.cell.shared.rest(self.principal, &self.seat.model, until_us, now_us)
             }
             Verdict::Park { cause } => {
-                self.cell.shared.park(self.principal, cause, self.secret_version, now_us);
+                self.cell.shared.park(self.principal, None, cause, self.secret_version, now_us);
+            }
+            Verdict::ParkModel { cause } => {
+                let model = Some(&*self.seat.model);
+                self.cell.shared.park(self.principal, model, cause, self.secret_version, now_us);
             }
             Verdict::Well { .. } | Verdict::Neutral | Verdict::Ill => {}
         }
@@ -316,7 +320,7 @@ impl Ticket {
                 self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
             }
             // It answered: whatever it refused, it is not down.
-            Verdict::Neutral | Verdict::Rest { .. } | Verdict::Park { .. } => {
+            Verdict::Neutral | Verdict::Rest { .. } | Verdict::Park { .. } | Verdict::ParkModel { .. } => {
                 self.seat.change(Breaker::succeeded);
             }
         }

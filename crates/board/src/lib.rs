@@ -79,8 +79,10 @@ pub enum Verdict {
     Ill,
     /// It refuses until then.
     Rest { until_us: u64 },
-    /// It refuses the credential, or the account behind it has no money.
+    /// It refuses the credential itself, or the account behind it has no money.
     Park { cause: domain::FaultClass },
+    /// It refuses the credential in words that may be about this model alone: for others it is still asked.
+    ParkModel { cause: domain::FaultClass },
 }
 
 /// Whole microseconds of a duration.

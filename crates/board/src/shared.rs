@@ -10,7 +10,7 @@ use crate::prefixes::Prefixes;
 use crate::{Standing, Standings};
 use domain::limits::{BOARD_MODELS_MAX, BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
 
-/// Why and until when a principal is left alone.
+/// Why and until when a principal is left alone, with every model or with one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parking {
     pub cause: FaultClass,
@@ -19,20 +19,34 @@ pub struct Parking {
     pub secret_version: u32,
 }
 
+/// A model, where it is about one alone, and why and until when it is left.
+type ParkedFor = (Option<Box<str>>, Parking);
+
 /// One immutable state of the notices; cores hold it by reference until a newer one is up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notices {
-    parked: IdMap<Principal, Parking>,
+    /// With the model that it is for; without one it is for all of them.
+    parked: IdMap<Principal, Vec<ParkedFor>>,
     rests: IdMap<Principal, Vec<(Box<str>, u64)>>,
 }
 
 impl Notices {
-    pub(crate) fn parking(&self, principal: Principal) -> Option<Parking> {
-        self.parked.get(&principal).copied()
+    pub(crate) fn parking(&self, principal: Principal, model: &str) -> Option<Parking> {
+        let parked = self.parked.get(&principal)?;
+        parked.iter().find(|(of, _)| is_for(of.as_deref(), model)).map(|(_, parking)| *parking)
+    }
+
+    fn unpark(&mut self, principal: Principal, model: &str) {
+        if let Some(parked) = self.parked.get_mut(&principal) {
+            parked.retain(|(of, _)| !is_for(of.as_deref(), model));
+            if parked.is_empty() {
+                self.parked.remove(&principal);
+            }
+        }
     }
 
     pub(crate) fn standing(&self, principal: Principal, model: &str, now_us: u64) -> Standing {
-        if let Some(parking) = self.parked.get(&principal) {
+        if let Some(parking) = self.parking(principal, model) {
             // Due for its probe: the one who claims it may ask.
             return match parking.probe_at_us > now_us {
                 true => Standing::Parked { us: parking.probe_at_us },
@@ -61,9 +75,14 @@ impl Notices {
         }
         if self.parked.len() >= BOARD_NOTICES_MAX {
             let old = now_us.saturating_sub(10 * micros(PARKED_PROBE_EVERY));
-            self.parked.retain(|_, parking| parking.probe_at_us > old);
+            self.parked.retain(|_, parked| parked.iter().any(|(_, parking)| parking.probe_at_us > old));
         }
     }
+}
+
+/// Whether what is held against a principal with `of`, or with every model, is held against it with this one.
+fn is_for(of: Option<&str>, model: &str) -> bool {
+    of.is_none_or(|of| of == model)
 }
 
 /// The notice board of all cores. It is written when a provider refuses, which is rare; a core that only reads
@@ -98,9 +117,14 @@ impl Shared {
         });
     }
 
+    /// What is held against a principal with any model, for whoever looks at it.
     #[must_use]
     pub fn parking(&self, principal: Principal) -> Option<Parking> {
-        self.current().parking(principal)
+        self.current().parked.get(&principal)?.first().map(|(_, parking)| *parking)
+    }
+
+    pub(crate) fn parking_with(&self, principal: Principal, model: &str) -> Option<Parking> {
+        self.current().parking(principal, model)
     }
 
     /// What its provider told last of its limits, by model.
@@ -139,25 +163,37 @@ impl Shared {
         Arc::clone(&self.lock())
     }
 
-    pub(crate) fn park(&self, principal: Principal, cause: FaultClass, secret_version: u32, now_us: u64) {
+    /// Leaves a principal alone, with one model where there is one.
+    pub(crate) fn park(
+        &self,
+        principal: Principal,
+        model: Option<&str>,
+        cause: FaultClass,
+        secret_version: u32,
+        now_us: u64,
+    ) {
         let probe_at_us = now_us.saturating_add(micros(PARKED_PROBE_EVERY));
         self.change(|notices| {
             notices.tidy(now_us);
-            notices.parked.insert(principal, Parking { cause, probe_at_us, secret_version });
+            let parked = notices.parked.entry(principal).or_default();
+            parked.retain(|(of, _)| model.is_some() && of.as_deref() != model);
+            if parked.len() >= BOARD_MODELS_MAX {
+                parked.clear();
+            }
+            parked.push((model.map(Box::from), Parking { cause, probe_at_us, secret_version }));
         });
     }
 
-    pub(crate) fn unpark(&self, principal: Principal) {
-        self.change(|notices| {
-            notices.parked.remove(&principal);
-        });
+    pub(crate) fn unpark(&self, principal: Principal, model: &str) {
+        self.change(|notices| notices.unpark(principal, model));
     }
 
     /// Takes the one probe that is due. `false` where another core was first or it is not due.
-    pub(crate) fn claim_probe(&self, principal: Principal, now_us: u64) -> bool {
+    pub(crate) fn claim_probe(&self, principal: Principal, model: &str, now_us: u64) -> bool {
         let mut claimed = false;
         self.change(|notices| {
-            if let Some(parking) = notices.parked.get_mut(&principal)
+            let mut parked = notices.parked.get_mut(&principal).into_iter().flatten();
+            if let Some((_, parking)) = parked.find(|(of, _)| is_for(of.as_deref(), model))
                 && parking.probe_at_us <= now_us
             {
                 parking.probe_at_us = now_us.saturating_add(micros(PARKED_PROBE_EVERY));

@@ -107,6 +107,12 @@ impl Manifest {
 }
 
 impl ProviderManifest {
+    /// The words for its tiers of service; `None` where nobody read them.
+    #[must_use]
+    pub fn service_tiers(&self) -> Option<&[String]> {
+        self.facts.service_tiers.as_ref()?.value().map(Vec::as_slice)
+    }
+
     #[must_use]
     pub fn slug(&self) -> &str {
         &self.provider

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::{ConfigForm, SecretForm};
+use crate::tiers::{FeeRow, TierRow};
 
 /// `providers.toml`.
 #[derive(Debug, Deserialize)]
@@ -25,6 +26,10 @@ pub struct ProviderRow {
     pub synonyms: Vec<String>,
     #[serde(default)]
     pub publishers: Vec<String>,
+    #[serde(default)]
+    pub families: Vec<String>,
+    #[serde(default)]
+    pub dialects: Vec<String>,
     pub base_url: Option<String>,
     #[serde(default)]
     pub base_urls: BTreeMap<String, String>,
@@ -56,6 +61,10 @@ pub struct ProviderRow {
     #[serde(default)]
     pub content_batches: bool,
     pub batch: Option<BatchRow>,
+    #[serde(default)]
+    pub tier: Vec<TierRow>,
+    #[serde(default)]
+    pub fee: Vec<FeeRow>,
 }
 
 /// What a request of a batch costs, of what it costs else.
@@ -132,7 +141,14 @@ pub struct OfferRow {
     /// An operator's own price needs no source.
     pub source: Option<String>,
     pub checked: Option<String>,
+    /// The day that the source itself is of.
+    pub as_of: Option<String>,
+    /// The source repeats what it read at the seller's.
+    #[serde(default)]
+    pub third_hand: bool,
     pub until: Option<String>,
+    #[serde(default)]
+    pub tier: Vec<TierRow>,
 }
 
 #[derive(Debug, Deserialize)]

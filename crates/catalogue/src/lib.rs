@@ -9,13 +9,15 @@ mod distance;
 mod error;
 mod files;
 mod load;
+mod releases;
 mod source;
+mod tiers;
 mod tokenizers;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use domain::{Abilities, AuthKind, Grammar, Hosting, IdMap, KeptKind, Rates, Vocabulary};
+use domain::{Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, KeptKind, Rates, Vocabulary};
 
 pub use capabilities::{
     CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
@@ -24,6 +26,8 @@ pub use capabilities::{
 pub use config::{AuthFacts, ConfigField, ConfigForm, SecretForm};
 pub use distance::nearest_of;
 pub use error::CatalogueError;
+pub use releases::Release;
+pub use tiers::{Fee, Fees, Origin, TierPrice, TierRates};
 
 /// What kind of work a model does; a route's `modality` names one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,10 +115,10 @@ pub struct Offer {
     pub rates: Option<Rates>,
     /// What a request with a longer prompt costs instead, all of it.
     pub long_prompt: Option<LongPrompt>,
-    /// Where the price was read, or `unverified`.
-    pub source: String,
-    /// The day it was read there, or empty.
-    pub checked: String,
+    /// What tiers beside the standard one cost.
+    pub tiers: Arc<[TierPrice]>,
+    /// Where the price was read.
+    pub origin: Origin,
     /// The last day of the price, where its seller has limited it.
     pub until: Option<String>,
 }
@@ -146,6 +150,10 @@ pub struct ProviderFacts {
     pub synonyms: Vec<String>,
     /// Publishers whose own provider this is.
     pub publishers: Vec<String>,
+    /// What names of its models begin with: one that the catalogue does not know is its, too.
+    pub families: Vec<String>,
+    /// The client grammars that are its own: there, any other unknown name is meant for it.
+    pub dialects: Vec<Dialect>,
     /// Where it is reached when a credential or account names no address.
     pub base_url: Option<String>,
     /// The same for places whose address is of another form, by the place.
@@ -181,7 +189,11 @@ pub struct ProviderFacts {
     /// Works through batches that lie in its customers' own storage.
     pub stored_batches: bool,
     /// What a request of a batch costs, of what it costs else; `None` where nobody said so.
-    pub batch_percent: Option<u8>,
+    pub batch_percent: Option<u16>,
+    /// What tiers cost of whatever has no price of its own for them.
+    pub tiers: Arc<[TierPrice]>,
+    /// What the tools cost that it runs.
+    pub fees: Vec<Fee>,
 }
 
 impl ProviderFacts {
@@ -286,6 +298,44 @@ impl Catalogue {
     pub fn by_bare_name(&self, name: &str) -> Vec<&Model> {
         let places = self.bare_index.get(name).map_or(&[][..], Vec::as_slice);
         places.iter().filter_map(|place| self.models.get(*place)).collect()
+    }
+
+    /// The model that a name means a release of, the name with its publisher or without.
+    #[must_use]
+    pub fn release(&self, name: &str) -> Option<(Release, &Model)> {
+        let (publisher, bare) = match name.split_once('/') {
+            Some((publisher, bare)) => (Some(publisher), bare),
+            None => (None, name),
+        };
+        let known = |base: &str| match publisher {
+            Some(publisher) => self.model(&format!("{publisher}/{base}")),
+            None => match self.by_bare_name(base).as_slice() {
+                [model] => Some(*model),
+                _ => None,
+            },
+        };
+        let (release, base) = Release::read(bare)?;
+        let of_dated = || Release::read(base).and_then(|(_, base)| known(base));
+        let model = known(base).or_else(|| if release == Release::FineTuned { of_dated() } else { None })?;
+        Some((release, model))
+    }
+
+    /// The provider whose models are named so.
+    #[must_use]
+    pub fn family(&self, name: &str) -> Option<&ProviderFacts> {
+        let name = match Release::read(name) {
+            Some((Release::FineTuned, base)) => base,
+            _ => name,
+        };
+        let is_its =
+            |facts: &&ProviderFacts| facts.families.iter().any(|family| name.starts_with(family.as_str()));
+        self.providers.iter().find(is_its)
+    }
+
+    /// The provider whose own grammar this is.
+    #[must_use]
+    pub fn vendor(&self, dialect: Dialect) -> Option<&ProviderFacts> {
+        self.providers.iter().find(|facts| facts.dialects.contains(&dialect))
     }
 
     /// A provider by its slug or a synonym.

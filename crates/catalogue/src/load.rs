@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
 
-use domain::{IdMap, Price, Rates, UnitRates};
+use domain::{Dialect, IdMap, Price, Rates, UnitRates};
 
 use crate::error::CatalogueError;
 use crate::files::{
     AuthRow, BatchRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
 };
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
+use crate::tiers::{self, Fee, FeeRow, Origin, TierPrice, TierRow};
 use crate::{
     AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts,
     capabilities, tokenizers,
@@ -74,20 +77,12 @@ fn add_provider(
     row: ProviderRow,
 ) -> Result<(), CatalogueError> {
     let place = row.slug.span();
-    let slug = row.slug.into_inner();
+    let slug = row.slug.get_ref().clone();
     let field = format!("provider \"{slug}\"");
     if !is_slug(&slug) {
         return Err(source.wrong(place, &field, "a slug is lower-case letters, digits, \"_\" and \"-\""));
     }
-    if row.base_url.as_deref().is_some_and(|url| !url.starts_with("https://") || url.ends_with('/')) {
-        return Err(source.wrong(place, &field, "base_url begins with https:// and ends without a slash"));
-    }
-    if row.available && row.base_url.is_none() && row.base_url_example.is_none() && !row.custom {
-        let message = "an available provider needs a base_url, or a base_url_example of its customers' own";
-        return Err(source.wrong(place, &field, message));
-    }
-    if let Some(other) = row.models_of.as_deref().filter(|other| catalogue.provider(other).is_none()) {
-        let message = format!("models_of \"{other}\" is no provider that stands before it");
+    if let Some(message) = wrong_address(catalogue, &row) {
         return Err(source.wrong(place, &field, &message));
     }
     let mut config = Vec::new();
@@ -97,6 +92,8 @@ fn add_provider(
         config.push(read.ok_or_else(|| source.wrong(place.clone(), &field, &message))?);
     }
     let auths = read_auths(row.auth, &config)
+        .map_err(|message: String| source.wrong(place.clone(), &field, &message))?;
+    let (tiers, fees) = read_prices(row.tier, row.fee)
         .map_err(|message: String| source.wrong(place.clone(), &field, &message))?;
     let index = catalogue.providers.len();
     for name in std::iter::once(&slug).chain(&row.synonyms) {
@@ -109,12 +106,16 @@ fn add_provider(
         let message = format!("the publisher \"{publisher}\" has two providers of its own");
         return Err(source.wrong(place, &field, &message));
     }
-    let wrong_batch = |message: &str| source.wrong(place.clone(), &field, message);
+    let wrong = |message: &str| source.wrong(place.clone(), &field, message);
+    let dialects =
+        own_dialects(catalogue, &row.families, &row.dialects).map_err(|message| wrong(&message))?;
     catalogue.providers.push(ProviderFacts {
         slug,
         display_name: row.display_name,
         synonyms: row.synonyms,
         publishers: row.publishers,
+        families: row.families,
+        dialects,
         base_url: row.base_url,
         base_urls: row.base_urls.into_iter().collect(),
         base_url_example: row.base_url_example,
@@ -132,20 +133,67 @@ fn add_provider(
         message_batches: row.message_batches,
         stored_batches: row.stored_batches,
         content_batches: row.content_batches,
-        batch_percent: batch_percent(row.batch).map_err(wrong_batch)?,
+        batch_percent: batch_percent(row.batch).map_err(wrong)?,
+        tiers,
+        fees,
     });
     Ok(())
 }
 
+/// What is wrong with where a provider is asked, or whose models it sells.
+fn wrong_address(catalogue: &Catalogue, row: &ProviderRow) -> Option<String> {
+    if row.base_url.as_deref().is_some_and(|url| !url.starts_with("https://") || url.ends_with('/')) {
+        return Some("base_url begins with https:// and ends without a slash".to_owned());
+    }
+    if row.available && row.base_url.is_none() && row.base_url_example.is_none() && !row.custom {
+        let message = "an available provider needs a base_url, or a base_url_example of its customers' own";
+        return Some(message.to_owned());
+    }
+    let other = row.models_of.as_deref().filter(|other| catalogue.provider(other).is_none())?;
+    Some(format!("models_of \"{other}\" is no provider that stands before it"))
+}
+
+/// The grammars that a row names as its provider's own, where no family or grammar of it is another's.
+fn own_dialects(
+    catalogue: &Catalogue,
+    families: &[String],
+    dialects: &[String],
+) -> Result<Vec<Dialect>, String> {
+    let overlap = |one: &str, other: &str| one.starts_with(other) || other.starts_with(one);
+    let others = || catalogue.providers().iter();
+    for family in families {
+        let other = others().find(|facts| facts.families.iter().any(|known| overlap(known, family)));
+        if let Some(other) = other.filter(|_| !family.is_empty()) {
+            return Err(format!("names of the family \"{family}\" are those of \"{}\", too", other.slug));
+        }
+    }
+    let read = |word: &String| {
+        let named = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == word);
+        let dialect = named.ok_or_else(|| format!("there is no dialect \"{word}\""))?;
+        match catalogue.vendor(dialect) {
+            Some(other) => Err(format!("the dialect \"{word}\" is that of \"{}\"", other.slug)),
+            None => Ok(dialect),
+        }
+    };
+    dialects.iter().map(read).collect()
+}
+
+/// What tiers and tools cost there, of whatever model.
+fn read_prices(tiers: Vec<TierRow>, fees: Vec<FeeRow>) -> Result<(Arc<[TierPrice]>, Vec<Fee>), String> {
+    let no_rates = |_| Err("has a share of the standard price alone, for all models".to_owned());
+    let tiers = tiers.into_iter().map(|tier| tier.read(UNVERIFIED, no_rates)).collect::<Result<_, _>>()?;
+    Ok((tiers, fees.into_iter().map(FeeRow::read).collect::<Result<_, _>>()?))
+}
+
 /// A discount is nothing that is guessed at.
-fn batch_percent(row: Option<BatchRow>) -> Result<Option<u8>, &'static str> {
+fn batch_percent(row: Option<BatchRow>) -> Result<Option<u16>, &'static str> {
     match row {
         None => Ok(None),
         Some(row) if row.percent > 100 => Err("batch.percent is more than all of the price"),
         Some(row) if row.source.is_empty() || !is_day(&row.checked) => {
             Err("batch needs the source it was read at, and the day")
         }
-        Some(row) => Ok(Some(row.percent)),
+        Some(row) => Ok(Some(u16::from(row.percent))),
     }
 }
 
@@ -258,18 +306,21 @@ fn offer_of(
         return Err(source.wrong(place, &field, "long_prompt needs the rates of a shorter one beside it"));
     }
     let absent = if source.overlay && rates.is_some() { OPERATOR } else { UNVERIFIED };
-    let read_at = row.source.unwrap_or_else(|| absent.to_owned());
-    if rates.is_some() && read_at == UNVERIFIED {
-        return Err(source.wrong(
-            place,
-            &field,
-            "a price needs the source it was read at; else leave rates out",
-        ));
+    if rates.is_none() && row.source.is_none() && !source.overlay {
+        let message = "has neither a price nor source = \"unverified\", which says that none was read";
+        return Err(source.wrong(place, &field, message));
     }
-    let checked = row.checked.unwrap_or_default();
-    if rates.is_some() && !source.overlay && !is_day(&checked) {
-        return Err(source.wrong(place, &field, "a price needs the day it was checked, as \"2026-11-20\""));
+    let origin = Origin {
+        source: row.source.unwrap_or_else(|| absent.to_owned()),
+        checked: row.checked.unwrap_or_default(),
+        as_of: row.as_of,
+        is_third_hand: row.third_hand,
+    };
+    if rates.is_some() {
+        let checked = origin.check(source.overlay && origin.source != UNVERIFIED);
+        checked.map_err(|wrong| source.wrong(place.clone(), &field, &format!("a price {wrong}")))?;
     }
+    let tiers = tiers_of(source, &place, &field, modality, row.tier)?;
     if row.until.as_deref().is_some_and(|day| !is_day(day)) {
         return Err(source.wrong(place, &field, "until is a day, as \"2026-11-20\""));
     }
@@ -279,10 +330,32 @@ fn offer_of(
         regions: row.regions,
         rates,
         long_prompt,
-        source: read_at,
-        checked,
+        tiers: tiers::over(tiers, &facts.tiers),
+        origin,
         until: row.until,
     })
+}
+
+fn tiers_of(
+    source: Source<'_>,
+    place: &Range<usize>,
+    field: &str,
+    modality: Modality,
+    rows: Vec<TierRow>,
+) -> Result<Vec<TierPrice>, CatalogueError> {
+    let absent = if source.overlay { OPERATOR } else { UNVERIFIED };
+    let mut found: Vec<TierPrice> = Vec::new();
+    for row in rows {
+        let field = format!("{field}, tier \"{}\"", row.name);
+        let wrong = |message: &str| source.wrong(place.clone(), &field, message);
+        let rates_of = |rates| rates_of(source, &field, modality, rates).map_err(|error| error.message);
+        let tier = row.read(absent, rates_of).map_err(|message| wrong(&message))?;
+        if found.iter().any(|other| other.tier == tier.tier) {
+            return Err(wrong("stands twice"));
+        }
+        found.push(tier);
+    }
+    Ok(found)
 }
 
 fn long_prompt_of(
@@ -344,6 +417,7 @@ fn unit_rates_of(row: &RatesRow) -> UnitRates {
         character: row.per_million_characters.map(Price),
         billed: row.per_billed_unit.map(Price),
         video_ms: row.per_video_second.map(Price::of_second),
+        ..UnitRates::default()
     }
 }
 
@@ -425,7 +499,7 @@ upstream_model = "two"
         let one = catalogue.model("alpha/one").unwrap();
         assert_eq!((one.offers.len(), one.context_tokens), (1, Some(10)));
         let offer = one.offer("alpha").unwrap();
-        assert_eq!((&*offer.upstream_model, offer.source.as_str()), ("one-2", OPERATOR));
+        assert_eq!((&*offer.upstream_model, offer.origin.source.as_str()), ("one-2", OPERATOR));
         assert_eq!(offer.rates.unwrap().output, Price(2));
         assert!(catalogue.model("acme/two").unwrap().offer("own").unwrap().rates.is_none());
         assert_eq!(catalogue.by_bare_name("two").len(), 1);
@@ -495,6 +569,20 @@ upstream_model = "two"
             (without("checked"), "needs the day"),
             (ONE.replace("2026-11-20", "20.11.2026"), "needs the day"),
             (without("revision"), "is missing"),
+            (
+                without("rates").replace("source", "regions = []\n#").replace("checked", "#"),
+                "neither a price nor",
+            ),
+            (format!("{ONE}as_of = \"2026-11-21\"\n"), "is of a later day"),
+            (format!("{ONE}as_of = \"soon\"\n"), "as_of, which is a day"),
+            (format!("{ONE}[[model.offer.tier]]\nname = \"gold\"\npercent = 50\n"), "is no tier"),
+            (format!("{ONE}[[model.offer.tier]]\nname = \"flex\"\npercent = 50\n"), "needs the source"),
+            (
+                format!(
+                    "{ONE}[[model.offer.tier]]\nname = \"flex\"\nsource = \"a\"\nchecked = \"2026-11-20\"\n"
+                ),
+                "either a percent",
+            ),
         ] {
             let error = from_texts(TWO, &models).unwrap_err();
             assert!(error.message.contains(told), "{error}");
@@ -513,6 +601,9 @@ upstream_model = "two"
                 TWO.replace("custom = true", "custom = true\npublishers = [\"alpha\"]"),
                 "two providers of its own",
             ),
+            (TWO.replace("byok = true", "byok = true\nfamilies = [\"al-\"]"), "are those of \"alpha\", too"),
+            (TWO.replace("byok = true", "byok = true\ndialects = [\"chat\"]"), "is that of \"alpha\""),
+            (TWO.replace("custom = true", "custom = true\ndialects = [\"smoke\"]"), "no dialect"),
         ] {
             let error = from_texts(&providers, ONE).unwrap_err();
             assert!(error.message.contains(told), "{error}");

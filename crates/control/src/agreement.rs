@@ -286,6 +286,7 @@ impl RatesForm {
                 character: self.per_million_characters.map(Price),
                 billed: self.per_billed_unit.map(Price),
                 video_ms: self.per_video_second.map(Price::of_second),
+                ..UnitRates::default()
             },
         }
     }

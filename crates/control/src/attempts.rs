@@ -1,4 +1,4 @@
-//! How often somebody may try: counts by address, email and person, of all replicas together in the store, and in a table
+//! How often somebody may try: counts by address, by account from an address, and by person, of all replicas together in the store, and in a table
 //! of bounded size before it, so that whoever is over the limit here costs the store nothing.
 
 use std::collections::HashMap;
@@ -23,25 +23,39 @@ const FORGET_EVERY: u64 = 64;
 pub enum Trier {
     /// An IPv6 host has a whole /64 to itself.
     Address(u64),
-    Email(String),
+    /// With the address that it is tried from: nobody locks somebody else out.
+    Account {
+        email: String,
+        address: u64,
+    },
     Person(MemberId),
 }
 
 impl Trier {
     #[must_use]
     pub fn address(peer: IpAddr) -> Self {
-        match peer.to_canonical() {
-            IpAddr::V4(v4) => Self::Address(u64::from(v4.to_bits())),
-            IpAddr::V6(v6) => Self::Address(u64::try_from(v6.to_bits() >> 64).unwrap_or(u64::MAX)),
-        }
+        Self::Address(network(peer))
+    }
+
+    #[must_use]
+    pub fn account(email: String, peer: IpAddr) -> Self {
+        Self::Account { email, address: network(peer) }
     }
 
     const fn tries_max(&self) -> u64 {
         match self {
-            // Many people may share one, behind a proxy all of them.
+            // Many people may share one, behind a proxy that is not known all of them.
             Self::Address(_) => 60,
-            Self::Email(_) | Self::Person(_) => 10,
+            Self::Account { .. } | Self::Person(_) => 10,
         }
+    }
+}
+
+/// An IPv4 address, or what an IPv6 host has to itself.
+fn network(peer: IpAddr) -> u64 {
+    match peer.to_canonical() {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 64).unwrap_or(u64::MAX),
     }
 }
 
@@ -126,7 +140,7 @@ impl Attempts {
     fn digest(&self, trier: &Trier) -> TokenDigest {
         let name = match trier {
             Trier::Address(address) => format!("address {address}"),
-            Trier::Email(email) => format!("email {email}"),
+            Trier::Account { email, address } => format!("email {email} from {address}"),
             Trier::Person(person) => format!("person {person}"),
         };
         tokens::digest(&*self.hasher, Kind::Trier, &name)
@@ -172,7 +186,7 @@ mod tests {
     }
 
     fn email(number: usize) -> Trier {
-        Trier::Email(format!("{number}@example.com"))
+        Trier::account(format!("{number}@example.com"), IpAddr::from([127, 0, 0, 1]))
     }
 
     #[test]
@@ -184,6 +198,9 @@ mod tests {
         let told = attempts.count_here(&email(1), 5).unwrap_err();
         assert_eq!((told.code, told.retry_after_ms), ("too_many_attempts", Some(WINDOW_MS)));
         attempts.count_here(&email(2), 5).unwrap();
+        // The owner, elsewhere, is not locked out by whoever guesses here.
+        let elsewhere = Trier::account("1@example.com".to_owned(), IpAddr::from([10, 0, 0, 1]));
+        attempts.count_here(&elsewhere, 5).unwrap();
         assert!(attempts.count_here(&email(1), WINDOW_MS + 4).is_err());
         attempts.count_here(&email(1), WINDOW_MS + 5).unwrap();
     }

@@ -2,7 +2,7 @@
 //! of batches, whoever reads its results and however often the reading begins anew.
 
 use bytes::{Bytes, BytesMut};
-use domain::{Fault, KeptId, KeptKind, KeptOwner, MeterRecord, Operation, Rates};
+use domain::{Fault, KeptId, KeptKind, KeptOwner, MeterRecord, Operation, Rates, Tier, Usage};
 use jobs::Outcome;
 use line::{BatchItem, ContentResults, JobEnd, KeptLook, TooLong};
 use serde::Deserialize;
@@ -59,7 +59,7 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Res
     if id.kind == KeptKind::ContentBatch {
         return books.take_contents(&object.provider_id).await;
     }
-    let body = books.whole(Operation::Batch, &object.provider_id).await?;
+    let body = books.whose.whole(Operation::Batch, &object.provider_id).await?;
     match id.kind {
         KeptKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
         KeptKind::StoredBatch => books.take_stored(&object.provider_id, &body).await,
@@ -78,7 +78,7 @@ impl Books<'_> {
         let Some(ended_unix_ms) = told.ended_unix_ms() else { return Err(format!("it is {}", told.status)) };
         for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
             // Lists show it from now on, if its provider still has it.
-            if let Ok(body) = self.whole(Operation::File, file).await {
+            if let Ok(body) = self.whose.whole(Operation::File, file).await {
                 let id = self.name(KeptKind::File, file);
                 self.show(id, file, &body).await?;
             }
@@ -125,7 +125,8 @@ impl Books<'_> {
 
     /// From now on it may be deleted, and its results with it.
     async fn all_booked(&self) -> Result<Outcome, String> {
-        let booked = self.control.store.kept_objects().book(self.owner, self.id, self.request).await;
+        let booked =
+            self.whose.control.store.kept_objects().book(self.whose.owner, self.id, self.request).await;
         booked.map_err(|error| error.to_string())?;
         Ok(Outcome::Done)
     }
@@ -153,7 +154,7 @@ impl Books<'_> {
     /// The lines of a file, as they come.
     fn lines(&self, look: KeptLook) -> Lines {
         Lines {
-            shown: self.control.trips.look(self.target.clone(), look),
+            shown: self.whose.control.trips.look(self.whose.target.clone(), look),
             held: BytesMut::new(),
             is_over: false,
         }
@@ -190,16 +191,16 @@ impl Books<'_> {
                 records.push(self.record(named.apart(item), endpoint, ended_unix_ms, asked));
             }
             if records.len() >= BOOKED_AT_ONCE {
-                self.book(std::mem::take(&mut records)).await?;
+                self.whose.book(std::mem::take(&mut records)).await?;
             }
         }
-        self.book(records).await
+        self.whose.book(records).await
     }
 
     /// The results in what is told of a batch, as they come.
     fn results(&self, provider_id: &str) -> Results {
         let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
-        let shown = self.control.trips.look(self.target.clone(), look);
+        let shown = self.whose.control.trips.look(self.whose.target.clone(), look);
         Results { shown, apart: ContentResults::default(), found: VecDeque::new() }
     }
 
@@ -218,10 +219,10 @@ impl Books<'_> {
             let item = line::read_batch_item(&result, line::CONTENTS).unwrap_or_else(unread);
             records.push(self.record(named.apart(item), line::CONTENTS, ended_unix_ms, &HashMap::new()));
             if records.len() >= BOOKED_AT_ONCE {
-                self.book(std::mem::take(&mut records)).await?;
+                self.whose.book(std::mem::take(&mut records)).await?;
             }
         }
-        self.book(records).await
+        self.whose.book(records).await
     }
 
     fn record(
@@ -236,11 +237,12 @@ impl Books<'_> {
         let is_untold = is_well && item.usage.is_none();
         let requested = asked.get(&item.custom_id).or(self.model.as_ref()).cloned();
         let requested = requested.or(item.model).unwrap_or_default();
-        let usage = item.usage.unwrap_or_default();
+        // Whatever the answer calls it, it was served as part of a batch.
+        let usage = Usage { tier: item.usage.map(|_| Tier::Batch), ..item.usage.unwrap_or_default() };
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
         let (operation, grammar) = line::batch_operation(endpoint);
-        self.record_of(Used {
-            trace: self.control.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
+        self.whose.record_of(Used {
+            trace: self.whose.control.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
             unix_ms: ended_unix_ms,
             operation,
             dialect: grammar.dialect(),
@@ -262,7 +264,7 @@ impl Books<'_> {
         if upstream_model.is_empty() {
             return (String::new(), None);
         }
-        let (catalogue, provider) = (self.snapshot.catalogue(), &*self.target.provider);
+        let (catalogue, provider) = (self.whose.snapshot.catalogue(), &*self.whose.target.provider);
         let find = |is_it: &dyn Fn(&str) -> bool| {
             let mut models = catalogue.models().iter();
             models.find(|model| model.offer(provider).is_some_and(|offer| is_it(&offer.upstream_model)))
@@ -271,7 +273,7 @@ impl Books<'_> {
             find(&|name| name == upstream_model).or_else(|| find(&|name| is_edition(upstream_model, name)));
         let name =
             known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
-        let own = self.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
+        let own = self.whose.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
         let rates = own.map(|(_, rates)| *rates).or_else(|| known?.offer(provider)?.rates_for(prompt_tokens));
         // Without a word of its seller on batches, what they cost is not known.
         let percent = catalogue.provider(provider).and_then(|facts| facts.batch_percent);

@@ -16,9 +16,13 @@ use crate::Control;
 use crate::access::{Access, People, insufficient_role, person_needed};
 use crate::failure::of_store;
 use crate::request::not_found;
+use crate::site::Site;
 use crate::tokens::{self, Kind};
 
 pub const COOKIE_NAME: &str = "tidegate_session";
+/// Under this name a browser takes a cookie over https alone and from this very host: no neighbour's page, and nobody who
+/// answers in our name over http, can plant one.
+const HOST_COOKIE_NAME: &str = "__Host-tidegate_session";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const CSRF: HeaderName = HeaderName::from_static("x-tidegate-csrf");
 const WORKSPACE: HeaderName = HeaderName::from_static("tidegate-workspace");
@@ -125,6 +129,12 @@ pub const fn rank_of(scopes: snapshot::Scopes) -> Role {
     }
 }
 
+/// What the session's cookie is called where the request came from.
+#[must_use]
+pub fn cookie_name(site: &Site, headers: &HeaderMap) -> &'static str {
+    if site.is_https(headers) { HOST_COOKIE_NAME } else { COOKIE_NAME }
+}
+
 /// Finds out who asks and whether they may, before the body is read. A key is what a program sends on purpose, so it wins
 /// over a cookie that a browser adds by itself.
 ///
@@ -137,7 +147,7 @@ pub async fn identify(
     access: Access,
 ) -> Result<Caller, Box<Fault>> {
     let carries_key = head.headers.contains_key(AUTHORIZATION) || head.headers.contains_key(API_KEY);
-    let session = if carries_key { None } else { session_token(&head.headers)? };
+    let session = if carries_key { None } else { session_token(&control.site, &head.headers)? };
     let caller = match session {
         Some(token) => Caller::Person(Box::new(person(control, head, token, access.people).await?)),
         None => Caller::Key(key(control, head, peer, access.key)?),
@@ -259,10 +269,11 @@ fn wanted_workspace(headers: &HeaderMap) -> Option<String> {
 ///
 /// # Errors
 /// 401.
-pub fn session_token(headers: &HeaderMap) -> Result<Option<&str>, Box<Fault>> {
+pub fn session_token<'h>(site: &Site, headers: &'h HeaderMap) -> Result<Option<&'h str>, Box<Fault>> {
+    let wanted = cookie_name(site, headers);
     let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut tokens = pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, token)| token);
+    let mut tokens = pairs.filter(|(name, _)| *name == wanted).map(|(_, token)| token);
     let first = tokens.next();
     match tokens.next() {
         None => Ok(first.filter(|token| !token.is_empty())),

@@ -82,6 +82,16 @@ pub fn page(headers: &HeaderMap) -> Response<Bytes> {
     }
 }
 
+/// What a browser is shown at a path that is no page: the console itself says so.
+#[must_use]
+pub fn missing(headers: &HeaderMap) -> Response<Bytes> {
+    let mut unconditional = headers.clone();
+    unconditional.remove(header::IF_NONE_MATCH);
+    let mut response = page(&unconditional);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
 /// A file of the console by its path, without the leading slash.
 #[must_use]
 pub fn asset(path: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
@@ -183,6 +193,14 @@ mod tests {
             assert_eq!(answer.body(), expected, "{accepted}");
             assert_eq!(answer.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
         }
+    }
+
+    #[test]
+    fn a_page_that_is_not_there_is_never_the_one_that_the_browser_has() {
+        let known = FILES.iter().find(|file| file.path == PAGE).map_or("\"1\"", |file| file.tag);
+        let answer = missing(&asking(header::IF_NONE_MATCH, known));
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert!(!answer.body().is_empty());
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub fn of_store(error: StoreError) -> Box<Fault> {
             tracing::warn!(error = %cause, "the database did not answer");
             away()
         }
+        StoreError::DiskRefuses(cause) => {
+            tracing::error!(error = %cause, "the disk under the database takes no write");
+            disk_refuses()
+        }
         StoreError::Uncertain => away(),
         other => {
             tracing::error!(error = %other, "the store failed");
@@ -41,10 +45,23 @@ pub fn of_store(error: StoreError) -> Box<Fault> {
     Box::new(fault)
 }
 
-fn away() -> Fault {
+/// The database can't be asked, and will be again.
+#[must_use]
+pub fn away() -> Fault {
     Fault::new(FaultClass::Unavailable, "database_unavailable", "The database is not available right now.")
         .fix("Inference goes on; send this request again in a moment.")
         .retry_after_ms(1_000)
+}
+
+/// The code of the journal's refusal for the same reason: to a client it is one condition.
+fn disk_refuses() -> Fault {
+    Fault::new(
+        FaultClass::Unavailable,
+        "storage_full",
+        "The gateway can't write its database: the disk is full or fails. Nothing was changed.",
+    )
+    .fix("Free space on the database's disk, then send this request again; no restart is needed.")
+    .retry_after_ms(1_000)
 }
 
 /// A 400 for one field.

@@ -1,7 +1,7 @@
 //! `filter=`: the one grammar as `/v2` reads it, with names looked up and moments counted from now.
 
 use domain::filter::{Field, Term, Test};
-use domain::{Fault, FaultClass, Filter, FilterError, KeyId, ProjectId};
+use domain::{CredentialId, Fault, FaultClass, Filter, FilterError, KeyId, NodeId, ProjectId};
 
 use crate::failure::of_store;
 use crate::request::Ask;
@@ -40,14 +40,16 @@ pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<Asked, Box<Fau
                 asked.since_unix_ms = Some(moment_of(control, &term, text)?)
             }
             (Test::Moment(text), _) => asked.until_unix_ms = Some(moment_of(control, &term, text)?),
-            (_, Field::Key | Field::Project) => asked.terms.push(looked_up(control, ask, term).await?),
+            (_, Field::Key | Field::Project | Field::Credential | Field::Node) => {
+                asked.terms.push(looked_up(control, ask, term).await?)
+            }
             _ => asked.terms.push(term),
         }
     }
     Ok(asked)
 }
 
-/// A key or project may be written by its name: it stands for every one that has it.
+/// What has a name may be written by it: the name stands for every one that has it.
 async fn looked_up(control: &Control, ask: &Ask, term: Term) -> Result<Term, Box<Fault>> {
     let (name, begins) = match &term.test {
         Test::Begins(name) => (name.clone(), true),
@@ -56,18 +58,23 @@ async fn looked_up(control: &Control, ask: &Ask, term: Term) -> Result<Term, Box
     };
     let is_id = match term.field {
         Field::Key => name.parse::<KeyId>().is_ok(),
+        Field::Credential => name.parse::<CredentialId>().is_ok(),
+        Field::Node => name.parse::<NodeId>().is_ok(),
         _ => name.parse::<ProjectId>().is_ok(),
     };
     if is_id && !begins {
         return Ok(term);
     }
-    let ids: Vec<String> = if term.field == Field::Key {
-        let named = control.store.api_keys().named(ask.workspace(), name.clone(), begins).await;
-        named.map_err(of_store)?.iter().map(ToString::to_string).collect()
-    } else {
-        let named = control.store.projects().named(ask.workspace(), name.clone(), begins).await;
-        named.map_err(of_store)?.iter().map(ToString::to_string).collect()
+    let (store, workspace, wanted) = (&control.store, ask.workspace(), name.clone());
+    let ids = match term.field {
+        Field::Key => store.api_keys().named(workspace, wanted, begins).await.map(|ids| texts(&ids)),
+        Field::Credential => {
+            store.credentials().named(workspace, wanted, begins).await.map(|ids| texts(&ids))
+        }
+        Field::Node => store.nodes().named(workspace, wanted, begins).await.map(|ids| texts(&ids)),
+        _ => store.projects().named(workspace, wanted, begins).await.map(|ids| texts(&ids)),
     };
+    let ids = ids.map_err(of_store)?;
     if ids.is_empty() {
         let what = term.field.as_str();
         let message = format!("No {what} of this workspace is called {name}.");
@@ -75,6 +82,10 @@ async fn looked_up(control: &Control, ask: &Ask, term: Term) -> Result<Term, Box
         return Err(refused(&FilterError { at: term.at, message, fix }));
     }
     Ok(Term { test: Test::OneOf(ids), ..term })
+}
+
+fn texts<Id: ToString>(ids: &[Id]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
 }
 
 fn moment_of(control: &Control, term: &Term, text: &str) -> Result<u64, Box<Fault>> {

@@ -45,7 +45,8 @@ pub async fn found(
         Box::new(Fault::internal())
     })?;
     let admin = Scopes { inference: true, read: true, admin: true, operator };
-    let caller = Scopes { inference: true, read: true, ..Scopes::default() };
+    // As every key that is made later: an application has no business with the workspace's people and credentials.
+    let caller = Scopes { inference: true, ..Scopes::default() };
     let (admin_key, admin_row) =
         new_key(world, vault, (workspace, project), "admin", FIRST_ENVIRONMENT, admin);
     let (api_key, api_row) =
@@ -100,6 +101,7 @@ pub fn new_key(
         ip_allowlist: Vec::new(),
         revoked_unix_ms: None,
         access_secret: None,
+        created_by: None,
         created_unix_ms: now,
         version: 0,
     };

@@ -39,6 +39,7 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
         return Err(not_the_host(workspace));
     }
     check_config(claim.facts, own, claim.config)?;
+    check_region(claim.region)?;
     for field in ["token_url", "queue_url", "storage_url"] {
         if let Some(url) = claim.config.get(field).and_then(Value::as_str) {
             egress::check_base_url(url, &control.egress, Reach::Provider)
@@ -250,6 +251,19 @@ pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
     json!({"type": "object", "required": required, "properties": properties})
 }
 
+/// It may stand in an address, where whatever is no word leads elsewhere.
+fn check_region(region: Option<&str>) -> Result<(), Box<Fault>> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match region {
+        Some(region) if region.is_empty() || !region.bytes().all(is_letter) => Err(invalid(
+            "region",
+            "A region's name is of letters, digits and hyphens.".to_owned(),
+            "Name it as its provider does, such as eu-west-1.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whose customers have each an address of their own needs it, or what it is made of.
 fn check_address(claim: &Claim<'_>) -> Result<(), Box<Fault>> {
     let Some(facts) = claim.facts.filter(|facts| claim.base_url.is_none() && !facts.custom) else {
@@ -279,12 +293,26 @@ mod tests {
     use catalogue::Catalogue;
 
     #[test]
+    fn a_region_is_a_word() {
+        for (region, is_fine) in [
+            (None, true),
+            (Some("eu-west-1"), true),
+            (Some("global"), true),
+            (Some(""), false),
+            (Some("evil.example/"), false),
+            (Some("eu west"), false),
+        ] {
+            assert_eq!(check_region(region).is_ok(), is_fine, "{region:?}");
+        }
+    }
+
+    #[test]
     fn a_config_is_checked_by_the_fields_of_its_provider() {
         let catalogue = Catalogue::embedded().unwrap();
         let facts = catalogue.provider("azure_openai");
         let own = facts.and_then(|facts| facts.auth(AuthKind::ApiKey));
         let param = |config: Value| {
-            check_config(facts, own, &config).err().map(|fault| fault.param.clone().unwrap().into_owned())
+            check_config(facts, own, &config).err().map(|fault| fault.param.clone().unwrap().into_string())
         };
         assert_eq!(param(json!({"deployments": {"openai/gpt-4o": "mine"}})), None);
         let whole = json!({"deployments": {"gpt-4o": "a.b-C_1"}, "api_version": "2024-10-01-preview"});
@@ -312,7 +340,7 @@ mod tests {
         let asks = |provider, config, base_url| {
             let facts = catalogue.provider(provider);
             let claim = Claim { facts, workspace: None, auth: None, config, base_url, region: None };
-            check_address(&claim).err().map(|fault| fault.param.clone().unwrap().into_owned())
+            check_address(&claim).err().map(|fault| fault.param.clone().unwrap().into_string())
         };
         assert_eq!(asks("azure_openai", &none, None).as_deref(), Some("base_url"));
         assert_eq!(asks("azure_openai", &none, Some("https://x.example")), None);

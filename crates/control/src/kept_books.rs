@@ -19,18 +19,23 @@ use crate::Control;
 const NO_JOURNAL: u32 = u32::MAX;
 const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
 
-/// Whose batch or film it is, and by whom it is done.
-pub(crate) struct Books<'a> {
+/// Whose something is, and by whom it is done.
+pub(crate) struct Whose<'a> {
     pub control: &'a Control,
     pub snapshot: &'a Snapshot,
     pub owner: KeptOwner,
+    project: &'a ProjectEntry,
+    pub credential: &'a Arc<CredentialEntry>,
+    pub target: VerifyTarget,
+}
+
+/// A batch or a film.
+pub(crate) struct Books<'a> {
+    pub whose: Whose<'a>,
     pub id: KeptId,
     pub request: TraceId,
     /// What all of its requests ask for, where that is one model and known.
     pub model: Option<String>,
-    project: &'a ProjectEntry,
-    pub credential: &'a Arc<CredentialEntry>,
-    pub target: VerifyTarget,
 }
 
 /// What is told in a record.
@@ -52,31 +57,34 @@ pub(crate) struct Used {
     pub rates: Option<Rates>,
 }
 
-impl<'a> Books<'a> {
+/// Keeps records of what no serving core has done; one that is kept already is not kept again.
+pub(crate) async fn book(control: &Control, records: Vec<MeterRecord>) -> Result<(), String> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
+    let batch = DrainBatch { core: NO_JOURNAL, upto: NOWHERE, records };
+    control.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
+}
+
+impl<'a> Whose<'a> {
+    /// `None` where the project or its maker is no longer there.
     pub fn of(
         control: &'a Control,
         snapshot: &'a Snapshot,
         owner: KeptOwner,
-        id: KeptId,
-        object: &KeptObject,
+        maker: Principal,
     ) -> Option<Self> {
         let workspace = snapshot.workspace(owner.workspace)?;
         let project = workspace.projects.iter().find(|project| project.id == owner.project)?;
-        let Principal::Credential(maker) = object.maker else { return None };
+        let Principal::Credential(maker) = maker else { return None };
         let credential = workspace.credentials.iter().find(|one| one.id == maker)?;
         let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
-        let request = object.request;
-        let is_told = id.kind.is_bundle() && !object.upstream_model.is_empty();
-        let model = is_told.then(|| object.upstream_model.clone());
-        Some(Self { control, snapshot, owner, id, request, model, project, credential, target })
+        Some(Self { control, snapshot, owner, project, credential, target })
     }
 
     fn maker(&self) -> Principal {
         Principal::Credential(self.credential.id)
-    }
-
-    pub fn name(&self, kind: KeptKind, provider_id: &str) -> KeptId {
-        self.control.vault.requests.of_object(self.owner, kind, self.maker(), provider_id)
     }
 
     /// What its provider says of something.
@@ -86,37 +94,8 @@ impl<'a> Books<'a> {
         shown.recv().await.ok_or("nobody looked")?.map_err(|fault| said(&fault))
     }
 
-    /// What lists show of something from now on.
-    pub async fn show(&self, id: KeptId, provider_id: &str, body: &Bytes) -> Result<(), String> {
-        let mut ours = |kind: KeptKind, id: &str| self.name(kind, id).to_string();
-        let Some((_, made)) = line::rename_kept(body, id.kind, &mut ours) else { return Ok(()) };
-        let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
-        let row = KeptObjectRow {
-            id,
-            owner: self.owner,
-            object: KeptObject {
-                request: self.request,
-                maker: self.maker(),
-                provider_id: provider_id.to_owned(),
-                model: String::new(),
-                upstream_model: String::new(),
-                label: made.purpose,
-                shown: made.shown,
-                is_booked: false,
-                created_unix_ms: self.control.world.clock.unix_ms(),
-                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == KeptKind::File).map(unix_ms),
-            },
-        };
-        self.control.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())
-    }
-
     pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
-        let batch = DrainBatch { core: NO_JOURNAL, upto: NOWHERE, records };
-        self.control.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
+        book(self.control, records).await
     }
 
     pub fn record_of(&self, used: Used) -> MeterRecord {
@@ -172,9 +151,55 @@ impl<'a> Books<'a> {
             bytes_out: 0,
             drawn: Vec::new(),
             caching: None,
+            reason: None,
         };
         ledger::price::book(&mut record);
         record
+    }
+}
+
+impl<'a> Books<'a> {
+    pub fn of(
+        control: &'a Control,
+        snapshot: &'a Snapshot,
+        owner: KeptOwner,
+        id: KeptId,
+        object: &KeptObject,
+    ) -> Option<Self> {
+        let whose = Whose::of(control, snapshot, owner, object.maker)?;
+        let is_told = id.kind.is_bundle() && !object.upstream_model.is_empty();
+        let model = is_told.then(|| object.upstream_model.clone());
+        Some(Self { whose, id, request: object.request, model })
+    }
+
+    pub fn name(&self, kind: KeptKind, provider_id: &str) -> KeptId {
+        let Whose { control, owner, .. } = self.whose;
+        control.vault.requests.of_object(owner, kind, self.whose.maker(), provider_id)
+    }
+
+    /// What lists show of something from now on.
+    pub async fn show(&self, id: KeptId, provider_id: &str, body: &Bytes) -> Result<(), String> {
+        let mut ours = |kind: KeptKind, id: &str| self.name(kind, id).to_string();
+        let Some((_, made)) = line::rename_kept(body, id.kind, &mut ours) else { return Ok(()) };
+        let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
+        let Whose { control, owner, .. } = self.whose;
+        let row = KeptObjectRow {
+            id,
+            owner,
+            object: KeptObject {
+                request: self.request,
+                maker: self.whose.maker(),
+                provider_id: provider_id.to_owned(),
+                model: String::new(),
+                upstream_model: String::new(),
+                label: made.purpose,
+                shown: made.shown,
+                is_booked: false,
+                created_unix_ms: control.world.clock.unix_ms(),
+                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == KeptKind::File).map(unix_ms),
+            },
+        };
+        control.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())
     }
 }
 

@@ -3,23 +3,30 @@
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{KeptId, KeptKind, KeptOwner};
+use domain::{KeptId, KeptKind, KeptOwner, Principal};
 use jobs::{Handler, Outcome, Policy};
 use serde_json::json;
-use store::{JobRow, NewJob};
+use store::{JobRow, NewJob, StoredResponseRow};
 
-use crate::{Control, batches, videos};
+use crate::{Control, batches, responses, videos};
 
 /// It may be looked at soon after it was made.
 const FIRST_LOOK_MS: u64 = 1_000;
+/// Whoever has a response made in the background looks for it soon, and the record of that look says more: it has a key,
+/// and budgets feel it.
+const FIRST_LOOK_AT_RESPONSE_MS: u64 = 5_000;
 /// Providers end what they do within a day, and keep its results for a month.
 const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, offered_ms: 30 * 24 * 3_600_000 };
+/// Responses take minutes, some of them hours; one that is not over in days never will be.
+const RESPONSE_POLICY: Policy =
+    Policy { first_wait_ms: 2_000, wait_max_ms: 300_000, offered_ms: 7 * 24 * 3_600_000 };
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy)]
 enum Object {
     Batch,
     Film,
+    Response,
 }
 
 impl Object {
@@ -35,6 +42,14 @@ impl Object {
         match self {
             Self::Batch => "batches.poll",
             Self::Film => "videos.poll",
+            Self::Response => "responses.poll",
+        }
+    }
+
+    const fn policy(self) -> Policy {
+        match self {
+            Self::Batch | Self::Film => POLICY,
+            Self::Response => RESPONSE_POLICY,
         }
     }
 }
@@ -54,11 +69,37 @@ pub fn chore_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<NewJob> {
     })
 }
 
+/// The job that a new response wants whose end nobody has seen. Pooled accounts make none in the background.
+#[must_use]
+pub fn response_chore_of(row: &StoredResponseRow, id: &str, unix_ms: u64) -> Option<NewJob> {
+    let is_own = matches!(row.response.maker, Principal::Credential(_));
+    if row.response.is_booked || !is_own {
+        return None;
+    }
+    let kind = Object::Response.job_kind();
+    let (workspace, project) = (row.workspace.to_string(), row.project.to_string());
+    Some(NewJob {
+        kind,
+        workspace: row.workspace,
+        name: Some(format!("{kind}:{}", row.response.request)),
+        payload: json!({"workspace": workspace, "project": project, "id": id}),
+        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_AT_RESPONSE_MS),
+        every_ms: None,
+        unix_ms,
+    })
+}
+
+fn text<'a>(job: &'a JobRow, name: &str) -> Option<&'a str> {
+    job.payload.get(name)?.as_str()
+}
+
+fn owner(job: &JobRow) -> Option<KeptOwner> {
+    let (workspace, project) = (text(job, "workspace")?, text(job, "project")?);
+    Some(KeptOwner { workspace: workspace.parse().ok()?, project: project.parse().ok()? })
+}
+
 fn named(job: &JobRow) -> Option<(KeptOwner, KeptId)> {
-    let text = |name: &str| job.payload.get(name)?.as_str();
-    let owner =
-        KeptOwner { workspace: text("workspace")?.parse().ok()?, project: text("project")?.parse().ok()? };
-    Some((owner, job.name.as_deref()?.parse().ok()?))
+    Some((owner(job)?, job.name.as_deref()?.parse().ok()?))
 }
 
 struct Look {
@@ -66,8 +107,8 @@ struct Look {
     control: Arc<Control>,
 }
 
-pub(crate) fn handlers(control: &Arc<Control>) -> [Arc<dyn Handler>; 2] {
-    [Object::Batch, Object::Film]
+pub(crate) fn handlers(control: &Arc<Control>) -> [Arc<dyn Handler>; 3] {
+    [Object::Batch, Object::Film, Object::Response]
         .map(|at| Arc::new(Look { at, control: Arc::clone(control) }) as Arc<dyn Handler>)
 }
 
@@ -77,19 +118,29 @@ impl Handler for Look {
     }
 
     fn policy(&self) -> Policy {
-        POLICY
+        self.at.policy()
     }
 
     fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
         Box::pin(async move {
-            let Some((owner, id)) = named(job) else {
-                return Outcome::Hopeless { error: "it does not say what to look at".into() };
-            };
             let looked = match self.at {
-                Object::Batch => batches::look(&self.control, owner, id).await,
-                Object::Film => videos::look(&self.control, owner, id).await,
+                Object::Response => match owner(job).zip(text(job, "id")) {
+                    Some((owner, id)) => responses::look(&self.control, owner, id, job).await,
+                    None => Ok(unsaid()),
+                },
+                at => match named(job) {
+                    Some((owner, id)) if matches!(at, Object::Film) => {
+                        videos::look(&self.control, owner, id).await
+                    }
+                    Some((owner, id)) => batches::look(&self.control, owner, id).await,
+                    None => Ok(unsaid()),
+                },
             };
             looked.unwrap_or_else(Outcome::failed)
         })
     }
+}
+
+fn unsaid() -> Outcome {
+    Outcome::Hopeless { error: "it does not say what to look at".into() }
 }

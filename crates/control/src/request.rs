@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use store::Act;
 use world::World;
 
+use crate::body;
 use crate::caller::Caller;
 use crate::cursor::CursorSeal;
 use crate::reply::{Page, merge_patch};
@@ -108,7 +109,7 @@ impl<C> Ask<C> {
     /// # Errors
     /// 400 or 415.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Box<Fault>> {
-        parse(&self.body)
+        body::read(&self.body)
     }
 
     /// An object as it is written, with the body's merge patch applied.
@@ -116,8 +117,8 @@ impl<C> Ask<C> {
     /// # Errors
     /// 400.
     pub fn patched<T: DeserializeOwned>(&self, mut document: serde_json::Value) -> Result<T, Box<Fault>> {
-        merge_patch(&mut document, &parse(&self.body)?);
-        parse(document.to_string().as_bytes())
+        merge_patch(&mut document, &body::read(&self.body)?);
+        body::read(document.to_string().as_bytes())
     }
 
     /// The version that `If-Match` names, if it is sent.
@@ -168,27 +169,6 @@ pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(shown).fix(fix))
 }
 
-/// Parses JSON of the wanted shape, or says where it is wrong.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Fault>> {
-    let mut reader = serde_json::Deserializer::from_slice(if body.is_empty() { b"{}" } else { body });
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let code = if error.inner().is_data() { "invalid_value" } else { "invalid_json" };
-        let place = if path == "." { String::new() } else { format!("{path}: ") };
-        let fault =
-            Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {place}{}.", error.inner()))
-                .fix("Correct that field and send the request again.");
-        Box::new(if path == "." { fault } else { fault.param(path) })
-    })?;
-    reader.end().map_err(|_| {
-        Box::new(
-            Fault::new(FaultClass::BadRequest, "invalid_json", "The body goes on after its JSON document.")
-                .fix("Send one JSON object and nothing else."),
-        )
-    })?;
-    Ok(value)
-}
-
 /// Reads a query string; a name that comes twice is a 400, since either could be meant.
 ///
 /// # Errors
@@ -217,22 +197,6 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Shape {
-        #[allow(dead_code, reason = "only its type is looked at")]
-        name: String,
-    }
-
-    #[test]
-    fn a_wrong_field_is_named_by_its_place() {
-        let fault = parse::<Shape>(br#"{"name": 3}"#).unwrap_err();
-        assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some("name")));
-        assert_eq!(parse::<Shape>(br#"{"name": "#).unwrap_err().code, "invalid_json");
-        assert!(parse::<Shape>(br#"{"name":"a","nmae":"b"}"#).unwrap_err().message.contains("nmae"));
-        assert_eq!(parse::<Shape>(br#"{"name":"a"} x"#).unwrap_err().code, "invalid_json");
-    }
 
     #[test]
     fn a_query_is_unescaped_and_has_no_duplicates() {

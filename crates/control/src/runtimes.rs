@@ -185,7 +185,7 @@ impl Control {
         let said = self.trips.ask_runtime(target, RuntimeAsk { method, path, body, time_max }).await?;
         match said.status {
             200..300 => Ok(said.body),
-            _ => Err(refused(row, &said)),
+            _ => Err(refused((row.id, &row.name), &said)),
         }
     }
 
@@ -298,14 +298,15 @@ pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<F
 
 /// A runtime's refusal in the words of this API. What it says of the request stays; that it may not be asked with this key is
 /// the workspace's own affair.
-fn refused(row: &NodeRow, said: &RuntimeSaid) -> Box<Fault> {
+fn refused(node: (NodeId, &str), said: &RuntimeSaid) -> Box<Fault> {
+    let (id, name) = node;
     let document: Value = serde_json::from_slice(&said.body).unwrap_or_default();
     let text = |name: &str| document.pointer(&format!("/error/{name}")).and_then(Value::as_str);
     let what = text("message").map_or_else(|| format!("status {}", said.status), plain);
     let class = match said.status {
         401 => {
-            let message = format!("The node {} refused its key.", row.name);
-            let fix = format!("Give it one that it accepts: `tidegate nodes rotate {}`.", row.id);
+            let message = format!("The node {name} refused its key.");
+            let fix = format!("Give it one that it accepts: `tidegate nodes rotate {id}`.");
             return Box::new(Fault::new(FaultClass::UpstreamAuth, "upstream_auth_failed", message).fix(fix));
         }
         404 => FaultClass::NotFound,
@@ -317,7 +318,7 @@ fn refused(row: &NodeRow, said: &RuntimeSaid) -> Box<Fault> {
         _ => FaultClass::Upstream,
     };
     let code = text("code").and_then(|code| CODES.iter().copied().find(|known| *known == code));
-    let message = format!("The node {} says: {what}", row.name);
+    let message = format!("The node {name} says: {what}");
     let fault = Fault::new(class, code.unwrap_or("node_refused"), message);
     let fault = fault.fix("Mend what it names, and send the request again.");
     Box::new(match text("param") {
@@ -342,6 +343,32 @@ mod tests {
         assert_eq!(plain("No. Mend it. (request id: trc_1)"), "No. Mend it.");
         assert_eq!(plain("No (really)"), "No (really)");
         assert_eq!(plain(&"a".repeat(9_000)).len(), TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_code_where_programs_know_it() {
+        let told = |status: u16, body: &str| {
+            let said = RuntimeSaid { status, body: body.to_owned().into() };
+            let fault = refused((NodeId::new(1, [1; 10]), "attic"), &said);
+            (fault.class, fault.code, fault.message.to_string())
+        };
+        let known = r#"{"error":{"code":"job_not_found","message":"No such job."}}"#;
+        let words = "The node attic says: No such job.".to_owned();
+        assert_eq!(told(404, known), (FaultClass::NotFound, "job_not_found", words));
+        let unknown = r#"{"error":{"code":"of_a_later_version","message":"Not so."}}"#;
+        let words = "The node attic says: Not so.".to_owned();
+        assert_eq!(told(422, unknown), (FaultClass::BadRequest, "node_refused", words));
+        for (status, class) in [
+            (409, FaultClass::Conflict),
+            (413, FaultClass::TooLarge),
+            (429, FaultClass::Overloaded),
+            (501, FaultClass::Unsupported),
+            (500, FaultClass::Upstream),
+        ] {
+            let words = format!("The node attic says: status {status}");
+            assert_eq!(told(status, "<html>"), (class, "node_refused", words));
+        }
+        assert_eq!(told(401, known).1, "upstream_auth_failed");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a provider told beside its answers of a credential's or an account's limits, as this gateway heard it last.
+//! What is told of credentials and accounts: their limits, as this gateway heard them last, and which of them served.
 
 use domain::{Principal, Standing};
 use schemars::JsonSchema;
@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::Control;
 use crate::moment::Moment;
+
+/// In the place of the id of one of the operator's accounts.
+const MANAGED: &str = "managed";
 
 /// How near to its provider's limits it was with one model.
 #[derive(Serialize, JsonSchema)]
@@ -44,4 +47,13 @@ pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
         }
     });
     shown.collect()
+}
+
+/// Who served, by its id: which of the operator's accounts it was is the operator's affair.
+#[must_use]
+pub fn principal(principal: Principal, is_operator: bool) -> String {
+    match principal {
+        Principal::Account(_) if !is_operator => MANAGED.to_owned(),
+        principal => principal.to_string(),
+    }
 }

@@ -31,7 +31,10 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Res
     let unix_ms = ended_unix_s.saturating_mul(1_000);
     let trace = control.vault.requests.of_item(unix_ms, id, "");
     if seen.film.state == FilmState::Made {
-        books.book(vec![books.record_of(used(&books, &object, &seen.film, (trace, unix_ms)))]).await?;
+        books
+            .whose
+            .book(vec![books.whose.record_of(used(&books, &object, &seen.film, (trace, unix_ms)))])
+            .await?;
     }
     objects.book(owner, id, trace).await.map_err(|error| error.to_string())?;
     if object.until_unix_ms.is_some() {
@@ -53,7 +56,7 @@ async fn see(books: &Books<'_>, id: KeptId, object: &KeptObject) -> Result<Seen,
     if object.until_unix_ms.is_some() {
         return Ok(last());
     }
-    match books.whole(Operation::Video, &object.provider_id).await {
+    match books.whose.whole(Operation::Video, &object.provider_id).await {
         Ok(body) => {
             books.show(id, &object.provider_id, &body).await?;
             let film = line::read_film(&body).ok_or("its provider says nothing that can be read")?;
@@ -98,7 +101,8 @@ fn is_told(rates: &Rates, film: &Film) -> bool {
 /// What was agreed on the credential, or what its seller asks of everybody.
 fn rates(books: &Books<'_>, object: &KeptObject) -> Option<Rates> {
     let KeptObject { model, upstream_model, .. } = object;
-    let own = books.credential.pricing.iter().find(|(own, _)| own == model || own == upstream_model);
-    let offered = || books.snapshot.catalogue().model(model)?.offer(&books.target.provider)?.rates;
+    let own = books.whose.credential.pricing.iter().find(|(own, _)| own == model || own == upstream_model);
+    let offered =
+        || books.whose.snapshot.catalogue().model(model)?.offer(&books.whose.target.provider)?.rates;
     own.map(|(_, rates)| *rates).or_else(offered)
 }

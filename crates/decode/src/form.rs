@@ -226,7 +226,7 @@ mod tests {
         let broken = [head.to_vec(), vec![b"--b--\r\nmore".to_vec()]].concat();
         let (_, fault) = drained(&open(&broken, true, false).unwrap().rest.unwrap());
         assert_eq!(fault.unwrap().code, "invalid_form");
-        let endless = [head.to_vec(), vec![part("other", &vec![7; BODY_BYTES_MAX])]].concat();
+        let endless = [head.to_vec(), vec![part("prompt", &vec![7; BODY_BYTES_MAX])]].concat();
         let (length, fault) = drained(&open(&endless, false, false).unwrap().rest.unwrap());
         assert!(length <= BODY_BYTES_MAX);
         assert_eq!(fault.unwrap().class, FaultClass::TooLarge);

@@ -4,6 +4,7 @@
 pub mod fixtures;
 mod form;
 mod hints;
+mod wishes;
 
 use std::cell::OnceCell;
 
@@ -52,6 +53,7 @@ struct Said {
     tag: Option<String>,
     native: Vec<(HeaderName, HeaderValue)>,
     is_lenient: bool,
+    unheeded: Vec<&'static str>,
     maker: Option<FoundResponse>,
     files: Option<Result<FilesKeeper, Box<Fault>>>,
     room: HeaderMap,
@@ -91,10 +93,14 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
             (request, inbound.body, None)
         }
     };
-    let tag = hints::tag(&inbound.headers);
+    let (mut tag, mut is_lenient, mut unheeded) = (None, false, Vec::new());
+    if wishes::has_own(&inbound.headers) {
+        tag = hints::tag(&inbound.headers)?;
+        let lenient = inbound.headers.get(LENIENT);
+        is_lenient = lenient.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+        unheeded = wishes::unheeded(&inbound.headers, is_lenient)?;
+    }
     let native = dialects::native_headers(grammar, &inbound.headers);
-    let is_lenient =
-        inbound.headers.get(LENIENT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
     let mut room = inbound.headers;
     room.clear();
     Ok(Call(Box::new(Said {
@@ -107,6 +113,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         tag,
         native,
         is_lenient,
+        unheeded,
         maker: None,
         files: None,
         room,
@@ -148,6 +155,12 @@ impl Call {
     #[must_use]
     pub fn is_lenient(&self) -> bool {
         self.0.is_lenient
+    }
+
+    /// Headers of ours that ask for what is not done here.
+    #[must_use]
+    pub fn unheeded(&self) -> &[&'static str] {
+        &self.0.unheeded
     }
 
     /// What is known of the answer that the request is about or goes on from. `None` where it names none.
@@ -276,7 +289,10 @@ impl Call {
 }
 
 /// A body without a type is taken for what the path takes; one with another type was meant otherwise.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
+///
+/// # Errors
+/// 415, naming the type that came.
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let json = essence.eq_ignore_ascii_case(b"application/json")

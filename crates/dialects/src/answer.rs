@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use domain::{Dialect, Event, Fault, FaultClass, Grammar, PartKind, TraceId, UpstreamReport, Usage};
 
+use crate::asked::Asked;
 use crate::said::Guess;
 use crate::{anthropic, chat, converse, gemini, responses};
 
@@ -110,8 +111,8 @@ pub(crate) struct Wish {
     pub trace: Option<TraceId>,
     /// Seconds of Unix time, where the upstream told none.
     pub created_unix_s: u64,
-    /// Groups that the client declared its functions in, and that their flat names begin with.
-    pub namespaces: Vec<String>,
+    /// What else its request asks of it.
+    pub asked: Asked,
     /// Thoughts are told where the grammar's vendor has no place for them, as servers of one's own models do.
     pub thoughts: bool,
     /// The upstream speaks the client's grammar, so that its seals and what is of its own making are good there.

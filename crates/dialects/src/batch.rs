@@ -143,7 +143,7 @@ pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Op
         model: String::new(),
         trace: TraceId::new(0, [0; 10]),
         created_unix_s: 0,
-        namespaces: Vec::new(),
+        asked: crate::Asked::default(),
         vectors: crate::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use domain::prompt::{Content, Part, Role, Turn};
-use domain::{Fault, FaultClass};
+use domain::prompt::{Content, Part, Role, ToolKind, Turn};
+use domain::{Fault, FaultClass, Json};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use crate::json::{Cursor, Kind, find_member};
+use crate::json::{Cursor, Kind, Value, find_member};
 
 /// What the user says first where nobody said anything: a conversation can't begin otherwise.
 pub(crate) const FIRST_WORDS: &str = "Begin.";
@@ -89,6 +91,27 @@ pub(crate) fn typed(schema: &str) -> Cow<'_, str> {
     with_member(schema, "type", "\"object\"")
 }
 
+/// What a function takes, as OpenAI wants it: a schema of an object that names its properties, be there none.
+pub(crate) struct Parameters<'a>(pub(crate) &'a Json);
+
+impl Parameters<'_> {
+    fn said(&self) -> Cow<'_, str> {
+        let typed = typed(self.0.as_str());
+        let named = match with_member(&typed, "properties", "{}") {
+            Cow::Owned(named) => Some(named),
+            Cow::Borrowed(_) => None,
+        };
+        named.map_or(typed, Cow::Owned)
+    }
+}
+
+impl Serialize for Parameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let said = self.said();
+        serde_json::from_str::<&RawValue>(&said).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
 /// The object with a member put first, where it has none of that name.
 pub(crate) fn with_member<'a>(object: &'a str, name: &str, value: &str) -> Cow<'a, str> {
     let is_said = find_member(object.as_bytes(), name).map_or(true, |found| found.is_some());
@@ -114,6 +137,70 @@ pub(crate) fn object_of(arguments: &str) -> Option<&str> {
     is_object.then_some(arguments)
 }
 
+/// What the instructions say where the answer shall be some JSON object and the grammar has no word for that.
+pub(crate) const JSON_ALONE: &str =
+    "Answer with one valid JSON object and nothing else: no other text, no code fence.";
+
+/// A tool as a function: how a grammar is told of it that knows no other kind.
+pub(crate) struct Declared<'a> {
+    pub name: &'a str,
+    pub description: Option<Cow<'a, str>>,
+    pub schema: Option<&'a str>,
+    pub strict: Option<bool>,
+    /// What the text of a custom tool shall keep to is said in words alone.
+    pub loses_format: bool,
+}
+
+/// What a custom tool takes, as a function that the model gives one text.
+const TEXT_SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#;
+
+/// `None` of a tool that its provider runs.
+pub(crate) fn declared(tool: &ToolKind) -> Option<Declared<'_>> {
+    match tool {
+        ToolKind::Function { name, description, schema, strict } => Some(Declared {
+            name,
+            description: description.as_deref().map(Cow::Borrowed),
+            schema: schema.as_ref().map(Json::as_str),
+            strict: *strict,
+            loses_format: false,
+        }),
+        ToolKind::Custom { name, description, format } => {
+            let rules = format.as_ref().and_then(rules_of);
+            Some(Declared {
+                name,
+                description: described(description.as_deref(), rules.as_deref()),
+                schema: Some(TEXT_SCHEMA),
+                strict: None,
+                loses_format: rules.is_some(),
+            })
+        }
+        ToolKind::Hosted { .. } => None,
+    }
+}
+
+/// The grammar of a custom tool's text, for the model to read; nothing where any text will do.
+fn rules_of(format: &Json) -> Option<String> {
+    let bytes = format.as_str().as_bytes();
+    let said = |name| {
+        let span = find_member(bytes, name).ok().flatten()?;
+        match Cursor::new(span.of(bytes)).ok()?.value().ok()? {
+            Value::String(text) => Some(text.decode().into_owned()),
+            _ => None,
+        }
+    };
+    let definition = said("definition")?;
+    let syntax = said("syntax").unwrap_or_default();
+    Some(format!("\"input\" must match this {syntax} grammar:\n{definition}"))
+}
+
+fn described<'a>(description: Option<&'a str>, rules: Option<&str>) -> Option<Cow<'a, str>> {
+    match (description, rules) {
+        (Some(description), Some(rules)) => Some(Cow::Owned(format!("{description}\n\n{rules}"))),
+        (Some(description), None) => Some(Cow::Borrowed(description)),
+        (None, rules) => rules.map(|rules| Cow::Owned(rules.to_owned())),
+    }
+}
+
 /// A text as an object of one member.
 pub(crate) fn named_text(name: &str, text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap_or_default();
@@ -135,4 +222,22 @@ pub(crate) fn no_arguments(path: String) -> Box<Fault> {
     let fix = "Send the arguments as the model wrote them, or leave the call and its result out.";
     let fault = Fault::new(FaultClass::BadRequest, "invalid_tool_arguments", message);
     Box::new(fault.fix(fix).param(Cow::from(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_an_object_that_names_its_properties() {
+        for (schema, expected) in [
+            ("{}", r#"{"type":"object","properties":{}}"#),
+            (r#"{"type":"object"}"#, r#"{"properties":{},"type":"object"}"#),
+            (r#"{"type":"object","properties":{"a":{}}}"#, r#"{"type":"object","properties":{"a":{}}}"#),
+            (r#"{"properties":{"a":{}}}"#, r#"{"type":"object","properties":{"a":{}}}"#),
+        ] {
+            let schema = Json(schema.to_owned());
+            assert_eq!(serde_json::to_string(&Parameters(&schema)).unwrap(), expected);
+        }
+    }
 }

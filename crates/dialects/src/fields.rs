@@ -1,11 +1,11 @@
 //! Fields of a request that a room reads: each of the one type that it may have, or `null`.
 
-use domain::Fault;
 use domain::limits::MODEL_NAME_BYTES_MAX;
+use domain::{Fault, HostedTool, HostedTools, Tier};
 
 use crate::Request;
-use crate::json::{Cursor, Kind, Span, Value};
-use crate::refusal::{empty, no_object, wrong_type, wrong_value};
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::refusal::{empty, no_object, too_small, wrong_type, wrong_value};
 
 /// Refuses a body with nothing in it.
 pub(crate) fn not_empty(body: &[u8]) -> Result<(), Box<Fault>> {
@@ -42,12 +42,18 @@ pub(crate) fn optional_count(cursor: &mut Cursor<'_>, name: &str) -> Result<Opti
     match (value, value.as_count()) {
         (Value::Null, _) => Ok(None),
         (_, Some(count)) => Ok(Some(count)),
+        (Value::Number(number), None) if is_negative(number) => Err(too_small(name.to_owned(), 0)),
         (Value::Number(_), None) => {
             let fix = format!("Send a whole number from 0 in \"{name}\".");
             Err(wrong_value(name.to_owned(), "is not a whole number from 0", fix))
         }
         _ => Err(wrong_type(name.to_owned(), "a whole number", kind)),
     }
+}
+
+fn is_negative(number: &str) -> bool {
+    let digits = number.strip_prefix('-');
+    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A string, or `null` for its absence.
@@ -58,6 +64,43 @@ pub(crate) fn optional_text(cursor: &mut Cursor<'_>, name: &str) -> Result<Optio
         Value::String(text) => Ok(Some(text.span)),
         _ => Err(wrong_type(name.to_owned(), "a string", kind)),
     }
+}
+
+/// The tier that a word names. What is no word is the upstream's to refuse.
+pub(crate) fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError> {
+    match cursor.value()? {
+        Value::String(word) => Ok(Tier::from_word(&word.decode())),
+        _ => Ok(None),
+    }
+}
+
+/// The bytes of a list of tools; those that the provider runs are told by their `type`.
+pub(crate) fn read_tools(
+    cursor: &mut Cursor<'_>,
+    hosted: &mut HostedTools,
+    tool_of: impl Fn(&str) -> Option<HostedTool>,
+) -> Result<u64, JsonError> {
+    if cursor.kind()? != Kind::Array {
+        return Ok(cursor.skip()?.len() as u64);
+    }
+    let span = cursor.array(|cursor, _| {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        cursor.object(|cursor, member| {
+            if !member.key.is("type") {
+                return cursor.skip().map(|_| ());
+            }
+            if let Value::String(word) = cursor.value()?
+                && let Some(tool) = tool_of(&word.decode())
+            {
+                hosted.add(tool);
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(span.len() as u64)
 }
 
 /// The model's name, and where it stands.

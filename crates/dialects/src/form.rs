@@ -11,6 +11,7 @@ use framing::multipart::{Found, Malformed, Scanner, boundary};
 use crate::Request;
 use crate::fields::checked_model;
 use crate::film;
+use crate::pooled::is_form_field;
 use crate::refusal::{duplicate, missing, wrong_value};
 
 /// Reads a form piece by piece. Of its values it keeps where they stand, and no byte.
@@ -37,6 +38,8 @@ pub struct FormReader {
     /// The request went on its way with what was known then.
     went: bool,
     prompt_bytes: u64,
+    /// The first part whose name is in no table.
+    unknown: Option<String>,
 }
 
 /// A form as far as the rooms read it.
@@ -51,6 +54,8 @@ pub struct Form {
     pub held_bytes: u64,
     /// Files that were in them.
     pub files: u64,
+    /// The first part whose name is in no table of this grammar.
+    pub unknown: Option<String>,
 }
 
 /// The parts that are looked at.
@@ -141,6 +146,7 @@ impl FormReader {
             files: 0,
             went: false,
             prompt_bytes: 0,
+            unknown: None,
         })
     }
 
@@ -187,6 +193,9 @@ impl FormReader {
     /// A part begins.
     fn begin(&mut self, field: Field, named: &str) -> Result<(), Box<Fault>> {
         self.files += u64::from(field.is_file());
+        if field == Field::Other && !is_form_field(self.operation, named) {
+            self.note_unknown(named)?;
+        }
         let (again, name) = match field {
             Field::Model | Field::Provider if self.keeps_file() && self.subjects > 0 => {
                 return Err(behind_its_file(named));
@@ -212,6 +221,16 @@ impl FormReader {
             Field::Beside | Field::Other => (false, ""),
         };
         if again { Err(duplicate(name.to_owned())) } else { Ok(()) }
+    }
+
+    /// What nobody here knows may name something that is kept: whoever is asked was chosen by what came before.
+    fn note_unknown(&mut self, named: &str) -> Result<(), Box<Fault>> {
+        if self.went {
+            let fix = "Put it before the files.".to_owned();
+            return Err(wrong_value(named.to_owned(), "stands behind a file of a long form", fix));
+        }
+        self.unknown.get_or_insert_with(|| named.to_owned());
+        Ok(())
     }
 
     /// Whether enough is known for the request to go on its way, and what comes now is a file.
@@ -272,6 +291,7 @@ impl FormReader {
                 own: Vec::new(),
                 held_bytes: held.len() as u64,
                 files: self.files,
+                unknown: self.unknown.clone(),
             })),
             ..Request::default()
         })
@@ -324,6 +344,7 @@ impl FormReader {
             own: self.own.iter().filter_map(place).collect(),
             held_bytes: held.len() as u64,
             files: self.files,
+            unknown: self.unknown.clone(),
         };
         Ok(Request {
             model: model.map(checked_model).transpose()?.unwrap_or_default(),
@@ -555,7 +576,7 @@ mod tests {
 
         let edit = |more: &[(&str, &str)]| {
             let fault = read_as(Operation::ImageEdits, more).map(drop).unwrap_err();
-            (fault.code, fault.param.clone().unwrap().into_owned())
+            (fault.code, fault.param.clone().unwrap().into_string())
         };
         let (model, prompt, image) = (parts[0], parts[1], ("image", "one"));
         let missing = |name: &str| ("missing_required_parameter", name.to_owned());

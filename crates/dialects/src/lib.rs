@@ -7,6 +7,7 @@
 
 mod answer;
 mod anthropic;
+mod asked;
 mod batch;
 mod blocks;
 mod bundle;
@@ -32,7 +33,9 @@ mod media;
 mod models;
 mod native;
 mod object;
+mod one_text;
 mod passage;
+mod pooled;
 mod prefix;
 mod problem;
 mod realtime;
@@ -51,6 +54,7 @@ mod whole;
 mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping, stream_type};
+pub use asked::Asked;
 pub use batch::{BatchAsk, BatchItem, batch_operation, read_batch_ask, read_batch_item};
 pub use bundle::{Bundle, BundleTold, BundledModel, MESSAGES, read_bundle};
 pub use converse::{converse_address as read_model_path, read_error as read_converse_error};
@@ -77,11 +81,13 @@ pub use media::{
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;
 pub use passage::{AnswerStream, Way};
+pub use pooled::{Objection, Reason, SharedSeat, check_shared, check_shared_event, is_public_address};
 pub use prefix::{Insert, PrefixEnd, Prefixes, insert, read_prefixes};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
 pub use request::{
     Addressed, NamedFile, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with,
 };
+pub use responses::{ResponseTold, read_response};
 pub use runtime::{
     AnswerWriter, EmbedAsked, RankAsked, RuntimeWish, ranks_answer, read_runtime, read_runtime_ranking,
     read_runtime_texts, vectors_answer,

@@ -3,8 +3,10 @@
 
 use std::collections::HashSet;
 
-use domain::prompt::Place;
+use domain::prompt::{Aliased, Aliases, Place, ToolKind};
 use domain::{Fault, FaultClass, Grammar, Prompt};
+
+use crate::calls::Declared;
 
 /// What a request may say that some grammar can't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +45,8 @@ pub enum Feature {
     ForcedCall,
     /// That no tool is called, where some are declared.
     NoCall,
-    CustomTool,
+    /// The grammar that a custom tool's text shall keep to.
+    CustomFormat,
     HostedTool,
     StrictTool,
     JsonObject,
@@ -159,10 +162,17 @@ const TABLE: &[Row] = &[
         ["prompt_cache_retention", "prompt_cache_retention", "", "", ""],
     ),
     Row(Feature::CachedContent, Sort::Meaning, ["", "", "", "cachedContent", ""]),
+    // Where it can't be said and several tools could be called, the answer's first call alone goes on.
     Row(
         Feature::SingleToolCalls,
-        Sort::Meaning,
-        ["parallel_tool_calls", "parallel_tool_calls", "tool_choice.disable_parallel_tool_use", "", ""],
+        Sort::Hint,
+        [
+            "parallel_tool_calls",
+            "parallel_tool_calls",
+            "tool_choice.disable_parallel_tool_use",
+            "",
+            "additionalModelRequestFields.tool_choice.disable_parallel_tool_use",
+        ],
     ),
     Row(
         Feature::ForcedCall,
@@ -180,16 +190,17 @@ const TABLE: &[Row] = &[
         Sort::Meaning,
         ["tool_choice", "tool_choice", "tool_choice", "toolConfig.functionCallingConfig.mode", ""],
     ),
-    Row(Feature::CustomTool, Sort::Meaning, ["tools", "tools", "", "", ""]),
+    Row(Feature::CustomFormat, Sort::Hint, ["custom.format", "format", "", "", ""]),
     Row(Feature::HostedTool, Sort::Hint, ["web_search_options", "tools", "tools", "tools", ""]),
     Row(
         Feature::StrictTool,
         Sort::Hint,
         ["tools.function.strict", "tools.strict", "tools.strict", "", "toolSpec.strict"],
     ),
+    // Where it can't be said, the instructions say it.
     Row(
         Feature::JsonObject,
-        Sort::Meaning,
+        Sort::Hint,
         ["response_format", "text.format", "", "generationConfig.responseMimeType", ""],
     ),
     Row(
@@ -258,7 +269,21 @@ const ADDED_HINTS: &[&str] = &[
     "reasoning_format",
     "reasoning_history",
     "include_reasoning",
+    // That usage is told with the answer, as OpenRouter has it: every answer tells it.
+    "usage",
 ];
+
+/// What clients mark the end of a cached prefix with.
+const MARKS: &[&str] = &["cache_control", "prompt_cache_breakpoint", "cachePoint"];
+
+/// Whether it is a cache mark: wherever it stands, the answer is the same without it.
+pub(crate) fn is_mark(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    MARKS.contains(&last)
+}
+
+/// What the web search of chat, which is no tool there but a field, is called among the tools.
+pub(crate) const WEB_SEARCH: &str = "web_search_options";
 
 /// Whether a field of chat that the table does not have means something.
 pub(crate) fn is_meaning(name: &str) -> bool {
@@ -296,6 +321,17 @@ impl Feature {
         self.row().map_or(Sort::Meaning, |row| row.1)
     }
 
+    const fn aliased(self) -> Option<Aliased> {
+        match self {
+            Self::CacheMark => Some(Aliased::CacheMark),
+            Self::EndUser => Some(Aliased::EndUser),
+            Self::Reasoning => Some(Aliased::Reasoning),
+            Self::ThinkingBudget => Some(Aliased::ThinkingBudget),
+            Self::Thought => Some(Aliased::Thought),
+            _ => None,
+        }
+    }
+
     /// What it is called; `None` where the grammar has no words for it.
     #[must_use]
     pub fn name(self, grammar: Grammar) -> Option<&'static str> {
@@ -308,6 +344,7 @@ impl Feature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Losses {
     client: Grammar,
+    aliases: Aliases,
     by: By,
     lost: Vec<(String, Sort, Option<Feature>)>,
     /// The names in it: a body may hold as many as it has room for.
@@ -326,13 +363,28 @@ enum By {
 impl Losses {
     #[must_use]
     pub fn new(client: Grammar, upstream: Grammar) -> Self {
-        Self { client, by: By::Grammar(upstream), lost: Vec::new(), names: HashSet::new() }
+        let aliases = Aliases::default();
+        Self { client, aliases, by: By::Grammar(upstream), lost: Vec::new(), names: HashSet::new() }
+    }
+
+    /// With the names that the client used where its grammar has several.
+    #[must_use]
+    pub fn called(mut self, aliases: &Aliases) -> Self {
+        self.aliases.clone_from(aliases);
+        self
     }
 
     /// By a server that takes only a part of its grammar.
     #[must_use]
     pub fn of_server(client: Grammar) -> Self {
-        Self { client, by: By::Server, lost: Vec::new(), names: HashSet::new() }
+        let aliases = Aliases::default();
+        Self { client, aliases, by: By::Server, lost: Vec::new(), names: HashSet::new() }
+    }
+
+    /// What the client calls it; `None` where its grammar has no words for it.
+    fn own_name(&self, feature: Feature) -> Option<&'static str> {
+        let alias = feature.aliased().and_then(|aliased| self.aliases.name(aliased));
+        alias.or_else(|| feature.name(self.client))
     }
 
     /// Whose words the names of what is lost are.
@@ -343,7 +395,7 @@ impl Losses {
 
     /// The target can't say it.
     pub fn lose(&mut self, feature: Feature) {
-        let name = feature.name(self.client).unwrap_or("this");
+        let name = self.own_name(feature).unwrap_or("this");
         self.lose_at(feature, name);
     }
 
@@ -359,15 +411,40 @@ impl Losses {
 
     /// The target can't say what stands in a part, whose place is told.
     pub fn lose_in(&mut self, feature: Feature, place: &Place) {
-        match (place.as_str(), feature.name(self.client)) {
+        match (place.as_str(), self.own_name(feature)) {
             (Some(place), Some(name)) => self.lose_at(feature, format!("{place}.{name}")),
             _ => self.lose(feature),
         }
     }
 
+    /// A tool that the target doesn't have.
+    pub fn lose_tool(&mut self, index: usize, tool: &ToolKind) {
+        match tool {
+            // No tool in the client's grammar, but a field.
+            ToolKind::Hosted { kind, .. } if kind == WEB_SEARCH => {
+                self.lose_at(Feature::HostedTool, WEB_SEARCH)
+            }
+            _ => self.lose_at(Feature::HostedTool, format!("tools[{index}]")),
+        }
+    }
+
+    /// What the text of a custom tool shall keep to, where that is said in words alone.
+    pub(crate) fn lose_format(&mut self, index: usize, declared: &Declared<'_>) {
+        if declared.loses_format {
+            let name = self.own_name(Feature::CustomFormat).unwrap_or("format");
+            self.lose_at(Feature::CustomFormat, format!("tools[{index}].{name}"));
+        }
+    }
+
+    /// What a tool of the provider's own said or was asked in an earlier turn, or what else its provider alone reads. A
+    /// long history has many, so each kind is named once.
+    pub fn lose_foreign(&mut self, kind: &str) {
+        self.lose_at(Feature::HostedTool, kind);
+    }
+
     /// The target can't say a part of it, and the answer is as good without that part: it is named and no more.
     pub fn lose_part(&mut self, feature: Feature) {
-        let name = feature.name(self.client).unwrap_or("this");
+        let name = self.own_name(feature).unwrap_or("this");
         self.push(name.to_owned(), Sort::Hint, Some(feature));
     }
 

@@ -7,6 +7,7 @@ use domain::Fault;
 use domain::prompt::{Extra, Json};
 
 use crate::json::{Cursor, JsonError, Kind, Value};
+use crate::losses::is_mark;
 use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 
 /// A value, and the way to it.
@@ -209,7 +210,8 @@ impl<'a> Object<'a> {
             let path = join(&self.path, &name);
             let field = Field { path, kind, raw };
             if field.is_something() {
-                extras.push(Extra { is_meaning: !hints.contains(&&*name), name: field.path });
+                let is_hint = hints.contains(&&*name) || is_mark(&name);
+                extras.push(Extra { is_meaning: !is_hint, name: field.path });
             }
         }
     }

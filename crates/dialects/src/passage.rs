@@ -12,6 +12,7 @@ use framing::sse::read_event;
 use crate::answer::{
     Progress, ReadAnswer, StreamFacts, StreamFault, Wish, WriteAnswer, ping, reader, writer,
 };
+use crate::asked::{Asked, Fitting};
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
 use crate::converse::{begins_frames, no_frame, read_frame};
 use crate::cut::Cutter;
@@ -38,8 +39,8 @@ pub struct Way {
     pub model: String,
     pub trace: TraceId,
     pub created_unix_s: u64,
-    /// Groups that the client declared its functions in, as its prompt has them.
-    pub namespaces: Vec<String>,
+    /// What the request asks of the form of its answer.
+    pub asked: Asked,
     /// How the client wants vectors.
     pub vectors: VectorForm,
     /// Bytes of text in the prompt, for what an upstream does not count.
@@ -93,6 +94,7 @@ struct Walk {
     last_passed: bool,
     gatherer: Gatherer,
     kept: KeptText,
+    fitting: Fitting,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +116,9 @@ impl Way {
             model: self.model.clone(),
             trace: Some(self.trace),
             created_unix_s: self.created_unix_s,
-            namespaces: self.namespaces.clone(),
-            thoughts: false,
+            asked: self.asked.clone(),
+            // A server of chat that tells its thoughts is passed on with them, whoever writes.
+            thoughts: self.is_same(),
             is_own: self.is_same(),
             guess: self.guess.clone(),
         }
@@ -128,6 +131,11 @@ impl Way {
 
     pub(crate) fn is_same(&self) -> bool {
         self.client == self.upstream
+    }
+
+    /// The upstream's own bytes go on.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        self.is_same() && !self.asked.is_first_call_alone()
     }
 
     /// The upstream streams binary frames.
@@ -152,7 +160,7 @@ impl AnswerStream {
         if way.operation.listens() {
             return Self { kind: Kind::Listen(Box::default()) };
         }
-        if way.is_same() && way.client == Grammar::Chat {
+        if way.is_passed_on() && way.client == Grammar::Chat {
             let mut scanner = StreamScanner::new(!way.usage);
             if way.keeps_text {
                 scanner.keep_text();
@@ -301,8 +309,9 @@ impl Walk {
                 true => Box::new(responses::Look::default()),
                 false => reader(way.upstream),
             },
-            writer: (!way.is_same()).then(|| writer(way.client, way.wish())),
+            writer: (!way.is_passed_on()).then(|| writer(way.client, way.wish())),
             kept: KeptText::new(way.keeps_text),
+            fitting: Fitting::new(&way.asked),
             way,
             cutter: Cutter::default(),
             frames: FrameDecoder::new(),
@@ -456,6 +465,7 @@ impl Walk {
     /// Writes events anew, by the stream's writer or by one that goes on behind what was passed.
     fn write(&mut self, events: &mut Vec<Event>, out: &mut Vec<Bytes>) {
         let ends = events.contains(&Event::Done);
+        self.fitting.fit(events);
         let mut bytes = Vec::new();
         match &mut self.writer {
             Some(writer) => events.drain(..).for_each(|event| writer.event(event, &mut bytes)),

@@ -64,6 +64,25 @@ impl RealtimeEvent {
         event
     }
 
+    /// Whether it can be read whole, and says once and in a text what it is: then nobody else reads anything else in it.
+    #[must_use]
+    pub fn is_whole(text: &[u8]) -> bool {
+        let mut kinds = 0;
+        let mut is_word = true;
+        let read = Cursor::new(text).and_then(|mut cursor| {
+            cursor.kind()?;
+            cursor.object(|cursor, member| {
+                if member.key.is("type") {
+                    kinds += 1;
+                    is_word &= cursor.kind()? == Kind::String;
+                }
+                skip(cursor)
+            })?;
+            cursor.end()
+        });
+        read.is_ok() && kinds == 1 && is_word
+    }
+
     /// What it does. The names before the grammar's last are known, too.
     #[must_use]
     pub fn act(&self) -> RealtimeAct {
@@ -280,6 +299,29 @@ mod tests {
         let cut = RealtimeEvent::read(&DONE.as_bytes()[..200]);
         assert_eq!((cut.act(), cut.usage), (RealtimeAct::Done, None));
         assert_eq!(RealtimeEvent::read(b"\xff{").act(), RealtimeAct::Other);
+    }
+
+    #[test]
+    fn what_cannot_be_read_whole_is_known_to_be_so() {
+        assert!(RealtimeEvent::is_whole(DONE.as_bytes()));
+        let deep = |levels: usize| {
+            format!(r#"{{"session":{}{},"type":"response.create"}}"#, "[".repeat(levels), "]".repeat(levels))
+        };
+        assert!(RealtimeEvent::is_whole(deep(100).as_bytes()));
+        for text in [
+            &DONE[..DONE.len() - 1],
+            &deep(140),
+            "\u{feff}{\"type\":\"response.create\"}",
+            r#"{"type":"response.cancel","type":"response.create"}"#,
+            r#"{"t\u0079pe":"response.create","type":"response.cancel"}"#,
+            r#"{"type":["response.create"]}"#,
+            r#"{"session":{}}"#,
+            r#"[{"type":"response.create"}]"#,
+            "",
+        ] {
+            assert!(!RealtimeEvent::is_whole(text.as_bytes()), "{text}");
+        }
+        assert!(!RealtimeEvent::is_whole(b"{\"type\":\"response.create\",\"x\":\"\xff\"}"));
     }
 
     #[test]

@@ -56,6 +56,19 @@ pub(crate) fn wrong_value(param: String, what: &str, fix: String) -> Box<Fault> 
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_value", message).fix(fix).param(param))
 }
 
+/// A list that must not be empty, by the code that OpenAI gives such a fault.
+pub(crate) fn empty_array(param: String, fix: &str) -> Box<Fault> {
+    let message = format!("\"{param}\" is empty.");
+    Box::new(Fault::new(FaultClass::BadRequest, "empty_array", message).fix(fix.to_owned()).param(param))
+}
+
+/// A whole number that is too small, by the code that OpenAI gives such a fault.
+pub(crate) fn too_small(param: String, least: u64) -> Box<Fault> {
+    let message = format!("\"{param}\" is less than {least}.");
+    let fix = format!("Send a whole number from {least} in \"{param}\", or leave it out.");
+    Box::new(Fault::new(FaultClass::BadRequest, "integer_below_min_value", message).fix(fix).param(param))
+}
+
 pub(crate) fn duplicate(param: String) -> Box<Fault> {
     let message = format!("\"{param}\" is there twice, and readers differ in which one counts.");
     let fix = format!("Send \"{param}\" once.");

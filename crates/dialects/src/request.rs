@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use domain::limits::END_USER_BYTES_MAX;
-use domain::{KeptKind, Units};
+use domain::{KeptKind, PriceTerms, Units};
 
 use crate::bundle::Bundle;
 use crate::form::Form;
@@ -28,6 +28,8 @@ pub struct Request {
     pub prompt_bytes: u64,
     /// What the request itself says of the units of its answer: pictures, characters, searches at most.
     pub units: Units,
+    /// The tier that it asks for, and the tools of the provider's own that it offers the model.
+    pub terms: PriceTerms,
     /// How vectors are wanted, where texts are to be turned into some.
     pub vectors: VectorForm,
     /// An answer that its provider keeps, where the request is about one or goes on from one.
@@ -36,8 +38,6 @@ pub struct Request {
     pub is_kept: bool,
     /// The client does not wait for its answer, and looks for it later.
     pub is_background: bool,
-    /// The first place where it names by an id what lies at its provider, beside answers.
-    pub names_kept: Option<Box<String>>,
     /// Files that it names by their ids, in the order of the body.
     pub files: Vec<NamedFile>,
     /// The body is a form, and no JSON.

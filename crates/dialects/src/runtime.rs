@@ -7,6 +7,7 @@ use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
 
 use crate::answer::{Wish, WriteAnswer, writer};
+use crate::asked::Asked;
 use crate::speak::read_prompt;
 use crate::{Request, chat};
 
@@ -53,8 +54,8 @@ pub struct RuntimeWish {
     pub model: String,
     pub trace: TraceId,
     pub created_unix_s: u64,
-    /// Groups that the client declared its functions in.
-    pub namespaces: Vec<String>,
+    /// What its request asks of the form of it.
+    pub asked: Asked,
 }
 
 /// Writes the answer of a runtime for its client.
@@ -66,14 +67,14 @@ pub struct AnswerWriter {
 
 impl AnswerWriter {
     #[must_use]
-    pub fn new(asked: RuntimeWish) -> Self {
-        let RuntimeWish { grammar, operation, usage, model, trace, created_unix_s, namespaces } = asked;
+    pub fn new(wish: RuntimeWish) -> Self {
+        let RuntimeWish { grammar, operation, usage, model, trace, created_unix_s, asked } = wish;
         let wish = Wish {
             usage,
             model,
             trace: Some(trace),
             created_unix_s,
-            namespaces,
+            asked,
             thoughts: true,
             ..Wish::default()
         };

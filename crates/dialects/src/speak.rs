@@ -14,6 +14,14 @@ pub struct Listener<'a> {
     pub abilities: Abilities,
 }
 
+impl Listener<'_> {
+    /// The length that is asked for, so far as the model gives it: more would be refused, and gives no more.
+    pub(crate) fn tokens_max(&self, prompt: &Prompt) -> Option<u64> {
+        let most = self.abilities.output_tokens_max.unwrap_or(u64::MAX);
+        prompt.output.tokens_max.map(|tokens| tokens.min(most))
+    }
+}
+
 /// A request in another grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spoken {
@@ -100,7 +108,7 @@ pub fn speak(
     listener: &Listener<'_>,
     is_lenient: bool,
 ) -> Result<Spoken, Box<Fault>> {
-    let mut losses = Losses::new(client, upstream);
+    let mut losses = Losses::new(client, upstream).called(&prompt.aliases);
     let body = write_prompt(upstream, prompt, listener, &mut losses)?;
     for extra in &prompt.extras {
         losses.lose_extra(&*extra.name, extra.is_meaning);

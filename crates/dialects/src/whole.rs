@@ -5,6 +5,7 @@ use domain::{Event, Grammar, Operation};
 use framing::sse::{EventSplitter, read_event};
 
 use crate::answer::{AnswerFacts, ReadAnswer, StreamFault, reader, writer};
+use crate::asked::Fitting;
 use crate::chat::{self, begins_stream, skip_lead};
 use crate::converse::{begins_frames, read_frames};
 use crate::passage::{Way, content_bytes};
@@ -52,7 +53,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         operation if operation.listens() => {
             Ok(WholeAnswer::plain(body.clone(), read_whole(way.form, &body)?))
         }
-        _ if way.is_same() && way.client == Grammar::Chat => same_chat(way, body),
+        _ if way.is_passed_on() && way.client == Grammar::Chat => same_chat(way, body),
         _ => conversation(way, body),
     }
 }
@@ -102,13 +103,14 @@ fn conversation(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
             events.insert(end, Event::Usage(usage));
         }
     }
-    if way.is_same() && !is_stream {
+    if way.is_passed_on() && !is_stream {
         return Ok(WholeAnswer { made, text, ..WholeAnswer::plain(body, facts) });
     }
     let mut gatherer = Gatherer::default();
-    if !way.is_same() {
+    if !way.is_passed_on() {
         events.iter().for_each(|event| gatherer.note(event, way.upstream));
     }
+    Fitting::new(&way.asked).fit(&mut events);
     let body = Bytes::from(writer(way.client, way.wish()).whole(events));
     Ok(WholeAnswer { turn: gatherer.state(way.upstream), made, text, ..WholeAnswer::plain(body, facts) })
 }

@@ -42,6 +42,9 @@ pub enum Grammar {
 }
 
 impl Dialect {
+    pub const ALL: [Self; 7] =
+        [Self::Chat, Self::Run, Self::Native, Self::Responses, Self::Anthropic, Self::Gemini, Self::Converse];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::{BudgetId, PolicyId, RouteId};
+
 /// Whose doing it is; decides who is told what, and what is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Blame {
@@ -192,9 +194,42 @@ pub struct UpstreamReport {
     pub request_id: Option<String>,
     pub kind: Option<String>,
     pub code: Option<String>,
+    /// It says itself that there is no code.
+    pub has_null_code: bool,
     pub param: Option<String>,
     /// The provider's message, bounded in length.
     pub message: Option<String>,
+}
+
+/// What of a workspace's own configuration refused a request. Records number these: new ones come last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refuser {
+    Budget(BudgetId),
+    /// The budget that is the workspace's credit.
+    Credit(BudgetId),
+    Policy(PolicyId),
+    Route(RouteId),
+}
+
+impl Refuser {
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Budget(_) => "budget",
+            Self::Credit(_) => "credit",
+            Self::Policy(_) => "policy",
+            Self::Route(_) => "route",
+        }
+    }
+
+    #[must_use]
+    pub fn id(self) -> String {
+        match self {
+            Self::Budget(id) | Self::Credit(id) => id.to_string(),
+            Self::Policy(id) => id.to_string(),
+            Self::Route(id) => id.to_string(),
+        }
+    }
 }
 
 /// One failure, told so that a person can mend it. Boxed where it travels, since it is rare and large.
@@ -207,12 +242,14 @@ pub struct Fault {
     pub message: Cow<'static, str>,
     /// What to do about it, in one imperative sentence.
     pub fix: Option<Cow<'static, str>>,
-    /// The field, as the dialect names it.
-    pub param: Option<Cow<'static, str>>,
+    /// The field, as the dialect names it. Boxed, so that every `Result` with a fault stays small.
+    pub param: Option<Box<str>>,
     pub retry_after_ms: Option<u64>,
     /// What `x-should-retry` says; `None` leaves the decision to the client's own rule.
     pub should_retry: Option<bool>,
     pub upstream: Option<Box<UpstreamReport>>,
+    /// What the workspace would change to be let through, where that is one thing.
+    pub refused_by: Option<Box<Refuser>>,
 }
 
 impl Fault {
@@ -227,6 +264,7 @@ impl Fault {
             retry_after_ms: None,
             should_retry: None,
             upstream: None,
+            refused_by: None,
         }
     }
 
@@ -238,7 +276,7 @@ impl Fault {
 
     #[must_use]
     pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
-        self.param = Some(param.into());
+        self.param = Some(param.into().into());
         self
     }
 
@@ -258,6 +296,32 @@ impl Fault {
     pub fn upstream(mut self, report: UpstreamReport) -> Self {
         self.upstream = Some(Box::new(report));
         self
+    }
+
+    #[must_use]
+    pub fn refused_by(mut self, refuser: Refuser) -> Self {
+        self.refused_by = Some(Box::new(refuser));
+        self
+    }
+
+    /// The message as it may be kept: what a provider says of a wrong request may quote the request.
+    #[must_use]
+    pub fn message_without_content(&self) -> Cow<'_, str> {
+        let quoting = self.upstream.as_deref().filter(|_| self.class.blame() == Blame::Client);
+        let Some((report, said)) =
+            quoting.and_then(|report| Some((report, report.message.as_deref()?.trim())))
+        else {
+            return Cow::Borrowed(&self.message);
+        };
+        match self.message.split_once(said) {
+            Some((before, _)) if !said.is_empty() => {
+                let word = report.code.as_deref().or(report.kind.as_deref()).unwrap_or("it says why");
+                Cow::Owned(format!(
+                    "{before}{word} (its words are not kept, since they may quote the request)."
+                ))
+            }
+            _ => Cow::Borrowed(&self.message),
+        }
     }
 
     /// A defect of ours. The client reads that it was ours and the request id, the log has the cause.

@@ -19,6 +19,8 @@ pub enum Field {
     Outcome,
     Error,
     Tag,
+    Credential,
+    Node,
     Status,
     Cost,
     ProviderCost,
@@ -110,12 +112,12 @@ pub trait Subject {
 
 const PROFILES: &[&str] = &["byok", "byoc", "managed_provider", "subscription"];
 const MODES: &[&str] = &["mi", "byok", "byoc"];
-const OUTCOMES: &[&str] = &["completed", "failed", "client_cancelled", "interrupted", "deadline"];
+const OUTCOMES: &[&str] = &["completed", "cut", "failed", "client_cancelled", "interrupted", "deadline"];
 const NANOS_PER_DOLLAR_DIGITS: u32 = 9;
 
 impl Field {
     /// With the words they are written by, and whether sums over requests know them as well.
-    pub const ALL: [(Self, &'static str, Measure, bool); 23] = [
+    pub const ALL: [(Self, &'static str, Measure, bool); 25] = [
         (Self::Model, "model", Measure::Text, true),
         (Self::Provider, "provider", Measure::Text, true),
         (Self::Profile, "profile", Measure::Word(PROFILES), true),
@@ -128,6 +130,8 @@ impl Field {
         (Self::Outcome, "outcome", Measure::Word(OUTCOMES), true),
         (Self::Error, "error", Measure::Text, false),
         (Self::Tag, "tag", Measure::Text, true),
+        (Self::Credential, "credential", Measure::Text, true),
+        (Self::Node, "node", Measure::Text, true),
         (Self::Status, "status", Measure::Status, true),
         (Self::Cost, "cost", Measure::Money, false),
         (Self::ProviderCost, "provider_cost", Measure::Money, false),

@@ -26,10 +26,12 @@ pub fn uuid_from(unix_ms: u64, random: [u8; 10]) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid()
 }
 
+const HEX_DIGITS: usize = 32;
+
 fn parse(text: &str, prefix: &'static str) -> Result<Uuid, IdError> {
     let wrong = IdError { expected_prefix: prefix };
     let hex = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')).ok_or(wrong.clone())?;
-    if hex.len() != 32 || hex.bytes().any(|b| !b.is_ascii_digit() && !(b'a'..=b'f').contains(&b)) {
+    if hex.len() != HEX_DIGITS || hex.bytes().any(|b| !b.is_ascii_digit() && !(b'a'..=b'f').contains(&b)) {
         return Err(wrong);
     }
     Uuid::try_parse(hex).map_err(|_| wrong)
@@ -88,6 +90,12 @@ macro_rules! define_id {
             #[must_use]
             pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
                 Self(uuid_from(unix_ms, random))
+            }
+
+            /// What each of them is like, as documents of an API say it.
+            #[must_use]
+            pub fn pattern() -> String {
+                format!("^{}_[0-9a-f]{{{HEX_DIGITS}}}$", $prefix)
             }
 
             #[must_use]

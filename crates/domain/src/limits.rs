@@ -7,6 +7,19 @@ pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A compressed body may grow by this factor once it is past `BODY_RATIO_FREE_BYTES`.
 pub const BODY_RATIO_MAX: usize = 100;
 pub const BODY_RATIO_FREE_BYTES: usize = 1024 * 1024;
+/// So much of a packed body is unpacked before other requests of the core have their turn. A decoder takes 3 us for a block
+/// of ten bits that puts out nothing: 3 ms for this much.
+pub const UNPACK_SLICE_BYTES: usize = 1024;
+/// A packed body that has put out less than one byte for `UNPACK_IDLE_SHARE` of its bytes is refused once it took this much.
+/// No encoder makes what it packs larger than it was by more than a few bytes; zstd puts out nothing before 128 KiB of a
+/// block are there.
+pub const UNPACK_IDLE_BYTES_MAX: usize = 256 * 1024;
+pub const UNPACK_IDLE_SHARE: usize = 4;
+/// Unpacking one body may take a core so long, and so much longer for each MiB that comes out.
+pub const UNPACK_WORK_FREE: Duration = Duration::from_millis(200);
+pub const UNPACK_WORK_PER_MIB: Duration = Duration::from_millis(20);
+/// A gzip body may be so many files, one behind the other; each costs a decoder.
+pub const GZIP_MEMBERS_MAX: usize = 16;
 /// A `/v2` body: configuration, never content.
 pub const CONTROL_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// A file that a provider is to keep, with the form around it: the most that one of them takes.
@@ -38,8 +51,14 @@ pub const HEADER_READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// A body slower than `BODY_RATE_MIN_BYTES_S` after this grace is given up.
 pub const BODY_GRACE: Duration = Duration::from_secs(10);
 pub const BODY_RATE_MIN_BYTES_S: u64 = 1024;
-/// A client that takes no byte of a stream for this long is gone.
+/// A client that lets what it is sent wait for this long is gone. By each byte that it takes it earns the time that the byte
+/// takes at the least rate.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+pub const WRITE_RATE_MIN_BYTES_S: u64 = 1024;
+/// Frames of an HTTP/2 client that ask for nothing but an answer to themselves (pings, settings, priorities, empty data): so
+/// many at once, and so many a second.
+pub const H2_IDLE_FRAMES_MAX: u32 = 1_000;
+pub const H2_IDLE_FRAMES_PER_S: u32 = 100;
 
 /// Tries of one exchange, over all principals.
 pub const ATTEMPTS_MAX: u32 = 6;
@@ -180,6 +199,8 @@ pub const JOURNAL_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 256 * 1024;
 /// Text of the client's or the provider's that a record keeps; the rest is cut at a character.
 pub const RECORD_TEXT_BYTES_MAX: usize = 256;
+/// The message, and what to do about it, of a failed exchange: each in its record; the rest is cut at a character.
+pub const RECORD_REASON_BYTES_MAX: usize = 1024;
 /// Candidates, and rejections, that a record keeps.
 pub const RECORD_PLAN_ROWS_MAX: usize = 32;
 /// The drainer looks for settled records this often. They are to be seen within a second, and each look is a commit.
@@ -226,11 +247,15 @@ pub const FILTER_TERMS_MAX: usize = 32;
 pub const FILTER_NAMED_MAX: u32 = 1_000;
 /// How long a drain waits for streams before it cuts them.
 pub const DRAIN_STREAMS_MAX: Duration = Duration::from_secs(600);
+/// How long a drain waits for the first byte of a connection that was there before it: its request may be on the way.
+pub const DRAIN_FIRST_BYTE_MAX: Duration = Duration::from_secs(1);
+/// How long a drain waits for clients who are half connected, while nobody new connects: a long round trip.
+pub const DRAIN_HANDSHAKE_MAX: Duration = Duration::from_millis(100);
 
 /// A signed-in session that nobody used for so long is over.
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(12 * 3_600);
 /// A session ends after this, however much it is used.
-pub const SESSION_TIME_MAX: Duration = Duration::from_secs(30 * 86_400);
+pub const SESSION_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// A sign-in link works once, and so long.
 pub const LINK_TIME_MAX: Duration = Duration::from_secs(600);
 /// An invitation waits for its reader.
@@ -369,6 +394,8 @@ pub const CHARACTER_UNITS_MAX: u64 = 100_000;
 /// The same of a millisecond of sound that is listened to, where that is a second of a machine: none listens more slowly
 /// than it is said.
 pub const SOUND_UNITS_OF_MS_MAX: u64 = 1_000;
+/// Searches of each kind that a budget keeps room for where a model may search as often as it likes.
+pub const HOSTED_SEARCHES_MAX: u64 = 16;
 pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
 /// Live limits and leases that a core remembers.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::usage::{BILLED, Units, Usage, VIDEO_MS};
+use crate::usage::{BILLED, FILE_SEARCHES, Units, Usage, VIDEO_MS, WEB_SEARCHES};
 
 /// Billionths of a USD: what the ledger holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl Price {
 
     /// So many hundredths of it: to the nearest, and up where two are as near.
     #[must_use]
-    pub const fn percent(self, percent: u8) -> Self {
+    pub const fn percent(self, percent: u16) -> Self {
         Self(self.0.saturating_mul(percent as u64).saturating_add(50) / 100)
     }
 
@@ -155,6 +155,12 @@ pub struct UnitRates {
     /// A millisecond of film that is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video_ms: Option<Price>,
+    /// A search of the web that the provider makes for an answer, beside its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_search: Option<Price>,
+    /// The same of files that it keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_search: Option<Price>,
 }
 
 impl UnitRates {
@@ -180,7 +186,7 @@ impl Rates {
 
     /// So many hundredths of each price.
     #[must_use]
-    pub fn percent(&self, percent: u8) -> Self {
+    pub fn percent(&self, percent: u16) -> Self {
         let of = |price: Option<Price>| price.map(|price| price.percent(percent));
         let units = &self.units;
         Self {
@@ -201,6 +207,9 @@ impl Rates {
                 character: of(units.character),
                 billed: of(units.billed),
                 video_ms: of(units.video_ms),
+                // What tools cost is the same at every tier.
+                web_search: units.web_search,
+                file_search: units.file_search,
             },
         }
     }
@@ -229,6 +238,14 @@ impl Rates {
             || (units.billed > 0 && self.units.billed.is_some())
             || (units.video_ms > 0 && self.units.video_ms.is_some());
         has_count || (usage.has_tokens() && self.are_of_tokens())
+    }
+
+    /// Whether each tool that the provider ran for the answer has a price here.
+    #[must_use]
+    pub const fn say_of_hosted(&self, units: &Units) -> bool {
+        units.hosted_calls == 0
+            && (units.web_searches == 0 || self.units.web_search.is_some())
+            && (units.file_searches == 0 || self.units.file_search.is_some())
     }
 
     /// Whether these are prices of tokens: not where a unit has the only one.
@@ -266,6 +283,8 @@ impl Rates {
             ("characters", units.characters, self.units.character),
             ("billed_micro_units", units.billed, self.units.billed),
             ("video_ms", units.video_ms, self.units.video_ms),
+            ("web_searches", units.web_searches, self.units.web_search),
+            ("file_searches", units.file_searches, self.units.file_search),
         ]
         .into_iter()
         .filter_map(|(class, units, price)| Some((class, units, price?)))
@@ -314,7 +333,12 @@ impl UnitRates {
         let Self { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character, .. } = self;
         let first =
             FirstUnitRates { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character };
-        let later = [(BILLED, self.billed), (VIDEO_MS, self.video_ms)];
+        let later = [
+            (BILLED, self.billed),
+            (VIDEO_MS, self.video_ms),
+            (WEB_SEARCHES, self.web_search),
+            (FILE_SEARCHES, self.file_search),
+        ];
         (first, later.into_iter().filter_map(|(number, price)| Some((number, price?))).collect())
     }
 
@@ -322,7 +346,6 @@ impl UnitRates {
         let FirstUnitRates { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character } =
             first;
         let price = |of| later.iter().find(|(number, _)| *number == of).map(|(_, price)| *price);
-        let (billed, video_ms) = (price(BILLED), price(VIDEO_MS));
         Self {
             audio_in,
             audio_out,
@@ -332,8 +355,10 @@ impl UnitRates {
             audio_ms,
             search,
             character,
-            billed,
-            video_ms,
+            billed: price(BILLED),
+            video_ms: price(VIDEO_MS),
+            web_search: price(WEB_SEARCHES),
+            file_search: price(FILE_SEARCHES),
         }
     }
 }

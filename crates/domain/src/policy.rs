@@ -2,13 +2,14 @@
 
 use crate::agreement::Retention;
 use crate::ids::PolicyId;
+use crate::pattern::ModelPattern;
 use crate::profile::Profile;
 
 /// What is not said allows everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicySpec {
     pub providers: Vec<String>,
-    /// Full names, or the beginnings of them.
+    /// Patterns of full names: exact unless they end in `*` or `/`.
     pub models: Vec<String>,
     pub regions: Vec<String>,
     pub profiles: Vec<Profile>,
@@ -53,7 +54,7 @@ impl PolicyRule {
 impl PolicySpec {
     #[must_use]
     pub fn allows_model(&self, name: &str) -> bool {
-        self.models.is_empty() || self.models.iter().any(|beginning| name.starts_with(beginning.as_str()))
+        self.models.is_empty() || self.models.iter().any(|pattern| ModelPattern::read(pattern).matches(name))
     }
 }
 
@@ -89,13 +90,15 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_allowed_by_its_name_or_its_beginning() {
+    fn a_model_is_allowed_by_its_name_or_a_pattern_of_it() {
         let spec = |models: &[&str]| PolicySpec {
             models: models.iter().map(|model| (*model).to_owned()).collect(),
             ..PolicySpec::default()
         };
         assert!(spec(&[]).allows_model("openai/gpt-4o"));
-        assert!(spec(&["anthropic/", "openai/gpt-4o"]).allows_model("openai/gpt-4o-mini"));
+        assert!(spec(&["anthropic/", "openai/gpt-4o*"]).allows_model("openai/gpt-4o-mini"));
+        assert!(spec(&["anthropic/"]).allows_model("anthropic/claude-haiku-4-5"));
+        assert!(!spec(&["anthropic/", "openai/gpt-4o"]).allows_model("openai/gpt-4o-mini"));
         assert!(!spec(&["anthropic/"]).allows_model("openai/gpt-4o"));
     }
 }

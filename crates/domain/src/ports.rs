@@ -170,13 +170,14 @@ impl AnswerKeeper for NoAnswers {
     fn release(&self, _claim: Claim) {}
 }
 
-/// What a provider must be shown again of a turn in which its model called tools, and the client has no words for.
+/// What is kept of a request to be found by names of it: what a provider must be shown again of a turn in which its model
+/// called tools, and the client has no words for; or the task that ran.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeptTurn {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub request: TraceId,
-    /// The ids of the calls, by any of which it is found again.
+    /// The ids of the calls, or the name of the task, by any of which it is found again.
     pub calls: Vec<String>,
     pub content: Vec<u8>,
 }
@@ -198,6 +199,8 @@ pub trait TurnKeeper: Send + Sync {
         project: ProjectId,
         calls: Vec<String>,
     ) -> PortFuture<'static, Vec<Option<Bytes>>>;
+    /// Forgets what is kept of a request; whether it is gone.
+    fn forget(&self, workspace: WorkspaceId, request: TraceId) -> PortFuture<'static, bool>;
 }
 
 /// For places that keep nothing.
@@ -216,6 +219,10 @@ impl TurnKeeper for NoTurns {
         calls: Vec<String>,
     ) -> PortFuture<'static, Vec<Option<Bytes>>> {
         Box::pin(async move { vec![None; calls.len()] })
+    }
+
+    fn forget(&self, _workspace: WorkspaceId, _request: TraceId) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
     }
 }
 

@@ -1,6 +1,8 @@
 //! A request to a model in the form that every grammar is read into and written from. It holds what two grammars can
 //! both say; what only one can say is named in `extras`, and where a thing is written as JSON it is kept as written.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// JSON as somebody wrote it. Whoever makes one has checked that it is JSON.
@@ -33,7 +35,29 @@ pub struct Prompt {
     pub namespaces: Vec<String>,
     /// What was said and has no place here.
     pub extras: Vec<Extra>,
+    /// Where the client used another of its grammar's names than the usual one.
+    pub aliases: Aliases,
+    pub echo: Echo,
 }
+
+/// A thing that some grammar has several names for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Aliased {
+    CacheMark,
+    EndUser,
+    Reasoning,
+    ThinkingBudget,
+    Thought,
+}
+
+/// The names that the client used, so that it is told of what was left out by these. They change nothing of what is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Aliases(Vec<(Aliased, &'static str)>);
+
+/// Settings as the client wrote them, by name, for grammars whose answers repeat them. They ask for nothing that the rest
+/// of the prompt does not.
+#[derive(Debug, Clone, Default)]
+pub struct Echo(Arc<[(&'static str, Json)]>);
 
 /// One instruction; texts of one kind that follow each other stay apart, as their cache marks do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -404,6 +428,46 @@ impl Prompt {
 impl PartialEq for Place {
     fn eq(&self, _: &Self) -> bool {
         true
+    }
+}
+
+impl Eq for Aliases {}
+
+impl PartialEq for Aliases {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Aliases {
+    /// The first name counts.
+    pub fn add(&mut self, of: Aliased, name: &'static str) {
+        if self.name(of).is_none() {
+            self.0.push((of, name));
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self, of: Aliased) -> Option<&'static str> {
+        self.0.iter().find(|(known, _)| *known == of).map(|(_, name)| *name)
+    }
+}
+
+impl PartialEq for Echo {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl FromIterator<(&'static str, Json)> for Echo {
+    fn from_iter<I: IntoIterator<Item = (&'static str, Json)>>(settings: I) -> Self {
+        Self(settings.into_iter().collect())
+    }
+}
+
+impl Echo {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Json)> {
+        self.0.iter().map(|(name, json)| (*name, json))
     }
 }
 

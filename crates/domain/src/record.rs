@@ -4,13 +4,14 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::allowance::Drawn;
 use crate::caching::CacheRecord;
 use crate::dialect::Dialect;
-use crate::fault::FaultClass;
+use crate::fault::{Fault, FaultClass, Refuser};
 use crate::ids::{KeyId, ProjectId, TraceId, WorkspaceId};
+use crate::limits::{RECORD_REASON_BYTES_MAX, RECORD_TEXT_BYTES_MAX};
 use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
 use crate::profile::{Principal, Profile};
@@ -19,8 +20,12 @@ use crate::usage::Usage;
 
 /// How an exchange ended. Every admitted exchange has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub enum Outcome {
     Completed,
+    /// A budget ended before the answer did. It is written as completed with the budget's fault, as every version reads it;
+    /// `MeterRecord::read_back` tells the two apart.
+    Cut,
     /// Refused or failed; the fault says by whom.
     Failed,
     /// The client went away before the end.
@@ -31,11 +36,49 @@ pub enum Outcome {
     Deadline,
 }
 
+/// An outcome as records number it: a version that meets a number it doesn't know can't read the record.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Written {
+    Completed,
+    Failed,
+    ClientCancelled,
+    Interrupted,
+    Deadline,
+}
+
+impl From<Written> for Outcome {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Completed => Self::Completed,
+            Written::Failed => Self::Failed,
+            Written::ClientCancelled => Self::ClientCancelled,
+            Written::Interrupted => Self::Interrupted,
+            Written::Deadline => Self::Deadline,
+        }
+    }
+}
+
+impl From<Outcome> for Written {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Completed | Outcome::Cut => Self::Completed,
+            Outcome::Failed => Self::Failed,
+            Outcome::ClientCancelled => Self::ClientCancelled,
+            Outcome::Interrupted => Self::Interrupted,
+            Outcome::Deadline => Self::Deadline,
+        }
+    }
+}
+
 impl Outcome {
+    pub const ALL: [Self; 6] =
+        [Self::Completed, Self::Cut, Self::Failed, Self::ClientCancelled, Self::Interrupted, Self::Deadline];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
+            Self::Cut => "cut",
             Self::Failed => "failed",
             Self::ClientCancelled => "client_cancelled",
             Self::Interrupted => "interrupted",
@@ -115,6 +158,43 @@ pub struct PlanRecord<Text = String> {
     pub snapshot_version: u64,
 }
 
+/// Why an exchange failed or was cut, in the words that its client read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason<Text = String> {
+    pub message: Text,
+    pub fix: Option<Text>,
+    /// The field that is wrong.
+    pub param: Option<Text>,
+    /// What of the workspace's own configuration refused.
+    pub refused_by: Option<Refuser>,
+}
+
+impl Reason {
+    #[must_use]
+    pub fn of(fault: &Fault) -> Self {
+        let clipped = |text: &str| clip(text, RECORD_REASON_BYTES_MAX).to_owned();
+        Self {
+            message: clipped(&fault.message_without_content()),
+            fix: fault.fix.as_deref().map(clipped),
+            param: fault.param.as_deref().map(|param| clip(param, RECORD_TEXT_BYTES_MAX).to_owned()),
+            refused_by: fault.refused_by.as_deref().copied(),
+        }
+    }
+}
+
+fn clip(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
+}
+
+/// Records of earlier versions end before it, and one that a later version writes otherwise is not worth the record.
+fn reason_or_end<'de, D, Text>(deserializer: D) -> Result<Option<Reason<Text>>, D::Error>
+where
+    D: Deserializer<'de>,
+    Text: Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer).unwrap_or_default())
+}
+
 /// One settled exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeterRecord<Text = String> {
@@ -153,11 +233,79 @@ pub struct MeterRecord<Text = String> {
     pub drawn: Vec<Drawn>,
     /// What was done for the provider's cache of prompts, or would have been.
     pub caching: Option<CacheRecord>,
+    /// Behind the rest, where versions that don't know it don't look, and nothing where nothing went wrong.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "reason_or_end")]
+    pub reason: Option<Reason<Text>>,
 }
 
 impl<Text> MeterRecord<Text> {
+    /// The record that was written: an answer that a budget's end cut is no completed one.
+    #[must_use]
+    pub fn read_back(mut self) -> Self {
+        let is_cut = matches!(self.fault, Some(FaultClass::BudgetReached | FaultClass::CreditsRequired));
+        if self.outcome == Outcome::Completed && is_cut {
+            self.outcome = Outcome::Cut;
+        }
+        self
+    }
+
     #[must_use]
     pub fn profile(&self) -> Option<Profile> {
         self.principal.map(Principal::profile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::UpstreamReport;
+    use crate::ids::BudgetId;
+
+    fn refused(class: FaultClass, said: &str) -> Fault {
+        let report = UpstreamReport {
+            provider: "openai".into(),
+            code: Some("invalid_value".into()),
+            message: Some(said.to_owned()),
+            ..UpstreamReport::default()
+        };
+        Fault::new(class, "upstream_bad_request", format!("openai refused the request as wrong: {said}."))
+            .upstream(report)
+    }
+
+    #[test]
+    fn a_reason_is_what_the_client_read_without_what_may_quote_its_request() {
+        let long = "x".repeat(RECORD_REASON_BYTES_MAX - 1) + "é";
+        let cases = [
+            (Fault::new(FaultClass::BudgetReached, "quota_exceeded", "It is used up."), "It is used up."),
+            (
+                refused(FaultClass::UpstreamAuth, "Incorrect API key provided"),
+                "openai refused the request as wrong: Incorrect API key provided.",
+            ),
+            (
+                refused(FaultClass::BadRequest, "\"my secret text\" is too long"),
+                "openai refused the request as wrong: invalid_value (its words are not kept, since they may quote the request).",
+            ),
+            (
+                Fault::new(FaultClass::Internal, "internal_error", long.clone()),
+                &long[..RECORD_REASON_BYTES_MAX - 1],
+            ),
+        ];
+        for (fault, expected) in cases {
+            assert_eq!(Reason::of(&fault).message, expected);
+        }
+    }
+
+    #[test]
+    fn a_reason_names_who_refused_and_every_outcome_has_a_word() {
+        let budget = BudgetId::new(1, [7; 10]);
+        let fault = Fault::new(FaultClass::BudgetReached, "quota_exceeded", "Used up.")
+            .param("max_tokens")
+            .refused_by(Refuser::Budget(budget));
+        let reason = Reason::of(&fault);
+        let refuser = reason.refused_by.unwrap();
+        assert_eq!((refuser.kind(), refuser.id()), ("budget", budget.to_string()));
+        assert_eq!((reason.param.as_deref(), reason.fix), (Some("max_tokens"), None));
+        let words: std::collections::BTreeSet<_> = Outcome::ALL.iter().map(|one| one.as_str()).collect();
+        assert_eq!(words.len(), Outcome::ALL.len());
     }
 }

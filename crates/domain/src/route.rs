@@ -13,7 +13,8 @@ pub struct RouteScope {
     pub key_id: Option<KeyId>,
     pub project_id: Option<ProjectId>,
     pub alias: Option<String>,
-    /// A model's full name or a prefix of it (`openai/`, `openai/gpt-4o`); the longest match wins.
+    /// A pattern of a model's name: exact (`openai/gpt-4o`) unless it ends in `*` or `/` (`openai/gpt-4o*`, `openai/`). The
+    /// longest match wins.
     pub model: Option<String>,
     pub modality: Option<String>,
     /// The pinned seller, else the publisher's own provider.

@@ -93,11 +93,8 @@ pub trait Runtime: Send + Sync {
     /// The model is unknown, or the request asks for what the runtime can't do.
     fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault>;
 
-    /// The tokens of the prompt as the model would be given it.
-    ///
-    /// # Errors
-    /// As `generate`.
-    fn count(&self, request: &GenerateRequest) -> Result<u64, Fault>;
+    /// The tokens of the prompt as the model would be given it. Faults are those of `generate`.
+    fn count(&self, request: GenerateRequest) -> Doing<'_, u64>;
 
     /// Vectors of texts, one for each in their order.
     ///

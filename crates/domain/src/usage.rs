@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tier::Tier;
+
 /// Where the counts came from; the order is from most to least trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum UsageSource {
@@ -30,6 +32,8 @@ pub struct Usage {
     pub reasoning: u64,
     /// What is no token of text.
     pub units: Units,
+    /// The tier that it was served at, where that was told.
+    pub tier: Option<Tier>,
     pub source: UsageSource,
 }
 
@@ -53,6 +57,12 @@ pub struct Units {
     pub billed: u64,
     /// Milliseconds of film that were made.
     pub video_ms: u64,
+    /// Searches of the web that the provider made for an answer, and bills one by one.
+    pub web_searches: u64,
+    /// The same of files that it keeps.
+    pub file_searches: u64,
+    /// Calls of other tools that the provider runs and bills in ways that no count of calls tells.
+    pub hosted_calls: u64,
 }
 
 impl Units {
@@ -72,6 +82,12 @@ impl Units {
             || self.video_ms > 0
     }
 
+    /// Whether the provider ran tools for the answer that it bills beside its tokens.
+    #[must_use]
+    pub const fn has_hosted_calls(&self) -> bool {
+        self.web_searches > 0 || self.file_searches > 0 || self.hosted_calls > 0
+    }
+
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
@@ -85,6 +101,9 @@ impl Units {
             characters: self.characters.saturating_add(other.characters),
             billed: self.billed.saturating_add(other.billed),
             video_ms: self.video_ms.saturating_add(other.video_ms),
+            web_searches: self.web_searches.saturating_add(other.web_searches),
+            file_searches: self.file_searches.saturating_add(other.file_searches),
+            hosted_calls: self.hosted_calls.saturating_add(other.hosted_calls),
         }
     }
 
@@ -95,7 +114,13 @@ impl Units {
             *self;
         let first =
             FirstUnits { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters };
-        let later = [(BILLED, self.billed), (VIDEO_MS, self.video_ms)];
+        let later = [
+            (BILLED, self.billed),
+            (VIDEO_MS, self.video_ms),
+            (WEB_SEARCHES, self.web_searches),
+            (FILE_SEARCHES, self.file_searches),
+            (HOSTED_CALLS, self.hosted_calls),
+        ];
         (first, later.into_iter().filter(|(_, count)| *count > 0).collect())
     }
 
@@ -116,6 +141,9 @@ impl Units {
             characters,
             billed: count(BILLED),
             video_ms: count(VIDEO_MS),
+            web_searches: count(WEB_SEARCHES),
+            file_searches: count(FILE_SEARCHES),
+            hosted_calls: count(HOSTED_CALLS),
         }
     }
 }
@@ -127,6 +155,12 @@ pub type Later = Vec<(u8, u64)>;
 pub(crate) const BILLED: u8 = 1;
 /// That of film.
 pub(crate) const VIDEO_MS: u8 = 2;
+/// Those of tools that the provider runs.
+pub(crate) const WEB_SEARCHES: u8 = 3;
+pub(crate) const FILE_SEARCHES: u8 = 4;
+const HOSTED_CALLS: u8 = 5;
+/// The tier's, which stands among them and is no unit.
+const TIER: u8 = 6;
 
 /// Units as the first form of records that had any holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -183,6 +217,7 @@ impl Usage {
             output: self.output.saturating_add(other.output),
             reasoning: self.reasoning.saturating_add(other.reasoning),
             units: self.units.plus(other.units),
+            tier: self.tier,
             source: self.source,
         }
     }
@@ -222,8 +257,10 @@ enum SourceForm {
 
 impl From<Usage> for UsageForm {
     fn from(usage: Usage) -> Self {
-        let (first, later) = usage.units.apart();
-        let source = match (usage.source, usage.units.is_none(), later.is_empty()) {
+        let (first, mut later) = usage.units.apart();
+        later.extend(usage.tier.map(|tier| (TIER, tier.number())));
+        let is_plain = usage.units.is_none() && usage.tier.is_none();
+        let source = match (usage.source, is_plain, later.is_empty()) {
             (UsageSource::Provider, true, _) => SourceForm::Provider,
             (UsageSource::Estimate, true, _) => SourceForm::Estimate,
             (UsageSource::None, true, _) => SourceForm::None,
@@ -241,18 +278,53 @@ impl From<Usage> for UsageForm {
 
 impl From<UsageForm> for Usage {
     fn from(form: UsageForm) -> Self {
-        let (source, units) = match form.source {
-            SourceForm::Provider => (UsageSource::Provider, Units::default()),
-            SourceForm::Estimate => (UsageSource::Estimate, Units::default()),
-            SourceForm::None => (UsageSource::None, Units::default()),
-            SourceForm::ProviderWith(first) => (UsageSource::Provider, Units::of(first, &[])),
-            SourceForm::EstimateWith(first) => (UsageSource::Estimate, Units::of(first, &[])),
-            SourceForm::NoneWith(first) => (UsageSource::None, Units::of(first, &[])),
-            SourceForm::ProviderAnd(first, later) => (UsageSource::Provider, Units::of(first, &later)),
-            SourceForm::EstimateAnd(first, later) => (UsageSource::Estimate, Units::of(first, &later)),
-            SourceForm::NoneAnd(first, later) => (UsageSource::None, Units::of(first, &later)),
+        let plain = || (FirstUnits::default(), Later::new());
+        let (source, (first, later)) = match form.source {
+            SourceForm::Provider => (UsageSource::Provider, plain()),
+            SourceForm::Estimate => (UsageSource::Estimate, plain()),
+            SourceForm::None => (UsageSource::None, plain()),
+            SourceForm::ProviderWith(first) => (UsageSource::Provider, (first, Later::new())),
+            SourceForm::EstimateWith(first) => (UsageSource::Estimate, (first, Later::new())),
+            SourceForm::NoneWith(first) => (UsageSource::None, (first, Later::new())),
+            SourceForm::ProviderAnd(first, later) => (UsageSource::Provider, (first, later)),
+            SourceForm::EstimateAnd(first, later) => (UsageSource::Estimate, (first, later)),
+            SourceForm::NoneAnd(first, later) => (UsageSource::None, (first, later)),
         };
+        let units = Units::of(first, &later);
+        let tier = later.iter().find(|(of, _)| *of == TIER).map(|(_, number)| Tier::of_number(*number));
         let UsageForm { input, cached_read, cache_write, cache_write_long, output, reasoning, .. } = form;
-        Self { input, cached_read, cache_write, cache_write_long, output, reasoning, units, source }
+        Self { input, cached_read, cache_write, cache_write_long, output, reasoning, units, tier, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn again(usage: Usage) -> Usage {
+        Usage::from(UsageForm::from(usage))
+    }
+
+    #[test]
+    fn a_tier_and_hosted_calls_are_kept_and_nothing_is_written_where_there_are_none() {
+        let plain = Usage { input: 7, source: UsageSource::Provider, ..Usage::default() };
+        assert!(matches!(UsageForm::from(plain).source, SourceForm::Provider));
+        assert_eq!(again(plain), plain);
+        let units = Units { web_searches: 2, file_searches: 3, hosted_calls: 4, ..Units::default() };
+        for tier in Tier::ALL {
+            for units in [Units::default(), units] {
+                let usage = Usage { units, tier: Some(tier), ..plain };
+                assert_eq!(again(usage), usage);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tier_of_a_newer_version_is_one_without_a_price() {
+        let UsageForm { input, cached_read, cache_write, cache_write_long, output, reasoning, .. } =
+            UsageForm::from(Usage::default());
+        let source = SourceForm::ProviderAnd(FirstUnits::default(), vec![(TIER, 200)]);
+        let form = UsageForm { input, cached_read, cache_write, cache_write_long, output, reasoning, source };
+        assert_eq!(Usage::from(form).tier, Some(Tier::Other));
     }
 }

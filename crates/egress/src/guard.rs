@@ -175,13 +175,13 @@ fn check_name(target: &Target, settings: &EgressSettings, reach: Reach) -> Resul
         return Ok(());
     }
     if is_metadata_name(host) {
-        return Err(never(host, AddressKind::Metadata));
+        return Err(never(host, AddressKind::Metadata.words()));
     }
     let inside = settings.allow_private
         || reach == Reach::Machine
         || (reach == Reach::Node && !settings.node_networks.is_empty());
     if host == "localhost" || host.ends_with(".localhost") {
-        return if inside { Ok(()) } else { Err(needs_setting(host, AddressKind::Loopback, reach)) };
+        return if inside { Ok(()) } else { Err(needs_setting(host, AddressKind::Loopback.words(), reach)) };
     }
     if !target.https && !inside {
         return Err(plain_http(host, reach));
@@ -202,12 +202,12 @@ pub(crate) fn check_address(
     settings: &EgressSettings,
     reach: Reach,
 ) -> Result<(), Refusal> {
-    let shown = match target.address {
-        Some(_) => address.to_string(),
-        // Whoever sends a document's URL learns nothing of what names stand for inside.
-        None if reach == Reach::Document => target.host.clone(),
-        None => format!("{} ({address})", target.host),
+    let (shown, is_named) = match target.address {
+        Some(_) => (address.to_string(), false),
+        None => (target.host.clone(), true),
     };
+    // Whoever names a host learns nothing of what names stand for inside.
+    let words = |kind: AddressKind| if is_named { "not a public address" } else { kind.words() };
     let listed = reach == Reach::Node && settings.node_networks.iter().any(|net| net.contains(address));
     match kind(address) {
         AddressKind::Public if reach == Reach::Machine && !target.https => Err(plain_http(&shown, reach)),
@@ -216,29 +216,31 @@ pub(crate) fn check_address(
         AddressKind::Public => Err(plain_http(&shown, reach)),
         // A document's URL comes with a request, so the operator's permission for base URLs covers the loopback only.
         AddressKind::Private if reach == Reach::Document => Err(Refusal::new(
-            format!("{shown} is a private address."),
+            format!("{shown} is {}.", words(AddressKind::Private)),
             "Documents are fetched from public https addresses; send it as a data: URI instead.",
         )),
         AddressKind::Loopback | AddressKind::Private if settings.allow_private || listed => Ok(()),
-        inside @ (AddressKind::Loopback | AddressKind::Private) => Err(needs_setting(&shown, inside, reach)),
-        other => Err(never(&shown, other)),
+        inside @ (AddressKind::Loopback | AddressKind::Private) => {
+            Err(needs_setting(&shown, words(inside), reach))
+        }
+        other => Err(never(&shown, words(other))),
     }
 }
 
-fn never(shown: &str, kind: AddressKind) -> Refusal {
+fn never(shown: &str, words: &str) -> Refusal {
     Refusal::new(
-        format!("{shown} is {}.", kind.words()),
+        format!("{shown} is {words}."),
         "Such addresses are never reached, whatever TIDEGATE_ALLOW_PRIVATE_UPSTREAMS says; use a public https address.",
     )
 }
 
-fn needs_setting(shown: &str, kind: AddressKind, reach: Reach) -> Refusal {
+fn needs_setting(shown: &str, words: &str, reach: Reach) -> Refusal {
     let fix = if reach == Reach::Node {
         "The operator must list its network in TIDEGATE_NODE_NETWORKS, or set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
     } else {
         "Use a public https address, or let the operator set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
     };
-    Refusal::new(format!("{shown} is {}.", kind.words()), fix)
+    Refusal::new(format!("{shown} is {words}."), fix)
 }
 
 fn plain_http(shown: &str, reach: Reach) -> Refusal {
@@ -292,10 +294,10 @@ mod tests {
             let told = |reach| {
                 EgressError::from(check_address(address, &target, &settings, reach).unwrap_err()).message
             };
-            assert!(
-                !told(Reach::Document).contains(inside) && told(Reach::Document).contains("inside.example")
-            );
-            assert!(told(Reach::Provider).contains(inside), "an operator's own base URL is explained");
+            for reach in [Reach::Document, Reach::Provider, Reach::Node] {
+                let told = told(reach);
+                assert!(!told.contains(inside) && told.contains("inside.example is not a public"), "{told}");
+            }
         }
     }
 }

@@ -96,6 +96,22 @@ pub enum Reach {
     Machine,
 }
 
+/// What the target is to us, and whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Destination {
+    pub reach: Reach,
+    /// The workspace that wrote the address. Its connections are its own: what a server of its says out of turn over one of
+    /// them is heard by nobody else.
+    pub owner: Option<domain::WorkspaceId>,
+}
+
+impl From<Reach> for Destination {
+    /// To an address that no workspace wrote, or without a word of whose it is.
+    fn from(reach: Reach) -> Self {
+        Self { reach, owner: None }
+    }
+}
+
 /// A core's way out: its own connections, shared with no other core. Clones share the pool.
 #[derive(Clone)]
 pub struct Client {
@@ -118,8 +134,12 @@ impl Client {
     ///
     /// # Errors
     /// The guard refuses the target, no connection opens, or the peer breaks off before the head.
-    pub fn send(&self, request: &Request, reach: Reach) -> impl Future<Output = Result<Answer, EgressError>> {
-        pool::send(&self.pool, request, reach)
+    pub fn send(
+        &self,
+        request: &Request,
+        destination: impl Into<Destination>,
+    ) -> impl Future<Output = Result<Answer, EgressError>> {
+        pool::send(&self.pool, request, destination.into())
     }
 
     /// Asks the peer to hand a connection over for a WebSocket, with a key that nobody can guess. As with `send`, the
@@ -130,10 +150,10 @@ impl Client {
     pub fn open_socket(
         &self,
         request: &Request,
-        reach: Reach,
+        destination: Destination,
         key: &str,
     ) -> impl Future<Output = Result<Shaken, EgressError>> {
-        pool::open_socket(&self.pool, request, reach, key)
+        pool::open_socket(&self.pool, request, destination, key)
     }
 
     /// Reads an absolute URL for `send`; those that were read lately cost nothing.

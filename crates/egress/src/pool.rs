@@ -20,7 +20,7 @@ use crate::guard::{Target, read_target};
 use crate::http1::Connection;
 use crate::message::{Answer, Headers, Request};
 use crate::socket::Shaken;
-use crate::{EgressSettings, Reach};
+use crate::{Destination, EgressSettings};
 
 /// How often idle connections are looked over, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -46,10 +46,10 @@ pub(crate) struct Pool {
     sweeping: Cell<bool>,
 }
 
-/// One (scheme, authority, reach): what the guard read of it, and its connections.
+/// One (scheme, authority, destination): what the guard read of it, and its connections.
 pub(crate) struct Host {
     target: Target,
-    reach: Reach,
+    destination: Destination,
     header: HeaderValue,
     /// What ALPN chose last time; decides whether requests wait for one connection or open their own.
     protocol: Cell<Option<Protocol>>,
@@ -155,24 +155,30 @@ impl Pool {
     }
 
     /// The host of a URI. It is read and checked once; later requests find it by its authority.
-    fn host(self: &Rc<Self>, uri: &Uri, reach: Reach) -> Result<Rc<Host>, EgressError> {
+    fn host(self: &Rc<Self>, uri: &Uri, destination: Destination) -> Result<Rc<Host>, EgressError> {
         let https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         if let (Some(authority), Some(host)) = (uri.authority(), &*self.latest.borrow())
             && host.target.https == https
-            && host.reach == reach
+            && host.destination == destination
             && host.header.as_bytes() == authority.as_str().as_bytes()
         {
             return Ok(Rc::clone(host));
         }
-        let host = self.host_of_all(uri, https, reach)?;
+        let host = self.host_of_all(uri, https, destination)?;
         *self.latest.borrow_mut() = Some(Rc::clone(&host));
         Ok(host)
     }
 
-    fn host_of_all(self: &Rc<Self>, uri: &Uri, https: bool, reach: Reach) -> Result<Rc<Host>, EgressError> {
+    fn host_of_all(
+        self: &Rc<Self>,
+        uri: &Uri,
+        https: bool,
+        destination: Destination,
+    ) -> Result<Rc<Host>, EgressError> {
         if let Some(authority) = uri.authority()
             && let Some(hosts) = self.hosts.borrow().get(authority)
-            && let Some(host) = hosts.iter().find(|host| host.target.https == https && host.reach == reach)
+            && let Some(host) =
+                hosts.iter().find(|host| host.target.https == https && host.destination == destination)
         {
             return Ok(Rc::clone(host));
         }
@@ -185,7 +191,7 @@ impl Pool {
         let host = Rc::new(Host {
             protocol: Cell::new((!target.https).then_some(Protocol::Http1)),
             target,
-            reach,
+            destination,
             header,
             idle: RefCell::default(),
             shared: RefCell::default(),
@@ -341,8 +347,12 @@ impl Drop for Lease {
     }
 }
 
-pub(crate) async fn send(pool: &Rc<Pool>, request: &Request, reach: Reach) -> Result<Answer, EgressError> {
-    let host = pool.host(&request.url, reach)?;
+pub(crate) async fn send(
+    pool: &Rc<Pool>,
+    request: &Request,
+    destination: Destination,
+) -> Result<Answer, EgressError> {
+    let host = pool.host(&request.url, destination)?;
     loop {
         let (lease, fresh) = match host.checkout() {
             Some(lease) => (lease, false),
@@ -368,14 +378,15 @@ pub(crate) async fn send(pool: &Rc<Pool>, request: &Request, reach: Reach) -> Re
 pub(crate) async fn open_socket(
     pool: &Rc<Pool>,
     request: &Request,
-    reach: Reach,
+    destination: Destination,
     key: &str,
 ) -> Result<Shaken, EgressError> {
-    let host = pool.host(&request.url, reach)?;
+    let host = pool.host(&request.url, destination)?;
     // HTTP/2 has no connection to hand over.
     let mut tls = rustls::ClientConfig::clone(&pool.tls);
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let opened = connect::open(&host.target, reach, &pool.settings, &Arc::new(tls), &pool.gauge).await?;
+    let opened =
+        connect::open(&host.target, destination.reach, &pool.settings, &Arc::new(tls), &pool.gauge).await?;
     let Opened::Http1(mut connection) = opened else {
         let text = format!("{} speaks HTTP/2 alone, which has no WebSockets here.", host.target.host);
         return Err(EgressError::new(EgressErrorKind::Protocol, text));
@@ -419,7 +430,9 @@ pub(crate) async fn open_socket(
 /// A connection of one's own; or, where streams share one, `None` once there is something to check out.
 async fn open(pool: &Rc<Pool>, host: &Rc<Host>) -> Result<Option<Lease>, EgressError> {
     if host.protocol.get() == Some(Protocol::Http1) {
-        let opened = connect::open(&host.target, host.reach, &pool.settings, &pool.tls, &pool.gauge).await?;
+        let opened =
+            connect::open(&host.target, host.destination.reach, &pool.settings, &pool.tls, &pool.gauge)
+                .await?;
         return Ok(match opened {
             Opened::Http1(connection) => {
                 Some(Lease { host: Rc::clone(host), hold: Some(Hold::Exclusive(connection)) })
@@ -460,7 +473,8 @@ fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Resu
     let (pool, host) = (Rc::clone(pool), Rc::clone(host));
     // A task of its own: the request that began it may be cancelled while others wait.
     tokio::task::spawn_local(async move {
-        let opened = connect::open(&host.target, host.reach, &pool.settings, &pool.tls, &pool.gauge).await;
+        let opened =
+            connect::open(&host.target, host.destination.reach, &pool.settings, &pool.tls, &pool.gauge).await;
         host.opening.borrow_mut().retain(|other| !Rc::ptr_eq(other, &opening));
         opening.outcome.send_replace(Some(opened.map(|opened| host.adopt(opened))));
     });

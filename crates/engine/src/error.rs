@@ -57,8 +57,20 @@ pub enum EngineError {
     Diverged { step: usize },
     #[error("the text can't be read by the model's tokenizer: {0}")]
     Text(String),
+    #[error("the text has more than {most} tokens")]
+    TooLong { most: usize },
     #[error("the model's template refuses the conversation: {0}")]
     Template(String),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl EngineError {
+    /// The same of a whole, where it was said of a part.
+    pub(crate) fn of_all(self, most: usize) -> Self {
+        match self {
+            Self::TooLong { .. } => Self::TooLong { most },
+            other => other,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Tokens: how a text becomes numbers, and what bytes each of them stands for.
 
+mod fewest;
 mod packed;
 
 use std::collections::HashMap;
@@ -12,8 +13,12 @@ use tokenizers::Tokenizer;
 
 pub(crate) use self::packed::Words;
 
+use self::fewest::Fewest;
 use crate::EngineError;
 use crate::signs::{Sign, Signs, behind};
+
+/// A text of so many bytes for each token that it may have is looked at before its tokens are made: it may be far too long.
+const BYTES_A_TOKEN: usize = 4;
 
 /// The tokens of a model.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub struct Vocabulary {
     tokenizer: Tokenizer,
     /// The same, which reads signs as text; made when somebody wrote one.
     reads_signs: OnceLock<Box<Tokenizer>>,
+    /// What tells that a text is too long; made when the first may be.
+    fewest: OnceLock<Option<Fewest>>,
     written: Signs,
     tokens: Vec<Token>,
     /// The signs that stand before and behind a whole text, beside those that the tokenizer sets of itself.
@@ -35,6 +42,9 @@ struct Token {
     /// No text is read as it: a sign, or a tag that models set and that is told.
     is_mark: bool,
 }
+
+/// How a part of a text becomes tokens, of which it may have so many.
+type Making = fn(&Vocabulary, &str, usize) -> Result<Vec<u32>, EngineError>;
 
 /// A text that comes token by token. What is told of it is whole characters.
 #[derive(Debug, Default)]
@@ -116,7 +126,8 @@ impl Vocabulary {
         let written = special
             .map(|added| Sign { spelling: added.content.clone(), takes: (added.lstrip, added.rstrip) });
         let written = Signs::new(written.collect());
-        Self { tokenizer, reads_signs: OnceLock::new(), written, tokens, signs: (None, None) }
+        let (reads_signs, fewest) = (OnceLock::new(), OnceLock::new());
+        Self { tokenizer, reads_signs, fewest, written, tokens, signs: (None, None) }
     }
 
     /// Which signs are to stand before and behind a whole text.
@@ -138,6 +149,26 @@ impl Vocabulary {
         Ok(encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec())
     }
 
+    /// The same, of a text that may have so many at most.
+    ///
+    /// # Errors
+    /// The tokenizer can't read it, or it has more.
+    pub fn tokens_within(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
+        self.check_length(text, most)?;
+        let tokens = self.tokens(text)?;
+        if tokens.len() > most { Err(EngineError::TooLong { most }) } else { Ok(tokens) }
+    }
+
+    /// Refuses what is known to be too long by its bytes alone.
+    fn check_length(&self, text: &str, most: usize) -> Result<(), EngineError> {
+        if text.len() / BYTES_A_TOKEN <= most {
+            return Ok(());
+        }
+        let fewest = self.fewest.get_or_init(|| Fewest::of(&self.tokenizer));
+        let has_more = |fewest: &Fewest| fewest.tokens(&self.tokenizer, text, most).tokens > most;
+        if fewest.as_ref().is_some_and(has_more) { Err(EngineError::TooLong { most }) } else { Ok(()) }
+    }
+
     /// How its signs are written.
     #[must_use]
     pub const fn signs(&self) -> &Signs {
@@ -145,17 +176,22 @@ impl Vocabulary {
     }
 
     /// The tokens of a text in which some signs were written by somebody, as text: those that `is_text` says it of. All
-    /// others are the same as those of `tokens`.
+    /// others are the same as those of `tokens`. There may be so many at most.
     ///
     /// # Errors
-    /// The tokenizer can't read it.
+    /// The tokenizer can't read it, or it has more.
     pub fn tokens_with_text(
         &self,
         text: &str,
+        most: usize,
         is_text: impl Fn(Range<usize>) -> bool,
     ) -> Result<Vec<u32>, EngineError> {
         let (mut tokens, mut from, mut gap, mut at) = (Vec::new(), 0, 0, 0);
         let mut has_text = false;
+        let add = |tokens: &mut Vec<u32>, text: Option<&str>, make: Making| {
+            let made = make(self, text.unwrap_or_default(), most.saturating_sub(tokens.len()));
+            made.map(|made| tokens.extend(made)).map_err(|error| error.of_all(most))
+        };
         // Between two signs a text is read for itself, so that nothing elsewhere is different for it.
         while let Some((found, sign)) = self.written.find(text, at) {
             if is_text(found.clone()) {
@@ -166,8 +202,8 @@ impl Vocabulary {
             let space = text.get(gap..found.start).unwrap_or_default();
             let end = if sign.takes.0 { gap + space.trim_end().len() } else { found.start };
             if std::mem::take(&mut has_text) {
-                tokens.extend(self.tokens(text.get(from..gap).unwrap_or_default())?);
-                tokens.extend(self.tokens_as_text(text.get(gap..end).unwrap_or_default())?);
+                add(&mut tokens, text.get(from..gap), Self::tokens_within)?;
+                add(&mut tokens, text.get(gap..end), Self::tokens_as_text)?;
                 from = end;
             }
             at = found.end;
@@ -175,30 +211,34 @@ impl Vocabulary {
             gap = if sign.takes.1 { at + space.len() - space.trim_start().len() } else { at };
         }
         let last = if has_text { gap } else { text.len() };
-        tokens.extend(self.tokens(text.get(from..last).unwrap_or_default())?);
-        tokens.extend(self.tokens_as_text(text.get(last..).unwrap_or_default())?);
+        add(&mut tokens, text.get(from..last), Self::tokens_within)?;
+        add(&mut tokens, text.get(last..), Self::tokens_as_text)?;
         Ok(tokens)
     }
 
     /// The tokens of a text in which nothing is a sign.
-    fn tokens_as_text(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+    fn tokens_as_text(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
         if text.is_empty() {
             return Ok(Vec::new());
         }
+        self.check_length(text, most)?;
         let reads = self.reads_signs.get_or_init(|| {
             let mut reads = Box::new(self.tokenizer.clone());
             reads.set_encode_special_tokens(true);
             reads
         });
         let encoding = reads.encode_fast(text, false);
-        Ok(encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec())
+        let tokens = encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec();
+        if tokens.len() > most { Err(EngineError::TooLong { most }) } else { Ok(tokens) }
     }
 
-    /// The tokens of a whole text, with the signs that the model's tokenizer sets before and behind it.
+    /// The tokens of a whole text, with the signs that the model's tokenizer sets before and behind it. Without these it may
+    /// have so many at most.
     ///
     /// # Errors
-    /// The tokenizer can't read it.
-    pub fn signed(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+    /// The tokenizer can't read it, or it is known to have more.
+    pub fn signed(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
+        self.check_length(text, most)?;
         let encoding = self.tokenizer.encode_fast(text, true);
         let mut tokens = encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec();
         let (first, last) = self.signs;
@@ -271,6 +311,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_text_may_have_as_many_tokens_as_it_may() {
+        let tokenizer = Tokenizer::from_bytes(crate::spelling::tokenizer().to_string()).unwrap();
+        let vocabulary = Vocabulary::of(tokenizer);
+        let text = "a tide <|im_start|> of \u{6f22} ".repeat(64);
+        let tokens = vocabulary.tokens(&text).unwrap();
+        let count = tokens.len();
+        assert_eq!(vocabulary.tokens_within(&text, count).unwrap(), tokens);
+        let written = vocabulary.tokens_with_text(&text, usize::MAX, |_| true).unwrap();
+        assert_eq!(vocabulary.tokens_with_text(&text, written.len(), |_| true).unwrap(), written);
+        let too_long = |told: Result<Vec<u32>, EngineError>| match told {
+            Err(EngineError::TooLong { most }) => most,
+            told => panic!("{told:?}"),
+        };
+        for most in [0, 1, count / 8, count - 1] {
+            assert_eq!(too_long(vocabulary.tokens_within(&text, most)), most);
+            assert_eq!(too_long(vocabulary.tokens_with_text(&text, most, |_| false)), most);
+        }
+        for most in [0, 1, written.len() / 2, written.len() - 1] {
+            assert_eq!(too_long(vocabulary.tokens_with_text(&text, most, |_| true)), most);
+        }
+        assert!(vocabulary.fewest.get().is_some_and(Option::is_some), "its bytes tell how long it is");
+    }
 
     #[test]
     fn every_byte_has_a_character_of_its_own() {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{AnswerForm, FilmAsk, Guess, HeardAsk, TurnState, Way, WholeAnswer};
+use dialects::{AnswerForm, Asked, FilmAsk, Guess, HeardAsk, TurnState, Way, WholeAnswer};
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{
-    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Rates, Secret, Units,
-    Usage, UsageSource,
+    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, PriceTerms, Prompt, Quirks, Rates, Secret,
+    Tier, Units, Usage, UsageSource,
 };
-use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
+use egress::{Answer, Destination, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Begun, Intent, Tab};
 use plan::{Attempt, Seat};
@@ -22,10 +22,12 @@ use crate::caching::Care;
 use crate::ceiling::ceiling;
 use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
-use crate::{Hands, lead, queue, read, recording, stored};
+use crate::{Hands, lead, queue, read, recording, shared, stored, terms};
 
 const REQUEST_ID: &str = "x-request-id";
 const DROPPED: &str = "agent-dropped-params";
+/// A client's word for one call at a time, where the server of its own grammar is not told of it.
+const ONE_CALL: &str = "parallel_tool_calls";
 /// Clients refuse heads that are too long.
 const DROPPED_BYTES_MAX: usize = 4 * 1024;
 /// A node says with this header that its counts are estimates.
@@ -52,6 +54,9 @@ pub struct OpenAttempt {
     media_type: Option<Box<HeaderValue>>,
     /// Millionths of units that the head of the answer says are billed.
     billed: Option<u64>,
+    /// What was asked for, so far as it was sent, and the tier that the head of the answer names.
+    terms: PriceTerms,
+    told_tier: Option<Tier>,
     grammar: Grammar,
     /// How what an app heard is told; `None` where the upstream tells it so itself.
     heard: Option<Box<HeardAsk>>,
@@ -82,6 +87,8 @@ impl OpenAttempt {
             operation: exchange.call.operation(),
             media_type: None,
             billed: None,
+            terms: PriceTerms::default(),
+            told_tier: None,
             is_loose,
             is_usage_estimated: false,
             grammar: exchange.dialect().grammar(),
@@ -116,6 +123,8 @@ impl OpenAttempt {
         let told = opened.led_by.as_deref().unwrap_or(&opened.headers);
         self.upstream_request_id = request_id(told).or_else(|| id_of(told, provider.id_header()?));
         self.billed = billed(provider, told);
+        let tier = provider.tier_header().and_then(|name| told.text(name));
+        self.told_tier = tier.and_then(Tier::from_word);
         if self.operation.is_told_by_type() {
             let told = opened.headers.get("content-type").filter(|value| !value.is_empty());
             self.media_type = told.and_then(|value| opened.headers.share(value)).map(Box::new);
@@ -131,6 +140,7 @@ impl OpenAttempt {
         if self.operation.is_kept() {
             return usage;
         }
+        let usage = terms::used(usage, self.told_tier, self.terms, self.grammar);
         let with = |billed| Usage { units: Units { billed, ..usage.units }, ..usage };
         match (self.billed, usage.units.billed) {
             (Some(billed), _) => with(billed),
@@ -184,7 +194,7 @@ impl OpenAttempt {
             model: if is_translated { request.model.clone() } else { String::new() },
             trace: call.trace(),
             created_unix_s: call.received_unix_ms() / 1_000,
-            namespaces: exchange.prompt.get().map(|prompt| prompt.namespaces.clone()).unwrap_or_default(),
+            asked: self.asked(exchange, is_translated),
             vectors: request.vectors,
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
@@ -193,6 +203,16 @@ impl OpenAttempt {
                 .then(|| Box::new(self.film(exchange))),
             heard: self.heard.clone(),
             guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn Guess>),
+        }
+    }
+
+    /// What the request asks of the form of its answer.
+    fn asked(&self, exchange: &Exchange, is_translated: bool) -> Asked {
+        match exchange.prompt.get() {
+            Some(prompt) if is_translated => Asked::of(prompt),
+            // What several calls at once are dropped for is always that one is wanted: several are what servers do unasked.
+            _ if self.dropped.iter().any(|name| name == ONE_CALL) => Asked::one_call(),
+            _ => Asked::default(),
         }
     }
 
@@ -244,14 +264,19 @@ impl OpenAttempt {
         }
     }
 
-    /// Tells the books where the prompt's length made it another price, and where what it is sold by was not told.
+    /// Tells the books where the prompt's length, the tier or a tool made it another price, and where what it is sold by was
+    /// not told.
     fn price(&self, tab: &mut Tab, usage: &Usage) {
         if self.is_untold(usage) {
             return tab.unpriced(self.number);
         }
-        let rates = self.attempt.rates_for(usage.prompt_total());
-        if let Some(rates) = rates.filter(|_| self.attempt.asks_more_for_long_prompts()) {
-            tab.price(self.number, rates);
+        let is_plain = self.terms.is_none() && usage.tier.is_none() && !usage.units.has_hosted_calls();
+        if is_plain && !self.attempt.asks_more_for_long_prompts() {
+            return;
+        }
+        match self.attempt.rates_of(usage) {
+            Some(rates) => tab.price(self.number, rates),
+            None => tab.unpriced(self.number),
         }
     }
 
@@ -263,8 +288,9 @@ impl OpenAttempt {
             && self.attempt.rates_for(0).is_some_and(is_sold_so)
     }
 
-    /// What a failure means for who is signed for by a token.
+    /// What a failure means for who is signed for by a token, and what of it is told.
     pub(crate) fn excuse(&self, hands: &Hands, miss: Miss) -> Miss {
+        let miss = miss.hushed(self.attempt.seat());
         let is_refused = miss.class() == FaultClass::UpstreamAuth && miss.status.is_some();
         match self.token.as_ref().filter(|_| is_refused) {
             Some(token) => {
@@ -331,7 +357,7 @@ pub(crate) async fn begin(
     let is_spoken = spoken.contains(&exchange.dialect().grammar());
     exchange.is_as_said.set(is_spoken);
     let previous = if is_spoken { stored::check_previous(exchange) } else { Ok(()) };
-    if let Err(fault) = previous.and_then(|()| stored::check_named(exchange, attempt.seat(), is_spoken)) {
+    if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, is_spoken)) {
         return Start::Refused(fault);
     }
     let heard = match recording::hear(exchange, spoken).await {
@@ -350,15 +376,18 @@ pub(crate) async fn begin(
     };
     tab.caching(caching);
     let ceiling = tab.draws_on_money().then(|| ceiling(exchange));
-    let begun = match tab.attempt(intent(attempt, request.prompt_bytes, ceiling)).await {
+    let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
+    let begun = match tab.attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.is_loose());
     let is_gathered = heard.is_some();
     open.heard = heard;
+    open.terms = terms;
     open.grammar = outgoing.grammar;
     open.dropped = std::mem::take(&mut outgoing.dropped);
+    open.dropped.extend(exchange.call.unheeded().iter().map(|name| (*name).to_owned()));
     match sign(hands, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.token = token,
         Err(miss) => return Start::Missed(open, miss),
@@ -473,14 +502,19 @@ fn quirks(seat: &Seat) -> Quirks {
     }
 }
 
-pub(crate) fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {
+pub(crate) fn intent(
+    attempt: &Attempt,
+    estimate_prompt_bytes: u64,
+    terms: PriceTerms,
+    ceiling: Option<Usage>,
+) -> Intent {
     Intent {
         principal: attempt.seat().principal(),
         provider: Arc::clone(attempt.provider_shared()),
         upstream_model: Arc::clone(attempt.upstream_model_shared()),
         region: attempt.region_shared().cloned(),
-        // What may be a long prompt is reserved for as one.
-        rates: attempt.rates_for(ceiling.map_or(0, |ceiling| ceiling.input)),
+        // What may be a long prompt is reserved for as one, and at the tier that is asked for: nobody serves at a dearer one.
+        rates: attempt.rates_on(terms, ceiling.map_or(0, |ceiling| ceiling.input)),
         markup_bps: attempt.markup_bps(),
         estimate_prompt_bytes,
         ceiling,
@@ -545,10 +579,14 @@ pub(crate) fn request_of(client: &egress::Client, outgoing: Outgoing) -> Result<
     Ok(Request { method, url, headers, body: OutBody::from(body) })
 }
 
-pub(crate) const fn reach(seat: &Seat) -> Reach {
+pub(crate) fn destination(seat: &Seat) -> Destination {
     match seat {
-        Seat::Byok(_) | Seat::Managed(_) => Reach::Provider,
-        Seat::Byoc(_) => Reach::Node,
+        Seat::Byok(credential) => Destination {
+            reach: Reach::Provider,
+            owner: credential.base_url.as_ref().map(|_| credential.workspace),
+        },
+        Seat::Managed(_) => Destination::from(Reach::Provider),
+        Seat::Byoc(node) => Destination { reach: Reach::Node, owner: Some(node.workspace) },
     }
 }
 
@@ -630,7 +668,7 @@ pub(crate) async fn ask(
     request: &Request,
     refused_with: impl FnOnce(&Headers),
 ) -> Result<Opened, Miss> {
-    let answer = hands.egress.send(request, reach(seat)).await;
+    let answer = hands.egress.send(request, destination(seat)).await;
     let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
     judge(hands, slug, seat, answer, refused_with).await
 }
@@ -659,9 +697,10 @@ pub(crate) async fn judge(
 async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
     let Answer { status, headers, body } = answer;
     let bytes = read::prefix(body, REFUSAL_BYTES_MAX).await;
-    let bytes = read::decoded(&headers, bytes).unwrap_or_default();
+    let bytes = read::decoded(&headers, bytes).await.unwrap_or_default();
     let (status, map) = (status.as_u16(), headers.to_map());
     let mut classified = providers::provider(slug).classify(status, &map, &bytes, slug);
+    classified.is_of_account = providers::is_of_account(classified.class, &map, &bytes);
     if classified.retry_after_ms.is_none() {
         // A date can only be read by who knows the time.
         let now = Some(hands.world.clock.unix_ms());

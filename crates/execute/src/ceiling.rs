@@ -1,11 +1,11 @@
 //! The most that an answer can use, for what is held before it.
 
 use domain::limits::{
-    AUDIO_TOKENS_OF_A_CHARACTER_MAX, CHARACTER_UNITS_MAX, IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX,
-    OUTPUT_TOKENS_UNKNOWN, PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REALTIME_OUTPUT_TOKENS_MAX,
-    SOUND_UNITS_OF_MS_MAX,
+    AUDIO_TOKENS_OF_A_CHARACTER_MAX, CHARACTER_UNITS_MAX, HOSTED_SEARCHES_MAX, IMAGE_TOKENS_MAX,
+    IMAGE_UNITS_MAX, OUTPUT_TOKENS_UNKNOWN, PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX,
+    REALTIME_OUTPUT_TOKENS_MAX, SOUND_UNITS_OF_MS_MAX,
 };
-use domain::{Operation, Units, Usage};
+use domain::{HostedTool, Operation, Units, Usage};
 
 use crate::answer::Exchange;
 
@@ -36,7 +36,13 @@ pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
     let each =
         request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
     let heard = if listens { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
-    let units = Units { billed: heard.audio_ms.saturating_mul(SOUND_UNITS_OF_MS_MAX), ..heard };
+    let searches = |tool| if request.terms.hosted.has(tool) { HOSTED_SEARCHES_MAX } else { 0 };
+    let units = Units {
+        billed: heard.audio_ms.saturating_mul(SOUND_UNITS_OF_MS_MAX),
+        web_searches: searches(HostedTool::WebSearch),
+        file_searches: searches(HostedTool::FileSearch),
+        ..heard
+    };
     Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
 }
 

@@ -399,7 +399,7 @@ impl Feed {
 
     fn fail(&mut self, miss: Miss) -> Poll<()> {
         self.source = Source::Over;
-        self.ended = Some(Err(miss));
+        self.ended = Some(Err(miss.hushed(self.attempt.seat())));
         Poll::Ready(())
     }
 }

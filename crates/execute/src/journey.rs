@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialects::WholeAnswer;
-use domain::limits::BACKOFF_BASE;
-use domain::{Blame, FallbackClass, Fault, FaultClass, Operation, Upload, UpstreamReport};
+use domain::{Blame, Fault, FaultClass, Operation, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
-use plan::{Attempt, Planned};
+use plan::{Attempt, Planned, Seat};
 use tokio::time::{Instant, sleep};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
 use crate::attempt::{self, OpenAttempt, Opened, Start, ask_for, judge_whole, passed_on};
+use crate::course::{Course, KeptAway, class_of};
 use crate::feed::Feed;
 use crate::miss::{Miss, refusal};
 use crate::realtime::{self, OpenSession, SessionSeat, Turn};
-use crate::schedule::{self, Situation, Step};
+use crate::schedule::{self, Step};
 use crate::timer::{Alarm, Timer};
 use crate::{Hands, kept, read, stored};
 use board::{Standing, Ticket, micros};
@@ -83,7 +83,7 @@ pub async fn begin_response(
     };
     match realtime::begin(&exchange, &attempt, &mut journey.tab, ticket).await {
         Ok(open) => {
-            journey.tries = 1;
+            journey.course.tried();
             let served = journey.served_by(&attempt);
             Ok(Turn::new(exchange, attempt, open, journey.tab, served))
         }
@@ -101,13 +101,11 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 struct Journey {
     exchange: Rc<Exchange>,
     attempts: Vec<Rc<Attempt>>,
-    fallback_on: Vec<FallbackClass>,
+    course: Course,
     tab: Tab,
     room: HeaderMap,
     /// Of the monotonic clock.
     begun_us: u64,
-    /// Tries that were in the journal.
-    tries: u32,
     /// The failure that the client would be told now.
     told: Option<Miss>,
     /// What its upstream said beside it.
@@ -115,8 +113,6 @@ struct Journey {
     /// The earliest time at which somebody who limits us may be asked again.
     limited_until_us: Option<u64>,
     served: Option<Served>,
-    /// All that failed so far did so because their provider was not there.
-    is_outage: bool,
     /// What came of a handshake, in the place of an answer's body.
     shaken: Option<Box<Shaken>>,
 }
@@ -177,37 +173,32 @@ impl Journey {
         Self {
             begun_us: now_us,
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
-            fallback_on: parts.fallback_on,
+            course: Course::new(parts.fallback_on),
             exchange,
             tab,
             room,
-            tries: 0,
             told: None,
             told_with: Vec::new(),
             limited_until_us: None,
             served: None,
-            is_outage: true,
             shaken: None,
         }
     }
 
     async fn walk(&mut self) -> Option<Box<Reply>> {
-        let (mut index, mut now_us) = (0, self.begun_us);
+        let mut now_us = self.begun_us;
         loop {
-            let attempt = Rc::clone(self.attempts.get(index)?);
-            match self.ask_seat(index, &attempt, now_us).await {
+            let attempt = Rc::clone(self.attempts.get(self.course.index())?);
+            match self.ask_seat(&attempt, now_us).await {
                 SeatEnd::Answered(reply) => return Some(reply),
-                SeatEnd::Stop => return None,
-                SeatEnd::Exhausted(class) => {
-                    self.is_outage &= schedule::is_outage(class);
-                    index = self.next_index(index, class)?;
-                }
+                SeatEnd::Exhausted(class) if self.course.leave(&self.attempts, class) => {}
+                SeatEnd::Exhausted(_) | SeatEnd::Stop => return None,
             }
             now_us = self.exchange.now_us();
         }
     }
 
-    async fn ask_seat(&mut self, index: usize, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatEnd {
+    async fn ask_seat(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatEnd {
         if let Some(bytes) = self.own_count(attempt) {
             let upstream_headers = vec![(ESTIMATE, HeaderValue::from_static("1"))];
             let (served, body) = (self.served_by(attempt), AnswerBody::Own(bytes));
@@ -215,19 +206,17 @@ impl Journey {
         }
         let board = Rc::clone(&self.exchange.hands.board);
         board.first_try(attempt.base_url(), now_us);
-        let mut tries_on_seat = 0;
         loop {
             if self.exchange.time_left_at(now_us).is_zero() {
                 self.tell(Miss::deadline());
                 return SeatEnd::Stop;
             }
-            let ticket = match self.leave(index, attempt, now_us).await {
+            let ticket = match self.leave(attempt, now_us).await {
                 Ok(ticket) => ticket,
                 Err(end) => return end,
             };
-            tries_on_seat += 1;
-            self.tries += 1;
-            let miss = match self.ask_once(attempt, ticket, tries_on_seat).await {
+            self.course.tried();
+            let miss = match self.ask_once(attempt, ticket).await {
                 TryEnd::Answered(reply) => return SeatEnd::Answered(reply),
                 TryEnd::Missed(miss) => miss,
                 TryEnd::Refused(fault) => {
@@ -236,7 +225,8 @@ impl Journey {
                 }
             };
             let class = miss.class();
-            let step = self.step_after(index, &miss, tries_on_seat);
+            self.course.failed(&self.attempts, class);
+            let step = self.step_after(&miss);
             self.served = Some(self.served_by(attempt));
             self.tell(miss);
             match step {
@@ -263,37 +253,33 @@ impl Journey {
     }
 
     /// Leave from the board, waiting for it where the wait is short and nobody else of the customer's own is there.
-    async fn leave(
-        &mut self,
-        index: usize,
-        attempt: &Rc<Attempt>,
-        mut now_us: u64,
-    ) -> Result<Ticket, SeatEnd> {
+    async fn leave(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> Result<Ticket, SeatEnd> {
         let exchange = Rc::clone(&self.exchange);
         let hands = &exchange.hands;
-        let is_last = self.is_last(index);
+        let is_last = self.course.is_last(&self.attempts);
         loop {
             let standing = match attempt::claim(hands, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
                 Err(standing) => standing,
             };
-            let miss = self.kept_away(attempt, standing, now_us);
-            let class = miss.class();
-            let wait = Duration::from_micros(standing.until_us().saturating_sub(now_us));
-            let is_short = matches!(standing, Standing::RetryAt { .. })
-                && !schedule::is_long_wait(millis(wait))
-                && wait < self.exchange.time_left();
-            if !is_short || self.has_next_own(index) {
-                self.tell(miss);
-                return Err(SeatEnd::Exhausted(class));
+            let parked_for = hands
+                .board
+                .parking(attempt.principal(), attempt.upstream_model())
+                .map(|parking| parking.cause);
+            let (left, random) = (exchange.time_left(), || hands.world.random.next_u64());
+            match self.course.kept_away(&self.attempts, standing, parked_for, now_us, left, random) {
+                KeptAway::Wait(wait) => sleep(wait).await,
+                KeptAway::Left(class) => {
+                    let miss = self.kept_away(attempt, standing, now_us);
+                    self.tell(miss);
+                    return Err(SeatEnd::Exhausted(class));
+                }
             }
-            let spread = Duration::from_micros(hands.world.random.below(micros(BACKOFF_BASE)));
-            sleep(wait + spread).await;
             now_us = hands.now_us();
         }
     }
 
-    async fn ask_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket, tries_on_seat: u32) -> TryEnd {
+    async fn ask_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
         let (mut open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
             Start::Going(open, request) => (open, request),
@@ -307,8 +293,8 @@ impl Journey {
         }
         if exchange.call.request().stream {
             let mut feed = Box::new(Feed::new(&exchange, attempt, open, request));
-            feed.tries_on_seat = tries_on_seat;
-            feed.tries = self.tries;
+            feed.tries_on_seat = self.course.tries_on_seat();
+            feed.tries = self.course.tries();
             return self.wait_for_stream(feed).await;
         }
         if exchange.call.operation().is_kept()
@@ -413,48 +399,11 @@ impl Journey {
         TryEnd::Missed(miss)
     }
 
-    fn step_after(&self, index: usize, miss: &Miss, tries_on_seat: u32) -> Step {
-        if self.exchange.is_sent_for_good() || self.exchange.may_have_made(miss) {
-            return Step::GiveUp;
-        }
-        schedule::next_step(&Situation {
-            token_refused: miss.token_refused,
-            class: miss.class(),
-            retry_after_ms: miss.fault.retry_after_ms,
-            should_retry: miss.should_retry,
-            tries_on_seat,
-            tries: self.tries,
-            has_next: self.next_index(index, miss.class()).is_some(),
-            has_next_own: self.has_next_own(index),
-            time_left: self.exchange.time_left(),
-            random: self.exchange.hands.world.random.next_u64(),
-        })
-    }
-
-    /// The next seat that a failure of this class may go on to. From the customer's own to the pool only where the
-    /// route says so, for that class; to one that is kept for emergencies only where all before it were not there.
-    fn next_index(&self, index: usize, class: FaultClass) -> Option<usize> {
-        let from = self.attempts.get(index)?;
-        let may_pay = from.is_fallback() || schedule::may_fall_back(class, &self.fallback_on);
-        let may_rescue = self.is_outage && schedule::is_outage(class);
-        let may = |attempt: &Attempt| {
-            (may_pay || !attempt.is_fallback()) && (may_rescue || !attempt.is_emergency())
-        };
-        let rest = self.attempts.iter().enumerate().skip(index + 1);
-        rest.filter(|(_, attempt)| may(attempt)).map(|(next, _)| next).next()
-    }
-
-    /// Whether nobody is left but those that are kept for emergencies: then this one is tried even where it is thought to
-    /// be away, since only a failure of this very call leads further.
-    fn is_last(&self, index: usize) -> bool {
-        let next = self.next_index(index, FaultClass::Overloaded).and_then(|next| self.attempts.get(next));
-        next.is_none_or(|attempt| attempt.is_emergency())
-    }
-
-    fn has_next_own(&self, index: usize) -> bool {
-        let Some(from) = self.attempts.get(index) else { return false };
-        let kind = |attempt: &Attempt| (attempt.is_fallback(), attempt.is_emergency());
-        self.attempts.iter().skip(index + 1).any(|attempt| kind(attempt) == kind(from))
+    fn step_after(&self, miss: &Miss) -> Step {
+        let exchange = &self.exchange;
+        let may_repeat = !exchange.is_sent_for_good() && !exchange.may_have_made(miss);
+        let random = exchange.hands.world.random.next_u64();
+        self.course.after(&self.attempts, miss, may_repeat, exchange.time_left(), random)
     }
 
     /// Keeps the failure that helps the client most: a limit that will pass says more than a refused credential
@@ -477,18 +426,18 @@ impl Journey {
 
     /// Why a seat was not asked at all.
     fn kept_away(&self, attempt: &Attempt, standing: Standing, now_us: u64) -> Miss {
-        let parking = self.exchange.hands.board.parking(attempt.principal());
-        let class = match standing {
-            Standing::Parked { .. } => parking.map_or(FaultClass::UpstreamAuth, |parking| parking.cause),
-            Standing::RetryAt { .. } => FaultClass::RateLimit,
-            _ => FaultClass::Overloaded,
-        };
+        let parking = self.exchange.hands.board.parking(attempt.principal(), attempt.upstream_model());
+        let class = class_of(standing, parking.map(|parking| parking.cause));
         let wait_ms = standing.until_us().saturating_sub(now_us).div_ceil(1_000);
         let mut report =
             UpstreamReport { provider: attempt.provider().to_owned(), ..UpstreamReport::default() };
         let seconds = wait_ms.div_ceil(1_000);
-        report.message =
-            Some(format!("so it said before, and {} is asked again in {seconds} s", attempt.principal()));
+        let asked = match attempt.seat() {
+            // Its name is the operator's.
+            Seat::Managed(_) => "it".to_owned(),
+            Seat::Byok(_) | Seat::Byoc(_) => attempt.principal().to_string(),
+        };
+        report.message = Some(format!("so it said before, and {asked} is asked again in {seconds} s"));
         let mut fault = refusal(class, &report);
         if class == FaultClass::RateLimit || class == FaultClass::Overloaded {
             fault.retry_after_ms = Some(wait_ms);
@@ -504,7 +453,7 @@ impl Journey {
             resolved_model: Arc::clone(&self.exchange.resolved_model),
             upstream_model: Arc::clone(attempt.upstream_model_shared()),
             region: attempt.region_shared().cloned(),
-            attempts: self.tries,
+            attempts: self.course.tries(),
             fallback_used: attempt.is_fallback() || attempt.is_emergency(),
             is_emergency: attempt.is_emergency(),
         }
@@ -533,7 +482,7 @@ impl Journey {
             fault.retry_after_ms = Some(until_us.saturating_sub(now_us).div_ceil(1_000));
         }
         // SDKs try again by themselves: where we already did, calls would multiply.
-        if self.tries > 1 {
+        if self.course.tries() > 1 {
             fault.should_retry = Some(false);
         }
         let call = &self.exchange.call;
@@ -588,7 +537,7 @@ async fn wait_for_rest(
 ) -> Result<WholeAnswer, Miss> {
     let provider = attempt.provider();
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
-    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(provider, what))?;
+    let bytes = read::decoded(&opened.headers, bytes).await.map_err(|what| Miss::broken(provider, what))?;
     let whole = judge_whole(&open.way(exchange), bytes, provider)?;
     if exchange.call.operation().is_kept() {
         return Box::pin(kept::note(exchange, attempt, whole)).await;
@@ -598,8 +547,4 @@ async fn wait_for_rest(
     }
     // Apart: every future has room for what is awaited in it.
     Ok(Box::pin(stored::note(exchange, attempt, whole)).await)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

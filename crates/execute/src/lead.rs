@@ -9,7 +9,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderVal
 use plan::Seat;
 use providers::{Lead, Leading};
 
-use crate::attempt::{Opened, billed, judge, reach};
+use crate::attempt::{Opened, billed, destination, judge};
 use crate::miss::Miss;
 use crate::{Hands, read};
 
@@ -34,7 +34,8 @@ pub(crate) async fn follow(hands: &Hands, road: Road<'_>, mut opened: Opened) ->
     let provider = providers::provider(slug);
     for step in 0..=LEADS_MAX {
         let raw = read::prefix(opened.body, REFUSAL_BYTES_MAX).await;
-        let body = &read::decoded(&opened.headers, raw.clone()).map_err(|what| Miss::broken(slug, what))?;
+        let body =
+            &read::decoded(&opened.headers, raw.clone()).await.map_err(|what| Miss::broken(slug, what))?;
         let hosting = seat.hosting();
         let Road { base_url, operation, stored, .. } = *road;
         let leading = Leading { base_url, hosting, operation, stored, step, body };
@@ -59,7 +60,7 @@ pub(crate) async fn follow(hands: &Hands, road: Road<'_>, mut opened: Opened) ->
 async fn go(hands: &Hands, road: &Road<'_>, method: Method, url: String) -> Result<Opened, Miss> {
     let Road { slug, seat, sent, .. } = *road;
     let request = request(hands, slug, method, url, kept(sent, &[AUTHORIZATION, USER_AGENT]))?;
-    let answer = hands.egress.send(&request, reach(seat)).await;
+    let answer = hands.egress.send(&request, destination(seat)).await;
     let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
     let status = answer.status.as_u16();
     if REFUSED_BY_APP.contains(&status) {
@@ -71,7 +72,7 @@ async fn go(hands: &Hands, road: &Road<'_>, method: Method, url: String) -> Resu
 /// Fetches a file. What its host refuses says nothing of the account, which it never saw.
 async fn fetch(hands: &Hands, road: &Road<'_>, request: &Request) -> Result<Opened, Miss> {
     let Road { slug, seat, .. } = *road;
-    let answer = hands.egress.send(request, reach(seat)).await;
+    let answer = hands.egress.send(request, destination(seat)).await;
     let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
     let status = answer.status;
     if !status.is_success() && !status.is_redirection() {

@@ -5,6 +5,7 @@ mod answer;
 mod attempt;
 mod caching;
 mod ceiling;
+mod course;
 mod estimate;
 mod feed;
 mod journey;
@@ -19,9 +20,12 @@ mod realtime;
 mod recording;
 mod runtime;
 pub mod schedule;
+mod shared;
 mod stored;
+mod terms;
 mod timer;
 mod tokens;
+mod unpack;
 mod verify;
 
 use std::rc::Rc;
@@ -33,6 +37,7 @@ use world::World;
 pub use again::{Again, again};
 pub use answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
 pub use attempt::OpenAttempt;
+pub use course::{Course, KeptAway};
 pub use egress::Socket as UpstreamSocket;
 pub use feed::{Feed, Flow};
 pub use journey::{begin_response, execute, open_session};
@@ -44,6 +49,7 @@ pub use realtime::{OpenSession, SessionSeat, Turn, TurnEnd};
 pub use runtime::{RuntimeAsk, RuntimeSaid, ask_runtime};
 pub use timer::Timers;
 pub use tokens::{SharedTokens, Tokens};
+pub use unpack::unpack;
 pub use verify::{VerifyReport, VerifyTarget, is_probed, verify};
 
 /// What a core reaches the outside with.

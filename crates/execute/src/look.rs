@@ -42,7 +42,7 @@ pub(crate) async fn whole(target: &VerifyTarget, asked: KeptLook, hands: &Hands)
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
     let slug = &target.provider;
     let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
-    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(slug, what))?;
+    let bytes = read::decoded(&opened.headers, bytes).await.map_err(|what| Miss::broken(slug, what))?;
     let film = FilmAsk::Known { id, billed: attempt::billed(providers::provider(slug), &opened.headers) };
     // What is told of an operation is read as what is told of its film.
     match is_film && grammar == Grammar::Hosted {

@@ -6,6 +6,9 @@ use egress::{EgressError, EgressErrorKind};
 use plan::Seat;
 use providers::Classified;
 
+/// The code of an address that egress never reaches.
+pub(crate) const ADDRESS_REFUSED: &str = "upstream_address_refused";
+
 /// What a class of failure tells of the credential that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lesson {
@@ -17,7 +20,7 @@ pub enum Lesson {
     Ill,
     /// It rests for as long as the provider named.
     Rest,
-    /// It is parked, and probed once in a while.
+    /// It is parked, with every model where the refusal is of the account, and probed once in a while.
     Park,
 }
 
@@ -48,6 +51,8 @@ pub struct Miss {
     pub request_sent: bool,
     /// What was refused is a token before its time: another one is asked for, and nothing is learnt of the secret.
     pub token_refused: bool,
+    /// The secret itself or the account behind it was refused, whatever is asked: other models are not asked for, either.
+    pub is_of_account: bool,
     /// Millionths of units that the upstream billed before what it made could not be had.
     pub billed: Option<u64>,
 }
@@ -65,6 +70,7 @@ impl Miss {
             should_retry: None,
             request_sent: true,
             token_refused: false,
+            is_of_account: false,
             billed: None,
         }
     }
@@ -106,6 +112,38 @@ impl Miss {
         self
     }
 
+    /// What an upstream says of an account that several workspaces share names the operator's organisation, projects and
+    /// limits: of the account itself nothing is passed on, and of the rest no such name.
+    pub(crate) fn hushed(mut self, seat: &Seat) -> Self {
+        let (Seat::Managed(_), Some(report)) = (seat, self.fault.upstream.as_deref()) else { return self };
+        let Some(said) = report.message.as_deref().map(str::trim).filter(|said| !said.is_empty()) else {
+            return self;
+        };
+        let class = self.class();
+        let is_of_account = matches!(
+            class,
+            FaultClass::UpstreamAuth
+                | FaultClass::UpstreamPermission
+                | FaultClass::UpstreamNotFound
+                | FaultClass::UpstreamQuota
+                | FaultClass::RateLimit
+        );
+        let message = (!is_of_account).then(|| masked(said));
+        if message.as_deref() == Some(said) {
+            return self;
+        }
+        let was_told = self.fault.message.contains(said);
+        let report = UpstreamReport { message, ..report.clone() };
+        if was_told {
+            self.fault.message = refusal(class, &report).message;
+        }
+        if is_of_account && class != FaultClass::UpstreamAuth {
+            self.fault.fix = Some(words(class).2.into());
+        }
+        self.fault = Box::new(self.fault.upstream(report));
+        self
+    }
+
     /// What the client is told. A retry that is pointless for us is pointless for its SDK.
     pub(crate) fn told(self) -> Box<Fault> {
         let mut fault = self.fault;
@@ -125,7 +163,8 @@ impl Miss {
     }
 
     /// What the board learns. A pause that the provider named is kept for everyone, else a limit is only ours.
-    pub(crate) fn verdict(&self, now_us: u64) -> Option<Verdict> {
+    #[must_use]
+    pub fn verdict(&self, now_us: u64) -> Option<Verdict> {
         if self.token_refused {
             return None;
         }
@@ -133,7 +172,8 @@ impl Miss {
         match lesson(self.class()) {
             // A secret that we could not open was refused by nobody.
             Lesson::Park if !self.request_sent && self.class() == FaultClass::UpstreamAuth => None,
-            Lesson::Park => Some(Verdict::Park { cause: self.class() }),
+            Lesson::Park if self.is_of_account => Some(Verdict::Park { cause: self.class() }),
+            Lesson::Park => Some(Verdict::ParkModel { cause: self.class() }),
             Lesson::Rest => Some(match named {
                 Some(wait) => Verdict::Rest { until_us: now_us.saturating_add(wait.saturating_mul(1_000)) },
                 None => Verdict::Neutral,
@@ -146,18 +186,18 @@ impl Miss {
 
     /// The upstream refused in words.
     pub(crate) fn classified(classified: Classified, status: u16) -> Self {
-        let Classified { class, report, retry_after_ms, should_retry, fix } = classified;
+        let Classified { class, report, retry_after_ms, should_retry, fix, is_of_account } = classified;
         let mut fault = refusal(class, &report);
         fault.fix = fix.map(std::borrow::Cow::Owned).or(fault.fix);
         fault.retry_after_ms = retry_after_ms;
-        Self { status: Some(status), should_retry, ..Self::new(fault.upstream(report)) }
+        Self { status: Some(status), should_retry, is_of_account, ..Self::new(fault.upstream(report)) }
     }
 
     /// The connection failed.
     pub(crate) fn egress(error: &EgressError, provider: &str) -> Self {
         let message = format!("{provider} could not be asked: {}", error.message);
         let (class, code) = match error.kind {
-            EgressErrorKind::Guard => (FaultClass::Upstream, "upstream_address_refused"),
+            EgressErrorKind::Guard => (FaultClass::Upstream, ADDRESS_REFUSED),
             EgressErrorKind::Dns | EgressErrorKind::Connect => (FaultClass::Upstream, "upstream_unreachable"),
             EgressErrorKind::Tls => (FaultClass::Upstream, "upstream_tls_failed"),
             EgressErrorKind::Timeout => (FaultClass::Timeout, "upstream_timeout"),
@@ -208,6 +248,31 @@ impl Miss {
         .should_retry(false);
         Self::new(fault)
     }
+}
+
+/// With what names of organisations, projects and accounts begin at their providers.
+const NAMES: [&str; 10] =
+    ["org-", "org_", "proj-", "proj_", "acc_", "acct_", "wrkspc_", "projects/", "accounts/", "arn:aws"];
+/// The numbers of accounts have so many digits, or more.
+const ACCOUNT_DIGITS_MIN: usize = 12;
+
+/// What was said without the names of whose account it is.
+fn masked(said: &str) -> String {
+    let is_inside =
+        |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '/' | ':' | '.');
+    let mut shown = String::with_capacity(said.len());
+    for piece in said.split_inclusive(|letter: char| !is_inside(letter)) {
+        let word = piece.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
+        let is_number = word.len() >= ACCOUNT_DIGITS_MIN && word.bytes().all(|byte| byte.is_ascii_digit());
+        match is_number || NAMES.iter().any(|name| word.contains(name)) {
+            true => {
+                shown.push_str("[redacted]");
+                shown.push_str(piece.get(word.len()..).unwrap_or_default());
+            }
+            false => shown.push_str(piece),
+        }
+    }
+    shown
 }
 
 fn said_by(provider: &str) -> UpstreamReport {
@@ -320,10 +385,35 @@ mod tests {
                 retry_after_ms: None,
                 should_retry: Some(false),
                 fix: None,
+                is_of_account: false,
             },
             500,
         );
         assert_eq!(wrong.told().should_retry, Some(false));
+    }
+
+    #[test]
+    fn names_of_whose_account_it_is_are_masked() {
+        for (said, shown) in [
+            (
+                "Limit reached for m in organization org-a1B2c3 on tokens.",
+                "Limit reached for m in organization [redacted] on tokens.",
+            ),
+            ("The project `proj_abc` (org_1) may not.", "The project `[redacted]` ([redacted]) may not."),
+            (
+                "User: arn:aws:sts::123456789012:role/x is not authorized",
+                "User: [redacted] is not authorized",
+            ),
+            ("Account 123456789012, call 555.", "Account [redacted], call 555."),
+            (
+                "Permission denied on resource projects/op-prod/locations/eu.",
+                "Permission denied on resource [redacted].",
+            ),
+            ("The organism is organised.", "The organism is organised."),
+            ("top_p must be below 1.", "top_p must be below 1."),
+        ] {
+            assert_eq!(masked(said), shown);
+        }
     }
 
     #[test]

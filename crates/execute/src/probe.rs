@@ -6,7 +6,7 @@ use domain::limits::{PROBE_ANSWER_BYTES_MAX, PROBE_CALL_TIME_MAX, PROBE_TIME_MAX
 use providers::{Heard, Outgoing, Probe};
 use tokio::time::{Instant, timeout_at};
 
-use crate::attempt::{reach, request_of, sign};
+use crate::attempt::{destination, request_of, sign};
 use crate::miss::Miss;
 use crate::verify::VerifyTarget;
 use crate::{Hands, read};
@@ -30,7 +30,7 @@ async fn ask(target: &VerifyTarget, hands: &Hands, mut outgoing: Outgoing) -> Re
     let provider = providers::provider(&target.provider);
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
-    let answer = hands.egress.send(&request, reach(&target.seat)).await;
+    let answer = hands.egress.send(&request, destination(&target.seat)).await;
     let mut answer = answer.map_err(|error| Miss::egress(&error, &target.provider))?;
     let mut body = BytesMut::new();
     // A stream that breaks off has told what it told.
@@ -41,6 +41,6 @@ async fn ask(target: &VerifyTarget, hands: &Hands, mut outgoing: Outgoing) -> Re
             break;
         }
     }
-    let body = read::decoded(&answer.headers, body.freeze()).unwrap_or_default();
+    let body = read::decoded(&answer.headers, body.freeze()).await.unwrap_or_default();
     Ok(Heard { status: answer.status.as_u16(), body })
 }

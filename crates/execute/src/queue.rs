@@ -13,7 +13,7 @@ use providers::{Queue, Taken};
 use tokio::time::sleep;
 
 use crate::answer::Exchange;
-use crate::attempt::{Opened, ask, reach};
+use crate::attempt::{Opened, ask, destination};
 use crate::miss::Miss;
 use crate::{Hands, read, schedule};
 
@@ -30,7 +30,7 @@ impl Drop for CallOff {
         let (hands, attempt) = (self.hands.clone(), Rc::clone(&self.attempt));
         tokio::task::spawn_local(async move {
             // Whether it could be called off is nobody's to know any more: what it makes is billed, and not booked.
-            if let Err(error) = hands.egress.send(&request, reach(attempt.seat())).await {
+            if let Err(error) = hands.egress.send(&request, destination(attempt.seat())).await {
                 tracing::warn!(%error, "a request in a queue could not be called off");
             }
         });
@@ -47,7 +47,7 @@ pub(crate) async fn wait(
 ) -> Result<Opened, Miss> {
     let slug = attempt.provider();
     let told = read::prefix(taken.body, REFUSAL_BYTES_MAX).await;
-    let told = read::decoded(&taken.headers, told).map_err(|what| Miss::broken(slug, what))?;
+    let told = read::decoded(&taken.headers, told).await.map_err(|what| Miss::broken(slug, what))?;
     let taken = (queue.read_taken)(&told)
         .filter(|taken| taken.places().iter().all(|place| is_below(queue.address, place)))
         .ok_or_else(|| Miss::broken(slug, "its queue names no place of its own to look at").not_again())?;
@@ -96,7 +96,7 @@ async fn look_until_done(
         };
         failed = 0;
         let told = read::prefix(opened.body, REFUSAL_BYTES_MAX).await;
-        let told = read::decoded(&opened.headers, told).map_err(|what| Miss::broken(slug, what))?;
+        let told = read::decoded(&opened.headers, told).await.map_err(|what| Miss::broken(slug, what))?;
         match (queue.is_done)(&told) {
             Some(true) => return Ok(()),
             Some(false) => {}

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use board::Ticket;
 use dialects::{RealtimeAct, RealtimeEvent};
 use domain::limits::{CHECKPOINT_BYTES, REALTIME_SOUND_BYTES_PER_TOKEN};
-use domain::{Fault, FaultClass, Principal, Units, Usage, UsageSource};
+use domain::{Fault, FaultClass, PriceTerms, Principal, Units, Usage, UsageSource};
 use egress::{Headers, Request, Socket};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 use plan::Attempt;
 
 use crate::answer::{Exchange, Served};
-use crate::attempt::{OpenAttempt, hear_limits, intent, judge, passed_on, reach};
+use crate::attempt::{OpenAttempt, destination, hear_limits, intent, judge, passed_on};
 use crate::ceiling::ceiling;
 use crate::miss::Miss;
+use crate::shared::check_shared_event;
 
 /// A session that an upstream let in.
 pub struct OpenSession {
@@ -32,11 +33,24 @@ pub struct OpenSession {
 #[derive(Debug, Clone)]
 pub struct SessionSeat {
     principal: Principal,
+    provider: Arc<str>,
     upstream_model: Arc<str>,
     base_url: Arc<str>,
 }
 
 impl SessionSeat {
+    /// Whether what a client says may go to an account that several workspaces share: only what can be read whole, and
+    /// names nothing that is kept there.
+    ///
+    /// # Errors
+    /// What may not.
+    pub fn check_said(&self, event: &[u8]) -> Result<(), Box<Fault>> {
+        match self.principal {
+            Principal::Account(_) => check_shared_event(&self.provider, &self.base_url, event),
+            Principal::Credential(_) | Principal::Node(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn is_of(&self, attempt: &Attempt) -> bool {
         attempt.principal() == self.principal
             && *attempt.upstream_model() == *self.upstream_model
@@ -95,6 +109,7 @@ impl Turn {
     pub fn seat(&self) -> SessionSeat {
         SessionSeat {
             principal: self.attempt.principal(),
+            provider: Arc::clone(self.attempt.provider_shared()),
             upstream_model: Arc::clone(self.attempt.upstream_model_shared()),
             base_url: self.attempt.base_url().into(),
         }
@@ -199,7 +214,7 @@ pub(crate) async fn shake_hands(
         let [left, right] = [hands.world.random.next_u64(), hands.world.random.next_u64()];
         framing::websocket::key(((u128::from(left) << 64) | u128::from(right)).to_be_bytes())
     };
-    let shaken = hands.egress.open_socket(request, reach(seat), &key).await;
+    let shaken = hands.egress.open_socket(request, destination(seat), &key).await;
     match shaken.map_err(|error| Miss::egress(&error, slug))? {
         egress::Shaken::Open(headers, socket) => {
             hear_limits(exchange, attempt, &headers);
@@ -229,7 +244,7 @@ pub(crate) async fn begin(
 ) -> Result<OpenAttempt, Box<Fault>> {
     let ceiling = tab.draws_on_money().then(|| ceiling(exchange));
     let prompt_bytes = exchange.call.request().prompt_bytes;
-    let begun = tab.attempt(intent(attempt, prompt_bytes, ceiling)).await?;
+    let begun = tab.attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
     Ok(OpenAttempt::new(exchange, attempt, ticket, begun, false))
 }
 

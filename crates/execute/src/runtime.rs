@@ -9,7 +9,7 @@ use http::Method;
 use plan::Seat;
 use tokio::time::{Instant, timeout};
 
-use crate::attempt::{reach, request_of, sign};
+use crate::attempt::{destination, request_of, sign};
 use crate::miss::Miss;
 use crate::timer::Timer;
 use crate::verify::VerifyTarget;
@@ -70,7 +70,7 @@ async fn ask(
     let provider = providers::provider(&target.provider);
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(Miss::of_us)?;
-    let answer = hands.egress.send(&request, reach(&target.seat)).await;
+    let answer = hands.egress.send(&request, destination(&target.seat)).await;
     let mut answer = answer.map_err(|error| Miss::egress(&error, name))?;
     if answer.status.is_redirection() {
         // Followed, it would carry the node's key to an address that nobody checked.
@@ -78,7 +78,7 @@ async fn ask(
     }
     let mut timer = Timer::new(&hands.timers);
     let bytes = read::whole(&mut answer.body, &mut timer, time_max, until, name).await?;
-    let bytes = read::decoded(&answer.headers, bytes).map_err(|what| Miss::broken(name, what))?;
+    let bytes = read::decoded(&answer.headers, bytes).await.map_err(|what| Miss::broken(name, what))?;
     if bytes.len() > RUNTIME_ANSWER_BYTES_MAX {
         return Err(Miss::broken(name, "it is longer than such an answer may be").not_again());
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use dialects::{AnswerStream, Made, StoredAct, WholeAnswer};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
 use domain::{Fault, FaultClass, Operation, Units, Usage, UsageSource};
-use plan::{Attempt, Seat};
+use plan::Attempt;
 
 use crate::answer::Exchange;
 use crate::estimate::known_usage;
@@ -177,26 +177,6 @@ pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
     let fix =
         "Name a response that this project made here and kept, or send the whole conversation in \"input\".";
     Err(Box::new(fault.param("previous_response_id").fix(fix)))
-}
-
-/// A pooled account keeps what several workspaces made: what a request names there by an id may be another's. Files go
-/// into every grammar; the rest has no words in another one than the client's.
-pub(crate) fn check_named(exchange: &Exchange, seat: &Seat, is_spoken: bool) -> Result<(), Box<Fault>> {
-    let request = exchange.call.request();
-    let file = || request.files.iter().find(|file| !file.is_exchanged).map(|file| &file.place);
-    let named = match seat {
-        Seat::Managed(_) => request.names_kept.as_deref().filter(|_| is_spoken).or_else(file),
-        Seat::Byok(_) | Seat::Byoc(_) => None,
-    };
-    let Some(place) = named else { return Ok(()) };
-    let message = format!(
-        "{place} names something that is kept at the provider, which a managed account shared by several workspaces does \
-         not give out."
-    );
-    let fix = "Send what it stands for, name a file that this project uploaded here, go on from a response by previous_response_id, or use a credential of your own.";
-    Err(Box::new(
-        Fault::new(FaultClass::Unsupported, "kept_elsewhere", message).param(place.clone()).fix(fix),
-    ))
 }
 
 /// What a stream does about the answer that it tells.

@@ -9,12 +9,12 @@ use board::micros;
 use bytes::Bytes;
 use domain::limits::{GRANT_BYTES_MAX, GRANT_REFUSED_FOR, GRANT_STEPS_MAX, GRANT_TIME_MAX};
 use domain::{Fault, FaultClass, Hosting, Principal, Secret};
-use egress::Reach;
+use egress::{Destination, Reach};
 use plan::Seat;
 use providers::{Door, Grant, Granted, Outgoing, Provider, Signer};
 use tokio::time::timeout;
 
-use crate::attempt::{open_secret, request_of};
+use crate::attempt::{destination, open_secret, request_of};
 use crate::miss::Miss;
 use crate::{Hands, read};
 
@@ -238,7 +238,8 @@ async fn walk(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<
                     Door::Machine if may_be_machine(hands, seat) => Reach::Machine,
                     Door::Machine => return Err(Miss::of_us(not_the_machine())),
                 };
-                heard.push(ask(hands, provider, slug, *outgoing, reach).await?);
+                let destination = Destination { reach, owner: destination(seat).owner };
+                heard.push(ask(hands, provider, slug, *outgoing, destination).await?);
             }
         }
     }
@@ -274,20 +275,23 @@ async fn ask(
     provider: &dyn Provider,
     slug: &str,
     mut outgoing: Outgoing,
-    reach: Reach,
+    destination: Destination,
 ) -> Result<Bytes, Miss> {
-    if reach == Reach::Machine {
+    if destination.reach == Reach::Machine {
         outgoing.url = hands.egress.machine_url(outgoing.url);
     }
     let request = request_of(&hands.egress, outgoing).map_err(Miss::of_us)?;
-    let answer = hands.egress.send(&request, reach).await.map_err(|error| Miss::egress(&error, slug))?;
+    let answer =
+        hands.egress.send(&request, destination).await.map_err(|error| Miss::egress(&error, slug))?;
     let (status, headers) = (answer.status, answer.headers);
     let body = read::prefix(answer.body, GRANT_BYTES_MAX).await;
-    let body = read::decoded(&headers, body).map_err(|what| Miss::broken(slug, what))?;
+    let body = read::decoded(&headers, body).await.map_err(|what| Miss::broken(slug, what))?;
     if status.is_success() {
         return Ok(body);
     }
     let mut classified = provider.classify_grant(status.as_u16(), &headers.to_map(), &body, slug);
     classified.report.request_id = None;
+    // Nothing was asked for yet but a token.
+    classified.is_of_account = true;
     Err(Miss::classified(classified, status.as_u16()))
 }

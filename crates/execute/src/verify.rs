@@ -9,7 +9,7 @@ use snapshot::Snapshot;
 use tokio::time::{Instant, timeout};
 
 use crate::attempt::{self, request_of, sign};
-use crate::miss::Miss;
+use crate::miss::{ADDRESS_REFUSED, Miss};
 use crate::timer::Timer;
 use crate::{Hands, read};
 
@@ -52,6 +52,8 @@ pub struct VerifyReport {
     pub latency_ms: u64,
     /// `None` where it answered as it should.
     pub fault: Option<Box<Fault>>,
+    /// What was refused is the secret itself, or the account, and not what it was asked.
+    pub is_of_account: bool,
     /// What it serves, where it says so.
     pub models: Option<Vec<String>>,
 }
@@ -63,10 +65,15 @@ impl VerifyReport {
         self.fault.is_none()
     }
 
-    /// The secret itself was refused; other faults say nothing about it.
+    /// The secret itself was refused: a permission that it lacks for what is asked here says nothing about what else it
+    /// may. One that can't even be exchanged for what signs, or whose address is never reached, serves nothing.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        self.fault.as_ref().is_some_and(|fault| fault.class == FaultClass::UpstreamAuth)
+        self.fault.as_ref().is_some_and(|fault| match fault.class {
+            FaultClass::UpstreamAuth => true,
+            FaultClass::UpstreamPermission => self.is_of_account,
+            _ => fault.code == ADDRESS_REFUSED,
+        })
     }
 }
 
@@ -83,15 +90,16 @@ pub async fn verify(target: &VerifyTarget, hands: &Hands) -> VerifyReport {
     if result.is_ok() {
         hands.board.shared().forgive(principal);
     }
-    let (models, fault) = match result {
-        Ok(models) => (models, None),
-        Err(miss) => (None, Some(miss.fault)),
+    let (models, fault, is_of_account) = match result {
+        Ok(models) => (models, None, false),
+        Err(miss) => (None, Some(miss.fault), miss.is_of_account),
     };
     VerifyReport {
         principal,
         checked_unix_ms: hands.world.clock.unix_ms(),
         latency_ms: hands.now_us().saturating_sub(started_us).div_ceil(1_000),
         fault,
+        is_of_account,
         models,
     }
 }
@@ -105,6 +113,7 @@ async fn ask(target: &VerifyTarget, hands: &Hands) -> Result<Option<Vec<String>>
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + VERIFY_TIME_MAX);
     let bytes =
         read::whole(&mut opened.body, &mut timer, VERIFY_TIME_MAX, deadline, &target.provider).await?;
-    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(&target.provider, what))?;
+    let bytes =
+        read::decoded(&opened.headers, bytes).await.map_err(|what| Miss::broken(&target.provider, what))?;
     Ok(provider.read_models(&bytes))
 }

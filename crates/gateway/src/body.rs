@@ -116,18 +116,47 @@ pub async fn read(
     headers: &mut HeaderMap,
     bytes_max: usize,
 ) -> Result<Bytes, Box<Fault>> {
+    let sent = read_sent(body, headers, bytes_max).await?;
+    sent.unpack(headers, bytes_max).await
+}
+
+/// A body as it was sent.
+pub struct Sent {
+    pub bytes: Bytes,
+    encoding: Option<line::Encoding>,
+}
+
+/// Reads the body whole, and leaves its encoding on.
+///
+/// # Errors
+/// As `read`.
+pub async fn read_sent(
+    body: &mut PatientBody,
+    headers: &HeaderMap,
+    bytes_max: usize,
+) -> Result<Sent, Box<Fault>> {
     let encoding = unpack::encoding(headers)?;
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }
-    let plain = collect(body, announced, bytes_max).await?;
-    let Some(encoding) = encoding.filter(|_| !plain.is_empty()) else { return Ok(plain) };
-    // Boxed: the decoders' room would be a part of every request's.
-    let unpacked = Box::pin(unpack::unpack(&plain, encoding, bytes_max)).await?;
-    headers.remove(CONTENT_ENCODING);
-    headers.remove(CONTENT_LENGTH);
-    Ok(unpacked)
+    Ok(Sent { bytes: collect(body, announced, bytes_max).await?, encoding })
+}
+
+impl Sent {
+    /// Takes the encoding off; the headers then speak of the plain body.
+    ///
+    /// # Errors
+    /// 413 when it grows past the bounds or costs too much, 400 when it isn't what its header says.
+    pub async fn unpack(self, headers: &mut HeaderMap, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
+        let Self { bytes, encoding } = self;
+        let Some(encoding) = encoding.filter(|_| !bytes.is_empty()) else { return Ok(bytes) };
+        // Boxed: the decoders' room would be a part of every request's.
+        let unpacked = Box::pin(unpack::unpack(bytes, encoding, bytes_max)).await?;
+        headers.remove(CONTENT_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+        Ok(unpacked)
+    }
 }
 
 async fn collect(body: &mut PatientBody, announced: u64, bytes_max: usize) -> Result<Bytes, Box<Fault>> {

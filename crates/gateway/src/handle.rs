@@ -15,10 +15,11 @@ use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
-use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, OnceBody, SignedHead, StoredAct};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, OnceBody, Signed, SignedHead, StoredAct};
 
 use crate::body::{self, PatientBody};
+use crate::client::Proxies;
 use crate::control::ControlHandle;
 use crate::form;
 use crate::http1::{Arrived, Refusal};
@@ -27,7 +28,7 @@ use crate::metrics::Cores;
 use crate::realtime;
 use crate::reply::Reply;
 use crate::routes::{self, Access, Does, Found, Route};
-use crate::{Readiness, Times};
+use crate::{AskReadiness, Readiness, Times};
 
 const FORM: &[u8] = b"multipart/form-data";
 
@@ -37,27 +38,36 @@ pub(crate) struct Desk {
     pub table: Vec<Route>,
     pub times: Times,
     pub control: Option<ControlHandle>,
-    pub ready: Readiness,
+    pub ready: AskReadiness,
     pub cores: Cores,
+    pub proxies: Proxies,
 }
 
 /// When and as what a request came.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrival {
     pub trace: TraceId,
+    /// Of who asks, where a trusted proxy names it.
     pub peer: IpAddr,
+    /// The connection itself comes from this machine.
+    is_near: bool,
     pub us: u64,
     pub unix_ms: u64,
 }
 
 impl Desk {
-    fn arrival(&self, peer: SocketAddr) -> Arrival {
+    fn arrival(&self, peer: SocketAddr, arrived: &Arrived) -> Arrival {
         let world = &self.core.hands.world;
         let unix_ms = world.clock.unix_ms();
         let us = world.clock.monotonic_us();
         // An IPv4 client of a dual-stack listener is the IPv4 client that allowlists name.
-        let peer = peer.ip().to_canonical();
-        Arrival { trace: TraceId::new(unix_ms, world.id_bytes()), peer, us, unix_ms }
+        let from = peer.ip().to_canonical();
+        let peer = match arrived {
+            Arrived::Request(request) => self.proxies.client(from, request.headers()),
+            Arrived::Refused(_) => from,
+        };
+        let is_near = from.is_loopback();
+        Arrival { trace: TraceId::new(unix_ms, world.id_bytes()), peer, is_near, us, unix_ms }
     }
 }
 
@@ -67,7 +77,7 @@ pub(crate) fn answer(
     arrived: Arrived,
     peer: SocketAddr,
 ) -> impl Future<Output = Response<Reply>> {
-    let arrival = desk.arrival(peer);
+    let arrival = desk.arrival(peer, &arrived);
     let dialect = match &arrived {
         Arrived::Request(request) => routes::dialect_of(request.uri().path()),
         Arrived::Refused(_) => Dialect::Chat,
@@ -200,9 +210,7 @@ async fn travel_signed(
         Ok(signed) => signed,
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
-    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
-    let read = read.and_then(|read| Ok((line::who_signed(&desk.core, signed, &read)?, read)));
-    let (caller, body) = match read {
+    let (caller, body) = match signed_body(&desk, &mut body, &mut head.headers, signed).await {
         Ok(read) => read,
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
@@ -223,6 +231,18 @@ async fn travel_signed(
         Some(key) => keyed(&desk.core, inbound, caller, key, path).await.map(Reply::from),
         None => line::serve(&desk.core, inbound, caller).await.map(Reply::from),
     }
+}
+
+/// The signature is over the body as it was sent, and nothing is unpacked for who didn't sign it.
+async fn signed_body(
+    desk: &Desk,
+    body: &mut PatientBody,
+    headers: &mut HeaderMap,
+    signed: Signed,
+) -> Result<(Caller, Bytes), Box<Fault>> {
+    let sent = body::read_sent(body, headers, BODY_BYTES_MAX).await?;
+    let caller = line::who_signed(&desk.core, signed, &sent.bytes)?;
+    Ok((caller, sent.unpack(headers, BODY_BYTES_MAX).await?))
 }
 
 fn signed_head<'a>(head: &'a Parts, service: &'static str) -> SignedHead<'a> {
@@ -326,6 +346,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         Found::OtherMethods(allowed, dialect) => {
             return Asked::Answered(other_method(desk, &head, &allowed, dialect, arrival.trace));
         }
+        Found::Nothing if path == "*" => return Asked::Answered(named(whole_server(), arrival.trace)),
         Found::Nothing => return Asked::Answered(unknown(desk, &head, arrival)),
     };
     if route.does == Does::Control {
@@ -348,13 +369,13 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         (Does::Live | Does::Ready | Does::Welcome | Does::Page | Does::Asset, _) => {
             open_to_all(desk, route.does, &head, arrival)
         }
-        (Does::Metrics, _) => {
-            let desk = Rc::clone(desk);
-            let counted = async move { named(metrics(&desk).await, arrival.trace) };
-            return Asked::Apart(Box::pin(counted));
-        }
+        (Does::Metrics, _) => return counted(Rc::clone(desk), arrival),
         (Does::Models | Does::Model, Some(caller)) => {
             listed(desk, &caller, route, rest, &head.headers, arrival.trace)
+        }
+        (Does::Task, Some(caller)) => {
+            let rest = rest.to_owned();
+            return task(Rc::clone(desk), caller, head, rest, arrival);
         }
         (Does::Realtime, Some(caller)) => {
             let (desk, dialect) = (Rc::clone(desk), route.dialect);
@@ -367,8 +388,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         }
         (Does::Trip(_) | Does::Addressed | Does::Stored | Does::Kept(_), Some(caller)) => {
             match trip(route, rest, &head, caller) {
-                // Only the headers are kept: the path is a slice of the connection's read buffer, which is not to be held
-                // while an upstream thinks.
+                // The headers alone: the path is a slice of the read buffer, not to be held while an upstream thinks.
                 Ok(trip) => {
                     return Asked::Trip {
                         headers: head.headers,
@@ -385,13 +405,33 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
     Asked::Answered(named(answered, arrival.trace))
 }
 
+fn counted(desk: Rc<Desk>, arrival: Arrival) -> Asked {
+    Asked::Apart(Box::pin(async move { named(metrics(&desk).await, arrival.trace) }))
+}
+
+fn task(desk: Rc<Desk>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Asked {
+    Asked::Apart(Box::pin(async move {
+        let told = run::task(&desk.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
+        named(told.await.map(Reply::from), arrival.trace)
+    }))
+}
+
+/// `OPTIONS *` asks for no path in particular.
+fn whole_server() -> Response<Reply> {
+    let mut answer = Response::new(Reply::whole(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(routes::METHODS));
+    answer
+}
+
 /// What tells nothing of anybody.
 fn open_to_all(desk: &Desk, does: Does, head: &Parts, arrival: Arrival) -> Response<Reply> {
     match does {
         Does::Live => text(StatusCode::OK, "live\n"),
         Does::Ready => match (desk.ready)() {
-            Ok(()) => text(StatusCode::OK, "ready\n"),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+            Readiness::Ready => text(StatusCode::OK, "ready\n"),
+            Readiness::Degraded(why) => text(StatusCode::OK, format!("degraded: {why}\n")),
+            Readiness::Not(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
         Does::Welcome | Does::Page if console::wants_page(&head.headers) => {
             console::page(&head.headers).map(Reply::whole)
@@ -461,6 +501,13 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
     let path = head.uri.path();
     let dialect = routes::dialect_of(path);
     let later = routes::comes_later(path);
+    if dialect == Dialect::Native
+        && !later
+        && head.method == Method::GET
+        && console::wants_page(&head.headers)
+    {
+        return console::missing(&head.headers).map(Reply::whole);
+    }
     if dialect != Dialect::Native || later {
         let identified = line::identify(&desk.core, &head.headers, arrival.peer, Needs::Inference);
         if let Err(fault) = identified.map(drop)
@@ -487,7 +534,9 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
 fn allow(desk: &Desk, route: &Route, head: &Parts, arrival: Arrival) -> Result<Option<Caller>, Box<Fault>> {
     match route.access {
         Access::Open => Ok(None),
-        Access::LoopbackOrKey(_) if arrival.peer.is_loopback() => Ok(None),
+        Access::LoopbackOrKey(_) if arrival.is_near && desk.proxies.is_local(&head.uri, &head.headers) => {
+            Ok(None)
+        }
         Access::Key(needs) | Access::LoopbackOrKey(needs) => {
             // The head is whole: no time has passed since it came.
             let snapshot = desk.core.snapshot.current();

@@ -21,10 +21,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::Times;
+use crate::frames::{Frames, LAST_READ_BYTES, Room};
 use crate::http1::Arrived;
 use crate::incoming::Incoming;
 use crate::linger::{LINGER_READ_BYTES, LINGER_TIME_MAX};
-use crate::reply::{HandedAt, Reply};
+use crate::patience::Patience;
+use crate::reply::{Clock, Reply};
 
 /// HTTP/2: streams at once, and what one connection may reset before it is told to go (rapid reset, CVE-2023-44487).
 const H2_STREAMS_MAX: u32 = 256;
@@ -54,7 +56,8 @@ where
         // The head's phase is large and short; the stream that outlives it is small.
         Answering(Box::pin(answering))
     });
-    let socket = Stalling { socket, first, given: 0, stall: times.write_stall, timer: None, linger: None };
+    let (patience, frames) = (Patience::new(times), Frames::default());
+    let socket = Stalling { socket, first, given: 0, patience, frames, linger: None };
     http2(times).serve_connection(TokioIo::new(socket), service)
 }
 
@@ -74,7 +77,7 @@ impl<F: Future<Output = Response<Reply>>> Future for Answering<F> {
 }
 
 fn http2(times: Times) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor { stall: times.write_stall });
+    let mut builder = http2::Builder::new(LocalExecutor { times });
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(H2_PING_EVERY)
@@ -92,7 +95,7 @@ fn http2(times: Times) -> http2::Builder<LocalExecutor> {
 /// such a client's window without looking at the body, so the body's own clocks stand still.
 #[derive(Clone)]
 struct LocalExecutor {
-    stall: Duration,
+    times: Times,
 }
 
 impl<F> hyper::rt::Executor<F> for LocalExecutor
@@ -101,22 +104,19 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        let stream =
-            Stream { future: Box::pin(future), handed: HandedAt::default(), stall: self.stall, timer: None };
-        tokio::task::spawn_local(stream);
+        let clock = Rc::new(RefCell::new(Patience::new(self.times)));
+        tokio::task::spawn_local(Stream { future: Box::pin(future), clock });
     }
 }
 
 struct Stream<F> {
     future: Pin<Box<F>>,
-    handed: HandedAt,
-    stall: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    clock: Clock,
 }
 
 thread_local! {
     /// The HTTP/2 stream that is being polled: how its answer finds its clock.
-    static STREAM: RefCell<Option<HandedAt>> = const { RefCell::new(None) };
+    static STREAM: RefCell<Option<Clock>> = const { RefCell::new(None) };
 }
 
 impl<F: Future> Future for Stream<F> {
@@ -124,25 +124,14 @@ impl<F: Future> Future for Stream<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        STREAM.set(Some(Rc::clone(&this.handed)));
+        STREAM.set(Some(Rc::clone(&this.clock)));
         let polled = this.future.as_mut().poll(cx);
         STREAM.set(None);
         if polled.is_ready() {
             return Poll::Ready(());
         }
-        while let Some(handed) = this.handed.get() {
-            let end = handed + this.stall;
-            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if end <= Instant::now() {
-                // Dropped, the stream is reset and its exchange settled.
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(end);
-        }
-        Poll::Pending
+        // Dropped, the stream is reset and its exchange settled.
+        this.clock.borrow_mut().poll_overdue(cx)
     }
 }
 
@@ -151,30 +140,25 @@ struct Stalling {
     socket: TcpStream,
     first: Vec<u8>,
     given: usize,
-    stall: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
+    frames: Frames,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stalling {
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.timer = None;
-            return written;
+        if let Poll::Ready(written) = written {
+            self.patience.took(written.as_ref().map_or(0, |count| *count));
+            return Poll::Ready(written);
         }
-        let stall = self.stall;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
-        ready!(timer.as_mut().poll(cx));
+        ready!(self.patience.poll_end(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
     }
 }
 
-impl AsyncRead for Stalling {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Stalling {
+    /// What was read at first, then what comes.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let left = self.first.get(self.given..).unwrap_or_default();
         if left.is_empty() {
             return Pin::new(&mut self.socket).poll_read(cx, buffer);
@@ -185,6 +169,34 @@ impl AsyncRead for Stalling {
         if self.given == self.first.len() {
             (self.first, self.given) = (Vec::new(), 0);
         }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Stalling {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        match this.frames.room() {
+            Room::Any => ready!(this.poll_bytes(cx, buffer))?,
+            Room::UpTo(count) => {
+                let mut scratch = [0; LAST_READ_BYTES];
+                let mut last =
+                    ReadBuf::new(scratch.get_mut(..count.min(buffer.remaining())).unwrap_or_default());
+                ready!(this.poll_bytes(cx, &mut last))?;
+                buffer.put_slice(last.filled());
+            }
+            Room::Farewell(bytes) => {
+                buffer.put_slice(bytes.get(..buffer.remaining()).unwrap_or(bytes));
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        this.frames.saw(came, Instant::now());
         Poll::Ready(Ok(()))
     }
 }

@@ -1,14 +1,17 @@
 //! The front door: sockets, HTTP, the table of routes, and bodies that are bounded before anyone reads them.
 
 mod body;
+mod client;
 mod control;
 mod form;
+mod frames;
 mod handle;
 mod http1;
 mod http2;
 mod incoming;
 mod linger;
 mod metrics;
+mod patience;
 mod realtime;
 mod reply;
 pub mod routes;
@@ -26,7 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::{
-    BODY_BYTES_MAX, BODY_GRACE, BODY_RATE_MIN_BYTES_S, HEADER_READ_TIME_MAX, WRITE_STALL_MAX,
+    BODY_BYTES_MAX, BODY_GRACE, BODY_RATE_MIN_BYTES_S, HEADER_READ_TIME_MAX, WRITE_RATE_MIN_BYTES_S,
+    WRITE_STALL_MAX,
 };
 use domain::{Dialect, TraceId};
 use futures_util::FutureExt;
@@ -39,9 +43,10 @@ use crate::http1::Arrived;
 use crate::metrics::{Cores, Question};
 use crate::reply::Reply;
 use crate::serve::Phase;
-use crate::worker::{CoreFuture, Open};
+use crate::worker::{CoreFuture, Open, Room};
 
 pub use body::PatientBody;
+pub use client::Proxies;
 pub use control::{ControlHandle, ControlService};
 pub use http1::Refusal;
 pub use http1::dissect::{Dissection, End, dissect};
@@ -60,8 +65,9 @@ pub struct Times {
     pub idle: Duration,
     pub body_grace: Duration,
     pub body_rate_bytes_s: u64,
-    /// A client that takes no byte for so long is cut.
+    /// A client that lets its answer wait for so long, beyond what the least rate takes, is cut.
     pub write_stall: Duration,
+    pub write_rate_bytes_s: u64,
 }
 
 impl Default for Times {
@@ -72,24 +78,37 @@ impl Default for Times {
             body_grace: BODY_GRACE,
             body_rate_bytes_s: BODY_RATE_MIN_BYTES_S,
             write_stall: WRITE_STALL_MAX,
+            write_rate_bytes_s: WRITE_RATE_MIN_BYTES_S,
         }
     }
 }
 
 /// Where and how wide the door is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewaySettings {
     pub listen: SocketAddr,
     /// Serving cores; at least one.
     pub workers: u32,
     pub times: Times,
+    pub proxies: Proxies,
+    /// Connections of clients that are open at once; further ones wait until one is closed.
+    pub connections_max: usize,
 }
 
 /// Makes a core on its own thread; called once for each worker with its number.
 pub type MakeCore = Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = io::Result<Rc<Core>>>>> + Send + Sync>;
 
-/// `Err` says why the process is not ready to serve.
-pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Whether the process can serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// It serves, and somebody should look why.
+    Degraded(String),
+    /// Why it can't.
+    Not(String),
+}
+
+pub type AskReadiness = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
 /// A door that is open. Dropped, it closes at once.
 pub struct Running {
@@ -149,10 +168,11 @@ pub async fn start(
     settings: GatewaySettings,
     make_core: MakeCore,
     control: Option<ControlHandle>,
-    ready: Readiness,
+    ready: AskReadiness,
 ) -> io::Result<Running> {
     routes::check(&routes::table()).map_err(io::Error::other)?;
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
+    let room = Room::new(settings.connections_max);
     let (phase, watched) = watch::channel(Phase::Serving);
     let (questions, mut answerers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
@@ -166,6 +186,7 @@ pub async fn start(
         made.push(told);
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
+        let (proxies, room) = (settings.proxies.clone(), room.clone());
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
             Box::pin(async move {
                 let core = match make_core(number).await {
@@ -173,8 +194,8 @@ pub async fn start(
                     Err(error) => return drop(tell.send(Err(error))),
                 };
                 let _ = tell.send(Ok(()));
-                let desk = Desk { core, table: routes::table(), times, control, ready, cores };
-                serve_core(Rc::new(desk), listener, watched, questions).await;
+                let desk = Desk { core, table: routes::table(), times, control, ready, cores, proxies };
+                serve_core(Rc::new(desk), listener, watched, questions, room).await;
             })
         })?);
     }
@@ -189,6 +210,7 @@ async fn serve_core(
     listener: std::net::TcpListener,
     phase: watch::Receiver<Phase>,
     mut questions: mpsc::Receiver<Question>,
+    room: Room,
 ) {
     let open = Open::default();
     let (counting, counted) = (Rc::clone(&desk), Rc::clone(&open));
@@ -202,7 +224,7 @@ async fn serve_core(
     });
     let times = desk.times;
     let handler = Rc::new(move |arrived: Arrived, peer| handle::answer(Rc::clone(&desk), arrived, peer));
-    worker::serve(listener, times, phase, open, handler).await;
+    worker::serve(listener, times, phase, open, room, handler).await;
     answering.abort();
 }
 
@@ -210,17 +232,18 @@ async fn serve_core(
 ///
 /// # Errors
 /// The address is taken.
-pub fn serve_node(service: Arc<node::Service>, settings: GatewaySettings) -> io::Result<Running> {
+pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io::Result<Running> {
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let mut running = Running { address, phase, threads: Vec::new() };
+    let room = Room::new(settings.connections_max);
     let services = std::iter::repeat(service);
     for ((number, listener), service) in (0_u32..).zip(listeners).zip(services) {
-        let (watched, times) = (watched.clone(), settings.times);
+        let (watched, times, room) = (watched.clone(), settings.times, room.clone());
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
             let handler =
                 Rc::new(move |arrived, peer| answer_node(Arc::clone(&service), times, arrived, peer));
-            Box::pin(worker::serve(listener, times, watched, Open::default(), handler))
+            Box::pin(worker::serve(listener, times, watched, Open::default(), room, handler))
         })?);
     }
     Ok(running)

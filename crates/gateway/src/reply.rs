@@ -1,6 +1,6 @@
 //! What a connection sends: an answer's body with what must end together with it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,18 +13,21 @@ use http_body::{Body, Frame, SizeHint};
 use line::{OnceBody, ReplyBody};
 use node::NodeBody;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+
+use crate::patience::Patience;
 
 /// The answer broke off: the connection (or HTTP/2 stream) is not ended cleanly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut;
 
-/// Whether a stream's client has been handed a frame that it has not asked to follow up yet.
-pub type HandedAt = Rc<Cell<Option<Instant>>>;
+/// The clock of a stream whose client has been handed a frame and has no room for the next yet.
+pub type Clock = Rc<RefCell<Patience>>;
 
 pub struct Reply {
     kind: Kind,
-    handed: Option<HandedAt>,
+    clock: Option<Clock>,
+    /// Of the last frame.
+    handed_bytes: usize,
 }
 
 enum Kind {
@@ -71,14 +74,14 @@ impl Reply {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, handed: None }
+        Self { kind, clock: None, handed_bytes: 0 }
     }
 
     /// Tells an HTTP/2 stream's clock what its client was handed.
-    pub fn clocked(mut self, handed: HandedAt) -> Self {
+    pub fn clocked(mut self, clock: Clock) -> Self {
         // Without a window for even the first byte, hyper does not ask for the first frame.
-        handed.set(Some(Instant::now()));
-        self.handed = Some(handed);
+        clock.borrow_mut().wait();
+        self.clock = Some(clock);
         self
     }
 
@@ -129,14 +132,18 @@ impl Body for Reply {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(clock) = &self.clock {
+            clock.borrow_mut().took(self.handed_bytes);
+        }
         // A panic while an answer is streamed ends that answer, not the core's other connections; what it held is
         // dropped here, which settles it.
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_kind(cx))).unwrap_or_else(|_| {
             tracing::error!("a panic ended an answer after its head");
             Poll::Ready(Some(Err(Cut)))
         });
-        if let Some(handed) = &self.handed {
-            handed.set(matches!(polled, Poll::Ready(Some(Ok(_)))).then(Instant::now));
+        if let (Some(clock), Poll::Ready(Some(Ok(frame)))) = (&self.clock, &polled) {
+            clock.borrow_mut().wait();
+            self.handed_bytes = frame.data_ref().map_or(0, Bytes::len);
         }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.kind = Kind::Over;

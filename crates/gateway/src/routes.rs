@@ -17,6 +17,8 @@ pub const WELCOME: &str = concat!(
     "Models: GET /v1/models\nRun:    POST /v1/run\n",
     "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
 );
+/// Those that some path takes.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// What is told of the gateway to who comes with a path that it does not have.
 pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, \
     /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, and /v2.";
@@ -60,6 +62,8 @@ pub enum Does {
     Kept(Operation),
     /// A list of such things.
     KeptList(KeptKind),
+    /// Something about a task that ran.
+    Task,
     Models,
     Model,
     Control,
@@ -107,13 +111,11 @@ const REST: &str = "{rest}";
 const LATER: &[&str] = &[
     "/v1/conversations",
     "/v1/uploads",
-    "/v1/tasks",
     "/v1/apps",
     "/v1/agents",
     "/v1/flows",
     "/v1/tools",
     "/v1/sessions",
-    "/tasks",
     "/apps",
     "/agents",
     "/flows",
@@ -244,6 +246,12 @@ pub fn table() -> Vec<Route> {
         trip("/run", Dialect::Run, Operation::Run),
         trip("/v1/apps/run", Dialect::Run, Operation::Run),
         trip("/apps/run", Dialect::Run, Operation::Run),
+        row(Method::GET, "/v1/tasks/{rest}", Dialect::Run, Does::Task, inference),
+        row(Method::POST, "/v1/tasks/{rest}", Dialect::Run, Does::Task, inference),
+        row(Method::DELETE, "/v1/tasks/{rest}", Dialect::Run, Does::Task, inference),
+        row(Method::GET, "/tasks/{rest}", Dialect::Run, Does::Task, inference),
+        row(Method::POST, "/tasks/{rest}", Dialect::Run, Does::Task, inference),
+        row(Method::DELETE, "/tasks/{rest}", Dialect::Run, Does::Task, inference),
         row(Method::GET, "/health/live", Dialect::Native, Does::Live, Access::Open),
         row(Method::GET, "/health/ready", Dialect::Native, Does::Ready, Access::Open),
         row(Method::GET, "/metrics", Dialect::Native, Does::Metrics, Access::LoopbackOrKey(Needs::Admin)),
@@ -290,7 +298,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
                     matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Kept(_));
                 let more =
                     matches!(route.does, Does::Models | Does::Model | Does::KeptList(_) | Does::Realtime);
-                trips || more
+                trips || more || route.does == Does::Task
             }
         };
         if !fits {
@@ -362,6 +370,7 @@ pub fn dialect_of(path: &str) -> Dialect {
         () if ["/model", "/model-invocation-job", "/model-invocation-jobs"].into_iter().any(is_under) => {
             Dialect::Converse
         }
+        () if ["/v1/tasks", "/v1/run", "/v1/apps"].into_iter().any(is_under) => Dialect::Run,
         () if is_under("/v1") => Dialect::Chat,
         () => Dialect::Native,
     }
@@ -561,6 +570,9 @@ mod tests {
             ("GET", "/v1/models/openai/gpt-4o", "Model openai/gpt-4o"),
             ("DELETE", "/v1/models", "allow GET, HEAD"),
             ("POST", "/apps/run", "Trip(Run) "),
+            ("GET", "/tasks/tsk_1/status", "Task tsk_1/status"),
+            ("DELETE", "/v1/tasks/tsk_1", "Task tsk_1"),
+            ("PUT", "/tasks/tsk_1", "allow GET, POST, DELETE, HEAD"),
             ("GET", "/v1beta/batches", "KeptList(ContentBatch) "),
             ("GET", "/v1beta/batches/b", "Kept(Batch) b"),
             ("POST", "/v1beta/batches/b:cancel", "Kept(Batch) b:cancel"),
@@ -622,6 +634,9 @@ mod tests {
             (Does::Kept(Operation::Video), "GET") => &["{video_id}", "{video_id}/content"],
             (Does::Kept(Operation::Video), "POST") => &["{video_id}/remix"],
             (Does::Kept(Operation::Video), _) => &["{video_id}"],
+            (Does::Task, "GET") => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
+            (Does::Task, "POST") => &["{task_id}/cancel"],
+            (Does::Task, _) => &["{task_id}"],
             (Does::Kept(_), "GET") => &["{file_id}", "{file_id}/content"],
             (Does::Kept(_), _) => &["{file_id}"],
             _ => &["{model}"],

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use domain::limits::DRAIN_FIRST_BYTE_MAX;
 use http::Response;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::AsyncReadExt;
@@ -43,9 +44,9 @@ pub async fn connection<H, F>(
     // Without it an answer in two small writes waits for the client's delayed acknowledgement: 40 ms.
     let _ = socket.set_nodelay(true);
     let first = tokio::select! {
+        biased;
         first = first_bytes(&mut socket, times.head) => first,
-        // A connection that asked for nothing yet is not waited for.
-        _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        () = unwanted(&mut phase) => return,
     };
     let Some(first) = first else { return linger::linger(&mut socket).await };
     if first.starts_with(http2::PREFACE) {
@@ -55,6 +56,16 @@ pub async fn connection<H, F>(
     let closing = Cell::new(false);
     let connection = pin!(http1::serve(socket, first, peer, times, &closing, &*handler));
     drive(connection, phase, |_| closing.set(true)).await;
+}
+
+/// A connection that asked for nothing yet is not waited for long once the process is to end. Its client connected while
+/// the door was open, and may have sent a request that is not read yet.
+async fn unwanted(phase: &mut watch::Receiver<Phase>) {
+    // An error says that nobody is left to change it: the end, too.
+    if phase.wait_for(|phase| *phase != Phase::Serving).await.is_ok() {
+        let stopped = phase.wait_for(|phase| *phase == Phase::Stopped);
+        let _ = tokio::time::timeout(DRAIN_FIRST_BYTE_MAX, stopped).await;
+    }
 }
 
 /// Enough of a connection to know what it speaks; `None` where it never said.

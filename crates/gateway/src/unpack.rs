@@ -1,26 +1,11 @@
-//! Compressed request bodies: unpacked within the body's bound and a ratio, so that a bomb costs what it weighs.
+//! The encoding of a request's body: which it is, and its bytes without it.
 
-use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZstdDecoder};
-use async_compression::zstd::DParameter;
-use bytes::{Bytes, BytesMut};
-use domain::limits::{BODY_BYTES_MAX, BODY_RATIO_FREE_BYTES, BODY_RATIO_MAX};
+use bytes::Bytes;
+use domain::limits::BODY_BYTES_MAX;
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use tokio::io::{AsyncRead, AsyncReadExt};
-
-/// 8 MiB, what RFC 9659 allows on the web; a larger window is memory that the sender chooses.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-const STEP_BYTES: usize = 64 * 1024;
-
-/// A single encoding that we can undo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    Gzip,
-    Deflate,
-    Brotli,
-    Zstd,
-}
+use line::{Encoding, Trouble};
 
 /// What the headers say of the body's encoding.
 ///
@@ -53,58 +38,20 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Box<Fault>> {
 /// Unpacks a whole body.
 ///
 /// # Errors
-/// 413 when it grows past the bounds, 400 when it isn't what its header says.
-pub async fn unpack(packed: &Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
-    let input: &[u8] = packed;
-    match encoding {
-        Encoding::Gzip => {
-            let mut decoder = GzipDecoder::new(input);
-            decoder.multiple_members(true);
-            read(decoder, packed.len(), bytes_max).await
-        }
-        Encoding::Deflate => {
-            read(DeflateDecoder::new(without_zlib_head(input)), packed.len(), bytes_max).await
-        }
-        Encoding::Brotli => read(BrotliDecoder::new(input), packed.len(), bytes_max).await,
-        Encoding::Zstd => {
-            let window = DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX);
-            read(ZstdDecoder::with_params(input, &[window]), packed.len(), bytes_max).await
-        }
-    }
-}
-
-/// HTTP's "deflate" is zlib's format; some clients send the bare stream. The head tells them apart.
-fn without_zlib_head(input: &[u8]) -> &[u8] {
-    match input {
-        [method, flags, rest @ ..]
-            if method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0 =>
-        {
-            rest
-        }
-        _ => input,
-    }
-}
-
-async fn read<R: AsyncRead + Unpin>(
-    mut from: R,
-    packed: usize,
-    bytes_max: usize,
-) -> Result<Bytes, Box<Fault>> {
+/// 413 when it grows past the bounds or costs more than its size allows, 400 when it isn't what its header says.
+pub async fn unpack(packed: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
     let bytes_max = bytes_max.min(BODY_BYTES_MAX);
-    let mut whole = BytesMut::new();
-    loop {
-        whole.reserve(STEP_BYTES);
-        let read = from.read_buf(&mut whole).await.map_err(|_| corrupt())?;
-        if read == 0 {
-            return Ok(whole.freeze());
-        }
-        let bomb = whole.len() > BODY_RATIO_FREE_BYTES && whole.len() > packed.saturating_mul(BODY_RATIO_MAX);
-        if bomb || whole.len() > bytes_max {
-            return Err(line::too_large(bytes_max));
-        }
-        // Unpacking never waits, so it gives the core's other requests their turn by itself.
-        tokio::task::yield_now().await;
-    }
+    line::unpack(packed, encoding, bytes_max).await.map_err(|trouble| match trouble {
+        Trouble::TooLarge => line::too_large(bytes_max),
+        Trouble::TooCostly => too_costly(),
+        Trouble::Corrupt => corrupt(),
+    })
+}
+
+fn too_costly() -> Box<Fault> {
+    let message = "Unpacking the body takes more work than a body of its size needs.";
+    let fault = Fault::new(FaultClass::TooLarge, "packed_body_too_costly", message);
+    Box::new(fault.param("Content-Encoding").fix("Send the body plain, or pack it with a usual encoder."))
 }
 
 fn corrupt() -> Box<Fault> {
@@ -117,39 +64,4 @@ fn corrupt() -> Box<Fault> {
         .param("Content-Encoding")
         .fix("Send the body plain, or encode it as the header says."),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::Future;
-
-    use super::*;
-    use async_compression::tokio::write::GzipEncoder;
-    use tokio::io::AsyncWriteExt;
-
-    fn run<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-    }
-
-    /// Bytes that hardly pack.
-    fn noise(count: u32) -> Vec<u8> {
-        (0..count).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect()
-    }
-
-    #[test]
-    fn the_cap_holds_for_what_is_unpacked() {
-        run(async {
-            let mut encoder = GzipEncoder::new(Vec::new());
-            encoder.write_all(&noise(5_000)).await.unwrap();
-            encoder.shutdown().await.unwrap();
-            let packed = Bytes::from(encoder.into_inner());
-            assert_eq!(unpack(&packed, Encoding::Gzip, 5_000).await.unwrap(), noise(5_000));
-            let fault = unpack(&packed, Encoding::Gzip, 4_999).await.unwrap_err();
-            assert_eq!(fault.class, FaultClass::TooLarge);
-            let twice = Bytes::from([packed.as_ref(), &packed].concat());
-            assert_eq!(unpack(&twice, Encoding::Gzip, 20_000).await.unwrap().len(), 10_000);
-            let cut = packed.slice(..packed.len() / 2);
-            assert_eq!(unpack(&cut, Encoding::Gzip, 20_000).await.unwrap_err().class, FaultClass::BadRequest);
-        });
-    }
 }

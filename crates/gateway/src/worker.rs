@@ -6,14 +6,19 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use domain::limits::DRAIN_STREAMS_MAX;
+use domain::limits::{DRAIN_HANDSHAKE_MAX, DRAIN_STREAMS_MAX};
 use http::Response;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 use crate::Times;
 use crate::http1::Arrived;
@@ -23,26 +28,38 @@ use crate::serve::{self, Phase};
 const BACKLOG: i32 = 4096;
 /// After an accept failed for want of descriptors or memory: trying again at once would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 
 /// One listener for each worker on the same address: the kernel spreads the connections.
+///
+/// The first is bound and listens before it shares its port, so that another process has it for itself or not at all: of two
+/// that start at once the one that listens later is refused. Only then do the others of this process join it.
 pub(crate) fn listeners(address: SocketAddr, count: u32) -> io::Result<(SocketAddr, Vec<StdListener>)> {
-    let first = listener(address)?;
+    let first = listener(address, false).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            io::Error::new(error.kind(), format!("{address} is in use by another process"))
+        }
+        _ => error,
+    })?;
+    first.set_reuse_port(true)?;
+    let first = StdListener::from(first);
     let bound = first.local_addr()?;
     let mut all = vec![first];
     for _ in 1..count.max(1) {
-        all.push(listener(bound)?);
+        all.push(listener(bound, true)?.into());
     }
     Ok((bound, all))
 }
 
-fn listener(address: SocketAddr) -> io::Result<StdListener> {
+fn listener(address: SocketAddr, joins: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of a process that ended may still be closing.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(joins)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// A serving thread's future: everything on it stays on it.
@@ -65,18 +82,75 @@ where
 /// How many connections a core holds.
 pub(crate) type Open = Rc<Cell<u64>>;
 
-struct Counted(Open);
+/// How many connections all cores together may hold: what is left of the process's descriptors is for upstreams.
+#[derive(Clone)]
+pub(crate) struct Room(Arc<Shared>);
+
+struct Shared {
+    max: usize,
+    held: AtomicUsize,
+    freed: Notify,
+}
+
+impl Room {
+    pub(crate) fn new(max: usize) -> Self {
+        Self(Arc::new(Shared { max: max.max(1), held: AtomicUsize::new(0), freed: Notify::new() }))
+    }
+
+    /// Returns once there is room for a connection. Cores that look at once may go over by one each.
+    async fn wait(&self) {
+        while self.is_full() {
+            let mut freed = std::pin::pin!(self.0.freed.notified());
+            freed.as_mut().enable();
+            // One may have been freed before it was waited for.
+            if self.is_full() {
+                freed.await;
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.held.load(Ordering::Relaxed) >= self.0.max
+    }
+}
+
+/// A connection that is counted for as long as it is open.
+struct Counted {
+    open: Open,
+    room: Room,
+}
 
 impl Counted {
-    fn new(open: &Open) -> Self {
+    fn new(open: &Open, room: &Room) -> Self {
         open.set(open.get() + 1);
-        Self(Rc::clone(open))
+        room.0.held.fetch_add(1, Ordering::Relaxed);
+        Self { open: Rc::clone(open), room: room.clone() }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.open.set(self.open.get().saturating_sub(1));
+        if self.room.0.held.fetch_sub(1, Ordering::Relaxed) >= self.room.0.max {
+            self.room.0.freed.notify_waiters();
+        }
+    }
+}
+
+/// Says at most once a second that connections could not be accepted, and how many.
+#[derive(Default)]
+struct Complaint {
+    said: Option<Instant>,
+    failed: u64,
+}
+
+impl Complaint {
+    fn failed(&mut self, error: &io::Error, now: Instant) {
+        self.failed += 1;
+        if self.said.is_none_or(|said| now.duration_since(said) >= COMPLAINT_EVERY) {
+            tracing::warn!(%error, failed = self.failed, "connections could not be accepted");
+            *self = Self { said: Some(now), failed: 0 };
+        }
     }
 }
 
@@ -84,8 +158,9 @@ impl Drop for Counted {
 pub(crate) async fn serve<H, F>(
     listener: StdListener,
     times: Times,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
     open: Open,
+    room: Room,
     handler: Rc<H>,
 ) where
     H: Fn(Arrived, SocketAddr) -> F + 'static,
@@ -96,29 +171,91 @@ pub(crate) async fn serve<H, F>(
         Err(error) => return tracing::error!(%error, "a listener is not usable"),
     };
     let mut running = tokio::task::JoinSet::new();
-    while *phase.borrow_and_update() == Phase::Serving {
+    let take = |running: &mut tokio::task::JoinSet<()>, socket: TcpStream, peer: SocketAddr| {
+        let counted = Counted::new(&open, &room);
+        let (phase, handler) = (phase.clone(), Rc::clone(&handler));
+        running.spawn_local(async move {
+            let _counted = counted;
+            serve::connection(socket, peer, times, phase, handler).await;
+        });
+    };
+    let mut news = phase.clone();
+    let mut complaint = Complaint::default();
+    while *news.borrow_and_update() == Phase::Serving {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => {
-                    let counted = Counted::new(&open);
-                    let (phase, handler) = (phase.clone(), Rc::clone(&handler));
-                    running.spawn_local(async move {
-                        let _counted = counted;
-                        serve::connection(socket, peer, times, phase, handler).await;
-                    });
-                }
+            accepted = async { room.wait().await; listener.accept().await } => match accepted {
+                Ok((socket, peer)) => take(&mut running, socket, peer),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    complaint.failed(&error, Instant::now());
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = running.join_next(), if !running.is_empty() => {}
-            changed = phase.changed() => if changed.is_err() { break },
+            changed = news.changed() => if changed.is_err() { break },
         }
     }
-    drop(listener);
+    let stopped = async { drop(news.wait_for(|phase| *phase == Phase::Stopped).await) };
+    let closed = close(listener, stopped, |socket, peer| take(&mut running, socket, peer)).await;
+    if let Err(error) = closed {
+        tracing::warn!(%error, "a listener closed beside those whom the kernel had let in");
+    }
     let drained = async { while running.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_STREAMS_MAX, drained).await.is_err() {
         tracing::warn!("connections were cut: their streams outlasted the drain");
     }
+}
+
+/// Closes a listener so that nobody is let in whom nobody serves: a closed listener resets what the kernel has let in and
+/// what is half in. First the kernel drops whoever asks to be let in (they ask again in a second, and find the next process
+/// or a closed port), then whoever is half in has the time of a long round trip, and then it is closed.
+async fn close(
+    listener: TcpListener,
+    stopped: impl Future<Output = ()>,
+    mut take: impl FnMut(TcpStream, SocketAddr),
+) -> io::Result<()> {
+    let refusing = refuse_new(&listener);
+    let wait = if refusing.is_ok() { DRAIN_HANDSHAKE_MAX } else { Duration::ZERO };
+    let mut stopped = std::pin::pin!(tokio::time::timeout(wait, stopped));
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            accepted = listener.accept() => match accepted {
+                Ok((socket, peer)) => take(socket, peer),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    let listener = listener.into_std()?;
+    while let Ok((socket, peer)) = listener.accept() {
+        if let Ok(socket) = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)) {
+            take(socket, peer);
+        }
+    }
+    refusing
+}
+
+/// Has the kernel drop what asks to be let in: a TCP segment with SYN and without ACK. It drops nothing of those who are in.
+#[cfg(target_os = "linux")]
+fn refuse_new(listener: &TcpListener) -> io::Result<()> {
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const FLAGS_AT: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_AT),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 1, 0, SYN),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ])
+}
+
+/// Elsewhere there is no such filter: what arrives as the listener closes may be reset.
+#[cfg(not(target_os = "linux"))]
+fn refuse_new(_: &TcpListener) -> io::Result<()> {
+    Ok(())
 }

@@ -11,8 +11,10 @@ pub mod emulator;
 pub mod fal;
 mod gemini;
 pub mod hub;
+mod known;
 mod mistral;
 mod openai;
+pub mod pace;
 pub mod postgres;
 pub mod process;
 pub mod raw;
@@ -24,5 +26,6 @@ pub use anthropic::models::ClaudeModel;
 pub use emulator::{
     At, Behaviour, Config, Emulator, Entry, KeyState, LineEnd, Model, Outcome, ToolMode, UsageMode,
 };
+pub use known::{KnownField, known_fields};
 pub use openai::flavour::Flavour;
 pub use openai::server::Server;

@@ -127,14 +127,15 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has written to standard output so far.
+    /// The whole lines that it has written to standard output so far. A line that is still being written is left out: a
+    /// test that read half an address there would ask a port that does not exist.
     pub fn stdout(&self) -> String {
-        String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
+        self.stdout.lines()
     }
 
-    /// What it has written to standard error so far.
+    /// The whole lines that it has written to standard error so far.
     pub fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.stderr.bytes()).into_owned()
+        self.stderr.lines()
     }
 
     /// Everything written so far, for a search for secrets.
@@ -165,13 +166,22 @@ impl Process {
     pub async fn wait_line(&mut self, start: &str, within: Duration) -> io::Result<String> {
         let deadline = Instant::now() + within;
         loop {
-            let stdout = self.stdout();
-            // A line still being written does not count.
-            let whole = stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            if let Some(rest) = whole.lines().find_map(|line| line.strip_prefix(start)) {
+            if let Some(rest) = self.stdout().lines().find_map(|line| line.strip_prefix(start)) {
                 return Ok(rest.to_owned());
             }
             self.still_running(start, deadline).await?;
+        }
+    }
+
+    /// Waits until a line on either stream has this text, and returns what follows it there.
+    pub async fn wait_text(&mut self, text: &str, within: Duration) -> io::Result<String> {
+        let deadline = Instant::now() + within;
+        loop {
+            let printed = self.stdout() + &self.stderr();
+            if let Some((_, rest)) = printed.lines().find_map(|line| line.split_once(text)) {
+                return Ok(rest.to_owned());
+            }
+            self.still_running(text, deadline).await?;
         }
     }
 
@@ -257,6 +267,15 @@ impl Pipe {
 
     fn bytes(&self) -> Vec<u8> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Up to the last end of a line; all of it once nothing more can come.
+    fn lines(&self) -> String {
+        let ended = self.ended();
+        let bytes = self.bytes();
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let told = if ended { bytes.as_slice() } else { bytes.get(..whole).unwrap_or_default() };
+        String::from_utf8_lossy(told).into_owned()
     }
 
     fn ended(&self) -> bool {

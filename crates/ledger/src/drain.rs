@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::TraceId;
@@ -82,12 +82,22 @@ pub struct Drainer {
     sink: Arc<dyn RecordSink>,
     cursors: Mutex<HashMap<u32, Cursor>>,
     stopped: AtomicBool,
+    /// When the passes that failed since the last good one began, by the monotonic clock; `NEVER` where none did.
+    failing_since_us: AtomicU64,
 }
+
+const NEVER: u64 = u64::MAX;
 
 impl Drainer {
     #[must_use]
     pub fn new(shared: Arc<JournalShared>, sink: Arc<dyn RecordSink>) -> Arc<Self> {
-        Arc::new(Self { shared, sink, cursors: Mutex::new(HashMap::new()), stopped: AtomicBool::new(false) })
+        Arc::new(Self {
+            shared,
+            sink,
+            cursors: Mutex::new(HashMap::new()),
+            stopped: AtomicBool::new(false),
+            failing_since_us: AtomicU64::new(NEVER),
+        })
     }
 
     /// Drains until `stop`: sleeps while nothing is written, retries with backoff while the sink fails.
@@ -130,6 +140,25 @@ impl Drainer {
     /// # Errors
     /// As the sink or the disk says.
     pub async fn drain_once(&self) -> Result<DrainStep, DrainError> {
+        let began_us = self.shared.monotonic_us();
+        let done = self.pass().await;
+        match &done {
+            Ok(_) => self.failing_since_us.store(NEVER, Ordering::Relaxed),
+            Err(_) => _ = self.failing_since_us.fetch_min(began_us, Ordering::Relaxed),
+        }
+        done
+    }
+
+    /// How long nothing could be taken into the books: zero where the last pass went well.
+    #[must_use]
+    pub fn failing_for(&self) -> Duration {
+        match self.failing_since_us.load(Ordering::Relaxed) {
+            NEVER => Duration::ZERO,
+            since_us => Duration::from_micros(self.shared.monotonic_us().saturating_sub(since_us)),
+        }
+    }
+
+    async fn pass(&self) -> Result<DrainStep, DrainError> {
         let mut cursors = self.cursors.lock().await;
         let mut step = DrainStep::default();
         for core in self.shared.cores() {

@@ -1,6 +1,6 @@
 //! What the frames say: the state of an open tab, its checkpoints, and the settled record.
 
-use domain::record::PlanRecord;
+use domain::record::{PlanRecord, Reason};
 use domain::{
     AttemptRecord, CacheRecord, Charge, Counts, Dialect, Drawing, Drawn, FaultClass, KeyId, MeterRecord,
     Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
@@ -19,7 +19,7 @@ pub(crate) const KIND_SETTLED: u8 = 3;
 pub enum Entry {
     /// An attempt begins or has failed: everything known of the open tab, so that no earlier entry is needed.
     State(Box<TabState>),
-    Checkpoint(Checkpoint),
+    Checkpoint(Box<Checkpoint>),
     Settled(Box<MeterRecord>),
 }
 
@@ -29,8 +29,13 @@ impl Entry {
     pub fn decode(raw: &RawEntry<'_>) -> Option<Self> {
         match raw.kind {
             KIND_STATE => postcard::from_bytes(raw.body).ok().map(|state| Self::State(Box::new(state))),
-            KIND_CHECKPOINT => postcard::from_bytes(raw.body).ok().map(Self::Checkpoint),
-            KIND_SETTLED => postcard::from_bytes(raw.body).ok().map(|record| Self::Settled(Box::new(record))),
+            KIND_CHECKPOINT => {
+                postcard::from_bytes(raw.body).ok().map(|checkpoint| Self::Checkpoint(Box::new(checkpoint)))
+            }
+            KIND_SETTLED => {
+                let read = postcard::from_bytes::<MeterRecord>(raw.body).ok();
+                read.map(|record| Self::Settled(Box::new(record.read_back())))
+            }
             _ => None,
         }
     }
@@ -84,6 +89,7 @@ pub(crate) struct Ending {
     pub status: u16,
     pub fault: Option<FaultClass>,
     pub fault_code: Option<String>,
+    pub reason: Option<Reason>,
     pub usage: Usage,
     pub bytes_out: u64,
     pub fallback_used: bool,
@@ -117,7 +123,8 @@ impl<Text> TabState<Text> {
             let attempt = &mut open.record;
             attempt.duration_us = ending.finished_us.saturating_sub(attempt.started_us);
             attempt.usage = ending.usage;
-            attempt.fault = ending.fault;
+            // A cut answer's attempt did nothing wrong.
+            attempt.fault = ending.fault.filter(|_| ending.outcome != Outcome::Cut);
             attempt.status = attempt.status.or((ending.status < 400 && ending.status > 0).then_some(200));
         }
         let last = self.attempts.last().map(|attempt| attempt.record.number);
@@ -191,6 +198,7 @@ impl TabState {
             bytes_out: ending.bytes_out,
             drawn,
             caching: self.caching,
+            reason: ending.reason,
         }
     }
 }
@@ -229,6 +237,8 @@ pub(crate) struct SettledView<'a, Text> {
     bytes_out: u64,
     drawn: Vec<Drawn>,
     caching: Option<CacheRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a Reason>,
 }
 
 impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
@@ -264,6 +274,7 @@ impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
             bytes_out: ending.bytes_out,
             drawn: state.drawn(),
             caching: state.caching,
+            reason: ending.reason.as_ref(),
         }
     }
 }
@@ -356,6 +367,7 @@ pub(crate) mod tests {
             status: 504,
             fault: Some(FaultClass::Deadline),
             fault_code: Some("deadline".into()),
+            reason: None,
             usage: Usage::default(),
             bytes_out: 14,
             fallback_used: true,
@@ -375,7 +387,7 @@ pub(crate) mod tests {
         let (state, record) = (state(), state().settle(ending()));
         let cases = [
             (frame(KIND_STATE, &state), Entry::State(Box::new(state.clone()))),
-            (frame(KIND_CHECKPOINT, &state.checkpoint), Entry::Checkpoint(state.checkpoint)),
+            (frame(KIND_CHECKPOINT, &state.checkpoint), Entry::Checkpoint(Box::new(state.checkpoint))),
             (frame(KIND_SETTLED, &record), Entry::Settled(Box::new(record))),
         ];
         for (bytes, expected) in cases {
@@ -383,6 +395,47 @@ pub(crate) mod tests {
             assert_eq!((raw.end, Entry::decode(&raw)), (bytes.len(), Some(expected)));
             assert!(parse_records(&bytes, 78).next().is_none(), "another segment's seed");
         }
+    }
+
+    fn reason() -> Reason {
+        let budget = domain::BudgetId::new(9, [9; 10]);
+        Reason::of(
+            &domain::Fault::new(FaultClass::BudgetReached, "quota_exceeded", "It is used up.")
+                .fix("Raise it.")
+                .refused_by(domain::Refuser::Budget(budget)),
+        )
+    }
+
+    #[test]
+    fn a_reason_stands_behind_the_rest_where_the_version_before_ends() {
+        let told = Ending { reason: Some(reason()), ..ending() };
+        let (with, without) = (state().settle(told), state().settle(ending()));
+        let bytes = |record: &MeterRecord| postcard::to_allocvec(record).unwrap();
+        assert!(bytes(&with).starts_with(&bytes(&without)), "the version before reads the beginning alone");
+        assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&with)).unwrap(), with);
+        assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&without)).unwrap(), without);
+        // One that a later version wrote otherwise costs the reason and not the record.
+        let cut = &bytes(&with)[..bytes(&without).len() + 3];
+        assert_eq!(postcard::from_bytes::<MeterRecord>(cut).unwrap(), without);
+    }
+
+    #[test]
+    fn an_answer_that_a_budget_cut_is_written_as_completed_and_read_as_cut() {
+        let cut = Ending {
+            outcome: Outcome::Cut,
+            status: 200,
+            fault: Some(FaultClass::BudgetReached),
+            reason: Some(reason()),
+            ..ending()
+        };
+        let record = state().settle(cut);
+        assert_eq!(record.attempts[0].fault, None, "it did nothing wrong");
+        let completed = MeterRecord { outcome: Outcome::Completed, ..record.clone() };
+        let bytes = postcard::to_allocvec(&record).unwrap();
+        assert_eq!(bytes, postcard::to_allocvec(&completed).unwrap());
+        let settled = frame(KIND_SETTLED, &record);
+        let raw = parse_records(&settled, 77).next().unwrap();
+        assert_eq!(Entry::decode(&raw), Some(Entry::Settled(Box::new(record))));
     }
 
     #[test]
@@ -402,7 +455,8 @@ pub(crate) mod tests {
             ..ending()
         };
         for state in [state(), again, never_tried] {
-            for ending in [ending(), completed.clone()] {
+            let refused = Ending { reason: Some(reason()), ..ending() };
+            for ending in [ending(), completed.clone(), refused] {
                 let record = state.clone().settle(ending.clone());
                 let mut booked = record.clone();
                 price::book(&mut booked);

@@ -278,6 +278,12 @@ impl Journal {
         inner.reserve_largest = inner.reserve_largest.max(tab_total);
     }
 
+    /// Whether so many bytes fit beside everything that is kept for terminal records.
+    pub(crate) fn has_spare(&self, bytes: u64) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        inner.backlog.is_empty() && self.has_room(&mut inner, bytes)
+    }
+
     /// Appends the state of an open tab.
     pub(crate) fn append_state(&self, state: &TabState<Arc<str>>) -> Result<Appended, Box<Fault>> {
         let mut inner = self.inner.borrow_mut();

@@ -3,6 +3,7 @@
 pub mod allowances;
 pub mod billing;
 pub mod clerk;
+pub mod delta;
 pub mod drain;
 pub mod entry;
 pub mod frame;

@@ -25,7 +25,9 @@ pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &U
         Profile::ManagedProvider => with_markup(provider_cost, markup_bps),
         Profile::Byok | Profile::Subscription | Profile::Byoc => Nanos::ZERO,
     };
-    Charge { cost, provider_cost, priced: Priced::Priced }
+    // What a tool cost that has no price is missing in the sum, and the sum says so.
+    let priced = if rates.say_of_hosted(&usage.units) { Priced::Priced } else { Priced::Unpriced };
+    Charge { cost, provider_cost, priced }
 }
 
 /// The last resort where the upstream reported nothing and nobody counted the content: bytes at fixed rates, marked as
@@ -95,7 +97,7 @@ pub(crate) fn sum(charges: impl IntoIterator<Item = Charge>) -> Charge {
 /// Whether the workspace owes for the last attempt of an exchange.
 fn is_owed<Text>(outcome: Outcome, status: u16, last: &AttemptRecord<Text>) -> bool {
     match outcome {
-        Outcome::Completed => true,
+        Outcome::Completed | Outcome::Cut => true,
         // Brief, rule 3: a deadline of ours under managed is not charged.
         Outcome::Deadline => false,
         // A stream that broke after content went out was sent under a good status; a refusal gave nothing.

@@ -255,7 +255,7 @@ fn read_tab(segments: &[Left], tab: OpenTab) -> Result<Option<MeterRecord>, Reco
     if let Some(place) = tab.checkpoint
         && let Some(Entry::Checkpoint(checkpoint)) = read_entry(segments, place)?
     {
-        state.checkpoint = checkpoint;
+        state.checkpoint = *checkpoint;
     }
     Ok(Some(interrupted(*state)))
 }
@@ -274,6 +274,7 @@ fn interrupted(state: TabState) -> MeterRecord {
         status: if bytes_out > 0 { 200 } else { 0 },
         fault: None,
         fault_code: Some("interrupted".to_owned()),
+        reason: None,
         usage: state.last_known_usage(),
         bytes_out,
         fallback_used: false,

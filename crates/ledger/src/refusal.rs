@@ -1,6 +1,6 @@
 //! What a client reads that a limit or a budget of ours keeps out: whose it is, the figure, when it is over, how to raise it.
 
-use domain::{Budget, Fault, FaultClass, Period, Subject};
+use domain::{Budget, Fault, FaultClass, Period, Refuser, Subject};
 
 use crate::pool::Pool;
 
@@ -61,6 +61,7 @@ pub(crate) fn reached(budget: &Budget, pool: &Pool, now_unix_ms: u64) -> Box<Fau
         return Box::new(
             Fault::new(FaultClass::CreditsRequired, "credits_required", message)
                 .fix("Ask the operator to add some: POST /v2/billing/account/credits. GET /v2/billing/account shows it.")
+                .refused_by(refuser(budget))
                 .should_retry(false),
         );
     }
@@ -85,16 +86,31 @@ fn stopped(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Faul
         micros % 1_000_000,
         left.div_ceil(1_000),
     );
-    let fix =
-        format!("Raise it with `tidegate budget set {} --limit USD`, or ask for less output.", budget.id);
-    Fault::new(FaultClass::BudgetReached, "quota_exceeded", message).fix(fix).should_retry(false)
+    Fault::new(FaultClass::BudgetReached, "quota_exceeded", message)
+        .fix(raise_budget(budget))
+        .refused_by(refuser(budget))
+        .should_retry(false)
+}
+
+fn raise_budget(budget: &Budget) -> String {
+    format!("Raise it with `tidegate budget set {} --limit USD`, or ask for less output.", budget.id)
+}
+
+fn refuser(budget: &Budget) -> Refuser {
+    if budget.is_credit() { Refuser::Credit(budget.id) } else { Refuser::Budget(budget.id) }
 }
 
 /// What is kept with a stream that was cut at a budget's end: the client reads a clean end with the reason "length".
 pub(crate) fn cut(budget: &Budget) -> Box<Fault> {
-    let class = if budget.is_credit() { FaultClass::CreditsRequired } else { FaultClass::BudgetReached };
-    let code = if budget.is_credit() { "credits_required" } else { "quota_exceeded" };
-    Box::new(Fault::new(class, code, "The answer was cut where the budget ended."))
+    let fault = if budget.is_credit() {
+        let message = "The answer was cut where the workspace's credit ended.";
+        Fault::new(FaultClass::CreditsRequired, "credits_required", message)
+    } else {
+        let message =
+            format!("The answer was cut where the budget \"{}\" ({}) ended.", budget.name, budget.id);
+        Fault::new(FaultClass::BudgetReached, "quota_exceeded", message).fix(raise_budget(budget))
+    };
+    Box::new(fault.refused_by(refuser(budget)))
 }
 
 /// Nobody can say whether there is money: that is no leave to spend it.
@@ -106,6 +122,7 @@ pub(crate) fn unknown(budget: &Budget) -> Box<Fault> {
     Box::new(
         Fault::new(FaultClass::Unavailable, "budget_unavailable", message)
             .fix("Send it again in a moment.")
+            .refused_by(refuser(budget))
             .retry_after_ms(UNKNOWN_RETRY_MS),
     )
 }

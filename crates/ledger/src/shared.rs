@@ -253,6 +253,10 @@ impl JournalShared {
         lock(&self.inner.cores).clone()
     }
 
+    pub(crate) fn monotonic_us(&self) -> u64 {
+        self.inner.clock.monotonic_us()
+    }
+
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.inner.disk
     }

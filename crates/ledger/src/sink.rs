@@ -92,8 +92,8 @@ impl SettledRecords {
         self.traces.iter().filter_map(move |(trace, end)| {
             let body = self.bodies.get(start..*end)?;
             start = *end;
-            match postcard::from_bytes(body) {
-                Ok(record) => Some((body, record)),
+            match postcard::from_bytes::<MeterRecord<Text>>(body) {
+                Ok(record) => Some((body, record.read_back())),
                 Err(error) => {
                     tracing::error!(%trace, %error, "a settled record could not be decoded");
                     None

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
-use domain::record::PlanRecord;
+use domain::record::{PlanRecord, Reason};
 use domain::{
     AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome,
     Principal, ProjectId, Rates, Standings, Timeline, TraceId, Usage, WorkspaceId,
@@ -16,6 +16,8 @@ use crate::journal::{Appended, Booked, Journal};
 
 /// A terminal record without texts, plan and attempts is smaller than this.
 const RESERVE_BASE_BYTES: u64 = 384;
+/// What refused, and the lengths of the texts that say why.
+const RESERVE_REASON_BYTES: u64 = 32;
 /// An attempt without its texts is smaller than this.
 const RESERVE_ATTEMPT_BYTES: u64 = 256;
 /// A candidate or rejection without its texts is smaller than this.
@@ -328,12 +330,21 @@ impl Tab {
             status: closing.status,
             fault: closing.fault.map(|fault| fault.class),
             fault_code: closing.fault.map(|fault| fault.code.to_owned()),
+            reason: closing.fault.and_then(|fault| self.reason(fault)),
             usage: closing.usage,
             bytes_out: closing.bytes_out,
             fallback_used: closing.fallback_used,
             finished_us: self.now_us(),
         };
         self.settle(&ending)
+    }
+
+    /// Why it failed: few do, so that no tab holds room for it. Where the disk is full, the record does without.
+    fn reason(&self, fault: &Fault) -> Option<Reason> {
+        let reason = Reason::of(fault);
+        let texts = [Some(&reason.message), reason.fix.as_ref(), reason.param.as_ref()];
+        let bytes: usize = texts.into_iter().flatten().map(String::len).sum();
+        self.journal.has_spare(RESERVE_REASON_BYTES + bytes as u64).then_some(reason)
     }
 
     fn settle(&mut self, ending: &Ending) -> Booked {
@@ -429,6 +440,7 @@ impl Drop for Tab {
             status,
             fault: Some(fault),
             fault_code: Some(fault.as_str().to_owned()),
+            reason: None,
             usage,
             bytes_out,
             fallback_used: false,

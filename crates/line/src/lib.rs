@@ -25,25 +25,30 @@ use plan::plan;
 use relay::relay;
 use settle::settle;
 
-pub use admit::{Caller, Needs, Signed, SignedHead, identify as identify_in, is_signed};
+pub use admit::{Caller, Needs, Signed, SignedHead, identify as identify_in, is_signed, is_within};
 pub use counters::Counters;
 pub use decode::{Coming, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
 pub use dialects::{
     Addressed, BatchAsk, BatchItem, CONTENTS, ContentResults, ErrorAnswer, Film, FilmState, JOBS, JobEnd,
-    JobTold, MESSAGES, Stored, StoredAct, TooLong, Verb, batch_operation, read_address, read_batch_ask,
-    read_batch_item, read_bundle, read_content_batch, read_film, read_job, read_model_path, rename_kept,
-    render_error,
+    JobTold, MESSAGES, ResponseTold, Stored, StoredAct, TooLong, Verb, batch_operation, read_address,
+    read_batch_ask, read_batch_item, read_bundle, read_content_batch, read_film, read_job, read_model_path,
+    read_response, rename_kept, render_error,
 };
-pub use execute::{Hands, KeptLook, SharedTokens, Shown, Tokens};
+pub use execute::{Hands, KeptLook, SharedTokens, Shown, Tokens, unpack};
+pub use framing::unpack::{Encoding, Trouble};
 pub use framing::websocket;
 pub use kept::kept;
 pub use models::models;
 pub use once::{Held, Keyed, Once, OnceBody, claim, first_headers, idempotency_key, not_kept, once, replay};
-pub use plan::{ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain};
+pub use plan::{
+    ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain, rates_of_made,
+    served_models,
+};
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use relay::Stream;
 pub use settle::{ReplyBody, ReplyError, whole};
+pub use snapshot::IpNet;
 pub use verify::{
     RuntimeAsk, RuntimeSaid, VerifyReport, VerifyTarget, ask_runtime, is_probed, look, probe, verify,
 };

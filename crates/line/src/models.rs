@@ -2,7 +2,7 @@
 
 use admit::Caller;
 use dialects::{ModelRow, model_object, models_list};
-use domain::{Dialect, Fault, FaultClass, TraceId};
+use domain::{Dialect, Fault, FaultClass, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use plan::{Modality, Question, ServedModel, served_models};
@@ -30,6 +30,9 @@ pub fn models(
         key: caller.key().map(|key| key.id),
         tag: None,
         modality: Modality::Chat,
+        dialect,
+        terms: PriceTerms::default(),
+        grammar: None,
     };
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
     let row = |model| row(caller, model);
@@ -60,7 +63,7 @@ fn created(caller: &Caller, model: &ServedModel) -> Option<u64> {
     }
     let catalogue = caller.snapshot().catalogue();
     if let Some(known) = catalogue.model(&model.id) {
-        let checked = known.offers.iter().filter_map(|offer| midnight(&offer.checked)).min();
+        let checked = known.offers.iter().filter_map(|offer| midnight(&offer.origin.checked)).min();
         return checked.or_else(|| midnight(catalogue.revision()));
     }
     let credentials = workspace.credentials.iter();

@@ -4,16 +4,17 @@ use std::net::IpAddr;
 
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::request::Parts;
 use proof::Digest;
 
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Checks a request before its body is read. Of keys their digests are known.
 ///
 /// # Errors
-/// 401 without a key that is needed, 403 for a page of the web that was pointed at this machine.
+/// 401 without a key that is needed, 403 for a page of the web, whether it asks this machine or a name that was pointed at it.
 pub(crate) fn admit(keys: &[Digest], head: &Parts, peer: IpAddr) -> Result<(), Box<Fault>> {
     if let Some(presented) = presented(&head.headers)
         && keys.contains(&Digest::of(&[presented]))
@@ -26,18 +27,43 @@ pub(crate) fn admit(keys: &[Digest], head: &Parts, peer: IpAddr) -> Result<(), B
                 .fix("Send a key from `tidegate node key` as Authorization: Bearer."),
         ));
     }
-    // A browser here can be made to send requests by any page; what it can't choose is the name in Host.
-    if names_loopback(head) {
-        return Ok(());
+    // A browser here can be made to send requests by any page; what the page can't choose is the name in Host, and what
+    // the browser says of where the page is from.
+    if !names_loopback(head) {
+        return Err(Box::new(
+            Fault::new(
+                FaultClass::Forbidden,
+                "host_not_local",
+                "Without a key this node answers to local names only.",
+            )
+            .fix("Ask it at localhost or 127.0.0.1, or send a key from `tidegate node key`."),
+        ));
     }
-    Err(Box::new(
-        Fault::new(
-            FaultClass::Forbidden,
-            "host_not_local",
-            "Without a key this node answers to local names only.",
-        )
-        .fix("Ask it at localhost or 127.0.0.1, or send a key from `tidegate node key`."),
-    ))
+    if is_foreign_page(head) {
+        return Err(Box::new(
+            Fault::new(
+                FaultClass::Forbidden,
+                "cross_origin",
+                "Without a key this node answers no web page of another address.",
+            )
+            .fix("Send a key from `tidegate node key`, or ask from a program instead of a page."),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a browser says that it asks for a page that this node did not serve.
+fn is_foreign_page(head: &Parts) -> bool {
+    let site = head.headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+        return true;
+    }
+    let Some(origin) = head.headers.get(ORIGIN) else { return false };
+    let authority = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+    match (authority, named(head)) {
+        (Some(authority), Some(host)) => !authority.eq_ignore_ascii_case(host),
+        _ => true,
+    }
 }
 
 fn presented(headers: &HeaderMap) -> Option<&[u8]> {
@@ -48,11 +74,14 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     bearer.or_else(|| headers.get(API_KEY).map(HeaderValue::as_bytes))
 }
 
-fn names_loopback(head: &Parts) -> bool {
+/// The name, and port, that the node was asked by.
+fn named(head: &Parts) -> Option<&str> {
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let Some(host) = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)) else {
-        return false;
-    };
+    host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str))
+}
+
+fn names_loopback(head: &Parts) -> bool {
+    let Some(host) = named(head) else { return false };
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -93,6 +122,31 @@ mod tests {
         ];
         for (peer, headers, expected) in cases {
             assert_eq!(ask(peer, headers), *expected, "{peer} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_address_needs_a_key() {
+        let host = ("host", "127.0.0.1:8080");
+        let refused = Err("cross_origin");
+        for (more, expected) in [
+            (vec![], Ok(())),
+            (vec![("origin", "http://127.0.0.1:8080")], Ok(())),
+            (vec![("origin", "http://127.0.0.1:8080"), ("sec-fetch-site", "same-origin")], Ok(())),
+            (vec![("sec-fetch-site", "none")], Ok(())),
+            (vec![("sec-fetch-site", "cross-site")], refused),
+            (vec![("sec-fetch-site", "same-site")], refused),
+            (vec![("origin", "https://evil.example")], refused),
+            (vec![("origin", "https://127.0.0.1:8080")], refused),
+            (vec![("origin", "http://127.0.0.1:3000")], refused),
+            (vec![("origin", "http://localhost:8080")], refused),
+            (vec![("origin", "null")], refused),
+            (vec![("origin", "https://evil.example"), ("authorization", "Bearer right")], Ok(())),
+            (vec![("origin", "https://evil.example"), ("authorization", "Bearer wrong")], refused),
+        ] {
+            let mut all = vec![host];
+            all.extend(&more);
+            assert_eq!(ask("127.0.0.1", &all), expected, "{more:?}");
         }
     }
 }

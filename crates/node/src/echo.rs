@@ -1,11 +1,13 @@
 //! The echo runtime: no model at all, and it says so; it repeats the prompt so that everything around it can be tried.
 
 use std::collections::VecDeque;
+use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use dialects::chat::estimate;
 use dialects::each_text;
+use domain::adapters::Doing;
 use domain::prompt::{Content, Role, Turn};
 use domain::runtime::{Continues, GenerateRequest, Generating, Generation, Runtime, RuntimeModel};
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, Usage};
@@ -38,9 +40,9 @@ impl Runtime for Echo {
         Ok(Box::pin(Echoing { events: events(words, reason, usage), usage, burst: BURST }))
     }
 
-    fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {
-        check(request)?;
-        Ok(estimate(prompt_bytes(request), 0).prompt_total())
+    fn count(&self, request: GenerateRequest) -> Doing<'_, u64> {
+        let counted = check(&request).map(|()| estimate(prompt_bytes(&request), 0).prompt_total());
+        Box::pin(ready(counted))
     }
 }
 

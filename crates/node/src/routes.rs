@@ -45,6 +45,10 @@ impl Does<'_> {
             _ => Dialect::Chat,
         }
     }
+
+    pub(crate) const fn takes_a_form(self) -> bool {
+        matches!(self, Self::Train(Training::Bring))
+    }
 }
 
 pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Does<'p> {

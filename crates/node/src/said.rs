@@ -1,13 +1,31 @@
 //! What is said to a node beside conversations, and what it says: plain JSON.
 
 use bytes::Bytes;
+use decode::check_content_type;
 use domain::{Fault, FaultClass};
+use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::body::NodeBody;
+
+/// Refuses a body that isn't said to be JSON: a page of the web may send any other kind without asking first.
+///
+/// # Errors
+/// 415.
+pub(crate) fn check_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Box<Fault>> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    if headers.contains_key(CONTENT_TYPE) {
+        return check_content_type(headers);
+    }
+    let message = "This path takes application/json, and the body came without a type.";
+    let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
+    Err(Box::new(fault.fix("Send the header \"content-type: application/json\".")))
+}
 
 /// Reads a body; what nobody knows in it is refused by name.
 ///

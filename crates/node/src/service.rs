@@ -27,7 +27,7 @@ use crate::books::{Books, Entry};
 use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
 use crate::mode;
 use crate::routes::{Does, find};
-use crate::said::{json, read, typed, written};
+use crate::said::{check_json, json, read, typed, written};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
 
@@ -160,7 +160,7 @@ impl Service {
         let dialect = does.dialect();
         let answer = match does {
             Does::Generate(dialect, operation) => self.generate(dialect, operation, head, body, asked).await,
-            Does::Count(dialect) => self.count(dialect, head, body, trace),
+            Does::Count(dialect) => self.count(dialect, head, body, trace).await,
             Does::Embed => self.embed(head, body, asked).await,
             Does::Rank => self.rank(head, body, asked).await,
             Does::Models => about::models(&*self.runtime).await,
@@ -169,9 +169,7 @@ impl Service {
             Does::Capabilities => {
                 about::capabilities(&*self.runtime, self.settings.runtime_name, self.training.offers())
             }
-            Does::Adapters(asked) => self.shelf.answer(asked, &*self.runtime, &body).await,
-            Does::Train(asked) => self.training.answer(asked, &head, &body).await,
-            Does::Purge => self.purge(&body).await,
+            Does::Adapters(_) | Does::Train(_) | Does::Purge => self.manage(does, &head, &body).await,
             Does::Later(what) => Err(Box::new(
                 Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
                     .fix("GET /v1/capabilities says what this node serves."),
@@ -200,6 +198,23 @@ impl Service {
             answer.headers_mut().insert(request_id_header(dialect), id);
         }
         answer
+    }
+
+    /// What is no conversation, and changes what this node has: in JSON, but for the files that are brought in a form.
+    async fn manage(
+        &self,
+        does: Does<'_>,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<Response<NodeBody>, Box<Fault>> {
+        if !does.takes_a_form() {
+            check_json(&head.headers, body)?;
+        }
+        match does {
+            Does::Adapters(asked) => self.shelf.answer(asked, &*self.runtime, body).await,
+            Does::Train(asked) => self.training.answer(asked, head, body).await,
+            _ => self.purge(body).await,
+        }
     }
 
     /// Decodes a request; its headers are left to whoever looks at them.
@@ -293,7 +308,7 @@ impl Service {
             model: request.model.clone(),
             trace,
             created_unix_s: self.settings.world.clock.unix_ms() / 1_000,
-            namespaces: request.prompt.namespaces.clone(),
+            asked: dialects::Asked::of(&request.prompt),
         };
         let adapter = request.words.adapter.clone();
         let generation = self.runtime.generate(request).map_err(Box::new)?;
@@ -318,7 +333,7 @@ impl Service {
         Ok(answer)
     }
 
-    fn count(
+    async fn count(
         &self,
         dialect: Dialect,
         head: Parts,
@@ -326,7 +341,7 @@ impl Service {
         trace: TraceId,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
         let (_, request, _) = self.read((dialect, Operation::Count), head, body, trace)?;
-        let tokens = self.runtime.count(&request).map_err(Box::new)?;
+        let tokens = self.runtime.count(request).await.map_err(Box::new)?;
         Ok(json(count_answer(dialect.grammar(), tokens)))
     }
 

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use catalogue::{Catalogue, LongPrompt, Offer, ProviderFacts};
-use domain::{Hosting, Principal, Profile, Rates, hosting};
+use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, ProviderManifest, TierPrice, TierRates};
+use domain::{Hosting, PriceTerms, Principal, Profile, Rates, Tier, Usage, hosting};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
+use crate::question::Question;
 use crate::reason::Refusal;
 
 /// What `Agent-Resolved-Provider` says of a node.
@@ -72,17 +73,27 @@ pub struct Attempt {
     seat: Seat,
     provider: Arc<str>,
     upstream_model: Arc<str>,
-    /// The model's own name, where its customer gave it another one there.
-    deployed: Option<Arc<str>>,
+    /// The model's own name, where it is asked for by another one than its seller's: a deployment's or a release's.
+    known_as: Option<Arc<str>>,
     base_url: Arc<str>,
     region: Option<Arc<str>>,
     rates: Option<Rates>,
+    /// Its owner says what it costs, and the catalogue's price doesn't count.
+    has_own_rates: bool,
     /// Apart: few sellers ask more for long prompts.
     long_prompt: Option<Box<LongPrompt>>,
+    tiers: Option<Arc<[TierPrice]>>,
+    fees: Fees,
     markup_bps: u32,
     reports_usage: bool,
     is_fallback: bool,
     is_emergency: bool,
+}
+
+/// What tiers cost there: of the model, or of whatever that provider sells.
+fn tiers(facts: &ProviderFacts, offer: Option<&Offer>) -> Option<Arc<[TierPrice]>> {
+    let tiers = offer.map_or(&facts.tiers, |offer| &offer.tiers);
+    (!tiers.is_empty()).then(|| Arc::clone(tiers))
 }
 
 fn long_prompt(offer: Option<&Offer>) -> Option<Box<LongPrompt>> {
@@ -112,13 +123,16 @@ impl Attempt {
         let own = own_rates(&credential.pricing, full_name, &upstream_model);
         Ok(Self {
             provider: slug(known, &credential.provider),
+            known_as: known_as(facts, offer, &upstream_model, full_name),
             upstream_model,
-            deployed: facts.models_of.is_some().then(|| full_name.into()),
             base_url: address(credential.base_url.as_ref(), facts, &credential.hosting)?,
             region: credential.region.clone(),
             // Prices of the customer's own hold for prompts of any length.
             rates: own.or_else(|| offer?.rates),
+            has_own_rates: own.is_some(),
             long_prompt: if own.is_none() { long_prompt(offer) } else { None },
+            tiers: tiers(facts, offer),
+            fees: Fees::of(&facts.fees),
             markup_bps: 0,
             reports_usage: facts.reports_usage,
             is_fallback: false,
@@ -127,7 +141,7 @@ impl Attempt {
         })
     }
 
-    /// A try on one of the operator's accounts.
+    /// A try on one of the operator's accounts, which pays for nothing whose price isn't known.
     pub(crate) fn managed(
         account: &Arc<AccountEntry>,
         catalogue: &Catalogue,
@@ -135,6 +149,7 @@ impl Attempt {
         upstream_model: Arc<str>,
         offer: Option<&Offer>,
         full_name: &str,
+        question: &Question<'_>,
     ) -> Result<Self, Refusal> {
         let facts = known.or_else(|| catalogue.facts(&account.provider)).ok_or(Refusal::NotInBuild)?;
         usable(facts, facts.managed)?;
@@ -143,20 +158,46 @@ impl Attempt {
         if rates.is_none() && !account.allow_unpriced {
             return Err(Refusal::Unpriced);
         }
-        Ok(Self {
+        let attempt = Self {
             provider: slug(known, &account.provider),
+            known_as: known_as(facts, offer, &upstream_model, full_name),
             upstream_model,
-            deployed: facts.models_of.is_some().then(|| full_name.into()),
             base_url: address(account.base_url.as_ref(), facts, &account.hosting)?,
             region: account.region.clone(),
             rates,
+            has_own_rates: own.is_some(),
             long_prompt: if own.is_none() { long_prompt(offer) } else { None },
+            tiers: tiers(facts, offer),
+            fees: Fees::of(&facts.fees),
             markup_bps: account.markup_bps,
             reports_usage: facts.reports_usage,
             is_fallback: false,
             is_emergency: facts.emergency_only,
             seat: Seat::Managed(Arc::clone(account)),
-        })
+        };
+        if !question.terms.is_none() && !account.allow_unpriced {
+            attempt.check_priced(catalogue, question)?;
+        }
+        Ok(attempt)
+    }
+
+    /// Whether it is known what the tier costs that is asked for, and each tool that may run.
+    fn check_priced(&self, catalogue: &Catalogue, question: &Question<'_>) -> Result<(), Refusal> {
+        let PriceTerms { tier, hosted } = question.terms;
+        let known = catalogue.capabilities().provider(&self.provider);
+        // A translation leaves out the tools of other providers, and tiers that this one is known not to have.
+        let is_translated =
+            known.zip(question.grammar).is_some_and(|(known, grammar)| !known.grammars().contains(&grammar));
+        let words = known.and_then(ProviderManifest::service_tiers).filter(|_| is_translated);
+        let takes =
+            |tier| words.is_none_or(|words| words.iter().any(|word| Tier::from_word(word) == Some(tier)));
+        if let Some(tier) = tier.filter(|tier| self.rates_at(Some(*tier), 0).is_none() && takes(*tier)) {
+            return Err(Refusal::TierUnpriced { tier });
+        }
+        match hosted.iter().find(|tool| !is_translated && !self.fees.say_of(*tool)) {
+            Some(tool) => Err(Refusal::ToolUnpriced { tool }),
+            None => Ok(()),
+        }
     }
 
     /// A try on a customer's node: no token price.
@@ -171,11 +212,14 @@ impl Attempt {
         Ok(Self {
             provider: NODE_PROVIDER.into(),
             upstream_model: upstream_model.into(),
-            deployed: None,
+            known_as: None,
             base_url: Arc::clone(&node.base_url),
             region: None,
             rates: None,
+            has_own_rates: false,
             long_prompt: None,
+            tiers: None,
+            fees: Fees::default(),
             markup_bps: 0,
             reports_usage: true,
             is_fallback: false,
@@ -241,7 +285,7 @@ impl Attempt {
     /// The name by which it is known what the model can do.
     #[must_use]
     pub fn known_model(&self) -> &str {
-        self.deployed.as_deref().unwrap_or(&self.upstream_model)
+        self.known_as.as_deref().unwrap_or(&self.upstream_model)
     }
 
     #[must_use]
@@ -274,6 +318,33 @@ impl Attempt {
         }
     }
 
+    /// The same at a tier, which is the standard one where none is told; `None` where nobody knows what it costs.
+    fn rates_at(&self, tier: Option<Tier>, prompt_tokens: u64) -> Option<Rates> {
+        let standard = self.rates_for(prompt_tokens)?;
+        let Some(tier) = tier.filter(|tier| *tier != Tier::Standard) else { return Some(standard) };
+        let found = self.tiers.as_deref()?.iter().find(|price| price.tier == tier)?;
+        match found.price {
+            TierRates::Percent(percent) => Some(standard.percent(percent)),
+            TierRates::Rates(rates) if !self.has_own_rates && self.rates == Some(standard) => Some(rates),
+            TierRates::Rates(_) => None,
+        }
+    }
+
+    /// The prices of what is asked for on these terms, for a prompt of so many tokens; those of a shorter one where the tier
+    /// has no others.
+    #[must_use]
+    pub fn rates_on(&self, terms: PriceTerms, prompt_tokens: u64) -> Option<Rates> {
+        let rates = self.rates_at(terms.tier, prompt_tokens).or_else(|| self.rates_at(terms.tier, 0))?;
+        Some(if terms.hosted.is_none() { rates } else { self.fees.beside(rates) })
+    }
+
+    /// The prices of what was used.
+    #[must_use]
+    pub fn rates_of(&self, usage: &Usage) -> Option<Rates> {
+        let rates = self.rates_at(usage.tier, usage.prompt_total())?;
+        Some(if usage.units.has_hosted_calls() { self.fees.beside(rates) } else { rates })
+    }
+
     #[must_use]
     pub const fn markup_bps(&self) -> u32 {
         self.markup_bps
@@ -296,6 +367,16 @@ impl Attempt {
     pub const fn is_emergency(&self) -> bool {
         self.is_emergency
     }
+}
+
+fn known_as(
+    facts: &ProviderFacts,
+    offer: Option<&Offer>,
+    upstream_model: &str,
+    full_name: &str,
+) -> Option<Arc<str>> {
+    let is_other = offer.is_some_and(|offer| *offer.upstream_model != *upstream_model);
+    (facts.models_of.is_some() || is_other).then(|| full_name.into())
 }
 
 /// What its owner says that a model costs there, under its own name or the seller's.

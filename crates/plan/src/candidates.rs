@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use catalogue::{Offer, ProviderFacts};
+use catalogue::{Catalogue, Model, Offer, ProviderFacts, Release};
 use domain::Agreement;
 use domain::ports::StoredResponse;
-use domain::{Hosting, PolicyRule, Principal, Profile, RouteSpec};
-use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState};
+use domain::{Hosting, PolicyRule, Principal, Profile, Rates, RouteSpec, Usage};
+use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, WorkspaceEntry};
 
 use crate::attempt::{Attempt, Seat};
 use crate::question::Ask;
 use crate::reason::{Refusal, Rejection};
-use crate::resolve::{Meaning, Resolved};
+use crate::resolve::{Meaning, Named, Resolved};
 
 /// As what nodes are known to policies, and in answers.
 const NODES: &str = "byoc";
@@ -95,14 +95,11 @@ fn credential_attempt(
     let provider = facts.map_or(&*credential.provider, |facts| facts.slug.as_str());
     let sold = match facts.and_then(|facts| facts.models_of.as_deref()) {
         Some(publisher) => deployed_by(resolved, provider, publisher, &credential.hosting)?,
-        None => sold_by(resolved, provider).ok_or(Refusal::DoesNotOffer)?,
+        None => sold_by(resolved, facts, provider).ok_or(Refusal::DoesNotOffer)?,
     };
-    check_credential(ask, credential)?;
-    if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
-        return Err(Refusal::CredentialNotInRoute);
+    if !ask.question.is_in_scope_of(credential) {
+        return Err(Refusal::OutOfScope);
     }
-    check_provider(ask, spec, provider)?;
-    check_region(spec, credential.region.as_deref(), sold.offer)?;
     let held = Held {
         profile: Profile::Byok,
         provider,
@@ -110,6 +107,12 @@ fn credential_attempt(
         agreement: Some(&credential.agreement),
     };
     check_policy(ask, resolved, &held)?;
+    check_credential(ask, credential)?;
+    if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
+        return Err(Refusal::CredentialNotInRoute);
+    }
+    check_provider(ask, spec, provider)?;
+    check_region(spec, credential.region.as_deref(), sold.offer)?;
     Attempt::byok(
         ask.question.workspace,
         credential,
@@ -123,10 +126,7 @@ fn credential_attempt(
 
 /// Whether it may be used at all, for whatever.
 fn check_credential(ask: &Ask<'_>, credential: &CredentialEntry) -> Result<(), Refusal> {
-    let other_project = credential.project.is_some_and(|project| project != ask.question.project.id);
-    let other_environment =
-        credential.environment.as_deref().is_some_and(|name| name != ask.question.environment);
-    if other_project || other_environment {
+    if !ask.question.is_in_scope_of(credential) {
         return Err(Refusal::OutOfScope);
     }
     match credential.state {
@@ -148,11 +148,7 @@ fn check_credential(ask: &Ask<'_>, credential: &CredentialEntry) -> Result<(), R
 /// It may not be used now; `None` where it is no more.
 pub fn maker(ask: &Ask<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
     let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
-    let facts_of = |provider| {
-        let facts = ask.catalogue.provider(provider);
-        let slug = facts.map_or(provider, |facts| facts.slug.as_str());
-        (facts, ask.catalogue.model(&stored.model).and_then(|model| model.offer(slug)))
-    };
+    let facts_of = |provider| facts_of(ask.catalogue, provider, &stored.model);
     let (seat, attempt) = match stored.maker {
         Principal::Credential(id) => {
             let workspace = ask.question.workspace;
@@ -170,7 +166,8 @@ pub fn maker(ask: &Ask<'_>, stored: &StoredResponse) -> Result<Attempt, Option<R
             let attempt = match account.disabled {
                 true => Err(Refusal::Disabled),
                 false => {
-                    Attempt::managed(account, ask.catalogue, facts, upstream_model, offer, &stored.model)
+                    let (catalogue, model) = (ask.catalogue, &stored.model);
+                    Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &ask.question)
                 }
             };
             (Seat::Managed(Arc::clone(account)), attempt)
@@ -178,6 +175,32 @@ pub fn maker(ask: &Ask<'_>, stored: &StoredResponse) -> Result<Attempt, Option<R
         Principal::Node(_) => return Err(None),
     };
     attempt.map_err(|refusal| Some(Rejection { seat, refusal }))
+}
+
+/// What is known of a provider, and of what it sells a model for.
+fn facts_of<'a>(
+    catalogue: &'a Catalogue,
+    provider: &str,
+    model: &str,
+) -> (Option<&'a ProviderFacts>, Option<&'a Offer>) {
+    let facts = catalogue.provider(provider);
+    let slug = facts.map_or(provider, |facts| facts.slug.as_str());
+    (facts, catalogue.model(model).and_then(|model| model.offer(slug)))
+}
+
+/// What was agreed or is asked for what a credential's provider made, as a look of a client's own would be told it.
+/// `None` is unpriced. The model is its name as everybody knows it and the seller's.
+#[must_use]
+pub fn rates_of_made(
+    workspace: &WorkspaceEntry,
+    credential: &Arc<CredentialEntry>,
+    catalogue: &Catalogue,
+    (model, upstream_model): (&str, &str),
+    usage: &Usage,
+) -> Option<Rates> {
+    let (facts, offer) = facts_of(catalogue, &credential.provider, model);
+    let attempt = Attempt::byok(workspace, credential, catalogue, facts, upstream_model.into(), offer, model);
+    attempt.ok()?.rates_of(usage)
 }
 
 fn node_attempt(
@@ -188,11 +211,15 @@ fn node_attempt(
 ) -> Result<Attempt, Refusal> {
     let wanted = match resolved.meaning {
         Meaning::OnNode { model } => Some(model),
-        Meaning::Model { model, seller: None } => Some(&*model.full),
-        Meaning::Model { seller: Some(_), .. } | Meaning::AtSeller { .. } => None,
+        Meaning::Model { model, seller: None } if !resolved.is_fine_tuned() => Some(&*model.full),
+        Meaning::Model { .. } | Meaning::AtSeller { .. } => None,
     };
     let model =
         wanted.filter(|name| node.models.iter().any(|model| model == name)).ok_or(Refusal::DoesNotOffer)?;
+    // What the policy forbids is forbidden whether the node is there or not.
+    let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
+    let held = Held { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
+    check_policy(ask, resolved, &held)?;
     match node.state {
         NodeState::Ready => {}
         NodeState::Draining => return Err(Refusal::Draining),
@@ -201,9 +228,6 @@ fn node_attempt(
     if spec.node_labels.iter().any(|label| !node.labels.contains(label)) {
         return Err(Refusal::LabelMissing);
     }
-    let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
-    let held = Held { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
-    check_policy(ask, resolved, &held)?;
     Attempt::byoc(ask.question.workspace, node, model)
 }
 
@@ -217,14 +241,8 @@ fn account_attempt(
     let provider = facts.map_or(&*account.provider, |facts| facts.slug.as_str());
     let sold = match facts.and_then(|facts| facts.models_of.as_deref()) {
         Some(publisher) => pooled_deployment(resolved, provider, publisher, account)?,
-        None => pooled_by(resolved, provider, account)?,
+        None => pooled_by(resolved, facts, provider, account)?,
     };
-    if account.disabled {
-        return Err(Refusal::Disabled);
-    }
-    check_provider(ask, spec, provider)?;
-    check_region(spec, account.region.as_deref(), sold.offer)?;
-    check_emergency(ask, spec, facts)?;
     let held = Held {
         profile: Profile::ManagedProvider,
         provider,
@@ -232,7 +250,21 @@ fn account_attempt(
         agreement: Some(&account.agreement),
     };
     check_policy(ask, resolved, &held)?;
-    Attempt::managed(account, ask.catalogue, facts, sold.shared_model(), sold.offer, &resolved.name)
+    if account.disabled {
+        return Err(Refusal::Disabled);
+    }
+    check_provider(ask, spec, provider)?;
+    check_region(spec, account.region.as_deref(), sold.offer)?;
+    check_emergency(ask, spec, facts)?;
+    Attempt::managed(
+        account,
+        ask.catalogue,
+        facts,
+        sold.shared_model(),
+        sold.offer,
+        &resolved.name,
+        &ask.question,
+    )
 }
 
 /// The operator's word and the project's: without both, nobody who is kept for emergencies is asked.
@@ -249,12 +281,20 @@ fn check_emergency(ask: &Ask<'_>, spec: &RouteSpec, facts: Option<&ProviderFacts
     }
 }
 
-fn sold_by<'a>(resolved: &Resolved<'a>, provider: &str) -> Option<Sold<'a>> {
+fn sold_by<'a>(resolved: &Resolved<'a>, facts: Option<&ProviderFacts>, provider: &str) -> Option<Sold<'a>> {
     match resolved.meaning {
         Meaning::Model { seller: Some(seller), .. } if seller != provider => None,
-        Meaning::Model { model, .. } => {
+        Meaning::Model { model, seller } => {
             let offer = model.offer(provider)?;
-            Some(Sold { upstream_model: &offer.upstream_model, offer: Some(offer) })
+            let is_own = facts.is_some_and(|facts| facts.publishers.contains(&model.publisher));
+            let upstream_model = match resolved.named {
+                Some(named) if is_own || seller.is_some() => named.sent,
+                // Others know the model by a name of theirs, and nothing that was made of it elsewhere.
+                Some(Named { release: Release::FineTuned, .. }) => return None,
+                Some(named) if Release::is_of_another_day(named.sent, &offer.upstream_model) => return None,
+                _ => &offer.upstream_model,
+            };
+            Some(Sold { upstream_model, offer: Some(offer) })
         }
         Meaning::AtSeller { seller, upstream_model } => {
             (seller == provider).then_some(Sold { upstream_model, offer: None })
@@ -273,7 +313,7 @@ fn deployed_by<'a>(
 ) -> Result<Sold<'a>, Refusal> {
     match resolved.meaning {
         Meaning::Model { seller: Some(seller), .. } if seller != provider => Err(Refusal::DoesNotOffer),
-        Meaning::Model { model, .. } => match hosting.deployment(&[&model.full, &model.name]) {
+        Meaning::Model { model, .. } => match hosting.deployment(&deployed_names(resolved, model)) {
             Some(upstream_model) => Ok(Sold { upstream_model, offer: model.offer(provider) }),
             None if model.offer(publisher).is_some() => Err(Refusal::NotDeployed),
             None => Err(Refusal::DoesNotOffer),
@@ -284,6 +324,15 @@ fn deployed_by<'a>(
             named.map(|upstream_model| Sold { upstream_model, offer: None }).ok_or(Refusal::NotDeployed)
         }
         Meaning::AtSeller { .. } | Meaning::OnNode { .. } => Err(Refusal::DoesNotOffer),
+    }
+}
+
+/// The names that a deployment may be of: what was made of a model is no deployment of the model itself.
+fn deployed_names<'a>(resolved: &Resolved<'a>, model: &'a Model) -> Vec<&'a str> {
+    match resolved.named {
+        None => vec![&model.full, &model.name],
+        Some(Named { release: Release::FineTuned, sent }) => vec![sent],
+        Some(Named { sent, .. }) => vec![sent, &model.full, &model.name],
     }
 }
 
@@ -306,23 +355,35 @@ fn pooled_deployment<'a>(
 /// An account sells its provider's offers, less what its list leaves out, and what its list names without an offer.
 fn pooled_by<'a>(
     resolved: &Resolved<'a>,
+    facts: Option<&ProviderFacts>,
     provider: &str,
     account: &AccountEntry,
 ) -> Result<Sold<'a>, Refusal> {
-    let sold = sold_by(resolved, provider);
-    let Some(listed) = account.models.as_deref() else {
-        return sold.ok_or(Refusal::DoesNotOffer);
+    let sold = sold_by(resolved, facts, provider);
+    let listed: &[String] = match account.models.as_deref() {
+        Some(listed) => listed,
+        // What one customer of the provider made of a model is nobody else's, unless the operator says so.
+        None if resolved.is_fine_tuned() => &[],
+        None => return sold.ok_or(Refusal::DoesNotOffer),
     };
     let lists = |name: &str| listed.iter().any(|model| model == name);
     match (sold, resolved.meaning) {
+        (Some(sold), _) if resolved.is_fine_tuned() => {
+            if lists(sold.upstream_model) {
+                Ok(sold)
+            } else {
+                Err(Refusal::ModelNotListed)
+            }
+        }
         (Some(sold), _) => {
             let named = match resolved.meaning {
                 Meaning::Model { model, .. } => lists(&model.full),
                 Meaning::AtSeller { .. } | Meaning::OnNode { .. } => false,
             };
-            if named || lists(sold.upstream_model) { Ok(sold) } else { Err(Refusal::ModelNotListed) }
+            let sells = sold.offer.is_some_and(|offer| lists(&offer.upstream_model));
+            if named || sells || lists(sold.upstream_model) { Ok(sold) } else { Err(Refusal::ModelNotListed) }
         }
-        (None, Meaning::Model { model, seller: None }) if lists(&model.full) => {
+        (None, Meaning::Model { model, seller: None }) if lists(&model.full) && !resolved.is_fine_tuned() => {
             Ok(Sold { upstream_model: &model.full, offer: None })
         }
         (None, _) => Err(Refusal::DoesNotOffer),
@@ -365,7 +426,7 @@ fn check_policy(ask: &Ask<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Resu
     let checks = [
         (PolicyRule::Profiles, spec.profiles.is_empty() || spec.profiles.contains(&held.profile)),
         (PolicyRule::Providers, spec.providers.is_empty() || is_listed(&spec.providers, held.provider)),
-        (PolicyRule::Models, spec.allows_model(&resolved.name)),
+        (PolicyRule::Models, resolved.names().any(|(name, _)| spec.allows_model(name))),
         (PolicyRule::Regions, spec.regions.is_empty() || is_within(&spec.regions, &(held.regions)())),
         (
             PolicyRule::Retention,

@@ -1,6 +1,7 @@
 //! What would happen to a call and why, without making it: the answer of `POST /v2/plan`.
 
 use board::Standings;
+use catalogue::Modality;
 use domain::record::Rejected;
 use domain::{Fault, Principal, Profile, Rates, RouteId, RouteScope};
 use snapshot::Snapshot;
@@ -9,7 +10,8 @@ use crate::attempt::{Attempt, Seat};
 use crate::broker::decide;
 use crate::planned::rejected;
 use crate::question::{Ask, Question};
-use crate::routing;
+use crate::resolve::{self, Meaning};
+use crate::{routing, uploads};
 
 /// The whole explanation.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub struct Explanation {
     /// The rule of resolution that matched, or empty.
     pub resolution: String,
     pub resolved_model: Option<String>,
+    /// What it was planned for.
+    pub modality: Modality,
     /// `None` where no route matched and the broker's own order decided.
     pub route: Option<WinningRoute>,
     /// In the order they would be made.
@@ -51,10 +55,12 @@ pub struct ExplainedAttempt {
     pub is_emergency: bool,
 }
 
-/// Decides as `plan` does, with the same arguments and the same result, and tells all of it.
+/// Decides as `plan` does, with the same arguments and the same result, and tells all of it. Where `modality` is not said it
+/// is the model's own.
 #[must_use]
 pub fn explain(
     question: &Question<'_>,
+    modality: Option<Modality>,
     snapshot: &Snapshot,
     board: &dyn Standings,
     random: u64,
@@ -72,8 +78,14 @@ pub fn explain(
         now_us,
         now_unix_ms,
     };
-    let decision = decide(&ask, board);
+    let modality = modality.unwrap_or_else(|| own_modality(&ask));
+    let ask = Ask { question: Question { modality, ..*question }, ..ask };
+    let decision = match modality {
+        Modality::Video => uploads::of_own(decide(&ask, board)),
+        _ => decide(&ask, board),
+    };
     Explanation {
+        modality,
         resolution: decision
             .resolved
             .as_ref()
@@ -88,6 +100,14 @@ pub fn explain(
         rejected: decision.rejected.iter().map(rejected).collect(),
         fault: decision.fault,
         snapshot_version: snapshot.version(),
+    }
+}
+
+/// Of a model that the catalogue does not know, what the question says.
+fn own_modality(ask: &Ask<'_>) -> Modality {
+    match resolve::resolve(ask).map(|resolved| resolved.meaning) {
+        Ok(Meaning::Model { model, .. }) => model.modality,
+        _ => ask.question.modality,
     }
 }
 

@@ -2,13 +2,13 @@
 
 use catalogue::{Modality, Model, nearest_of};
 use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
-use domain::{Fault, FaultClass, Operation, PolicyRule, Principal, Profile};
+use domain::{Fault, FaultClass, Operation, PolicyRule, Principal, Profile, Refuser};
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
 use crate::question::Ask;
 use crate::reason::{Refusal, Rejection, seconds};
-use crate::resolve::{Meaning, Resolved};
+use crate::resolve::{Meaning, Resolved, Rule};
 
 /// A model's name in a message is cut here: it comes from the client.
 const NAME_CHARS_MAX: usize = 128;
@@ -16,11 +16,15 @@ const AGAIN: &str = "Send the whole conversation in \"input\" without it, or mak
 /// Nearest names and refused candidates that a message tells.
 const TOLD_MAX: usize = 3;
 
-pub fn unknown_model(ask: &Ask<'_>) -> Box<Fault> {
-    let wanted = ask.question.model;
+/// The names that a client may have meant.
+fn nearest(ask: &Ask<'_>) -> Vec<String> {
     let own = ask.question.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
     let known = ask.catalogue.models().iter().map(|model| &*model.full);
-    let near = nearest_of(wanted, known.chain(own), TOLD_MAX);
+    nearest_of(ask.question.model, known.chain(own), TOLD_MAX)
+}
+
+pub fn unknown_model(ask: &Ask<'_>) -> Box<Fault> {
+    let (wanted, near) = (ask.question.model, nearest(ask));
     let message = format!("There is no model \"{}\" here.", shown(wanted));
     let fix = match near.as_slice() {
         [] => "GET /v1/models lists the models that this key may use; \
@@ -82,7 +86,7 @@ pub fn nothing_serves(
     if !away.is_empty() && nodes_may_serve {
         return unreachable(resolved, &away);
     }
-    if let Some(fault) = forbidden(ask, resolved, &near) {
+    if let Some(fault) = forbidden(ask, resolved, &near).or_else(|| terms_unpriced(resolved, &near)) {
         return fault;
     }
     let mut message = format!("Nothing in this workspace serves {}", shown(&resolved.name));
@@ -98,8 +102,40 @@ pub fn nothing_serves(
     if !missing.is_empty() {
         message.push_str(&format!(" {} is not in this build yet.", missing.join(", ")));
     }
-    let fix = commands(ask, resolved);
-    Box::new(Fault::new(FaultClass::NotFound, "model_not_served", message).fix(fix).param("model"))
+    let mut fix = commands(ask, resolved);
+    if matches!(resolved.rule, Rule::Family | Rule::Dialect)
+        && let near @ [_, ..] = nearest(ask).as_slice()
+    {
+        fix = format!("Did you mean {}? Otherwise: {fix}", or_list(near));
+    }
+    let mut fault = Fault::new(FaultClass::NotFound, "model_not_served", message).fix(fix).param("model");
+    fault.refused_by = route.map(|route| Box::new(Refuser::Route(route.id)));
+    Box::new(fault)
+}
+
+/// An account of the operator's could serve it, but for the tier or a tool whose price nobody knows.
+fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
+    let (code, param, what, fix) = near.iter().find_map(|rejection| match rejection.refusal {
+        Refusal::TierUnpriced { tier } => Some((
+            "service_tier_unpriced",
+            "service_tier",
+            format!("The tier \"{}\" of {}", tier.as_str(), shown(&resolved.name)),
+            "Leave service_tier out, name a tier that GET /v2/price-books has a price of, or add a credential of your own.",
+        )),
+        Refusal::ToolUnpriced { tool } => Some((
+            "hosted_tool_unpriced",
+            "tools",
+            format!("The tool \"{}\", which the provider of {} runs,", tool.as_str(), shown(&resolved.name)),
+            "Leave the tool out, use one that GET /v2/price-books has a fee of, or add a credential of your own.",
+        )),
+        _ => None,
+    })?;
+    let told: Vec<String> = near.iter().take(TOLD_MAX).map(|rejection| rejection.sentence()).collect();
+    let message = format!(
+        "{what} has no known price, and nothing is sent on the operator's account without one: {}.",
+        told.join("; ")
+    );
+    Some(Box::new(Fault::new(FaultClass::Unsupported, code, message).fix(fix).param(param)))
 }
 
 /// Somebody could serve it, and the project's policy does not let the call go there.
@@ -131,7 +167,7 @@ fn forbidden(ask: &Ask<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Opt
         }
     };
     let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).fix(fix).param("model");
-    Some(Box::new(fault.should_retry(false)))
+    Some(Box::new(fault.refused_by(Refuser::Policy(policy.id)).should_retry(false)))
 }
 
 /// The one that made the answer which the call goes on from can't be asked now.
@@ -233,6 +269,17 @@ pub fn film_on_account() -> Box<Fault> {
     let message = "A video is made on a credential of your own, and only a node or a managed account serves this model here.";
     let fault = Fault::new(FaultClass::Unsupported, "video_needs_own_credential", message);
     Box::new(fault.param("model").fix("Add a credential of a provider that makes videos."))
+}
+
+/// Its client may leave before what it uses is known, so that no money could be held for it.
+pub fn background_on_account() -> Box<Fault> {
+    let message = "A response in the background is made on a credential of your own, and only a managed account serves this model here.";
+    let fault = Fault::new(FaultClass::Unsupported, "background_needs_own_credential", message);
+    Box::new(
+        fault
+            .param("background")
+            .fix("Leave \"background\" out, or add a credential of a provider that serves the model."),
+    )
 }
 
 /// The file that a batch is to be made of is none of this project's.

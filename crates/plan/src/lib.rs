@@ -18,6 +18,7 @@ mod served;
 mod uploads;
 
 pub use attempt::{Attempt, Seat};
+pub use candidates::rates_of_made;
 pub use catalogue::Modality;
 pub use explain::{ExplainedAttempt, Explanation, WinningRoute, explain};
 pub use faults::kept_not_found;

@@ -108,6 +108,9 @@ pub fn plan(
             let provider = admitted.call().request().provider.as_deref();
             (decide_upload(&ask, provider, &keepers, board), Vec::new())
         }
+        (None, _) if admitted.call().request().is_background => {
+            (uploads::unpooled(decide(&ask, board), faults::background_on_account), Vec::new())
+        }
         (None, _) => (decide(&ask, board), Vec::new()),
     };
     let record = record_of(&decision, version);
@@ -219,6 +222,9 @@ fn ask_of<'a>(
         key: caller.key().map(|key| key.id),
         tag: call.tag(),
         modality: modality(call.operation()),
+        dialect: call.dialect(),
+        terms: call.request().terms,
+        grammar: Some(call.dialect().grammar()),
     };
     let files = call.files().and_then(Result::ok);
     let maker = match (call.maker(), files) {

@@ -1,8 +1,8 @@
 //! What the broker is asked: whose call it is and which model it names.
 
 use catalogue::{Catalogue, Modality};
-use domain::{KeyId, Principal};
-use snapshot::{AccountEntry, ProjectEntry, WorkspaceEntry};
+use domain::{Dialect, Grammar, KeyId, PriceTerms, Principal};
+use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, WorkspaceEntry};
 use std::sync::Arc;
 
 /// A model, and everything of its asker that a route may match.
@@ -16,6 +16,20 @@ pub struct Question<'a> {
     pub key: Option<KeyId>,
     pub tag: Option<&'a str>,
     pub modality: Modality,
+    /// On whose paths it was asked.
+    pub dialect: Dialect,
+    /// The tier that it asks for, and the tools of the provider's own that it offers the model.
+    pub terms: PriceTerms,
+    /// The grammar that it is said in; `None` where there is no request.
+    pub grammar: Option<Grammar>,
+}
+
+impl Question<'_> {
+    /// Whether a credential is for the project and the environment that ask.
+    pub(crate) fn is_in_scope_of(&self, credential: &CredentialEntry) -> bool {
+        let is_its_project = credential.project.is_none_or(|project| project == self.project.id);
+        is_its_project && credential.environment.as_deref().is_none_or(|name| name == self.environment)
+    }
 }
 
 /// A question with what it is answered from.

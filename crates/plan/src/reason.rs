@@ -1,6 +1,6 @@
 //! Why a candidate was not chosen: a stable word for programs, a sentence for people.
 
-use domain::{PolicyRule, Profile};
+use domain::{HostedTool, PolicyRule, Profile, Tier};
 
 use crate::attempt::Seat;
 
@@ -30,6 +30,14 @@ pub enum Refusal {
     ProfileNotTaken,
     NoAddress,
     Unpriced,
+    /// The operator would pay for the tier what nobody knows.
+    TierUnpriced {
+        tier: Tier,
+    },
+    /// The same of a tool that the provider runs.
+    ToolUnpriced {
+        tool: HostedTool,
+    },
     CredentialNotInRoute,
     ProviderNotInRoute,
     RegionNotAllowed,
@@ -91,6 +99,8 @@ impl Refusal {
             Self::ProfileNotTaken => "profile_not_taken",
             Self::NoAddress => "no_address",
             Self::Unpriced => "unpriced",
+            Self::TierUnpriced { .. } => "tier_unpriced",
+            Self::ToolUnpriced { .. } => "tool_unpriced",
             Self::CredentialNotInRoute => "credential_not_in_route",
             Self::ProviderNotInRoute => "provider_not_in_route",
             Self::RegionNotAllowed => "region_not_allowed",
@@ -162,6 +172,12 @@ impl Refusal {
             }
             Self::FallbackNotForThis => {
                 "is a fallback, and the route's fallback_on does not name what keeps the own credentials from serving"
+            }
+            Self::TierUnpriced { tier } => {
+                return format!("has no known price for the tier \"{}\" of this model", tier.as_str());
+            }
+            Self::ToolUnpriced { tool } => {
+                return format!("has no known price for what its provider asks for \"{}\"", tool.as_str());
             }
             Self::PolicyForbids { rule } => {
                 return format!("is not what the project's policy allows ({})", rule.as_str());

@@ -1,8 +1,8 @@
-//! What a model's name means: six rules in order, the first that matches decides.
+//! What a model's name means: rules in order, the first that matches decides.
 
 use std::sync::Arc;
 
-use catalogue::Model;
+use catalogue::{Model, ProviderFacts, Release};
 use domain::Fault;
 
 use crate::faults;
@@ -16,6 +16,12 @@ pub enum Rule {
     NodeModel,
     ProviderPrefix,
     BareName,
+    /// A dated, `-latest` or fine-tuned name of a model of the catalogue.
+    Release,
+    /// A name as a provider's models have it.
+    Family,
+    /// Any other name, on the paths of a provider's own grammar.
+    Dialect,
 }
 
 impl Rule {
@@ -26,6 +32,9 @@ impl Rule {
             Self::NodeModel => "node_model",
             Self::ProviderPrefix => "provider_prefix",
             Self::BareName => "bare_name",
+            Self::Release => "release",
+            Self::Family => "family",
+            Self::Dialect => "dialect",
         }
     }
 }
@@ -41,13 +50,26 @@ pub enum Meaning<'a> {
     OnNode { model: &'a str },
 }
 
+/// A name of a release of a model, for those to whom it is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'a> {
+    pub release: Release,
+    /// As its publisher names it.
+    pub sent: &'a str,
+}
+
 /// A name with its meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved<'a> {
     pub rule: Rule,
     /// `publisher/model`, `seller/model`, or the node's own name.
     pub name: Arc<str>,
+    /// The name that routes and policies may know it by as well: `publisher/release`, or with the publisher in the place of
+    /// its own provider.
+    pub other_name: Option<Arc<str>>,
     pub meaning: Meaning<'a>,
+    /// Which release of the model.
+    pub named: Option<Named<'a>>,
 }
 
 impl<'a> Resolved<'a> {
@@ -62,13 +84,28 @@ impl<'a> Resolved<'a> {
         }
     }
 
-    /// The name without its publisher or seller.
-    pub fn bare_name(&self) -> &str {
-        match self.meaning {
-            Meaning::Model { model, .. } => &model.name,
-            Meaning::AtSeller { upstream_model, .. } => upstream_model,
-            Meaning::OnNode { model } => model,
+    /// Whether a customer of a provider made it there of the provider's model.
+    pub fn is_fine_tuned(&self) -> bool {
+        match (self.named, self.meaning) {
+            (Some(named), _) => named.release == Release::FineTuned,
+            (None, Meaning::AtSeller { upstream_model, .. }) => {
+                matches!(Release::read(upstream_model), Some((Release::FineTuned, _)))
+            }
+            _ => false,
         }
+    }
+
+    /// Each name with the length of what stands before the model's own.
+    pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
+        let (own, other) = match self.meaning {
+            Meaning::Model { model, .. } => (&*model.name, self.named.map(|named| named.sent)),
+            Meaning::AtSeller { upstream_model, .. } => (upstream_model, Some(upstream_model)),
+            Meaning::OnNode { model } => (model, None),
+        };
+        let with_place = |name: &'_ Arc<str>, own: &str| name.len().saturating_sub(own.len());
+        let first = (&*self.name, with_place(&self.name, own));
+        let second = self.other_name.as_ref().zip(other);
+        std::iter::once(first).chain(second.map(|(name, own)| (&**name, with_place(name, own))))
     }
 }
 
@@ -84,24 +121,63 @@ pub fn resolve<'a>(ask: &Ask<'a>) -> Result<Resolved<'a>, Box<Fault>> {
     }
     if let Some(model) = node_model(ask, name) {
         let meaning = Meaning::OnNode { model };
-        return Ok(Resolved { rule: Rule::NodeModel, name: model.into(), meaning });
+        return Ok(of(Rule::NodeModel, model.into(), meaning));
     }
     if let Some((seller, rest)) = split_seller(ask, name, '/') {
-        return Ok(at_seller(ask, Rule::ProviderPrefix, seller, rest));
+        return Ok(release(ask, name).unwrap_or_else(|| at_seller(ask, Rule::ProviderPrefix, seller, rest)));
     }
     match ask.catalogue.by_bare_name(name).as_slice() {
-        [] => Err(faults::unknown_model(ask)),
+        [] => unlisted(ask, name).ok_or_else(|| faults::unknown_model(ask)),
         [model] => Ok(anywhere(Rule::BareName, model)),
         several => Err(faults::ambiguous_model(name, several)),
     }
 }
 
-fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {
-    Resolved { rule, name: Arc::clone(&model.full), meaning: Meaning::Model { model, seller: None } }
+/// What a name may mean that is nobody's in the catalogue: a release of a model, one of a family, or what only the provider
+/// knows whose client asks.
+fn unlisted<'a>(ask: &Ask<'a>, name: &'a str) -> Option<Resolved<'a>> {
+    let is_bare = !name.contains('/') && !name.is_empty();
+    let family = || ask.catalogue.family(name).filter(|_| is_bare).map(|facts| (Rule::Family, facts));
+    let vendor = || {
+        let vendor = ask.catalogue.vendor(ask.question.dialect).filter(|_| is_bare)?;
+        has_credential(ask, vendor).then_some((Rule::Dialect, vendor))
+    };
+    release(ask, name).or_else(|| {
+        let (rule, facts) = family().or_else(vendor)?;
+        Some(unknown_at(ask, rule, &facts.slug, name))
+    })
 }
 
-/// What a pinned seller is asked for: an offer of it by the model's full name or by the seller's own name of it,
-/// else whatever the seller may know: the catalogue does not know every model, and no server of a workspace's own.
+/// Whether the project has a credential of its own there, usable or not.
+fn has_credential(ask: &Ask<'_>, facts: &ProviderFacts) -> bool {
+    let is_its = |provider: &str| ask.canonical(provider) == facts.slug;
+    let mut credentials = ask.question.workspace.credentials.iter();
+    credentials.any(|credential| is_its(&credential.provider) && ask.question.is_in_scope_of(credential))
+}
+
+const fn of<'a>(rule: Rule, name: Arc<str>, meaning: Meaning<'a>) -> Resolved<'a> {
+    Resolved { rule, name, other_name: None, meaning, named: None }
+}
+
+fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {
+    of(rule, Arc::clone(&model.full), Meaning::Model { model, seller: None })
+}
+
+/// A release of a model that the catalogue knows, by its own name or with its publisher's before it.
+fn release<'a>(ask: &Ask<'a>, name: &'a str) -> Option<Resolved<'a>> {
+    let (release, model) = ask.catalogue.release(name)?;
+    let sent = name.split_once('/').map_or(name, |(_, sent)| sent);
+    Some(named(anywhere(Rule::Release, model), model, Named { release, sent }))
+}
+
+fn named<'a>(resolved: Resolved<'a>, model: &Model, named: Named<'a>) -> Resolved<'a> {
+    let other_name = Some(format!("{}/{}", model.publisher, named.sent).into());
+    Resolved { other_name, named: Some(named), ..resolved }
+}
+
+/// What a pinned seller is asked for: an offer of it by the model's full name or by the seller's own name of it, a release
+/// of such a model, else whatever the seller may know: the catalogue does not know every model, and no server of a
+/// workspace's own.
 fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> Resolved<'a> {
     let by_full_name = ask.catalogue.model(rest).filter(|model| model.offer(seller).is_some());
     let known = by_full_name.or_else(|| {
@@ -110,16 +186,33 @@ fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> R
             .iter()
             .find(|model| model.offer(seller).is_some_and(|offer| &*offer.upstream_model == rest))
     });
-    match known {
-        Some(model) => {
-            let meaning = Meaning::Model { model, seller: Some(seller) };
-            Resolved { rule, name: Arc::clone(&model.full), meaning }
-        }
-        None => {
-            let meaning = Meaning::AtSeller { seller, upstream_model: rest };
-            Resolved { rule, name: format!("{seller}/{rest}").into(), meaning }
-        }
+    let pinned =
+        |model: &'a Model| of(rule, Arc::clone(&model.full), Meaning::Model { model, seller: Some(seller) });
+    if let Some(model) = known {
+        return pinned(model);
     }
+    // Where models are deployed by their customers, names are theirs.
+    let deploys = ask.catalogue.provider(seller).is_some_and(|facts| facts.models_of.is_some());
+    let of_release =
+        ask.catalogue.release(rest).filter(|(_, model)| !deploys && model.offer(seller).is_some());
+    match of_release {
+        Some((release, model)) => {
+            let is_own = ask.catalogue.own_provider(&model.publisher).is_some_and(|own| own.slug == seller);
+            let bare = rest.split_once('/').map_or(rest, |(_, bare)| bare);
+            let sent = if is_own { bare } else { rest };
+            named(pinned(model), model, Named { release, sent })
+        }
+        None => unknown_at(ask, rule, seller, rest),
+    }
+}
+
+/// What only a seller knows.
+fn unknown_at<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, upstream_model: &'a str) -> Resolved<'a> {
+    let name = format!("{seller}/{upstream_model}").into();
+    let publisher = ask.catalogue.provider(seller).and_then(|facts| facts.publishers.first());
+    let other = publisher.filter(|publisher| *publisher != seller);
+    let other_name = other.map(|publisher| format!("{publisher}/{upstream_model}").into());
+    Resolved { other_name, ..of(rule, name, Meaning::AtSeller { seller, upstream_model }) }
 }
 
 fn split_seller<'a>(ask: &Ask<'a>, name: &'a str, separator: char) -> Option<(&'a str, &'a str)> {

@@ -1,7 +1,7 @@
 //! Which route applies to a call: every field of its scope must match, and the strongest scope wins.
 
 use catalogue::Modality;
-use domain::{RouteScope, RouteSpec};
+use domain::{ModelPattern, RouteScope, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::question::Ask;
@@ -13,7 +13,7 @@ struct Strength {
     tag: bool,
     key: bool,
     project: bool,
-    /// Characters of the model's full name that the scope fixes; one more than all of them for an alias.
+    /// How much of the model's full name the scope fixes.
     model: usize,
     modality: bool,
     provider: bool,
@@ -44,6 +44,9 @@ pub fn reason(spec: &RouteSpec) -> &'static str {
         () if scope.key_id.is_some() => "its key is the request's",
         () if scope.project_id.is_some() => "its project is the key's",
         () if scope.alias.is_some() => "its alias is the model's name",
+        () if scope.model.as_deref().is_some_and(|model| ModelPattern::read(model).is_exact()) => {
+            "its model is the request's"
+        }
         () if scope.model.is_some() => "its model is the longest match",
         () if scope.modality.is_some() => "its modality is the request's",
         () if scope.provider.is_some() => "its provider is the pinned seller or the publisher's own",
@@ -64,7 +67,7 @@ fn strength(ask: &Ask<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Optio
     let project = matches(scope.project_id, |project| question.project.id == project)?;
     let model = match scope.model.as_deref() {
         None => 0,
-        Some(pattern) => fixed_chars(resolved, pattern)?,
+        Some(pattern) => fixed(resolved, pattern)?,
     };
     let modality =
         matches(scope.modality.as_deref(), |word| Modality::from_word(word) == Some(question.modality))?;
@@ -83,13 +86,19 @@ fn matches<T>(field: Option<T>, test: impl FnOnce(T) -> bool) -> Option<bool> {
     }
 }
 
-/// How many characters of the full name a pattern fixes. It is a beginning of the full name, or of the name without
-/// its publisher, and then fixes the publisher too. The count starts at one: an empty pattern is still a model scope.
-fn fixed_chars(resolved: &Resolved<'_>, pattern: &str) -> Option<usize> {
-    if resolved.name.starts_with(pattern) {
-        return Some(1 + pattern.len());
-    }
-    let bare = resolved.bare_name();
-    let before = resolved.name.len().saturating_sub(bare.len());
-    bare.starts_with(pattern).then_some(1 + before + pattern.len())
+/// How much of a full name a pattern fixes; a whole name is more than a beginning of the same length. It may leave the
+/// publisher out, and then fixes that too.
+fn fixed(resolved: &Resolved<'_>, pattern: &str) -> Option<usize> {
+    let pattern = ModelPattern::read(pattern);
+    let fits = |(full, before): (&str, usize)| {
+        let own = full.get(before..).unwrap_or_default();
+        let chars = match (pattern.matches(full), pattern.matches(own)) {
+            (true, _) => pattern.fixed().len(),
+            (false, true) => before + pattern.fixed().len(),
+            (false, false) => return None,
+        };
+        // Even a pattern that fixes nothing is a scope of models.
+        Some(1 + 2 * chars + usize::from(pattern.is_exact()))
+    };
+    resolved.names().filter_map(fits).max()
 }

@@ -66,6 +66,16 @@ pub(crate) fn of_own(mut decision: Decision<'_>) -> Decision<'_> {
     decision
 }
 
+/// Those that are not shared by several workspaces, or the fault that says why.
+pub(crate) fn unpooled(mut decision: Decision<'_>, fault: fn() -> Box<Fault>) -> Decision<'_> {
+    let had_some = !decision.attempts.is_empty();
+    decision.attempts.retain(|attempt| !matches!(attempt.seat(), Seat::Managed(_)));
+    if had_some && decision.attempts.is_empty() {
+        decision.fault = Some(fault());
+    }
+    decision
+}
+
 /// What stands for the files of each seller that keeps some.
 pub(crate) fn names(catalogue: &Catalogue) -> Vec<String> {
     let keepers = catalogue.providers().iter().filter(|facts| facts.files && facts.available);
@@ -100,4 +110,129 @@ fn no_keeper(word: &str, catalogue: &Catalogue) -> Box<Fault> {
 fn unclear() -> Box<Fault> {
     let message = "Several providers could keep this file for this project.";
     Box::new(Fault::new(FaultClass::BadRequest, "provider_unclear", message).param("provider").fix(HOW))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use board::Standing;
+    use domain::{CachePolicy, CredentialId, Dialect, PriceTerms, Principal, ProjectId, Sealed, WorkspaceId};
+    use snapshot::{CredentialEntry, CredentialState, ProjectEntry, WorkspaceEntry};
+
+    use super::*;
+
+    const PROVIDERS: &str = r#"
+[[provider]]
+slug = "one"
+display_name = "One"
+base_url = "https://one.example/v1"
+byok = true
+available = true
+files = true
+[[provider]]
+slug = "other"
+display_name = "Other"
+base_url = "https://other.example/v1"
+byok = true
+available = true
+files = true
+"#;
+
+    struct Open;
+
+    impl Standings for Open {
+        fn standing(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Standing {
+            Standing::Open
+        }
+    }
+
+    fn credential(number: u8, provider: &str) -> Arc<CredentialEntry> {
+        Arc::new(CredentialEntry {
+            agreement: Arc::default(),
+            quirks: domain::Quirks::default(),
+            id: CredentialId::new(u64::from(number), [1; 10]),
+            workspace: WorkspaceId::new(1, [2; 10]),
+            provider: provider.into(),
+            display_name: provider.into(),
+            base_url: None,
+            region: None,
+            hosting: Arc::default(),
+            sealed: Arc::new(Sealed { version: 1, key_id: "k".into(), bytes: vec![1] }),
+            state: CredentialState::Active,
+            expires_unix_ms: None,
+            project: None,
+            environment: None,
+            pricing: Arc::default(),
+            created_unix_ms: u64::from(number),
+        })
+    }
+
+    /// Who would keep a file of a project with these credentials, or the code of the refusal.
+    fn keeper(providers: &[&str], named: Option<&str>) -> Result<String, &'static str> {
+        let catalogue = Catalogue::of_texts(PROVIDERS, "revision = \"1\"").unwrap();
+        let project = ProjectEntry {
+            policy: None,
+            caching: CachePolicy::default(),
+            id: ProjectId::new(1, [3; 10]),
+            workspace: WorkspaceId::new(1, [2; 10]),
+            name: "p".into(),
+            environment: "production".into(),
+        };
+        let credentials = providers.iter().zip(1u8..).map(|(provider, number)| credential(number, provider));
+        let workspace = WorkspaceEntry {
+            id: project.workspace,
+            name: "w".into(),
+            projects: Vec::new(),
+            credentials: credentials.collect(),
+            nodes: Vec::new(),
+            routes: Vec::new(),
+            terms: None,
+            caching: CachePolicy::default(),
+        };
+        let question = Question {
+            model: "",
+            workspace: &workspace,
+            project: &project,
+            environment: "production",
+            key: None,
+            tag: None,
+            modality: Modality::Chat,
+            dialect: Dialect::Native,
+            terms: PriceTerms::default(),
+            grammar: None,
+        };
+        let ask = Ask {
+            question,
+            accounts: &[],
+            catalogue: &catalogue,
+            maker: None,
+            file_place: None,
+            random: 0,
+            affinity: &|| None,
+            now_us: 0,
+            now_unix_ms: 0,
+        };
+        let names = names(&catalogue);
+        let decision = decide_upload(&ask, named, &names, &Open);
+        match (decision.attempts.first(), decision.fault) {
+            (Some(attempt), _) => Ok(attempt.provider().to_owned()),
+            (None, fault) => Err(fault.unwrap().code),
+        }
+    }
+
+    #[test]
+    fn a_file_that_several_could_keep_is_kept_by_whom_its_sender_names() {
+        let both = ["one", "other"];
+        for (providers, named, expected) in [
+            (&both[..], None, Err("provider_unclear")),
+            (&both, Some("other"), Ok("other")),
+            (&both, Some("nobody"), Err("files_not_kept")),
+            (&["other"], None, Ok("other")),
+            (&["other"], Some("one"), Err("model_not_served")),
+            (&[], None, Err("model_not_served")),
+        ] {
+            assert_eq!(keeper(providers, named), expected.map(str::to_owned), "{providers:?} {named:?}");
+        }
+    }
 }

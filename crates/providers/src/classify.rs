@@ -33,6 +33,55 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
             _ => None,
         },
         fix: None,
+        is_of_account: false,
+    }
+}
+
+/// With what providers say that a key is none, or none any more.
+const OF_KEYS: [&str; 25] = [
+    "accountdeactivated",
+    "account_deactivated",
+    "api key expired",
+    "api key not valid",
+    "api_key_expired",
+    "api_key_invalid",
+    "authentication_error",
+    "authentication failed: please make sure you have a valid api key",
+    "bearer token",
+    "expired_api_key",
+    "expiredtoken",
+    "incorrect api key",
+    "invalid api key",
+    "invalid authentication credentials",
+    "invalid subscription key",
+    "invalid x-api-key",
+    "invalid_api_key",
+    "invalidaccesskeyid",
+    "invalidclienttokenid",
+    "no user found for key",
+    "signature we calculated does not match",
+    "signaturedoesnotmatch",
+    "token_expired",
+    "token_revoked",
+    "unrecognizedclient",
+];
+/// With what they say that an account may spend no more.
+const OF_BILLS: [&str; 6] =
+    ["insufficient_quota", "billing", "credit", "spend_limit", "balance", "suspended"];
+/// And with what they say that of one request or model: a smaller one, or another, is paid for.
+const OF_REQUESTS: [&str; 3] = ["max_tokens", "invalid_payment_instrument", "per day"];
+
+/// Whether a refusal is of the account itself, so that nothing else is worth asking it for. What providers say in other
+/// words may be about this one request: whoever made that must not take the account from everybody else.
+#[must_use]
+pub fn is_of_account(class: FaultClass, headers: &HeaderMap, body: &[u8]) -> bool {
+    let kind = text(headers, "x-amzn-errortype").unwrap_or_default();
+    let said = [kind, &String::from_utf8_lossy(body)].join(" ").to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
+    match class {
+        FaultClass::UpstreamAuth => says(&OF_KEYS),
+        FaultClass::UpstreamQuota => says(&OF_BILLS) && !says(&OF_REQUESTS),
+        _ => false,
     }
 }
 
@@ -102,10 +151,82 @@ mod tests {
             Class::ContentPolicy,
         );
         check(400, r#"{"error":"Incorrect API key provided: abc"}"#, Class::UpstreamAuth);
+        for of_request in [
+            r#"{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: model.request. Check that you have the correct role.","type":"invalid_request_error","param":null,"code":null}}"#,
+            r#"{"error":{"message":"Missing scopes: api.model.moderation.write","code":"missing_scope"}}"#,
+            r#"{"error":{"message":"Your IP is not authorized to access this resource.","code":"ip_not_authorized"}}"#,
+            r#"{"error":{"message":"OpenAI-Project header should match project for API key","code":"mismatched_project"}}"#,
+            r#"{"error":{"message":"Your organization must be verified to use the model","code":"invalid_organization"}}"#,
+            r#"{"error":{"type":"permission_error","message":"No."}}"#,
+        ] {
+            check(401, of_request, Class::UpstreamPermission);
+        }
         check(400, r#"{"error":{"code":"unsupported_parameter"}}"#, Class::Unsupported);
         check(403, r#"{"error":{"code":"unsupported_country_region_territory"}}"#, Class::UpstreamPermission);
         check(500, r#"{"error":{"code":"server_is_overloaded"}}"#, Class::Overloaded);
         check(500, r#"{"error":{"message":"invalid api key in our own backend"}}"#, Class::Upstream);
+    }
+
+    #[test]
+    fn an_account_is_given_up_only_for_what_is_said_of_itself() {
+        let amazons = |kind: &'static str| {
+            HeaderMap::from_iter([("x-amzn-errortype".parse().unwrap(), kind.parse().unwrap())])
+        };
+        let none = HeaderMap::new();
+        for (class, headers, body, is_of_account) in [
+            (
+                Class::UpstreamAuth,
+                &none,
+                r#"{"error":{"message":"Incorrect API key provided: sk-*","code":"invalid_api_key"}}"#,
+                true,
+            ),
+            (
+                Class::UpstreamAuth,
+                &none,
+                r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+                true,
+            ),
+            (
+                Class::UpstreamAuth,
+                &none,
+                r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#,
+                true,
+            ),
+            (
+                Class::UpstreamAuth,
+                &none,
+                r#"{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint."}}"#,
+                true,
+            ),
+            (
+                Class::UpstreamAuth,
+                &amazons("UnrecognizedClientException"),
+                r#"{"message":"The security token included in the request is invalid."}"#,
+                true,
+            ),
+            (Class::UpstreamAuth, &none, r#"{"detail":"No user found for Key ID and Secret"}"#, true),
+            (Class::UpstreamAuth, &none, r#"{"detail":"Unauthorized"}"#, false),
+            (Class::UpstreamAuth, &none, "", false),
+            (Class::UpstreamPermission, &none, r#"{"error":{"code":"invalid_api_key"}}"#, false),
+            (Class::UpstreamQuota, &none, r#"{"error":{"code":"insufficient_quota"}}"#, true),
+            (Class::UpstreamQuota, &none, r#"{"error":{"message":"Your credit balance is too low"}}"#, true),
+            (
+                Class::UpstreamQuota,
+                &none,
+                r#"{"error":{"code":402,"message":"This request requires more credits, or fewer max_tokens."}}"#,
+                false,
+            ),
+            (
+                Class::UpstreamQuota,
+                &none,
+                r#"{"message":"Too many tokens per day, please wait before trying again."}"#,
+                false,
+            ),
+            (Class::UpstreamQuota, &none, r#"{"message":"INVALID_PAYMENT_INSTRUMENT: billing"}"#, false),
+            (Class::UpstreamQuota, &none, "{}", false),
+        ] {
+            assert_eq!(super::is_of_account(class, headers, body.as_bytes()), is_of_account, "{body}");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use domain::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 
+pub use classify::is_of_account;
 pub use compatible::{RUNTIME_COUNTS, ask_runtime, no_such};
 pub use openai_compatible::probe::{Heard, Probe};
 pub use registry::provider;
@@ -219,6 +220,8 @@ pub struct Classified {
     pub should_retry: Option<bool>,
     /// What mends it, where what was said tells more than the class.
     pub fix: Option<String>,
+    /// The account itself was refused, and not what it was asked for; see `is_of_account`.
+    pub is_of_account: bool,
 }
 
 /// One seller. What is not said otherwise is as servers of the common grammar have it.
@@ -245,6 +248,11 @@ pub trait Provider: Sync {
     /// Whether it takes liberties with the grammar, so that its whole answers are mended.
     fn is_loose(&self) -> bool {
         self.is_probed()
+    }
+
+    /// The domains under which it reads what its accounts keep, beside the address that it is asked at.
+    fn stores(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// How its cache of prompts is helped by who asks in this grammar; `None` where it has no need of help, or no cache.
@@ -292,6 +300,11 @@ pub trait Provider: Sync {
 
     /// The header of an answer that tells how much is billed, in units that the model is sold by.
     fn units_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The header of an answer that tells at which tier it was served, where its body does not.
+    fn tier_header(&self) -> Option<&'static str> {
         None
     }
 

@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 const READ_BYTES: usize = 8 * 1024;
+/// Of a guarded client's message no part may go on before all of it was read.
+const TOO_LONG: Violation = Violation { code: 1009, what: "a message is longer than what is read of one" };
 /// How often who drives a session is asked whether it may go on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -31,6 +33,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 pub enum Step {
     /// A message of text came; it waits to be let on.
     Message(Sender),
+    /// A guarded client's message came that is no text; it waits to be kept back.
+    Opaque(Sender),
     /// A side says that it closes, and the other is told so.
     Closes(Sender, Option<u16>),
     /// A side is no longer there.
@@ -54,6 +58,8 @@ struct Way {
     own: Vec<u8>,
     /// A part of the message that is coming has gone on.
     has_gone_on: bool,
+    /// No part of a message goes on before the whole of it was read.
+    is_guarded: bool,
     is_ended: bool,
     /// Its close has gone on.
     has_closed: bool,
@@ -80,6 +86,7 @@ impl Way {
             output: BytesMut::new(),
             own: Vec::new(),
             has_gone_on: false,
+            is_guarded: false,
             is_ended: false,
             has_closed: false,
             needs_flush: false,
@@ -118,8 +125,13 @@ impl Way {
                 }
             };
             self.looked += read.used;
+            if self.is_guarded && self.looked > REALTIME_READ_BYTES_MAX {
+                self.is_ended = true;
+                return Some(Step::Wrong(sender, TOO_LONG));
+            }
             match read.seen {
                 Some(Seen::Message(Kind::Text)) => return Some(Step::Message(sender)),
+                Some(Seen::Message(Kind::Binary)) if self.is_guarded => return Some(Step::Opaque(sender)),
                 Some(Seen::Close(code)) => {
                     self.let_on();
                     self.has_closed = true;
@@ -133,7 +145,7 @@ impl Way {
             }
         }
         let holds = sender == Sender::Client && !self.has_gone_on;
-        if self.looked > 0 && (!holds || self.looked > REALTIME_HELD_BYTES_MAX) {
+        if !self.is_guarded && self.looked > 0 && (!holds || self.looked > REALTIME_HELD_BYTES_MAX) {
             self.let_on();
         }
         None
@@ -192,6 +204,13 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
             look: Box::pin(sleep_until(now + LOOK_EVERY)),
             heard: now,
         }
+    }
+
+    /// From now on nothing of a client's message goes on before the whole of it was read.
+    #[must_use]
+    pub fn guarded(mut self) -> Self {
+        self.up.is_guarded = true;
+        self
     }
 
     /// Passes on what comes, until there is something to tell. What a message waits for is `let_on` or `keep_back`.
@@ -347,6 +366,28 @@ mod tests {
             step = house.sockets.step() => panic!("{step:?}"),
         };
         assert_eq!(passed, told, "as it came, and nothing before it");
+    }
+
+    #[tokio::test]
+    async fn of_a_guarded_client_nothing_goes_on_that_was_not_read_whole() {
+        let House { sockets, mut client, mut upstream } = house();
+        let mut sockets = sockets.guarded();
+        let mut binary = text_frame(b"two", MASK);
+        binary[0] = 0x82;
+        let long = text_frame(&vec![b' '; REALTIME_HELD_BYTES_MAX + 1], MASK);
+        let over = text_frame(&vec![b' '; REALTIME_READ_BYTES_MAX + 1], MASK);
+        let said = [&*binary, &long, &over].concat();
+        let talking = tokio::spawn(async move { drop(client.write_all(&said).await) });
+        assert_eq!(sockets.step().await, Step::Opaque(Sender::Client));
+        assert!(sockets.keep_back(Sender::Client));
+        assert_eq!(sockets.step().await, Step::Message(Sender::Client));
+        assert!(sockets.keep_back(Sender::Client));
+        assert_eq!(sockets.step().await, Step::Wrong(Sender::Client, TOO_LONG));
+        drop(sockets);
+        let mut passed = Vec::new();
+        upstream.read_to_end(&mut passed).await.unwrap();
+        assert_eq!(passed, b"");
+        talking.await.unwrap();
     }
 
     #[tokio::test]

@@ -139,7 +139,7 @@ impl Stream {
         self.bytes_out = self.bytes_out.saturating_add(stop.len() as u64);
         self.complete();
         if let Some(ending) = &mut self.ending {
-            (ending.usage, ending.fault) = (used, Some(fault));
+            (ending.outcome, ending.usage, ending.fault) = (Outcome::Cut, used, Some(fault));
         }
         Piece::Last(Bytes::from([bytes, stop].concat()))
     }

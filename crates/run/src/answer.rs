@@ -6,14 +6,14 @@ use domain::{Dialect, Fault, FaultClass, Profile, TraceId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use line::{Core, Inbound, ReplyBody};
+use line::{Caller, Core, Inbound, ReplyBody};
 use serde::Deserialize;
 
+use crate::kept;
 use crate::problem;
 use crate::request::RunRequest;
 use crate::task::{Envelope, Message, Ran, Task};
 
-const VERSION: HeaderName = HeaderName::from_static("x-api-version");
 const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
 
@@ -27,10 +27,9 @@ pub(crate) struct Frame {
 
 impl Frame {
     pub(crate) fn of(inbound: &Inbound, request: RunRequest) -> Self {
-        let version = inbound.headers.get(VERSION).and_then(|version| version.to_str().ok());
         Self {
             trace: inbound.trace,
-            envelope: Envelope::of(version),
+            envelope: Envelope::asked(&inbound.headers),
             request,
             received_unix_ms: inbound.received_unix_ms,
         }
@@ -58,6 +57,7 @@ struct Said {
 /// Shapes the line's answer for the client. It was handed to the line at `started_unix_ms`.
 pub(crate) async fn shape(
     core: &Core,
+    caller: &Caller,
     frame: Frame,
     started_unix_ms: u64,
     response: Response<ReplyBody>,
@@ -72,7 +72,7 @@ pub(crate) async fn shape(
         return line::refuse(core, Dialect::Run, &broken(), frame.trace);
     };
     let body = body.to_bytes();
-    let (text, messages) = said(&body);
+    let (text, mut messages) = said(&body);
     let resolved = word(&headers, &MODEL).unwrap_or(&frame.request.app).to_owned();
     let ran = Ran {
         trace: frame.trace,
@@ -86,7 +86,9 @@ pub(crate) async fn shape(
         started_unix_ms,
         ended_unix_ms: core.hands.world.clock.unix_ms(),
     };
-    let bytes = frame.envelope.wrap(&Task::completed(&ran), &messages);
+    let task = Task::completed(&ran).shown();
+    messages.extend(kept::keep(core, caller, frame.trace, &task).await);
+    let bytes = frame.envelope.wrap(&task, &messages);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     line::whole(StatusCode::OK, headers, bytes.into())
 }

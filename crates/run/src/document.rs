@@ -1,4 +1,5 @@
-//! A document of the input becomes text: fetched under the address guard, or decoded from a data: URI.
+//! A document of the input, fetched under the address guard or decoded from a data: URI: as text, or as what models that
+//! take it read themselves.
 
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -55,11 +56,35 @@ const EXTENSIONS: &[(&str, &str)] = &[
     ("yaml", "application/yaml"),
     ("yml", "application/yaml"),
     ("toml", "application/toml"),
+    ("pdf", PDF),
+    ("png", "image/png"),
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("gif", "image/gif"),
+    ("webp", "image/webp"),
 ];
 
-const SUPPORTED: &str = "text/* and JSON, XML, YAML, TOML, CSV or Markdown are";
+/// What models look at themselves.
+const PDF: &str = "application/pdf";
+const PICTURES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
+
+const SUPPORTED: &str =
+    "text/* and JSON, XML, YAML, TOML, CSV or Markdown are, and PDF and PNG, JPEG, GIF or WebP pictures";
 
 /// A document as the model will read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Document {
+    Text(Text),
+    /// As it is, with its type.
+    Pdf {
+        name: String,
+        uri: String,
+    },
+    Picture {
+        uri: String,
+    },
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Text {
     pub name: String,
@@ -78,8 +103,8 @@ struct Raw {
 /// Gets the document.
 ///
 /// # Errors
-/// It is at no address that is fetched from, can't be had, or is no text.
-pub(crate) async fn load(asked: &DocumentInput, client: &Client) -> Result<Text, Refusal> {
+/// It is at no address that is fetched from, can't be had, or is nothing that models read.
+pub(crate) async fn load(asked: &DocumentInput, client: &Client) -> Result<Document, Refusal> {
     let uri = asked.uri.trim();
     let scheme = uri.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
     let raw = match scheme.as_str() {
@@ -154,11 +179,23 @@ fn decode(uri: &str) -> Result<Raw, Problem> {
     Ok(Raw { name, mime, charset, bytes: bytes.into() })
 }
 
-fn read(raw: Raw, asked: &DocumentInput) -> Result<Text, Problem> {
-    let name = asked.filename.clone().or(raw.name).map(|name| clean(&name)).filter(|name| !name.is_empty());
+fn read(raw: Raw, asked: &DocumentInput) -> Result<Document, Problem> {
+    let given = asked.filename.clone().or_else(|| raw.name.clone());
+    let name = given.map(|name| clean(&name)).filter(|name| !name.is_empty());
     let mime = settled_type(&raw.mime, asked.content_type.as_deref(), name.as_deref());
-    if !is_text(&mime) {
-        let shown = shown(&mime);
+    let uri = || format!("data:{mime};base64,{}", BASE64.encode(&raw.bytes));
+    if mime == PDF {
+        return Ok(Document::Pdf { name: name.unwrap_or_else(|| "document.pdf".to_owned()), uri: uri() });
+    }
+    if PICTURES.contains(&mime.as_str()) {
+        return Ok(Document::Picture { uri: uri() });
+    }
+    read_text(raw, name, &mime).map(Document::Text)
+}
+
+fn read_text(raw: Raw, name: Option<String>, mime: &str) -> Result<Text, Problem> {
+    if !is_text(mime) {
+        let shown = shown(mime);
         return Err(Problem::Unfit(format!(
             "is a document of type {shown}, which is not supported; {SUPPORTED}"
         )));
@@ -175,11 +212,7 @@ fn read(raw: Raw, asked: &DocumentInput) -> Result<Text, Problem> {
     if text.contains('\0') {
         return Err(Problem::Unfit("is a document with NUL characters in it, so it is no text".to_owned()));
     }
-    Ok(Text {
-        name: name.unwrap_or_else(|| "document".to_owned()),
-        mime: clean(&mime),
-        text: text.to_owned(),
-    })
+    Ok(Text { name: name.unwrap_or_else(|| "document".to_owned()), mime: clean(mime), text: text.to_owned() })
 }
 
 fn settled_type(said: &str, hint: Option<&str>, name: Option<&str>) -> String {
@@ -225,7 +258,12 @@ mod tests {
     fn check(uri: &str) -> Result<(String, String, String), String> {
         let asked = DocumentInput { uri: uri.to_owned(), pointer: "/p", ..DocumentInput::default() };
         let read = decode(uri).and_then(|raw| read(raw, &asked));
-        read.map(|text| (text.name, text.mime, text.text)).map_err(|problem| match problem {
+        let told = |read| match read {
+            Document::Text(text) => (text.name, text.mime, text.text),
+            Document::Pdf { name, uri } => (name, "pdf".to_owned(), uri),
+            Document::Picture { uri } => (String::new(), "picture".to_owned(), uri),
+        };
+        read.map(told).map_err(|problem| match problem {
             Problem::Unfit(message) => message,
             Problem::TooLarge => "too large".to_owned(),
         })
@@ -256,11 +294,33 @@ mod tests {
     }
 
     #[test]
+    fn what_models_look_at_themselves_goes_on_as_it_is() {
+        for (uri, name, kind, sent) in [
+            (
+                "data:application/pdf;base64,JVBERg",
+                "document.pdf",
+                "pdf",
+                "data:application/pdf;base64,JVBERg==",
+            ),
+            (
+                "data:application/octet-stream;name=q1.PDF;base64,JVBERg==",
+                "q1.PDF",
+                "pdf",
+                "data:application/pdf;base64,JVBERg==",
+            ),
+            ("data:image/png,%89PNG", "", "picture", "data:image/png;base64,iVBORw=="),
+        ] {
+            let expected = (name.to_owned(), kind.to_owned(), sent.to_owned());
+            assert_eq!(check(uri), Ok(expected), "{uri}");
+        }
+    }
+
+    #[test]
     fn what_is_no_text_is_refused_by_its_reason() {
         for (uri, part) in [
             ("data:text/plain", "comma"),
             ("data:text/plain;base64,a*b", "base64"),
-            ("data:application/pdf;base64,JVBERg==", "application/pdf, which is not supported; text/*"),
+            ("data:application/zip;base64,UEs=", "application/zip, which is not supported; text/*"),
             ("data:image/svg+xml,<svg/>", "image/svg+xml"),
             ("data:application/octet-stream,x", "octet-stream"),
             ("data:text/plain;charset=iso-8859-1,x", "iso-8859-1"),

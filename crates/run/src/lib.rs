@@ -1,8 +1,10 @@
-//! Apps: `/v1/run` takes an app and its input and answers with the task that ran. An app of today is a model.
+//! Apps: `/v1/run` takes an app and its input and answers with the task that ran, which `/tasks` shows again. An app of
+//! today is a model.
 
 mod answer;
 mod document;
 mod input;
+mod kept;
 mod problem;
 mod prompt;
 mod request;
@@ -13,6 +15,8 @@ use std::rc::Rc;
 use domain::{Dialect, Fault, Operation};
 use http::Response;
 use line::{Caller, Core, Inbound, ReplyBody};
+
+pub use kept::task;
 
 use crate::input::InputError;
 
@@ -52,6 +56,6 @@ async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Respo
     let frame = answer::Frame::of(&inbound, request);
     let started_unix_ms = core.hands.world.clock.unix_ms();
     let inbound = Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound };
-    let response = line::serve(core, inbound, caller).await;
-    Ok(answer::shape(core, frame, started_unix_ms, response).await)
+    let response = line::serve(core, inbound, caller.clone()).await;
+    Ok(answer::shape(core, &caller, frame, started_unix_ms, response).await)
 }

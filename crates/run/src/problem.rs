@@ -44,6 +44,8 @@ fn field_of(param: &str) -> Option<&'static str> {
     match param {
         "model" => Some("app"),
         "max_tokens" | "max_completion_tokens" => Some("input.max_tokens"),
+        // Only a document that the model looks at itself is a part among others.
+        _ if param.starts_with("messages") && param.contains(".content[0]") => Some("input.document"),
         _ if param.starts_with("messages") => Some("input.prompt"),
         _ => None,
     }

@@ -3,15 +3,23 @@
 use bytes::Bytes;
 use dialects::chat;
 use domain::TraceId;
+use serde_json::{Value, json};
 
-use crate::document::Text;
+use crate::document::{Document, Text};
 use crate::input::ModelInput;
 
 /// The request that goes down the line.
-pub(crate) fn encode(app: &str, input: &ModelInput, document: Option<&Text>, trace: TraceId) -> Bytes {
+pub(crate) fn encode(app: &str, input: &ModelInput, document: Option<&Document>, trace: TraceId) -> Bytes {
     let user = match document {
-        Some(document) => with_document(&input.prompt, document, trace),
+        Some(Document::Text(document)) => with_document(&input.prompt, document, trace),
         None => input.prompt.clone(),
+        Some(Document::Pdf { name, uri }) => {
+            let part = json!({"type": "file", "file": {"filename": name, "file_data": uri}});
+            return encode_parts(app, input, &part);
+        }
+        Some(Document::Picture { uri }) => {
+            return encode_parts(app, input, &json!({"type": "image_url", "image_url": {"url": uri}}));
+        }
     };
     let mut messages = Vec::with_capacity(2);
     if let Some(system) = &input.system {
@@ -19,6 +27,18 @@ pub(crate) fn encode(app: &str, input: &ModelInput, document: Option<&Text>, tra
     }
     messages.push(("user", user.as_str()));
     chat::encode_request(app, &messages, input.max_tokens, false, &[])
+}
+
+/// What the model looks at itself, before the question about it.
+fn encode_parts(app: &str, input: &ModelInput, document: &Value) -> Bytes {
+    let system = input.system.iter().map(|system| json!({"role": "system", "content": system}));
+    let user = json!({"role": "user", "content": [document, {"type": "text", "text": input.prompt}]});
+    let messages: Vec<Value> = system.chain([user]).collect();
+    let mut request = json!({"model": app, "messages": messages, "stream": false});
+    if let (Some(max_tokens), Some(fields)) = (input.max_tokens, request.as_object_mut()) {
+        fields.insert("max_tokens".to_owned(), json!(max_tokens));
+    }
+    request.to_string().into()
 }
 
 /// The same document begins each prompt with the same bytes, so that a provider's cache may know them. Only a text that
@@ -65,5 +85,28 @@ mod tests {
         input.max_tokens = Some(7);
         assert_eq!(sent(&input)["messages"][0]["role"], "system");
         assert_eq!(sent(&input)["max_tokens"], 7);
+    }
+
+    #[test]
+    fn what_the_model_looks_at_stands_before_the_question() {
+        let input =
+            ModelInput { prompt: "p".into(), document: None, system: Some("s".into()), max_tokens: Some(7) };
+        let sent = |document: Document| -> Value {
+            let encoded = encode("a/b", &input, Some(&document), TraceId::new(1, [0; 10]));
+            let sent: Value = serde_json::from_slice(&encoded).unwrap();
+            assert_eq!((&sent["max_tokens"], &sent["messages"][0]["role"]), (&json!(7), &json!("system")));
+            assert_eq!(sent["messages"][1]["content"][1], json!({"type": "text", "text": "p"}));
+            sent["messages"][1]["content"][0].clone()
+        };
+        let pdf = Document::Pdf { name: "a.pdf".into(), uri: "data:application/pdf;base64,AA==".into() };
+        assert_eq!(
+            sent(pdf),
+            json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}})
+        );
+        let picture = Document::Picture { uri: "data:image/png;base64,AA==".into() };
+        assert_eq!(
+            sent(picture),
+            json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}})
+        );
     }
 }

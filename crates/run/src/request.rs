@@ -26,12 +26,15 @@ const LATER: &[(&str, &str)] = &[
     ("variant", "a model has no variants"),
     ("function", "a model has one function"),
     ("webhook", "the answer comes with this response"),
-    ("session", "every run stands for itself"),
-    ("session_timeout", "every run stands for itself"),
+    ("session", "every run has a session of its own, as with \"new\""),
     ("run_at", "a run starts at once"),
-    ("stream", "the answer comes whole; use /v1/chat/completions for a stream"),
-    ("wait", "a run is waited for"),
 ];
+
+/// Wishes that each answer fulfils: it comes with the task finished, which its stream and its state tell again, and no
+/// session outlasts it.
+const ANY: &[&str] = &["stream", "wait"];
+/// The most that a session may be asked to last, in seconds.
+const SESSION_SECONDS_MAX: u64 = 3_600;
 
 /// Names of the input's fields, which are easily put one level too high.
 const INPUT_FIELDS: &[&str] = &["prompt", "document", "system", "max_tokens"];
@@ -128,8 +131,14 @@ fn app_name(param: &'static str, value: Value) -> Result<Option<String>, Box<Fau
 
 /// A field beside app and input: either it changes nothing, or the client must be told that it would.
 fn check_beside(name: &str, value: &Value) -> Result<(), Box<Fault>> {
-    if name == "metadata" {
+    let is_flag = matches!(value, Value::Bool(_) | Value::Null);
+    let is_timeout =
+        name == "session_timeout" && value.as_u64().is_some_and(|time| time <= SESSION_SECONDS_MAX);
+    if name == "metadata" || is_timeout || (is_flag && ANY.contains(&name)) {
         return Ok(());
+    }
+    if name == "session_timeout" || ANY.contains(&name) {
+        return Err(wrong_type(name));
     }
     let Some((_, instead)) = LATER.iter().find(|(later, _)| *later == name) else {
         return Err(unknown(name));
@@ -146,7 +155,7 @@ fn check_beside(name: &str, value: &Value) -> Result<(), Box<Fault>> {
 fn is_default(name: &str, value: &Value) -> bool {
     match (name, value) {
         (_, Value::Null) => true,
-        ("wait", Value::Bool(wait)) => *wait,
+        ("session", Value::String(text)) => text.is_empty() || text == "new",
         (_, Value::Bool(on)) => !*on,
         ("infra", Value::String(text)) => text.is_empty() || text == "cloud",
         ("function", Value::String(text)) => text.is_empty() || text == "run",
@@ -156,6 +165,17 @@ fn is_default(name: &str, value: &Value) -> bool {
         (_, Value::Array(list)) => list.is_empty(),
         (_, Value::Object(map)) => map.is_empty(),
     }
+}
+
+fn wrong_type(name: &str) -> Box<Fault> {
+    let (message, fix) = match name {
+        "session_timeout" => (
+            format!("\"session_timeout\" must be a number of seconds up to {SESSION_SECONDS_MAX}."),
+            "Correct it, or leave it out.",
+        ),
+        _ => (format!("\"{name}\" must be true or false."), "Correct it, or leave it out."),
+    };
+    refusal("invalid_type", message, fix, name.to_owned())
 }
 
 fn unknown(name: &str) -> Box<Fault> {
@@ -230,6 +250,9 @@ mod tests {
     fn what_is_done_anyway_may_be_asked_for() {
         for field in [
             r#""wait":true"#,
+            r#""wait":false"#,
+            r#""stream":true"#,
+            r#""session":"new","session_timeout":60"#,
             r#""wait":null"#,
             r#""stream":false"#,
             r#""metadata":{"a":1}"#,
@@ -250,12 +273,9 @@ mod tests {
     #[test]
     fn what_would_change_the_meaning_is_named() {
         for (name, value) in [
-            ("wait", "false"),
-            ("stream", "true"),
             ("webhook", r#""https://x.example""#),
             ("run_at", r#""2030-01-01T00:00:00Z""#),
-            ("session", r#""new""#),
-            ("session_timeout", "60"),
+            ("session", r#""sess_1""#),
             ("infra", r#""private""#),
             ("workers", r#"["w"]"#),
             ("setup", r#"{"a":1}"#),
@@ -289,6 +309,8 @@ mod tests {
             (r#"{"app":"a","temprature":1}"#, "unknown_field", "temprature"),
             (r#"{"app":"a","input":{"prompt":"\ud800"}}"#, "invalid_json", ""),
             (r#"{"app":"a"} x"#, "invalid_json", ""),
+            (r#"{"app":"a","stream":"yes"}"#, "invalid_type", "stream"),
+            (r#"{"app":"a","session_timeout":4000}"#, "invalid_type", "session_timeout"),
         ] {
             assert_eq!(check(body), Err((code, param.to_owned())), "{body}");
         }

@@ -1,11 +1,13 @@
 //! The task as clients of this grammar read it: one shape, whoever served it.
 
 use domain::{TaskId, TraceId, Usage};
+use http::header::{HeaderMap, HeaderName};
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+const VERSION: HeaderName = HeaderName::from_static("x-api-version");
 /// Codes of a task's state.
 const RECEIVED: u8 = 1;
 const RUNNING: u8 = 7;
@@ -85,6 +87,12 @@ pub(crate) struct Ran<'a> {
 }
 
 impl<'a> Task<'a> {
+    /// The task as it is shown and kept.
+    pub(crate) fn shown(&self) -> Value {
+        // These types hold nothing that JSON can't say.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
     pub(crate) fn completed(ran: &Ran<'a>) -> Self {
         // The same number under the prefix of tasks: one request has one id.
         let id = TaskId::from_uuid(*ran.trace.as_uuid()).to_string();
@@ -147,7 +155,7 @@ pub(crate) enum Envelope {
 
 #[derive(Serialize)]
 struct NewestBody<'a> {
-    data: &'a Task<'a>,
+    data: &'a Value,
     messages: &'a [Message],
 }
 
@@ -155,7 +163,7 @@ struct NewestBody<'a> {
 struct SuccessBody<'a> {
     success: bool,
     status: u16,
-    data: &'a Task<'a>,
+    data: &'a Value,
 }
 
 /// A remark beside the task.
@@ -168,6 +176,10 @@ pub(crate) struct Message {
 }
 
 impl Envelope {
+    pub(crate) fn asked(headers: &HeaderMap) -> Self {
+        Self::of(headers.get(VERSION).and_then(|version| version.to_str().ok()))
+    }
+
     /// A version that nobody knows is answered with the newest.
     pub(crate) fn of(version: Option<&str>) -> Self {
         match version.map(str::trim) {
@@ -177,7 +189,7 @@ impl Envelope {
         }
     }
 
-    pub(crate) fn wrap(self, task: &Task<'_>, messages: &[Message]) -> Vec<u8> {
+    pub(crate) fn wrap(self, task: &Value, messages: &[Message]) -> Vec<u8> {
         let written = match self {
             Self::Newest => serde_json::to_vec(&NewestBody { data: task, messages }),
             Self::Bare => serde_json::to_vec(task),
@@ -214,7 +226,7 @@ mod tests {
             started_unix_ms: 1_700_000_000_124,
             ended_unix_ms: 1_700_000_001_000,
         });
-        serde_json::from_slice(&envelope.wrap(&task, &[])).unwrap()
+        serde_json::from_slice(&envelope.wrap(&task.shown(), &[])).unwrap()
     }
 
     #[test]

@@ -11,5 +11,5 @@ mod turns;
 
 pub use answers::{Answers, AnswersSettings};
 pub use objects::{Chore, Objects};
-pub use responses::Responses;
+pub use responses::{ResponseChore, Responses};
 pub use turns::Turns;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::TraceId;
 use domain::limits::{RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN, RESPONSES_WAITING_MAX};
 use domain::ports::{FoundResponse, PortFuture, ResponseKeeper, ResponseName, StoredResponse};
-use store::{Store, StoreError, StoredResponseRow};
+use store::{NewJob, Store, StoreError, StoredResponseRow};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -29,9 +29,13 @@ const EXPIRED_ROWS: u32 = 500;
 /// How long a stop waits for answers that are being written.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// What is to be done about an answer, by its provider's name of it, once it is kept.
+pub type ResponseChore = fn(&StoredResponseRow, &str, u64) -> Option<NewJob>;
+
 /// The keeper.
 pub struct Responses {
     inner: Arc<Inner>,
+    chore: ResponseChore,
     asks: mpsc::Sender<Ask>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -48,7 +52,7 @@ struct Inner {
 
 /// What is asked of the one that writes. It does one after the other, so that nobody books what is not kept yet.
 enum Ask {
-    Keep(StoredResponseRow, oneshot::Sender<()>),
+    Keep(Box<StoredResponseRow>, oneshot::Sender<()>),
     Book(Digest, TraceId, oneshot::Sender<bool>),
     Unbook(Digest, TraceId),
     Forget(Digest),
@@ -58,12 +62,12 @@ enum Ask {
 impl Responses {
     /// Writes what is kept from then on. Called on the runtime that is to use the store.
     #[must_use]
-    pub fn start(store: Store, vault: Vault, world: World) -> Arc<Self> {
+    pub fn start(store: Store, vault: Vault, world: World, chore: ResponseChore) -> Arc<Self> {
         let (asks, asked) = mpsc::channel(RESPONSES_WAITING_MAX);
         let runtime = Handle::current();
         let inner = Arc::new(Inner { store, vault, world, runtime, waiting: Mutex::default() });
         let writer = tokio::spawn(Arc::clone(&inner).write_all(asked));
-        Arc::new(Self { inner, asks, writer: Mutex::new(Some(writer)) })
+        Arc::new(Self { inner, chore, asks, writer: Mutex::new(Some(writer)) })
     }
 
     /// Ends when what waits for the store is written, or after a while.
@@ -121,7 +125,7 @@ impl Inner {
             let (mut rows, mut kept) = (Vec::new(), Vec::new());
             for ask in asks.drain(..) {
                 if let Ask::Keep(row, told) = ask {
-                    rows.push(row);
+                    rows.push(*row);
                     kept.push(told);
                     continue;
                 }
@@ -237,12 +241,14 @@ impl ResponseKeeper for Responses {
         }
         let digest = self.digest(&name);
         let known_ms = u64::try_from(RESPONSE_KNOWN.as_millis()).unwrap_or(u64::MAX);
-        let until_unix_ms = self.inner.world.clock.unix_ms().saturating_add(known_ms);
+        let now_unix_ms = self.inner.world.clock.unix_ms();
+        let until_unix_ms = now_unix_ms.saturating_add(known_ms);
         self.inner.waiting().insert(digest, response.clone());
-        let ResponseName { workspace, project, .. } = name;
-        let row = StoredResponseRow { digest, workspace, project, response, until_unix_ms };
+        let ResponseName { workspace, project, id } = name;
+        let mut row = StoredResponseRow { digest, workspace, project, response, until_unix_ms, job: None };
+        row.job = (self.chore)(&row, &id, now_unix_ms);
         let (told, written) = oneshot::channel();
-        if !self.ask(Ask::Keep(row, told)) {
+        if !self.ask(Ask::Keep(Box::new(row), told)) {
             self.inner.waiting().remove(&digest);
             return Box::pin(async {});
         }

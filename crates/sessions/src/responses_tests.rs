@@ -7,12 +7,25 @@ use domain::limits::{RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN};
 use domain::ports::{FoundResponse, ResponseKeeper, ResponseName, StoredResponse};
 use domain::{AccountId, Principal};
 use store::fixtures::CommitFault;
+use store::{NewJob, StoredResponseRow};
 
 use super::Responses;
 use crate::bench::{Bench, NOW, bench, project, request, workspace};
 
 fn keeper(bench: &Bench) -> Arc<Responses> {
-    Responses::start(bench.store.clone(), bench.vault.clone(), bench.world.clone())
+    fn job(row: &StoredResponseRow, id: &str, unix_ms: u64) -> Option<NewJob> {
+        let is_open = !row.response.is_booked;
+        is_open.then(|| NewJob {
+            kind: "response",
+            workspace: row.workspace,
+            name: Some(id.to_owned()),
+            payload: store::Json::Null,
+            run_unix_ms: unix_ms + 1,
+            every_ms: None,
+            unix_ms,
+        })
+    }
+    Responses::start(bench.store.clone(), bench.vault.clone(), bench.world.clone(), job)
 }
 
 fn named(id: &str) -> ResponseName {
@@ -50,6 +63,18 @@ async fn it_is_found_at_once_here_and_then_everywhere_but_by_nobody_else() {
     }
     bench.pass(RESPONSE_KNOWN);
     assert_eq!(there.find(named("resp_1")).await, FoundResponse::Unknown);
+}
+
+#[tokio::test]
+async fn what_is_not_over_is_kept_with_what_is_to_be_done_about_it() {
+    let bench = bench().await;
+    let keeper = keeper(&bench);
+    keeper.keep(named("resp_1"), response(true)).await;
+    assert_eq!(bench.store.jobs().counts().await.unwrap().waiting, 0);
+    // An answer of the store that is lost asks for nothing twice.
+    bench.store.commit_faults().script([CommitFault::AnswerLost]);
+    keeper.keep(named("resp_2"), response(false)).await;
+    assert_eq!(bench.store.jobs().counts().await.unwrap().waiting, 1);
 }
 
 #[tokio::test]

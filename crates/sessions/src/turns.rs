@@ -12,7 +12,7 @@ use domain::limits::{
     TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
 };
 use domain::ports::{KeptTurn, PortFuture, PurgeError, PurgeScope, Purgeable, Purged, TurnKeeper};
-use domain::{ProjectId, WorkspaceId};
+use domain::{ProjectId, TraceId, WorkspaceId};
 use store::{KeptTurnRow, Store, StoreError, TurnsAsked};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
@@ -359,6 +359,23 @@ impl TurnKeeper for Turns {
     ) -> PortFuture<'static, Vec<Option<Bytes>>> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move { inner.find(workspace, project, &calls).await })
+    }
+
+    fn forget(&self, workspace: WorkspaceId, request: TraceId) -> PortFuture<'static, bool> {
+        let inner = Arc::clone(&self.inner);
+        let scope = PurgeScope { workspace, what: Purged::Requests(vec![request]) };
+        let purging = self.inner.runtime.spawn(async move { inner.purge(scope).await });
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            match purging.await {
+                Ok(Ok(gone)) => gone > 0,
+                Ok(Err(error)) => {
+                    inner.tell(Some(&error), "what is kept of a request could not be forgotten");
+                    false
+                }
+                Err(_) => false,
+            }
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! API keys of ours: found by a keyed hash, never kept themselves.
 
-use domain::{KeyId, ProjectId, Sealed, WorkspaceId};
+use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 use snapshot::{IpNet, KeyDigest, Scopes};
 
 use crate::{Act, Listed, Page, StoreFuture, Written};
@@ -22,6 +22,8 @@ pub struct ApiKeyRow {
     pub revoked_unix_ms: Option<u64>,
     /// The secret that its requests may be signed with; gone with the key's end.
     pub access_secret: Option<Sealed>,
+    /// In whose name it was made: a member's, or that of who made the key that made it. Ignored on writing.
+    pub created_by: Option<MemberId>,
     pub created_unix_ms: u64,
     /// Ignored on writing.
     pub version: u64,

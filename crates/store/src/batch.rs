@@ -5,6 +5,7 @@ use ledger::SettledRecords;
 
 use crate::StoreError;
 use crate::packed::{Named, tail_of};
+use crate::remarks::Remark;
 use crate::sql::leases::Draws;
 use crate::tally::{MinuteTally, Tallying};
 
@@ -25,6 +26,8 @@ pub(crate) struct Prepared {
     pub tallies: Vec<MinuteTally>,
     /// What they draw on budgets.
     pub draws: Draws,
+    /// What of them stands in the audit.
+    pub remarks: Vec<Remark>,
 }
 
 impl Prepared {
@@ -33,7 +36,7 @@ impl Prepared {
         records: &SettledRecords,
         mut takes: impl FnMut(TraceId) -> bool,
     ) -> Result<Self, StoreError> {
-        let (mut tallying, mut draws) = (Tallying::default(), Draws::default());
+        let (mut tallying, mut draws, mut remarks) = (Tallying::default(), Draws::default(), Vec::new());
         let mut rows = Vec::with_capacity(records.len());
         let mut tails = Vec::with_capacity(records.bytes());
         for (frame, record) in records.decoded() {
@@ -42,6 +45,7 @@ impl Prepared {
             }
             let tail = tail_of(record.trace, frame)?;
             draws.add(&record.drawn);
+            remarks.extend(Remark::of(&record));
             tails.extend_from_slice(tail);
             rows.push(Row {
                 named: Named {
@@ -53,7 +57,7 @@ impl Prepared {
                 tail_end: tails.len(),
             });
         }
-        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws })
+        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws, remarks })
     }
 
     pub(crate) const fn len(&self) -> usize {

@@ -77,6 +77,9 @@ pub trait Credentials: Send + Sync {
         filter: CredentialFilter,
         page: Page<CredentialId>,
     ) -> StoreFuture<'_, Listed<CredentialRow, CredentialId>>;
+    /// Those whose display name is this one or begins so.
+    fn named(&self, workspace: WorkspaceId, name: String, begins: bool)
+    -> StoreFuture<'_, Vec<CredentialId>>;
     /// Writes everything but the provider, the secret, the state and what verification and probes found. What a probe found
     /// is forgotten with the address that it was found at. With `secret`, that is
     /// replaced too (its version must be the next one), and the state of an invalid credential is active again.

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// The database can't be reached or is too busy; the same call may succeed later.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// The disk under the database is full or fails: nothing was written. The same call may succeed once it is mended.
+    #[error("the disk under the database takes no write")]
+    DiskRefuses(#[source] sqlx::Error),
     /// The commit was sent and its answer was lost: the write may be there or not.
     #[error("whether the write was kept is not known; read before writing again")]
     Uncertain,
@@ -86,7 +89,7 @@ impl StoreError {
     /// Whether the same call may succeed later without any change by the caller.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Uncertain)
+        matches!(self, Self::Unavailable(_) | Self::DiskRefuses(_) | Self::Uncertain)
     }
 
     /// The whole chain of causes, for a caller who only keeps a text.

@@ -37,11 +37,21 @@ pub async fn add_keys(
             ip_allowlist: Vec::new(),
             revoked_unix_ms: None,
             access_secret: None,
+            created_by: None,
             created_unix_ms: 1,
             version: 0,
         }
     });
     api_keys::put_many(&store.database, rows.collect()).await
+}
+
+/// Lets SQLite's file grow by no more than so many pages, as if the disk were full then; `None` gives the space back.
+/// A writer that was closed meanwhile has it back already.
+///
+/// # Errors
+/// The database can't be asked, or is none of SQLite's.
+pub async fn leave_room(store: &Store, pages: Option<u32>) -> Result<(), StoreError> {
+    store.database.leave_room(pages).await
 }
 
 const fn spread(number: u64) -> u64 {

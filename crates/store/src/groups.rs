@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
+use ledger::delta::Template;
 
 use crate::StoreError;
-use crate::delta::Template;
 use crate::packed::{Piece, unpack};
 use crate::sql::fields::Fields;
 use crate::sql::{Connection, sql};

@@ -8,7 +8,7 @@ use crate::{Json, StoreFuture};
 pub const OURS: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());
 
 /// A job as it is asked for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
     pub kind: &'static str,
     /// Takes turns with the other workspaces.

@@ -69,6 +69,8 @@ pub trait Nodes: Send + Sync {
     fn create(&self, row: NodeRow, act: Act) -> StoreFuture<'_, Written<NodeRow>>;
     fn get(&self, workspace: WorkspaceId, id: NodeId) -> StoreFuture<'_, NodeRow>;
     fn list(&self, workspace: WorkspaceId, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>>;
+    /// Those whose name is this one or begins so.
+    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<NodeId>>;
     /// Every node of every workspace: for the poller.
     fn list_all(&self, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>>;
     /// As `Credentials::replace`. A node without a secret may change its address freely; with `secret` its secret is

@@ -4,10 +4,10 @@
 //! each record whole, behind a length of four bytes.
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
+use ledger::delta::{number, read_number};
 use uuid::Uuid;
 
 use crate::StoreError;
-use crate::delta::{number, read_number};
 
 const TABLE: &str = "record_batches";
 /// Raised with every change of a type that is kept here, as the journal's version is, whose bytes of a record are what
@@ -225,9 +225,9 @@ pub(crate) fn unpack(trace: TraceId, tail: &[u8]) -> Result<MeterRecord, StoreEr
     let length: [u8; 1] = [ID_BYTES.to_le_bytes()[0]];
     let frame = [&length, trace.as_bytes().as_slice(), tail].concat();
     // Records of earlier formats end before what was done for a cache, or before their list of budgets: there is none.
-    let earlier = |absent: &[u8]| postcard::from_bytes(&[frame.as_slice(), absent].concat());
+    let earlier = |absent: &[u8]| postcard::from_bytes::<MeterRecord>(&[frame.as_slice(), absent].concat());
     let read = earlier(&[]).or_else(|_| earlier(&[0])).or_else(|_| earlier(&[0, 0]));
-    read.map_err(|error| StoreError::corrupt(TABLE, error))
+    read.map(MeterRecord::read_back).map_err(|error| StoreError::corrupt(TABLE, error))
 }
 
 #[cfg(test)]
@@ -238,8 +238,9 @@ mod tests {
         Priced, Principal, ProjectId, Rates, Timeline, UnitRates, Units, Usage, UsageSource, WorkspaceId,
     };
 
+    use ledger::delta::Template;
+
     use super::*;
-    use crate::delta::Template;
 
     fn named(record: &MeterRecord) -> Named {
         Named { trace: record.trace, workspace: record.workspace, started_unix_ms: record.started_unix_ms }
@@ -346,6 +347,7 @@ mod tests {
             bytes_out: 14,
             drawn: Vec::new(),
             caching: None,
+            reason: None,
         }
     }
 
@@ -403,6 +405,19 @@ mod tests {
             assert_eq!(unpack(with.trace, tail_of(with.trace, earlier).unwrap()).unwrap(), record(1));
         }
         assert!(unpack(with.trace, tail_of(with.trace, &frame[..frame.len() - 3]).unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_reason_is_kept_with_the_record_and_told_against_its_groups() {
+        let message = "The budget is used up.";
+        let fault = domain::Fault::new(FaultClass::BudgetReached, "quota_exceeded", message);
+        let with =
+            |number| MeterRecord { reason: Some(domain::record::Reason::of(&fault)), ..record(number) };
+        let records = [with(1), record(2), with(3)];
+        assert_eq!(unpacked(&pack(&records)[0]), records);
+        let cut =
+            MeterRecord { outcome: Outcome::Completed, fault: Some(FaultClass::CreditsRequired), ..with(1) };
+        assert_eq!(unpacked(&pack(&[cut])[0])[0].outcome, Outcome::Cut);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{Act, Listed, Page, StoreFuture, Written};
 #[derive(Clone, PartialEq, Eq)]
 pub struct PersonRow {
     pub id: MemberId,
-    /// In lower case, and nobody else's.
+    /// In lower case. Nothing proves that it is theirs, so others may have the same.
     pub email: String,
     pub name: String,
     pub password_hash: Option<String>,
@@ -52,7 +52,7 @@ pub struct Membership {
 pub struct Invitation {
     pub workspace: WorkspaceId,
     pub role: Role,
-    /// Who is made where nobody has this email yet.
+    /// Who is made, unless they are there already.
     pub person: PersonRow,
     /// Set where there is nothing to accept: the founder of a workspace.
     pub accepted_unix_ms: Option<u64>,
@@ -60,8 +60,20 @@ pub struct Invitation {
     pub link: Option<(TokenDigest, u64)>,
 }
 
+/// What becomes of the API keys that a member made, once they leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MadeKeys {
+    /// Whoever removes them is asked first, where there are some that work: `member_has_keys`.
+    #[default]
+    Ask,
+    /// They are the workspace's.
+    Keep,
+    Revoke,
+}
+
 pub trait People: Send + Sync {
-    fn by_email(&self, email: String) -> StoreFuture<'_, Option<PersonRow>>;
+    /// Whoever signs in with it, oldest first, up to a bound.
+    fn by_email(&self, email: String) -> StoreFuture<'_, Vec<PersonRow>>;
     /// What they have accepted, oldest first.
     fn memberships(&self, person: MemberId) -> StoreFuture<'_, Vec<Membership>>;
     fn list(
@@ -70,7 +82,8 @@ pub trait People: Send + Sync {
         page: Page<MemberId>,
     ) -> StoreFuture<'_, Listed<MemberRow, MemberId>>;
     fn get(&self, workspace: WorkspaceId, id: MemberId) -> StoreFuture<'_, MemberRow>;
-    /// A second invitation of the same email is refused as `already_member`.
+    /// A second invitation of the same email is refused as `already_member`. Who has it in other workspaces is nobody's to
+    /// see: the person that is made is this workspace's own until somebody joins by the link.
     fn invite(&self, invitation: Invitation, act: Act) -> StoreFuture<'_, Written<MemberRow>>;
     /// The workspace's last owner stays one: `last_owner`. The keys of their devices end.
     fn set_role(
@@ -87,10 +100,12 @@ pub trait People: Send + Sync {
         &self,
         workspace: WorkspaceId,
         id: MemberId,
+        keys: MadeKeys,
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;
-    /// Writes name and email. `workspace` is where the audit tells it.
+    /// Writes name and email; `email_taken` where another member of a workspace of theirs has it. `workspace` is where the
+    /// audit tells it.
     fn rename(
         &self,
         person: PersonRow,

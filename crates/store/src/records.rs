@@ -124,6 +124,10 @@ impl Subject for Recorded<'_> {
             Field::Outcome => is(record.outcome.as_str()),
             Field::Error => record.fault_code.as_deref().is_some_and(is),
             Field::Tag => record.tag.as_deref().is_some_and(is),
+            Field::Credential => {
+                matches!(record.principal, Some(Principal::Credential(id)) if is(&id.to_string()))
+            }
+            Field::Node => matches!(record.principal, Some(Principal::Node(id)) if is(&id.to_string())),
             _ => false,
         }
     }

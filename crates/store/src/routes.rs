@@ -1,6 +1,6 @@
 //! Routes: a workspace's rules; no two of them fix the same places.
 
-use domain::{RouteId, RouteScope, RouteSpec, WorkspaceId};
+use domain::{ModelPattern, RouteId, RouteScope, RouteSpec, WorkspaceId};
 
 use crate::{Act, Listed, Page, StoreFuture, Written};
 
@@ -35,12 +35,19 @@ pub trait Routes: Send + Sync {
 pub fn scope_text(scope: &RouteScope) -> String {
     let ids = [scope.key_id.map(|id| id.to_string()), scope.project_id.map(|id| id.to_string())];
     let [key, project] = &ids;
+    let pattern = scope.model.as_deref().map(ModelPattern::read);
+    let of_form = |is_exact: bool| {
+        pattern.filter(|pattern| pattern.is_exact() == is_exact).map(|pattern| pattern.fixed().to_owned())
+    };
+    // What every pattern was before there were exact ones goes by the name that it had then.
+    let (exact, beginning) = (of_form(true), of_form(false));
     [
         ("tag", &scope.tag),
         ("key_id", key),
         ("project_id", project),
         ("alias", &scope.alias),
-        ("model", &scope.model),
+        ("model", &beginning),
+        ("exact_model", &exact),
         ("modality", &scope.modality),
         ("provider", &scope.provider),
         ("environment", &scope.environment),

@@ -52,14 +52,33 @@ pub struct SignedIn {
     pub memberships: Vec<Membership>,
 }
 
+/// Who opens a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redeemer {
+    /// This person, who is signed in.
+    Known(MemberId),
+    Nobody,
+    /// Somebody who is none of those that are known by the address that was invited.
+    New,
+}
+
 /// What became of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redeemed {
     By(MemberId),
-    /// It is good, for this person once they are signed in.
+    /// It is good, once somebody who is known by its address has signed in, or said to be somebody else.
     SignInFirst,
     /// Never was, was used, or is too old.
     Unknown,
+}
+
+/// What is left of how a person signed in so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignInTraces {
+    /// A link was made for them that nobody used.
+    pub has_link: bool,
+    /// They have a password, or a session that they didn't end.
+    pub signed_in: bool,
 }
 
 /// How often somebody tried of late.
@@ -79,13 +98,15 @@ pub trait SignIns: Send + Sync {
         act: Act,
     ) -> StoreFuture<'_, ()>;
     fn find(&self, digest: TokenDigest) -> StoreFuture<'_, Option<SignedIn>>;
+    fn traces(&self, person: MemberId) -> StoreFuture<'_, SignInTraces>;
     fn touch(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, ()>;
     fn end(&self, digest: TokenDigest, workspace: Option<WorkspaceId>, act: Act) -> StoreFuture<'_, ()>;
-    /// Uses a link up and begins the session `fresh`, whose person is the link's. `signed_in` is who asks, if anybody.
+    /// Uses a link up and begins the session `fresh`, whose person is the link's: or the redeemer's, where they are known
+    /// elsewhere by the address that was invited.
     fn redeem(
         &self,
         link: TokenDigest,
-        signed_in: Option<MemberId>,
+        redeemer: Redeemer,
         fresh: SignInRow,
         replaces: Option<TokenDigest>,
         act: Act,

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use domain::{
-    ByokFallback, FallbackClass, Finding, Price, Probed, Profile, Rates, RouteScope, RouteSpec, ServerFacts,
-    Trait, UnitRates,
+    ByokFallback, FallbackClass, Finding, ModelPattern, Price, Probed, Profile, Rates, RouteScope, RouteSpec,
+    ServerFacts, Trait, UnitRates,
 };
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
@@ -214,21 +214,32 @@ struct StoredScope {
     key_id: Option<String>,
     project_id: Option<String>,
     alias: Option<String>,
+    /// What the pattern fixes. The version before knows beginnings alone and reads it as one, so that a rule which it
+    /// wrote or left in the store means what it meant there.
     model: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    model_exact: bool,
     modality: Option<String>,
     provider: Option<String>,
     environment: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
     let scope = &spec.scope;
+    let pattern = scope.model.as_deref().map(ModelPattern::read);
     let stored = StoredRoute {
         scope: StoredScope {
             tag: scope.tag.clone(),
             key_id: scope.key_id.map(|id| id.to_string()),
             project_id: scope.project_id.map(|id| id.to_string()),
             alias: scope.alias.clone(),
-            model: scope.model.clone(),
+            model: pattern.map(|pattern| pattern.fixed().to_owned()),
+            model_exact: pattern.is_some_and(ModelPattern::is_exact),
             modality: scope.modality.clone(),
             provider: scope.provider.clone(),
             environment: scope.environment.clone(),
@@ -250,6 +261,12 @@ pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
     to_text("routes", &stored)
 }
 
+/// The pattern that is kept as what it fixes.
+pub(crate) fn pattern_text(fixed: &str, is_exact: bool) -> String {
+    let pattern = if is_exact { ModelPattern::Exact(fixed) } else { ModelPattern::Beginning(fixed) };
+    pattern.as_text().into_owned()
+}
+
 pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
     let stored: StoredRoute = from_text("routes", text)?;
     let scope = stored.scope;
@@ -264,7 +281,7 @@ pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
             key_id: scope.key_id.map(|id| id.parse()).transpose().map_err(|_| wrong("key_id"))?,
             project_id: scope.project_id.map(|id| id.parse()).transpose().map_err(|_| wrong("project_id"))?,
             alias: scope.alias,
-            model: scope.model,
+            model: scope.model.map(|fixed| pattern_text(&fixed, scope.model_exact)),
             modality: scope.modality,
             provider: scope.provider,
             environment: scope.environment,
@@ -291,4 +308,30 @@ pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
 
 fn all<T>(texts: &[String], read: impl Fn(&String) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
     texts.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the version before wrote was a beginning, and what it reads now is what it takes for one.
+    #[test]
+    fn a_routes_model_is_kept_as_the_version_before_reads_it() {
+        let spec = |model: &str| RouteSpec {
+            scope: RouteScope { model: Some(model.to_owned()), ..RouteScope::default() },
+            ..RouteSpec::default()
+        };
+        for (model, fixed, is_exact) in [
+            ("openai/gpt-4o", "openai/gpt-4o", true),
+            ("openai/gpt-4o*", "openai/gpt-4o", false),
+            ("openai/", "openai/", false),
+        ] {
+            let text = route_to_text(&spec(model)).unwrap();
+            assert_eq!(route_from_text(&text).unwrap(), spec(model), "{model}");
+            assert!(text.contains(&format!("\"model\":\"{fixed}\"")), "{text}");
+            assert_eq!(text.contains("model_exact"), is_exact, "{text}");
+        }
+        let old = route_to_text(&spec("openai/gpt-4o")).unwrap().replace(",\"model_exact\":true", "");
+        assert_eq!(route_from_text(&old).unwrap(), spec("openai/gpt-4o*"));
+    }
 }

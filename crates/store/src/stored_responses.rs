@@ -3,7 +3,7 @@
 use domain::ports::StoredResponse;
 use domain::{ProjectId, TraceId, WorkspaceId};
 
-use crate::StoreFuture;
+use crate::{NewJob, StoreFuture};
 
 /// `response.is_booked` is true where its own request books what it used, or another one did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct StoredResponseRow {
     pub project: ProjectId,
     pub response: StoredResponse,
     pub until_unix_ms: u64,
+    /// Asked for in the same write, where it was not known before.
+    pub job: Option<NewJob>,
 }
 
 pub trait StoredResponses: Send + Sync {

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use domain::filter::{Field, Subject, Term};
 use domain::{
-    FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced, Profile, Units, UsageSource,
-    WorkspaceId,
+    Charge, Counts, FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced, Principal, Profile,
+    Units, UsageSource, WorkspaceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ pub(crate) struct Group<'a> {
     /// that was found, so that what is made up makes no groups; and unknown of what an older version counted.
     #[serde(skip)]
     requested: Option<&'a str>,
+    /// Who answered, or was tried last: behind the name that was asked for, as that is behind the rest.
+    #[serde(skip)]
+    principal: Option<Principal>,
 }
 
 /// Counts of each step of a histogram, in a row: long windows add thousands of them together.
@@ -160,6 +163,7 @@ impl<'a> Group<'a> {
             operation: record.operation.as_str(),
             tag: record.tag,
             requested: Some(record.requested_model).filter(|_| !record.resolved_model.is_empty()),
+            principal: record.principal.filter(|_| !record.resolved_model.is_empty()),
         }
     }
 
@@ -168,15 +172,19 @@ impl<'a> Group<'a> {
             Some(requested) => postcard::to_extend(requested, bytes),
             None => Ok(bytes),
         });
+        let encoded = encoded.and_then(|bytes| match self.principal {
+            Some(principal) => postcard::to_extend(&principal, bytes),
+            None => Ok(bytes),
+        });
         encoded.map_err(|error| StoreError::corrupt(GROUPS, error))
     }
 
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, StoreError> {
         let corrupt = |error| StoreError::corrupt(GROUPS, error);
         let (group, rest) = postcard::take_from_bytes(formed(GROUPS, bytes)?).map_err(corrupt)?;
-        let requested =
-            (!rest.is_empty()).then(|| postcard::from_bytes(rest)).transpose().map_err(corrupt)?;
-        Ok(Self { requested, ..group })
+        let (requested, rest) = behind(rest).map_err(corrupt)?;
+        let (principal, _) = behind(rest).map_err(corrupt)?;
+        Ok(Self { requested, principal, ..group })
     }
 
     /// Whether requests of this group may be what the filter asks for.
@@ -207,7 +215,11 @@ impl<'a> Group<'a> {
     }
 
     fn mode(&self) -> Option<&'static str> {
-        self.profile.parse::<Profile>().ok().map(|profile| profile.mode().as_str())
+        self.profile().map(|profile| profile.mode().as_str())
+    }
+
+    pub(crate) fn profile(&self) -> Option<Profile> {
+        self.profile.parse().ok()
     }
 
     pub(crate) fn passes(&self, filter: &UsageFilter) -> bool {
@@ -242,8 +254,24 @@ impl<'a> Group<'a> {
             Dimension::Outcome => text(self.outcome),
             Dimension::Operation => text(self.operation),
             Dimension::Tag => self.tag.map(str::to_owned),
+            Dimension::Credential => match self.principal? {
+                Principal::Credential(id) => Some(id.to_string()),
+                _ => None,
+            },
+            Dimension::Node => match self.principal? {
+                Principal::Node(id) => Some(id.to_string()),
+                _ => None,
+            },
         }
     }
+}
+
+/// What stands behind the rest of a stored form, where an older version ended.
+fn behind<'a, T: Deserialize<'a>>(rest: &'a [u8]) -> Result<(Option<T>, &'a [u8]), postcard::Error> {
+    if rest.is_empty() {
+        return Ok((None, rest));
+    }
+    postcard::take_from_bytes(rest).map(|(found, rest)| (Some(found), rest))
 }
 
 impl Subject for Group<'_> {
@@ -269,6 +297,12 @@ impl Subject for Alike<'_> {
     fn number(&self, field: Field) -> Option<i64> {
         self.0.number(field)
     }
+}
+
+/// What the workspace pays of the sums of one profile: a budget that counts all counts the same.
+pub(crate) fn spend(profile: Option<Profile>, sums: &UsageSums) -> Nanos {
+    let charge = Charge { cost: sums.cost, provider_cost: sums.provider_cost, priced: Priced::default() };
+    profile.map_or(sums.cost, |profile| Counts::All.of(profile, &charge))
 }
 
 impl Steps {
@@ -565,6 +599,7 @@ mod tests {
             operation: "chat",
             tag: Some("batch"),
             requested: Some("fast"),
+            principal: Some(Principal::Credential(domain::CredentialId::new(1, [9; 10]))),
         }
     }
 
@@ -581,8 +616,11 @@ mod tests {
         assert_eq!(both.latency().unwrap().p99_us, two.latency().unwrap().p99_us);
         let bytes = group().encode().unwrap();
         assert_eq!(Group::decode(&bytes).unwrap(), group());
-        let earlier = Group { requested: None, ..group() };
-        assert_eq!(Group::decode(&earlier.encode().unwrap()).unwrap(), earlier);
+        let before_principals = Group { principal: None, ..group() };
+        let earlier = Group { requested: None, ..before_principals };
+        for group in [before_principals, earlier] {
+            assert_eq!(Group::decode(&group.encode().unwrap()).unwrap(), group);
+        }
         // As the version before reads it.
         let before: Group<'_> = postcard::from_bytes(&bytes[1..]).unwrap();
         assert_eq!(before, earlier);
@@ -648,7 +686,7 @@ mod tests {
         let sum = |bytes: &[u8]| {
             bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
         };
-        let before = Group { requested: None, ..group() };
+        let before = Group { requested: None, principal: None, ..group() };
         let sums = (sum(&tally(9).encode().unwrap()), sum(&before.encode().unwrap()));
         assert_eq!((FORMAT, sums), (1, (16_175_271_230_962_580_023, 8_394_144_250_118_184_120)));
     }

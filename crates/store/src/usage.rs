@@ -28,10 +28,14 @@ pub enum Dimension {
     Outcome,
     Operation,
     Tag,
+    /// The workspace's own, of what answered or was tried last.
+    Credential,
+    /// As with credentials.
+    Node,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Provider,
         Self::Model,
         Self::Modality,
@@ -45,6 +49,8 @@ impl Dimension {
         Self::Outcome,
         Self::Operation,
         Self::Tag,
+        Self::Credential,
+        Self::Node,
     ];
 
     #[must_use]
@@ -63,6 +69,8 @@ impl Dimension {
             Self::Outcome => "outcome",
             Self::Operation => "operation",
             Self::Tag => "tag",
+            Self::Credential => "credential",
+            Self::Node => "node",
         }
     }
 
@@ -190,6 +198,9 @@ pub struct UsageRow {
     /// In the order that was asked for; `None` where the exchange has no such thing (no tag, no key).
     pub groups: Vec<(Dimension, Option<String>)>,
     pub sums: UsageSums,
+    /// What the workspace pays in all: what it owes, and what its own providers bill it. What a managed request costs its
+    /// operator is not in it.
+    pub spend: Nanos,
     /// First byte to last byte, of completed requests; `None` where there were none.
     pub latency: Option<Percentiles>,
     /// Until the first content byte, of completed streams.

@@ -1,7 +1,8 @@
 //! The data directory of one process: what lies in it, and the lock that keeps a second process out.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -19,6 +20,17 @@ pub fn database(dir: &Path) -> PathBuf {
 #[must_use]
 pub fn journal(dir: &Path) -> PathBuf {
     dir.join(datadir::JOURNAL_DIR)
+}
+
+/// Makes the directory of the journal, which nobody else may read; one of an earlier version is shut, too.
+///
+/// # Errors
+/// As the disk says.
+pub fn make_journal(dir: &Path) -> io::Result<PathBuf> {
+    let path = journal(dir);
+    DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+    Ok(path)
 }
 
 /// Opens the database that the directory's process works with.

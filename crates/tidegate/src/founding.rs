@@ -85,7 +85,7 @@ fn new_replica(world: &World) -> ReplicaId {
 }
 
 fn finish(settings: &Settings, making: Making) -> anyhow::Result<()> {
-    std::fs::create_dir_all(crate::data_dir::journal(&settings.data_dir))?;
+    crate::data_dir::make_journal(&settings.data_dir)?;
     Ok(making.finish()?)
 }
 

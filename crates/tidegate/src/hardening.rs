@@ -2,6 +2,9 @@
 
 use rustix::process::{Resource, Rlimit};
 
+/// What a process has open before it serves, where the system doesn't say.
+const DESCRIPTORS_GUESSED: usize = 64;
+
 /// Best effort: a kernel that refuses leaves us as safe as any other process, so a refusal is only reported.
 pub fn harden() -> Vec<String> {
     let mut refused = Vec::new();
@@ -24,4 +27,12 @@ pub fn raise_descriptor_limit() {
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, wanted) {
         tracing::warn!(%error, "the limit of open files stays where it is");
     }
+}
+
+/// How many connections of clients may be open: each may need one to an upstream too, so half of the descriptors that this
+/// process has not opened yet.
+pub fn connections_max() -> usize {
+    let Some(limit) = rustix::process::getrlimit(Resource::Nofile).current else { return usize::MAX };
+    let opened = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_GUESSED, Iterator::count);
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(opened) / 2
 }

@@ -10,6 +10,7 @@ use anyhow::Context;
 use catalogue::Catalogue;
 use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit, ObjectKeeper, ResponseKeeper, TurnKeeper};
 use egress::EgressSettings;
+use gateway::Readiness;
 use ledger::{
     Allowances, Clerk, CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared,
     RecoveryReport,
@@ -28,6 +29,9 @@ use crate::{data_dir, founding};
 /// The configuration is read at least this often, whatever the change feed says: a write of another process is in force
 /// within a second.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+
+/// A database that is away for longer is told by the readiness.
+const DRAIN_DEGRADED_AFTER: Duration = Duration::from_secs(60);
 
 /// Everything that cores share.
 pub struct House {
@@ -79,7 +83,7 @@ impl House {
         let audit = AuditQueue::start(store.clone(), world.clone());
         let (vault, masters) =
             unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
-        let journal_dir = data_dir::journal(&settings.data_dir);
+        let journal_dir = data_dir::make_journal(&settings.data_dir)?;
         let recovered = ledger::recover(&journal_dir, &world, &*store.record_sink()).await?;
         let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
         let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
@@ -173,10 +177,19 @@ impl House {
         Ok(Rc::new(line::Core { number, snapshot, hands, journal, allowances, counters, answers }))
     }
 
-    /// Whether the books can be written: the readiness of the process.
+    /// The readiness of the process: it can serve while it can write its journal. Where that can't be taken into the
+    /// database it serves on, degraded: no other replica could do better, and nothing is lost meanwhile.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        !self.journal.is_failing()
+    pub fn readiness(&self) -> Readiness {
+        let failing = self.drainer.failing_for();
+        if self.journal.is_failing() {
+            Readiness::Not("the journal can't be written".to_owned())
+        } else if failing >= DRAIN_DEGRADED_AFTER {
+            let seconds = failing.as_secs();
+            Readiness::Degraded(format!("the database has taken no record for {seconds} s; see the log"))
+        } else {
+            Readiness::Ready
+        }
     }
 
     /// Closes the books, after the last core has ended: drains what is settled, then lets go of the files.
@@ -207,7 +220,7 @@ impl House {
 /// Who remembers what providers keep, and what they must be shown again.
 fn keepers(store: &Store, vault: &Vault, world: &World) -> (Arc<Turns>, Arc<Responses>, Arc<Objects>) {
     let turns = Turns::start(store.clone(), vault.clone(), world.clone());
-    let responses = Responses::start(store.clone(), vault.clone(), world.clone());
+    let responses = Responses::start(store.clone(), vault.clone(), world.clone(), control::response_chore_of);
     let poll = Box::new(control::chore_of);
     (turns, responses, Objects::start(store.clone(), vault.clone(), world.clone(), poll))
 }

@@ -3,6 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 use crate::output::{self, Failure};
+use crate::paint;
 
 /// # Errors
 /// The filter can't be read.
@@ -11,6 +12,7 @@ pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
         Failure::new(output::USAGE, format!("log is \"{filter}\", which is no filter: {error}."))
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = builder.with_ansi(paint::is_wanted_on_error());
     let started = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
     started.map_err(|error| Failure::new(output::FAILED, format!("the log could not be started: {error}")))
 }

@@ -95,10 +95,14 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The exit code of an HTTP status.
+/// The exit code of a refusal: its code tells a budget from a rate limit, which share a status.
 #[must_use]
-pub const fn code_of_status(status: u16) -> u8 {
+pub fn code_of(status: u16, problem: Option<&str>) -> u8 {
+    if matches!(problem, Some("quota_exceeded" | "credits_required")) {
+        return BUDGET;
+    }
     match status {
+        400 | 422 => USAGE,
         401 => AUTHENTICATION,
         402 => BUDGET,
         403 => FORBIDDEN,
@@ -162,18 +166,28 @@ pub fn csv_line(cells: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     line
 }
 
-/// A field of a JSON object as a person reads it.
+/// An object's fields as a line of CSV; one that is absent is an empty cell.
+fn csv_row(object: &Value, columns: &[impl AsRef<str>]) -> String {
+    csv_line(columns.iter().map(|column| field(object, column.as_ref()).unwrap_or_default()))
+}
+
+/// A field of a JSON object as a person reads it, and a dash where there is nothing.
 #[must_use]
-pub fn cell(object: &Value, field: &str) -> String {
-    match object.get(field) {
-        None | Some(Value::Null) => "-".into(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => {
+pub fn cell(object: &Value, name: &str) -> String {
+    field(object, name).unwrap_or_else(|| "-".to_owned())
+}
+
+/// A field's text; `None` where there is nothing in it.
+fn field(object: &Value, name: &str) -> Option<String> {
+    match object.get(name)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => {
             let texts: Vec<_> =
                 items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect();
-            if texts.is_empty() { "-".into() } else { texts.join(",") }
+            (!texts.is_empty()).then(|| texts.join(","))
         }
-        Some(other) => other.to_string(),
+        other => Some(other.to_string()),
     }
 }
 
@@ -192,15 +206,17 @@ pub fn list(shared: &Shared, page: &Value, columns: &[&str], empty: &str) {
 
 /// As `list`, of rows that are at hand.
 pub fn rows(shared: &Shared, rows: &[Value], columns: &[&str], empty: &str) {
-    let cells = || rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect::<Vec<_>>());
     match shared.form() {
         Form::Json => rows.iter().for_each(|row| println!("{row}")),
         Form::Csv => {
             print!("{}", csv_line(columns));
-            cells().for_each(|cells| print!("{}", csv_line(cells)));
+            rows.iter().for_each(|row| print!("{}", csv_row(row, columns)));
         }
         Form::Table if rows.is_empty() => println!("{empty}"),
-        Form::Table => table(columns, &cells().collect::<Vec<_>>()),
+        Form::Table => {
+            let cells = |row| columns.iter().map(|column| cell(row, column)).collect();
+            table(columns, &rows.iter().map(cells).collect::<Vec<_>>());
+        }
     }
 }
 
@@ -215,7 +231,8 @@ pub fn object(shared: &Shared, value: &Value) {
         return;
     };
     if shared.form() == Form::Csv {
-        print!("{}{}", csv_line(fields.keys()), csv_line(fields.keys().map(|name| cell(value, name))));
+        let names: Vec<_> = fields.keys().collect();
+        print!("{}{}", csv_line(&names), csv_row(value, &names));
         return;
     }
     let width = fields.keys().map(String::len).max().unwrap_or(0);
@@ -244,6 +261,30 @@ mod tests {
             csv_line(["a,b", "say \"hi\"", "=1+1", "-5", ""]),
             "\"a,b\",\"say \"\"hi\"\"\",'=1+1,-5,\r\n"
         );
+    }
+
+    #[test]
+    fn what_is_absent_is_an_empty_cell_for_programs_and_a_dash_for_people() {
+        let row = serde_json::json!({"tag": null, "models": [], "name": "-x", "count": 0});
+        let columns = ["tag", "models", "name", "count", "missing"];
+        assert_eq!(csv_row(&row, &columns), ",,'-x,0,\r\n");
+        assert_eq!(columns.map(|column| cell(&row, column)), ["-", "-", "-x", "0", "-"]);
+    }
+
+    #[test]
+    fn an_exit_code_says_whose_limit_it_was() {
+        let cases = [
+            (429, Some("rate_limit_exceeded"), RATE_LIMITED),
+            (429, Some("quota_exceeded"), BUDGET),
+            (402, Some("credits_required"), BUDGET),
+            (402, None, BUDGET),
+            (400, Some("invalid_value"), USAGE),
+            (422, None, USAGE),
+            (418, None, FAILED),
+        ];
+        for (status, code, expected) in cases {
+            assert_eq!(code_of(status, code), expected, "{status} {code:?}");
+        }
     }
 
     #[test]

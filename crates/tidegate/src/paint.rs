@@ -33,7 +33,13 @@ pub fn paint(style: Style, text: &str) -> String {
 /// On standard error.
 #[must_use]
 pub fn paint_error(style: Style, text: &str) -> String {
-    painted(style, text, is_wanted(&|name| std::env::var(name).ok(), std::io::stderr().is_terminal()))
+    painted(style, text, is_wanted_on_error())
+}
+
+/// Whether standard error is coloured: what is kept in a file is not.
+#[must_use]
+pub fn is_wanted_on_error() -> bool {
+    is_wanted(&|name| std::env::var(name).ok(), std::io::stderr().is_terminal())
 }
 
 fn painted(style: Style, text: &str, wanted: bool) -> String {

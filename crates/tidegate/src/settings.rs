@@ -37,11 +37,14 @@ const fn secret(key: &'static str, env: &'static str, help: &'static str) -> Def
     Definition { key, env, default: "", help, secret: true }
 }
 
+/// Where a first start without any setting makes its installation.
+pub const USUAL_DATA_DIR: &str = "./data";
+
 pub const DEFINITIONS: &[Definition] = &[
     plain(
         "data_dir",
         "TIDEGATE_DATA_DIR",
-        "./data",
+        USUAL_DATA_DIR,
         "Directory of the database, the journal and the master key file.",
     ),
     secret(
@@ -103,6 +106,13 @@ pub const DEFINITIONS: &[Definition] = &[
         "TIDEGATE_NODE_NETWORKS",
         "",
         "Address blocks in which nodes may live, such as 10.0.0.0/8,192.168.0.0/16.",
+    ),
+    plain(
+        "trusted_proxies",
+        "TIDEGATE_TRUSTED_PROXIES",
+        "",
+        "Address blocks of the proxies in front, such as 10.0.0.0/8,127.0.0.1: who asks is then the last address of their \
+         X-Forwarded-For that is in none of these. Without it the header is not read.",
     ),
     plain(
         "node_heartbeat_ms",
@@ -351,6 +361,7 @@ pub struct Settings {
     pub minutes_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
+    pub trusted_proxies: Vec<snapshot::IpNet>,
     pub beat_every: Duration,
     pub emergency: bool,
     pub host_identity: Vec<WorkspaceId>,
@@ -367,6 +378,7 @@ pub struct Settings {
 }
 
 const DAYS: &str = "a number of days, or 0";
+const BLOCKS: &str = "a list of blocks such as 10.0.0.0/8";
 
 /// An address, or none.
 fn address(text: &str) -> Option<Option<String>> {
@@ -426,11 +438,8 @@ impl Settings {
             records_keep_days: layers.parsed("records.keep_days", DAYS, days)?,
             minutes_keep_days: layers.parsed("usage.minutes_keep_days", DAYS, days)?,
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
-            node_networks: layers.parsed(
-                "node_networks",
-                "a list of blocks such as 10.0.0.0/8",
-                parse_networks,
-            )?,
+            node_networks: layers.parsed("node_networks", BLOCKS, parse_networks)?,
+            trusted_proxies: layers.parsed("trusted_proxies", BLOCKS, parse_blocks)?,
             beat_every: layers.beat_every()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,
@@ -484,9 +493,19 @@ fn parse_networks(text: &str) -> Option<Vec<egress::IpNet>> {
     words(text).map(parse_network).collect()
 }
 
+fn parse_blocks(text: &str) -> Option<Vec<snapshot::IpNet>> {
+    let block = |(address, prefix_bits)| snapshot::IpNet { address, prefix_bits };
+    words(text).map(|word| read_block(word).map(block)).collect()
+}
+
 /// `10.0.0.0/8`, or a single address.
 #[must_use]
 pub fn parse_network(block: &str) -> Option<egress::IpNet> {
+    let (address, prefix_bits) = read_block(block)?;
+    egress::IpNet::new(address, prefix_bits)
+}
+
+fn read_block(block: &str) -> Option<(std::net::IpAddr, u8)> {
     let (address, bits) = block.split_once('/').map_or((block, None), |(a, b)| (a, Some(b)));
     let address: std::net::IpAddr = address.parse().ok()?;
     let bits_max = if address.is_ipv4() { 32 } else { 128 };
@@ -494,7 +513,7 @@ pub fn parse_network(block: &str) -> Option<egress::IpNet> {
         None => bits_max,
         Some(bits) => bits.parse().ok().filter(|bits| *bits <= bits_max)?,
     };
-    egress::IpNet::new(address, prefix_bits)
+    Some((address, prefix_bits))
 }
 
 /// The reference page of all settings; `docs/settings.md` is this text.

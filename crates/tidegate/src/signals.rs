@@ -6,13 +6,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    /// A file that reached the size that this process may write (`ulimit -f`, `LimitFSIZE=`) is a full disk, which is
+    /// survived: unlistened to, the signal would end the process.
+    _file_size: Signal,
 }
 
 impl Stop {
     /// # Errors
     /// The system gives no signal handler.
     pub fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+        })
     }
 
     /// Returns when the process is asked to end; each further call waits for a further signal.

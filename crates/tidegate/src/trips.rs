@@ -188,6 +188,7 @@ fn not_made(target: &VerifyTarget) -> VerifyReport {
         checked_unix_ms: 0,
         latency_ms: 0,
         fault: Some(Box::new(fault)),
+        is_of_account: false,
         models: None,
     }
 }

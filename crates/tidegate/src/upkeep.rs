@@ -47,11 +47,15 @@ pub fn start(store: Store, world: World, keep: KeepDays) -> tokio::task::JoinHan
 async fn look_after(store: &Store, from: u64, now: u64, keep: KeepDays) -> Result<(), StoreError> {
     let upkeep = store.upkeep();
     let summed = upkeep.sum_days(from, now.saturating_sub(SETTLED_AFTER_MS)).await?;
-    tracing::info!(days = summed, "the days that are over are summed");
+    if summed > 0 {
+        tracing::info!(days = summed, "the days that are over are summed");
+    }
     let before = |days: u64| now.saturating_sub(days.saturating_mul(DAY_MS));
     if let Some(days) = keep.minutes {
         let sums = upkeep.forget_minutes(before(days)).await?;
-        tracing::info!(sums, days, "sums by the minute that were older than these days are deleted");
+        if sums > 0 {
+            tracing::info!(sums, days, "sums by the minute that were older than these days are deleted");
+        }
     }
     if let Some(days) = keep.records {
         let forgotten = upkeep.forget_records(before(days)).await?;

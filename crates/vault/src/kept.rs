@@ -3,7 +3,9 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
-use domain::{Kept, KeptId, KeptKind, KeptOwner, Principal, ProjectId, Sealed, Secret, TraceId, WorkspaceId};
+use domain::{
+    Kept, KeptId, KeptKind, KeptOwner, NodeId, Principal, ProjectId, Sealed, Secret, TraceId, WorkspaceId,
+};
 
 use crate::associated::{Binding, Purpose};
 use crate::error::{OpenError, VaultError};
@@ -121,6 +123,14 @@ impl RequestHasher {
         self.of(&[b"response", workspace.as_bytes(), project.as_bytes(), id.as_bytes()])
     }
 
+    /// Names the record of an answer that was made in the background, by the hash that finds the answer: the same however
+    /// often it is booked.
+    #[must_use]
+    pub fn of_background(&self, unix_ms: u64, response: &[u8; 32]) -> TraceId {
+        let hash = self.of(&[b"background", response]);
+        TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
+    }
+
     /// Our name for what a maker keeps for a project under a name of its own.
     #[must_use]
     pub fn of_object(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, id: &str) -> KeptId {
@@ -134,6 +144,13 @@ impl RequestHasher {
     #[must_use]
     pub fn of_item(&self, unix_ms: u64, batch: KeptId, custom_id: &str) -> TraceId {
         let hash = self.of(&[b"item", &batch.digest, custom_id.as_bytes()]);
+        TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// Names the record of what a node served by itself, by the node's own id of it: the same however often it is told.
+    #[must_use]
+    pub fn of_node_event(&self, unix_ms: u64, node: NodeId, event: TraceId) -> TraceId {
+        let hash = self.of(&[b"node event", node.as_bytes(), event.as_bytes()]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
     }
 

@@ -1,6 +1,7 @@
 //! Two clocks: the wall's, for what people read, and a monotonic one, for every duration and limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -47,6 +48,12 @@ fn micros(clock: ClockId) -> u64 {
     // Before 1970 is no time that a machine of ours has.
     let (seconds, nanos) = (now.tv_sec.max(0).cast_unsigned(), now.tv_nsec.cast_unsigned());
     seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
+}
+
+/// How long the present thread has worked: what others do on a busy machine is no part of it.
+#[must_use]
+pub fn thread_time() -> Duration {
+    Duration::from_micros(micros(ClockId::ThreadCPUTime))
 }
 
 /// A clock that moves only when told.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// One open file. Positioned, so that a reader and the writer share it without a cursor.
@@ -71,7 +71,7 @@ pub trait Disk: Send + Sync {
     }
 }
 
-/// The operating system's files.
+/// The operating system's files. What is made there is nobody else's to read.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemDisk;
 
@@ -106,11 +106,13 @@ impl DiskFile for SystemFile {
 
 impl Disk for SystemDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path)?;
         Ok(Box::new(SystemFile(file)))
     }
 

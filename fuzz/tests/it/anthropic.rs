@@ -65,7 +65,7 @@ fn way(client: Grammar) -> Way {
         model: "m".to_owned(),
         trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
         created_unix_s: 0,
-        namespaces: Vec::new(),
+        asked: dialects::Asked::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

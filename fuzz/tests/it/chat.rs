@@ -97,7 +97,7 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
-        namespaces: Vec::new(),
+        asked: dialects::Asked::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

@@ -54,7 +54,7 @@ fn way(client: Grammar) -> Way {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 1,
-        namespaces: Vec::new(),
+        asked: dialects::Asked::default(),
         vectors: VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

@@ -53,7 +53,7 @@ fn way(as_array: bool) -> Way {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 1,
-        namespaces: Vec::new(),
+        asked: dialects::Asked::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

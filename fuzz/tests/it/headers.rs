@@ -31,7 +31,7 @@ fn fuzz_retry_after() {
 #[test]
 fn fuzz_agent_hints() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let tag = decode::read_tag(&bent(HINTS, *which, bends));
+        let tag = decode::read_tag(&bent(HINTS, *which, bends)).ok().flatten();
         assert!(tag.is_none_or(|tag| !tag.is_empty() && tag.len() <= 128));
     });
 }

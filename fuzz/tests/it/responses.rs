@@ -32,7 +32,7 @@ fn way() -> Way {
         model: "m".to_owned(),
         trace: TraceId::new(1, [1; 10]),
         created_unix_s: 1,
-        namespaces: Vec::new(),
+        asked: dialects::Asked::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

@@ -81,10 +81,10 @@ async function budgetIsSetChangedAndRemoved(page) {
 async function routeIsMadeAndExplained(page) {
   await visit(page, `${origin}/routes?edit=new`);
   const form = page.getByRole("dialog");
-  await form.getByLabel("Model (also as a prefix)").fill("openai/gpt-4o");
+  await form.getByLabel("Model (exact, or ending in * or /)").fill("openai/gpt-4o*");
   await form.getByLabel("Your keys (BYOK)").check();
   await form.getByRole("button", { name: "Add" }).click();
-  await page.getByText("models under openai/gpt-4o").waitFor();
+  await page.getByText("models under openai/gpt-4o*").waitFor();
   await page.locator("#explain-model").fill("openai/gpt-4o-mini");
   await page.getByText("first choice").waitFor();
   const plan = await send("POST", "plan", { model: "openai/gpt-4o-mini" });

@@ -38,9 +38,11 @@ export async function inBrowser(origin, journey) {
   });
   const foreign = [];
   const complaints = [];
-  async function open(options = {}) {
+  /** `withoutFont` is a browser that doesn't get the console's own font and takes one of the machine's. */
+  async function open({ withoutFont = false, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
     context.setDefaultTimeout(WITHIN_MS);
+    if (withoutFont) await context.route("**/*.woff2", (route) => route.abort());
     // Also the tabs that a journey opens later.
     if (SLOWED > 1) context.on("page", (page) => void slow(context, page));
     const page = await context.newPage();

@@ -236,7 +236,7 @@ async function routeIsChangedAndDeleted(page) {
   assert.equal((await chat(origin, apiKey, { model: "echo" })).status, 200);
   await picture(page, "routes-explained");
   await page.getByRole("button", { name: "Delete" }).click();
-  await form.getByRole("textbox").fill("models under echo");
+  await form.getByRole("textbox").fill("the model echo");
   await form.getByRole("button", { name: "Delete" }).click();
   await page.getByText("No route yet").waitFor();
   ok("route_is_changed_and_deleted");

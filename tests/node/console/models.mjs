@@ -38,7 +38,7 @@ async function catalogueIsTheServers(page) {
     const offer = lowest(model);
     assert.ok(rows[at].startsWith(model.model), rows[at]);
     const said = [model.context_tokens, model.output_tokens_max].filter((tokens) => tokens !== null).map((tokens) => new Intl.NumberFormat("en-US").format(tokens));
-    if (offer.price) said.push(dollars(offer.price.input_micros_per_million), dollars(offer.price.output_micros_per_million), offer.checked);
+    if (offer.price) said.push(dollars(offer.price.input_micros_per_million), dollars(offer.price.output_micros_per_million), offer.as_of ?? offer.checked);
     else said.push("no price read");
     if (offer.price?.cached_input_micros_per_million) said.push(dollars(offer.price.cached_input_micros_per_million));
     if (offer.until && offer.price) said.push(`until ${offer.until}`);
@@ -48,7 +48,7 @@ async function catalogueIsTheServers(page) {
   assert.ok((await page.locator("main").innerText()).includes(book.revision));
   // A day leads to where its price was read; what is asked of elsewhere is only what somebody follows.
   const led = book.data.findIndex((model) => lowest(model).price && /^https:/.test(lowest(model).source));
-  const link = page.locator("tbody tr").nth(led).getByRole("link", { name: lowest(book.data[led]).checked });
+  const link = page.locator("tbody tr").nth(led).getByRole("link", { name: lowest(book.data[led]).as_of ?? lowest(book.data[led]).checked });
   assert.ok(lowest(book.data[led]).source.startsWith(await link.getAttribute("href")));
   assert.deepEqual([await link.getAttribute("target"), await link.getAttribute("rel")], ["_blank", "noreferrer"]);
   await picture(page, "models");
@@ -137,11 +137,15 @@ async function modelTellsItsOffersAndFacts(page) {
   assert.ok(speaking.length > 0);
   const held = { ...facts };
   for (const [, own] of speaking.toReversed()) Object.assign(held, own);
+  // A model's own context is in the catalogue's row of it; what the provider says of all is its longest.
+  assert.ok(model.context_tokens > 0);
+  held.context_window_max_tokens = { value: model.context_tokens };
   const table = page.getByRole("table", { name: `What ${model.model} can do` });
   assert.equal(await table.locator("[data-fact]").count(), Object.keys(held).length);
   for (const [name, fact] of Object.entries(held)) {
     const cell = (await table.locator(`[data-fact="${name}"] td`).innerText()).replaceAll(/\s+/g, " ");
     if (fact.value === undefined) assert.equal(cell, "unverified", name);
+    else if (name === "context_window_max_tokens") assert.equal(cell, `${new Intl.NumberFormat("en-US").format(fact.value)} tokens the catalogue’s row of this model`);
     else assert.ok(cell.includes(`${fact.checked}: ${fact.source}`), `${name}: ${cell}`);
   }
   assert.ok(main.includes(manifest.revision));

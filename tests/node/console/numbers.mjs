@@ -35,10 +35,10 @@ async function homeIsTheServers(page) {
   assert.ok(total.cost_micros > 0 && total.provider_cost_micros > 0 && total.failed_requests > 0 && total.unattempted_requests > 0);
   const tile = (label) => page.locator(".tile").filter({ hasText: label });
   for (const [label, number, note] of [
-    ["Owed", exact(total.cost_micros), undefined],
+    ["Spend", exact(total.spend_micros), undefined],
     ["Requests", count(total.requests), `and ${count(total.unattempted_requests)} refused before an attempt`],
     ["Tokens", count(total.input_tokens + total.output_tokens), `${count(total.input_tokens)} in · ${count(total.output_tokens)} out`],
-    ["Answered", `${count(total.requests - total.failed_requests)} of ${count(total.requests)}`, `${count(total.failed_requests)} not`],
+    ["Success rate", `${count(total.requests - total.failed_requests)} of ${count(total.requests + total.unattempted_requests)}`, `${count(total.failed_requests)} failed · ${count(total.unattempted_requests)} refused`],
   ]) {
     assert.equal(await tile(label).locator(".value").getAttribute("title"), number, label);
     if (note) assert.equal(await tile(label).locator(".note").innerText(), note, label);
@@ -62,8 +62,9 @@ async function homeIsTheServers(page) {
   for (const row of await plot.locator("tbody tr").all()) {
     (await texts(row.locator("td"))).forEach((cell, at) => (sums[at + 1] += Number(cell.replaceAll(",", ""))));
   }
-  const outcomes = Object.fromEntries((await get("usage?window=24h&group_by=outcome")).data.map((row) => [row.outcome, row.requests + row.unattempted_requests]));
-  assert.deepEqual(Object.fromEntries(names.slice(1).map((name, at) => [name, sums[at + 1]])), { Completed: outcomes.completed, Failed: outcomes.failed, "Client left": outcomes.client_cancelled });
+  const outcomes = Object.fromEntries((await get("usage?window=24h&group_by=outcome")).data.map((row) => [row.outcome, row]));
+  const { completed, failed, client_cancelled: left } = outcomes;
+  assert.deepEqual(Object.fromEntries(names.slice(1).map((name, at) => [name, sums[at + 1]])), { Completed: completed.requests, Failed: failed.requests, Refused: failed.unattempted_requests, "Client left": left.requests + left.unattempted_requests });
   ok("home_is_the_servers");
 }
 
@@ -81,8 +82,8 @@ async function tilesLeadToTheirRows(page) {
   const links = [
     [await href("Requests", ".value"), total.requests],
     [await href("Requests", ".note"), total.unattempted_requests],
-    [await href("Answered", ".value"), total.requests - total.failed_requests],
-    [await href("Answered", ".note"), total.failed_requests],
+    [await href("Success rate", ".value"), total.requests - total.failed_requests],
+    [await href("Success rate", ".note"), total.failed_requests + total.unattempted_requests],
   ];
   for (const [link, wanted] of links) assert.equal(await rowsBehind(page, link), wanted, link);
   ok("tiles_lead_to_their_rows");
@@ -126,6 +127,7 @@ async function eachRequestIsTheServers(page, sent) {
     assert.ok(tokens.includes(` ${count(one.input_tokens + one.output_tokens)}`) && tokens.includes(`${count(one.input_tokens)} in`), `${kind}: ${tokens}`);
     assert.ok(cost.includes(one.unpriced ? "no price" : exact(nanos, 9)), `${kind}: ${cost}`);
     const main = await page.locator("main").innerText();
+    if (one.error) assert.ok(main.includes(one.error.message), `${kind}: ${one.error.message}`);
     for (const rejected of one.plan.rejected) assert.ok(main.includes(rejected.detail), `${kind}: ${rejected.detail}`);
     await receiptsAddUp(page, one, kind);
     const steps = await texts(page.getByRole("table", { name: "Steps of the request" }).locator("tbody tr"));
@@ -158,7 +160,7 @@ function cents(text) {
   return Number(whole.replaceAll(",", "")) * 1e9 + Number(fraction.padEnd(9, "0"));
 }
 
-const GROUPS = ["model", "key", "project", "provider", "profile", "mode", "environment", "outcome", "status", "operation"];
+const GROUPS = ["model", "key", "project", "provider", "profile", "mode", "environment", "outcome", "status", "operation", "credential", "node"];
 
 async function usageIsTheServers(page) {
   let followed = 0;
@@ -169,8 +171,8 @@ async function usageIsTheServers(page) {
     await eventually(async () => assert.equal(await region.locator("tbody tr").count(), wanted.length, group));
     const rows = await region.locator("tbody tr").all();
     const shown = await Promise.all(rows.map((row) => texts(row.locator("td"))));
-    const tell = (row) => [count(row.requests), row.failed_requests > 0 ? count(row.failed_requests) : "–", count(row.input_tokens), row.cached_tokens > 0 ? count(row.cached_tokens) : "–", `${row.estimated_requests > 0 ? "~" : ""}${count(row.output_tokens)}`, dollars(row.cost_micros), `${row.unpriced_requests > 0 ? "≥ " : ""}${dollars(row.provider_cost_micros)}`].join(" | ");
-    assert.deepEqual(shown.map((cells) => cells.slice(0, 7).join(" | ")).sort(), wanted.map(tell).sort(), group);
+    const tell = (row) => [count(row.requests), row.failed_requests > 0 ? count(row.failed_requests) : "–", count(row.input_tokens), row.cached_tokens > 0 ? count(row.cached_tokens) : "–", `${row.estimated_requests > 0 ? "~" : ""}${count(row.output_tokens)}`, dollars(row.spend_micros), dollars(row.cost_micros), `${row.unpriced_requests > 0 ? "≥ " : ""}${dollars(row.provider_cost_micros)}`].join(" | ");
+    assert.deepEqual(shown.map((cells) => cells.slice(0, 8).join(" | ")).sort(), wanted.map(tell).sort(), group);
     const links = [];
     for (const [at, row] of rows.entries()) {
       for (const [cell, number] of [[0, shown[at][0]], [1, shown[at][1]]]) {
@@ -199,9 +201,12 @@ async function keysAndCredentialsAreTheServers(page) {
   }
   await picture(page, "keys");
   await visit(page, `${origin}/credentials`);
-  const [openai] = (await get("usage?window=30d&group_by=provider&profile=byok")).data;
-  const cells = await texts(page.getByRole("row").filter({ hasText: "OpenAI, team" }).getByRole("cell"));
-  assert.deepEqual(cells.slice(-2), [`${count(openai.requests)} requests`, dollars(openai.provider_cost_micros)]);
+  const each = new Map((await get("usage?window=30d&group_by=credential&profile=byok")).data.map((row) => [row.credential, row]));
+  for (const credential of (await get("provider-credentials?limit=100")).data) {
+    const cells = await texts(page.getByRole("row").filter({ hasText: credential.secret_fingerprint }).getByRole("cell"));
+    const row = each.get(credential.id);
+    assert.deepEqual(cells.slice(-2), row ? [`${count(row.requests)} request${row.requests === 1 ? "" : "s"}`, dollars(row.provider_cost_micros)] : ["–", "–"], credential.display_name);
+  }
   await picture(page, "credentials");
   ok("keys_and_credentials_are_the_servers");
 }

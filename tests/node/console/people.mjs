@@ -58,6 +58,9 @@ async function invites(page, open) {
   await page.getByRole("row").filter({ hasText: "grace@example.com" }).waitFor();
   assert.deepEqual(await violations(page), []);
   const guest = await open();
+  // Pasted into the tab that shows the sign-in page: only the fragment of its address is new.
+  await guest.goto(`${origin}/sign-in`);
+  await guest.getByRole("heading", { level: 1, name: "Sign in to Tidegate" }).waitFor();
   await guest.goto(invitation);
   await guest.getByRole("heading", { level: 1, name: "Home" }).waitFor();
   await visit(guest, `${origin}/keys?new=1`);

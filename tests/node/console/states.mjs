@@ -58,13 +58,30 @@ async function every(page, answer) {
   await page.route(/\/v2\/(?!me$|workspaces$)/, answer);
 }
 
+const MODELS = { object: "list", data: [{ id: "echo", object: "model", modality: "chat" }], has_more: false, next_cursor: null };
+/** Pages whose command names a model, and the ways to connect one where nothing serves any. */
+const ASKS = ["/", "/requests", "/usage"];
+
 async function isNew(page, theme) {
+  for (const path of ASKS) {
+    await visit(page, origin + path);
+    await page.getByText("Connect a model first").waitFor();
+    for (const way of ["Add a provider key", "Invite a node"]) assert.ok(await page.getByRole("link", { name: way }).isVisible(), path);
+    await page.getByRole("button", { name: "Start the demo node" }).click();
+    const demo = page.getByLabel("the commands that start the demo node", { exact: true });
+    assert.ok((await demo.innerText()).includes("tidegate node --model echo "), path);
+    assert.equal(await page.getByLabel("command", { exact: true }).count(), 0, path);
+    await look(page, "unconnected", path, theme);
+  }
+  // As where a model is served.
+  await page.route(/\/v2\/models(\?|$)/, (route) => route.fulfill({ json: MODELS }));
   for (const [path, [words, command]] of Object.entries(NEW)) {
     await visit(page, origin + path);
     await page.getByText(words).waitFor();
     assert.ok((await page.getByLabel("command", { exact: true }).first().innerText()).includes(command), path);
     await look(page, "new", path, theme);
   }
+  await page.unrouteAll({ behavior: "ignoreErrors" });
 }
 
 async function loads(page, theme) {

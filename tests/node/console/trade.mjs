@@ -31,7 +31,7 @@ export async function trade(origin, adminKey, apiKey, { emulator, own, pool }) {
   await ask("node", apiKey, { model: "echo" });
   await ask("unpriced", apiKey, { model: "openai:meta-llama/Llama-3.3-70B-Instruct" });
   await ask("estimated", apiKey, { model: MINI, user: "emu:usage=missing", stream: true });
-  await ask("refused", apiKey, { model: "no-such-model" }, undefined, 404);
+  await ask("refused", apiKey, { model: "nobody/no-such-model" }, undefined, 404);
   await ask("failed", checkout.key, { model: MINI, user: "emu:status=400,message=no" }, undefined, 400);
   await script(emulator, own, ["emu:status=500,times=0"]);
   await ask("fallback", apiKey, { model: MINI, user: counts(500, 100, 50) }, "careful");

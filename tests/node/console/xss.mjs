@@ -72,8 +72,17 @@ async function plant(provider) {
   await each(PAYLOADS.slice(0, 120), (name, at) => send("POST", "projects", { name: `${at} ${name}`.slice(0, 200), metadata: { [name]: name } }));
   await each(PAYLOADS.slice(0, 120), (name, at) => send("POST", "members", { name, email: `m${at}@example.com`, role: "viewer" }));
   const credentials = [];
+  // What is no region's name is not taken: it may stand in an address.
+  await each(PAYLOADS.slice(0, 120), async (region) => {
+    const answered = await fetch(`${origin}/v2/provider-credentials`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${adminKey}`, "content-type": "application/json" },
+      body: JSON.stringify({ provider: "openai_compatible", display_name: "nowhere", secret: "sk-x", base_url, region }),
+    });
+    assert.deepEqual([answered.status, (await answered.json()).param], [400, "region"], region);
+  });
   await each(PAYLOADS.slice(0, 120), async (name) => {
-    const made = await send("POST", "provider-credentials", { provider: "openai_compatible", display_name: name, secret: "sk-x", base_url, region: name, config: { [name]: name }, metadata: { [name]: name } });
+    const made = await send("POST", "provider-credentials", { provider: "openai_compatible", display_name: name, secret: "sk-x", base_url, region: "eu-west-1", config: { [name]: name }, metadata: { [name]: name } });
     credentials.push(made.id);
   });
   await each(PAYLOADS.slice(120, 160), (name) => send("POST", "accounts", { provider: "openai", display_name: name, secret: "sk-x", base_url, models: [name] }));

@@ -213,7 +213,7 @@ async fn they_are_taken_along_and_said_on_the_command_line() {
         let left = (&set["limits"], &set["commitment"], &set["compliance"], &set["pricing"]);
         assert_eq!(left, (&json!({}), &Value::Null, &json!([]), &json!({})), "{set}");
         assert_eq!(set["retention"], json!({"days": 30}), "{set}");
-        let refused = cli.run(&[noun, "set", id, "--compliance", "HIPAA"]).failed(1);
+        let refused = cli.run(&[noun, "set", id, "--compliance", "HIPAA"]).failed(2);
         assert!(refused.contains("lower-case"), "{refused}");
     }
     // What the document says is as it was again.

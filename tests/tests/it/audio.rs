@@ -16,7 +16,7 @@ use crate::forms::{
 };
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, config};
 use crate::sdk::drive;
-use crate::wait::a_moment;
+use crate::wait::found;
 
 const PATH: &str = "/v1/audio/transcriptions";
 const WHISPER: &str = "openai/whisper-1";
@@ -229,12 +229,7 @@ async fn a_client_that_leaves_ends_what_was_sent_for_it() {
     drop(client);
     let left = async { while matches!(upstream.read(&mut room).await, Ok(count) if count > 0) {} };
     tokio::time::timeout(WITHIN, left).await.expect("the upstream's connection ends with the client's");
-    let row = loop {
-        match gateway.requests(10).await.pop() {
-            Some(row) => break row,
-            None => a_moment().await,
-        }
-    };
+    let row = found("the request in the books", async || gateway.requests(10).await.pop()).await;
     assert_eq!(row["outcome"], "client_cancelled", "{row}");
 }
 

@@ -40,6 +40,25 @@ fn verify(proof: &str, more: &[&str]) -> crate::command::Done {
     Cli::new().run(&[&["audit", "verify", &file], more].concat())
 }
 
+/// The entries of an action, the newest first.
+pub async fn entries(gateway: &Gateway, action: &str) -> Vec<Value> {
+    let listed = gateway.get("/v2/audit?limit=1000").await;
+    let entries = listed["data"].as_array().unwrap();
+    entries.iter().filter(|entry| entry["action"] == action).cloned().collect()
+}
+
+/// The newest entry of an action, which is written behind the request that it is of.
+pub async fn audited(gateway: &Gateway, action: &str) -> Value {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        if let Some(entry) = entries(gateway, action).await.into_iter().next() {
+            return entry;
+        }
+        assert!(Instant::now() < deadline, "no {action} in the audit");
+        a_moment().await;
+    }
+}
+
 async fn busy() -> Gateway {
     let gateway = Gateway::start().await;
     for name in ["a", "b", "c", "d"] {
@@ -89,11 +108,16 @@ async fn what_is_done_to_the_database_is_found() {
         let told = verify(&gateway.cli().run(&["audit", "proof"]).ok(), &[]).failed(11);
         assert!(told.contains(found), "{statement}: {told}");
     }
+    for name in ["e", "f"] {
+        gateway.make("/v2/projects", json!({"name": name})).await;
+    }
     gateway.stop().await;
     edit(&gateway, "DELETE FROM audit WHERE sequence = (SELECT MAX(sequence) FROM audit)");
     gateway.start_again().await;
+    verify(&gateway.cli().run(&["audit", "proof", "--from", "7"]).ok(), &[]).failed(11);
+    // What comes next is written after the place of the one that is gone.
+    gateway.make("/v2/projects", json!({"name": "g"})).await;
     let told = verify(&gateway.cli().run(&["audit", "proof", "--from", "7"]).ok(), &[]).failed(11);
-    // The next start writes an entry of its own, after the place of the one that is gone.
     assert!(told.contains("is missing"), "{told}");
 }
 
@@ -200,9 +224,11 @@ async fn heads_are_sent_to_an_address_and_kept_from_there() {
     std::fs::write(folder.path().join("taken.jsonl"), taken).unwrap();
     let told = gateway.cli().run(&["audit", "verify", "--heads", &folder.path().display().to_string()]).ok();
     assert!(told.contains("heads say the same"), "{told}");
-    let refused = crate::command::Cli::new()
+    let data = folder.path().join("data").display().to_string();
+    Cli::new().run(&["init", "--data-dir", &data]).ok();
+    let refused = Cli::new()
         .env("TIDEGATE_AUDIT_HEADS", "https://user:pass@example.com/")
-        .env("TIDEGATE_DATA_DIR", &folder.path().join("data").display().to_string())
+        .env("TIDEGATE_DATA_DIR", &data)
         .env("TIDEGATE_LISTEN", "127.0.0.1:0");
     assert!(refused.run(&["serve"]).failed(1).contains("audit.heads"));
 }

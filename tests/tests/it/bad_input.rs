@@ -75,6 +75,9 @@ fn wrong_bodies() -> Vec<Case> {
             json!("model"),
         ),
         fields("no model", json!({"model": null}), "missing_required_parameter", "model"),
+        fields("an empty conversation", json!({"messages": []}), "empty_array", "messages"),
+        fields("no answers", json!({"n": 0}), "integer_below_min_value", "n"),
+        fields("fewer tokens than none", json!({"max_tokens": -1}), "integer_below_min_value", "max_tokens"),
         fields("no messages", json!({"messages": null}), "missing_required_parameter", "messages"),
         fields("a model that is a number", json!({"model": 4}), "invalid_type", "model"),
         fields("messages that are text", json!({"messages": "hi"}), "invalid_type", "messages"),
@@ -262,12 +265,22 @@ async fn good_but_unusual_requests_pass() {
         ),
         (vec![("content-type", "application/json")], format!("\n {body}\r\n").into()),
         (vec![("content-type", "application/json"), ("expect", "100-continue")], body.clone().into()),
-        (vec![("content-type", "application/json"), ("agent-hints", "%%%")], body.clone().into()),
+        (vec![("content-type", "application/json"), ("agent-hints", "eyJ4IjoxfQ")], body.clone().into()),
     ];
     for (headers, body) in cases {
         let answer = gateway.client().call(Method::POST, CHAT, &headers, body).await.unwrap();
         assert_eq!(answer.status, 200, "{headers:?}: {}", answer.text());
     }
+    // A tag chooses routes: one that can't be read is told, not passed over.
+    let plain = gateway.client().header("agent-hints", r#"{"tag":"nightly"}"#);
+    let refused = plain.post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let error = &refused.json()["error"];
+    assert_eq!(
+        (&error["code"], &error["param"]),
+        (&json!("invalid_hints"), &json!("Agent-Hints")),
+        "{error}"
+    );
     let own = harness::client::Client::new(&gateway.origin).header("x-api-key", &gateway.founded.api_key);
     assert_eq!(own.post(CHAT, &question(MINI)).await.unwrap().status, 200);
 }

@@ -586,6 +586,36 @@ async fn the_machines_role_is_the_operators() {
 }
 
 #[tokio::test]
+async fn what_the_pools_account_keeps_or_guards_is_not_named() {
+    let gateway = Gateway::start().await;
+    let pool = with(keys(&gateway, POOL), json!({"allow_unpriced": true}));
+    gateway.make("/v2/accounts", pool).await;
+    let path = format!("/model/{}/converse", HAIKU.replace('/', "%2F"));
+    let kept = json!({"s3Location": {"uri": "s3://operator/a.pdf", "bucketOwner": "123456789012"}});
+    let document = json!({"document": {"name": "a", "format": "pdf", "source": kept}});
+    let asked =
+        |more: Value| with(json!({"messages": [{"role": "user", "content": [{"text": "hello"}]}]}), more);
+    for (body, place) in [
+        (
+            asked(json!({"messages": [{"role": "user", "content": [{"text": "x"}, document]}]})),
+            "messages[0].content[1].document.source.s3Location",
+        ),
+        (
+            asked(json!({"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}})),
+            "guardrailConfig",
+        ),
+    ] {
+        let before = gateway.emulator.journal().len();
+        let answer = gateway.client().post(&path, &body).await.unwrap();
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains(&format!("{place} names something")), "{}", answer.text());
+        assert_eq!(gateway.emulator.journal().len(), before, "nothing was sent");
+    }
+    let answer = gateway.client().post(&path, &asked(json!({}))).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
 async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
     let gateway = Gateway::start().await;
     let kinds = gateway.get("/v2/provider-credentials/kinds").await;

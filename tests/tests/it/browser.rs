@@ -51,7 +51,7 @@ async fn a_cookie_is_the_browsers_alone() {
     let body = json!({"token": token_of(&token)});
     let plain = gateway.browser().post("/v2/sign-in/link", &body).await.unwrap();
     let cookie = plain.header("set-cookie").unwrap();
-    for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Strict", "; Max-Age=2592000"] {
+    for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Strict", "; Max-Age=604800"] {
         assert!(cookie.contains(attribute), "{attribute} is missing: {cookie}");
     }
     assert!(!cookie.contains("Secure") && !cookie.contains("Domain"), "{cookie}");
@@ -60,7 +60,16 @@ async fn a_cookie_is_the_browsers_alone() {
     let body = json!({"token": token_of(&token)});
     let proxied = gateway.browser().header("x-forwarded-proto", "https");
     let proxied = proxied.post("/v2/sign-in/link", &body).await.unwrap();
-    assert!(proxied.header("set-cookie").unwrap().ends_with("; Secure"), "{proxied:?}");
+    let hosted = proxied.header("set-cookie").unwrap();
+    // A browser takes this name from this host alone, and over https alone.
+    assert!(hosted.starts_with("__Host-tidegate_session=") && hosted.ends_with("; Secure"), "{proxied:?}");
+    assert!(hosted.contains("; Path=/;") && !hosted.contains("Domain"), "{hosted}");
+    let over_https =
+        |cookie: &str| gateway.browser().header("x-forwarded-proto", "https").header("cookie", cookie);
+    assert_eq!(over_https(&cookie_of(&proxied)).get("/v2/me").await.unwrap().status, 200);
+    // What came over http, or was planted there, is no session over https.
+    let planted = cookie_of(&proxied).replace("__Host-", "");
+    problem(&over_https(&planted).get("/v2/me").await.unwrap(), 401, "missing_api_key");
     // A key beside the cookie is what counts; a cookie is no key for what people may not call.
     let person = Person::of(&gateway.origin, &proxied);
     let both = person.client().bearer(&gateway.founded.api_key);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use harness::client::{Answer, Client};
+use harness::pace::Pace;
 use harness::postgres::Server;
 use harness::sse;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, trace_of_stream, with};
 use crate::gateway::{Gateway, OWN, POOL, config, id_of, sums};
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 
 /// Twenty tokens of an answer: with its prompt some 14 micro-USD of the most 50 that it could come to.
 fn priced() -> Value {
@@ -145,8 +146,20 @@ async fn a_stream_is_cut_where_the_money_ends() {
     let usage = chunks.last().unwrap();
     assert!(usage["usage"]["completion_tokens"].as_u64().unwrap() > 100, "{usage}");
     let request = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!((&request["outcome"], &request["status"]), (&json!("completed"), &json!(200)), "{request}");
+    // Nothing went wrong but the money: it is no completed answer, and its attempt no failed one.
+    assert_eq!((&request["outcome"], &request["status"]), (&json!("cut"), &json!(200)), "{request}");
     assert_eq!(request["error_code"], "quota_exceeded", "{request}");
+    assert_eq!(request["error"]["refused_by"], json!({"object": "budget", "id": id}), "{request}");
+    assert_eq!(request["attempts"][0]["fault"], Value::Null, "{request}");
+    for (query, rows) in [("outcome=cut", 1), ("filter=outcome:cut", 1), ("outcome=completed", 0)] {
+        let found = gateway.get(&format!("/v2/requests?{query}")).await;
+        assert_eq!(found["data"].as_array().unwrap().len(), rows, "{query}: {found}");
+    }
+    let usage = gateway.get("/v2/usage?group_by=outcome").await;
+    assert_eq!(
+        (&usage["data"][0]["outcome"], &usage["data"][0]["failed_requests"]),
+        (&json!("cut"), &json!(1))
+    );
     let shown = at_rest(&gateway.admin(), &id).await;
     let spent = shown["spent_micros"].as_i64().unwrap();
     assert!(spent <= 200 && spent > 60, "{shown}");
@@ -301,23 +314,23 @@ async fn three_gateways_share_a_budget_and_one_is_killed() {
     let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
     let mut gateway = Gateway::with(config(), &environment).await;
     gateway.credential("openai", OWN).await;
-    let (_second, second) = gateway.replica_in("second").await;
-    let (_third, third) = gateway.replica_in("third").await;
+    let (second_process, second) = gateway.replica_in("second").await;
+    let (third_process, third) = gateway.replica_in("third").await;
     let limit = 8_000;
     let id = budget(&gateway, json!({"workspace": true, "limit_micros": limit})).await;
     let at = |origin: &str, key: &str| Client::new(origin).bearer(key).within(WITHIN);
     let everywhere =
         [gateway.client(), at(&second, &gateway.founded.api_key), at(&third, &gateway.founded.api_key)];
     // Live on all within a second.
-    let begun = Instant::now();
+    let pace = Pace::start(&[gateway.pid(), second_process.pid(), third_process.pid()]);
     for origin in [&second, &third] {
-        while at(origin, &gateway.founded.admin_key).get(&format!("/v2/budgets/{id}")).await.unwrap().status
-            != 200
-        {
-            a_moment().await;
-        }
+        let admin = at(origin, &gateway.founded.admin_key);
+        until("the budget is known to every gateway", async || {
+            admin.get(&format!("/v2/budgets/{id}")).await.unwrap().status == 200
+        })
+        .await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(pace.elapsed() < Duration::from_secs(1));
     crate::wait::until_a_random_moment(Duration::from_millis(600)).await;
     let body = with(priced(), json!({"user": "emu:chunks=20,interval=10"}));
     let early = tokio::spawn({

@@ -7,6 +7,7 @@ use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, question, refused, said, streaming, trace_of, with};
+use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, row};
 
 /// One way in which a provider fails, and what a client is told of it.
@@ -114,7 +115,7 @@ async fn booked_as_byok(gateway: &Gateway, answer: &Answer, failure: &Failure) {
 async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
     for failure in failures() {
         let fallback = json!({"byok_fallback": "managed", "fallback_on": [failure.class]});
-        let (gateway, _) = failing(&failure, fallback).await;
+        let (gateway, credential) = failing(&failure, fallback).await;
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat_ok(&body).await;
             assert_eq!(said(&answer), "You said: hello there", "{}", failure.code);
@@ -133,6 +134,10 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
                 "{request}"
             );
         }
+        let entry = audited(&gateway, "request.fall_back").await;
+        let told = entry["detail"].as_str().unwrap();
+        assert!(told.contains(MINI) && told.contains(&format!("after {credential} failed")), "{entry}");
+        assert_eq!(entries(&gateway, "request.fall_back").await.len(), 1, "the first of the hour");
         let snapshot = gateway.get("/v2/billing/snapshot").await;
         let modes = &snapshot["mtd"]["by_mode"];
         assert_eq!(row(modes, "mode", "mi")["requests"], 2, "{snapshot}");

@@ -4,7 +4,7 @@ use harness::client::{Answer, Client};
 use harness::{Behaviour, Entry, Flavour, Model};
 use serde_json::{Value, json};
 
-use crate::ask::MINI;
+use crate::ask::{MINI, question, refused, with};
 use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, config};
 
 const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
@@ -199,6 +199,33 @@ async fn workspaces_have_keys_and_memories_of_their_own() {
     }
     let marked: Vec<_> = sent(&gateway).iter().skip(5).map(marks).collect();
     assert_eq!(marked, [0, 2, 0]);
+}
+
+/// Case 21: what is answered is in no cache on the way, and no tenant of the pool says with whom a server shares its own.
+#[tokio::test]
+async fn nobody_keeps_answers_or_names_whose_memory_is_shared() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let client = gateway.client();
+    let stranger = gateway.with_key("tg_live_nobody");
+    let streamed = with(question(MINI), json!({"stream": true}));
+    let salted = with(question(MINI), json!({"cache_salt": "of another"}));
+    let answers = [
+        (200, client.post(CHAT, &question(MINI)).await.unwrap()),
+        (200, client.post(CHAT, &streamed).await.unwrap()),
+        (200, client.get("/v1/models").await.unwrap()),
+        (400, client.post(CHAT, &salted).await.unwrap()),
+        (404, client.post(CHAT, &question("nobody/nothing")).await.unwrap()),
+        (404, client.get("/v1/nonsense").await.unwrap()),
+        (401, stranger.post(CHAT, &question(MINI)).await.unwrap()),
+    ];
+    for (status, answer) in &answers {
+        assert_eq!(answer.status, *status, "{}", answer.text());
+        // Nothing may be stored, so nothing is told apart by who asked.
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+    }
+    assert_eq!(refused(&answers[3].1, 400, "unknown_field")["param"], "cache_salt");
+    assert_eq!(sent(&gateway).len(), 2);
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! Planted secrets, searched for everywhere a gateway writes, answers or remembers.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
+use harness::bedrock::{REGION, access_keys};
 use harness::canary::{Canary, Hit};
-use harness::{Behaviour, KeyState};
+use harness::directory::{CLIENT, ENTRA, TENANT};
+use harness::process::tidegate;
+use harness::{Behaviour, Flavour, KeyState};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +25,67 @@ fn upstream_secrets() -> Canary {
     [("own", OWN), ("second own", OWN_SECOND), ("pooled", POOL), ("node's", NODE), ("custom", CUSTOM)]
         .into_iter()
         .fold(Canary::new(), |canary, (name, secret)| canary.plant(name, secret))
+}
+
+/// Secrets of other kinds than a key in a header: of access keys, of an application of a directory.
+const AWS: &str = "Zk3tQ9wUxN0r7LsVbYp2cMfEhGjDaKq5vT8nXw1R";
+const ENTRA_SECRET: &str = "fQ~8Wb2nLzX4tUvKe0RmYs7Gh1JpDcA9oTiNq5xV";
+/// The key that the service account stands for at the emulator; the gateway never has it.
+const VERTEX: &str = "sk-vertex-0a4f7c21b95e83d6f1c2";
+const FULL: &str = "openai/gpt-4o";
+const HAIKU: &str = "anthropic/claude-haiku-4-5";
+const GEMINI: &str = "google/gemini-2.5-flash";
+
+/// A credential of each kind that exchanges or signs, all of them used, and a webhook; returns what is secret of them, by
+/// name. What they were exchanged for lies in memory while it is good (decision 0023), and nowhere else.
+async fn prove_identities(gateway: &Gateway) -> (Canary, Canary) {
+    let emulator = &gateway.emulator;
+    for key in [AWS, ENTRA_SECRET, VERTEX] {
+        emulator.set_key(key, KeyState::Ok);
+    }
+    let file = emulator.service_account(VERTEX);
+    let line =
+        file["private_key"].as_str().and_then(|pem| pem.lines().nth(4)).expect("a key in PEM").to_owned();
+    let directory = format!("{}{ENTRA}", emulator.origin());
+    let application = json!({"tenant_id": TENANT, "client_id": CLIENT, "token_url": directory, "deployments": {FULL: "my-gpt-4o"}});
+    for (provider, auth, secret, base_url, more) in [
+        ("bedrock", "iam_static", access_keys(AWS), emulator.bedrock_url(), json!({"region": REGION})),
+        (
+            "vertex",
+            "service_account",
+            file.clone(),
+            emulator.origin(),
+            json!({"config": {"location": "us-east5", "token_url": file["token_uri"]}}),
+        ),
+        (
+            "azure",
+            "oauth_client",
+            json!(ENTRA_SECRET),
+            emulator.base_url_of(Flavour::Azure),
+            json!({"config": application}),
+        ),
+    ] {
+        let body = json!({"provider": provider, "auth": auth, "secret": secret, "base_url": base_url});
+        gateway.make("/v2/provider-credentials", with(body, more)).await;
+    }
+    for model in [HAIKU, GEMINI, FULL] {
+        gateway.chat_ok(&question(model)).await;
+    }
+    assert_eq!(emulator.tokens_issued(), 2, "two of them are exchanged");
+    let hook = gateway.make("/v2/webhooks", json!({"url": format!("{}/hook", emulator.origin())})).await;
+    let signed_with =
+        hook["secret"].as_str().and_then(|secret| secret.strip_prefix("whsec_")).expect("a secret");
+    let secrets = [
+        ("secret access key", AWS),
+        ("application's secret", ENTRA_SECRET),
+        ("service account's key", line.as_str()),
+        ("webhook's secret", signed_with),
+    ];
+    let secrets =
+        secrets.into_iter().fold(Canary::new(), |canary, (name, secret)| canary.plant(name, secret));
+    let tokens = (1..=2).map(|number| format!("tok-{number}-of-the-emulator"));
+    let tokens = tokens.fold(Canary::new().prefix_chars(24), |canary, token| canary.plant("token", &token));
+    (secrets, tokens)
 }
 
 /// Requests of every kind, good and bad; returns every answer's head and body but those that show a key once.
@@ -155,9 +219,12 @@ async fn planted_secrets_are_nowhere() {
     let mut gateway =
         Gateway::with(crate::gateway::config(), &[("TIDEGATE_LOG", "trace"), ("TIDEGATE_WORKERS", "1")])
             .await;
+    let (identities, tokens) = prove_identities(&gateway).await;
     let told = live_a_little(&gateway).await;
     let upstream = upstream_secrets();
-    none(upstream.scan("what was answered", &told));
+    for canary in [&upstream, &identities, &tokens] {
+        none(canary.scan("what was answered", &told));
+    }
 
     // Our own keys begin with eight characters that everybody knows.
     let (made, _) = gateway.key(json!({"name": "planted"})).await;
@@ -197,7 +264,7 @@ async fn planted_secrets_are_nowhere() {
     assert!(text.contains("TRACE") || text.contains("DEBUG"), "nothing was logged: {text}");
     files.extend(written_files(&gateway.data()));
     let kept = Canary::new().plant("idempotency key", KEYED).plant("kept answer", ANSWERED);
-    for canary in [&upstream, &ours, &unsealing, &kept] {
+    for canary in [&upstream, &identities, &tokens, &ours, &unsealing, &kept] {
         none(canary.scan("the log", &logged));
         for (name, bytes) in &files {
             none(canary.scan(name, bytes));
@@ -221,6 +288,20 @@ fn memory(pid: u32, mut look: impl FnMut(&str, &[u8])) -> Option<usize> {
         }
     }
     (read > 0).then_some(read)
+}
+
+/// The program, started so that its memory may be looked at: root may, and whoever is not root owns the user namespace that
+/// it runs in.
+fn looked_into(directory: &Path) -> PathBuf {
+    let program = tidegate().unwrap();
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        return program;
+    }
+    let script = directory.join("tidegate");
+    let line = format!("#!/bin/sh\nexec unshare --user --map-root-user -- '{}' \"$@\"\n", program.display());
+    std::fs::write(&script, line).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script
 }
 
 /// Stores a credential over a connection that stays open, and over one whose body came behind its head.
@@ -251,7 +332,10 @@ async fn hand_in_and_stay(gateway: &Gateway, secret: &str) -> [TcpStream; 2] {
 
 #[tokio::test]
 async fn an_idle_process_remembers_no_secret_of_its_own() {
-    let mut gateway = Gateway::start().await;
+    // It is closed to its own user, so that it is started where this test may look into it.
+    let owned = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::of(looked_into(owned.path()), crate::gateway::config(), &[]).await;
+    let (identities, _) = prove_identities(&gateway).await;
     live_a_little(&gateway).await;
     for _ in 0..50 {
         gateway.chat(&question(LLAMA)).await;
@@ -268,7 +352,7 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
     let (mut is_remembered, mut leaks) = (false, Vec::new());
     let look = |place: &str, bytes: &[u8]| {
         is_remembered |= bytes.windows(remembered.len()).any(|window| window == remembered.as_bytes());
-        for hit in canary.scan(place, bytes) {
+        for hit in [&canary, &identities].into_iter().flat_map(|canary| canary.scan(place, bytes)) {
             let at = usize::try_from(hit.offset).unwrap();
             let before = &bytes[at.saturating_sub(120)..at];
             leaks.push(format!(
@@ -279,12 +363,12 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
             ));
         }
     };
-    let Some(read) = memory(pid, look) else {
-        println!(
-            "skipped: this machine does not let us read /proc/{pid}/mem (it needs root or CAP_SYS_PTRACE)"
-        );
-        return;
-    };
+    let read = memory(pid, look).unwrap_or_else(|| {
+        panic!(
+            "/proc/{pid}/mem can't be read: run the tests as root, or allow user namespaces (`sysctl \
+             kernel.unprivileged_userns_clone=1`)"
+        )
+    });
     assert!(is_remembered && read > 1024 * 1024, "the search did not work: {read} bytes were read");
     assert!(leaks.is_empty(), "{} copies of secrets:\n{}", leaks.len(), leaks.join("\n"));
 }

@@ -38,7 +38,10 @@ fn steady_word(word: &str) -> String {
     let is_time = end.len() == 24 && end.ends_with('Z') && end.as_bytes().get(10) == Some(&b'T');
     let is_id = end.split_once('_').is_some_and(|(prefix, id)| prefix.len() <= 4 && id.len() >= 32);
     let is_fingerprint = end.starts_with("tfp_");
+    let is_token =
+        end.len() == 43 && end.chars().all(|one| one.is_ascii_alphanumeric() || "_-".contains(one));
     match () {
+        () if is_token => format!("TOKEN{rest}"),
         () if is_time => format!("TIME{rest}"),
         () if is_fingerprint => format!("tfp_…{rest}"),
         () if is_id => format!("{}_…{rest}", end.split('_').next().unwrap_or_default()),
@@ -47,13 +50,13 @@ fn steady_word(word: &str) -> String {
 }
 
 /// A session at the command line, written down: each command, its exit code, and what it printed.
-struct Session<'a> {
-    gateway: &'a Gateway,
-    transcript: String,
+pub struct Session<'a> {
+    pub gateway: &'a Gateway,
+    pub transcript: String,
 }
 
 impl Session<'_> {
-    fn run(&mut self, arguments: &[&str], stdin: &str) -> Done {
+    pub fn run(&mut self, arguments: &[&str], stdin: &str) -> Done {
         let done = self.gateway.cli().run_with(arguments, stdin);
         let shown = |text: &str| steady(text, self.gateway);
         let command = shown(&arguments.join(" "));
@@ -68,7 +71,7 @@ impl Session<'_> {
         done
     }
 
-    fn id(&mut self, arguments: &[&str], stdin: &str) -> String {
+    pub fn id(&mut self, arguments: &[&str], stdin: &str) -> String {
         let with_json: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
         let made = self.run(&with_json, stdin).json();
         made["id"].as_str().unwrap().to_owned()
@@ -76,7 +79,7 @@ impl Session<'_> {
 }
 
 /// Compares with the transcript that is kept; `TIDEGATE_GOLDEN=write` keeps this one.
-fn golden(name: &str, transcript: &str) {
+pub fn golden(name: &str, transcript: &str) {
     let path = workspace().join("tests/golden").join(name);
     if std::env::var_os("TIDEGATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -225,8 +228,21 @@ async fn exit_codes_tell_what_failed() {
     gateway.node("rack", &["tide-1"]).await;
     cli.run(&["nodes", "add", "rack", "--base-url", &gateway.emulator.base_url()]).failed(6);
     gateway.credential("openai", OWN).await;
+    let budget = cli.run(&["budget", "add", "--limit", "0.000001", "--json"]).json();
+    cli.run(&["chat", MINI, "hello"]).failed(8);
+    cli.run(&["budget", "remove", budget["id"].as_str().unwrap()]).ok();
     gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
     cli.run(&["chat", MINI, "hello"]).failed(9);
+    // What the server finds wrong is as wrong as what the command line itself does.
+    let wrong = [
+        ["budget", "add", "--limit", "1", "--period", "quarter"].as_slice(),
+        &["usage", "--by", "modle"],
+        &["usage", "--window", "x"],
+        &["route", "add", "--profile", "managed"],
+    ];
+    for arguments in wrong {
+        cli.run(arguments).failed(2);
+    }
     let away = Cli::new()
         .env("TIDEGATE_API_KEY", "tg_live_x")
         .run(&["usage", "--url", "http://127.0.0.1:9"])
@@ -238,6 +254,37 @@ async fn exit_codes_tell_what_failed() {
     let document: Value = serde_json::from_str(&refused.stdout).unwrap();
     assert_eq!((&document["code"], &document["status"]), (&json!("not_found"), &json!(404)));
     assert!(refused.stderr.is_empty(), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_refused_is_a_failure() {
+    let gateway = Gateway::start().await;
+    let cli = gateway.cli();
+    let base_url = gateway.emulator.base_url();
+    let base = ["--base-url", base_url.as_str()];
+    // An account is its operator's to switch off: what was found is told beside its state.
+    for (noun, what, status) in [
+        ("credential", "openai refused this key: openai refused the credential", "invalid"),
+        ("account", "This key could not be verified: openai refused the credential", "active"),
+    ] {
+        let add = [noun, "add", "openai", base[0], base[1]];
+        let told = cli.run_with(&add, "sk-nobodys").failed(9);
+        assert!(told.contains(what) && !told.contains("sk-nobodys"), "{told}");
+        let json = cli.run_with(&[&add[..], &["--name", "again", "--json"]].concat(), "sk-nobodys");
+        let kept: Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!((json.code, &kept["status"]), (9, &json!(status)), "{json:?}");
+        let id = kept["id"].as_str().unwrap();
+        assert!(cli.run_with(&[noun, "rotate", id], "sk-nobodys").failed(9).contains(id));
+        cli.run_with(&[noun, "rotate", id, "--no-verify"], "sk-nobodys").ok();
+        cli.run(&[noun, "verify", id]).failed(9);
+        cli.run_with(&[noun, "rotate", id], OWN).ok();
+        cli.run_with(&[noun, "add", "openai", "--no-verify", base[0], base[1]], "sk-nobodys").ok();
+        let away = [noun, "add", "openai", "--base-url", "http://127.0.0.1:9/v1"];
+        assert!(cli.run_with(&away, OWN).failed(9).contains("This key could not be verified: "));
+    }
+    let node = ["nodes", "add", "attic", "--base-url", "http://127.0.0.1:9/v1"];
+    assert!(cli.run(&node).failed(9).contains("The node attic is kept as node_"));
+    cli.run(&["nodes", "add", "later", "--no-verify", node[3], node[4]]).ok();
 }
 
 #[tokio::test]
@@ -434,7 +481,7 @@ async fn commands_that_declare() {
     std::fs::write(&file, "[[project]]\nname = \"x\"\nenviron = \"y\"\n").unwrap();
     session.run(&["apply", "-f", &wanted], "").failed(2);
     session.run(&["request", "--filter", "status:erorr"], "").failed(2);
-    session.run(&["request", "--filter", "key:nobody"], "").failed(1);
+    session.run(&["request", "--filter", "key:nobody"], "").failed(2);
     session.run(&["open", "usage", "--print"], "").ok();
     session.run(&["open", "nowhere"], "").failed(2);
     session.run(&["api", "get", "/v2/workspaces", "--json"], "").ok();

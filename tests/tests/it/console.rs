@@ -135,6 +135,7 @@ async fn the_keyboard_reaches_everything() {
     let held = walk("keyboard.mjs", &gateway, &[]).await;
     let expected = [
         "every_control_is_reached",
+        "every_control_is_reached_in_another_font",
         "every_dialog_gives_the_keyboard_back",
         "letters_lead_and_can_be_turned_off",
     ];

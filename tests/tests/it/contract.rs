@@ -10,6 +10,18 @@ use crate::ask::{problem, trace_of};
 use crate::command::workspace;
 use crate::gateway::Gateway;
 
+/// What a list is asked is read whoever asks.
+#[tokio::test]
+async fn a_lists_query_is_read_for_every_scope() {
+    let gateway = Gateway::start().await;
+    let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
+    for key in [&reader, &gateway.founded.admin_key] {
+        let answer = gateway.with_key(key).get("/v2/workspaces?limit=AAA").await.unwrap();
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert_eq!(gateway.with_key(key).get("/v2/workspaces?limit=1").await.unwrap().status, 200);
+    }
+}
+
 #[tokio::test]
 async fn the_served_document_is_the_checked_in_one() {
     let gateway = Gateway::start().await;
@@ -53,6 +65,30 @@ async fn every_answer_has_a_request_id() {
     }
 }
 
+/// A list is not an object with its fields in order, however deep it stands, and errors name no type of ours.
+#[tokio::test]
+async fn a_list_is_no_object() {
+    let gateway = Gateway::start().await;
+    let admin = gateway.admin();
+    let json = [("content-type", "application/json")];
+    for (method, path, body, place) in [
+        (Method::PUT, "/v2/tariff", r#"["arr", null, 7000000]"#, Value::Null),
+        (Method::POST, "/v2/projects", r#"["x"]"#, Value::Null),
+        (Method::POST, "/v2/projects", r#"{"name": "x", "limits": [5, 6]}"#, json!("limits")),
+    ] {
+        let told = admin.call(method, path, &json, body).await.unwrap();
+        problem(&told, 400, "invalid_value");
+        let problem = told.json();
+        assert_eq!(problem["param"], place, "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("expected an object, not an array"), "{detail}");
+    }
+    // A whole number may be written as one with a fraction.
+    let whole = r#"{"name": "whole", "limits": {"requests_per_minute": 5.0}}"#;
+    let made = admin.call(Method::POST, "/v2/projects", &json, whole).await.unwrap();
+    assert_eq!(made.status, 201, "{}", made.text());
+}
+
 #[tokio::test]
 async fn methods_and_forms_are_negotiated() {
     let gateway = Gateway::start().await;
@@ -69,6 +105,11 @@ async fn methods_and_forms_are_negotiated() {
     let options = call(Method::OPTIONS, "/v2/projects", vec![], "").await;
     assert_eq!((options.status, options.header("allow")), (204, Some("POST, GET, HEAD, OPTIONS")));
     assert_eq!(call(Method::OPTIONS, "/v2/nowhere", vec![], "").await.status, 404);
+    // A mistyped address: a browser is shown the console, which says so, and a program what is wrong.
+    let page = call(Method::GET, "/nope", vec![("accept", "text/html,*/*;q=0.8")], "").await;
+    assert_eq!((page.status, page.header("content-type")), (404, Some("text/html; charset=utf-8")));
+    assert!(page.header("content-security-policy").is_some(), "{}", page.text());
+    problem(&call(Method::GET, "/nope", vec![("accept", "*/*")], "").await, 404, "unknown_path");
     let other = call(Method::PUT, "/v2/projects", vec![("content-type", "application/json")], "{}").await;
     problem(&other, 405, "method_not_allowed");
     assert_eq!(other.header("allow"), Some("POST, GET, HEAD, OPTIONS"));

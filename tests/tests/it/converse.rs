@@ -275,7 +275,10 @@ async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
     let sent = last(&gateway, OWN_SECOND).json();
     assert!(sent.to_string().contains("cache_control"), "{sent}");
     let thinking = json!({"thinking": {"type": "enabled", "budget_tokens": 1024}});
-    for (model, key) in [(CLAUDE, OWN_SECOND), (BEDROCK, NODE)] {
+    // Its maker's newer models are told an effort in the place of a budget.
+    let by_effort = (json!({"type": "adaptive"}), json!("low"));
+    let by_budget = (thinking["thinking"].clone(), Value::Null);
+    for (model, key, expected) in [(CLAUDE, OWN_SECOND, by_effort), (BEDROCK, NODE, by_budget)] {
         gateway.emulator.script(key, [Behaviour::ok().reasoning(9).always()]);
         let args = with(
             question(model),
@@ -289,7 +292,18 @@ async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
                 &told["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]["text"];
             assert!(thought.as_str().is_some_and(|text| !text.is_empty()), "{model}: {told}");
             assert_eq!(texts(&told), "You said: hello there", "{model}: {told}");
+            let sent = last(&gateway, key).json();
+            let asked = sent.get("thinking").unwrap_or(&sent["additionalModelRequestFields"]["thinking"]);
+            let asked = (asked.clone(), sent["output_config"]["effort"].clone());
+            assert_eq!(asked, expected, "{model}: {sent}");
         }
+        // Who does not ask for it gets none, whatever the script has.
+        let told = boto.answered(false, &question(model)).await;
+        assert_eq!(
+            told["output"]["message"]["content"][0]["reasoningContent"],
+            Value::Null,
+            "{model}: {told}"
+        );
     }
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -396,7 +410,7 @@ async fn who_does_not_sign_well_is_not_let_in() {
     // A key is over at once, its access keys with it.
     gateway.remove(&format!("/v2/api-keys/{}", boto.key_id)).await;
     let error = boto.failed("converse", question(OPENAI), json!({})).await;
-    assert_eq!(error["code"], "UnrecognizedClientException", "{error}");
+    assert_eq!(error["code"], "InvalidSignatureException", "{error}");
     assert!(error["message"].as_str().unwrap().contains("revoked"), "{error}");
     // A key without access keys signs nothing, and one that expires does not either.
     let (_, plain) = gateway.key(json!({"name": "plain"})).await;
@@ -405,6 +419,20 @@ async fn who_does_not_sign_well_is_not_let_in() {
         boto.failed("converse", question(OPENAI), json!({"access_key_id": format!("TGAK{name}")})).await;
     assert_eq!(error["code"], "UnrecognizedClientException", "{error}");
     assert_eq!(calls(), 3);
+}
+
+/// What is signed is what is sent; and of who didn't sign it nothing is unpacked.
+#[tokio::test]
+async fn a_packed_body_is_signed_as_it_is_sent() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    let told = boto.ask_with("converse", question(OPENAI), json!({"packed": "before"})).await;
+    assert_eq!(told["error"], Value::Null, "{told}");
+    for packed in ["after", "broken"] {
+        let error = boto.failed("converse", question(OPENAI), json!({"packed": packed})).await;
+        assert_eq!(error["code"], "InvalidSignatureException", "{packed}: {error}");
+    }
+    assert_eq!(gateway.calls(OWN).len(), 1);
 }
 
 #[tokio::test]

@@ -397,9 +397,15 @@ async fn budgets_and_webhooks_are_declared_too() {
     desk.write("exported.toml", &exported);
     let file = desk.path("exported.toml").display().to_string();
     let again = desk.cli().run(&["apply", "-f", &file, "--json"]).lines();
-    // It is in the document now, and bears the mark.
-    assert_eq!(actions(&again), [("update".to_owned(), "project default".to_owned())]);
+    // What `apply` did not make stays its maker's until the document says otherwise.
+    assert_eq!(actions(&again), []);
     assert!(desk.cli().run(&["apply", "-f", &file]).ok().starts_with("No change"));
+    assert_eq!(exported.matches("managed = false").count(), 1, "{exported}");
+    desk.write("exported.toml", &exported.replace("managed = false\n", ""));
+    let adopted = desk.cli().run(&["apply", "-f", &file, "--json"]).lines();
+    assert_eq!(actions(&adopted), [("update".to_owned(), "project default".to_owned())]);
+    let whole = desk.cli().run(&["export"]).ok();
+    assert!(!whole.contains("managed"), "{whole}");
 
     // What differs is changed, and a webhook keeps its secret; what is fixed is refused before anything is done.
     let changed = BOUNDS.replace("5_000_000\nperiod", "6_000_000\nperiod").replace(", \"key.revoked\"", "");

@@ -110,6 +110,7 @@ async fn codes_are_asked_for_in_order() {
     let asked = device.post("/v2/device", &json!({"client_name": "a test"})).await.unwrap();
     let asked = asked.json();
     assert_eq!(asked["verification_url"], format!("{}/device", gateway.origin));
+    assert_eq!(asked["expires_in_s"], domain::limits::DEVICE_TIME_MAX.as_secs());
     let code = json!({"device_code": asked["device_code"]});
     let poll = || async { device.post("/v2/device/token", &code).await.unwrap() };
     problem(&poll().await, 400, "authorization_pending");

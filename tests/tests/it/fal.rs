@@ -70,7 +70,11 @@ fn sent(gateway: &Gateway, key: &str) -> (String, Value) {
 #[tokio::test]
 async fn a_managed_picture_is_billed_by_the_units_that_its_head_tells() {
     let gateway = pooled().await;
-    let answer = answered(&gateway, json!({"n": 2, "size": "640x480", "seed": 7, "user": "u"})).await;
+    let answer = answered(
+        &gateway,
+        json!({"n": 2, "size": "640x480", "seed": 7, "num_inference_steps": 4, "user": "u"}),
+    )
+    .await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     assert_eq!(answer.header("agent-dropped-params"), Some("user"));
     let shown = answer.json();
@@ -81,8 +85,7 @@ async fn a_managed_picture_is_billed_by_the_units_that_its_head_tells() {
     assert!(shown["created"].as_u64().unwrap() > 1_700_000_000, "{shown}");
     let (path, body) = sent(&gateway, POOL);
     assert_eq!(path, format!("/fal/{SCHNELL}"));
-    let expected =
-        json!({"prompt": "a tide", "num_images": 2, "image_size": {"width": 640, "height": 480}, "seed": 7});
+    let expected = json!({"prompt": "a tide", "num_images": 2, "image_size": {"width": 640, "height": 480}, "seed": 7, "num_inference_steps": 4});
     assert_eq!(body, expected);
     let row = booked(&gateway, &answer).await;
     // 0.6144 megapixels at 3,000 micro-USD, and a tenth more.

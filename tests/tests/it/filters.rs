@@ -20,7 +20,7 @@ async fn busy() -> Gateway {
     for _ in 0..3 {
         gateway.chat_ok(&question(MINI)).await;
     }
-    gateway.chat(&with(question(MINI), json!({"model": "no-such-model"}))).await;
+    gateway.chat(&with(question(MINI), json!({"model": "nobody/no-such-model"}))).await;
     let (key, _) = gateway.key(json!({"name": "ci bot", "project_id": gateway.founded.project_id})).await;
     let answer = gateway.with_key(&key).post(crate::ask::CHAT, &question(MINI)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::{CHAT, question, said, with};
 use crate::command::Cli;
-use crate::gateway::{row, serve};
+use crate::gateway::{first_start, row, serve};
 use crate::wait::a_moment;
 
 fn private() -> Vec<(String, String)> {
@@ -32,23 +32,17 @@ pub async fn echo() -> (Process, String) {
 pub async fn node(options: &[&str]) -> (Process, String) {
     let launch = Launch::new(tidegate().unwrap()).args(["node", "--listen", "127.0.0.1:0"]);
     let mut node = launch.args(options.iter().copied()).start().unwrap();
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let said = format!("{}\n{}", node.stdout(), node.stderr());
-        let address = said.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next());
-        if let Some(address) = address {
-            return (node, format!("http://{address}/v1"));
-        }
-        assert!(node.exited().unwrap().is_none() && Instant::now() < deadline, "the node said: {said}");
-        a_moment().await;
-    }
+    let rest = node.wait_text("http://", WITHIN).await.unwrap();
+    let address = rest.split_whitespace().next().unwrap();
+    let base_url = format!("http://{address}/v1");
+    (node, base_url)
 }
 
 #[tokio::test]
 async fn two_commands_and_an_answer() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
-    let (mut process, origin) = serve(&data, &private()).await;
+    let (mut process, origin) = first_start(root.path(), &private()).await;
     let first = process.stdout();
     let admin = after(&first, "Admin").unwrap().split_whitespace().next().unwrap().to_owned();
     let key = after(&first, "API key").unwrap().split_whitespace().next().unwrap().to_owned();
@@ -62,17 +56,24 @@ async fn two_commands_and_an_answer() {
     // The curl line works as it stands.
     let curl = first.lines().find(|line| line.trim_start().starts_with("curl ")).unwrap();
     let output = std::process::Command::new("sh").args(["-c", &format!("{curl} -sS")]).output().unwrap();
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    let text = answer.pointer("/choices/0/message/content").and_then(Value::as_str).unwrap();
-    assert!(text.contains("no model") && text.ends_with("Hello"), "{text}");
+    let models: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(models.pointer("/data/0/id"), Some(&json!("echo")), "{models}");
 
     let client = Client::new(&origin).bearer(&key).within(WITHIN);
+    let answer = client.post(CHAT, &question("echo")).await.unwrap().json();
+    let text = answer.pointer("/choices/0/message/content").and_then(Value::as_str).unwrap();
+    assert!(text.contains("no model") && text.ends_with("hello there"), "{text}");
     let streamed = client.post(CHAT, &with(question("echo"), json!({"stream": true}))).await.unwrap();
     assert_eq!(streamed.header("agent-execution-profile"), Some("byoc"));
     assert_eq!(streamed.header("agent-resolved-provider"), Some("byoc"));
     assert_eq!(streamed.header("agent-node-id"), node["id"].as_str());
     assert!(said(&streamed).ends_with("hello there"));
-    billed_as_byoc(&client, 2).await;
+    billed_as_byoc(&Client::new(&origin).bearer(&admin).within(WITHIN), 2).await;
+    // The key of applications calls models, and reads nothing of the workspace.
+    for path in ["/v2/members", "/v2/requests", "/v2/webhooks", "/v2/provider-credentials"] {
+        let refused = client.get(path).await.unwrap();
+        assert_eq!((refused.status, &refused.json()["code"]), (403, &json!("insufficient_scope")), "{path}");
+    }
 
     let status = process.stop(WITHIN).await.unwrap();
     assert!(status.success(), "{status}: {}", process.stderr());
@@ -121,8 +122,22 @@ async fn init_prints_four_fields_once() {
 
     let again = Cli::new().run(&["init", "--data-dir", &path, "--json"]).failed(1);
     assert!(!again.contains("tg_live_"), "{again}");
-    // What was made is whole: it serves.
-    serve(&data, &private()).await;
+    // What was made is whole: it serves. A journal that an earlier version left open to others is shut.
+    let journal = data.join("journal");
+    assert_eq!(mode(&journal), 0o700);
+    std::fs::set_permissions(&journal, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (serving, _) = serve(&data, &private()).await;
+    assert_eq!(mode(&journal), 0o700);
+    for core in std::fs::read_dir(&journal).unwrap() {
+        let core = core.unwrap().path();
+        assert_eq!(mode(&core), 0o700, "{core:?}");
+        for segment in std::fs::read_dir(&core).unwrap() {
+            assert_eq!(mode(&segment.unwrap().path()), 0o600, "{core:?}");
+        }
+    }
+    // What is kept of a log has no colours, and nothing where nothing was done.
+    let log = serving.stderr();
+    assert!(!log.contains('\u{1b}') && !log.contains("summed") && !log.contains("deleted"), "{log}");
 }
 
 #[test]
@@ -146,10 +161,29 @@ fn a_half_made_directory_is_refused() {
     assert!(!foreign.path().join("tidegate.db").exists());
 }
 
+/// A name that was mistyped is told, and nothing is made there; where it is usual a first start makes everything.
+#[tokio::test]
+async fn a_directory_that_was_mistyped_is_not_made() {
+    let root = tempfile::tempdir().unwrap();
+    let typo = root.path().join("dat");
+    let path = typo.display().to_string();
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let said = Cli::new().run(&[&serve[..], &["--data-dir", &path]].concat()).failed(2);
+    assert!(said.contains(&path) && said.contains("tidegate init --data-dir"), "{said}");
+    let said = Cli::new().env("TIDEGATE_DATA_DIR", &path).run(&serve).failed(2);
+    assert!(said.contains("tidegate init"), "{said}");
+    assert!(!typo.exists());
+    let launch = Launch::new(tidegate().unwrap()).args(serve).env("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1");
+    let mut usual = launch.current_dir(root.path()).start().unwrap();
+    usual.wait_line("  Admin    ", WITHIN).await.unwrap();
+    assert!(root.path().join("data/tidegate.db").exists());
+}
+
 #[tokio::test]
 async fn one_directory_serves_one_process() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
+    Cli::new().run(&["init", "--data-dir", &data.display().to_string()]).ok();
     let (_first, _) = serve(&data, &private()).await;
     let second = Cli::new()
         .run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data.display().to_string()])

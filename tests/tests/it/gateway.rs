@@ -62,10 +62,13 @@ pub fn config() -> Config {
 }
 
 fn launch(program: &Path, directory: &Path, environment: &[(String, String)]) -> Process {
-    let launch = Launch::new(program).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
-    let launch = launch.arg(directory.display().to_string());
-    let with = |launch: Launch, (name, value): &(String, String)| launch.env(name, value);
-    environment.iter().fold(launch, with).start().unwrap()
+    let serve = Launch::new(program).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    begin(serve.arg(directory.display().to_string()), environment)
+}
+
+fn begin(serve: Launch, environment: &[(String, String)]) -> Process {
+    let with = |serve: Launch, (name, value): &(String, String)| serve.env(name, value);
+    environment.iter().fold(serve, with).start().unwrap()
 }
 
 /// Starts the program on a directory and waits until it serves; returns where.
@@ -73,8 +76,17 @@ pub async fn serve(directory: &Path, environment: &[(String, String)]) -> (Proce
     serve_with(&tidegate().unwrap(), directory, environment).await
 }
 
+/// A first start in this directory, which makes an installation in `data` there.
+pub async fn first_start(root: &Path, environment: &[(String, String)]) -> (Process, String) {
+    let serve = Launch::new(tidegate().unwrap()).args(["serve", "--listen", "127.0.0.1:0"]);
+    served(begin(serve.current_dir(root), environment)).await
+}
+
 async fn serve_with(program: &Path, directory: &Path, environment: &[(String, String)]) -> (Process, String) {
-    let mut process = launch(program, directory, environment);
+    served(launch(program, directory, environment)).await
+}
+
+async fn served(mut process: Process) -> (Process, String) {
     let url = process.wait_line("  API      ", WITHIN).await.unwrap();
     let origin = url.trim().strip_suffix("/v1").unwrap_or_else(|| panic!("the address is {url}")).to_owned();
     process.wait_ready(&origin, WITHIN).await.unwrap();
@@ -146,6 +158,10 @@ impl Gateway {
         self.directory.path()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -159,8 +175,8 @@ impl Gateway {
         self.versioned(Client::new(&self.origin)).bearer(key).within(WITHIN)
     }
 
-    /// A client of it, or of others of its kind.
-    pub fn versioned(&self, client: Client) -> Client {
+    /// A client of it, whichever build it is.
+    fn versioned(&self, client: Client) -> Client {
         if self.program == tidegate().unwrap() { client } else { client.other_version() }
     }
 
@@ -302,6 +318,12 @@ impl Gateway {
             assert!(Instant::now() < deadline, "{trace} is not in the books: {}", answer.text());
             a_moment().await;
         }
+    }
+
+    /// The code of a refusal, from its record: some grammars have no place for one.
+    pub async fn recorded_code(&self, answer: &Answer) -> String {
+        let record = self.settled(answer.header("agent-trace-id").unwrap()).await;
+        record["error_code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// Every request in the books, oldest first, through the cursor; `page` rows at a time.

@@ -13,7 +13,7 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, refused, scripted, streaming, trace_of, with};
 use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, OWN, config};
-use crate::wait::{a_moment, a_pause};
+use crate::wait::{a_moment, a_pause, found};
 
 const REPLAY: &str = "agent-idempotent-replay";
 
@@ -126,13 +126,11 @@ async fn what_failed_or_was_cut_is_asked_again() {
     let calls = gateway.calls(OWN).len();
     for turn in 1..=2 {
         let client = gateway.client().header("idempotency-key", "cut");
-        let broken = loop {
+        let broken = found("the key is free for another try", async || {
             let mut stream = client.stream(CHAT, &cut("chunks=9,cut=5,interval=5")).await.unwrap();
-            if stream.status == 200 {
-                break stream.events().await;
-            }
-            a_moment().await;
-        };
+            if stream.status == 200 { Some(stream.events().await) } else { None }
+        })
+        .await;
         assert!(broken.1.is_err(), "it broke off");
         assert_eq!(gateway.calls(OWN).len(), calls + turn);
     }

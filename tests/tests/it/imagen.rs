@@ -8,7 +8,7 @@ use crate::ask::{refused, trace_of, trace_of_stream, with};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
 use crate::sdk::drive;
-use crate::wait::a_moment;
+use crate::wait::found;
 
 const IMAGES: &str = "/v1/images/generations";
 const LOCATION: &str = "us-central1";
@@ -288,14 +288,12 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
 
 /// What is answered and in the books, once there are as many of it: in whole.
 async fn answered_rows(gateway: &Gateway, count: usize) -> Vec<Value> {
-    let rows = loop {
+    let rows = found(&format!("{count} answered requests in the books"), async || {
         let mut rows = gateway.requests(100).await;
         rows.retain(|row| row["status"] == 200);
-        if rows.len() >= count {
-            break rows;
-        }
-        a_moment().await;
-    };
+        (rows.len() >= count).then_some(rows)
+    })
+    .await;
     assert_eq!(rows.len(), count, "{rows:?}");
     let mut whole = Vec::new();
     for row in rows {

@@ -67,11 +67,7 @@ impl Machine {
         let data = self.data().display().to_string();
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
         let mut node = launch.args(["--listen", &address.to_string()]).start().unwrap();
-        let deadline = Instant::now() + WITHIN;
-        while !node.stderr().contains("listens on") {
-            assert!(node.exited().unwrap().is_none() && Instant::now() < deadline, "{}", node.stderr());
-            a_moment().await;
-        }
+        node.wait_text("listens on", WITHIN).await.unwrap();
         node
     }
 }
@@ -320,11 +316,7 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     // Somebody answers there, but it is not the node that says so.
     let answers = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo"]);
     let mut other = answers.args(["--listen", &machine.address.to_string()]).start().unwrap();
-    let deadline = Instant::now() + WITHIN;
-    while !other.stderr().contains("listens on") {
-        assert!(Instant::now() < deadline, "{}", other.stderr());
-        a_moment().await;
-    }
+    other.wait_text("listens on", WITHIN).await.unwrap();
     let probed = gateway.admin().post(&format!("/v2/byoc/nodes/{id}/probe"), &json!({})).await.unwrap();
     assert_eq!(probed.json()["status"], "unreachable", "{}", probed.text());
     other.kill9().unwrap();
@@ -520,16 +512,16 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     }
     // All of it is told again, twice, by a node that was killed and does not know how far it was.
     for _ in 0..2 {
+        until_it_knows_how_far_it_was(&machine, &node).await;
         node.kill9().unwrap();
         std::fs::remove_file(machine.data().join("reported.json")).unwrap();
         node = machine.start().await;
-        let deadline = Instant::now() + WITHIN;
-        while !machine.data().join("reported.json").exists() {
-            assert!(Instant::now() < deadline, "{}", node.stderr());
-            a_moment().await;
-        }
+        until_it_knows_how_far_it_was(&machine, &node).await;
         assert_eq!(usage(&gateway, &id).await.len(), 50);
     }
+    // Each is a request of the workspace that cost nothing.
+    let own = byoc(&gateway).await;
+    assert_eq!((&own["requests"], &own["cost_micros"]), (&json!(50), &json!(0)), "{own}");
     // What the gateway asks for is counted there, and the node's record says so.
     until(&gateway, &id, "ready").await;
     let answer = answered(&gateway).await;
@@ -537,10 +529,10 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     assert_eq!(rows[50]["request_id"], json!(trace_of(&answer)), "{rows:?}");
     let booked = gateway.get(&format!("/v2/requests/{}", trace_of(&answer))).await;
     assert_eq!(booked["id"], json!(trace_of(&answer)), "{booked}");
-    let snapshot = gateway.get("/v2/billing/snapshot").await;
-    let byoc =
-        snapshot["mtd"]["by_mode"].as_array().unwrap().iter().find(|row| row["mode"] == "byoc").unwrap();
-    assert_eq!((&byoc["requests"], &byoc["cost_micros"]), (&json!(1), &json!(0)), "{byoc}");
+    // What was served and what was asked for here are in every sum once.
+    let all = byoc(&gateway).await;
+    assert_eq!((&all["requests"], &all["cost_micros"]), (&json!(51), &json!(0)), "{all}");
+    are_in_every_sum_once(&gateway, &rows).await;
     let listed = gateway.cli().run(&["nodes", "usage", &id, "--json"]).lines();
     assert_eq!(listed.len(), 51);
     // Where it was is known after a kill: nothing is told again.
@@ -556,4 +548,40 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     for path in [format!("/v2/byoc/nodes/{id}/usage"), format!("/v2/byoc/nodes/{id}")] {
         problem(&theirs.get(&path).await.unwrap(), 404, "not_found");
     }
+    // What it reported outlives it, in its list and in the sums.
+    gateway.cli().run(&["nodes", "remove", &id]).ok();
+    problem(&gateway.admin().get(&format!("/v2/byoc/nodes/{id}")).await.unwrap(), 404, "not_found");
+    assert_eq!(usage(&gateway, &id).await.len(), 52);
+    assert_eq!(byoc(&gateway).await["requests"], json!(52));
+    problem(&theirs.get(&format!("/v2/byoc/nodes/{id}/usage")).await.unwrap(), 404, "not_found");
+}
+
+async fn are_in_every_sum_once(gateway: &Gateway, rows: &[Value]) {
+    let output: u64 = rows.iter().map(|row| row["output_tokens"].as_u64().unwrap()).sum();
+    for path in ["/v2/usage?mode=byoc", "/v2/analytics?mode=byoc"] {
+        let sums = gateway.get(path).await;
+        let told = (&sums["data"][0]["requests"], &sums["data"][0]["output_tokens"]);
+        assert_eq!(told, (&json!(rows.len()), &json!(output)), "{path}: {sums}");
+    }
+    // What came before the gateway knew that the node is back was refused, and is listed as that.
+    let listed = gateway.requests(100).await;
+    let served: Vec<&Value> = listed.iter().filter(|row| row["error_code"] != "node_unreachable").collect();
+    let own = served.iter().filter(|row| row["profile"] == "byoc" && row["status"] == 200).count();
+    assert_eq!((served.len(), own), (rows.len(), rows.len()), "{listed:?}");
+}
+
+/// A node notes how far its reports went once their answer came, which is after the gateway kept them.
+async fn until_it_knows_how_far_it_was(machine: &Machine, node: &Process) {
+    let deadline = Instant::now() + WITHIN;
+    while !machine.data().join("reported.json").exists() {
+        assert!(Instant::now() < deadline, "reported.json was not written: {}", node.stderr());
+        a_moment().await;
+    }
+}
+
+/// The month's sums of nodes, once as many requests are in them as reached the store.
+async fn byoc(gateway: &Gateway) -> Value {
+    let snapshot = gateway.get("/v2/billing/snapshot").await;
+    let modes = snapshot["mtd"]["by_mode"].as_array().unwrap();
+    modes.iter().find(|row| row["mode"] == "byoc").cloned().unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use crate::WITHIN;
 use crate::ask::{CHAT, said, text_of};
 use crate::command::Cli;
 use crate::first_request::node;
-use crate::gateway::serve;
+use crate::gateway::first_start;
 use crate::wait::a_moment;
 
 const MODEL: &str = "tidegate-demo";
@@ -209,7 +209,7 @@ async fn the_gateway_serves_and_meters_what_the_node_answers() {
     let root = tempfile::tempdir().unwrap();
     let (_node, base_url) = demo(&data_dir(&root)).await;
     let private = vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())];
-    let (process, origin) = serve(&root.path().join("data"), &private).await;
+    let (process, origin) = first_start(root.path(), &private).await;
     let first = process.stdout();
     let after = |label: &str| {
         let line = first.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();
@@ -222,9 +222,10 @@ async fn the_gateway_serves_and_meters_what_the_node_answers() {
     let answer = client.post(CHAT, &asked("What is Tidegate?")).await.unwrap();
     assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
     assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
+    let admin = Client::new(&origin).bearer(&after("Admin")).within(WITHIN);
     let deadline = Instant::now() + WITHIN;
     let request = loop {
-        let list = client.get("/v2/requests").await.unwrap().json();
+        let list = admin.get("/v2/requests").await.unwrap().json();
         if let Some(request) = list["data"].get(0) {
             break request.clone();
         }
@@ -233,8 +234,7 @@ async fn the_gateway_serves_and_meters_what_the_node_answers() {
     };
     assert_eq!((&request["profile"], &request["estimated"]), (&json!("byoc"), &json!(false)), "{request}");
     // Who stands for the counts: the runtime itself.
-    let whole =
-        client.get(&format!("/v2/requests/{}", request["id"].as_str().unwrap())).await.unwrap().json();
+    let whole = admin.get(&format!("/v2/requests/{}", request["id"].as_str().unwrap())).await.unwrap().json();
     let evidence = (&whole["evidence"], &whole["attempts"][0]["evidence"]);
     assert_eq!(evidence, (&json!("runtime_confirmed"), &json!("runtime_confirmed")), "{whole}");
 }

@@ -452,11 +452,11 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
 #[tokio::test]
 async fn the_python_sdk_brings_files_and_has_models_tuned() {
     let house = House::new();
-    let (process, client) = house.node("node").await;
+    let (mut process, client) = house.node("node").await;
     let data: String = tides(8).iter().map(|line| format!("{line}\n")).collect();
     std::fs::write(house.path("tides.jsonl"), data).unwrap();
-    let origin =
-        process.stderr().split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let rest = process.wait_text("http://", WITHIN).await.unwrap();
+    let origin = rest.split_whitespace().next().unwrap();
     let mut command = tokio::process::Command::new(workspace().join(".venv/bin/python"));
     command.arg(workspace().join("tests/sdk/tuning.py"));
     command.args([format!("http://{origin}/v1"), house.path("tides.jsonl").display().to_string()]);

@@ -12,7 +12,7 @@ use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::command::Cli;
 use crate::first_request::node;
-use crate::gateway::serve;
+use crate::gateway::first_start;
 use crate::local_node::records;
 use crate::wait::a_moment;
 
@@ -312,7 +312,7 @@ async fn the_gateway_passes_on_what_such_a_node_makes() {
     let root = tempfile::tempdir().unwrap();
     let (_node, own, base_url) = started(root.path(), &for_vectors(root.path())).await;
     let private = vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())];
-    let (process, origin) = serve(&root.path().join("data"), &private).await;
+    let (process, origin) = first_start(root.path(), &private).await;
     let first = process.stdout();
     let after = |label: &str| {
         let line = first.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();

@@ -1,9 +1,10 @@
 //! The operator's pool: failover between accounts and providers, and what is never chosen.
 
 use harness::{Behaviour, Model};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::ask::{LLAMA, MINI, question, refused, streaming, trace_of};
+use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, config, row};
 
 #[tokio::test]
@@ -85,6 +86,13 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
             assert_eq!(answer.header("agent-fallback-used"), Some(told), "{row}");
             let booked = gateway.settled(&trace_of(&answer)).await;
             assert_eq!((&booked["mode"], &booked["provider"]), (&json!("mi"), &json!(provider)), "{booked}");
+        }
+        if rescued {
+            let entry = audited(&gateway, "request.emergency").await;
+            assert!(entry["detail"].as_str().unwrap().contains("served by openrouter"), "{entry}");
+            assert_eq!(entries(&gateway, "request.emergency").await.len(), 1, "the first of the hour");
+        } else {
+            assert_eq!(entries(&gateway, "request.emergency").await, [] as [Value; 0]);
         }
         let calls = gateway.calls(POOL_SECOND);
         assert_eq!(calls.len(), if rescued { 2 } else { 0 }, "{row}");

@@ -11,30 +11,49 @@ mod verdict;
 
 use bench::Bench;
 use driver::Language;
+use parties::Seller;
 
-/// Every cell of one language; a failure lists all cells that differ.
-async fn every_cell(language: Language) {
-    let mut bench = Bench::start(language).await;
+/// Every cell of one column in one language; a failure lists all cells that differ.
+async fn column(language: Language, seller: Seller) {
+    let mut bench = Bench::start(language, seller).await;
     let mut wrong = Vec::new();
-    for cell in parties::cells().into_iter().filter(|cell| cell.client.is_driven_in(language)) {
+    for cell in parties::cells(seller).into_iter().filter(|cell| cell.client.is_driven_in(language)) {
         wrong.extend(bench.differences(&cell).await);
     }
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-#[tokio::test]
-async fn python() {
-    every_cell(Language::Python).await;
+/// A test for each column, that none of them takes long.
+macro_rules! columns {
+    ($language:ident, $driven:ident: $($name:ident $seller:ident),*) => {
+        mod $language {
+            use super::{Language, Seller, column};
+
+            $(#[tokio::test]
+            async fn $name() {
+                column(Language::$driven, Seller::$seller).await;
+            })*
+
+            #[test]
+            fn every_seller_has_its_column() {
+                assert_eq!([$(Seller::$seller),*], Seller::ALL);
+            }
+        }
+    };
 }
 
-#[tokio::test]
-async fn node() {
-    every_cell(Language::Node).await;
-}
+columns!(python, Python:
+    openai OpenAi, anthropic Anthropic, gemini Gemini, xai Xai, fireworks Fireworks, bedrock Bedrock, vertex Vertex,
+    azure Azure, mistral Mistral, together Together, compatible Compatible);
+columns!(node, Node:
+    openai OpenAi, anthropic Anthropic, gemini Gemini, xai Xai, fireworks Fireworks, bedrock Bedrock, vertex Vertex,
+    azure Azure, mistral Mistral, together Together, compatible Compatible);
 
 #[tokio::test]
 async fn what_a_target_cant_say_is_refused_or_named() {
-    let gateway = bench::gateway().await;
+    // One seller for each model that is asked for by its own name.
+    let sellers = [Seller::OpenAi, Seller::Anthropic, Seller::Gemini, Seller::Compatible];
+    let gateway = bench::gateway(&sellers).await;
     let mut wrong = Vec::new();
     for saying in unsaid::SAYINGS {
         wrong.extend(saying.difference(&gateway).await);

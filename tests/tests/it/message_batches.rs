@@ -163,12 +163,14 @@ async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() 
     gateway.credential("openai", OWN).await;
     let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", "openai/gpt-4o-mini", "x")]).await;
     refused(&answer, 400, invalid, "requests[1].params.model: Nobody who serves this model");
-    let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", "no-such-model", "x")]).await;
+    assert_eq!(gateway.recorded_code(&answer).await, "batches_not_taken");
+    let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", "grok-4", "x")]).await;
     refused(&answer, 404, "not_found_error", "requests[1].params.model");
     gateway.route(json!({"scope": {"model": HAIKU}, "credential_ids": [first]})).await;
     gateway.route(json!({"scope": {"model": SONNET}, "credential_ids": [second]})).await;
     let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", HAIKU, "x"), ask("c", SONNET, "x")]).await;
     refused(&answer, 400, invalid, "requests[2].params.model: No credential serves");
+    assert_eq!(gateway.recorded_code(&answer).await, "batch_of_several_credentials");
     let id = made(&client, &[ask("a", SONNET, "x")]).await;
     let batch = ended(&client, &id).await;
     let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
@@ -251,7 +253,9 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     let client = gateway.client();
     let asks: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), HAIKU, "x")).collect();
     let id = made(&client, &asks).await;
-    refused(&delete(&client, &id).await, 409, "conflict_error", "not in the books yet");
+    let answer = delete(&client, &id).await;
+    refused(&answer, 409, "conflict_error", "not in the books yet");
+    assert_eq!(gateway.recorded_code(&answer).await, "batch_not_booked");
     let canceling = client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap().json();
     assert_eq!((&canceling["id"], &canceling["processing_status"]), (&json!(id), &json!("canceling")));
     let batch = ended(&client, &id).await;

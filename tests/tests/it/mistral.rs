@@ -28,7 +28,7 @@ fn last(gateway: &Gateway) -> Entry {
 async fn a_request_of_openais_client_is_said_in_its_words() {
     let gateway = Gateway::start().await;
     own(&gateway).await;
-    let more = json!({"seed": 7, "user": "me", "max_completion_tokens": 64, "safe_prompt": true});
+    let more = json!({"seed": 7, "user": "me", "max_completion_tokens": 64, "safe_prompt": true, "prompt_mode": "reasoning"});
     for request in [question(LARGE), streaming(LARGE)] {
         let request = with(request, more.clone());
         let answer = gateway.chat_ok(&request).await;
@@ -38,6 +38,7 @@ async fn a_request_of_openais_client_is_said_in_its_words() {
         let sent = last(&gateway).json();
         assert_eq!((&sent["model"], &sent["random_seed"]), (&json!("mistral-large-2512"), &json!(7)));
         assert_eq!((&sent["max_tokens"], &sent["safe_prompt"]), (&json!(64), &json!(true)));
+        assert_eq!(sent["prompt_mode"], "reasoning");
         let booked = gateway.settled(&trace_of(&answer)).await;
         assert_eq!(booked["input_tokens"], last(&gateway).prompt_tokens, "{booked}");
         assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(false), &json!(false)), "{booked}");

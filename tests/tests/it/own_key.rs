@@ -35,7 +35,8 @@ struct Journey {
 }
 
 fn config() -> Config {
-    gateway::config().model(Model::chat("gemini-2.5-pro"))
+    // The second is what a credential of Vertex AI is verified with.
+    gateway::config().model(Model::chat("gemini-2.5-pro")).model(Model::chat("gemini-2.5-flash-lite"))
 }
 
 fn options(options: &[&str]) -> Vec<String> {

@@ -37,8 +37,10 @@ async fn the_link_of_a_start_signs_the_owner_in_once() {
     // The token is nowhere: not in the database, not in the log.
     let canary = Canary::new().plant("token", token_of(link)).plant("cookie", &owner.cookie);
     assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
-    // Each start has another one, and the data directory makes more while the gateway runs.
+    // Later starts print none, and the data directory makes more while the gateway runs.
     gateway.crash().await;
+    let printed = gateway.process().stdout();
+    assert!(!printed.contains("#token=") && printed.contains("tidegate login --link"), "{printed}");
     let data = gateway.data().display().to_string();
     let cli = crate::command::Cli::new();
     let made = cli.run(&["login", "--link", "--data-dir", &data, "--url", &gateway.origin]).ok();
@@ -50,6 +52,21 @@ async fn the_link_of_a_start_signs_the_owner_in_once() {
     assert_eq!(me["key"]["scopes"], json!(["inference", "read", "admin", "operator"]), "{me}");
     assert_eq!(me["workspace_id"], gateway.founded.workspace_id.as_str());
     assert!(me.get("csrf_token").is_none(), "{me}");
+}
+
+/// What a container prints is kept: the link is in it once, and the audit isn't filled by restarts.
+#[tokio::test]
+async fn a_link_that_nobody_used_is_not_printed_again() {
+    let mut gateway = Gateway::start().await;
+    assert!(gateway.process().stdout().contains("/sign-in#token="));
+    for _ in 0..3 {
+        gateway.crash().await;
+        let printed = gateway.process().stdout();
+        assert!(!printed.contains("#token=") && printed.contains("tidegate login --link"), "{printed}");
+    }
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let links = audit["data"].as_array().unwrap().iter().filter(|row| row["action"] == "sign_in.link");
+    assert_eq!(links.count(), 1, "{audit}");
 }
 
 #[tokio::test]
@@ -224,6 +241,43 @@ async fn members_are_invited_changed_and_removed() {
     problem(&owner.get(&path).await, 404, "not_found");
 }
 
+/// API keys are the workspace's, so that nobody's leaving stops a program unasked; and nobody who left calls on unseen.
+#[tokio::test]
+async fn keys_that_a_member_made_are_kept_or_revoked_once_they_leave() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    for (email, word, end) in [("kept@example.com", "keep", 200), ("ended@example.com", "revoke", 401)] {
+        let admin = gateway.member(&owner.client(), email, "admin").await;
+        let body = json!({"name": format!("of {email}"), "scopes": ["admin", "read"]});
+        let own = admin.post("/v2/api-keys", body).await.json();
+        let own_key = gateway.with_key(own["key"].as_str().unwrap());
+        let body = json!({"name": format!("handed on {word}"), "scopes": ["read"]});
+        let handed_on = own_key.post("/v2/api-keys", &body).await.unwrap().json();
+        assert_eq!([&own["created_by"], &handed_on["created_by"]], [&json!(admin.id), &json!(admin.id)]);
+        let path = format!("/v2/members/{}", admin.id);
+        let asked = owner.client().delete(&path).await.unwrap();
+        problem(&asked, 409, "member_has_keys");
+        let told = asked.json();
+        assert_eq!(told["param"], "keys", "{told}");
+        for made in [&own, &handed_on] {
+            assert!(told["detail"].as_str().unwrap().contains(made["id"].as_str().unwrap()), "{told}");
+        }
+        let wrong = owner.client().delete(&format!("{path}?keys=burn")).await.unwrap();
+        assert_eq!((wrong.status, &wrong.json()["param"]), (400, &json!("keys")));
+        // What was refused changed nothing.
+        assert_eq!(admin.get("/v2/me").await.status, 200);
+        assert_eq!(owner.client().delete(&format!("{path}?keys={word}")).await.unwrap().status, 204);
+        problem(&admin.get("/v2/me").await, 401, "session_over");
+        for made in [&own, &handed_on] {
+            let client = gateway.with_key(made["key"].as_str().unwrap());
+            assert_eq!(client.get("/v2/api-keys").await.unwrap().status, end, "{word}: {made}");
+        }
+        let audit = owner.get("/v2/audit?limit=1").await.json();
+        let said = audit.to_string();
+        assert!(said.contains("member.remove") && said.contains("2 keys that they made"), "{audit}");
+    }
+}
+
 #[tokio::test]
 async fn the_command_line_manages_members() {
     let gateway = Gateway::start().await;
@@ -238,8 +292,13 @@ async fn the_command_line_manages_members() {
     assert_eq!(changed["role"], "viewer");
     let link = cli.run(&["login", "--link", "--email", "ops@example.com"]).ok();
     Person::of(&gateway.origin, &gateway.open_link(link.trim()).await);
-    cli.run(&["member", "set-role", "ops@example.com", "root"]).failed(1);
+    cli.run(&["member", "set-role", "ops@example.com", "root"]).failed(2);
     cli.run(&["member", "remove", "nobody@example.com"]).failed(3);
+    let developer = gateway.member(&gateway.admin(), "dev@example.com", "developer").await;
+    assert_eq!(developer.post("/v2/api-keys", json!({"name": "ci"})).await.status, 201);
+    let asked = cli.run(&["member", "remove", "dev@example.com"]);
+    assert!(asked.failed(6).contains("ci (key_"), "the keys are named");
+    cli.run(&["member", "remove", "dev@example.com", "--keys", "revoke"]).ok();
     cli.run(&["member", "remove", "ops@example.com"]).ok();
     problem(&person.get("/v2/me").await, 401, "session_over");
     let shown = cli.run(&["whoami"]).ok();
@@ -273,7 +332,12 @@ async fn one_person_in_two_workspaces() {
     let admin = gateway.with_key(others["admin_key"].as_str().unwrap());
     let told =
         admin.post("/v2/members", &json!({"email": "ada@example.com", "role": "viewer"})).await.unwrap();
-    let link = told.json()["invite_link"].as_str().unwrap().to_owned();
+    let told = told.json();
+    assert!(
+        told["id"] != member.id.as_str() && told["name"] == "ada",
+        "who it is elsewhere is not told: {told}"
+    );
+    let link = told["invite_link"].as_str().unwrap().to_owned();
     problem(&gateway.open_link(&link).await, 401, "sign_in_first");
     assert_eq!(member.get("/v2/me").await.json()["workspaces"].as_array().unwrap().len(), 1);
     let joined = member.client().post("/v2/sign-in/link", &json!({"token": token_of(&link)})).await.unwrap();
@@ -292,6 +356,39 @@ async fn one_person_in_two_workspaces() {
     let told =
         owner.client().delete(&format!("/v2/workspaces/{}", gateway.founded.workspace_id)).await.unwrap();
     problem(&told, 409, "operators_workspace");
+}
+
+/// An email that somebody wrote down for themselves keeps it from nobody: not from an invitation, nor from signing in.
+#[tokio::test]
+async fn an_email_that_another_took_blocks_nobody() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    let squatter = gateway.member(&owner.client(), "viewer@example.com", "viewer").await;
+    let taken = json!({"email": "ceo@corp.example", "password": PASSWORD});
+    let taken = squatter.patch("/v2/me", taken).await;
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    let others = gateway.make("/v2/workspaces", json!({"name": "corp"})).await;
+    let admin = gateway.with_key(others["admin_key"].as_str().unwrap());
+    let invited =
+        admin.post("/v2/members", &json!({"email": "ceo@corp.example", "role": "owner"})).await.unwrap();
+    let link = invited.json()["invite_link"].as_str().unwrap().to_owned();
+    problem(&gateway.open_link(&link).await, 401, "sign_in_first");
+    let new = json!({"token": token_of(&link), "new_person": true});
+    let ceo = Person::of(&gateway.origin, &gateway.browser().post("/v2/sign-in/link", &new).await.unwrap());
+    assert_eq!(ceo.me["workspace_id"], others["workspace_id"]);
+    assert_ne!(ceo.id, squatter.id);
+    let own = "another sentence that nobody guesses";
+    let set = ceo.patch("/v2/me", json!({"password": own})).await;
+    assert_eq!(set.status, 200, "{}", set.text());
+    for (password, id) in [(own, &ceo.id), (PASSWORD, &squatter.id)] {
+        let signed_in = sign_in(&gateway, "ceo@corp.example", password).await;
+        assert_eq!(Person::of(&gateway.origin, &signed_in).id, *id);
+    }
+    problem(
+        &sign_in(&gateway, "ceo@corp.example", "neither of the two sentences").await,
+        401,
+        "sign_in_failed",
+    );
 }
 
 #[tokio::test]

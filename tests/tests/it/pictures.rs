@@ -14,7 +14,7 @@ use crate::command::workspace;
 use crate::forms::{FORM, MIB, address, form, head, listening, noise, own_upstream, parts, peak};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
 use crate::sdk::drive;
-use crate::wait::a_moment;
+use crate::wait::found;
 
 const EDITS: &str = "/v1/images/edits";
 const VARIATIONS: &str = "/v1/images/variations";
@@ -303,13 +303,11 @@ async fn what_is_wanted_is_reserved_before_anybody_is_asked() {
     let id = id_of(&gateway.make("/v2/budgets", limit).await);
     let answer = posted_ok(gateway, EDITS, edit(PAINTER, &[("image", b"x")])).await;
     let (_, nanos, _) = money(&gateway.settled(&trace_of(&answer)).await);
-    let spent = loop {
+    let spent = found("a budget with nothing reserved", async || {
         let budget = gateway.get(&format!("/v2/budgets/{id}")).await;
-        if budget["reserved_micros"] == 0 {
-            break budget["spent_micros"].as_i64().unwrap();
-        }
-        a_moment().await;
-    };
+        (budget["reserved_micros"] == 0).then(|| budget["spent_micros"].as_i64().unwrap())
+    })
+    .await;
     assert_eq!(spent, (nanos + 999) / 1_000, "{nanos}");
     let ten: [(&str, &[u8]); 2] = [("n", b"10"), ("image", b"x")];
     refused(&post(gateway, EDITS, edit(PAINTER, &ten)).await, 429, "quota_exceeded");
@@ -375,11 +373,6 @@ async fn a_client_that_leaves_ends_what_was_sent_for_it() {
     drop(client);
     let left = async { while matches!(upstream.read(&mut room).await, Ok(count) if count > 0) {} };
     tokio::time::timeout(WITHIN, left).await.expect("the upstream's connection ends with the client's");
-    let row = loop {
-        match gateway.requests(10).await.pop() {
-            Some(row) => break row,
-            None => a_moment().await,
-        }
-    };
+    let row = found("the request in the books", async || gateway.requests(10).await.pop()).await;
     assert_eq!((&row["outcome"], &row["operation"]), (&json!("client_cancelled"), &json!("image_edits")));
 }

@@ -4,6 +4,7 @@ use harness::client::Answer;
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, problem, question, refused, streaming, with};
+use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of};
 
 const POLICIES: &str = "/v2/policies";
@@ -90,6 +91,27 @@ async fn what_a_policy_allows_is_asked_in_the_place_of_what_it_does_not() {
     gateway.node("rack", &[LOCAL_MODEL]).await;
     let answer = gateway.chat_ok(&question(LOCAL_MODEL)).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
+}
+
+/// What nothing allows is forbidden whether it is there or not; and the refusal stands in the audit, the first of an hour.
+#[tokio::test]
+async fn a_policy_is_told_before_the_state_of_what_it_forbids() {
+    let gateway = Gateway::start().await;
+    let away = json!({"name": "rack", "base_url": "http://127.0.0.1:9/v1", "models": [LOCAL_MODEL]});
+    let node = id_of(&gateway.make("/v2/byoc/nodes", away).await);
+    let made = policy(&gateway, json!({"profiles": ["byok"]})).await;
+    let probed = gateway.admin().post(&format!("/v2/byoc/nodes/{node}/probe"), &json!({})).await.unwrap();
+    assert_eq!(probed.json()["status"], "unreachable", "{}", probed.text());
+    for _ in 0..2 {
+        let error = refused(&gateway.chat(&question(LOCAL_MODEL)).await, 403, "policy_forbids");
+        assert!(error["message"].as_str().unwrap().contains(made["id"].as_str().unwrap()), "{error}");
+    }
+    let entry = audited(&gateway, "request.refuse").await;
+    assert_eq!(entry["target"], gateway.founded.project_id.as_str(), "{entry}");
+    let told = entry["detail"].as_str().unwrap();
+    assert!(told.contains(LOCAL_MODEL) && told.contains("(profiles)"), "{entry}");
+    gateway.listed(2).await;
+    assert_eq!(entries(&gateway, "request.refuse").await.len(), 1);
 }
 
 #[tokio::test]

@@ -430,6 +430,44 @@ async fn what_is_not_counted_is_not_asked_for_on_the_pools_account() {
     socket.one("session.updated").await;
 }
 
+/// What can't be read whole may say anything: on the pool's accounts nothing of it goes on.
+#[tokio::test]
+async fn what_cannot_be_read_whole_goes_to_no_account_of_the_pool() {
+    let gateway = managed().await;
+    let (_, mut socket) = opened(&gateway, MODEL).await;
+    let deep = format!("{}1{}", "[".repeat(140), "]".repeat(140));
+    let transcription = r#""audio":{"input":{"transcription":{"model":"gpt-4o-transcribe"}}}"#;
+    let update = format!(
+        r#"{{"type":"session.update","session":{{"type":"realtime","tools":{deep},{transcription}}}}}"#
+    );
+    let create = format!(r#"{{"type":"response.create","response":{{"metadata":{deep}}}}}"#);
+    let marked = "\u{feff}{\"type\":\"response.create\"}".to_owned();
+    let twice = r#"{"type":"response.cancel","type":"response.create"}"#.to_owned();
+    for event in [update, create, marked, twice] {
+        socket.send(&text_frame(event.as_bytes(), Some([1, 2, 3, 4]))).await;
+        let error = &socket.one("error").await["error"];
+        assert_eq!(error["code"], "unreadable", "{error}");
+    }
+    let mut binary = text_frame(br#"{"type":"response.create"}"#, Some([1, 2, 3, 4]));
+    binary[0] = 0x82;
+    socket.send(&binary).await;
+    assert_eq!(socket.one("error").await["error"]["code"], "realtime_not_text");
+    let prompt = json!({"type": "response.create", "response": {"prompt": {"id": "pmpt_1"}}});
+    socket.say(&prompt).await;
+    assert_eq!(socket.one("error").await["error"]["code"], "kept_elsewhere");
+    // The session goes on with what can be read.
+    socket.ask("hello").await;
+    socket.one("response.done").await;
+    let late = format!("{}{}", " ".repeat(1_100_000), r#"{"type":"response.create"}"#);
+    socket.try_send(&text_frame(late.as_bytes(), Some([1, 2, 3, 4]))).await;
+    assert_eq!(socket.last().await.1, Heard::Close(Some(1009)));
+    let sent = String::from_utf8_lossy(&sessions(&gateway, POOL)[0].body).into_owned();
+    for kept_back in ["transcribe", "[[[[", "pmpt_1", "response.cancel"] {
+        assert!(!sent.contains(kept_back), "{kept_back}: {sent}");
+    }
+    books(&gateway, 1).await;
+}
+
 #[tokio::test]
 async fn a_stop_ends_a_session_when_its_response_is_done() {
     let mut gateway = managed().await;

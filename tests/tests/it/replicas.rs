@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use harness::client::Client;
+use harness::pace::Pace;
 use harness::postgres::Server;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,13 +40,13 @@ async fn on(server: &Server) -> Shared {
 
 /// Asks until the answer has this status; how long that took.
 async fn until_answered(client: &Client, status: u16, within: Duration) -> Duration {
-    let begun = Instant::now();
+    let pace = Pace::start(&[]);
     loop {
         let answer = client.post(CHAT, &question(MINI)).await.unwrap();
         if answer.status == status {
-            return begun.elapsed();
+            return pace.elapsed();
         }
-        assert!(begun.elapsed() < within, "still {} after {within:?}: {}", answer.status, answer.text());
+        assert!(pace.elapsed() < within, "still {} after {within:?}: {}", answer.status, answer.text());
         a_moment().await;
     }
 }

@@ -125,7 +125,7 @@ async fn names_that_lead_nowhere_say_what_would_help() {
     let gateway = Gateway::priced(config(), overlay).await;
     let cases = [
         (MINI, 404, "model_not_served"),
-        ("gpt-4o-mni", 404, "model_not_found"),
+        ("gpt-4o-mni", 404, "model_not_served"),
         ("gpt-4o-mini", 400, "model_ambiguous"),
         ("openai/text-embedding-3-small", 400, "model_modality"),
     ];

@@ -7,9 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use harness::client::Answer;
 use serde_json::{Value, json};
 
-use crate::ask::{LLAMA, MINI, shape};
+use crate::ask::{LLAMA, MINI, shape, with};
 use crate::command::workspace;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, id_of};
+use crate::sdk::drive;
 
 const PATHS: [&str; 4] = ["/v1/run", "/run", "/v1/apps/run", "/apps/run"];
 const REPORT: &str = "Revenue rose by 4 %, costs fell.";
@@ -201,4 +202,113 @@ async fn wrong_inputs_are_told_by_their_place() {
         answer.text()
     );
     assert_eq!(answer.json()["code"], "upstream_auth_failed", "{}", answer.text());
+}
+
+/// The vendor's own clients, unmodified: the call that their documentation begins with, and what follows it.
+#[tokio::test]
+async fn the_vendors_clients_run_wait_stream_and_poll() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let python = workspace().join(".venv/bin/python");
+    let driven = drive(python, workspace().join("tests/sdk/tasks.py"), &gateway).await;
+    assert_eq!(driven.held, 13);
+    let driven = drive("node".into(), workspace().join("tests/node/tasks.mjs"), &gateway).await;
+    assert_eq!(driven.held, 12);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let ran = run(&gateway, &ask(MINI, json!({"prompt": "hello there"}))).await;
+    let task = completed(&ran);
+    let id = task["id"].as_str().unwrap();
+    let client = gateway.client();
+    for root in ["/tasks", "/v1/tasks"] {
+        let read = client.get(&format!("{root}/{id}")).await.unwrap();
+        assert_eq!((read.status, &read.json()["data"]), (200, &task), "{}", read.text());
+        let state = client.get(&format!("{root}/{id}/status")).await.unwrap().json();
+        assert_eq!((&state["data"]["status"], &state["data"]["id"]), (&json!("completed"), &task["id"]));
+        let stream = client.get(&format!("{root}/{id}/stream")).await.unwrap();
+        assert_eq!(stream.header("content-type"), Some("application/x-ndjson"));
+        let text = stream.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(serde_json::from_str::<Value>(lines[0]).unwrap(), task);
+        assert_eq!(lines.len(), 1);
+    }
+    let events = gateway.client().header("accept", "text/event-stream");
+    let events = events.get(&format!("/tasks/{id}/stream")).await.unwrap();
+    assert_eq!(events.header("content-type"), Some("text/event-stream"));
+    assert!(events.text().starts_with("data: {"), "{}", events.text());
+    let bare = gateway.client().header("x-api-version", "2");
+    assert_eq!(bare.get(&format!("/tasks/{id}")).await.unwrap().json(), task);
+    // It is its project's alone.
+    let other = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
+    let (stranger, _) =
+        gateway.key(json!({"name": "stranger", "scopes": ["inference"], "project_id": other})).await;
+    let own = gateway.founded.api_key.as_str();
+    for (key, path, status, code) in [
+        (stranger.as_str(), format!("/tasks/{id}"), 404, "task_not_found"),
+        (stranger.as_str(), format!("/tasks/{id}/stream"), 404, "task_not_found"),
+        (own, "/tasks/tsk_01900000000070008000000000000000".to_owned(), 404, "task_not_found"),
+        (own, format!("/tasks/{id}/logs"), 404, "unknown_path"),
+        (own, "/tasks/list".to_owned(), 404, "unknown_path"),
+    ] {
+        let answer = gateway.with_key(key).get(&path).await.unwrap();
+        assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{path}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+    }
+    let cancelled = client.post(&format!("/tasks/{id}/cancel"), &json!({})).await.unwrap();
+    assert_eq!((cancelled.status, &cancelled.json()["code"]), (409, &json!("task_finished")));
+    let strangers = gateway.with_key(&stranger).delete(&format!("/tasks/{id}")).await.unwrap();
+    assert_eq!(strangers.status, 404);
+    assert_eq!(client.delete(&format!("/tasks/{id}")).await.unwrap().status, 204);
+    assert_eq!(client.get(&format!("/tasks/{id}")).await.unwrap().status, 404);
+}
+
+#[tokio::test]
+async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let task = completed(&run(&gateway, &ask(MINI, json!({"prompt": "hello there"}))).await);
+    gateway.stop().await;
+    gateway.start_again().await;
+    let path = format!("/tasks/{}", task["id"].as_str().unwrap());
+    assert_eq!(gateway.client().get(&path).await.unwrap().json()["data"], task);
+    let credential = gateway.get("/v2/provider-credentials").await["data"][0]["id"].clone();
+    let stated = json!({"retention": "zero"});
+    gateway
+        .patch(&format!("/v2/provider-credentials/{}", credential.as_str().unwrap()), stated.clone())
+        .await;
+    let policy = with(stated, json!({"project_id": gateway.founded.project_id}));
+    gateway.make("/v2/policies", policy).await;
+    let answer = run(&gateway, &ask(MINI, json!({"prompt": "hello there"}))).await;
+    assert_eq!(answer.json()["messages"][0]["code"], "task_not_kept", "{}", answer.text());
+    let path = format!("/tasks/{}", completed(&answer)["id"].as_str().unwrap());
+    assert_eq!(gateway.client().get(&path).await.unwrap().status, 404);
+}
+
+/// A PDF and a picture, fetched, are looked at by the model itself; one that takes none such says so of the document.
+#[tokio::test]
+async fn what_models_look_at_themselves_goes_to_them_as_it_is() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for (kind, expected) in [
+        (
+            "application/pdf",
+            json!({"type": "file", "file": {"filename": "report.txt", "file_data": "data:application/pdf;base64,JVBERi0xLjQ="}}),
+        ),
+        (
+            "image/png",
+            json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,JVBERi0xLjQ="}}),
+        ),
+    ] {
+        let document = serve_document(kind, "%PDF-1.4").await;
+        completed(&run(&gateway, &ask(MINI, json!({"prompt": "Summarize", "document": document}))).await);
+        let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
+        let parts = &sent["messages"][0]["content"];
+        assert_eq!((&parts[0], &parts[1]["text"]), (&expected, &json!("Summarize")), "{sent}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
 }

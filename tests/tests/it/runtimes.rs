@@ -202,7 +202,7 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     assert_eq!((listed["data"].as_array().unwrap().len(), &listed["away"]), (1, &json!([])), "{listed}");
     assert_eq!(gateway.get(&format!("/v2/byoc/nodes/{cellar_id}/runtime")).await["adapters"], Value::Null);
     // Of several the one that is meant is named.
-    assert!(cli.run(&["adapters", "load", "law"]).failed(1).contains("attic, cellar"));
+    assert!(cli.run(&["adapters", "load", "law"]).failed(2).contains("attic, cellar"));
     cli.run(&["adapters", "load", "law", "--node", &attic_id, "--wait"]).ok();
 
     cellar.kill9().unwrap();
@@ -262,7 +262,7 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
 
     assert!(cli.run(&["train", "list"]).ok().contains("No jobs."));
     let bad = attic.bad_lines("bad.jsonl");
-    let told = cli.run(&["train", "start", &bad, "--adapter", "tides"]).failed(1);
+    let told = cli.run(&["train", "start", &bad, "--adapter", "tides"]).failed(2);
     assert!(told.contains("line 1: ") && told.contains("line 2: "), "{told}");
     let small = "--adapter tides --rank 4 --batch-size 4 --held-out 2 --held-out-every 1";
     let begin: Vec<&str> = ["train", "start", &file].into_iter().chain(small.split(' ')).collect();
@@ -279,6 +279,8 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     );
     assert!(steps.iter().any(|step| step["held_out_loss"].is_number()), "{steps:?}");
     assert_eq!(watched.last().unwrap()["kind"], "completed");
+    // Whoever was told of the end may ask for what came of it at once.
+    gateway.chat_ok(&crate::ask::question("tidegate-demo:tides")).await;
 
     let job = cli.run(&["train", "list", "--json"]).lines().remove(0);
     assert_eq!(

@@ -62,8 +62,8 @@ fn shapes() -> Vec<Shape> {
         shape("two hosts", "host: x\r\nhost: y\r\ncontent-length: 2\r\n", "{}"),
         shape("a host with a path", "host: x/#@y\r\ncontent-length: 2\r\n", "{}"),
         Shape {
-            first: format!("POST http://elsewhere{CHAT} HTTP/1.1"),
-            ..shape("an absolute form", "host: x\r\ncontent-length: 2\r\n", "{}")
+            first: format!("POST http://user@elsewhere{CHAT} HTTP/1.1"),
+            ..shape("a URL with a user", "host: x\r\ncontent-length: 2\r\n", "{}")
         },
         Shape {
             first: format!("POST  {CHAT} HTTP/1.1"),

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::ask::{MINI, refused, trace_of, trace_of_stream, with};
 use crate::command::workspace;
-use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND, POOL, POOL_SECOND};
+use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND, POOL, POOL_SECOND, sums};
 use crate::sdk::drive;
+use crate::wait::until;
 
 const PATH: &str = "/v1/responses";
 
@@ -45,14 +46,26 @@ async fn bound(gateway: &Gateway, credential: &str) -> Client {
     gateway.with_key(&key)
 }
 
-/// What the books say was used is what the emulator counted.
-async fn agree(gateway: &Gateway, requests: u64) -> Value {
-    let sums = gateway.booked(requests).await;
+/// The records of looks of the gateway's own, which no key asked for.
+pub async fn ours(gateway: &Gateway) -> Vec<Value> {
+    let rows = gateway.requests(200).await.into_iter();
+    rows.filter(|row| row["operation"] == "stored" && row["key_id"].is_null()).collect()
+}
+
+/// Whether the books say that what was used is what the emulator counted.
+fn is_counted(gateway: &Gateway, sums: &Value) -> bool {
     let totals = gateway.emulator.totals().all;
-    assert_eq!(sums["input_tokens"], totals.prompt_tokens, "{sums}");
-    assert_eq!(sums["output_tokens"], totals.completion_tokens, "{sums}");
-    assert_eq!(sums["requests"], requests, "{sums}");
-    sums
+    sums["input_tokens"] == totals.prompt_tokens && sums["output_tokens"] == totals.completion_tokens
+}
+
+/// Waits until the books and the emulator agree; the gateway may look by itself meanwhile.
+pub async fn agree(gateway: &Gateway, requests: u64) {
+    until("the books hold what the emulator counted", async || {
+        let by_itself = ours(gateway).await.len() as u64;
+        let sums = sums(&gateway.get("/v2/usage").await);
+        sums["requests"] == requests + by_itself && is_counted(gateway, &sums)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -269,7 +282,7 @@ async fn what_a_background_answer_used_is_booked_once() {
     assert_eq!(queued.json()["status"], "queued");
     let created = gateway.settled(&trace_of(&queued)).await;
     assert_eq!((&created["input_tokens"], &created["output_tokens"]), (&json!(0), &json!(0)), "{created}");
-    assert_eq!(get(&client, &id).await.json()["status"], "in_progress");
+    get(&client, &id).await;
     gateway.crash().await;
     let client = gateway.client();
     // Several see its end at once.
@@ -278,14 +291,15 @@ async fn what_a_background_answer_used_is_booked_once() {
         tokio::spawn(async move { get(&client, &id).await })
     });
     let mut holders = 0;
+    // A busy machine may have been so slow that the gateway has looked before.
     for look in looks.collect::<Vec<_>>() {
         let look = look.await.unwrap();
         assert_eq!(look.json()["status"], "completed", "{}", look.text());
         let record = gateway.settled(&trace_of(&look)).await;
         holders += usize::from(record["output_tokens"].as_u64().unwrap() > 0);
     }
-    assert_eq!(holders, 1);
     agree(&gateway, 8).await;
+    assert_eq!(holders + ours(&gateway).await.len(), 1);
     get(&client, &id).await;
     gateway.stop().await;
     gateway.start_again().await;
@@ -294,7 +308,7 @@ async fn what_a_background_answer_used_is_booked_once() {
     agree(&gateway, 10).await;
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     assert_eq!(snapshot["unmetered_event_count"], 1, "the request that did not wait: {snapshot}");
-    // One that is cancelled, and one that nobody looks at again, used nothing that anybody told.
+    // Of one that is cancelled nothing is told, and one that nobody looks at again is looked at by the gateway.
     let (cancelled, _) = made(&client, &later()).await;
     let answer = client.post(&format!("{PATH}/{cancelled}/cancel"), &json!({})).await.unwrap();
     assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("cancelled")));
@@ -345,7 +359,8 @@ async fn a_background_stream_is_resumed_and_booked_once() {
     assert_eq!((&left["outcome"], &left["output_tokens"]), (&json!("client_cancelled"), &json!(0)), "{left}");
     let rest = get(&client, &format!("{id}?stream=true&starting_after=0")).await;
     let resumed = gateway.settled(&trace_of(&rest)).await;
-    assert!(resumed["output_tokens"].as_u64().unwrap() > 0, "{resumed}");
+    let is_booked = resumed["output_tokens"].as_u64() > Some(0);
+    assert!(is_booked || !ours(&gateway).await.is_empty(), "{resumed}");
     get(&client, &format!("{id}?stream=true")).await;
     get(&client, &id).await;
     agree(&gateway, 10).await;
@@ -365,8 +380,11 @@ async fn official_clients_keep_their_answers() {
         gateway.credential("openai", OWN_SECOND).await;
         let driven = drive(program, workspace().join(script), &gateway).await;
         assert_eq!(driven.held, cases, "{script}");
-        let attempted = gateway.emulator.journal().len() as u64;
-        agree(&gateway, attempted).await;
+        until("the books hold what the emulator counted", async || {
+            let sums = sums(&gateway.get("/v2/usage").await);
+            is_counted(&gateway, &sums)
+        })
+        .await;
         assert_eq!(gateway.emulator.violations(), []);
     }
 }

@@ -202,6 +202,7 @@ async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
     let made = gateway.make("/v2/provider-credentials", credential(&gateway, OWN, bare)).await;
     let answer = client.post(JOB, &job("a", &uri)).await.unwrap();
     refused(&answer, 400, invalid, "No credential that serves this model says where batches may lie");
+    assert_eq!(gateway.recorded_code(&answer).await, "batch_storage_not_set");
     let config = json!({"batch_storage": FOLDER, "batch_role": BATCH_ROLE});
     let id = made["id"].as_str().unwrap();
     gateway.patch(&format!("/v2/provider-credentials/{id}"), json!({"config": config})).await;
@@ -210,21 +211,33 @@ async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
         serde_json::from_str::<Value>(&text).unwrap()
     };
     let denied = "AccessDeniedException";
-    for (body, status, kind, words) in [
+    for (body, status, kind, words, code) in [
         (
             at("own-bucket/batches/in", "own-bucket/other"),
             403,
             denied,
             "inputDataConfig.s3InputDataConfig.s3Uri",
+            "batch_outside_storage",
         ),
-        (at("own-bucket/batches/out", "own-bucket/batches2"), 403, denied, "outputDataConfig"),
-        (at("batches/out", "batches/../out"), 403, denied, "outputDataConfig"),
-        (at("all.jsonl", ""), 400, invalid, "whose name ends with .jsonl"),
-        (at("role/batches", "role/admin"), 403, denied, "roleArn"),
-        (at(HAIKU, "no-such-model"), 404, "ResourceNotFoundException", "no-such-model"),
-        (at("s3Uri", "uri"), 400, invalid, "inputDataConfig.s3InputDataConfig.s3Uri"),
+        (
+            at("own-bucket/batches/out", "own-bucket/batches2"),
+            403,
+            denied,
+            "outputDataConfig",
+            "batch_outside_storage",
+        ),
+        (at("batches/out", "batches/../out"), 403, denied, "outputDataConfig", "batch_outside_storage"),
+        (at("all.jsonl", ""), 400, invalid, "whose name ends with .jsonl", "batch_of_folder"),
+        (at("role/batches", "role/admin"), 403, denied, "roleArn", "batch_role_not_allowed"),
+        (at(HAIKU, "nobody/at-all"), 404, "ResourceNotFoundException", "at-all", "model_not_found"),
+        (at("s3Uri", "uri"), 400, invalid, "inputDataConfig.s3InputDataConfig.s3Uri", ""),
     ] {
-        refused(&client.post(JOB, &body).await.unwrap(), status, kind, words);
+        let answer = client.post(JOB, &body).await.unwrap();
+        refused(&answer, status, kind, words);
+        // What can't be read has no record.
+        if !code.is_empty() {
+            assert_eq!(gateway.recorded_code(&answer).await, code, "{words}");
+        }
     }
     assert_eq!((asked(&gateway, JOB), asked(&gateway, "/s3/")), (0, 0));
     // A key of the service's own opens no storage.

@@ -11,21 +11,20 @@ use crate::fleet::{Fleet, GATEWAYS, Load, seen};
 use crate::gateway::OWN;
 use crate::wait::a_moment;
 
-/// The program of the version before. Without it there is nothing to upgrade from; what the store makes of older rows, and
-/// an older program of newer ones, is tested beside the store.
-fn before() -> Option<PathBuf> {
-    std::env::var_os("TIDEGATE_BIN_BEFORE").map(PathBuf::from)
+/// The program of the version before. Without it there is nothing to upgrade from, so `make test` does not list this test
+/// (`default-filter` in `.config/nextest.toml`); what the store makes of older rows, and an older program of newer ones,
+/// is tested beside the store.
+fn before() -> PathBuf {
+    let named = std::env::var_os("TIDEGATE_BIN_BEFORE");
+    named.map(PathBuf::from).expect("TIDEGATE_BIN_BEFORE names no program: `make prove-upgrade` builds one")
 }
 
 /// One gateway after the other becomes the new version. Those that are still the old one serve, book and tell the books
 /// beside it, though the first new one has brought the schema up to date.
 #[tokio::test]
 async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
-    let Some(before) = before() else {
-        return println!("TIDEGATE_BIN_BEFORE names no program: `make prove-upgrade` builds one");
-    };
     let server = Server::shared().await.unwrap();
-    let mut fleet = Fleet::of(before, &server, "upgrade").await;
+    let mut fleet = Fleet::of(before(), &server, "upgrade").await;
     fleet.gateway.credential("openai", OWN).await;
     let main = fleet.gateway.founded.api_key.clone();
     seen(&fleet, &main, &question(MINI), |answer| answer.status == 200).await;
@@ -35,7 +34,8 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
     let schema = "SELECT MAX(version) FROM _sqlx_migrations";
     let old_schema = server.run(&database, schema).await.unwrap();
     let slow = with(scripted(MINI, "chunks=20,interval=15"), json!({"stream": true}));
-    let load = Load::start(&fleet, &[question(MINI), question(MINI), slow]);
+    let mut load = Load::start(&fleet, &[question(MINI), question(MINI), slow]);
+    let mut noticed = 0;
     for place in (0..GATEWAYS).rev() {
         load.more(60).await;
         fleet.restart(place, Some(harness::process::tidegate().unwrap())).await;
@@ -53,13 +53,15 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
             let made = admin.post("/v2/api-keys", &body).await.unwrap();
             assert_eq!(made.status, 201, "{}", made.text());
             let key = made.json()["key"].as_str().unwrap().to_owned();
-            seen(&fleet, &key, &question(MINI), |answer| answer.status == 200).await;
+            noticed += seen(&fleet, &key, &question(MINI), |answer| answer.status == 200).await.len() as u64;
         }
     }
     let served = load.end().await;
     let reached = fleet.gateway.emulator.journal().len() as u64;
     let sums = fleet.gateway.booked(reached).await;
     println!("from schema {old_schema}: {served} requests beside {GATEWAYS} upgrades, {reached} booked");
+    assert_eq!(reached, earlier + served + noticed, "a request failed: {sums}");
+    assert_eq!(sums["failed_requests"], 0, "{sums}");
     assert_eq!(sums["requests"], reached, "each upstream call is booked once, by whichever version: {sums}");
     let listed = loop {
         let rows = fleet.gateway.requests(1_000).await;

@@ -14,7 +14,7 @@ use crate::command::workspace;
 use crate::forms::{FORM, MIB, form, noise, peak};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, sums};
 use crate::sdk::{drive, drive_at};
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 
 const VIDEOS: &str = "/v1/videos";
 const SORA: &str = "openai/sora-2";
@@ -225,9 +225,7 @@ async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
     );
     // Deleted as soon as it is made, and before anybody else could look.
     let gone = id(&made(gateway, film("an ebb")).await);
-    while remove(gateway, &gone).await.status != 200 {
-        a_moment().await;
-    }
+    until("the film can be deleted", async || remove(gateway, &gone).await.status == 200).await;
     refused(&look(gateway, &gone).await, 404, "video_not_found");
     refused(&remove(gateway, &gone).await, 404, "video_not_found");
     refused(

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use board::Ticket;
-use domain::{FallbackClass, Fault, FaultClass, TraceId};
-use execute::schedule::may_fall_back;
+use domain::{Fault, TraceId};
+use execute::Course;
 use ledger::{Begun, Intent, Tab};
 use plan::{Attempt, Timeouts};
 
@@ -19,13 +19,10 @@ pub struct Exchange {
     pub number: u64,
     pub trace: TraceId,
     pub attempts: Vec<Attempt>,
-    pub fallback_on: Vec<FallbackClass>,
+    pub course: Course,
     pub timeouts: Timeouts,
     pub deadline_us: u64,
     pub stream: bool,
-    pub index: usize,
-    pub tries: u32,
-    pub tries_on_seat: u32,
     /// Counts what was waited for: an event of an earlier wait is nobody's.
     pub wait: u32,
     pub stage: Stage,
@@ -47,25 +44,19 @@ pub enum Stage {
         reply: Reply,
         chunks: u32,
     },
+    /// Until the same seat is asked again.
     Pausing {
+        tab: Tab,
+    },
+    /// Until the board may give leave.
+    Waiting {
         tab: Tab,
     },
 }
 
 impl Exchange {
     pub fn attempt(&self) -> &Attempt {
-        &self.attempts[self.index]
-    }
-
-    /// The next seat that a failure of this class may go on to, as execute has it.
-    pub fn next_index(&self, class: FaultClass) -> Option<usize> {
-        let may_pay = self.attempt().is_fallback() || may_fall_back(class, &self.fallback_on);
-        (self.index + 1..self.attempts.len()).find(|next| may_pay || !self.attempts[*next].is_fallback())
-    }
-
-    pub fn has_next_own(&self) -> bool {
-        let own = self.attempt().is_fallback();
-        self.attempts[self.index + 1..].iter().any(|attempt| attempt.is_fallback() == own)
+        &self.attempts[self.course.index()]
     }
 
     pub fn intent(&self) -> Intent {

@@ -1,6 +1,6 @@
 //! What is true, kept outside the process that is simulated, and what must follow from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use domain::limits::{ATTEMPTS_MAX, RETRY_BUDGET_FREE_PER_S, RETRY_BUDGET_PERCENT, TRIES_PER_PRINCIPAL_MAX};
 use domain::{FallbackClass, FaultClass, MeterRecord, Outcome, Principal, TraceId, Usage};
@@ -12,6 +12,11 @@ use snapshot::CredentialState;
 use crate::exchange::Exchange;
 use crate::house::{House, RULES, Rule};
 
+/// Times that a principal named and that lie no further apart count as one: in a storm each refusal names a new one.
+const NAMED_ALIKE_US: u64 = 50_000;
+/// So soon another principal is asked in the place of one that is limited.
+const NEXT_WITHIN_US: u64 = 50_000;
+
 /// What upstreams and clients saw of one exchange.
 struct Told {
     rule: Rule,
@@ -20,6 +25,8 @@ struct Told {
     fallback_on: Vec<FallbackClass>,
     /// Number and principal of each request that reached an upstream.
     calls: Vec<(u32, Principal)>,
+    /// When it was refused for a limit, as long as it has not waited since.
+    limited_us: Option<u64>,
     /// Why the last own seat was left.
     own_left_for: Option<FaultClass>,
     closed: Option<(Outcome, Usage)>,
@@ -39,6 +46,8 @@ pub struct Truth {
     exchanges: BTreeMap<TraceId, Told>,
     /// By life of the process and upstream: a new process starts with a new budget.
     budgets: BTreeMap<(u32, String), Budget>,
+    /// By life of the process and principal: the latest time before which it said that it would refuse.
+    named: HashMap<(u32, Principal), u64>,
     unwritten: Vec<TraceId>,
 }
 
@@ -54,11 +63,50 @@ impl Truth {
             own_live,
             fallback_on: house.fallback_on.clone(),
             calls: Vec::new(),
+            limited_us: None,
             own_left_for: None,
             closed: None,
             is_settled: false,
         };
         assert!(self.exchanges.insert(trace, told).is_none(), "two exchanges with one id");
+    }
+
+    /// A request is about to go to a principal: none before the time that it named.
+    pub fn asked(&mut self, life: u32, trace: TraceId, principal: Principal, now_us: u64) {
+        let named_us = self.named.get(&(life, principal)).copied().unwrap_or_default();
+        assert!(now_us + NAMED_ALIKE_US >= named_us, "{principal} is asked at {now_us} and named {named_us}");
+        let told = self.exchanges.get_mut(&trace).expect("it was opened");
+        if let Some(limited_us) = told.limited_us.take() {
+            assert!(now_us <= limited_us + NEXT_WITHIN_US, "{trace} waits while another may be asked");
+        }
+    }
+
+    /// A principal refuses for a limit, and may name a time.
+    pub fn limited(
+        &mut self,
+        life: u32,
+        trace: TraceId,
+        principal: Principal,
+        named_us: Option<u64>,
+        now_us: u64,
+    ) {
+        if let Some(named_us) = named_us {
+            let latest = self.named.entry((life, principal)).or_default();
+            *latest = named_us.max(*latest);
+        }
+        self.exchanges.get_mut(&trace).expect("it was opened").limited_us = Some(now_us);
+    }
+
+    /// An exchange waits for a principal, whom nobody can take the place of or who may well be there in a moment.
+    pub fn waits(&mut self, trace: TraceId) {
+        self.exchanges.get_mut(&trace).expect("it was opened").limited_us = None;
+    }
+
+    /// How many exchanges reached an upstream, and in how many calls.
+    pub fn traffic(&self) -> (u64, u64) {
+        let calls = self.exchanges.values().map(|told| told.calls.len()).filter(|calls| *calls > 0);
+        calls
+            .fold((0, 0), |(exchanges, all), calls| (exchanges + 1, all + u64::try_from(calls).expect("few")))
     }
 
     /// A request leaves. Whatever forbids it must have been seen before.
@@ -75,7 +123,8 @@ impl Truth {
             Principal::Node(_) => assert_eq!(told.rule, Rule::Nodes),
             Principal::Account(_) => may_use_the_pool(told, exchange.attempt().is_fallback()),
         }
-        assert!(exchange.tries <= ATTEMPTS_MAX && exchange.tries_on_seat <= TRIES_PER_PRINCIPAL_MAX);
+        let course = &exchange.course;
+        assert!(course.tries() <= ATTEMPTS_MAX && course.tries_on_seat() <= TRIES_PER_PRINCIPAL_MAX);
         told.calls.push((number, principal));
     }
 
@@ -172,6 +221,18 @@ fn check_one(trace: TraceId, told: &Told, record: Option<&MeterRecord>) {
         let booked = attempt.map(|attempt| attempt.principal);
         assert_eq!(booked, Some(*principal), "{trace}: call {number} is not in the books");
     }
+    let is_called = |number: u32| told.calls.iter().any(|(called, _)| *called == number);
+    let uncalled = record.attempts.iter().filter(|attempt| !is_called(attempt.number)).count();
+    // Whoever hangs up, or dies, may do so between an intent and its call, and a full disk may refuse an intent: once, at
+    // the very end.
+    let is_cut = matches!(record.outcome, Outcome::Interrupted | Outcome::ClientCancelled)
+        || record.fault_code.as_deref() == Some("storage_full");
+    assert!(
+        uncalled <= usize::from(is_cut) && record.attempts.len() == told.calls.len() + uncalled,
+        "{trace}: {:?} in the books, called were {:?}",
+        record.attempts,
+        told.calls
+    );
     match (told.is_settled, told.closed) {
         (true, Some((outcome, usage))) => {
             assert_eq!(record.outcome, outcome, "{trace}");

@@ -1,5 +1,7 @@
 //! One run: events in virtual time, a process that lives and dies among them.
 
+mod storm;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +15,8 @@ use decode::{Inbound, decode};
 use domain::{
     Dialect, Fault, FaultClass, MeterRecord, Operation, Outcome, Principal, TraceId, Usage, UsageSource,
 };
-use execute::schedule::{Situation, Step, next_step};
+use execute::schedule::Step;
+use execute::{Course, KeptAway, Miss};
 use ledger::simulation::{SimulatedBooks, now};
 use ledger::{AttemptEnd, Closing, CoreAllowances, Durability, Tab};
 use plan::plan;
@@ -52,6 +55,10 @@ pub struct Report {
     pub exchanges: u64,
     pub calls: u64,
     pub retries: u64,
+    /// Waits for a seat that asked for a moment.
+    pub waits: u64,
+    /// Tries with another token in the place of a refused one.
+    pub new_tokens: u64,
     pub fallbacks: u64,
     pub completed: u64,
     pub failed: u64,
@@ -73,6 +80,8 @@ pub struct Run {
     snapshot: Arc<Snapshot>,
     principals: Vec<Principal>,
     upstream: Upstream,
+    /// Whose clients come, where it is one workspace's alone.
+    only: Option<usize>,
     truth: Truth,
     events: BTreeMap<(u64, u64), Event>,
     next_event: u64,
@@ -87,6 +96,8 @@ impl Report {
         self.exchanges += other.exchanges;
         self.calls += other.calls;
         self.retries += other.retries;
+        self.waits += other.waits;
+        self.new_tokens += other.new_tokens;
         self.fallbacks += other.fallbacks;
         self.completed += other.completed;
         self.failed += other.failed;
@@ -104,6 +115,8 @@ impl Report {
             self.exchanges,
             self.calls,
             self.retries,
+            self.waits,
+            self.new_tokens,
             self.fallbacks,
             self.completed,
             self.failed,
@@ -120,13 +133,20 @@ impl Report {
 impl Run {
     pub fn new(seed: u64, loud: bool) -> Self {
         let random = SeededRandom::new(seed ^ 0x51D0_5EED);
+        let span_us = 5_000_000 + random.below(55_000_000);
+        let upstream = Upstream::script(span_us, &|bound| random.below(bound));
+        let mut run = Self::over(seed, loud, random, upstream);
+        run.script(span_us);
+        run
+    }
+
+    /// A process that runs, and nobody who comes.
+    fn over(seed: u64, loud: bool, random: SeededRandom, upstream: Upstream) -> Self {
         let mut books = SimulatedBooks::new(seed, Durability::Written);
         books.start().expect("a fresh disk");
         let house = House::new();
         let snapshot = house.snapshot();
-        let span_us = 5_000_000 + random.below(55_000_000);
-        let upstream = Upstream::script(span_us, &|bound| random.below(bound));
-        let mut run = Self {
+        Self {
             loud,
             random,
             books,
@@ -135,6 +155,7 @@ impl Run {
             snapshot,
             principals: principals(),
             upstream,
+            only: None,
             truth: Truth::default(),
             events: BTreeMap::new(),
             next_event: 0,
@@ -142,9 +163,7 @@ impl Run {
             life: 0,
             is_turn_planned: false,
             report: Report::default(),
-        };
-        run.script(span_us);
-        run
+        }
     }
 
     /// When who comes, what is changed, and when it dies.
@@ -168,6 +187,12 @@ impl Run {
     }
 
     pub fn go(mut self) -> Report {
+        self.go_on();
+        self.finish()
+    }
+
+    /// Until nothing happens any more.
+    fn go_on(&mut self) {
         while let Some(((at_us, _), event)) = self.events.pop_first() {
             self.books.clock.advance_us(at_us.saturating_sub(self.now_us()));
             self.note(|| format!("{event:?}"));
@@ -176,7 +201,6 @@ impl Run {
                 self.die();
             }
         }
-        self.finish()
     }
 
     fn handle(&mut self, event: Event) {
@@ -200,7 +224,7 @@ impl Run {
     }
 
     fn arrive(&mut self, number: u64) {
-        let workspace = usize::try_from(self.chance(5)).expect("small");
+        let workspace = self.only.unwrap_or_else(|| usize::try_from(self.chance(5)).expect("small"));
         let model = if RULES[workspace] == Rule::Nodes { NODE_MODEL } else { MODEL };
         let stream = self.chance(2) == 0;
         let (now_us, unix_ms) = (self.now_us(), self.books.clock.unix_ms());
@@ -255,65 +279,67 @@ impl Run {
             number,
             trace,
             attempts: planned.attempts,
-            fallback_on: planned.fallback_on,
+            course: Course::new(planned.fallback_on),
             timeouts: planned.timeouts,
             deadline_us,
             stream,
-            index: 0,
-            tries: 0,
-            tries_on_seat: 0,
             wait: 0,
             stage: Stage::Moving,
         };
         self.ask_seat(exchange, tab);
     }
 
-    fn ask_seat(&mut self, mut exchange: Exchange, tab: Tab) {
+    fn ask_seat(&mut self, exchange: Exchange, tab: Tab) {
         let now_us = self.now_us();
         self.board.first_try(exchange.attempt().base_url(), now_us);
         self.truth.first_try(self.life, exchange.attempt().base_url(), now_us);
-        exchange.tries_on_seat = 0;
         self.ask(exchange, tab);
     }
 
-    fn ask(&mut self, mut exchange: Exchange, tab: Tab) {
-        let now_us = self.now_us();
-        if now_us >= exchange.deadline_us {
-            return self.close(
-                tab,
-                Outcome::Deadline,
-                Some(&fault(FaultClass::Deadline)),
-                Usage::default(),
-                false,
-            );
+    fn ask(&mut self, exchange: Exchange, tab: Tab) {
+        if self.time_left(&exchange).is_zero() {
+            let fault = fault(FaultClass::Deadline);
+            return self.close(tab, Outcome::Deadline, Some(&fault), Usage::default(), false);
         }
+        self.claim(exchange, tab);
+    }
+
+    /// Asks the board for leave, and waits for it where the journey would.
+    fn claim(&mut self, mut exchange: Exchange, tab: Tab) {
+        let now_us = self.now_us();
         let (principal, model) =
             (exchange.attempt().principal(), exchange.attempt().upstream_model().to_owned());
-        let is_last = exchange.next_index(FaultClass::Overloaded).is_none();
+        let is_last = exchange.course.is_last(&exchange.attempts);
         let standing = self.board.standing(principal, &model, now_us);
         match self.board.claim(principal, &model, SECRET_VERSION, is_last, now_us) {
             Ok(ticket) => {
                 let told_to_wait = matches!(standing, Standing::RetryAt { .. } | Standing::Parked { .. });
                 assert!(!told_to_wait, "what is known to be refused is sent: {standing:?}");
-                exchange.tries += 1;
-                exchange.tries_on_seat += 1;
+                self.truth.asked(self.life, exchange.trace, principal, now_us);
+                exchange.course.tried();
                 let future = intending(tab, exchange.intent());
                 exchange.stage = Stage::Intending { future, ticket };
                 self.poll_intent(exchange);
             }
-            Err(closed) => {
-                let class = match closed {
-                    Standing::Parked { .. } => self.parked_for(principal),
-                    Standing::RetryAt { .. } => FaultClass::RateLimit,
-                    _ => FaultClass::Overloaded,
-                };
-                self.onward(exchange, tab, class);
+            Err(standing) => {
+                let parked_for = self.board.parking(principal, &model).map(|parking| parking.cause);
+                let (left, random) = (self.time_left(&exchange), || self.random.next_u64());
+                let course = &exchange.course;
+                match course.kept_away(&exchange.attempts, standing, parked_for, now_us, left, random) {
+                    KeptAway::Wait(wait) => {
+                        self.report.waits += 1;
+                        self.truth.waits(exchange.trace);
+                        exchange.stage = Stage::Waiting { tab };
+                        self.wait(exchange, micros(wait));
+                    }
+                    KeptAway::Left(class) => self.onward(exchange, tab, class),
+                }
             }
         }
     }
 
-    fn parked_for(&self, principal: Principal) -> FaultClass {
-        self.board.parking(principal).map_or(FaultClass::UpstreamAuth, |parking| parking.cause)
+    fn time_left(&self, exchange: &Exchange) -> Duration {
+        Duration::from_micros(exchange.deadline_us.saturating_sub(self.now_us()))
     }
 
     fn poll_intent(&mut self, mut exchange: Exchange) {
@@ -344,7 +370,7 @@ impl Run {
         let random = &self.random;
         let principal = exchange.attempt().principal();
         let reply = self.upstream.reply(principal, exchange.stream, now_us, &|bound| random.below(bound));
-        let limit = micros(exchange.timeouts.first_byte).min(exchange.deadline_us - now_us);
+        let limit = micros(exchange.timeouts.first_byte).min(micros(self.time_left(&exchange)));
         let after_us = match reply {
             Reply::Refused { after_us, .. }
             | Reply::Whole { after_us, .. }
@@ -369,6 +395,7 @@ impl Run {
         let Some(mut exchange) = self.open.remove(&number) else { return };
         match std::mem::replace(&mut exchange.stage, Stage::Moving) {
             Stage::Pausing { tab } => self.ask(exchange, tab),
+            Stage::Waiting { tab } => self.claim(exchange, tab),
             Stage::Asking { tab, number, ticket, sent_us, reply, chunks } => {
                 self.replied(exchange, tab, number, ticket, sent_us, reply, chunks);
             }
@@ -391,8 +418,10 @@ impl Run {
         let well = Verdict::Well { first_byte_us: now_us - sent_us };
         let is_fallback = exchange.attempt().is_fallback();
         match reply {
-            Reply::Refused { status, class, retry_after_ms, .. } => {
-                self.missed(exchange, tab, number, ticket, Some(status), class, retry_after_ms);
+            Reply::Refused { status, class, retry_after_ms, should_retry, token_refused, .. } => {
+                let fault = Fault { retry_after_ms, ..fault(class) };
+                let miss = Miss { status: Some(status), should_retry, token_refused, ..Miss::new(fault) };
+                self.missed(exchange, tab, number, ticket, &miss);
             }
             Reply::Silent if now_us >= exchange.deadline_us => {
                 self.close(
@@ -403,13 +432,16 @@ impl Run {
                     false,
                 );
             }
-            Reply::Silent => self.missed(exchange, tab, number, ticket, None, FaultClass::Timeout, None),
+            Reply::Silent => {
+                self.missed(exchange, tab, number, ticket, &Miss::new(fault(FaultClass::Timeout)));
+            }
             Reply::Whole { usage, .. } => {
                 ticket.tell(well, now_us);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { cut_after: Some(0), .. } if chunks == 0 => {
-                self.missed(exchange, tab, number, ticket, Some(200), FaultClass::StreamBroken, None);
+                let miss = Miss { status: Some(200), ..Miss::new(fault(FaultClass::StreamBroken)) };
+                self.missed(exchange, tab, number, ticket, &miss);
             }
             Reply::Streamed { cut_after: Some(cut), .. } if cut == chunks => {
                 // Content went out: nothing may follow but the error.
@@ -430,38 +462,30 @@ impl Run {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one failure")]
-    fn missed(
-        &mut self,
-        mut exchange: Exchange,
-        mut tab: Tab,
-        number: u32,
-        mut ticket: Ticket,
-        status: Option<u16>,
-        class: FaultClass,
-        retry_after_ms: Option<u64>,
-    ) {
-        let now_us = self.now_us();
-        ticket.tell(verdict(class, retry_after_ms, now_us), now_us);
+    fn missed(&mut self, mut exchange: Exchange, mut tab: Tab, number: u32, mut ticket: Ticket, miss: &Miss) {
+        let (now_us, class) = (self.now_us(), miss.class());
+        if let Some(verdict) = miss.verdict(now_us) {
+            ticket.tell(verdict, now_us);
+        }
         drop(ticket);
-        tab.attempt_ended(number, AttemptEnd { status, fault: Some(class), ..AttemptEnd::default() });
+        if class == FaultClass::RateLimit {
+            let named_us = miss.fault.retry_after_ms.map(|wait_ms| now_us + wait_ms * 1_000);
+            self.truth.limited(self.life, exchange.trace, exchange.attempt().principal(), named_us, now_us);
+        }
+        exchange.course.failed(&exchange.attempts, class);
+        tab.attempt_ended(
+            number,
+            AttemptEnd { status: miss.status, fault: Some(class), ..AttemptEnd::default() },
+        );
         self.plan_turn();
-        let step = next_step(&Situation {
-            token_refused: false,
-            class,
-            retry_after_ms,
-            should_retry: None,
-            tries_on_seat: exchange.tries_on_seat,
-            tries: exchange.tries,
-            has_next: exchange.next_index(class).is_some(),
-            has_next_own: exchange.has_next_own(),
-            time_left: Duration::from_micros(exchange.deadline_us.saturating_sub(now_us)),
-            random: self.random.next_u64(),
-        });
+        let (left, random) = (self.time_left(&exchange), self.random.next_u64());
+        let step = exchange.course.after(&exchange.attempts, miss, true, left, random);
+        self.report.new_tokens += u64::from(miss.token_refused && matches!(step, Step::Again { .. }));
         match step {
             Step::Again { wait } if self.board.take_retry(exchange.attempt().base_url(), now_us) => {
                 self.truth.retry(self.life, exchange.attempt().base_url(), now_us);
                 self.report.retries += 1;
+                self.truth.waits(exchange.trace);
                 exchange.stage = Stage::Pausing { tab };
                 self.wait(exchange, micros(wait));
             }
@@ -473,12 +497,9 @@ impl Run {
     /// To the next seat that this failure allows, or to the end.
     fn onward(&mut self, mut exchange: Exchange, tab: Tab, class: FaultClass) {
         self.truth.left(&exchange, class);
-        match exchange.next_index(class) {
-            Some(index) => {
-                exchange.index = index;
-                self.ask_seat(exchange, tab);
-            }
-            None => self.close(tab, Outcome::Failed, Some(&fault(class)), Usage::default(), false),
+        match exchange.course.leave(&exchange.attempts, class) {
+            true => self.ask_seat(exchange, tab),
+            false => self.close(tab, Outcome::Failed, Some(&fault(class)), Usage::default(), false),
         }
     }
 
@@ -609,16 +630,6 @@ impl Run {
         if self.loud {
             println!("{:>12} us, life {}: {}", self.now_us(), self.life, text());
         }
-    }
-}
-
-/// What the board learns of a failure, as execute tells it.
-fn verdict(class: FaultClass, retry_after_ms: Option<u64>, now_us: u64) -> Verdict {
-    match (class, retry_after_ms) {
-        (FaultClass::UpstreamAuth | FaultClass::UpstreamQuota, _) => Verdict::Park { cause: class },
-        (FaultClass::RateLimit, Some(wait_ms)) => Verdict::Rest { until_us: now_us + wait_ms * 1_000 },
-        (FaultClass::RateLimit, None) => Verdict::Neutral,
-        _ => Verdict::Ill,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A workspace with keys of every kind.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
@@ -9,11 +10,21 @@ use snapshot::{IpNet, KeyEntry, Parts, ProjectEntry, Scopes, Snapshot, Workspace
 
 pub const NOW_UNIX_MS: u64 = 1_800_000_000_000;
 
-/// No hash at all, which is enough to find a key by.
-struct Plain;
+/// No hash at all, which is enough to find a key by; it counts how often it is asked.
+#[derive(Default)]
+pub struct Plain {
+    asked: AtomicU64,
+}
+
+impl Plain {
+    pub fn take_asked(&self) -> u64 {
+        self.asked.swap(0, Ordering::Relaxed)
+    }
+}
 
 impl KeyHash for Plain {
     fn digest(&self, presented: &str) -> [u8; 32] {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let mut digest = [0; 32];
         for (to, from) in digest.iter_mut().zip(presented.bytes().rev()) {
             *to = from;
@@ -50,9 +61,14 @@ fn signs(entry: &mut KeyEntry) {
     entry.access_secret = Some(Arc::new(sealed));
 }
 
-/// Keys 1 to 4: one scope each; 1, 2 and 5 have access keys. 5: expired. 6: revoked. 7: only from 10.0.0.0/8. 8: of a project that is gone.
+/// Keys 1 to 4: one scope each; 1, 2, 5 and 7 have access keys. 5: expired. 6: revoked. 7: only from 10.0.0.0/8. 8: of a project that is gone.
 /// 9: another environment than its project.
 pub fn snapshot() -> Arc<Snapshot> {
+    snapshot_by(&Arc::default())
+}
+
+/// The same, whose keys are looked up by this hash.
+pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
     let entry = |number: u8, scopes: Scopes, change: fn(&mut KeyEntry)| {
         let mut entry = KeyEntry {
             id: key_id(number),
@@ -66,7 +82,7 @@ pub fn snapshot() -> Arc<Snapshot> {
             access_secret: None,
         };
         change(&mut entry);
-        (Plain.digest(&text(number)), Arc::new(entry))
+        (hash.digest(&text(number)), Arc::new(entry))
     };
     let project = ProjectEntry {
         policy: None,
@@ -103,6 +119,7 @@ pub fn snapshot() -> Arc<Snapshot> {
             }),
             entry(7, INFERENCE, |entry| {
                 entry.ip_allowlist = vec![IpNet { address: "10.0.0.0".parse().unwrap(), prefix_bits: 8 }];
+                signs(entry);
             }),
             entry(8, INFERENCE, |entry| entry.project = project_id(2)),
             entry(9, INFERENCE, |entry| entry.environment = "staging".into()),
@@ -110,6 +127,6 @@ pub fn snapshot() -> Arc<Snapshot> {
         workspaces: vec![Arc::new(workspace)],
         accounts: Vec::new(),
         catalogue: Arc::new(Catalogue::embedded().unwrap()),
-        key_hash: Arc::new(Plain),
+        key_hash: hash.clone(),
     }))
 }

@@ -1,11 +1,14 @@
 //! Who is let in by which headers.
 
+use std::sync::Arc;
+
 use admit::{Caller, Needs, identify, system};
 use domain::{Fault, FaultClass};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::house::{
-    ADMIN, INFERENCE, NOW_UNIX_MS, OPERATOR, READ, key_id, project_id, snapshot, text, workspace_id,
+    ADMIN, INFERENCE, NOW_UNIX_MS, OPERATOR, Plain, READ, key_id, project_id, snapshot, snapshot_by, text,
+    workspace_id,
 };
 
 fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
@@ -43,6 +46,34 @@ fn a_key_is_found_where_sdks_put_it() {
         assert_eq!(caller.key().unwrap().id, key_id(number), "{pairs:?}");
         assert_eq!(caller.project().id, project_id(1));
         assert_eq!(caller.snapshot().version(), 3);
+    }
+}
+
+/// How long a look-up takes tells nothing of how near a guess came: whatever has a key's form is hashed once, with a pepper
+/// that the guesser lacks, and what is found by half of the hash is compared in constant time.
+#[test]
+fn every_guess_costs_the_same_look_up() {
+    let hash = Arc::new(Plain::default());
+    let snapshot = snapshot_by(&hash);
+    hash.take_asked();
+    let good = text(1);
+    // The same up to the last of the characters that decide, up to the first, and nothing alike.
+    let near = |kept: usize| {
+        let turned = good.chars().enumerate().map(|(place, letter)| match letter {
+            _ if place < kept => letter,
+            'A' => 'B',
+            _ => 'A',
+        });
+        turned.collect::<String>()
+    };
+    for presented in
+        [good.clone(), near(good.len() - 1), near(20), near(9), text(200), text(5), text(6), text(7)]
+    {
+        let headers = headers(&[("authorization", format!("Bearer {presented}"))]);
+        let peer = "192.0.2.1".parse().unwrap();
+        let told = identify(snapshot.clone(), &headers, peer, Needs::Inference, NOW_UNIX_MS);
+        assert_eq!(told.is_ok(), presented == good);
+        assert_eq!(hash.take_asked(), 1, "a key that ends so: {}", &presented[40..]);
     }
 }
 

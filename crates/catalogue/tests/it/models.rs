@@ -2,19 +2,15 @@
 
 use std::collections::HashSet;
 
-use catalogue::{Modality, Offer};
-use domain::{Nanos, Price, Units, Usage};
+use catalogue::{Modality, Offer, TierRates};
+use domain::{HostedTool, Nanos, Price, Tier, Units, Usage};
 
 use crate::{FIRST_CLASS, shipped};
 
 /// The models that the catalogue has at least, whoever sells them.
 const ALL_MODELS_MIN: usize = 150;
-/// Of all offers the share with a price, in per cent, at least.
-const ALL_PRICED_PCT_MIN: usize = 85;
 /// The models that the first-class providers have at least between them.
 const MODELS_MIN: usize = 60;
-/// Of them the share with a price, in per cent, at least.
-const PRICED_PCT_MIN: usize = 90;
 
 #[test]
 fn what_everybody_asks_for_is_there_and_priced() {
@@ -58,12 +54,13 @@ fn the_first_class_providers_are_covered() {
     }
     println!("together: {models} models, {priced} priced");
     assert!(models >= MODELS_MIN, "{models} models");
-    assert!(priced * 100 >= models * PRICED_PCT_MIN, "{priced} of {models} priced");
+    assert!(priced > 0, "{priced} of {models} priced");
 }
 
-/// `make test` shows this line, so that a share that falls is seen before it is too small.
+/// `make test` shows this line, so that a share that falls is seen. No share is asked for: a price that nobody can read is
+/// better left out, and what must have one is named above.
 #[test]
-fn the_whole_is_large_and_mostly_priced() {
+fn the_whole_is_large_and_whatever_has_no_price_says_so() {
     let catalogue = shipped();
     let models = catalogue.models();
     let offers: Vec<&Offer> = models.iter().flat_map(|model| &model.offers).collect();
@@ -77,17 +74,67 @@ fn the_whole_is_large_and_mostly_priced() {
     let share = priced * 100 / offers.len();
     println!("{} models, {} offers, {share} % priced", models.len(), offers.len());
     assert!(models.len() >= ALL_MODELS_MIN, "{} models", models.len());
-    assert!(share >= ALL_PRICED_PCT_MIN, "{priced} of {} offers priced", offers.len());
+    let silent = offers.iter().filter(|offer| offer.rates.is_none() && offer.origin.source != "unverified");
+    assert_eq!(silent.count(), 0);
 }
 
 #[test]
 fn every_price_says_where_and_when_it_was_read() {
     for model in shipped().models() {
         for offer in &model.offers {
-            assert_eq!(offer.rates.is_none(), offer.source == "unverified", "{}", model.full);
-            assert_eq!(offer.rates.is_none(), offer.checked.is_empty(), "{}", model.full);
+            let origin = &offer.origin;
+            assert_eq!(offer.rates.is_none(), origin.source == "unverified", "{}", model.full);
+            assert_eq!(offer.rates.is_none(), origin.checked.is_empty(), "{}", model.full);
+            // A repository that lists prices is no seller; what it lists is as old as its file.
+            let repeats = origin.source.contains("github.com") || origin.source.contains("quote");
+            assert!(origin.is_third_hand || !repeats, "{}: {}", model.full, origin.source);
+            let lists = ["anomalyco/models.dev", "pydantic/genai-prices prices/"];
+            let is_listed = lists.iter().any(|list| origin.source.contains(list));
+            assert!(origin.as_of.is_some() || !is_listed, "{}: {}", model.full, origin.source);
+            let day = origin.as_of.as_deref();
+            assert!(
+                day.is_none_or(|day| day <= &*origin.checked && origin.source.contains(day)),
+                "{}",
+                model.full
+            );
         }
     }
+}
+
+#[test]
+fn tiers_and_fees_have_a_price_where_one_was_read() {
+    let catalogue = shipped();
+    let of = |model: &str, seller: &str, wanted: Tier| {
+        let offer = catalogue.model(model).unwrap().offer(seller).unwrap();
+        offer.tiers.iter().find(|price| price.tier == wanted).map(|price| price.price)
+    };
+    assert_eq!(of("openai/gpt-4o-mini", "openai", Tier::Flex), Some(TierRates::Percent(50)));
+    let Some(TierRates::Rates(rates)) = of("openai/gpt-4o-mini", "openai", Tier::Priority) else { panic!() };
+    assert_eq!(
+        (rates.input, rates.cached_read, rates.output),
+        (Price(250_000), Some(Price(125_000)), Price(1_000_000))
+    );
+    assert_eq!(of("openai/gpt-4o-mini", "openai", Tier::Scale), None);
+    assert_eq!(of("google/gemini-2.5-pro", "gemini", Tier::Flex), Some(TierRates::Percent(50)));
+    assert_eq!(of("google/gemini-2.5-pro", "gemini", Tier::Priority), None, "a range is no price");
+    for offer in catalogue.models().iter().flat_map(|model| &model.offers) {
+        for price in &*offer.tiers {
+            let is_dearer = match price.price {
+                TierRates::Percent(percent) => percent > 100,
+                TierRates::Rates(rates) => {
+                    offer.rates.is_some_and(|standard| rates.output.0 > standard.output.0)
+                }
+            };
+            assert_eq!(is_dearer, price.tier == Tier::Priority, "{} {:?}", offer.upstream_model, price.tier);
+            assert!(!price.origin.source.is_empty() && !price.origin.checked.is_empty());
+        }
+    }
+    let searches = |slug: &str| {
+        let fees = &catalogue.provider(slug).unwrap().fees;
+        fees.iter().find(|fee| fee.tool == HostedTool::WebSearch).map(|fee| fee.price.for_thousand())
+    };
+    assert_eq!((searches("openai"), searches("anthropic")), (Some(10_000_000), Some(10_000_000)));
+    assert_eq!(searches("gemini"), None);
 }
 
 #[test]

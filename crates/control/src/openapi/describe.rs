@@ -44,6 +44,8 @@ pub struct Description {
     pub summary: &'static str,
     /// Query parameters and what they mean; the router refuses every other.
     pub query: Vec<(&'static str, &'static str)>,
+    /// Of query parameters that take one of a few words, the words.
+    pub words: Vec<(&'static str, &'static [&'static str])>,
     pub body: Body,
     pub given: Vec<Given>,
     /// Whether its body is content, which is longer than configuration ever is.
@@ -161,6 +163,13 @@ impl Route {
     #[must_use]
     pub fn query(mut self, name: &'static str, says: &'static str) -> Self {
         self.description.query.push((name, says));
+        self
+    }
+
+    /// A query parameter's words: it takes no other.
+    #[must_use]
+    pub fn one_of(mut self, name: &'static str, words: &'static [&'static str]) -> Self {
+        self.description.words.push((name, words));
         self
     }
 

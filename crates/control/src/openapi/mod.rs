@@ -1,8 +1,10 @@
 //! The OpenAPI document of this version, made from the table of routes and the types that they read and write.
 
+pub mod bounds;
 pub mod describe;
 mod schema;
 
+use domain::limits::PAGE_ROWS_MAX;
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
@@ -87,7 +89,7 @@ pub fn document(table: &[Route]) -> Result<Value, String> {
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key, `tg_live_…` or `tg_test_…`. The names listed with an operation are the scopes that it needs."},
                 "header_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key, where an SDK puts it there."},
-                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE_NAME, "description": "A signed-in person. The name listed with an operation is the least role that it needs."},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE_NAME, "description": "A signed-in person; over https the cookie is called __Host-tidegate_session. The name listed with an operation is the least role that it needs."},
                 "node": {"type": "http", "scheme": "bearer", "description": "The credential that a node was given when it joined, `tgn_…`."},
                 "csrf": {"type": "apiKey", "in": "header", "name": "X-Tidegate-CSRF", "description": "The session's `csrf_token`, on every method but GET."},
             },
@@ -112,9 +114,14 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "security": security(route),
         "parameters": parameters_of(route, is_one),
     });
+    let mut is_needed = false;
     let body = match told.body {
         Body::Absent => None,
-        Body::Whole(shape) => Some(json!({"application/json": {"schema": schemas.sent(shape)}})),
+        Body::Whole(shape) => {
+            let schema = schemas.sent(shape);
+            is_needed = needs_body(&schema, schemas);
+            Some(json!({"application/json": {"schema": schema}}))
+        }
         Body::Patch(shape) => {
             let schema = schemas.patch(shape);
             Some(
@@ -124,7 +131,11 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     };
     let has_body = body.is_some();
     if let (Some(content), Some(fields)) = (body, operation.as_object_mut()) {
-        fields.insert("requestBody".into(), json!({"content": content}));
+        let mut request = json!({"content": content});
+        if let (true, Some(request)) = (is_needed, request.as_object_mut()) {
+            request.insert("required".into(), Value::Bool(true));
+        }
+        fields.insert("requestBody".into(), request);
     }
     let mut responses: Vec<(StatusCode, Value)> =
         told.given.iter().map(|given| (given.status, response(route, *given, schemas))).collect();
@@ -189,7 +200,8 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
         parameters.push(reference("parameters", "id"));
     }
     for (name, says) in &route.description.query {
-        let schema = if *name == "limit" { json!({"type": "integer"}) } else { json!({"type": "string"}) };
+        let words = route.description.words.iter().find(|(of, _)| of == name).map(|(_, words)| *words);
+        let schema = query_schema(name, words);
         parameters.push(json!({"name": name, "in": "query", "description": says, "schema": schema}));
     }
     if route.can_be_rehearsed() {
@@ -209,6 +221,22 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
         parameters.push(reference("parameters", "if_match"));
     }
     Value::Array(parameters)
+}
+
+fn query_schema(name: &str, words: Option<&[&str]>) -> Value {
+    match (name, words) {
+        (_, Some(words)) => json!({"type": "string", "enum": words}),
+        ("limit", None) => json!({"type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX}),
+        ("status", None) => json!({"type": "integer", "minimum": 0, "maximum": u16::MAX}),
+        ("from" | "to", None) => json!({"type": "integer", "minimum": 1}),
+        _ => json!({"type": "string"}),
+    }
+}
+
+/// Whether an empty body would be refused: a merge patch may change nothing, a whole object may need no field.
+fn needs_body(schema: &Value, schemas: &Schemas) -> bool {
+    let fields = schemas.sent_fields(schema);
+    fields.and_then(|fields| fields.get("required")?.as_array().map(|list| !list.is_empty())).unwrap_or(false)
 }
 
 fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {

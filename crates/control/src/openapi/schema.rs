@@ -41,6 +41,14 @@ impl Schemas {
         schema
     }
 
+    /// What the schema of something sent says, which is its own or the named one that it refers to.
+    pub fn sent_fields<'a>(&'a self, schema: &'a Value) -> Option<&'a Map<String, Value>> {
+        match name_of(schema) {
+            Some(name) => self.sent.definitions().get(name.strip_suffix(SENT)?)?.as_object(),
+            None => schema.as_object(),
+        }
+    }
+
     /// A merge patch: nothing is required, and null takes any field away.
     pub fn patch(&mut self, shape: Shape) -> Value {
         let reference = shape(&mut self.sent).to_value();

@@ -18,6 +18,7 @@ use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionF
 use crate::failure::{invalid, missing, of_store};
 use crate::hosting::{Claim, Destination};
 use crate::moment::Moment;
+use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
@@ -67,10 +68,12 @@ pub fn routes() -> Vec<Route> {
 struct Input {
     #[schemars(required)]
     provider: Option<String>,
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     display_name: Option<String>,
     auth: Option<String>,
     #[schemars(with = "Option<String>", extend("type" = ["string", "object", "null"], "writeOnly" = true))]
     secret: Option<Value>,
+    #[schemars(url)]
     base_url: Option<String>,
     region: Option<String>,
     #[serde(default)]
@@ -93,6 +96,7 @@ struct Input {
     markup_bps: Option<u32>,
     #[serde(default)]
     allow_unpriced: bool,
+    #[schemars(extend("enum" = ["active", "disabled", null]))]
     status: Option<String>,
 }
 

@@ -19,6 +19,7 @@ use crate::caller::rank_of;
 use crate::failure::{invalid, missing, of_store};
 use crate::founding::new_key;
 use crate::moment::Moment;
+use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
@@ -60,8 +61,11 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "ApiKey")]
 struct Input {
     #[schemars(required)]
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
+    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
+    #[schemars(length(min = 1, max = ENVIRONMENT_BYTES_MAX), regex(pattern = ENVIRONMENT))]
     environment: Option<String>,
     scopes: Option<Vec<String>>,
     expires_in_days: Option<u32>,
@@ -98,6 +102,8 @@ struct Shown {
     limits: LimitsForm,
     expires_at: Option<Moment>,
     revoked_at: Option<Moment>,
+    /// The member in whose name it was made; null where that was nobody, or nobody kept it.
+    created_by: Option<String>,
     created_at: Moment,
     #[serde(skip_serializing_if = "Option::is_none")]
     aws: Option<AccessKeys>,
@@ -133,6 +139,7 @@ fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
         limits: limits::shown(control, row.workspace, &of(row)),
         expires_at: row.expires_unix_ms.map(Moment),
         revoked_at: row.revoked_unix_ms.map(Moment),
+        created_by: row.created_by.map(|id| id.to_string()),
         created_at: Moment(row.created_unix_ms),
         aws: row
             .access_secret

@@ -23,12 +23,14 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v2/audit", Access::MANAGE, list)
             .says("Lists who did what, newest first.")
             .lists::<Shown>()
-            .query("chain", chain),
+            .query("chain", chain)
+            .one_of("chain", &["installation"]),
         Route::new(Method::GET, "/v2/audit/proof", Access::MANAGE, prove)
             .says("Gives a stretch of the workspace's audit with its hashes and a signed head, for `tidegate audit verify`.")
             .query("from", "The first entry's place; 1 where it is left out.")
             .query("to", "The last entry's place; as far as one proof goes where it is left out.")
             .query("chain", chain)
+            .one_of("chain", &["installation"])
             .tells::<ProofShown>(),
         Route::new(Method::GET, "/v2/audit/key", Access::ONESELF, key)
             .says("Gives the public key that this installation signs with.")

@@ -14,6 +14,7 @@ use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
+use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
@@ -55,8 +56,11 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Budget")]
 struct Input {
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
+    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
+    #[schemars(regex(pattern = domain::KeyId::pattern()))]
     key_id: Option<String>,
     #[serde(default)]
     workspace: bool,

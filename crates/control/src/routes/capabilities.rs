@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalogue::{Model, Offer};
+use catalogue::{Model, Offer, Origin, ProviderFacts, TierPrice, TierRates};
 use domain::{Fault, Price, Rates, UnitRates};
 use http::Method;
 use schemars::JsonSchema;
@@ -50,6 +50,8 @@ struct PriceBook {
     object: &'static str,
     revision: String,
     data: Vec<PricedModel>,
+    /// What is asked for tools that providers run, beside the tokens.
+    fees: Vec<PricedTool>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -70,9 +72,44 @@ struct PricedOffer {
     price: Option<Prices>,
     /// Of requests whose prompt is longer than so many tokens.
     long_prompt: Option<LongPrompt>,
-    source: String,
-    checked: String,
+    /// What other tiers than the standard one cost.
+    tiers: Vec<PricedTier>,
+    #[serde(flatten)]
+    origin: OriginShown,
     until: Option<String>,
+}
+
+/// Where a price was read.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Origin")]
+struct OriginShown {
+    source: String,
+    /// The day it was read there.
+    checked: String,
+    /// The day that the source itself is of, where it says one.
+    as_of: Option<String>,
+    /// The source repeats what it read at the seller's.
+    third_hand: bool,
+}
+
+/// A tier: a share of the standard price, or prices of its own.
+#[derive(Serialize, JsonSchema)]
+struct PricedTier {
+    tier: &'static str,
+    percent: Option<u16>,
+    price: Option<Prices>,
+    #[serde(flatten)]
+    origin: OriginShown,
+}
+
+/// What a provider asks for a tool that it runs.
+#[derive(Serialize, JsonSchema)]
+struct PricedTool {
+    provider: String,
+    tool: &'static str,
+    micros_per_thousand_calls: u64,
+    #[serde(flatten)]
+    origin: OriginShown,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -124,11 +161,13 @@ fn prices(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let snapshot = control.keeper.current();
         let wanted = ask.query.get("provider").map(|slug| canonical(&snapshot, slug));
         let catalogue = snapshot.catalogue();
+        let is_wanted = |facts: &&ProviderFacts| wanted.as_ref().is_none_or(|slug| facts.slug == *slug);
         let data = catalogue.models().iter().map(|model| priced(model, wanted.as_deref()));
         Reply::json(&PriceBook {
             object: "price_book",
             revision: catalogue.revision().to_owned(),
             data: data.filter(|model| !model.offers.is_empty()).collect(),
+            fees: catalogue.providers().iter().filter(is_wanted).flat_map(fees).collect(),
         })
     })
 }
@@ -157,10 +196,36 @@ fn offered(offer: &Offer) -> PricedOffer {
         long_prompt: offer
             .long_prompt
             .map(|long| LongPrompt { above_tokens: long.above_tokens, price: price(long.rates) }),
-        source: offer.source.clone(),
-        checked: offer.checked.clone(),
+        tiers: offer.tiers.iter().map(tier).collect(),
+        origin: origin(&offer.origin),
         until: offer.until.clone(),
     }
+}
+
+fn origin(origin: &Origin) -> OriginShown {
+    OriginShown {
+        source: origin.source.clone(),
+        checked: origin.checked.clone(),
+        as_of: origin.as_of.clone(),
+        third_hand: origin.is_third_hand,
+    }
+}
+
+fn tier(tier: &TierPrice) -> PricedTier {
+    let (percent, rates) = match tier.price {
+        TierRates::Percent(percent) => (Some(percent), None),
+        TierRates::Rates(rates) => (None, Some(rates)),
+    };
+    PricedTier { tier: tier.tier.as_str(), percent, price: rates.map(price), origin: origin(&tier.origin) }
+}
+
+fn fees(facts: &ProviderFacts) -> impl Iterator<Item = PricedTool> {
+    facts.fees.iter().map(|fee| PricedTool {
+        provider: facts.slug.clone(),
+        tool: fee.tool.as_str(),
+        micros_per_thousand_calls: fee.price.for_thousand(),
+        origin: origin(&fee.origin),
+    })
 }
 
 fn price(rates: Rates) -> Prices {

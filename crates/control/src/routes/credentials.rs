@@ -22,6 +22,7 @@ use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionF
 use crate::failure::{invalid, missing, of_store};
 use crate::hosting::{Claim, Destination};
 use crate::moment::Moment;
+use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::reply::Page;
 use crate::request::{Ask, not_found};
@@ -87,12 +88,14 @@ pub fn routes() -> Vec<Route> {
 struct Input {
     #[schemars(required)]
     provider: Option<String>,
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     display_name: Option<String>,
     auth: Option<String>,
     #[schemars(with = "Option<String>", extend("type" = ["string", "object", "null"], "writeOnly" = true))]
     secret: Option<Value>,
     #[serde(default)]
     config: Value,
+    #[schemars(url)]
     base_url: Option<String>,
     region: Option<String>,
     scope: Option<ScopeInput>,
@@ -113,6 +116,7 @@ struct Input {
     /// What a compatible server takes, stated by hand: believed above what a probe finds.
     #[serde(default)]
     stated_facts: BTreeMap<String, Value>,
+    #[schemars(extend("enum" = ["active", "disabled", "revoked", "expiring", "expired", "over_quota", null]))]
     status: Option<String>,
 }
 

@@ -18,6 +18,7 @@ use crate::caller::Stranger;
 use crate::failure::{missing, of_store};
 use crate::founding::new_key;
 use crate::moment::Moment;
+use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::owner::milliseconds;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
@@ -53,6 +54,7 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Device")]
 struct Client {
     #[schemars(required)]
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     client_name: Option<String>,
 }
 

@@ -25,9 +25,11 @@ use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::attempts::Trier;
 use crate::caller::{Reporter, Stranger};
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{away, invalid, missing, of_store};
 use crate::joined::{self, Load, Said};
 use crate::moment::Moment;
+use crate::node_books;
+use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
 use crate::request::Ask;
@@ -98,6 +100,7 @@ pub fn routes() -> Vec<Route> {
 struct Invitation {
     /// What the node is to be called.
     #[schemars(required)]
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
     /// How long the token waits for its node; an hour where nothing is said, and a week at most.
     expires_in_minutes: Option<u64>,
@@ -253,6 +256,7 @@ struct Join {
     token: Option<String>,
     /// Where the gateway reaches the node, ending in /v1.
     #[schemars(required)]
+    #[schemars(url)]
     base_url: Option<String>,
     /// The key that the node asks the gateway for.
     #[schemars(with = "Option<String>", extend("writeOnly" = true))]
@@ -395,8 +399,17 @@ fn sealed(
 struct Beat {
     #[serde(default)]
     models: Vec<String>,
-    #[serde(flatten)]
-    said: Said,
+    /// Of Tidegate.
+    #[serde(default)]
+    version: String,
+    /// What computes its models: `engine`, or `echo`, which is no model.
+    #[serde(default)]
+    runtime: String,
+    /// Where they are computed: `cpu`, `cuda:0`.
+    #[serde(default)]
+    device: Option<String>,
+    #[serde(default)]
+    load: Load,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -409,8 +422,8 @@ struct Heard {
 
 fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
     Box::pin(async move {
-        let Beat { models, said } = ask.json()?;
-        let said = checked_said(said)?;
+        let Beat { models, version, runtime, device, load } = ask.json()?;
+        let said = checked_said(Said { version, runtime, device, load })?;
         if models.len() > NODE_MODELS_MAX || models.iter().any(|model| model.len() > MODEL_NAME_BYTES_MAX) {
             let message = format!(
                 "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes."
@@ -507,6 +520,13 @@ fn report(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
             return Err(invalid("records", message, "Send the others with the next."));
         }
         let records = records.into_iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
+        // Booked first: what is kept as known is never told again.
+        let snapshot = control.keeper.current();
+        let booked = node_books::book(control, &snapshot, ask.caller.known, &records).await;
+        booked.map_err(|error| {
+            tracing::warn!(%error, "what a node reports could not be booked");
+            away()
+        })?;
         let now = control.world.clock.unix_ms();
         let kept = control.store.joins().report(ask.caller.credential, records, now);
         Reply::json(&Kept { object: "node_report", kept: kept.await.map_err(revoked)? })
@@ -546,8 +566,8 @@ fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// One answer of a node, by its own count: it books no money, and where the gateway asked for it the request is counted
-/// there.
+/// One answer of a node, by its own count. Where the gateway asked for it the request is counted there; else it is a request of
+/// the workspace's first project, and costs nothing.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeUsage")]
 struct UsageShown {
@@ -627,7 +647,7 @@ mod tests {
         let beat: Beat =
             serde_json::from_str(r#"{"models": ["m"], "load": {"running": 2, "hot": 1}, "mood": 3}"#)
                 .unwrap();
-        assert_eq!((beat.models.len(), beat.said.load.running, beat.said.load.waiting), (1, 2, 0));
+        assert_eq!((beat.models.len(), beat.load.running, beat.load.waiting), (1, 2, 0));
         let endless = Load { running: u64::MAX, ..Load::default() };
         let said = checked_said(Said { load: endless, ..Said::default() }).unwrap();
         assert_eq!(said.load.running, i64::MAX.unsigned_abs());

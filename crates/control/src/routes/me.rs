@@ -16,12 +16,11 @@ use crate::access::{Access, person_needed};
 use crate::attempts::Trier;
 use crate::caller::{Caller, Person};
 use crate::failure::{invalid, of_store};
+use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::owner::milliseconds;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
-
-const EMAIL_BYTES_MAX: usize = 254;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -143,7 +142,9 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Me")]
 struct Input {
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
+    #[schemars(email, length(max = EMAIL_BYTES_MAX), regex(pattern = EMAIL))]
     email: Option<String>,
     password: Option<String>,
     current_password: Option<String>,

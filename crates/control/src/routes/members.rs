@@ -8,13 +8,14 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{Act, Invitation, LinkRow, MemberRow, Page as StorePage, PersonRow};
+use store::{Act, Invitation, LinkRow, MadeKeys, MemberRow, Page as StorePage, PersonRow};
 
 use super::me::checked_email;
 use super::workspaces::checked_name;
 use crate::access::{Access, insufficient_role};
 use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
+use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::owner::{milliseconds, mint_link};
 use crate::request::Ask;
@@ -23,11 +24,13 @@ use crate::{Control, Reply};
 
 const PATH: &str = "/v2/members";
 const ONE: &str = "/v2/members/{id}";
+/// What is said of the API keys that a removed member made.
+const KEYS: &str = "keys";
 
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, invite)
-            .says("Invites somebody; the link is in this answer and never again.")
+            .says("Invites somebody; the link is in this answer and never again. Whoever has the email elsewhere stays unseen until they join.")
             .takes::<Input>()
             .makes::<Invited>()
             .refuses(409, "already_member"),
@@ -41,9 +44,12 @@ pub fn routes() -> Vec<Route> {
             .gives::<Shown>()
             .refuses(409, "last_owner"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, remove)
-            .says("Removes a member; their sessions and the keys of their devices end at once.")
+            .says("Removes a member; their sessions and the keys of their devices end at once. API keys that they made are kept or revoked.")
+            .query(KEYS, "What becomes of the API keys that they made, by themselves or with a key of theirs. Left out, it is 409 where some of them work.")
+            .one_of(KEYS, &["keep", "revoke"])
             .gives_nothing()
-            .refuses(409, "last_owner"),
+            .refuses(409, "last_owner")
+            .refuses(409, "member_has_keys"),
         Route::new(Method::POST, "/v2/members/{id}/link", Access::MANAGE, link)
             .says("Makes a link that signs a member in.")
             .takes_nothing()
@@ -56,9 +62,11 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Member")]
 struct Input {
     #[schemars(required)]
+    #[schemars(email, length(max = EMAIL_BYTES_MAX), regex(pattern = EMAIL))]
     email: Option<String>,
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
-    #[schemars(required)]
+    #[schemars(required, extend("enum" = ["owner", "admin", "developer", "billing", "viewer"]))]
     role: Option<String>,
 }
 
@@ -199,6 +207,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Role")]
 struct Change {
+    #[schemars(extend("enum" = ["owner", "admin", "developer", "billing", "viewer"]))]
     role: Option<String>,
 }
 
@@ -221,11 +230,32 @@ fn remove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
         within_rank(&ask, row.role)?;
+        let keys = made_keys(&ask)?;
         let act = ask.act(&control.world);
-        let removed = control.store.people().remove(ask.workspace(), row.person.id, ask.if_match()?, act);
-        control.published(removed.await.map_err(of_store)?.version).await?;
+        let removed =
+            control.store.people().remove(ask.workspace(), row.person.id, keys, ask.if_match()?, act);
+        let removed = removed.await.map_err(|error| asked_about_keys(of_store(error)))?;
+        control.published(removed.version).await?;
         Ok(Reply::no_content())
     })
+}
+
+fn made_keys(ask: &Ask) -> Result<MadeKeys, Box<Fault>> {
+    match ask.query.get(KEYS).map(String::as_str) {
+        None => Ok(MadeKeys::Ask),
+        Some("keep") => Ok(MadeKeys::Keep),
+        Some("revoke") => Ok(MadeKeys::Revoke),
+        Some(other) => {
+            Err(invalid(KEYS, format!("\"{other}\" is nothing that can be done with keys."), KEYS_FIX))
+        }
+    }
+}
+
+const KEYS_FIX: &str = "Say `?keys=revoke` to end them, or `?keys=keep` where programs still need them.";
+
+/// The refusal says what to say.
+fn asked_about_keys(fault: Box<Fault>) -> Box<Fault> {
+    if fault.code == "member_has_keys" { Box::new(fault.param(KEYS).fix(KEYS_FIX)) } else { fault }
 }
 
 /// Signs somebody in who has no password, or lost it, or their invitation.

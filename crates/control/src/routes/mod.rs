@@ -16,6 +16,7 @@ mod joins;
 mod limits;
 mod me;
 mod members;
+mod models;
 mod nodes;
 mod plan;
 mod policies;
@@ -33,6 +34,8 @@ mod webhooks;
 mod workspaces;
 
 pub use me::checked_email;
+#[cfg(test)]
+pub use {projects::checked_environment, workspaces::checked_name};
 
 use crate::router::Route;
 
@@ -56,6 +59,7 @@ pub fn all() -> Vec<Route> {
         training::routes(),
         rules::routes(),
         policies::routes(),
+        models::routes(),
         plan::routes(),
         capabilities::routes(),
         usage::routes(),

@@ -19,6 +19,7 @@ use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::joined::{self, JoinedShown};
 use crate::moment::Moment;
+use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerShown};
@@ -60,8 +61,10 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Node")]
 struct Input {
     #[schemars(required)]
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
     #[schemars(required)]
+    #[schemars(url)]
     base_url: Option<String>,
     #[schemars(with = "Option<String>", extend("writeOnly" = true))]
     secret: Option<Value>,
@@ -73,6 +76,7 @@ struct Input {
     /// What it takes, stated by hand: believed above what a probe finds.
     #[serde(default)]
     stated_facts: BTreeMap<String, Value>,
+    #[schemars(extend("enum" = ["ready", "draining", null]))]
     status: Option<String>,
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use catalogue::Modality;
 use domain::record::Rejected;
-use domain::{Fault, Rates, RouteScope};
+use domain::{Dialect, Fault, Rates, RouteScope};
 use http::Method;
 use line::{ExplainedAttempt, Explanation, Question};
 use schemars::JsonSchema;
@@ -12,10 +13,11 @@ use serde_json::{Map, Value, json};
 
 use super::projects::checked_environment;
 use crate::access::Access;
-use crate::failure::missing;
+use crate::failure::{invalid, missing};
+use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX};
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply};
+use crate::{Control, Reply, told};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -26,14 +28,24 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// Only what a plan depends on is read; a whole request body may be sent as it is.
+/// What a plan depends on.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "Plan")]
 struct Input {
     #[schemars(required)]
     model: Option<String>,
+    /// What the model is to do, such as `chat`, `embedding`, `image`, `audio`, `video`, `rerank`, `moderation` or
+    /// `realtime`; without it, what the model does.
+    modality: Option<String>,
+    /// On whose paths it would be asked: `chat` (the usual), `responses`, `anthropic`, `gemini`, `converse` or `run`. It
+    /// decides where a name goes that nobody knows.
+    dialect: Option<String>,
+    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
+    #[schemars(length(min = 1, max = ENVIRONMENT_BYTES_MAX), regex(pattern = ENVIRONMENT))]
     environment: Option<String>,
+    #[schemars(regex(pattern = domain::KeyId::pattern()))]
     key_id: Option<String>,
     tag: Option<String>,
 }
@@ -45,6 +57,8 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .model
             .as_deref()
             .ok_or_else(|| missing("model", "Name a model, as publisher/model or as its seller names it."))?;
+        let modality = input.modality.as_deref().map(modality).transpose()?;
+        let dialect = input.dialect.as_deref().map_or(Ok(Dialect::Chat), dialect)?;
         let snapshot = control.keeper.current();
         let workspace = snapshot.workspace(ask.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
         let project = match &input.project_id {
@@ -87,20 +101,38 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             environment: &environment,
             key: key.as_ref().map(|key| key.id),
             tag: input.tag.as_deref(),
-            modality: catalogue::Modality::Chat,
+            modality: modality.unwrap_or(Modality::Chat),
+            dialect,
+            terms: domain::PriceTerms::default(),
+            grammar: None,
         };
         let clock = &control.world.clock;
         let random = control.world.random.next_u64();
         let plan = line::explain(
             &question,
+            modality,
             &snapshot,
             &*control.board,
             random,
             clock.monotonic_us(),
             clock.unix_ms(),
         );
-        Reply::json(&Plan::shown(model, &environment, plan))
+        Reply::json(&Plan::shown(model, &environment, plan, ask.is_operator()))
     })
+}
+
+fn modality(word: &str) -> Result<Modality, Box<Fault>> {
+    Modality::from_word(word).ok_or_else(|| one_of("modality", word, &Modality::ALL.map(Modality::as_str)))
+}
+
+fn dialect(word: &str) -> Result<Dialect, Box<Fault>> {
+    let found = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == word);
+    found.ok_or_else(|| one_of("dialect", word, &Dialect::ALL.map(Dialect::as_str)))
+}
+
+fn one_of(field: &'static str, word: &str, known: &[&str]) -> Box<Fault> {
+    let shown: String = word.chars().filter(|letter| !letter.is_control()).take(64).collect();
+    invalid(field, format!("\"{shown}\" is no {field}."), format!("Use one of {}.", known.join(", ")))
 }
 
 /// What would happen.
@@ -108,6 +140,8 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 struct Plan {
     object: &'static str,
     requested_model: String,
+    /// What it is planned for.
+    modality: &'static str,
     environment: String,
     resolved_model: Option<String>,
     /// The rule by which the model's name was understood.
@@ -130,6 +164,7 @@ struct WinningRoute {
 #[derive(Clone, Serialize, JsonSchema)]
 struct PlannedAttempt {
     profile: &'static str,
+    /// Its id; `managed` for an account of the operator's, which only the operator is told apart.
     principal: String,
     display_name: Option<String>,
     provider: String,
@@ -167,11 +202,12 @@ struct PlanError {
 }
 
 impl Plan {
-    fn shown(model: &str, environment: &str, plan: Explanation) -> Self {
-        let attempts: Vec<_> = plan.attempts.iter().map(attempt).collect();
+    fn shown(model: &str, environment: &str, plan: Explanation, is_operator: bool) -> Self {
+        let attempts: Vec<_> = plan.attempts.iter().map(|one| attempt(one, is_operator)).collect();
         Self {
             object: "plan",
             requested_model: model.to_owned(),
+            modality: plan.modality.as_str(),
             environment: environment.to_owned(),
             resolved_model: plan.resolved_model,
             resolution: plan.resolution,
@@ -182,17 +218,17 @@ impl Plan {
             }),
             chosen: attempts.first().cloned(),
             attempts,
-            rejected: plan.rejected.iter().map(rejected).collect(),
+            rejected: plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
             error: plan.fault.map(|fault| PlanError { code: fault.code, detail: fault.to_string() }),
             snapshot_version: plan.snapshot_version,
         }
     }
 }
 
-fn attempt(attempt: &ExplainedAttempt) -> PlannedAttempt {
+fn attempt(attempt: &ExplainedAttempt, is_operator: bool) -> PlannedAttempt {
     PlannedAttempt {
         profile: attempt.profile.as_str(),
-        principal: attempt.principal.to_string(),
+        principal: told::principal(attempt.principal, is_operator),
         display_name: attempt.display_name.clone(),
         provider: attempt.provider.to_string(),
         upstream_model: attempt.upstream_model.to_string(),
@@ -212,9 +248,9 @@ fn pricing(rates: Rates) -> PlannedPricing {
     }
 }
 
-pub fn rejected(rejected: &Rejected) -> RejectedCandidate {
+pub fn rejected(rejected: &Rejected, is_operator: bool) -> RejectedCandidate {
     RejectedCandidate {
-        principal: rejected.principal.to_string(),
+        principal: told::principal(rejected.principal, is_operator),
         profile: rejected.principal.profile().as_str(),
         provider: rejected.provider.clone(),
         reason: rejected.reason.clone(),

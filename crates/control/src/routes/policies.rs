@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, PolicyId, PolicySpec, Profile};
+use domain::{Fault, ModelPattern, PolicyId, PolicySpec, Profile};
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,11 +51,13 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Policy")]
 struct Input {
     #[schemars(required)]
+    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
     /// Sellers, `byoc` for nodes of the workspace's own; empty allows all.
     #[serde(default)]
     allowed_providers: Vec<String>,
-    /// Full names of models, or the beginnings of them, such as `anthropic/`; empty allows all.
+    /// Full names of models: each exact unless it ends in `*` or `/`, which name every model whose name begins so
+    /// (`openai/gpt-4o*`, `anthropic/`); empty allows all.
     #[serde(default)]
     allowed_models: Vec<String>,
     /// Regions as credentials and accounts name them, and as a node's label `region=` does; empty allows all. What does
@@ -128,10 +130,10 @@ fn spec_of(control: &Control, input: Input) -> Result<PolicySpec, Box<Fault>> {
     };
     let catalogue = Arc::clone(control.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name, |facts| facts.slug.clone());
-    let beginning = |name: String| name.trim_end_matches('*').to_owned();
+    let pattern = |name: String| ModelPattern::read(&name).as_text().into_owned();
     Ok(PolicySpec {
         providers: names(input.allowed_providers, "allowed_providers", canonical)?,
-        models: names(input.allowed_models, "allowed_models", beginning)?,
+        models: names(input.allowed_models, "allowed_models", pattern)?,
         regions: names(input.allowed_regions, "allowed_regions", |name| name)?,
         profiles: input.profiles.iter().map(profile).collect::<Result<_, _>>()?,
         retention: agreement::retention(&input.retention)?,

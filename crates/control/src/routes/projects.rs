@@ -15,6 +15,7 @@ use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::moment::Moment;
+use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
@@ -51,7 +52,9 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Project")]
 struct Input {
     #[schemars(required)]
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
+    #[schemars(length(min = 1, max = ENVIRONMENT_BYTES_MAX), regex(pattern = ENVIRONMENT))]
     environment: Option<String>,
     #[serde(default)]
     metadata: Value,
@@ -94,7 +97,7 @@ fn show(control: &Control, row: &ProjectRow) -> Shown {
 /// An environment's name: one of the three that everyone has, or the customer's own word.
 pub fn checked_environment(environment: &str, field: &'static str) -> Result<String, Box<Fault>> {
     let fine = !environment.is_empty()
-        && environment.len() <= 63
+        && environment.len() <= ENVIRONMENT_BYTES_MAX
         && environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
     if fine {
         return Ok(environment.to_owned());

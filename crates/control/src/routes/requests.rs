@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Profile, Units, Usage};
+use domain::record::Reason;
+use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Principal, Profile, Tier, Units, Usage};
 use http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::filter::{self, Of};
 use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply, moment, told};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -43,14 +44,18 @@ fn filtered(route: Route) -> Route {
         ("project_id", "Only this project's."),
         ("environment", "Only this environment's."),
         ("status", "Only those answered with this HTTP status."),
-        ("outcome", "`completed`, `failed`, `client_cancelled`, `interrupted` or `deadline`."),
+        (
+            "outcome",
+            "`completed`, `cut` by a budget's end, `failed`, `client_cancelled`, `interrupted` or `deadline`.",
+        ),
         ("tag", "Only those with this tag."),
         ("since", "Only those that began at this moment or later."),
         ("until", "Only those that began before this moment."),
         FILTER,
         FORMAT,
     ];
-    parameters.into_iter().fold(route, |route, (name, says)| route.query(name, says))
+    let route = parameters.into_iter().fold(route, |route, (name, says)| route.query(name, says));
+    route.one_of("outcome", &["completed", "failed", "client_cancelled", "interrupted", "deadline"])
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -58,7 +63,10 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let filter = filter(control, &ask).await?;
         let listed =
             control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
-        Reply::list(ask.query.get("format").map(String::as_str), &ask.paged(listed, row))
+        Reply::list(
+            ask.query.get("format").map(String::as_str),
+            &ask.paged(listed, |one| row(one, ask.is_operator())),
+        )
     })
 }
 
@@ -66,18 +74,11 @@ async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domai
     let asked = filter::read(control, ask, Of::Requests).await?;
     let text = |name: &str| ask.query.get(name).cloned();
     let moment_of = |name: &'static str| ask.query.get(name).map(|text| moment::read(text, name)).transpose();
-    let outcomes = [
-        Outcome::Completed,
-        Outcome::Failed,
-        Outcome::ClientCancelled,
-        Outcome::Interrupted,
-        Outcome::Deadline,
-    ];
     let outcome = match ask.query.get("outcome") {
         None => None,
         Some(name) => {
-            Some(outcomes.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| {
-                let known: Vec<_> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
+            Some(Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| {
+                let known: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
                 invalid("outcome", format!("\"{name}\" is no outcome."), format!("Use {}.", known.join(", ")))
             })?)
         }
@@ -137,7 +138,7 @@ fn filled(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn row(row: &RequestRow) -> RequestShown {
+fn row(row: &RequestRow, is_operator: bool) -> RequestShown {
     RequestShown {
         id: row.trace.to_string(),
         object: "request",
@@ -155,7 +156,7 @@ fn row(row: &RequestRow) -> RequestShown {
         status: row.status,
         error_code: row.fault_code.clone(),
         profile: filled(&row.profile),
-        principal: row.principal.map(|principal| principal.to_string()),
+        principal: row.principal.map(|principal| told::principal(principal, is_operator)),
         provider: filled(&row.provider),
         region: row.region.clone(),
         attempts: row.attempts,
@@ -174,7 +175,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let record =
             control.store.records().request(ask.workspace(), ask.id("request")?).await.map_err(of_store)?;
-        Reply::json(&whole(&record))
+        Reply::json(&whole(&record, ask.is_operator()))
     })
 }
 
@@ -183,7 +184,10 @@ fn records(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let page = ask.page()?;
         let listed = control.store.records().every_record(ask.workspace(), page).await.map_err(of_store)?;
-        Reply::list(ask.query.get("format").map(String::as_str), &ask.paged(listed, whole))
+        Reply::list(
+            ask.query.get("format").map(String::as_str),
+            &ask.paged(listed, |one| whole(one, ask.is_operator())),
+        )
     })
 }
 
@@ -207,6 +211,8 @@ struct Exchange {
     status: u16,
     error_class: Option<&'static str>,
     error_code: Option<String>,
+    /// Why it failed or was cut; `None` where it did not, and of requests that an earlier version served.
+    error: Option<ReasonShown>,
     profile: Option<&'static str>,
     mode: Option<&'static str>,
     principal: Option<String>,
@@ -221,6 +227,26 @@ struct Exchange {
     caching: Option<CachingShown>,
     #[serde(flatten)]
     metered: Metered,
+}
+
+/// What the client read of the failure. What a provider says of a wrong request is not in it, since it may quote the request.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Reason")]
+struct ReasonShown {
+    message: String,
+    fix: Option<String>,
+    /// The field that is wrong.
+    param: Option<String>,
+    /// What of the workspace's configuration refused, where one thing did.
+    refused_by: Option<RefuserShown>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Refuser")]
+struct RefuserShown {
+    /// `budget`, `credit`, `policy` or `route`.
+    object: &'static str,
+    id: String,
 }
 
 /// When each step was done, after the exchange's first byte.
@@ -289,6 +315,9 @@ struct Metered {
     /// What is no token of text, where there is any.
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<UnitsShown>,
+    /// The tier that it was served at, where that was another than the standard one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'static str>,
     estimated: bool,
     /// Who stands for the counts: `provider_reported`, `runtime_confirmed` of a node, `router_inferred` or `unknown`.
     evidence: &'static str,
@@ -318,9 +347,14 @@ struct UnitsShown {
     billed_micro_units: u64,
     /// Milliseconds of film that were made.
     video_ms: u64,
+    /// Searches of the web that the provider made for the answer; of files that it keeps; and calls of its other tools.
+    web_searches: u64,
+    file_searches: u64,
+    hosted_tool_calls: u64,
 }
 
-fn whole(record: &MeterRecord) -> Exchange {
+fn whole(record: &MeterRecord, is_operator: bool) -> Exchange {
+    let named = |principal: &Principal| told::principal(*principal, is_operator);
     let timeline = &record.timeline;
     Exchange {
         id: record.trace.to_string(),
@@ -340,9 +374,10 @@ fn whole(record: &MeterRecord) -> Exchange {
         status: record.status,
         error_class: record.fault.map(domain::FaultClass::as_str),
         error_code: record.fault_code.clone(),
+        error: record.reason.as_ref().map(reason),
         profile: record.profile().map(domain::Profile::as_str),
         mode: record.profile().map(|profile| profile.mode().as_str()),
-        principal: record.principal.map(|principal| principal.to_string()),
+        principal: record.principal.as_ref().map(named),
         provider: filled(&record.provider),
         fallback_used: record.fallback_used,
         tag: record.tag.clone(),
@@ -359,17 +394,26 @@ fn whole(record: &MeterRecord) -> Exchange {
         plan: PlanShown {
             resolution: record.plan.resolution.to_string(),
             route_id: filled(&record.plan.route),
-            candidates: record.plan.candidates.iter().map(ToString::to_string).collect(),
-            rejected: record.plan.rejected.iter().map(rejected).collect(),
+            candidates: record.plan.candidates.iter().map(named).collect(),
+            rejected: record.plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
             snapshot_version: record.plan.snapshot_version,
         },
-        attempts: record.attempts.iter().map(attempt).collect(),
+        attempts: record.attempts.iter().map(|one| attempt(one, is_operator)).collect(),
         caching: caching::shown(record),
         metered: metered(&record.usage, &record.charge, record.profile()),
     }
 }
 
-fn attempt(attempt: &AttemptRecord) -> AttemptShown {
+fn reason(reason: &Reason) -> ReasonShown {
+    ReasonShown {
+        message: reason.message.clone(),
+        fix: reason.fix.clone(),
+        param: reason.param.clone(),
+        refused_by: reason.refused_by.map(|by| RefuserShown { object: by.kind(), id: by.id() }),
+    }
+}
+
+fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptShown {
     let receipt = attempt.rates.map(|rates| {
         let lines = rates.lines(&attempt.usage);
         let shown = lines.iter().map(|line| ReceiptLine {
@@ -384,7 +428,7 @@ fn attempt(attempt: &AttemptRecord) -> AttemptShown {
     AttemptShown {
         number: attempt.number,
         profile: attempt.profile().as_str(),
-        principal: attempt.principal.to_string(),
+        principal: told::principal(attempt.principal, is_operator),
         provider: attempt.provider.clone(),
         upstream_model: attempt.upstream_model.clone(),
         region: attempt.region.clone(),
@@ -411,6 +455,9 @@ const fn units(units: &Units) -> UnitsShown {
         characters: units.characters,
         billed_micro_units: units.billed,
         video_ms: units.video_ms,
+        web_searches: units.web_searches,
+        file_searches: units.file_searches,
+        hosted_tool_calls: units.hosted_calls,
     }
 }
 
@@ -422,6 +469,7 @@ fn metered(usage: &Usage, charge: &Charge, profile: Option<Profile>) -> Metered 
         cache_write_tokens: usage.cache_write + usage.cache_write_long,
         reasoning_tokens: usage.reasoning,
         units: (!usage.units.is_none()).then(|| units(&usage.units)),
+        service_tier: usage.tier.map(Tier::as_str),
         estimated: usage.is_estimated(),
         evidence: evidence(usage.source, profile),
         cost_micros: charge.cost.micros(),

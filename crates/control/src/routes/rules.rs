@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use domain::{
-    ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, Profile, RouteId, RouteScope, RouteSpec,
+    ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, ModelPattern, Profile, RouteId, RouteScope,
+    RouteSpec,
 };
 use http::Method;
 use schemars::JsonSchema;
@@ -55,6 +56,8 @@ struct ScopeWire {
     project_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alias: Option<String>,
+    /// A model's full name, or its name without the publisher: exact unless it ends in `*` or `/`, which name every model
+    /// whose name begins so (`openai/gpt-4o*`, `openai/`).
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,7 +260,7 @@ async fn scope_of(
         key_id,
         project_id,
         alias: None,
-        model: wire.model.map(|model| model.trim_end_matches('*').to_owned()),
+        model: wire.model.map(|model| ModelPattern::read(&model).as_text().into_owned()),
         modality: wire.modality,
         provider: wire.provider.map(canonical),
         environment,

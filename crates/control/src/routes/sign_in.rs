@@ -9,12 +9,12 @@ use http::Method;
 use http::header::{HeaderMap, USER_AGENT};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use store::{Act, AuditRow, PersonRow, Redeemed, SignInRow};
+use store::{Act, AuditRow, PersonRow, Redeemed, Redeemer, SignInRow};
 
 use super::me::{self, Me};
 use crate::access::Access;
 use crate::attempts::Trier;
-use crate::caller::{COOKIE_NAME, Caller, Stranger, live};
+use crate::caller::{Caller, Stranger, cookie_name, live};
 use crate::failure::{missing, of_store};
 use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
@@ -70,7 +70,7 @@ fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
         let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
         let (email, password) = (in_one_form(&email), Secret::from_text(password));
         let now = control.world.clock.unix_ms();
-        let (address, trier) = (Trier::address(ask.peer), Trier::Email(email.clone()));
+        let (address, trier) = (Trier::address(ask.peer), Trier::account(email.clone(), ask.peer));
         // While the password is hashed: what it comes to is told only if the try counts.
         let counting = control.attempts.count(&control.store, &address, Some(&trier), now);
         let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
@@ -90,16 +90,26 @@ fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
     })
 }
 
-/// Who has this email, if anybody, and whether this is their password.
+/// Who has this email and this password; else one who has the email, if anybody. An email may be several people's, since
+/// nothing proves whose it is.
 async fn compare(
     control: &Control,
     email: String,
     password: &Secret,
 ) -> Result<(Option<PersonRow>, bool), Box<Fault>> {
-    let person = control.store.people().by_email(email).await.map_err(of_store)?;
-    let hash = person.as_ref().and_then(|person| person.password_hash.clone());
-    let is_right = control.passwords.matches(password, hash).await?;
-    Ok((person, is_right))
+    let people = control.store.people().by_email(email).await.map_err(of_store)?;
+    let (known, strangers): (Vec<_>, Vec<_>) =
+        people.into_iter().partition(|person| person.password_hash.is_some());
+    for person in &known {
+        if control.passwords.matches(password, person.password_hash.clone()).await? {
+            return Ok((Some(person.clone()), true));
+        }
+    }
+    if known.is_empty() {
+        // It takes as long where nobody has one.
+        control.passwords.matches(password, None).await?;
+    }
+    Ok((known.into_iter().chain(strangers).next(), false))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -108,6 +118,8 @@ async fn compare(
 struct Link {
     #[schemars(required, extend("writeOnly" = true))]
     token: Option<String>,
+    /// Whoever opens it is none of those that sign in with the invited address already.
+    new_person: Option<bool>,
 }
 
 fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
@@ -121,7 +133,11 @@ fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
             Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
             None => None,
         };
-        let signed_in = signed_in.map(|signed_in| signed_in.person.id);
+        let redeemer = match signed_in {
+            _ if input.new_person == Some(true) => Redeemer::New,
+            Some(signed_in) => Redeemer::Known(signed_in.person.id),
+            None => Redeemer::Nobody,
+        };
         // The store fills in whose the link is.
         let nobody = MemberId::from_uuid(*vault::OPERATOR.as_uuid());
         let fresh = Fresh::of(control, &ask, nobody, true);
@@ -129,7 +145,7 @@ fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
             tokens::digest(&*control.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
         let act = Act::new(&control.world, "link", Some(ask.trace));
         let redeem =
-            control.store.sign_ins().redeem(digest, signed_in, fresh.row, carried(control, &ask), act);
+            control.store.sign_ins().redeem(digest, redeemer, fresh.row, carried(control, &ask), act);
         match redeem.await.map_err(of_store)? {
             Redeemed::By(_) => welcome(control, &ask.headers, &fresh.token).await,
             Redeemed::SignInFirst => Err(Box::new(
@@ -138,7 +154,7 @@ fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
                     "sign_in_first",
                     "This link is for somebody who signs in here already.",
                 )
-                .fix("Sign in first, then open the link again."),
+                .fix("Sign in first, then open the link again. If that is not you, send it with \"new_person\": true."),
             )),
             Redeemed::Unknown => Err(Box::new(
                 Fault::new(
@@ -225,8 +241,9 @@ pub async fn welcome(control: &Control, headers: &HeaderMap, token: &Secret) -> 
 }
 
 fn cookie(control: &Control, headers: &HeaderMap, token: &str, seconds: u64) -> String {
-    let secure = if control.site.is_https(headers) { "; Secure" } else { "" };
-    format!("{COOKIE_NAME}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    let (name, secure) =
+        (cookie_name(&control.site, headers), if control.site.is_https(headers) { "; Secure" } else { "" });
+    format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
 fn carried(control: &Control, ask: &Ask<Stranger>) -> Option<store::TokenDigest> {

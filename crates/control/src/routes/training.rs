@@ -413,6 +413,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (row, id) = job(control, &ask, None).await?;
         let said: Said = control.look_at_runtime(&row, format!("train/jobs/{id}")).await?;
+        learn(control, &row, said.result.as_deref()).await;
         Reply::json(&show(&row, said))
     })
 }
@@ -429,9 +430,20 @@ fn events(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let (row, id) = job(control, &ask, None).await?;
         let path = format!("train/jobs/{id}/events?after={after}&limit={limit}");
         let SaidEvents { data, next } = control.look_at_runtime(&row, path).await?;
+        let end = data.iter().rev().find(|said: &&SaidEvent| said.what.kind == "completed");
+        learn(control, &row, end.and_then(|said| said.what.model.as_deref())).await;
         let data = data.into_iter().map(|said| Event { at: Moment(said.unix_ms), what: said.what });
         Reply::json(&Events { object: "list", data: data.collect(), next })
     })
+}
+
+/// Whoever reads that a job is over may ask for what came of it at once: a node whose new model is not known yet is asked for
+/// its models before the answer goes out.
+async fn learn(control: &Control, row: &NodeRow, made: Option<&str>) {
+    let Some(made) = made.filter(|made| !row.models().iter().any(|known| known == made)) else { return };
+    if let Err(fault) = control.ask_node(row.clone()).await {
+        tracing::warn!(node = %row.id, made, %fault, "what a training job made is learned at the node's next turn");
+    }
 }
 
 fn cancel(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

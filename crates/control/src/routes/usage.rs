@@ -49,7 +49,11 @@ fn sums(pattern: &'static str, handler: Handler) -> Route {
         FORMAT,
     ];
     let route = Route::new(Method::GET, pattern, Access::LOOK, handler);
-    parameters.into_iter().fold(route, |route, (name, says)| route.query(name, says))
+    let route = parameters.into_iter().fold(route, |route, (name, says)| route.query(name, says));
+    route
+        .one_of("window", &["24h", "7d", "30d", "month"])
+        .one_of("interval", &["minute", "hour", "day"])
+        .one_of("mode", &["mi", "byok", "byoc"])
 }
 
 /// The one grammar, as the command line and the console write it.
@@ -122,6 +126,8 @@ struct Sums {
     groups: Groups,
     #[serde(flatten)]
     columns: Columns,
+    /// What the workspace pays in all: what it owes, and what its own providers bill it.
+    spend_micros: i64,
     reasoning_tokens: u64,
     cache_write_tokens: u64,
     /// Pictures that were made.
@@ -135,6 +141,10 @@ struct Sums {
     billed_micro_units: u64,
     /// Milliseconds of film that were made.
     video_ms: u64,
+    /// Searches of the web that providers made for answers; of files that they keep; and calls of their other tools.
+    web_searches: u64,
+    file_searches: u64,
+    hosted_tool_calls: u64,
     realized_reused_tokens: u64,
     failed_requests: u64,
     unattempted_requests: u64,
@@ -148,6 +158,7 @@ struct Sums {
 struct Analysis {
     #[serde(flatten)]
     sums: Sums,
+    /// Completed of all requests, those that were refused before an attempt among them.
     success_rate: Option<f64>,
     latency_us: Option<PercentilesShown>,
     time_to_first_byte_us: Option<PercentilesShown>,
@@ -180,6 +191,7 @@ fn sums_of(row: &UsageRow) -> Sums {
         start: row.bucket_unix_ms.map(Moment),
         groups: Groups(groups.collect()),
         columns: columns(sums),
+        spend_micros: row.spend.micros(),
         reasoning_tokens: sums.reasoning_tokens,
         cache_write_tokens: sums.cache_write_tokens,
         images: sums.units.images,
@@ -188,6 +200,9 @@ fn sums_of(row: &UsageRow) -> Sums {
         characters: sums.units.characters,
         billed_micro_units: sums.units.billed,
         video_ms: sums.units.video_ms,
+        web_searches: sums.units.web_searches,
+        file_searches: sums.units.file_searches,
+        hosted_tool_calls: sums.units.hosted_calls,
         realized_reused_tokens: sums.realized_reused_tokens,
         failed_requests: sums.failed,
         unattempted_requests: sums.unattempted,
@@ -198,8 +213,8 @@ fn sums_of(row: &UsageRow) -> Sums {
 }
 
 fn analysis_of(row: &UsageRow) -> Analysis {
-    let (requests, failed) = (row.sums.requests, row.sums.failed);
-    let completed = requests.saturating_sub(failed);
+    let requests = row.sums.requests.saturating_add(row.sums.unattempted);
+    let completed = row.sums.requests.saturating_sub(row.sums.failed);
     Analysis {
         sums: sums_of(row),
         success_rate: (requests > 0).then(|| completed as f64 / requests as f64),

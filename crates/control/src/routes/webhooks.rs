@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::limits::WEBHOOK_OVERLAP;
 use domain::{EventId, Fault, WebhookId};
 use http::Method;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::webhooks::sealed_object;
@@ -75,12 +75,15 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Webhook")]
 struct Input {
     #[schemars(required)]
+    #[schemars(url)]
     url: Option<String>,
     #[serde(default)]
     description: String,
     /// Every kind where empty.
     #[serde(default)]
+    #[schemars(schema_with = "event_names")]
     events: Vec<String>,
+    #[schemars(extend("enum" = ["active", "disabled", null]))]
     status: Option<String>,
 }
 
@@ -191,6 +194,11 @@ fn writable(row: &WebhookRow) -> Value {
 /// What can be asked for: a test is sent to whoever asks for one.
 fn subscribable() -> impl Iterator<Item = EventKind> {
     EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::WebhookTest)
+}
+
+fn event_names(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<_> = subscribable().map(EventKind::as_str).collect();
+    json_schema!({"type": "array", "items": {"type": "string", "enum": names}})
 }
 
 fn checked_events(names: &[String]) -> Result<Vec<EventKind>, Box<Fault>> {

@@ -6,7 +6,7 @@ use domain::{Fault, Role, Subject, WorkspaceId};
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use store::{Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
+use store::{Act, Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
 
 use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
@@ -14,10 +14,14 @@ use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::founding::{Founded, NewWorkspace, found};
 use crate::moment::Moment;
+use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
+
+/// In the place of the operator's key.
+const OPERATOR: &str = "operator";
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -51,6 +55,7 @@ pub fn routes() -> Vec<Route> {
 #[schemars(rename = "Workspace")]
 struct Input {
     #[schemars(required)]
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
     limits: Option<LimitsForm>,
     end_user_limits: Option<LimitsForm>,
@@ -89,11 +94,12 @@ fn show(control: &Control, row: &WorkspaceRow) -> Shown {
 pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String, Box<Fault>> {
     let name = name.ok_or_else(|| missing(field, "Give it a name that people recognise it by."))?;
     let trimmed = name.trim();
-    if trimmed.is_empty() || trimmed.len() > 200 || trimmed.chars().any(char::is_control) {
+    if trimmed.is_empty() || trimmed.chars().count() > NAME_CHARS_MAX || trimmed.chars().any(char::is_control)
+    {
         return Err(invalid(
             field,
             format!("{field} can't be used as it is."),
-            "Use 1 to 200 printable characters.",
+            format!("Use 1 to {NAME_CHARS_MAX} printable characters."),
         ));
     }
     Ok(trimmed.to_owned())
@@ -104,7 +110,12 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let input: Input = ask.json()?;
         let name = checked_name(input.name, "name")?;
         let NewWorkspace { founding, shown } = found(&control.world, &control.vault, &name, false).await?;
-        let (founded, act) = (founding.workspace.id, ask.act(&control.world));
+        let founded = founding.workspace.id;
+        // The first entry of the new workspace's audit: who runs the installation by a key is no business of its people.
+        let act = match ask.caller.person() {
+            Some(_) => ask.act(&control.world),
+            None => Act::new(&control.world, OPERATOR, Some(ask.trace)),
+        };
         let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         if let Some(person) = ask.caller.person().filter(|_| !ask.is_rehearsal) {
@@ -135,11 +146,12 @@ async fn own(
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
+        let page = ask.page()?;
         if !ask.is_operator() {
             let own = control.store.workspaces().get(ask.workspace()).await.map_err(of_store)?;
             return Reply::json(&Page::whole(vec![show(control, &own)]));
         }
-        let listed = control.store.workspaces().list(ask.page()?).await.map_err(of_store)?;
+        let listed = control.store.workspaces().list(page).await.map_err(of_store)?;
         Reply::json(&ask.paged(listed, |row| show(control, row)))
     })
 }

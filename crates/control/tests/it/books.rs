@@ -120,6 +120,7 @@ impl Books {
             bytes_out: 1,
             drawn: Vec::new(),
             caching: None,
+            reason: None,
         };
         ledger::price::book(&mut record);
         let upto = JournalPosition { epoch: 1, segment: 1, offset: number };

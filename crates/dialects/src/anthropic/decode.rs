@@ -1,11 +1,14 @@
 //! Reads what the rooms need of a request, in one pass.
 
 use bytes::Bytes;
-use domain::{Fault, Operation};
+use domain::{Fault, HostedTool, Operation, Tier};
 
 use crate::cuts::Cuts;
-use crate::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text, read_model};
-use crate::json::{Cursor, Kind, Member, Span, Value};
+use crate::fields::{
+    not_empty, open_object, optional_boolean, optional_count, optional_text, optional_tier, read_model,
+    read_tools,
+};
+use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::{NamedFile, Request, files};
 
@@ -19,11 +22,13 @@ enum Field {
     Tools,
     Stream,
     Metadata,
+    ServiceTier,
+    Speed,
 }
 
 #[derive(Debug, Default)]
 struct Draft {
-    seen: u8,
+    seen: u16,
     request: Request,
 }
 
@@ -52,12 +57,14 @@ impl Draft {
             "tools" => Field::Tools,
             "stream" => Field::Stream,
             "metadata" => Field::Metadata,
+            "service_tier" => Field::ServiceTier,
+            "speed" => Field::Speed,
             _ => {
                 cursor.skip()?;
                 return Ok(());
             }
         };
-        let bit = 1_u8 << field as u8;
+        let bit = 1_u16 << field as u16;
         if self.seen & bit != 0 {
             return Err(duplicate(name.into_owned()));
         }
@@ -70,9 +77,15 @@ impl Draft {
                 self.request.prompt_bytes += read_content(cursor, "system", &mut self.request.files)?
             }
             // Tool definitions are part of the prompt that the model reads.
-            Field::Tools => self.request.prompt_bytes += cursor.skip()?.len() as u64,
+            Field::Tools => {
+                let hosted = &mut self.request.terms.hosted;
+                self.request.prompt_bytes += read_tools(cursor, hosted, hosted_tool)?;
+            }
             Field::Stream => self.request.stream = optional_boolean(cursor, &name)?.unwrap_or(false),
             Field::Metadata => self.read_metadata(cursor)?,
+            Field::ServiceTier => self.read_tier(cursor)?,
+            // It stands beside the tier, and is the dearer of the two.
+            Field::Speed => self.read_tier(cursor)?,
         }
         Ok(())
     }
@@ -94,6 +107,16 @@ impl Draft {
             self.request.end_user = optional_text(cursor, "metadata.user_id")?;
             Ok::<(), Box<Fault>>(())
         })?;
+        Ok(())
+    }
+
+    fn read_tier(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        let said = optional_tier(cursor)?;
+        let tier = &mut self.request.terms.tier;
+        *tier = match (*tier, said) {
+            (None | Some(Tier::Standard), said) => said.or(*tier),
+            (told, _) => told,
+        };
         Ok(())
     }
 
@@ -130,7 +153,7 @@ impl Draft {
     }
 
     fn finish(self, operation: Operation) -> Result<Request, Box<Fault>> {
-        let has = |field: Field| self.seen & (1 << field as u8) != 0;
+        let has = |field: Field| self.seen & (1 << field as u16) != 0;
         if !has(Field::Model) {
             return Err(missing("model".to_owned(), "Send the id of a model as GET /v1/models lists it."));
         }
@@ -146,6 +169,18 @@ impl Draft {
         request.choices = 1;
         request.include_usage = true;
         Ok(request)
+    }
+}
+
+/// The tool of the provider's own that a word names, which ends with the day of its version; `None` of what the client
+/// runs, and of what costs its tokens alone.
+fn hosted_tool(word: &str) -> Option<HostedTool> {
+    if word.starts_with("web_search") {
+        Some(HostedTool::WebSearch)
+    } else if word.starts_with("code_execution") {
+        Some(HostedTool::CodeExecution)
+    } else {
+        None
     }
 }
 

@@ -44,9 +44,6 @@ impl Scribe<'_> {
     }
 
     fn result<'a>(&mut self, result: &'a ToolResult) -> Result<BlockKind<'a>, Box<Fault>> {
-        if result.is_custom {
-            self.lose(Feature::CustomTool);
-        }
         Ok(BlockKind::ToolResult {
             tool_use_id: plain_id(&result.id),
             content: self.blocks(&result.parts)?,
@@ -80,6 +77,10 @@ impl Scribe<'_> {
             Content::Foreign { kind, json } if self.role == Role::Assistant && is_own_kind(kind) => {
                 return Ok(Some(Block::Raw(Raw(json.as_str()))));
             }
+            Content::Foreign { kind, .. } => {
+                self.losses.lose_foreign(kind);
+                None
+            }
             other => {
                 self.losses.lose_in(feature_of(other), &part.place);
                 None
@@ -108,9 +109,6 @@ impl Scribe<'_> {
     }
 
     fn call<'a>(&mut self, call: &'a ToolCall) -> Result<BlockKind<'a>, Box<Fault>> {
-        if call.is_custom {
-            self.lose(Feature::CustomTool);
-        }
         if call.signature.is_some() {
             self.lose(Feature::Thought);
         }
@@ -174,7 +172,6 @@ const fn feature_of(content: &Content) -> Feature {
         Content::Audio { .. } => Feature::Audio,
         Content::Video { .. } => Feature::Video,
         Content::Thought(_) => Feature::Thought,
-        Content::Foreign { .. } => Feature::HostedTool,
         _ => Feature::Document,
     }
 }

@@ -19,6 +19,8 @@ const HINTS: &[&str] = &[
     "diagnostics",
     "fallback_credit_token",
     "fallbacks",
+    // Where the model may run, as far as the vendor has a choice of that.
+    "inference_geo",
     "speed",
     "user_profile_id",
     "workspace_id",

@@ -2,7 +2,7 @@
 
 use domain::Fault;
 use domain::prompt::{
-    CacheLifetime, CacheMark, Effort, Extra, OutputFormat, Prompt, Shows, Tool, ToolChoice, ToolKind,
+    Aliased, CacheLifetime, CacheMark, Effort, Extra, OutputFormat, Prompt, Shows, Tool, ToolChoice, ToolKind,
 };
 
 use crate::object::{Field, Object};
@@ -83,6 +83,7 @@ pub(super) fn read_sampling(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
 
 pub(crate) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let Some(mut thinking) = whole.object("thinking")? else { return Ok(()) };
+    prompt.aliases.add(Aliased::Reasoning, thinking_name(whole));
     let kind = thinking.need("type", "Give thinking a type: enabled, adaptive or disabled.")?;
     let kind_text = kind.text()?;
     match &*kind_text {
@@ -118,6 +119,19 @@ pub(crate) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
     Ok(())
 }
 
+/// What the client calls it: another grammar's requests hold these fields one object deeper.
+fn thinking_name(whole: &Object<'_>) -> &'static str {
+    if whole.path.is_empty() { "thinking" } else { "additionalModelRequestFields.thinking" }
+}
+
+fn effort_name(whole: &Object<'_>) -> &'static str {
+    if whole.path.is_empty() {
+        "output_config.effort"
+    } else {
+        "additionalModelRequestFields.output_config.effort"
+    }
+}
+
 /// Read behind `thinking`: an effort doesn't wake what was switched off.
 pub(crate) fn read_output_config(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     // What the beta of structured outputs called it.
@@ -126,6 +140,7 @@ pub(crate) fn read_output_config(whole: &mut Object<'_>, prompt: &mut Prompt) ->
     }
     let Some(mut config) = whole.object("output_config")? else { return Ok(()) };
     if let Some(effort) = config.take("effort")? {
+        prompt.aliases.add(Aliased::Reasoning, effort_name(whole));
         let Some(known) = Effort::of(&effort.text()?) else {
             return Err(effort.unknown("low, medium, high, xhigh and max"));
         };

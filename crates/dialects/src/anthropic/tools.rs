@@ -6,7 +6,7 @@ use domain::Fault;
 use domain::prompt::{Prompt, ToolChoice as Choice, ToolKind};
 
 use super::wire::{FunctionTool, Mark, Raw, RawCow, Tool, ToolChoice};
-use crate::calls::{check_name, typed};
+use crate::calls::{check_name, declared, typed};
 use crate::losses::{Feature, Losses};
 
 /// What a tool's name may be long.
@@ -24,28 +24,28 @@ pub(super) fn write_tools<'a>(
     let mut tools = Vec::new();
     let mut names = HashSet::new();
     for (index, tool) in prompt.tools.iter().enumerate() {
-        match &tool.kind {
-            ToolKind::Function { name, description, schema, strict } => {
-                if allowed.as_ref().is_some_and(|allowed| !allowed.contains(name.as_str())) {
-                    continue;
+        let Some(declared) = declared(&tool.kind) else {
+            match &tool.kind {
+                ToolKind::Hosted { kind, json } if is_own_tool(kind) => {
+                    tools.push(Tool::Hosted(Raw(json.as_str())));
                 }
-                check_name(name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
-                names.insert(name.as_str());
-                let schema = schema.as_ref().map_or("{}", |schema| schema.as_str());
-                tools.push(Tool::Function(FunctionTool {
-                    name,
-                    description: description.as_deref(),
-                    input_schema: RawCow(typed(schema)),
-                    strict: *strict,
-                    cache_control: tool.cache.map(Mark::of),
-                }));
+                other => losses.lose_tool(index, other),
             }
-            ToolKind::Custom { .. } => losses.lose_at(Feature::CustomTool, format!("tools[{index}]")),
-            ToolKind::Hosted { kind, json } if is_own_tool(kind) => {
-                tools.push(Tool::Hosted(Raw(json.as_str())))
-            }
-            ToolKind::Hosted { .. } => losses.lose_at(Feature::HostedTool, format!("tools[{index}]")),
+            continue;
+        };
+        if allowed.as_ref().is_some_and(|allowed| !allowed.contains(declared.name)) {
+            continue;
         }
+        check_name(declared.name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
+        names.insert(declared.name);
+        losses.lose_format(index, &declared);
+        tools.push(Tool::Function(FunctionTool {
+            name: declared.name,
+            description: declared.description,
+            input_schema: RawCow(typed(declared.schema.unwrap_or("{}"))),
+            strict: declared.strict,
+            cache_control: tool.cache.map(Mark::of),
+        }));
     }
     Ok((tools, names))
 }
@@ -79,7 +79,7 @@ pub(super) fn write_choice<'a>(
             let is_hosted =
                 |kind: &ToolKind| matches!(kind, ToolKind::Hosted { kind, .. } if is_own_tool(kind));
             if !names.contains(name.as_str()) && !prompt.tools.iter().any(|tool| is_hosted(&tool.kind)) {
-                losses.lose_extra("tool_choice", true);
+                losses.lose(Feature::ForcedCall);
                 return None;
             }
             choice("tool", Some(name), single)

@@ -1,16 +1,21 @@
 //! Writes instructions and turns: who speaks when, and which result answers which call.
 
 use domain::Fault;
-use domain::prompt::{Instruction, Prompt, Role};
+use domain::prompt::{Instruction, OutputFormat, Prompt, Role};
 
 use super::parts::{Scribe, text_block};
 use super::wire::{Block, BlockKind, Mark, Message};
-use crate::calls::{FIRST_WORDS, pair};
+use crate::calls::{FIRST_WORDS, JSON_ALONE, pair};
 use crate::losses::Losses;
 
 pub(super) fn write_instructions(prompt: &Prompt) -> Vec<Block<'_>> {
     let said = prompt.instructions.iter().filter(|instruction| !instruction.text.trim().is_empty());
-    said.map(|Instruction { text, cache, .. }| text_block(text, cache.map(Mark::of))).collect()
+    let mut blocks: Vec<Block<'_>> =
+        said.map(|Instruction { text, cache, .. }| text_block(text, cache.map(Mark::of))).collect();
+    if prompt.output.format == Some(OutputFormat::JsonObject) {
+        blocks.push(text_block(JSON_ALONE, None));
+    }
+    blocks
 }
 
 pub(super) fn write_turns<'a>(

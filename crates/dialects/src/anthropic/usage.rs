@@ -1,8 +1,9 @@
 //! Usage as this grammar's providers count it.
 
-use domain::{Units, Usage, UsageSource};
+use domain::{Tier, Units, Usage, UsageSource};
 use serde::Serialize;
 
+use crate::fields::optional_tier;
 use crate::json::{Cursor, JsonError, Kind};
 
 /// The provider's counters, each the latest that was said: reports are cumulative and never summed.
@@ -23,6 +24,10 @@ struct Counters {
     written_1h: Option<u64>,
     output: Option<u64>,
     thinking: Option<u64>,
+    searches: Option<u64>,
+    executions: Option<u64>,
+    tier: Option<Tier>,
+    speed: Option<Tier>,
 }
 
 /// As it is told to clients. What the prompt took stands in the first event of a stream and in the last.
@@ -135,6 +140,22 @@ impl Counters {
                 })?;
                 Ok(())
             }
+            "service_tier" => {
+                self.tier = optional_tier(cursor)?.or(self.tier);
+                Ok(())
+            }
+            "speed" => {
+                self.speed = optional_tier(cursor)?.or(self.speed);
+                Ok(())
+            }
+            "server_tool_use" if cursor.kind()? == Kind::Object => {
+                cursor.object(|cursor, member| match &*member.key.decode() {
+                    "web_search_requests" => latest(&mut self.searches, cursor),
+                    "code_execution_requests" => latest(&mut self.executions, cursor),
+                    _ => skip(cursor),
+                })?;
+                Ok(())
+            }
             "output_tokens_details" if cursor.kind()? == Kind::Object => {
                 cursor.object(|cursor, member| match &*member.key.decode() {
                     "thinking_tokens" => latest(&mut self.thinking, cursor),
@@ -175,7 +196,12 @@ impl Counters {
             cache_write_long: long,
             output: output - reasoning,
             reasoning,
-            units: Units::default(),
+            units: Units {
+                web_searches: self.searches.unwrap_or(0),
+                hosted_calls: self.executions.unwrap_or(0),
+                ..Units::default()
+            },
+            tier: self.speed.filter(|speed| *speed != Tier::Standard).or(self.tier),
             source: UsageSource::Provider,
         }
     }

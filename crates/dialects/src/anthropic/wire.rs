@@ -153,7 +153,7 @@ pub(super) enum Tool<'a> {
 pub(super) struct FunctionTool<'a> {
     pub name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<&'a str>,
+    pub description: Option<Cow<'a, str>>,
     pub input_schema: RawCow<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,

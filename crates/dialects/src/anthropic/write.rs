@@ -56,7 +56,7 @@ pub(crate) fn write_prompt(
 
 fn tokens_max(prompt: &Prompt, listener: &Listener<'_>, plan: &Plan) -> u64 {
     let most = listener.abilities.output_tokens_max;
-    prompt.output.tokens_max.or(most).unwrap_or_else(|| TOKENS_MAX.saturating_add(plan.budget()))
+    listener.tokens_max(prompt).or(most).unwrap_or_else(|| TOKENS_MAX.saturating_add(plan.budget()))
 }
 
 fn write_stop<'a>(sampling: &'a Sampling, losses: &mut Losses) -> Vec<&'a str> {

@@ -137,6 +137,7 @@ impl Reading {
                     self.registers.read(cursor)?;
                     place.mark(key, member.first, cursor.position());
                 }
+                "service_tier" => self.registers.read_tier(cursor)?,
                 "error" => failed |= cursor.value()?.is_something(json),
                 "object" => failed |= matches!(cursor.value()?, Value::String(text) if text.is("error")),
                 FILLING => {

@@ -20,7 +20,7 @@ struct Body<'a> {
     message: &'a str,
     r#type: &'a str,
     param: Option<&'a str>,
-    code: &'a str,
+    code: Option<&'a str>,
 }
 
 /// The body of an error answer. The message ends with the fix and the request id, since SDKs show no more.
@@ -43,6 +43,7 @@ fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
     let message = message(fault, trace);
     // Where the request itself is at fault, what the provider calls it is what programs match on.
     let said = fault.upstream.as_deref().filter(|_| blames_request(fault.class));
+    let has_null_code = said.is_some_and(|report| report.has_null_code && report.code.is_none());
     let said = |read: fn(&UpstreamReport) -> Option<&str>| said.and_then(read);
     let body = Body {
         message: &message,
@@ -50,7 +51,7 @@ fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
         param: said(|report| report.param.as_deref()).or(fault.param.as_deref()),
         // Some servers repeat the status there, which is no word.
         code: said(|report| report.code.as_deref().filter(|code| code.parse::<u16>().is_err()))
-            .unwrap_or(fault.code),
+            .or((!has_null_code).then_some(fault.code)),
     };
     serde_json::to_vec(&Envelope { error: body }).unwrap_or_default()
 }
@@ -166,6 +167,7 @@ fn read_object(cursor: &mut Cursor<'_>, report: &mut UpstreamReport) -> Result<(
             }
             ("type", Value::String(text)) => report.kind = word(&text.decode()),
             ("code", Value::String(text)) => report.code = word(&text.decode()),
+            ("code", Value::Null) => report.has_null_code = true,
             ("code", Value::Number(text)) => report.code = word(text),
             ("status", Value::String(text)) if report.code.is_none() => report.code = word(&text.decode()),
             ("param", Value::String(text)) => report.param = word(&text.decode()),
@@ -180,6 +182,7 @@ fn read_object(cursor: &mut Cursor<'_>, report: &mut UpstreamReport) -> Result<(
         report.message = report.message.take().or(outer.message);
         report.kind = report.kind.take().or(outer.kind);
         report.code = report.code.take().or(outer.code);
+        report.has_null_code |= outer.has_null_code;
         report.param = report.param.take().or(outer.param);
     }
     Ok(())
@@ -194,6 +197,7 @@ fn read_flat(object: &[u8], report: &mut UpstreamReport) -> Result<(), JsonError
             }
             ("type", Value::String(text)) => report.kind = word(&text.decode()),
             ("code", Value::String(text)) => report.code = word(&text.decode()),
+            ("code", Value::Null) => report.has_null_code = true,
             ("code", Value::Number(text)) if report.code.is_none() => report.code = word(text),
             ("status", Value::String(text)) if report.code.is_none() => report.code = word(&text.decode()),
             ("param", Value::String(text)) => report.param = word(&text.decode()),
@@ -249,6 +253,9 @@ pub fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
     let code = report.code.as_deref().unwrap_or_default();
     let kind = report.kind.as_deref().unwrap_or_default();
     let request_refused = !matches!(status, Some(429 | 500..));
+    if status == Some(401) && is_of_permission(report) {
+        return FaultClass::UpstreamPermission;
+    }
     if is_quota(code) || is_quota(kind) {
         return FaultClass::UpstreamQuota;
     }
@@ -265,6 +272,31 @@ pub fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
         .or_else(|| class_of_kind(kind))
         .or_else(|| class_of_kind(code))
         .unwrap_or(FaultClass::Upstream)
+}
+
+/// A key that is right may be refused one thing with the status of a wrong one.
+fn is_of_permission(report: &UpstreamReport) -> bool {
+    let is_word = |word: &Option<String>| {
+        matches!(
+            word.as_deref(),
+            Some(
+                "missing_scope"
+                    | "missing_scopes"
+                    | "insufficient_permissions"
+                    | "ip_not_authorized"
+                    | "mismatched_project"
+                    | "mismatched_organization"
+                    | "invalid_organization"
+                    | "model_not_allowed"
+                    | "permission_error"
+                    | "permission_denied"
+                    | "PermissionDenied"
+            )
+        )
+    };
+    let message = report.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let says = ["missing scope", "insufficient permission", "not authorized to access"];
+    is_word(&report.code) || is_word(&report.kind) || says.iter().any(|words| message.contains(words))
 }
 
 fn is_quota(word: &str) -> bool {

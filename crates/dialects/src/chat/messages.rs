@@ -3,7 +3,7 @@
 use domain::Fault;
 
 use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
+use crate::refusal::{duplicate, empty_array, missing, wrong_type};
 use crate::{NamedFile, files};
 
 /// Checks the messages, counts the bytes of their text, and notes the files that they name.
@@ -21,7 +21,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, files: &mut Vec<NamedFile>) -> Resul
     })?;
     if count == 0 {
         let fix = "Send at least one message, such as {\"role\": \"user\", \"content\": \"Hello\"}.";
-        return Err(wrong_value("messages".to_owned(), "is empty", fix.to_owned()));
+        return Err(empty_array("messages".to_owned(), fix));
     }
     Ok(bytes)
 }

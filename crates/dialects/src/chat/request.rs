@@ -1,16 +1,18 @@
 //! Reads a request in one pass.
 
 use bytes::Bytes;
-use domain::Fault;
 use domain::limits::CHOICES_MAX;
+use domain::{Fault, HostedTool};
 
 use super::texts::{self, Documents};
 use super::{embed, messages};
 use crate::Request;
-use crate::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text, read_model};
+use crate::fields::{
+    not_empty, open_object, optional_boolean, optional_count, optional_text, optional_tier, read_model,
+};
 use crate::film;
 use crate::json::{Cursor, Kind, Member, Span};
-use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
+use crate::refusal::{duplicate, missing, too_small, wrong_type, wrong_value};
 
 /// Who judges where the client names nobody, as the vendor has it.
 const JUDGE: &str = "omni-moderation-latest";
@@ -33,6 +35,7 @@ enum Field {
     Documents,
     /// How long a film is.
     Seconds,
+    ServiceTier,
 }
 
 /// What was read so far.
@@ -130,6 +133,15 @@ impl Draft {
             "encoding_format" if self.subject == Subject::Input => Field::EncodingFormat,
             "documents" if self.subject == Subject::Query => Field::Documents,
             "seconds" if self.subject == Subject::Film => Field::Seconds,
+            "service_tier" => Field::ServiceTier,
+            // What is searched for is not told in the answer.
+            "web_search_options" | "search_parameters" => {
+                if cursor.kind()? == Kind::Object {
+                    self.request.terms.hosted.add(HostedTool::WebSearchPreview);
+                }
+                cursor.skip()?;
+                return Ok(());
+            }
             // Tool definitions are part of the prompt that the model reads.
             "tools" | "functions" => {
                 self.request.prompt_bytes += cursor.skip()?.len() as u64;
@@ -171,6 +183,7 @@ impl Draft {
             Field::MaxCompletionTokens => self.max_completion_tokens = optional_count(cursor, name)?,
             Field::User => self.user = optional_text(cursor, name)?,
             Field::SafetyIdentifier => self.safety_identifier = optional_text(cursor, name)?,
+            Field::ServiceTier => self.request.terms.tier = optional_tier(cursor)?,
             Field::EncodingFormat => self.request.vectors.as_base64 = embed::asks_base64(cursor)?,
         }
         Ok(())
@@ -222,6 +235,7 @@ impl Draft {
                 self.request.choices = choices;
                 Ok(())
             }
+            Ok(0) => Err(too_small("n".to_owned(), 1)),
             _ => {
                 let fix = format!("Send a whole number from 1 to {CHOICES_MAX}, or leave it out.");
                 Err(wrong_value("n".to_owned(), "is out of range", fix))

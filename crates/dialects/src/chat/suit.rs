@@ -155,11 +155,9 @@ impl<'a, 'b> Suiting<'a, 'b> {
                 self.lose(Feature::ForcedCall)
             }
             "parallel_tool_calls" if lacks(Trait::ParallelToolCalls) => {
-                match value {
-                    Value::Boolean(false) => self.losses.lose(Feature::SingleToolCalls),
-                    // Several at once are what such servers do unasked.
-                    Value::Boolean(true) => self.losses.lose_part(Feature::SingleToolCalls),
-                    _ => {}
+                // Several at once are what such servers do unasked; of an answer that shall have one, one is passed on.
+                if matches!(value, Value::Boolean(false)) {
+                    self.losses.lose(Feature::SingleToolCalls);
                 }
                 Fate::Goes
             }
@@ -346,7 +344,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
     /// Texts alone become one text. Where anything else is among them, it is the server's to refuse.
     fn flatten(&mut self, array: Span) -> Result<(), JsonError> {
         let mut text = String::from("\"");
-        let mut marked = false;
+        let mut marked = None;
         let mut is_text = true;
         Cursor::new(array.of(self.body))?.array(|cursor, place| {
             let mut found = None;
@@ -358,7 +356,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
                 match (&*member.key.decode(), cursor.value()?) {
                     ("text", Value::String(part)) => found = Some(part.written()),
                     ("type", value) => is_text &= says(&value, "text"),
-                    _ => marked = true,
+                    _ => marked = Some(member.key.decode().into_owned()),
                 }
                 Ok::<(), JsonError>(())
             })?;
@@ -371,8 +369,8 @@ impl<'a, 'b> Suiting<'a, 'b> {
         })?;
         if is_text {
             text.push('"');
-            if marked {
-                self.losses.lose(Feature::CacheMark);
+            if let Some(name) = marked {
+                self.losses.lose_at(Feature::CacheMark, name);
             }
             self.edits.push(Edit { span: array, text: Cow::Owned(text) });
         }
@@ -475,7 +473,6 @@ mod tests {
         let cases = [
             (Trait::ForcedCall, r#"{"n":1,"tool_choice":"required"}"#, "tool_choice"),
             (Trait::JsonSchema, r#"{"n":1,"response_format":{"type":"json_schema"}}"#, "response_format"),
-            (Trait::ParallelToolCalls, r#"{"n":1,"parallel_tool_calls":false}"#, "parallel_tool_calls"),
             (Trait::UnknownFields, r#"{"n":1,"surprise":1}"#, "surprise"),
         ];
         for (lacking, body, name) in cases {
@@ -489,7 +486,9 @@ mod tests {
         for kept in [r#"{"tool_choice":"auto"}"#, r#"{"response_format":{"type":"json_object"}}"#] {
             check(&[Trait::ForcedCall, Trait::JsonSchema], kept, kept, &[]);
         }
-        check(&[Trait::ParallelToolCalls], r#"{"parallel_tool_calls":true}"#, "{}", &["parallel_tool_calls"]);
+        let parallel = &[Trait::ParallelToolCalls];
+        check(parallel, r#"{"parallel_tool_calls":true}"#, "{}", &[]);
+        check(parallel, r#"{"parallel_tool_calls":false}"#, "{}", &["parallel_tool_calls"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Usage as providers of this grammar report it, and the estimate where they don't.
 
-use domain::{Units, Usage, UsageSource};
+use domain::{Tier, Units, Usage, UsageSource};
 
+use crate::fields::optional_tier;
 use crate::json::{Cursor, JsonError, Kind};
 
 /// What byte-pair vocabularies of 100 000 to 200 000 entries take per token, over English prose and code.
@@ -30,6 +31,8 @@ pub(super) struct Registers {
     cached_hit: Option<u64>,
     written: Option<u64>,
     reasoning: Option<u64>,
+    /// What it was served at, which stands beside the counts.
+    tier: Option<Tier>,
     seen: bool,
 }
 
@@ -59,6 +62,12 @@ impl Registers {
             }
             _ => skip(cursor),
         })?;
+        Ok(())
+    }
+
+    /// Reads the word beside the counts.
+    pub(super) fn read_tier(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        self.tier = optional_tier(cursor)?.or(self.tier);
         Ok(())
     }
 
@@ -93,6 +102,7 @@ impl Registers {
             output: if beside { completion } else { completion.saturating_sub(reasoning) },
             reasoning,
             units: Units::default(),
+            tier: self.tier,
             source: UsageSource::Provider,
         })
     }

@@ -1,11 +1,11 @@
 //! Reads what the rooms need of a request, in one pass.
 
 use bytes::Bytes;
-use domain::{Fault, Operation};
+use domain::{Fault, Operation, Tier};
 
 use crate::cuts::Cuts;
-use crate::fields::{checked_model, not_empty, open_object, optional_count};
-use crate::json::{Cursor, Kind, Span, Value};
+use crate::fields::{checked_model, not_empty, open_object, optional_count, optional_tier};
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::{Addressed, Request};
 
@@ -16,12 +16,29 @@ enum Field {
     System,
     InferenceConfig,
     ToolConfig,
+    ServiceTier,
 }
 
 #[derive(Debug, Default)]
 struct Draft {
     seen: u8,
     request: Request,
+}
+
+/// The word stands in an object.
+pub(super) fn read_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError> {
+    if cursor.kind()? != Kind::Object {
+        return cursor.skip().map(|_| None);
+    }
+    let mut tier = None;
+    cursor.object(|cursor, member| {
+        if member.key.is("type") {
+            tier = optional_tier(cursor)?;
+            return Ok(());
+        }
+        cursor.skip().map(|_| ())
+    })?;
+    Ok(tier)
 }
 
 /// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are checked for
@@ -84,6 +101,7 @@ impl Draft {
                 "system" => Field::System,
                 "inferenceConfig" => Field::InferenceConfig,
                 "toolConfig" => Field::ToolConfig,
+                "serviceTier" => Field::ServiceTier,
                 _ => return skip(cursor),
             };
             let bit = 1_u8 << field as u8;
@@ -95,6 +113,10 @@ impl Draft {
                 Field::Messages => self.read_messages(cursor, &join(path, name)),
                 Field::System => self.read_system(cursor, &join(path, name)),
                 Field::InferenceConfig => self.read_inference(cursor, &join(path, name)),
+                Field::ServiceTier => {
+                    self.request.terms.tier = read_tier(cursor)?;
+                    Ok(())
+                }
                 // Tool definitions are part of the prompt that the model reads.
                 Field::ToolConfig => {
                     self.request.prompt_bytes += cursor.skip()?.len() as u64;

@@ -38,6 +38,7 @@ pub(super) struct Answer {
     pub content: Option<Span>,
     pub stop: Option<String>,
     pub usage: Option<Span>,
+    pub tier: Option<Span>,
 }
 
 /// The number of a block, and the member of that name.
@@ -200,6 +201,7 @@ impl Answer {
                 ("output", Value::Object(span)) => answer.content = find_content(body, span)?,
                 ("stopReason", Value::String(word)) => answer.stop = Some(word.decode().into_owned()),
                 ("usage", Value::Object(span)) => answer.usage = Some(span),
+                ("serviceTier", Value::Object(span)) => answer.tier = Some(span),
                 _ => {}
             }
             Ok::<(), JsonError>(())

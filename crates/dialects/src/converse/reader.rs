@@ -95,6 +95,9 @@ impl ReadAnswer for Reader {
         let answer = Answer::read(body)?;
         let Some(content) = answer.content else { return Err(no_answer(body)) };
         self.start(out);
+        if let Some(tier) = answer.tier {
+            self.usage.read_tier(tier.of(body))?;
+        }
         if let Some(usage) = answer.usage {
             self.usage.read(usage.of(body))?;
         }
@@ -273,6 +276,9 @@ impl Reader {
 
     /// What is told of an answer comes behind its end.
     fn metadata(&mut self, data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        if let (_, Some(tier)) = read_numbered(data, "serviceTier")? {
+            self.usage.read_tier(tier.of(data))?;
+        }
         if let (_, Some(usage)) = read_numbered(data, "usage")? {
             self.usage.read(usage.of(data))?;
         }

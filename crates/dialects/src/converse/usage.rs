@@ -1,7 +1,8 @@
 //! Usage as this grammar's upstreams count it.
 
-use domain::{Units, Usage, UsageSource};
+use domain::{Tier, Units, Usage, UsageSource};
 
+use super::decode::read_tier;
 use crate::json::{Cursor, JsonError, Kind};
 
 /// The upstream's counters, each the latest that was said.
@@ -13,6 +14,7 @@ pub(super) struct Registers {
     written_5m: Option<u64>,
     written_1h: Option<u64>,
     output: Option<u64>,
+    tier: Option<Tier>,
     seen: bool,
 }
 
@@ -31,6 +33,12 @@ impl Registers {
             };
             latest(register, cursor)
         })?;
+        Ok(())
+    }
+
+    /// Reads what it was served at, which stands beside the counts.
+    pub(super) fn read_tier(&mut self, tier: &[u8]) -> Result<(), JsonError> {
+        self.tier = read_tier(&mut Cursor::new(tier)?)?.or(self.tier);
         Ok(())
     }
 
@@ -72,6 +80,7 @@ impl Registers {
             output: self.output.unwrap_or(0),
             reasoning: 0,
             units: Units::default(),
+            tier: self.tier,
             source: UsageSource::Provider,
         };
         let is_zero = usage.prompt_total() == 0 && usage.completion_total() == 0;

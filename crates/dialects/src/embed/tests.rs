@@ -36,7 +36,7 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
         model: "asked\"for".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        namespaces: Vec::new(),
+        asked: crate::Asked::default(),
         vectors,
         prompt_bytes: 9,
         keeps_text: false,

@@ -1,4 +1,4 @@
-//! `:embedContent` and `:batchEmbedContents`: what the rooms read of them, and what they are translated from and into.
+//! What is asked of `:embedContent` and `:batchEmbedContents`: what the rooms read of it, and what it is translated from and into.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,9 @@ use domain::Fault;
 use serde::Serialize;
 
 use super::address::model_of;
-use super::failure::upstream_error;
-use super::names::{camel, count, each, members};
-use super::reader::Registers;
+use super::names::{count, each, members};
 use super::wire::{Content, Part};
-use crate::answer::StreamFault;
-use crate::embed::{Task, Texts, Vector, Vectors, unsayable};
+use crate::embed::{Task, Texts, unsayable};
 use crate::fields::{checked_model, not_empty, open_object};
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::losses::Losses;
@@ -263,65 +260,4 @@ pub(crate) fn write_texts(texts: &Texts<'_>, model: &str) -> Result<Vec<u8>, Box
     };
     let requests = texts.texts.iter().map(|text| one(text)).collect();
     serde_json::to_vec(&Batch { requests }).map_err(|_| Box::new(Fault::internal()))
-}
-
-/// Reads the answer to either.
-pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
-    let mut cursor = Cursor::new(body)?;
-    if cursor.kind()? != Kind::Object {
-        return Err(StreamFault::Broken("not_an_object"));
-    }
-    let mut told = Vectors { vectors: Vec::new(), usage: None };
-    let mut registers = Registers::default();
-    let mut is_error = false;
-    cursor.object(|cursor, member| {
-        match &*camel(&member.key.decode()) {
-            "embedding" | "embeddings" => {
-                each(cursor, |cursor, _| {
-                    told.vectors.push(read_vector(cursor)?);
-                    Ok::<(), StreamFault>(())
-                })?;
-            }
-            "usageMetadata" => registers.read(cursor.skip()?.of(body))?,
-            "error" => is_error |= cursor.value()?.is_something(body),
-            _ => drop(cursor.skip()?),
-        }
-        Ok::<(), StreamFault>(())
-    })?;
-    cursor.end()?;
-    if is_error {
-        return Err(upstream_error(body));
-    }
-    told.usage = registers.usage(true);
-    Ok(told)
-}
-
-fn read_vector<'a>(cursor: &mut Cursor<'a>) -> Result<Vector<'a>, StreamFault> {
-    let bytes = cursor.bytes();
-    let mut vector = None;
-    cursor.object(|cursor, member| {
-        let value = cursor.value()?;
-        if let (true, Value::Array(span)) = (member.key.is("values"), value) {
-            vector = std::str::from_utf8(span.of(bytes)).ok().map(Vector::Numbers);
-        }
-        Ok::<(), JsonError>(())
-    })?;
-    vector.ok_or(StreamFault::Broken("no_vector"))
-}
-
-/// An answer in the form that was asked for. A guess of what was used is not told where nothing must be.
-pub(crate) fn write_vectors(told: &Vectors<'_>, is_batch: bool) -> Result<Vec<u8>, StreamFault> {
-    let wanted = if is_batch { told.vectors.len() } else { 1 };
-    let mut values = Vec::with_capacity(wanted);
-    for vector in told.vectors.iter().take(wanted) {
-        values.push(format!(r#"{{"values":{}}}"#, vector.numbers()?));
-    }
-    let values = values.join(",");
-    let mut out =
-        if is_batch { format!(r#"{{"embeddings":[{values}]"#) } else { format!(r#"{{"embedding":{values}"#) };
-    if let Some(usage) = told.usage {
-        out.push_str(&format!(r#","usageMetadata":{{"promptTokenCount":{}}}"#, usage.prompt_total()));
-    }
-    out.push('}');
-    Ok(out.into_bytes())
 }

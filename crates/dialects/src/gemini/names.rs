@@ -9,7 +9,7 @@ use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::refusal::{wrong_type, wrong_value};
 
 /// The name in camel case.
-pub(super) fn camel(name: &str) -> Cow<'_, str> {
+pub(crate) fn camel(name: &str) -> Cow<'_, str> {
     if !name.contains('_') {
         return Cow::Borrowed(name);
     }

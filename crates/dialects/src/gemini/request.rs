@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use domain::limits::CHOICES_MAX;
-use domain::{Fault, Operation};
+use domain::{Fault, HostedTool, HostedTools, Operation};
 
 use super::embed::{self, check_model};
 use super::names::{camel, count, each};
-use crate::fields::{checked_model, not_empty, open_object};
-use crate::json::{Cursor, Kind, Value};
+use crate::fields::{checked_model, not_empty, open_object, optional_tier};
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::{Addressed, Request};
 
@@ -18,6 +18,7 @@ enum Field {
     SystemInstruction,
     GenerationConfig,
     Tools,
+    ServiceTier,
     Model,
     /// The whole request, where only its tokens are to be counted.
     Generate,
@@ -68,6 +69,42 @@ pub(crate) fn decode_request(
     Ok(request)
 }
 
+/// The bytes of the tools. Those that the provider runs have a member of their own; to run code and to read an address
+/// costs its tokens alone.
+fn read_tools(cursor: &mut Cursor<'_>, hosted: &mut HostedTools) -> Result<u64, JsonError> {
+    let span = each_span(cursor, |cursor| {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        cursor.object(|cursor, member| {
+            match &*camel(&member.key.decode()) {
+                "functionDeclarations" | "codeExecution" | "urlContext" | "computerUse" | "mcpServers" => {}
+                "googleSearch" | "googleSearchRetrieval" | "enterpriseWebSearch" => {
+                    hosted.add(HostedTool::WebSearch);
+                }
+                "fileSearch" => hosted.add(HostedTool::FileSearch),
+                _ => hosted.add(HostedTool::Other),
+            }
+            cursor.skip().map(|_| ())
+        })?;
+        Ok(())
+    })?;
+    Ok(span.len() as u64)
+}
+
+/// Each element of an array, or the one value that stands in its place.
+fn each_span(
+    cursor: &mut Cursor<'_>,
+    mut element: impl FnMut(&mut Cursor<'_>) -> Result<(), JsonError>,
+) -> Result<Span, JsonError> {
+    if cursor.kind()? == Kind::Array {
+        return cursor.array(|cursor, _| element(cursor));
+    }
+    let start = cursor.position();
+    element(cursor)?;
+    Ok(Span::new(start, cursor.position()))
+}
+
 impl Draft {
     fn read(&mut self, cursor: &mut Cursor<'_>, written: &str) -> Result<(), Box<Fault>> {
         let field = match &*camel(written) {
@@ -75,6 +112,7 @@ impl Draft {
             "systemInstruction" => Field::SystemInstruction,
             "generationConfig" => Field::GenerationConfig,
             "tools" => Field::Tools,
+            "serviceTier" => Field::ServiceTier,
             "model" => Field::Model,
             "generateContentRequest" if self.counts => Field::Generate,
             _ => {
@@ -93,7 +131,11 @@ impl Draft {
             Field::GenerationConfig => self.read_generation(cursor, written),
             // Tool definitions are part of the prompt that the model reads.
             Field::Tools => {
-                self.request.prompt_bytes += cursor.skip()?.len() as u64;
+                self.request.prompt_bytes += read_tools(cursor, &mut self.request.terms.hosted)?;
+                Ok(())
+            }
+            Field::ServiceTier => {
+                self.request.terms.tier = optional_tier(cursor)?;
                 Ok(())
             }
             Field::Model => self.read_model(cursor, written),
@@ -144,6 +186,7 @@ impl Draft {
         let request = inner.request;
         self.request.prompt = Some(span);
         self.request.prompt_bytes += request.prompt_bytes;
+        self.request.terms = request.terms;
         self.request.resources.extend(request.resources);
         self.named = inner.named.or(self.named.take());
         Ok(())

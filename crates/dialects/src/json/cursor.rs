@@ -13,8 +13,8 @@ const SAFE_DIGITS: usize = 19;
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Reads a document front to back, once.
-#[derive(Debug)]
+/// Reads a document front to back, once; a clone looks ahead.
+#[derive(Debug, Clone)]
 pub struct Cursor<'a> {
     text: &'a str,
     bytes: &'a [u8],

@@ -9,6 +9,7 @@ mod text;
 pub(crate) use cursor::plain_end;
 pub use cursor::{Cursor, Kind, Member, Value};
 pub use text::Text;
+pub(crate) use text::plain_json;
 
 /// A range of the input's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

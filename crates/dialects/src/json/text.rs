@@ -108,3 +108,28 @@ fn read_unicode_escape(escape: &str) -> (char, usize) {
     let character = char::decode_utf16(pair).next().and_then(Result::ok);
     (character.unwrap_or(char::REPLACEMENT_CHARACTER), 11)
 }
+
+/// JSON with the characters in the place of their `\u` escapes, where nothing but ASCII asks for these: put into a text, each
+/// would be read by the model as six characters.
+#[must_use]
+pub(crate) fn plain_json(json: &str) -> Cow<'_, str> {
+    if !json.contains("\\u") {
+        return Cow::Borrowed(json);
+    }
+    let mut plain = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let (character, length) = read_escape(escape);
+        let written = escape.get(..length).unwrap_or(escape);
+        if escape.starts_with('u') && !character.is_ascii() && character != char::REPLACEMENT_CHARACTER {
+            plain.push(character);
+        } else {
+            plain.push('\\');
+            plain.push_str(written);
+        }
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
+}

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Reader, Writer, write_prompt};
 use crate::answer::{ReadAnswer, StreamFault, Wish, WriteAnswer};
+use crate::asked::Asked;
 use crate::losses::Losses;
 use crate::speak::Listener;
 
@@ -194,7 +195,9 @@ fn failures_are_told_by_whose_they_are() {
 }
 
 fn wish() -> Wish {
-    Wish { model: "asked".to_owned(), namespaces: vec!["a".to_owned(), "a__b".to_owned()], ..Wish::default() }
+    let namespaces = vec!["a".to_owned(), "a__b".to_owned()];
+    let prompt = Prompt { namespaces, ..Prompt::default() };
+    Wish { model: "asked".to_owned(), asked: Asked::of(&prompt), ..Wish::default() }
 }
 
 fn whole(events: Vec<Event>) -> Value {
@@ -304,7 +307,7 @@ fn prompt_of(role: Role, content: Content) -> Prompt {
 fn written(prompt: &Prompt, abilities: Abilities) -> (Value, Result<Vec<String>, String>) {
     let mut losses = Losses::new(Grammar::Anthropic, Grammar::Responses);
     let body = write_prompt(prompt, &Listener { model: "m", abilities }, &mut losses).unwrap();
-    let settled = losses.settle(false).map_err(|fault| fault.param.unwrap_or_default().into_owned());
+    let settled = losses.settle(false).map_err(|fault| fault.param.unwrap_or_default().into_string());
     (serde_json::from_slice(&body).expect("JSON"), settled)
 }
 
@@ -354,6 +357,16 @@ fn thinking_is_asked_for_so_that_it_can_come_back() {
 }
 
 #[test]
+fn no_longer_answer_is_asked_for_than_the_model_gives() {
+    let mut prompt = Prompt::default();
+    prompt.output.tokens_max = Some(32_000);
+    for (most, asked) in [(None, 32_000), (Some(16_384), 16_384), (Some(64_000), 32_000)] {
+        let (body, lost) = written(&prompt, Abilities { output_tokens_max: most, ..Abilities::default() });
+        assert_eq!((&body["max_output_tokens"], lost.unwrap().len()), (&json!(asked), 0));
+    }
+}
+
+#[test]
 fn what_has_no_words_here_is_told() {
     let mut prompt = Prompt::default();
     prompt.sampling.top_k = Some(4);
@@ -366,7 +379,7 @@ fn what_has_no_words_here_is_told() {
     let refuses = Abilities { refuses_sampling: true, ..Abilities::default() };
     let (body, lost) = written(&prompt, refuses);
     assert_eq!((&body["tools"], &body["temperature"]), (&json!(null), &json!(null)));
-    assert_eq!(lost.unwrap(), ["this", "top_k", "temperature", "tools"]);
+    assert_eq!(lost.unwrap(), ["this", "top_k", "temperature", "tools[0]"]);
 
     let thought =
         |signature| Content::Thought(Thought { text: "hm".to_owned(), signature, ..Thought::default() });

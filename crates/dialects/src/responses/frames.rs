@@ -1,10 +1,13 @@
 //! Events and objects of an answer, as they are written.
 
 use domain::Usage;
+use domain::prompt::Echo;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::members::Members;
 use super::usage::UsageBody;
+use super::write_items::owned;
 
 /// One event; what it does not say is left out.
 #[derive(Serialize, Default)]
@@ -45,8 +48,8 @@ pub(super) struct Frame<'a> {
     pub logprobs: Option<&'a [Box<RawValue>]>,
 }
 
-/// The response as a whole. Fields that repeat the request, which is not known here, say the API's defaults: SDKs need
-/// them to be there, and read none of them.
+/// The response as a whole. Fields that repeat the request say what it said, and else the API's defaults, which SDKs need
+/// to be there.
 #[derive(Serialize)]
 pub(super) struct ResponseBody<'a> {
     pub id: &'a str,
@@ -56,22 +59,43 @@ pub(super) struct ResponseBody<'a> {
     pub background: bool,
     pub error: Option<ErrorBody<'a>>,
     pub incomplete_details: Option<Incomplete>,
-    pub instructions: Option<()>,
-    pub max_output_tokens: Option<()>,
+    pub instructions: Option<&'a RawValue>,
+    pub max_output_tokens: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tool_calls: Option<&'a RawValue>,
     pub model: &'a str,
     pub output: Vec<&'a RawValue>,
-    pub parallel_tool_calls: bool,
+    pub parallel_tool_calls: Told<'a, bool>,
     pub previous_response_id: Option<()>,
-    pub reasoning: NoReasoning,
-    pub temperature: Option<()>,
-    pub text: PlainText,
-    pub tool_choice: &'static str,
-    pub tools: [(); 0],
-    pub top_p: Option<()>,
-    pub truncation: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache_key: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache_retention: Option<&'a RawValue>,
+    pub reasoning: Reasoning<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safety_identifier: Option<&'a RawValue>,
+    /// Nothing is kept but where the client asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Told<'a, bool>>,
+    pub temperature: Option<&'a RawValue>,
+    pub text: Text<'a>,
+    pub tool_choice: Told<'a, &'static str>,
+    pub tools: Told<'a, [(); 0]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<&'a RawValue>,
+    pub top_p: Option<&'a RawValue>,
+    pub truncation: Told<'a, &'static str>,
     pub usage: Option<UsageBody>,
-    pub user: Option<()>,
-    pub metadata: Empty,
+    pub user: Option<&'a RawValue>,
+    pub metadata: Told<'a, Empty>,
+}
+
+/// What the request said, or a default.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Told<'a, T> {
+    Said(&'a RawValue),
+    Default(T),
 }
 
 #[derive(Serialize)]
@@ -85,15 +109,17 @@ pub(super) struct Incomplete {
     pub reason: &'static str,
 }
 
-#[derive(Serialize, Default)]
-pub(super) struct NoReasoning {
-    effort: Option<()>,
-    summary: Option<()>,
+#[derive(Serialize)]
+pub(super) struct Reasoning<'a> {
+    effort: Option<&'a RawValue>,
+    summary: Option<&'a RawValue>,
 }
 
-#[derive(Serialize, Default)]
-pub(super) struct PlainText {
-    format: PlainFormat,
+#[derive(Serialize)]
+pub(super) struct Text<'a> {
+    format: Told<'a, PlainFormat>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verbosity: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -179,6 +205,50 @@ pub(super) struct Head {
     pub model: String,
     pub created_unix_s: u64,
     pub usage: Option<Usage>,
+    pub repeated: Repeated,
+}
+
+/// What an answer repeats of its request.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Repeated {
+    /// Members of the request, and those of its objects by the way to them.
+    said: Vec<(&'static str, Box<RawValue>)>,
+    /// Whether the answer says if it is kept: one that goes on as its provider wrote it says so itself.
+    tells_store: bool,
+}
+
+/// Members of the request's objects that the answer says apart.
+const INNER: &[(&str, &[(&str, &str)])] = &[
+    ("reasoning", &[("effort", "reasoning.effort"), ("summary", "reasoning.summary")]),
+    ("text", &[("format", "text.format"), ("verbosity", "text.verbosity")]),
+];
+
+impl Repeated {
+    pub(super) fn of(echo: &Echo, tells_store: bool) -> Self {
+        let mut said = Vec::new();
+        for (name, json) in echo.iter() {
+            let inner = INNER.iter().find(|(outer, _)| *outer == name);
+            let Some((_, inner)) = inner else {
+                said.extend(owned(json).map(|json| (name, json)));
+                continue;
+            };
+            let Some(members) = Members::of_answer(json.as_str().as_bytes()) else { continue };
+            let names: Vec<&'static str> = inner.iter().map(|(member, _)| *member).collect();
+            for (member, json) in members.echo(&names).iter() {
+                let way = inner.iter().find(|(known, _)| *known == member).map(|(_, way)| *way);
+                said.extend(way.zip(owned(json)));
+            }
+        }
+        Self { said, tells_store }
+    }
+
+    fn get(&self, name: &str) -> Option<&RawValue> {
+        self.said.iter().find(|(known, _)| *known == name).map(|(_, json)| &**json)
+    }
+
+    fn or<T>(&self, name: &str, default: T) -> Told<'_, T> {
+        self.get(name).map_or(Told::Default(default), Told::Said)
+    }
 }
 
 impl Standing {
@@ -199,6 +269,7 @@ impl Standing {
             Self::Incomplete(reason) => ("incomplete", None, Some(Incomplete { reason })),
             Self::Failed { code, message } => ("failed", Some(ErrorBody { code, message }), None),
         };
+        let asked = &head.repeated;
         ResponseBody {
             id: &head.id,
             object: "response",
@@ -207,22 +278,34 @@ impl Standing {
             background: false,
             error,
             incomplete_details,
-            instructions: None,
-            max_output_tokens: None,
+            instructions: asked.get("instructions"),
+            max_output_tokens: asked.get("max_output_tokens"),
+            max_tool_calls: asked.get("max_tool_calls"),
             model: &head.model,
             output,
-            parallel_tool_calls: true,
+            parallel_tool_calls: asked.or("parallel_tool_calls", true),
             previous_response_id: None,
-            reasoning: NoReasoning::default(),
-            temperature: None,
-            text: PlainText::default(),
-            tool_choice: "auto",
-            tools: [],
-            top_p: None,
-            truncation: "disabled",
+            prompt_cache_key: asked.get("prompt_cache_key"),
+            prompt_cache_retention: asked.get("prompt_cache_retention"),
+            reasoning: Reasoning {
+                effort: asked.get("reasoning.effort"),
+                summary: asked.get("reasoning.summary"),
+            },
+            safety_identifier: asked.get("safety_identifier"),
+            store: asked.tells_store.then(|| asked.or("store", false)),
+            temperature: asked.get("temperature"),
+            text: Text {
+                format: asked.or("text.format", PlainFormat::default()),
+                verbosity: asked.get("text.verbosity"),
+            },
+            tool_choice: asked.or("tool_choice", "auto"),
+            tools: asked.or("tools", []),
+            top_logprobs: asked.get("top_logprobs"),
+            top_p: asked.get("top_p"),
+            truncation: asked.or("truncation", "disabled"),
             usage: head.usage.as_ref().filter(|_| *self != Self::InProgress).map(UsageBody::from),
-            user: None,
-            metadata: Empty {},
+            user: asked.get("user"),
+            metadata: asked.or("metadata", Empty {}),
         }
     }
 }

@@ -10,16 +10,24 @@ use super::members::{Members, json_of};
 use super::read::{AddExtra, leave};
 use super::tools::flat_name;
 use crate::json::Value;
+use crate::losses::is_mark;
 use crate::refusal::{missing, wrong_type, wrong_value};
 
-/// Items that tell what the provider's own tools did. What came of it is in the assistant's words, so they are as little
-/// needed as the tools themselves.
+/// Items that tell what the provider's own tools did, or that it alone reads. What came of the former is in the assistant's
+/// words, so they are as little needed as the tools themselves. What clients do by themselves (`local_shell_call`,
+/// `apply_patch_call`, …) is not among them: without it the conversation is another.
 const TOLD_ITEMS: &[&str] = &[
     "web_search_call",
     "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "mcp_call",
     "mcp_list_tools",
+    "mcp_approval_request",
+    "mcp_approval_response",
     "tool_search_call",
     "tool_search_output",
+    "compaction",
     "configuration_update",
     "compaction_trigger",
 ];
@@ -77,7 +85,7 @@ impl<'a> Conversation<'a> {
                 // Once for all items: a long history has hundreds of them.
                 self.prompt.add_extra(format!("input.{name}"), false);
             } else {
-                self.prompt.add_extra(format!("{way}.{name}"), true);
+                self.prompt.add_extra(format!("{way}.{name}"), !is_mark(&name));
             }
         }
     }
@@ -99,9 +107,13 @@ fn read_item(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> Resu
         "function_call_output" => read_result(item, false, conversation),
         "custom_tool_call_output" => read_result(item, true, conversation),
         "reasoning" => read_thought(item, conversation),
+        // Once for all of a kind: a long history has many.
+        other if TOLD_ITEMS.contains(&other) => {
+            conversation.prompt.add_extra(other.to_owned(), false);
+            Ok(())
+        }
         other => {
-            let is_meaning = !TOLD_ITEMS.contains(&other);
-            conversation.prompt.add_extra(format!("{} ({other})", item.way()), is_meaning);
+            conversation.prompt.add_extra(format!("{} ({other})", item.way()), true);
             Ok(())
         }
     }

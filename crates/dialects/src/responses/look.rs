@@ -12,10 +12,30 @@ pub(crate) struct Look {
     is_begun: bool,
 }
 
+/// What a provider tells of an answer that was made before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseTold {
+    pub is_over: bool,
+    /// Told of what is over alone, and not of all of that.
+    pub usage: Option<Usage>,
+}
+
+/// Reads what is told of an answer; `None` of what is none.
+#[must_use]
+pub fn read_response(body: &[u8]) -> Option<ResponseTold> {
+    let response = Members::of_answer(body)?;
+    let is_over = !is_open(&response.said("status")?);
+    Some(ResponseTold { is_over, usage: used_in_the_end(&response) })
+}
+
+/// A word that is new ends it: nobody should wait for what nobody knows.
+fn is_open(status: &str) -> bool {
+    matches!(status, "queued" | "in_progress")
+}
+
 /// What a whole answer says was used, once it has come to its end.
 pub(crate) fn used_in_the_end(response: &Members<'_>) -> Option<Usage> {
-    let status = response.said("status")?;
-    if matches!(&*status, "queued" | "in_progress") { None } else { read_usage(response, true) }
+    if is_open(&response.said("status")?) { None } else { read_usage(response, true) }
 }
 
 /// As `used_in_the_end`, of a body that may be anything.
@@ -99,5 +119,19 @@ mod tests {
         assert_eq!(read_look(br#"{"id":"r","object":"response","deleted":true}"#), None);
         assert_eq!(read_look(br#"{"status":"cancelled","usage":null}"#), None);
         assert_eq!(read_look(b"[]"), None);
+    }
+
+    #[test]
+    fn an_answer_may_be_over_and_tell_nothing() {
+        let told = |body: &str| {
+            read_response(body.as_bytes()).map(|told| (told.is_over, told.usage.map(|used| used.output)))
+        };
+        assert_eq!(told(r#"{"status":"queued","usage":null}"#), Some((false, None)));
+        assert_eq!(told(r#"{"status":"in_progress"}"#), Some((false, None)));
+        assert_eq!(told(r#"{"status":"cancelled","usage":null}"#), Some((true, None)));
+        let whole = r#"{"status":"completed","usage":{"input_tokens":3,"output_tokens":5}}"#;
+        assert_eq!(told(whole), Some((true, Some(5))));
+        assert_eq!(told(r#"{"id":"r","object":"response","deleted":true}"#), None);
+        assert_eq!(told("<html>"), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use domain::prompt::Echo;
 use domain::{Fault, Json};
 
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
@@ -126,6 +127,15 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// Of these names what is said, as it is written.
+    pub(crate) fn echo(&self, names: &[&'static str]) -> Echo {
+        let written = |name: &'static str| {
+            let (_, value) = self.list.iter().find(|(known, _)| known == name)?;
+            Some((name, written_of(value, self.bytes)))
+        };
+        names.iter().filter_map(|name| written(name)).collect()
+    }
+
     /// The names that nobody took.
     pub(crate) fn rest(self) -> impl Iterator<Item = String> {
         self.list.into_iter().map(|(name, _)| name.into_owned())
@@ -207,6 +217,16 @@ pub(crate) fn value_of(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
 
 pub(crate) fn json_of(bytes: &[u8]) -> Json {
     Json(String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn written_of(value: &Value<'_>, bytes: &[u8]) -> Json {
+    match value {
+        Value::Null => Json("null".to_owned()),
+        Value::Boolean(truth) => Json(truth.to_string()),
+        Value::Number(number) => Json((*number).to_owned()),
+        Value::String(text) => json_of(text.span.of(bytes)),
+        Value::Array(span) | Value::Object(span) => json_of(span.of(bytes)),
+    }
 }
 
 pub(crate) const fn kind_of(value: &Value<'_>) -> Kind {

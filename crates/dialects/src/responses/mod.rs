@@ -3,6 +3,7 @@
 mod annotations;
 mod ending;
 mod frames;
+mod hosted;
 mod items;
 mod look;
 mod members;
@@ -18,6 +19,7 @@ mod write_items;
 mod writer;
 
 pub(crate) use look::{Look, read_look};
+pub use look::{ResponseTold, read_response};
 pub(crate) use members::{Members, kind_of, value_of};
 pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;

@@ -1,57 +1,32 @@
-//! Items and tools of a request: their bytes, and what they name by ids that lies at its provider.
+//! Items and tools of a request: their bytes, and the files that they name by their ids.
 
+use super::hosted::hosted_tool;
 use super::request::text_bytes;
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::{NamedFile, Request, files};
 
-/// What is looked at of an item of the input.
-#[derive(Default)]
-pub(super) struct Item {
-    pub(super) bytes: u64,
-    is_reference: bool,
-    has_id: bool,
-    /// It says what it is, or says something itself.
-    has_more: bool,
-}
-
-impl Item {
-    /// An item by its id alone is a reference, whether or not it says so.
-    pub(super) const fn names_kept(&self) -> bool {
-        self.is_reference || self.has_id && !self.has_more
-    }
-}
-
+/// Reads an item of the input: the bytes of its text come back.
 pub(super) fn read_item(
     cursor: &mut Cursor<'_>,
     index: usize,
     files: &mut Vec<NamedFile>,
-) -> Result<Item, JsonError> {
-    let mut item = Item::default();
+) -> Result<u64, JsonError> {
+    let mut bytes = 0;
     cursor.object(|cursor, member| {
         let name = member.key.decode();
         match &*name {
             "content" | "output" | "summary" => {
                 let place = || format!("input[{index}].{name}");
-                item.bytes += read_content(cursor, &place, files)?;
+                bytes += read_content(cursor, &place, files)?;
             }
-            "arguments" | "input" => item.bytes += text_bytes(cursor)?,
-            "type" => {
-                let kind = cursor.value()?;
-                item.is_reference = matches!(&kind, Value::String(kind) if kind.decode() == "item_reference");
-                item.has_more |= !matches!(kind, Value::Null);
-            }
-            "id" => {
-                cursor.skip()?;
-                item.has_id = true;
-            }
+            "arguments" | "input" => bytes += text_bytes(cursor)?,
             _ => {
                 cursor.skip()?;
             }
         }
-        item.has_more |= !matches!(&*name, "id" | "type");
         Ok::<(), JsonError>(())
     })?;
-    Ok(item)
+    Ok(bytes)
 }
 
 /// A text, or parts with texts; what they are besides is the upstream's to judge.
@@ -103,6 +78,14 @@ pub(super) fn read_tools(cursor: &mut Cursor<'_>, request: &mut Request) -> Resu
 fn read_tool(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) -> Result<(), JsonError> {
     cursor.object(|cursor, member| {
         let kind = cursor.kind()?;
+        if member.key.is("type") {
+            if let Value::String(word) = cursor.value()?
+                && let Some(tool) = hosted_tool(&word.decode())
+            {
+                request.terms.hosted.add(tool);
+            }
+            return Ok(());
+        }
         if member.key.is("input_image_mask") {
             let place = || format!("tools[{index}].input_image_mask.file_id");
             return files::read_object(cursor, &mut request.files, &place);

@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 use super::annotations::own_annotation;
 use super::frames::{Frame, Item, Part, Pen, raw};
 use super::write_items::owned;
+use crate::asked::Asked;
 
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// What the ids are made of: it can't be guessed.
     stem: String,
-    namespaces: Vec<String>,
+    asked: Asked,
     /// In the order in which they began; `None` while they are open.
     items: Vec<Option<Box<RawValue>>>,
     message: Option<Message>,
@@ -57,8 +58,8 @@ enum OpenKind {
 }
 
 impl Output {
-    pub(super) fn new(stem: String, namespaces: Vec<String>) -> Self {
-        Self { stem, namespaces, ..Self::default() }
+    pub(super) fn new(stem: String, asked: Asked) -> Self {
+        Self { stem, asked, ..Self::default() }
     }
 
     /// The items that are whole.
@@ -71,6 +72,8 @@ impl Output {
             PartKind::Text => self.begin_text(part, false, pen, out),
             PartKind::Refusal => self.begin_text(part, true, pen, out),
             PartKind::Thought { is_summary, id } => {
+                // Where summaries are asked for, clients look for thoughts nowhere else.
+                let is_summary = is_summary || self.asked.summaries;
                 let id = id.filter(|id| id.starts_with("rs_"));
                 self.begin_item(part, id, OpenKind::Thought { is_summary, seal: None }, pen, out);
             }
@@ -91,7 +94,7 @@ impl Output {
         let inner = |namespace: &'_ String| {
             name.strip_prefix(namespace.as_str())?.strip_prefix("__").map(str::to_owned)
         };
-        let found = self.namespaces.iter().filter_map(|namespace| Some((namespace, inner(namespace)?)));
+        let found = self.asked.namespaces.iter().filter_map(|namespace| Some((namespace, inner(namespace)?)));
         match found.max_by_key(|(namespace, _)| namespace.len()) {
             Some((namespace, inner)) => (Some(namespace.clone()), inner),
             None => (None, name),

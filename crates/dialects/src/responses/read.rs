@@ -1,7 +1,8 @@
 //! Reads a whole request into the form that every grammar can be written from.
 
 use domain::prompt::{
-    Caching, Effort, Extra, Instruction, Output, OutputFormat, Reasoning, Sampling, ServiceTier, Shows,
+    Aliased, Caching, Effort, Extra, Instruction, Output, OutputFormat, Reasoning, Sampling, ServiceTier,
+    Shows,
 };
 use domain::{Fault, Prompt};
 
@@ -9,6 +10,7 @@ use super::items::{Conversation, read_items};
 use super::members::{Members, value_of};
 use super::tools::{read_choice, read_tools};
 use crate::json::Value;
+use crate::losses::is_mark;
 use crate::refusal::{wrong_type, wrong_value};
 
 /// Documented fields without which the answer is the same, or as good.
@@ -24,10 +26,33 @@ const HINTS: &[&str] = &[
     "user",
 ];
 
+/// What an answer of this grammar repeats of its request.
+const ECHOED: &[&str] = &[
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "reasoning",
+    "safety_identifier",
+    "store",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+];
+
 pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
     members.take("model")?;
-    let mut prompt = Prompt { stream: members.boolean("stream")?.unwrap_or(false), ..Prompt::default() };
+    let mut prompt = Prompt { echo: members.echo(ECHOED), ..Prompt::default() };
+    prompt.stream = members.boolean("stream")?.unwrap_or(false);
     read_conversation(&mut members, &mut prompt)?;
     read_tools(&mut members, &mut prompt)?;
     read_choice(&mut members, &mut prompt)?;
@@ -50,7 +75,10 @@ pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
     prompt.store = members.boolean("store")?;
     prompt.service_tier = read_tier(&mut members, &mut prompt.extras)?;
     prompt.end_user = match members.text("safety_identifier")? {
-        Some(name) => Some(name),
+        Some(name) => {
+            prompt.aliases.add(Aliased::EndUser, "safety_identifier");
+            Some(name)
+        }
         None => members.text("user")?,
     };
     read_metadata(&mut members, &mut prompt)?;
@@ -59,7 +87,7 @@ pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
         |(name, _): &(String, bool)| name == "truncation" && is_word(body, name, "disabled");
     for (name, is_something) in members.spoken_rest().into_iter().filter(|member| !default_truncation(member))
     {
-        let is_hint = HINTS.contains(&name.as_str());
+        let is_hint = HINTS.contains(&name.as_str()) || is_mark(&name);
         // What only stands there empty, or turned off, is no loss where it is known what it is.
         if is_something || !(is_hint || name == "background") {
             prompt.add_extra(name, !is_hint);
@@ -229,6 +257,6 @@ fn read_metadata(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), B
 pub(super) fn leave(members: Members<'_>, extras: &mut Vec<Extra>) {
     let way = members.way().to_owned();
     for name in members.rest() {
-        extras.add_extra(format!("{way}.{name}"), true);
+        extras.add_extra(format!("{way}.{name}"), !is_mark(&name));
     }
 }

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use domain::Fault;
 
 use super::named;
-use crate::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text, read_model};
+use crate::fields::{
+    not_empty, open_object, optional_boolean, optional_count, optional_text, optional_tier, read_model,
+};
 use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type};
 use crate::{Request, Stored, StoredAct};
@@ -26,6 +28,7 @@ enum Field {
     Store,
     Background,
     Include,
+    ServiceTier,
 }
 
 /// What was read so far.
@@ -71,6 +74,7 @@ impl Draft {
             "store" => Field::Store,
             "background" => Field::Background,
             "include" => Field::Include,
+            "service_tier" => Field::ServiceTier,
             // Tool definitions are part of the prompt that the model reads.
             "tools" => {
                 self.request.prompt_bytes += named::read_tools(cursor, &mut self.request)?;
@@ -117,11 +121,9 @@ impl Draft {
                 self.request.is_background = optional_boolean(cursor, name)?.unwrap_or(false);
             }
             Field::Include => self.request.sealed_thoughts = find_sealed_thoughts(cursor)?,
+            Field::ServiceTier => self.request.terms.tier = optional_tier(cursor)?,
             Field::Conversation | Field::PromptTemplate => {
                 cursor.skip()?;
-                if is_said {
-                    name_kept(&mut self.request, || name.to_owned());
-                }
             }
         }
         self.said |= u16::from(is_said) << field as u16;
@@ -195,7 +197,7 @@ fn read_previous(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Box<Store
     }
 }
 
-/// Checks the input's form, counts the bytes of its text, and notes what it names that its provider keeps.
+/// Checks the input's form, counts the bytes of its text, and notes the files that it names.
 fn read_input(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Array {
@@ -211,19 +213,10 @@ fn read_input(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<
         if kind != Kind::Object {
             return Err(wrong_type(format!("input[{index}]"), "an object", kind));
         }
-        let item = named::read_item(cursor, index, &mut request.files)?;
-        request.prompt_bytes += item.bytes;
-        if item.names_kept() {
-            name_kept(request, || format!("input[{index}]"));
-        }
+        request.prompt_bytes += named::read_item(cursor, index, &mut request.files)?;
         Ok::<(), Box<Fault>>(())
     })?;
     Ok(())
-}
-
-/// The first that a request names of what lies at its provider.
-fn name_kept(request: &mut Request, place: impl FnOnce() -> String) {
-    request.names_kept.get_or_insert_with(|| Box::new(place()));
 }
 
 pub(super) fn text_bytes(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {

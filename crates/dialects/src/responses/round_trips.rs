@@ -115,9 +115,14 @@ fn exchange() -> impl Strategy<Value = Vec<Turn>> {
     )
 }
 
+/// A schema that names its properties; of one that does not they are added.
+fn schema() -> impl Strategy<Value = Json> {
+    json().prop_map(|inner| Json(format!(r#"{{"type":"object","properties":{{"a":{}}}}}"#, inner.0)))
+}
+
 fn tool() -> impl Strategy<Value = Tool> {
     let kind = prop_oneof![
-        (name(), option::of(text()), option::of(json()), any::<bool>()).prop_map(
+        (name(), option::of(text()), option::of(schema()), any::<bool>()).prop_map(
             |(name, description, schema, strict)| ToolKind::Function {
                 name,
                 description,

@@ -6,6 +6,7 @@ use domain::{Fault, Prompt};
 use super::members::{Members, json_of, kind_of};
 use super::read::AddExtra;
 use crate::json::Value;
+use crate::losses::is_mark;
 use crate::refusal::{wrong_type, wrong_value};
 
 /// Tools that the provider runs, or whose calls have a form of their own.
@@ -68,7 +69,7 @@ fn read_tool(mut tool: Members<'_>, namespace: Option<&str>, prompt: &mut Prompt
     prompt.tools.push(Tool { kind, cache: None });
     let way = tool.way().to_owned();
     for (name, is_something) in tool.spoken_rest() {
-        let is_hint = TOOL_HINTS.contains(&name.as_str());
+        let is_hint = TOOL_HINTS.contains(&name.as_str()) || is_mark(&name);
         if is_something || !is_hint {
             prompt.add_extra(format!("{way}.{name}"), !is_hint);
         }

@@ -1,6 +1,6 @@
 //! Usage as this grammar reports it, both ways.
 
-use domain::{Units, Usage, UsageSource};
+use domain::{Tier, Units, Usage, UsageSource};
 use serde::Serialize;
 
 use super::members::Members;
@@ -66,9 +66,38 @@ pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage
         cache_write_long: long,
         output: completion.saturating_sub(reasoning),
         reasoning,
-        units: Units::default(),
+        units: hosted_calls(response),
+        tier: response.said("service_tier").and_then(|word| Tier::from_word(&word)),
         source: UsageSource::Provider,
     })
+}
+
+/// The calls of tools that the provider ran. It tells its searches of the web, which may be more than the calls that are shown.
+fn hosted_calls(response: &Members<'_>) -> Units {
+    let mut units = Units::default();
+    for item in response.said_elements("output") {
+        let Some(item) = Members::of_answer(item) else { continue };
+        let Some(kind) = item.said("type") else { continue };
+        match &*kind {
+            "web_search_call" => {
+                let act = item.said_members("action");
+                let act = act.as_ref().and_then(|act| act.said("type"));
+                // To open a page that was found costs its tokens alone.
+                units.web_searches += u64::from(act.is_none_or(|act| act == "search"));
+            }
+            "file_search_call" => units.file_searches += 1,
+            "function_call" | "custom_tool_call" | "computer_call" | "mcp_call" | "local_shell_call"
+            | "apply_patch_call" | "tool_search_call" => {}
+            kind if kind.ends_with("_call") => units.hosted_calls += 1,
+            _ => {}
+        }
+    }
+    let told = response.said_members("tool_usage");
+    let told = told.as_ref().and_then(|told| told.said_members("web_search"));
+    if let Some(told) = told.and_then(|told| told.said_count("num_requests")) {
+        units.web_searches = told;
+    }
+    units
 }
 
 #[cfg(test)]
@@ -102,6 +131,19 @@ mod tests {
             r#"{"input_tokens":5,"input_tokens_details":{"cached_tokens":9},"output_tokens":1,"output_tokens_details":null}"#,
             [0, 9, 0, 0, 1, 0],
         );
+    }
+
+    #[test]
+    fn the_tier_and_what_the_provider_ran_are_told() {
+        let response = r#"{"service_tier":"flex","usage":{"input_tokens":1,"output_tokens":1},"output":[
+            {"type":"web_search_call","action":{"type":"search"}},{"type":"web_search_call","action":{"type":"open_page"}},
+            {"type":"file_search_call"},{"type":"code_interpreter_call"},{"type":"function_call"},{"type":"message"}]}"#;
+        let usage = read_usage(&Members::of_answer(response.as_bytes()).unwrap(), false).unwrap();
+        let units = Units { web_searches: 1, file_searches: 1, hosted_calls: 1, ..Units::default() };
+        assert_eq!((usage.tier, usage.units), (Some(Tier::Flex), units));
+        let told = response.replacen('{', r#"{"tool_usage":{"web_search":{"num_requests":4}},"#, 1);
+        let usage = read_usage(&Members::of_answer(told.as_bytes()).unwrap(), false).unwrap();
+        assert_eq!(usage.units, Units { web_searches: 4, ..units });
     }
 
     #[test]

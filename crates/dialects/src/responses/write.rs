@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::tools::HOSTED;
 use super::write_items::{Item, Items, Part};
+use crate::calls::Parameters;
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
 use crate::written::Pairs;
@@ -64,7 +65,7 @@ enum ToolBody<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         description: Option<&'a str>,
         /// There even where the tool takes nothing: the API asks for it.
-        parameters: Option<&'a RawValue>,
+        parameters: Option<Parameters<'a>>,
         strict: bool,
     },
     Custom {
@@ -143,10 +144,10 @@ pub(crate) fn write_prompt(
         model: listener.model,
         instructions,
         input: items.written(),
-        tools: prompt.tools.iter().filter_map(|tool| tool_body(tool, losses)).collect(),
+        tools: tools(prompt, losses),
         tool_choice: prompt.tool_choice.as_ref().map(|choice| self::choice(choice, &prompt.tools)),
         parallel_tool_calls: prompt.parallel_tools,
-        max_output_tokens: prompt.output.tokens_max,
+        max_output_tokens: listener.tokens_max(prompt),
         temperature,
         top_p,
         top_logprobs: prompt.sampling.top_logprobs,
@@ -252,13 +253,18 @@ fn include(prompt: &Prompt, reasoning: Option<&ReasoningBody>) -> Vec<&'static s
     include
 }
 
-fn tool_body<'a>(tool: &'a Tool, losses: &mut Losses) -> Option<ToolBody<'a>> {
+fn tools<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Vec<ToolBody<'a>> {
+    let tools = prompt.tools.iter().enumerate();
+    tools.filter_map(|(index, tool)| tool_body(index, tool, losses)).collect()
+}
+
+fn tool_body<'a>(index: usize, tool: &'a Tool, losses: &mut Losses) -> Option<ToolBody<'a>> {
     Some(match &tool.kind {
         ToolKind::Function { name, description, schema, strict } => ToolBody::Function {
             r#type: "function",
             name,
             description: description.as_deref(),
-            parameters: schema.as_ref().and_then(raw),
+            parameters: schema.as_ref().map(Parameters),
             // Left out, the API makes a schema strict where it can; who did not ask for it does not get it.
             strict: strict.unwrap_or(false),
         },
@@ -271,7 +277,7 @@ fn tool_body<'a>(tool: &'a Tool, losses: &mut Losses) -> Option<ToolBody<'a>> {
         ToolKind::Hosted { kind, json } => {
             let known = HOSTED.contains(&kind.as_str()).then(|| raw(json)).flatten();
             if known.is_none() {
-                losses.lose(Feature::HostedTool);
+                losses.lose_tool(index, &tool.kind);
             }
             ToolBody::Hosted(known?)
         }

@@ -160,7 +160,7 @@ impl<'a> Items<'a> {
                     None => losses.lose(Feature::Thought),
                 }
             }
-            Content::Foreign { .. } => losses.lose(Feature::HostedTool),
+            Content::Foreign { kind, .. } => losses.lose_foreign(kind),
             _ if role == Role::Assistant => {
                 self.no_mark(part, losses);
                 let written = answer_part(&part.content, losses);

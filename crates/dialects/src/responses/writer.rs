@@ -2,7 +2,7 @@
 
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId};
 
-use super::frames::{Frame, Head, Pen, Standing};
+use super::frames::{Frame, Head, Pen, Repeated, Standing};
 use super::output::Output;
 use crate::answer::{Progress, Wish, WriteAnswer};
 use crate::error::message;
@@ -29,11 +29,12 @@ impl Writer {
                 model: wish.model,
                 created_unix_s: wish.created_unix_s,
                 usage: None,
+                repeated: Repeated::of(&wish.asked.echo, !wish.is_own),
             },
             is_started: false,
             is_resumed: false,
             finish: None,
-            output: Output::new(stem, wish.namespaces),
+            output: Output::new(stem, wish.asked),
             pen: Pen::default(),
         }
     }

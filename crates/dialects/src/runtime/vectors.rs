@@ -343,7 +343,7 @@ mod tests {
     fn texts(input: &str) -> Result<Vec<Continues>, String> {
         let body = format!(r#"{{"model":"m","input":{input}}}"#);
         let asked = read_runtime_texts(body.as_bytes(), false);
-        asked.map(|asked| asked.request.texts).map_err(|fault| fault.param.unwrap_or_default().into_owned())
+        asked.map(|asked| asked.request.texts).map_err(|fault| fault.param.unwrap_or_default().into_string())
     }
 
     #[test]
@@ -390,7 +390,7 @@ mod tests {
             let asked = read_runtime_ranking(body.as_bytes(), false);
             asked
                 .map(|asked| asked.request.documents)
-                .map_err(|fault| fault.param.unwrap_or_default().into_owned())
+                .map_err(|fault| fault.param.unwrap_or_default().into_string())
         };
         assert_eq!(read(r#"["a",{"title":"t","text":"b"}]"#), Ok(vec!["a".to_owned(), "b".to_owned()]));
         for (documents, param) in

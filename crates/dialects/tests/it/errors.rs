@@ -107,6 +107,15 @@ fn what_the_vendor_said_of_the_request_is_passed_on() {
     let body = json(&fault, Dialect::Chat);
     assert_eq!(body["error"]["code"], "string_above_max_length");
     assert_eq!(body["error"]["param"], "messages[0].content");
+    // A vendor that says there is no code is taken at its word.
+    for (said, code) in [
+        (r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":null}}"#, None),
+        (r#"{"error":{"message":"m","type":"invalid_request_error"}}"#, Some("upstream_bad_request")),
+    ] {
+        let report = dialects::chat::read_error(said.as_bytes());
+        let fault = Fault::new(FaultClass::BadRequest, "upstream_bad_request", "m").upstream(report);
+        assert_eq!(json(&fault, Dialect::Chat)["error"]["code"].as_str(), code, "{said}");
+    }
     let ours = Fault::new(FaultClass::UpstreamAuth, "upstream_auth_failed", "Refused.").upstream(report);
     assert_eq!(json(&ours, Dialect::Chat)["error"]["code"], "upstream_auth_failed");
 }

@@ -20,3 +20,5 @@ mod request;
 mod runtime;
 #[cfg(test)]
 mod stream;
+#[cfg(test)]
+mod translated;

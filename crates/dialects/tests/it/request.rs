@@ -92,16 +92,17 @@ fn what_is_wrong_is_told_with_its_field() {
         refused(format!("{{{model}{field},{MESSAGES}}}"), "invalid_type", Some(param));
     }
     for (field, param) in [
-        (r#""n":0"#, "n"),
         (r#""n":129"#, "n"),
         (r#""n":1.5"#, "n"),
-        (r#""max_tokens":-1"#, "max_tokens"),
         (r#""max_completion_tokens":1e2"#, "max_completion_tokens"),
         (r#""model":"""#, "model"),
         (r#""model":"a\u0000b""#, "model"),
     ] {
         let model = if param == "model" { "" } else { r#""model":"m","# };
         refused(format!("{{{model}{field},{MESSAGES}}}"), "invalid_value", Some(param));
+    }
+    for (field, param) in [(r#""n":0"#, "n"), (r#""max_tokens":-1"#, "max_tokens")] {
+        refused(format!(r#"{{"model":"m",{field},{MESSAGES}}}"#), "integer_below_min_value", Some(param));
     }
     refused(format!(r#"{{"model":"{}",{MESSAGES}}}"#, "x".repeat(257)), "invalid_value", Some("model"));
 }
@@ -110,7 +111,7 @@ fn what_is_wrong_is_told_with_its_field() {
 fn messages_are_checked_by_place() {
     for (messages, code, param) in [
         ("5", "invalid_type", "messages"),
-        ("[]", "invalid_value", "messages"),
+        ("[]", "empty_array", "messages"),
         ("[5]", "invalid_type", "messages[0]"),
         (r#"[{"role":"user"},{"content":"x"}]"#, "missing_required_parameter", "messages[1].role"),
         (r#"[{"role":5}]"#, "invalid_type", "messages[0].role"),

@@ -29,6 +29,14 @@ fn words_of_such_servers_are_read() {
     let choice =
         read(Operation::Chat, &format!(r#"{{{CONVERSATION},"guided_choice":["a","b"]}}"#), false).unwrap();
     assert_eq!(choice.words.rule, Some(RuleText::Choice(vec!["a".to_owned(), "b".to_owned()])));
+    let rules = [
+        ("guided_regex", RuleText::Expression("a+".to_owned())),
+        ("guided_grammar", RuleText::Grammar("a+".to_owned())),
+    ];
+    for (name, rule) in rules {
+        let body = format!(r#"{{{CONVERSATION},"{name}":"a+"}}"#);
+        assert_eq!(read(Operation::Chat, &body, false).unwrap().words.rule, Some(rule), "{name}");
+    }
 }
 
 #[test]
@@ -145,7 +153,7 @@ fn writer(grammar: Grammar, operation: Operation, usage: bool) -> AnswerWriter {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        namespaces: Vec::new(),
+        asked: dialects::Asked::default(),
     })
 }
 

@@ -87,7 +87,7 @@ fn way() -> Way {
         model: "asked".to_owned(),
         trace: TraceId::new(1_700_000_000_000, [7; 10]),
         created_unix_s: 1_700_000_000,
-        namespaces: Vec::new(),
+        asked: dialects::Asked::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

@@ -1,8 +1,8 @@
 //! Streams on their way: cut at any place, stopped by us, and told in the place of another kind of answer.
 
 use bytes::Bytes;
-use dialects::{AnswerStream, StreamFault, Way, WholeAnswer, whole_answer};
-use domain::{Fault, FaultClass, Grammar, Operation, TraceId, Usage, UsageSource};
+use dialects::{AnswerStream, Asked, StreamFault, Way, WholeAnswer, whole_answer};
+use domain::{Fault, FaultClass, Grammar, Operation, Prompt, TraceId, Usage, UsageSource};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn way() -> Way {
         model: "asked".to_owned(),
         trace: format!("trc_{TRACE}").parse::<TraceId>().expect("a trace"),
         created_unix_s: 1_700_000_000,
-        namespaces: Vec::new(),
+        asked: Asked::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
@@ -266,7 +266,8 @@ data: [DONE]
 
 #[test]
 fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
-    let way = || Way { upstream: Grammar::Chat, namespaces: vec!["shell".to_owned()], ..way() };
+    let prompt = Prompt { namespaces: vec!["shell".to_owned()], ..Prompt::default() };
+    let way = || Way { upstream: Grammar::Chat, asked: Asked::of(&prompt), ..way() };
     let mut stream = AnswerStream::new(way());
     let mut out = Vec::new();
     CHAT.as_bytes().chunks(7).for_each(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).unwrap());

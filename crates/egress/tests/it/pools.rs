@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use egress::{Client, EgressErrorKind, OutBody, Reach};
+use egress::{Client, Destination, EgressErrorKind, OutBody, Reach};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::Response;
@@ -19,6 +19,27 @@ use crate::support::{Answer, Server, get, on_a_core, post, whole};
 async fn read(client: &Client, url: &str) -> Bytes {
     let answer = client.send(&get(url), Reach::Provider).await.unwrap();
     answer.body.read_to_end(1 << 20).await.unwrap()
+}
+
+/// What a server says out of turn over a connection is heard by none but the workspace that named the server.
+#[test]
+fn workspaces_share_no_connection_to_an_address_of_their_own() {
+    on_a_core(async {
+        let server = Server::plain(|_| Box::pin(async move { whole("all of it") })).await;
+        let client = server.client();
+        let destination = |owner: Option<u8>| Destination {
+            reach: Reach::Provider,
+            owner: owner.map(|owner| domain::WorkspaceId::new(1, [owner; 10])),
+        };
+        for (owner, connections) in [(Some(1), 1), (Some(2), 2), (None, 3), (Some(1), 3), (Some(2), 3)] {
+            let answer = client.send(&get(&server.url("/whole")), destination(owner)).await.unwrap();
+            assert_eq!(answer.body.read_to_end(100).await.unwrap(), "all of it");
+            assert_eq!(server.seen(), connections, "{owner:?}");
+        }
+        let answer = client.send(&get(&server.url("/whole")), Reach::Provider).await.unwrap();
+        assert_eq!(answer.body.read_to_end(100).await.unwrap(), "all of it");
+        assert_eq!(server.seen(), 3);
+    });
 }
 
 fn streamed(chunks: mpsc::Receiver<Bytes>) -> Answer {

@@ -35,7 +35,7 @@ use crate::{BLOCK, EngineError, Host, Source, Spare, Vocabulary};
 use answer::{Answer, Making, Voice};
 use drawing::Drawing;
 use opening::Manners;
-use preparing::Preparing;
+use preparing::{Prepared, Preparing};
 use vectors::Uses;
 
 /// The time of day, for templates that say it.
@@ -135,8 +135,8 @@ impl Served {
         fault.param("model").fix(format!("Ask for \"{}\", or list the models at /v1/models.", self.id))
     }
 
-    /// The tokens that the model is given.
-    fn prompt(&self, request: &GenerateRequest) -> Result<(Vec<u32>, Voice), Fault> {
+    /// The tokens that the model is given. There may be so many at most.
+    fn prompt(&self, request: &GenerateRequest, most: usize) -> Result<(Vec<u32>, Voice), Fault> {
         match &request.continues {
             Some(Continues::Tokens(tokens)) => {
                 let known = self.known;
@@ -149,14 +149,17 @@ impl Served {
                 Ok((tokens.clone(), Voice::plain(request)))
             }
             Some(Continues::Text(text)) => {
-                Ok((self.vocabulary.tokens(text).map_err(unreadable)?, Voice::plain(request)))
+                Ok((self.vocabulary.tokens_within(text, most).map_err(unreadable)?, Voice::plain(request)))
             }
             None => {
                 let about_signs = (self.vocabulary.signs(), &self.chance);
                 let (opened, voice) = self.manners.say(request, about_signs, (self.now_unix_s)())?;
                 let tokens = match opened.written.is_empty() {
-                    true => self.vocabulary.tokens(&opened.text),
-                    false => self.vocabulary.tokens_with_text(&opened.text, |sign| opened.is_written(&sign)),
+                    true => self.vocabulary.tokens_within(&opened.text, most),
+                    false => {
+                        let is_written = |sign| opened.is_written(&sign);
+                        self.vocabulary.tokens_with_text(&opened.text, most, is_written)
+                    }
                 };
                 Ok((tokens.map_err(unreadable)?, voice))
             }
@@ -180,7 +183,8 @@ impl Served {
         (adapter, later): (Option<&AdapterId>, &[Later]),
         drawing: &Drawing,
     ) -> Result<Answer, Fault> {
-        let (prompt, voice) = self.prompt(request)?;
+        // Something is to be said of it.
+        let (prompt, voice) = self.prompt(request, self.longest().saturating_sub(1))?;
         let rule = ruling::read(request, &voice, || self.rules())?;
         let whose = self.whose(request.words.share.as_deref());
         let max_tokens = request.prompt.output.tokens_max.and_then(|most| usize::try_from(most).ok());
@@ -223,6 +227,11 @@ fn later((from, adapter): &(u64, Option<String>)) -> Later {
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are given so")]
 fn unreadable(error: EngineError) -> Fault {
+    if let EngineError::TooLong { most } = error {
+        let message = format!("The prompt has more than {most} tokens, which leaves no place for an answer.");
+        let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
+        return fault.param("messages").fix("Send less.");
+    }
     let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
     fault.fix("Send text in UTF-8.")
 }
@@ -257,13 +266,16 @@ impl Runtime for Local {
         let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
         let later: Vec<Later> = request.words.later_adapters.iter().map(later).collect();
         let served = Arc::clone(&self.served);
-        let answer = move || served.answer(&request, (adapter.as_ref(), &later), &drawing);
-        Ok(Box::pin(self.preparing.answer(answer)))
+        let make = move |_: &dyn Fn() -> bool| served.answer(&request, (adapter.as_ref(), &later), &drawing);
+        Ok(Box::pin(Prepared::Coming(self.preparing.make(make))))
     }
 
-    fn count(&self, request: &GenerateRequest) -> Result<u64, Fault> {
-        self.adapter(request)?;
-        Ok(self.prompt(request)?.0.len() as u64)
+    fn count(&self, request: GenerateRequest) -> Doing<'_, u64> {
+        let served = Arc::clone(&self.served);
+        Box::pin(self.preparing.make(move |_| {
+            served.adapter(&request)?;
+            Ok(served.prompt(&request, usize::MAX)?.0.len() as u64)
+        }))
     }
 
     fn embed(&self, request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {

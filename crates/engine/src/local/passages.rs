@@ -2,6 +2,7 @@
 //! What all of them begin with is read once: the first one goes before the others, which find it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +25,6 @@ use crate::{EngineError, Vocabulary};
 const AT_ONCE: usize = 16;
 /// So many tokens must not have to be read again for the first one to be read alone: a step of its own is not for nothing.
 const WORTH: usize = 2 * BLOCK;
-/// So many bytes become tokens before whoever else is served by this thread has a turn.
-const BYTES_AT_ONCE: usize = 1 << 16;
 
 /// Who reads, and for whom.
 pub(super) struct Readers {
@@ -62,8 +61,6 @@ pub(super) type Then<T> = Box<dyn FnOnce(Vec<Vec<f32>>) -> T + Send>;
 
 pub(super) struct Passages<T> {
     readers: Readers,
-    /// What is no tokens yet.
-    texts: VecDeque<Given>,
     /// What waits to be read, with its place.
     waiting: VecDeque<(usize, Vec<u32>)>,
     open: Vec<Open>,
@@ -102,41 +99,26 @@ impl From<Continues> for Given {
 }
 
 impl<T> Passages<T> {
-    pub(super) fn new(readers: Readers, texts: Vec<Given>, then: Then<T>) -> Self {
-        let states = vec![Vec::new(); texts.len()];
-        let (waiting, open) = (VecDeque::new(), Vec::new());
-        let (texts, then) = (texts.into(), Some(then));
-        let (common, is_led, tokens, remembered) = (None, false, 0, 0);
-        Self { readers, texts, waiting, open, states, common, is_led, tokens, remembered, then }
-    }
-
-    /// Makes tokens of some texts. All are made before any is read: who sent one that is too long is told at once.
-    fn cut(&mut self) -> Result<(), Fault> {
-        let mut bytes = 0;
-        while bytes < BYTES_AT_ONCE {
-            let Some(text) = self.texts.pop_front() else { return Ok(()) };
-            let place = self.waiting.len();
-            let tokens = match text {
-                Given::Tokens(tokens) => tokens,
-                Given::Text(text) => {
-                    bytes += text.len();
-                    let tokens = self.readers.vocabulary.signed(&text);
-                    tokens.map_err(|error| self.readers.unreadable(place, &error))?
-                }
-                Given::Filled(Filled { text, theirs }) => {
-                    bytes += text.len();
-                    let is_text = |sign: Range<usize>| {
-                        theirs.iter().any(|theirs| theirs.start < sign.end && sign.start < theirs.end)
-                    };
-                    let tokens = self.readers.vocabulary.tokens_with_text(&text, is_text);
-                    tokens.map_err(|error| self.readers.unreadable(place, &error))?
-                }
-            };
-            bytes += tokens.len();
-            self.readers.check(place, &tokens)?;
-            self.waiting.push_back((place, tokens));
+    /// Makes tokens of all texts before any is read: who sent one that is too long is told at once. Takes its time, so that it
+    /// is for a thread that serves nobody; it stops where nobody waits for it any more.
+    pub(super) fn new(
+        readers: Readers,
+        texts: impl Iterator<Item = Given>,
+        then: Then<T>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<Self, Fault> {
+        let mut waiting = VecDeque::new();
+        for (place, text) in texts.enumerate() {
+            if !is_wanted() {
+                return Err(lost("Nobody waits for the answer."));
+            }
+            waiting.push_back((place, readers.tokens(place, text)?));
         }
-        Ok(())
+        let (states, open) = (vec![Vec::new(); waiting.len()], Vec::new());
+        let (common, is_led, tokens, remembered, then) = (None, false, 0, 0, Some(then));
+        let mut passages = Self { readers, waiting, open, states, common, is_led, tokens, remembered, then };
+        passages.compare();
+        Ok(passages)
     }
 
     /// Looks for what all begin with.
@@ -224,13 +206,39 @@ impl<T> Passages<T> {
 }
 
 impl Readers {
+    fn tokens(&self, place: usize, text: Given) -> Result<Vec<u32>, Fault> {
+        let tokens = match text {
+            Given::Tokens(tokens) => Ok(tokens),
+            Given::Text(text) => self.vocabulary.signed(&text, self.longest),
+            Given::Filled(Filled { text, theirs }) => {
+                let is_text = |sign: Range<usize>| {
+                    theirs.iter().any(|theirs| theirs.start < sign.end && sign.start < theirs.end)
+                };
+                self.vocabulary.tokens_with_text(&text, self.longest, is_text)
+            }
+        };
+        let tokens = tokens.map_err(|error| self.unreadable(place, &error))?;
+        self.check(place, &tokens)?;
+        Ok(tokens)
+    }
+
     fn at(&self, place: usize) -> String {
         format!("{}[{place}]", self.param)
     }
 
     fn unreadable(&self, place: usize, error: &EngineError) -> Fault {
+        if let EngineError::TooLong { most } = error {
+            return self.too_long(place, format!("more tokens than the {most} that a text can have here"));
+        }
         let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
         fault.param(self.at(place)).fix("Send text in UTF-8.")
+    }
+
+    fn too_long(&self, place: usize, what: impl fmt::Display) -> Fault {
+        let at = self.at(place);
+        let message = format!("\"{at}\" has {what}.");
+        let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
+        fault.param(at).fix("Send it in pieces.")
     }
 
     fn check(&self, place: usize, tokens: &[u32]) -> Result<(), Fault> {
@@ -241,10 +249,8 @@ impl Readers {
             return Err(fault.param(at).fix("Send a text, or leave it out."));
         }
         if tokens.len() > self.longest {
-            let message =
-                format!("\"{at}\" has {} tokens, and a text can have {} here.", tokens.len(), self.longest);
-            let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
-            return Err(fault.param(at).fix("Send it in pieces."));
+            let what = format!("{} tokens, and a text can have {} here", tokens.len(), self.longest);
+            return Err(self.too_long(place, what));
         }
         if let Some(wrong) = tokens.iter().position(|token| *token as usize >= self.known) {
             let message = format!("\"{at}[{wrong}]\" is no token of this model.");
@@ -260,14 +266,6 @@ impl<T> Reckoning for Passages<T> {
     type Told = T;
 
     fn poll_told(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
-        if !self.texts.is_empty() {
-            self.cut()?;
-            if !self.texts.is_empty() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            self.compare();
-        }
         loop {
             if self.open.is_empty() && self.waiting.is_empty() {
                 let states = std::mem::take(&mut self.states);

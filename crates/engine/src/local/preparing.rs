@@ -7,11 +7,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use domain::reckoning::Reckoning;
 use domain::runtime::Generation;
 use domain::{Event, Fault, Usage};
 use tokio::sync::oneshot;
 
 use super::answer::{Answer, lost};
+use super::passages::Passages;
 use crate::EngineError;
 
 /// One costly request does not hold the next one up.
@@ -41,17 +43,22 @@ impl Preparing {
         Ok(Self { jobs })
     }
 
-    /// An answer that comes as soon as it is made ready. Whoever leaves before has nothing made.
-    pub(super) fn answer(&self, make: impl FnOnce() -> Result<Answer, Fault> + Send + 'static) -> Answering {
+    /// Has something made on one of its threads. Whoever leaves before has nothing made, and what is made can tell whether
+    /// somebody still waits.
+    pub(super) fn make<W: Send + 'static>(
+        &self,
+        make: impl FnOnce(&dyn Fn() -> bool) -> Result<W, Fault> + Send + 'static,
+    ) -> Coming<W> {
         let (told, coming) = oneshot::channel();
         let job = move || {
             if !told.is_closed() {
-                let _ = told.send(make());
+                let made = make(&|| !told.is_closed());
+                let _ = told.send(made);
             }
         };
-        // Nobody there: the answer is told that nothing comes.
+        // Nobody there: who waits is told that nothing comes.
         let _ = self.jobs.send(Box::new(job));
-        Answering::Coming(coming)
+        Coming(coming)
     }
 }
 
@@ -64,36 +71,75 @@ fn prepare_all(waiting: &Mutex<Receiver<Job>>) {
     }
 }
 
-/// An answer that is made ready, and then given.
-pub(super) enum Answering {
-    Coming(oneshot::Receiver<Result<Answer, Fault>>),
-    Here(Box<Answer>),
+/// What is being made ready.
+pub(super) struct Coming<W>(oneshot::Receiver<Result<W, Fault>>);
+
+impl<W> Future for Coming<W> {
+    type Output = Result<W, Fault>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let made = ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(made.unwrap_or_else(|_| Err(lost("The request could not be made ready."))))
+    }
+}
+
+/// Work that is made ready, and then done.
+pub(super) enum Prepared<W> {
+    Coming(Coming<W>),
+    Here(Box<W>),
     Over,
 }
 
-impl Generation for Answering {
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>> {
-        loop {
-            match &mut *self {
-                Self::Here(answer) => return Pin::new(&mut **answer).poll_next(cx),
-                Self::Over => return Poll::Ready(None),
-                Self::Coming(coming) => {
-                    let made = ready!(Pin::new(coming).poll(cx));
-                    match made.unwrap_or_else(|_| Err(lost("The request could not be made ready."))) {
-                        Ok(answer) => *self = Self::Here(Box::new(answer)),
-                        Err(fault) => {
-                            *self = Self::Over;
-                            return Poll::Ready(Some(Err(fault)));
-                        }
-                    }
+impl<W> Prepared<W> {
+    /// The work, once it is there; nothing once it is known that it can't be done.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<&mut W, Fault>>> {
+        if let Self::Coming(coming) = self {
+            match ready!(Pin::new(coming).poll(cx)) {
+                Ok(work) => *self = Self::Here(Box::new(work)),
+                Err(fault) => {
+                    *self = Self::Over;
+                    return Poll::Ready(Some(Err(fault)));
                 }
             }
+        }
+        Poll::Ready(match self {
+            Self::Here(work) => Some(Ok(work)),
+            Self::Coming(_) | Self::Over => None,
+        })
+    }
+}
+
+impl Generation for Prepared<Answer> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>> {
+        match ready!(self.poll_work(cx)) {
+            Some(Ok(answer)) => Pin::new(answer).poll_next(cx),
+            Some(Err(fault)) => Poll::Ready(Some(Err(fault))),
+            None => Poll::Ready(None),
         }
     }
 
     fn used(self: Pin<&Self>) -> Usage {
         match &*self {
             Self::Here(answer) => Pin::new(&**answer).used(),
+            Self::Coming(_) | Self::Over => Usage::default(),
+        }
+    }
+}
+
+impl<T> Reckoning for Prepared<Passages<T>> {
+    type Told = T;
+
+    fn poll_told(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
+        match ready!(self.poll_work(cx)) {
+            Some(Ok(passages)) => Pin::new(passages).poll_told(cx),
+            Some(Err(fault)) => Poll::Ready(Err(fault)),
+            None => Poll::Ready(Err(Fault::internal())),
+        }
+    }
+
+    fn used(self: Pin<&Self>) -> Usage {
+        match &*self {
+            Self::Here(passages) => Pin::new(&**passages).used(),
             Self::Coming(_) | Self::Over => Usage::default(),
         }
     }

@@ -6,6 +6,7 @@ use domain::{Fault, FaultClass};
 
 use super::Local;
 use super::passages::{Filled, Given, Passages, Readers, Then};
+use super::preparing::Prepared;
 use crate::weights::{Judge, Purpose, Ranks, Vectors};
 use crate::{EngineError, Vocabulary};
 
@@ -109,7 +110,10 @@ impl Local {
             .fix("GET /v1/models says what each model is for; start a node with one that is for this.")
     }
 
-    pub(super) fn vectors_of(&self, request: EmbedRequest) -> Result<Passages<Vec<Vec<f32>>>, Fault> {
+    pub(super) fn vectors_of(
+        &self,
+        request: EmbedRequest,
+    ) -> Result<Prepared<Passages<Vec<Vec<f32>>>>, Fault> {
         let EmbedRequest { model, mut texts, dimensions, prompt_name, adapter, share } = request;
         let adapter = self.named(&model, adapter.as_deref())?;
         let Uses::Vectors(vectors) = &self.uses else { return Err(self.is_not_for("makes no vectors")) };
@@ -125,7 +129,9 @@ impl Local {
         let readers = self.readers(adapter, share.as_deref(), "input");
         let then: Then<_> =
             Box::new(move |states| states.into_iter().map(|state| unit(state, dimensions)).collect());
-        Ok(Passages::new(readers, texts.into_iter().map(Given::from).collect(), then))
+        let texts = texts.into_iter().map(Given::from);
+        let make = move |is_wanted: &dyn Fn() -> bool| Passages::new(readers, texts, then, is_wanted);
+        Ok(Prepared::Coming(self.preparing.make(make)))
     }
 
     /// How many of a vector's numbers are told.
@@ -139,7 +145,7 @@ impl Local {
         })
     }
 
-    pub(super) fn ranks_of(&self, request: RankRequest) -> Result<Passages<Vec<f64>>, Fault> {
+    pub(super) fn ranks_of(&self, request: RankRequest) -> Result<Prepared<Passages<Vec<f64>>>, Fault> {
         let RankRequest { model, query, documents, instruction, adapter, share } = request;
         let adapter = self.named(&model, adapter.as_deref())?;
         let Uses::Ranks(ranking) = &self.uses else { return Err(self.is_not_for("puts nothing in order")) };
@@ -148,14 +154,17 @@ impl Local {
             let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
             return Err(fault.param("instruction").fix("Leave \"instruction\" out."));
         }
-        let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
-        let texts = documents
-            .iter()
-            .map(|document| Given::Filled(filled(&ranking.template, (instruction, &query, document))));
+        let template = ranking.template.clone();
+        // One at a time: each holds the question, and all at once would be many times what was sent.
+        let texts = documents.into_iter().map(move |document| {
+            let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
+            Given::Filled(filled(&template, (instruction, &query, &document)))
+        });
         let readers = self.readers(adapter, share.as_deref(), "documents");
         let scale = ranking.scale.clone();
         let then: Then<_> = Box::new(move |states| states.iter().map(|state| scale.weigh(state)).collect());
-        Ok(Passages::new(readers, texts.collect(), then))
+        let make = move |is_wanted: &dyn Fn() -> bool| Passages::new(readers, texts, then, is_wanted);
+        Ok(Prepared::Coming(self.preparing.make(make)))
     }
 
     fn readers(

@@ -103,6 +103,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_seed_of_its_own_says_which_texts_are_held_back() {
+        let text = |token: u32| Text { tokens: vec![token; 2], is_learned: vec![true; 2] };
+        let held_back = |seed, held_back_seed| {
+            let settings = Settings { seed, held_back: 5, held_back_seed, ..Settings::default() };
+            let (learned, held_back) = split((0..40).map(text).collect(), &settings).unwrap();
+            assert_eq!((learned.len(), held_back.len()), (35, 5));
+            held_back.iter().map(|text| text.tokens[0]).collect::<Vec<_>>()
+        };
+        // Another order of learning leaves the same texts out, so that two runs can be compared.
+        assert_eq!(held_back(1, Some(7)), held_back(2, Some(7)));
+        assert_ne!(held_back(1, Some(7)), held_back(1, Some(8)));
+        assert_eq!(held_back(7, None), held_back(1, Some(7)));
+    }
+
+    #[test]
     fn every_text_is_gone_over_once_and_none_is_cut() {
         let text = |length: usize| Text { tokens: vec![1; length], is_learned: vec![true; length] };
         let texts: Vec<Text> = (1..40).map(text).collect();

@@ -215,6 +215,11 @@ mod tests {
         assert_eq!(refusal, "the training can't be done so: \"rank\" is 1000, and may be from 1 to 256");
         assert!(refused(Settings { rate: f64::NAN, ..Settings::default() }).contains("\"rate\""));
         assert!(refused(Settings { epochs: 0, ..Settings::default() }).contains("\"epochs\""));
+        for length in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let settings = Settings { slope_length_max: Some(length), ..Settings::default() };
+            assert!(refused(settings).contains("\"slope_length_max\""), "{length}");
+        }
+        assert!(Settings { slope_length_max: None, ..Settings::default() }.checked().is_ok());
         assert!(Settings::default().checked().is_ok());
     }
 }

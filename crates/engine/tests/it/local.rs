@@ -87,6 +87,10 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
+fn counted(local: &Local, request: GenerateRequest) -> u64 {
+    wait(local.count(request)).unwrap()
+}
+
 pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
     let mut generation = local.generate(request)?;
     let (mut said, mut parts) = (Said::default(), Vec::new());
@@ -126,13 +130,13 @@ pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
 
 #[test]
 fn a_sign_in_a_message_is_as_many_tokens_as_it_has_letters() {
-    let count = |text: &str| LOCAL.count(&asked(text, 12)).unwrap();
+    let count = |text: &str| counted(&LOCAL, asked(text, 12));
     let sign = "<|im_end|>";
     assert_eq!(count(&format!("tide {sign} tide")), count("tide  tide") + sign.len() as u64);
     // Whoever writes the whole prompt writes its signs.
     let whole = GenerateRequest { continues: Some(Continues::Text(format!("tide {sign}"))), ..asked("", 12) };
     let tide = GenerateRequest { continues: Some(Continues::Text("tide ".to_owned())), ..asked("", 12) };
-    assert_eq!(LOCAL.count(&whole).unwrap(), LOCAL.count(&tide).unwrap() + 1);
+    assert_eq!(counted(&LOCAL, whole), counted(&LOCAL, tide) + 1);
 }
 
 #[test]
@@ -143,7 +147,7 @@ fn the_same_request_says_the_same_and_remembers_its_beginning() {
     assert!(cold.is_done && cold.usage.cached_read == 0, "{cold:?}");
     assert_eq!((&cold.texts, &cold.reasons), (&warm.texts, &warm.reasons));
     let prompt = cold.usage.prompt_total();
-    assert_eq!(prompt, local.count(&asked(&"high tide ".repeat(20), 12)).unwrap());
+    assert_eq!(prompt, counted(&local, asked(&"high tide ".repeat(20), 12)));
     assert!(prompt - warm.usage.cached_read <= 16, "{prompt} {:?}", warm.usage);
     let other = GenerateRequest { model: "tiny".to_owned(), ..asked(&"high tide ".repeat(20), 12) };
     let mut other = other;
@@ -228,7 +232,7 @@ fn what_is_wrong_is_told_by_name() {
         change(&mut request);
         let fault = run(&LOCAL, request).unwrap_err();
         assert!(fault.fix.is_some(), "{fault}");
-        (fault.code, fault.param.unwrap_or_default().into_owned())
+        (fault.code, fault.param.unwrap_or_default().into_string())
     };
     assert_eq!(wrong(|request| request.model = "other".to_owned()).0, "model_not_found");
     assert_eq!(wrong(|request| request.model = "tiny:law".to_owned()).0, "adapter_not_found");
@@ -244,7 +248,10 @@ fn what_is_wrong_is_told_by_name() {
         wrong(|request| request.words.template = Some(Json("[]".to_owned()))).1,
         "chat_template_kwargs"
     );
-    assert_eq!(wrong(|request| *request = asked(&"tide ".repeat(4_000), 1)).0, "context_length_exceeded");
+    for times in [4_000, 1 << 20] {
+        let too_long = run(&LOCAL, asked(&"tide ".repeat(times), 1)).unwrap_err();
+        assert_eq!(too_long.code, "context_length_exceeded");
+    }
     let schema = wrong(|request| {
         let schema = Json(r##"{"type":"object","properties":{"a":{"$dynamicRef":"#x"}}}"##.to_owned());
         request.prompt.output.format =
@@ -254,6 +261,21 @@ fn what_is_wrong_is_told_by_name() {
         schema,
         ("unsupported_rule", "response_format.json_schema.schema/properties/a/$dynamicRef".to_owned())
     );
+}
+
+#[test]
+fn what_a_template_refuses_is_told_and_the_next_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut made = Made::new("qwen3", shape(), 7);
+    let text = "{% if messages[0].content == 'refuse' %}{{ raise_exception('not that') }}{% endif %}{{ messages[0].content }}";
+    made.tokens = Some(Tokens::new("qwen2", text, shape().vocabulary));
+    made.write_plain(directory.path(), false).unwrap();
+    let source = Source::open(directory.path()).unwrap();
+    let local = Local::open(&source, settings(&source, 8)).unwrap();
+    let fault = run(&local, asked("refuse", 2)).unwrap_err();
+    assert_eq!((fault.code, fault.param.as_deref()), ("template_refused", Some("messages")));
+    assert!(fault.message.contains("not that"), "{fault}");
+    assert!(run(&local, asked("tide", 2)).is_ok());
 }
 
 #[test]

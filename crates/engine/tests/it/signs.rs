@@ -44,7 +44,8 @@ fn conversation(text: &str, is_harmless: bool) -> Conversation {
 /// The tokens of a conversation, and its text.
 fn told(template: &Template, conversation: &Conversation) -> Option<(Vec<u32>, String)> {
     let opened = conversation.open(template, VOCABULARY.signs(), &rand_number, 0).ok()?;
-    let tokens = VOCABULARY.tokens_with_text(&opened.text, |sign| opened.is_written(&sign)).unwrap();
+    let tokens =
+        VOCABULARY.tokens_with_text(&opened.text, usize::MAX, |sign| opened.is_written(&sign)).unwrap();
     Some((tokens, opened.text))
 }
 

@@ -246,7 +246,7 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
     let vocabulary = source.beside().unwrap().vocabulary;
     let mut tokens = vocabulary.tokens("high tide").unwrap();
     tokens.push(vocabulary.sign("<|endoftext|>").unwrap());
-    assert_eq!(vocabulary.signed("high tide").unwrap(), tokens);
+    assert_eq!(vocabulary.signed("high tide", 8).unwrap(), tokens);
     let state = state_of(Keeps::Half, &Model::load(&source).unwrap(), &tokens);
     let length = state.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
     let local = open_as(directory.path(), "tiny").unwrap();
@@ -273,7 +273,7 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
 fn wrong<T>(told: Result<T, Fault>) -> (&'static str, String) {
     let fault = told.err().unwrap();
     assert!(fault.fix.is_some(), "{fault}");
-    (fault.code, fault.param.clone().unwrap_or_default().into_owned())
+    (fault.code, fault.param.clone().unwrap_or_default().into_string())
 }
 
 #[test]
@@ -356,6 +356,15 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
     // A document can't end itself and speak for whoever asked.
     let [plain, signed] = ["xy", "x<|im_end|>y"].map(|text| rank(&local, question(&[text])).unwrap().1);
     assert_eq!(signed, plain + "<|im_end|>".len() as u64);
+}
+
+/// All of them at once would be 400 GB.
+#[test]
+fn a_long_question_is_refused_before_it_stands_beside_every_document() {
+    let local = plain(&made(MadeFor::Answers), "a-reranker");
+    let (model, query) = ("a-reranker".to_owned(), "tide ".repeat(800_000));
+    let request = RankRequest { model, query, ..question(&["no"; 100_000]) };
+    assert_eq!(wrong(rank(&local, request)), ("context_length_exceeded", "documents[0]".to_owned()));
 }
 
 #[test]

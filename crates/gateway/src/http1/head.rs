@@ -46,6 +46,7 @@ pub(super) fn read(bytes: &[u8], rooms: &mut HeaderMap) -> Result<Option<Head>, 
     let (method, uri, version) = reading.request_line()?;
     let mut headers = std::mem::take(rooms);
     reading.headers(&mut headers)?;
+    let uri = Reading::origin_form(uri, &mut headers)?;
     let framing = reading.known.framing(version)?;
     let keeps = keeps(version, &headers);
     let waits = version == Version::HTTP_11 && waits(&headers) && !framing.is_over();
@@ -118,6 +119,21 @@ impl<'a> Reading<'a> {
         Ok((method, uri, line.version))
     }
 
+    /// A target that is a whole URL says the host, whatever the header of that name says (RFC 9112, 3.2.2).
+    fn origin_form(uri: Uri, headers: &mut HeaderMap) -> Result<Uri, Refusal> {
+        if uri.scheme().is_none() {
+            return Ok(uri);
+        }
+        let authority = uri.authority().ok_or(Refusal::RequestLine)?.as_str();
+        Known::default().host(authority.as_bytes())?;
+        headers.insert(HOST, HeaderValue::from_str(authority).map_err(|_| Refusal::Host)?);
+        let target = match uri.query() {
+            Some(query) => format!("{}?{query}", uri.path()),
+            None => uri.path().to_owned(),
+        };
+        Uri::try_from(target).map_err(|_| Refusal::RequestLine)
+    }
+
     fn headers(&mut self, headers: &mut HeaderMap) -> Result<(), Refusal> {
         let kept = self.kept;
         for _ in 0..=HEADERS_MAX {
@@ -171,10 +187,21 @@ impl<'a> RequestLine<'a> {
             Some(b'/') if target.iter().all(plain) => {}
             Some(b'*') if target == b"*" && method == b"OPTIONS" => {}
             Some(b'/') | None => return Err(Refusal::RequestLine),
-            Some(_) => return Err(Refusal::AbsoluteForm),
+            Some(_) if is_absolute(target) && method != b"CONNECT" => {
+                if !target.iter().all(plain) {
+                    return Err(Refusal::RequestLine);
+                }
+            }
+            Some(_) => return Err(Refusal::AuthorityForm),
         }
         Ok(Self { method, target, version })
     }
+}
+
+fn is_absolute(target: &[u8]) -> bool {
+    [b"http://".as_slice(), b"https://"]
+        .iter()
+        .any(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
 impl Known {
@@ -307,6 +334,22 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_is_a_url_says_the_host() {
+        for (target, host, path) in [
+            ("http://gate.example/v1/models?x=1", "gate.example", "/v1/models?x=1"),
+            ("HTTPS://[::1]:8787/a", "[::1]:8787", "/a"),
+            ("http://gate.example", "gate.example", "/"),
+            ("http://gate.example?x=1", "gate.example", "/?x=1"),
+        ] {
+            let bytes = format!("GET {target} HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+            let head = feed(bytes.as_bytes(), 5).unwrap().unwrap();
+            assert_eq!((head.uri.to_string().as_str(), head.uri.authority()), (path, None), "{target}");
+            let hosts: Vec<_> = head.headers.get_all(HOST).iter().collect();
+            assert_eq!(hosts, [host], "{target}");
+        }
+    }
+
+    #[test]
     fn ambiguous_heads_are_refused_however_they_are_cut() {
         let cases: &[(&[u8], Refusal)] = &[
             (b"GET / HTTP/1.1\nHost: a\n\n", Refusal::BareLineFeed),
@@ -319,8 +362,15 @@ mod tests {
             (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
             (b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
             (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", Refusal::Version),
-            (b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::AbsoluteForm),
-            (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::AbsoluteForm),
+            (b"GET a/b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::AuthorityForm),
+            (b"GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::AuthorityForm),
+            (b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Host),
+            (b"GET http:///b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+            (b"GET http://a/#b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+            (b"GET http://a/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Refusal::Host),
+            (b"GET http://a/ HTTP/1.1\r\n\r\n", Refusal::Host),
+            (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::AuthorityForm),
+            (b"CONNECT http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::AuthorityForm),
             (b"GET / HTTP/1.1\r\n\r\n", Refusal::Host),
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::Host),
             (b"GET / HTTP/1.1\r\nHost: a#@b\r\n\r\n", Refusal::Host),

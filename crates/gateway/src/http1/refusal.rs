@@ -7,7 +7,7 @@ use domain::{Fault, FaultClass};
 pub enum Refusal {
     BareLineFeed,
     RequestLine,
-    AbsoluteForm,
+    AuthorityForm,
     HeaderLine,
     Folded,
     LengthInvalid,
@@ -35,7 +35,7 @@ impl Refusal {
         match self {
             Self::BareLineFeed => "bare_line_feed",
             Self::RequestLine => "invalid_request_line",
-            Self::AbsoluteForm => "absolute_form",
+            Self::AuthorityForm => "authority_form",
             Self::HeaderLine => "invalid_header",
             Self::Folded => "folded_header",
             Self::LengthInvalid => "invalid_content_length",
@@ -54,7 +54,9 @@ impl Refusal {
         match self {
             Self::BareLineFeed => "A line of the request's head ends with a bare line feed.",
             Self::RequestLine => "The request line is malformed.",
-            Self::AbsoluteForm => "The request line names a whole URL or a host instead of a path.",
+            Self::AuthorityForm => {
+                "The request line names a host instead of a path: this is no forward proxy."
+            }
             Self::HeaderLine => "A header line is malformed.",
             Self::Folded => "A header is folded over several lines.",
             Self::LengthInvalid => "Content-Length is not a number.",
@@ -74,7 +76,7 @@ impl Refusal {
             Self::LengthAndEncoding | Self::LengthTwice | Self::LengthInvalid | Self::Encoding => {
                 "Give the body's length once: by Content-Length, or by Transfer-Encoding: chunked."
             }
-            Self::AbsoluteForm => "Send the path alone, and the host in Host; this is no forward proxy.",
+            Self::AuthorityForm => "Send the path alone, and the host in Host.",
             Self::Host => "Send one Host header that holds a name or address and a port.",
             Self::TooLarge => "Send fewer or shorter headers.",
             Self::Slow => "Send the whole head at once.",

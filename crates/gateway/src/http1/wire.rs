@@ -4,14 +4,16 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::limits::HEADER_BYTES_MAX;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::Times;
+use crate::patience::Patience;
 
 /// Most requests are read at once; an idle connection holds no more than this.
 pub(crate) const READ_BYTES: usize = 8 * 1024;
@@ -21,6 +23,8 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 const ROOM_BYTES_MIN: usize = 1024;
 /// Of requests that a client sends before it has the answers of those before them.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How soon it is noticed that a client has left which sent more than that.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A larger piece of an answer is sent from where it lies.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
 /// So much is sent before more is asked for.
@@ -32,7 +36,6 @@ pub(super) struct Gone;
 
 pub(super) struct Wire {
     pub(super) socket: TcpStream,
-    times: Times,
     input: Vec<u8>,
     /// So much of the input is done with.
     used: usize,
@@ -41,21 +44,23 @@ pub(super) struct Wire {
     /// Follows the output, and is followed by a line's end where it is a chunk.
     large: Bytes,
     line_end: bool,
-    write_timer: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
+    /// When a client that has sent too much ahead is looked at next.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, input: Vec<u8>, times: Times) -> Self {
         Self {
             socket,
-            times,
             input,
             used: 0,
             output: Vec::new(),
             sent: 0,
             large: Bytes::new(),
             line_end: false,
-            write_timer: None,
+            patience: Patience::new(times),
+            look: None,
         }
     }
 
@@ -120,7 +125,7 @@ impl Wire {
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         loop {
             if self.unread().len() >= AHEAD_BYTES_MAX {
-                return Poll::Pending;
+                return self.poll_gone_behind(cx);
             }
             if self.input.capacity() == 0 && ready!(self.socket.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Gone);
@@ -128,6 +133,23 @@ impl Wire {
             if ready!(self.poll_fill(cx, 0)).is_err() {
                 return Poll::Ready(Gone);
             }
+        }
+    }
+
+    /// The same of a client that has sent more than is kept: what it sent is not read, so its leaving is looked for.
+    fn poll_gone_behind(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        loop {
+            let has_left = match pin!(self.socket.ready(Interest::READABLE)).poll(cx) {
+                Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+                Poll::Ready(Err(_)) => true,
+                Poll::Pending => false,
+            };
+            if has_left {
+                return Poll::Ready(Gone);
+            }
+            let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_EVERY)));
+            ready!(look.as_mut().poll(cx));
+            self.look = None;
         }
     }
 
@@ -178,14 +200,14 @@ impl Wire {
             match written {
                 Poll::Ready(Ok(count)) if count > 0 => self.sent(count),
                 Poll::Ready(_) => return Poll::Ready(Err(Gone)),
-                Poll::Pending => return self.poll_stall(cx).map(|()| Err(Gone)),
+                Poll::Pending => return self.patience.poll_end(cx).map(|()| Err(Gone)),
             }
         }
         Poll::Ready(Ok(()))
     }
 
     fn sent(&mut self, count: usize) {
-        self.write_timer = None;
+        self.patience.took(count);
         let of_output = count.min(self.output.len() - self.sent);
         self.sent += of_output;
         drop(self.large.split_to(count - of_output));
@@ -196,12 +218,6 @@ impl Wire {
                 self.output.extend_from_slice(b"\r\n");
             }
         }
-    }
-
-    /// Ready when the client took no byte for too long.
-    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let stall = self.times.write_stall;
-        self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall))).as_mut().poll(cx)
     }
 
     /// Closes in a way that lets the client read the answer.

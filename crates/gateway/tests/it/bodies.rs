@@ -1,6 +1,7 @@
 //! Bodies: too large, too deep, packed into bombs, broken off, and those that are fine.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use async_compression::tokio::write::{BrotliEncoder, DeflateEncoder, GzipEncoder, ZstdEncoder};
 use domain::limits::BODY_BYTES_MAX;
@@ -167,4 +168,44 @@ fn expect_continue_and_chunks_are_fine() {
         format!("a\r\n{first}\r\n{:x};name=value\r\n{second}\r\n0\r\nTrailer: x\r\n\r\n", second.len());
     wire.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes());
     assert_eq!(wire.answer().status, 200);
+}
+
+/// A gzip body of empty blocks of ten bits, each of which costs the decoder as much as a full one.
+fn empty_blocks(bytes: usize) -> Vec<u8> {
+    let four = (0..4).fold(0_u64, |bits, at| bits | 2 << (10 * at)).to_le_bytes();
+    let head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".as_slice();
+    [head, &four[..5].repeat(bytes / 5), b"\x03\0\0\0\0\0\0\0\0\0"].concat()
+}
+
+/// Empty gzip files, one behind the other.
+fn empty_members(bytes: usize) -> Vec<u8> {
+    let member = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x03\0\0\0\0\0\0\0\0\0";
+    member.repeat(bytes / member.len())
+}
+
+#[test]
+fn bodies_that_unpack_to_nothing_are_refused_and_hold_up_nobody() {
+    const MIB: usize = 1024 * 1024;
+    let house = House::start(Plan::default());
+    let bare = empty_blocks(8 * MIB)[10..].to_vec();
+    let bombs = [("gzip", empty_blocks(8 * MIB)), ("gzip", empty_members(8 * MIB)), ("deflate", bare)];
+    let bombs: Vec<_> = bombs.iter().map(|(encoding, bomb)| encoded(&house, encoding, bomb)).collect();
+    let ask = |bomb: &[u8]| {
+        let answer = house.ask(bomb);
+        assert_eq!((answer.status, answer.code().as_str()), (413, "packed_body_too_costly"), "{answer:?}");
+    };
+    let mut worst = Duration::ZERO;
+    std::thread::scope(|scope| {
+        let ask = &ask;
+        let senders: Vec<_> =
+            bombs.iter().cycle().take(12).map(|bomb| scope.spawn(move || ask(bomb))).collect();
+        while senders.iter().any(|sender| !sender.is_finished()) {
+            let begun = Instant::now();
+            assert_eq!(house.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+            worst = worst.max(begun.elapsed());
+        }
+    });
+    println!("a neighbour waited {} ms at worst", worst.as_millis());
+    // 50 ms is what is asked for, and measured on a machine that does nothing else; before, it was half a minute.
+    assert!(worst < Duration::from_secs(2), "{worst:?}");
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use gateway::{Proxies, Readiness};
+
 use crate::house::{House, Plan};
 
 const CHAT: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hello tide"}]}"#;
@@ -112,11 +114,16 @@ fn a_path_of_the_api_asks_for_a_key_first() {
 #[test]
 fn readiness_says_why_not_and_a_panic_is_a_500() {
     let house = House::start(Plan {
-        ready: Arc::new(|| Err("the books are being read".to_owned())),
+        ready: Arc::new(|| Readiness::Not("the books are being read".to_owned())),
         ..Plan::default()
     });
     let answer = house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.text().as_str()), (503, "not ready: the books are being read\n"));
+    // What still serves stays in its load balancer, and says what is wrong.
+    let degraded = || Readiness::Degraded("the database takes no record".to_owned());
+    let house = House::start(Plan { ready: Arc::new(degraded), ..Plan::default() });
+    let answer = house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "degraded: the database takes no record\n"));
     assert_eq!(house.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     let house = House::start(Plan { ready: Arc::new(|| panic!("asked for")), ..Plan::default() });
     let mut wire = house.connect();
@@ -127,6 +134,26 @@ fn readiness_says_why_not_and_a_panic_is_a_500() {
     }
     wire.send(&house.chat(CHAT));
     assert_eq!(wire.answer().status, 200, "the core goes on");
+}
+
+/// Case 35: what panics is one request. Its neighbours are half way in on every core meanwhile.
+#[test]
+fn a_request_that_panics_ends_itself_alone() {
+    let house = House::start(Plan { ready: Arc::new(|| panic!("asked for")), ..Plan::default() });
+    let whole = house.chat(CHAT);
+    let (begun, rest) = whole.split_at(whole.len() - 10);
+    let mut neighbours: Vec<_> = (0..8).map(|_| house.connect()).collect();
+    for wire in &mut neighbours {
+        wire.send(begun);
+    }
+    for _ in 0..20 {
+        assert_eq!(house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n").status, 500);
+    }
+    for wire in &mut neighbours {
+        wire.send(rest);
+        assert_eq!(wire.answer().status, 200);
+    }
+    assert_eq!(house.gauge("tidegate_cores_silent"), 0);
 }
 
 #[test]
@@ -150,4 +177,40 @@ fn metrics_are_the_sum_of_all_cores() {
     assert_eq!(house.gauge("tidegate_answers_total{class=\"2xx\"}"), 8);
     assert_eq!(house.gauge("tidegate_refusals_total{code=\"unknown_path\"}"), 8);
     assert_eq!(house.gauge("tidegate_cores_silent"), 0);
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_client_is_who_asks() {
+    let any = |address: &str, prefix_bits| line::IpNet { address: address.parse().unwrap(), prefix_bits };
+    for (trusted, forwarded, from) in [
+        (vec![], "X-Forwarded-For: 203.0.113.9\r\n", "127.0.0.1"),
+        (vec![any("127.0.0.0", 8)], "X-Forwarded-For: 10.1.1.1, 203.0.113.9\r\n", "203.0.113.9"),
+        (vec![any("127.0.0.0", 8)], "", "127.0.0.1"),
+        (vec![any("192.0.2.0", 24)], "X-Forwarded-For: 203.0.113.9\r\n", "127.0.0.1"),
+    ] {
+        let proxies = Proxies { trusted, is_fronted: false };
+        let house = House::start(Plan { proxies, ..Plan::default() });
+        let answer = house.ask(&house.request("POST", "/v2/routes", forwarded, b"{}"));
+        assert!(answer.text().contains(&format!(" from {from}: ")), "{forwarded}: {answer:?}");
+    }
+}
+
+#[test]
+fn counters_are_shown_without_a_key_to_this_machine_alone() {
+    let metrics = |house: &House, headers: &str| {
+        house.ask(format!("GET /metrics HTTP/1.1\r\n{headers}\r\n").as_bytes()).status
+    };
+    let house = House::start(Plan::default());
+    assert_eq!(metrics(&house, "Host: 127.0.0.1\r\n"), 200);
+    for headers in [
+        "Host: evil.example\r\n",
+        "Host: localhost\r\nX-Forwarded-For: 127.0.0.1\r\n",
+        "Host: localhost\r\nForwarded: for=127.0.0.1\r\n",
+        "Host: localhost\r\nVia: 1.1 proxy\r\n",
+    ] {
+        assert_eq!(metrics(&house, headers), 401, "{headers}");
+    }
+    let fronted = Proxies { is_fronted: true, ..Proxies::default() };
+    let house = House::start(Plan { proxies: fronted, ..Plan::default() });
+    assert_eq!(metrics(&house, "Host: 127.0.0.1\r\n"), 401);
 }

@@ -55,9 +55,10 @@ const VECTORS: &[(&str, &str)] = &[
 ];
 
 const LINES: &[(&str, &str)] = &[
-    ("absolute_form", "POST http://HOST/v1/chat/completions HTTP/1.1"),
-    ("absolute_form", "POST HOST/v1/chat/completions HTTP/1.1"),
-    ("absolute_form", "CONNECT HOST:443 HTTP/1.1"),
+    ("authority_form", "POST ftp://HOST/v1/chat/completions HTTP/1.1"),
+    ("authority_form", "POST HOST/v1/chat/completions HTTP/1.1"),
+    ("authority_form", "CONNECT HOST:443 HTTP/1.1"),
+    ("invalid_host", "POST http://user@HOST/v1/chat/completions HTTP/1.1"),
     ("invalid_request_line", "POST  /v1/chat/completions HTTP/1.1"),
     ("invalid_request_line", "POST /v1/chat completions HTTP/1.1"),
     ("invalid_request_line", "POST /v1/chat#@x HTTP/1.1"),
@@ -95,6 +96,23 @@ fn ambiguous_framing_is_refused_and_what_is_behind_it_is_not_answered() {
         refused(&house, &format!("{}\r\nHost: a\r\n\r\n", line.replace("HOST", &host)), code);
     }
     assert_eq!(house.gauge("tidegate_upstream_connections"), 0);
+}
+
+/// RFC 9112, 3.2.2: a server takes a whole URL as the target, and its host for the request's.
+#[test]
+fn a_whole_url_is_a_target_and_a_star_is_the_server() {
+    let house = House::start(Plan::default());
+    let url = format!("http://{}/v1/models", house.address);
+    assert_eq!(house.ask(&house.request("GET", &url, "", b"")).status, 200);
+    let metrics = |target: &str, host: &str| {
+        house.ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).status
+    };
+    // The target's host counts, whatever the header says.
+    assert_eq!(metrics("http://localhost/metrics", "evil.example"), 200);
+    assert_eq!(metrics("http://evil.example/metrics", "localhost"), 401);
+    let answer = house.ask(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((answer.status, answer.body.as_slice()), (204, &b""[..]));
+    assert!(answer.header("allow").is_some_and(|allow| allow.contains("POST")), "{answer:?}");
 }
 
 #[test]

@@ -6,14 +6,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use domain::ports::{NoAnswers, NoAudit};
 use domain::{KeyId, NodeId, ProjectId, RouteId, RouteSpec, TraceId, WorkspaceId};
 use execute::Hands;
 use gateway::{
-    ControlHandle, ControlService, GatewaySettings, MakeCore, PatientBody, Readiness, Running, Times,
+    AskReadiness, ControlHandle, ControlService, GatewaySettings, MakeCore, PatientBody, Proxies, Readiness,
+    Running, Times,
 };
 use http::{Request, Response, StatusCode};
 use ledger::{Journal, JournalSettings, JournalShared};
@@ -39,12 +40,22 @@ pub struct House {
 /// What a test changes of the usual house.
 pub struct Plan {
     pub times: Times,
-    pub ready: Readiness,
+    pub ready: AskReadiness,
+    pub proxies: Proxies,
+    pub connections_max: usize,
+    /// In the place of the node.
+    pub upstream: Option<SocketAddr>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { times: Times::default(), ready: Arc::new(|| Ok(())) }
+        Self {
+            times: Times::default(),
+            ready: Arc::new(|| Readiness::Ready),
+            proxies: Proxies::default(),
+            connections_max: usize::MAX,
+            upstream: None,
+        }
     }
 }
 
@@ -84,14 +95,18 @@ impl House {
             adapters: None,
         };
         let any = "127.0.0.1:0".parse().unwrap();
-        let door = |times| GatewaySettings { listen: any, workers: 2, times };
-        let node =
-            gateway::serve_node(Service::new(Arc::new(Echo), settings).unwrap(), door(Times::default()))
-                .unwrap();
-        let base_url = format!("http://{}/v1", node.address());
+        let connections_max = plan.connections_max;
+        let door =
+            |times, proxies| GatewaySettings { listen: any, workers: 2, times, proxies, connections_max };
+        let node = gateway::serve_node(
+            Service::new(Arc::new(Echo), settings).unwrap(),
+            &door(Times::default(), Proxies::default()),
+        )
+        .unwrap();
+        let base_url = format!("http://{}/v1", plan.upstream.unwrap_or(node.address()));
         let (make_core, key) = runtime.block_on(cores(&world, base_url, dir.path().to_owned()));
         let control = ControlHandle { service: Arc::new(Mirror), runtime: runtime.handle().clone() };
-        let started = gateway::start(door(plan.times), make_core, Some(control), plan.ready);
+        let started = gateway::start(door(plan.times, plan.proxies), make_core, Some(control), plan.ready);
         let gateway = runtime.block_on(started).unwrap();
         let address = gateway.address();
         Self { gateway: Some(gateway), address, key, _node: node, _runtime: runtime, _dir: dir }
@@ -122,8 +137,18 @@ impl House {
         wire.answer()
     }
 
+    /// Asks until a condition holds. Where it never does, the test ends with what was missing. Each question is a
+    /// connection of its own, and the answer to it is what is waited for in between.
+    pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + WAIT;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "waited {WAIT:?} in vain: {what}");
+            std::thread::yield_now();
+        }
+    }
+
     pub fn gauge(&self, name: &str) -> u64 {
-        let page = self.ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").text();
+        let page = self.ask(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").text();
         let line = page.lines().find(|line| line.starts_with(name)).unwrap_or("0 0");
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }

@@ -122,3 +122,28 @@ fn a_flood_of_resets_ends_the_connection() {
     sender.join().unwrap();
     assert_eq!(status(&house, &[(":path", "/health/live"), (":authority", "a")]), OK);
 }
+
+#[test]
+fn a_flood_of_frames_that_ask_for_nothing_ends_the_connection() {
+    let house = House::start(Plan::default());
+    const PING: u8 = 6;
+    for flood in [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[]), frame(2, 0, 1, &[0; 5])] {
+        let mut wire = house.connect();
+        wire.send(PREFACE);
+        wire.send(&frame(SETTINGS, 0, 0, &[]));
+        let mut sending = wire.socket.try_clone().unwrap();
+        let sender = std::thread::spawn(move || {
+            let many = flood.repeat(500);
+            for _ in 0..400 {
+                if sending.write_all(&many).is_err() {
+                    return;
+                }
+            }
+        });
+        let told = std::iter::from_fn(|| read(&mut wire.socket)).any(|frame| frame.kind == GOAWAY);
+        assert!(told, "the connection is told to go away");
+        drop(wire);
+        sender.join().unwrap();
+    }
+    assert_eq!(status(&house, &[(":path", "/health/live"), (":authority", "a")]), OK);
+}

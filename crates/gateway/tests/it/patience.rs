@@ -1,10 +1,14 @@
 //! Slow clients: heads, bodies and readers that take their time, and what the door does when it closes.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use gateway::Times;
+use gateway::{GatewaySettings, Proxies, Times};
 
-use crate::house::{House, Plan};
+use crate::house::{House, Plan, Wire};
 
 fn impatient() -> Times {
     Times {
@@ -13,6 +17,7 @@ fn impatient() -> Times {
         body_grace: Duration::from_millis(150),
         body_rate_bytes_s: 1024,
         write_stall: Duration::from_millis(300),
+        ..Times::default()
     }
 }
 
@@ -68,21 +73,28 @@ fn a_slow_body_is_answered_408() {
     assert_eq!(answer.header("connection"), Some("close"));
 }
 
-#[test]
-fn a_reader_that_stalls_is_cut_and_its_upstream_with_it() {
-    let house = house();
+/// A stream of millions of words, of whose answer only the beginning is taken, which the upstream's first word brings.
+fn long_stream_begun(house: &House) -> Wire {
     let mut wire = house.connect();
     let prompt = "word ".repeat(2_000_000);
     let body =
         format!(r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
     wire.send(&house.chat(&body));
-    // It takes the beginning, which the upstream's first word brings, and no more.
     let mut begun = [0; 12];
     std::io::Read::read_exact(&mut wire.socket, &mut begun).unwrap();
     assert_eq!(&begun, b"HTTP/1.1 200");
+    wire
+}
+
+#[test]
+fn a_reader_that_stalls_is_cut_and_its_upstream_with_it() {
+    let house = house();
+    let _wire = long_stream_begun(&house);
     // Its connections are counted until the door gives it up. Only the one that asks is left; the one that asked before it
     // may take a moment to be gone.
-    while house.gauge("tidegate_connections ") > 1 || house.gauge("tidegate_upstream_connections") > 0 {}
+    house.until("both of its connections are gone", |house| {
+        house.gauge("tidegate_connections ") <= 1 && house.gauge("tidegate_upstream_connections") == 0
+    });
 }
 
 #[test]
@@ -96,7 +108,7 @@ fn a_drain_lets_what_runs_end_and_nothing_new_begin() {
     let (before, after) = request.split_at(request.len() - 5);
     let mut wire = house.connect();
     wire.send(before);
-    while house.gauge("tidegate_connections ") < 3 {}
+    house.until("three connections are open", |house| house.gauge("tidegate_connections ") >= 3);
     running.drain();
     assert_eq!(idle.rest(), b"", "an idle connection is closed at once");
     wire.send(after);
@@ -109,14 +121,161 @@ fn a_drain_lets_what_runs_end_and_nothing_new_begin() {
 }
 
 #[test]
+fn a_drain_answers_whoever_was_let_in_before_it() {
+    let mut house = House::start(Plan::default());
+    let running = house.gateway.take().unwrap();
+    // So many at once that some are still in the kernel's queue, and none has asked for anything.
+    let mut waiting: Vec<_> = (0..16).map(|_| house.connect()).collect();
+    running.drain();
+    for wire in &mut waiting {
+        wire.send(&house.request("GET", "/v1/models", "", b""));
+    }
+    for wire in &mut waiting {
+        assert_eq!(wire.answer().status, 200);
+        assert_eq!(wire.rest(), b"");
+    }
+    running.join();
+}
+
+/// Clients connect all the time, as fast as they can, while gateways begin and end. Who is let in is answered. Without the
+/// listener's filter some 300 rounds (`TIDEGATE_RESTARTS`) find one who is not.
+#[test]
+fn nobody_who_was_let_in_is_reset_by_an_end() {
+    let rounds = std::env::var("TIDEGATE_RESTARTS").map_or(10, |text| text.parse().unwrap());
+    let (here, is_over) = (Mutex::new(None::<SocketAddr>), AtomicBool::new(false));
+    let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let client = || {
+        while !is_over.load(Ordering::SeqCst) {
+            let Some(address) = *here.lock().unwrap() else { continue };
+            // Whoever waits longer than this was not let in: the kernel drops what asks.
+            match TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
+                Ok(mut socket) => {
+                    socket
+                        .write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                        .unwrap();
+                    let mut answer = Vec::new();
+                    socket.read_to_end(&mut answer).expect("who is let in is answered");
+                    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(_) => drop(refused.fetch_add(1, Ordering::SeqCst)),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+        for _ in 0..rounds {
+            let mut house = House::start(Plan::default());
+            *here.lock().unwrap() = Some(house.address);
+            let before = answered.load(Ordering::SeqCst);
+            while answered.load(Ordering::SeqCst) < before + 50
+                && !clients.iter().all(|one| one.is_finished())
+            {
+                std::thread::yield_now();
+            }
+            let running = house.gateway.take().unwrap();
+            running.drain();
+            running.join();
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    assert!(refused.into_inner() > 0, "nobody came as a gateway ended");
+}
+
+#[test]
 fn a_stop_cuts_at_once() {
     let mut house = House::start(Plan::default());
     let running = house.gateway.take().unwrap();
     let mut wire = house.connect();
     let request = house.chat("{}");
     wire.send(&request[..request.len() - 1]);
-    while house.gauge("tidegate_connections ") < 2 {}
+    house.until("two connections are open", |house| house.gauge("tidegate_connections ") >= 2);
     running.stop();
     running.join();
     assert_eq!(wire.socket.take_error().unwrap().map(|error| error.kind()), None);
+}
+
+/// It reads a little now and then, always before the stall's time is over.
+#[test]
+fn a_reader_that_trickles_is_cut() {
+    let house = house();
+    let mut wire = long_stream_begun(&house);
+    let begun = Instant::now();
+    while house.gauge("tidegate_connections ") > 1 || house.gauge("tidegate_upstream_connections") > 0 {
+        let _ = std::io::Read::read(&mut wire.socket, &mut [0; 1]);
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is still served");
+    }
+}
+
+/// What it sent ahead is more than is read, so that its end is not read either.
+#[test]
+fn a_client_that_leaves_behind_what_it_sent_ahead_is_noticed() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let house = House::start(Plan { upstream: Some(silent.local_addr().unwrap()), ..Plan::default() });
+    let mut wire = house.connect();
+    wire.send(&house.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#));
+    let (_asked, _) = silent.accept().unwrap();
+    wire.socket.set_nonblocking(true).unwrap();
+    let ahead = house.request("GET", "/v1/models", "", b"").repeat(1_024);
+    let mut sent = 0;
+    while sent < 128 * 1024 {
+        sent += std::io::Write::write(&mut wire.socket, &ahead[..1_024]).unwrap_or(0);
+    }
+    drop(wire);
+    let left = Instant::now();
+    while house.gauge("tidegate_upstream_connections") > 0 {
+        assert!(left.elapsed() < Duration::from_secs(10), "the call goes on");
+    }
+}
+
+#[test]
+fn clients_beyond_the_room_wait_until_one_has_left() {
+    let house = House::start(Plan { connections_max: 3, ..Plan::default() });
+    let live = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut held: Vec<_> = (0..3).map(|_| house.connect()).collect();
+    for wire in &mut held {
+        wire.send(live);
+        assert_eq!(wire.answer().status, 200);
+    }
+    // Every core may have looked for room just before it was gone.
+    let mut waiting: Vec<_> = (0..8).map(|_| house.connect()).collect();
+    for wire in &mut waiting {
+        wire.send(live);
+        wire.socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    }
+    let mut bytes = [0; 1];
+    let answered = waiting.iter().filter(|wire| wire.socket.peek(&mut bytes).is_ok()).count();
+    assert!(answered <= 2, "{answered} of 8 are answered");
+    drop(held);
+    while !waiting.is_empty() {
+        waiting.retain(|wire| wire.socket.peek(&mut bytes).is_err());
+    }
+}
+
+#[test]
+fn an_address_is_served_by_one_process_at_a_time() {
+    let house = House::start(Plan::default());
+    let service = || {
+        let settings = node::NodeSettings {
+            world: world::World::system(),
+            keys: Vec::new(),
+            runtime_name: "echo",
+            data_dir: None,
+            adapters: None,
+        };
+        node::Service::new(std::sync::Arc::new(node::Echo), settings).unwrap()
+    };
+    let settings = GatewaySettings {
+        listen: house.address,
+        workers: 2,
+        times: Times::default(),
+        proxies: Proxies::default(),
+        connections_max: usize::MAX,
+    };
+    let refused = gateway::serve_node(service(), &settings).err().unwrap();
+    assert_eq!(refused.to_string(), format!("{} is in use by another process", house.address));
+    // All its workers are still served by the first, and by each of its cores.
+    for _ in 0..64 {
+        assert_eq!(house.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    }
 }

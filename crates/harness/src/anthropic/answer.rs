@@ -27,6 +27,8 @@ pub(crate) struct Reply {
     /// Everything generated, thinking and all.
     pub(crate) output_tokens: u64,
     inference_geo: Value,
+    service_tier: String,
+    searches: Option<u64>,
 }
 
 /// One content block, its text or input in the pieces in which it is streamed.
@@ -95,6 +97,8 @@ pub(crate) fn compose(
         thinking_tokens,
         output_tokens: behaviour.completion_tokens.unwrap_or(output_tokens),
         inference_geo: request.inference_geo.clone(),
+        service_tier: behaviour.tier.clone().unwrap_or_else(|| "standard".to_owned()),
+        searches: behaviour.searches,
     }
 }
 
@@ -111,7 +115,11 @@ impl Reply {
                     "ephemeral_1h_input_tokens": shown(self.counted.written_1h),
                 }),
             );
-            fields.insert("service_tier".to_owned(), Value::from("standard"));
+            fields.insert("service_tier".to_owned(), Value::from(self.service_tier.as_str()));
+            if let Some(searches) = self.searches {
+                let used = json!({"web_search_requests": searches, "web_fetch_requests": 0});
+                fields.insert("server_tool_use".to_owned(), used);
+            }
             fields.insert("inference_geo".to_owned(), self.inference_geo.clone());
         }
         usage
@@ -201,9 +209,12 @@ impl Block {
     }
 }
 
+/// The request says whether there is thinking, the script how much.
 fn thought(request: &MessagesRequest, behaviour: &Behaviour) -> u64 {
-    let usual = if request.thinking.on { THINKING_TOKENS } else { 0 };
-    let wanted = behaviour.reasoning.unwrap_or(usual);
+    if !request.thinking.on {
+        return 0;
+    }
+    let wanted = behaviour.reasoning.unwrap_or(THINKING_TOKENS);
     wanted.min(request.thinking.budget_tokens.unwrap_or(u64::MAX)).min(request.tokens_max)
 }
 

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::error::Refusal;
-use super::request::{self, Edition};
+use super::request::{self, Betas, Edition};
 use super::service::{self, BASE};
 use super::{answer, cache, checks};
 use crate::anthropic::checks::{Field, Need, Shape};
@@ -260,7 +260,7 @@ impl Batch {
 }
 
 /// How requests of the older version are read, by who has no headers to say more.
-pub(crate) const PLAIN: Edition = Edition { newer: false, beta: false };
+pub(crate) const PLAIN: Edition = Edition { newer: false, betas: Betas::NONE };
 
 /// One request's answer; none for one that is scripted to stall, for a batch waits for a day only.
 pub(crate) fn one(

@@ -22,7 +22,25 @@ pub struct ClaudeModel {
     pub cache_tokens_min: u64,
     /// Refuses sampling options and a beginning of the answer, as the newest models do.
     pub strict: bool,
+    pub(crate) thinks: Thinks,
+    /// The efforts that it takes; without any it knows no effort.
+    pub(crate) efforts: &'static [&'static str],
 }
+
+/// How a model may be told to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thinks {
+    Never,
+    /// With a budget alone.
+    Budget,
+    /// Adaptively, and with the budget that this replaces.
+    Either,
+    /// Adaptively alone.
+    Adaptive,
+}
+
+const EFFORTS: &[&str] = &["low", "medium", "high", "max"];
+const EFFORTS_NEWEST: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 
 impl ClaudeModel {
     /// A model with a context of 200,000 tokens and a smallest cached prefix of 1,024.
@@ -33,7 +51,19 @@ impl ClaudeModel {
             output_tokens_max: 64_000,
             cache_tokens_min: 1024,
             strict: false,
+            thinks: Thinks::Either,
+            efforts: EFFORTS,
         }
+    }
+
+    /// A model of the generation that thinks by budget and knows no effort.
+    fn budgeted(id: &str) -> Self {
+        Self { thinks: Thinks::Budget, efforts: &[], ..Self::new(id) }
+    }
+
+    /// A model of the generation that decides by itself how much it thinks.
+    fn adaptive(id: &str) -> Self {
+        Self { thinks: Thinks::Adaptive, efforts: EFFORTS_NEWEST, ..Self::new(id).strict() }
     }
 
     pub fn context_tokens_max(mut self, tokens: u64) -> Self {
@@ -53,19 +83,23 @@ impl ClaudeModel {
 
     pub(crate) fn all() -> Vec<Self> {
         vec![
-            Self::new("claude-opus-5").cache_tokens_min(512).strict(),
-            Self::new("claude-sonnet-5").strict(),
+            Self::adaptive("claude-opus-5").cache_tokens_min(512),
+            Self::adaptive("claude-sonnet-5"),
             Self::new("claude-opus-4-6").cache_tokens_min(4096),
             Self { output_tokens_max: 128_000, ..Self::new("claude-sonnet-4-6") },
-            Self::new("claude-sonnet-4-5"),
-            Self::new("claude-haiku-4-5").cache_tokens_min(4096),
-            Self::new("claude-haiku-4-5-20251001").cache_tokens_min(4096),
+            Self::budgeted("claude-sonnet-4-5"),
+            Self::budgeted("claude-haiku-4-5").cache_tokens_min(4096),
+            Self::budgeted("claude-haiku-4-5-20251001").cache_tokens_min(4096),
         ]
     }
 
     fn row(&self) -> Value {
-        let has = json!({"supported": true});
-        let has_not = json!({"supported": false});
+        let supports = |is_so: bool| json!({"supported": is_so});
+        let (has, has_not) = (supports(true), supports(false));
+        let each =
+            EFFORTS_NEWEST.iter().map(|name| ((*name).to_owned(), supports(self.efforts.contains(name))));
+        let all = ("supported".to_owned(), Value::Bool(!self.efforts.is_empty()));
+        let effort = Value::Object(std::iter::once(all).chain(each).collect());
         json!({
             "type": "model",
             "id": self.id,
@@ -79,22 +113,52 @@ impl ClaudeModel {
                 "citations": has_not,
                 "code_execution": has_not,
                 "context_management": has_not,
-                "effort": {"supported": true, "low": has, "medium": has, "high": has, "xhigh": has, "max": has},
+                "effort": effort,
                 "image_input": has,
                 "pdf_input": has,
                 "server_tools": {"supported": false, "code_execution": has_not, "web_search": has_not},
                 "structured_outputs": has,
                 "thinking": {
-                    "supported": true,
-                    "types": {"enabled": has, "disabled": has, "adaptive": has, "between_tools": has},
+                    "supported": self.thinks != Thinks::Never,
+                    "types": {
+                        "enabled": supports(self.thinks.takes("enabled")),
+                        "disabled": has,
+                        "adaptive": supports(self.thinks.takes("adaptive")),
+                        "between_tools": supports(self.thinks.takes("between_tools")),
+                    },
                 },
             },
         })
     }
 }
 
+impl Thinks {
+    /// Whether `thinking` may be of this type; not to think is what every model can do.
+    pub(crate) fn takes(self, kind: &str) -> bool {
+        match kind {
+            "enabled" => matches!(self, Self::Budget | Self::Either),
+            "adaptive" | "between_tools" => matches!(self, Self::Adaptive | Self::Either),
+            _ => true,
+        }
+    }
+}
+
 pub(crate) fn find<'a>(models: &'a [ClaudeModel], id: &str) -> Result<&'a ClaudeModel, Refusal> {
     models.iter().find(|model| model.id == id).ok_or_else(|| Refusal::model_not_found(id))
+}
+
+/// Refuses an effort that the model does not know.
+pub(crate) fn effort(model: &ClaudeModel, effort: &str) -> Result<(), Refusal> {
+    if model.efforts.contains(&effort) {
+        return Ok(());
+    }
+    if model.efforts.is_empty() {
+        return Err(Refusal::bad("This model does not support the effort parameter."));
+    }
+    let known = model.efforts.join(", ");
+    Err(Refusal::bad(format!(
+        "This model does not support effort level '{effort}'. Supported levels: {known}."
+    )))
 }
 
 pub(crate) fn one(models: &[ClaudeModel], id: &str) -> Result<Value, Refusal> {

@@ -11,13 +11,17 @@ use super::thinking::{self, Thinking};
 use super::turns::{self, Turn};
 use super::{prompt, schema, tools};
 
+/// Betas by their names without the date, a bit each as [`BETA`] has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Betas(u8);
+
 /// What a request's headers say about how to read its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Edition {
     /// The version that took sampling options away.
     pub(crate) newer: bool,
-    /// Some beta was asked for, whose fields are let through.
-    pub(crate) beta: bool,
+    /// The betas that were asked for, whose fields are let through.
+    pub(crate) betas: Betas,
 }
 
 /// A request that passed every check.
@@ -69,15 +73,22 @@ const SAMPLING: &[Field] = &[
     ("top_k", Shape::Integer(0), Need::Optional),
     ("top_p", Shape::Decimal(0.0, 1.0), Need::Optional),
 ];
-const BETA: &[Field] = &[
-    ("billing_policy", Shape::Any, Need::Nullable),
-    ("compaction", Shape::Object, Need::Nullable),
-    ("context_management", Shape::Object, Need::Nullable),
-    ("fallback_credit_token", Shape::Text, Need::Nullable),
-    ("fallbacks", Shape::List, Need::Nullable),
-    ("mcp_servers", Shape::List, Need::Nullable),
-    ("thread", Shape::Any, Need::Nullable),
+/// Each field that only a beta has, with the beta's name (the types and the documentation of Anthropic's SDK).
+const BETA: &[(&str, Field)] = &[
+    ("user-profiles-billing", ("billing_policy", Shape::Any, Need::Nullable)),
+    ("compact", ("compaction", Shape::Object, Need::Nullable)),
+    ("context-management", ("context_management", Shape::Object, Need::Nullable)),
+    ("fallback-credit", ("fallback_credit_token", Shape::Text, Need::Nullable)),
+    ("server-side-fallback", ("fallbacks", Shape::List, Need::Nullable)),
+    ("mcp-client", ("mcp_servers", Shape::List, Need::Nullable)),
+    ("message-threads", ("thread", Shape::Any, Need::Nullable)),
 ];
+/// The names of all that a request may hold.
+pub(crate) fn field_names() -> impl Iterator<Item = &'static str> {
+    let tables = [PROMPT, ANSWER, SAMPLING].into_iter().flatten().map(|(name, _, _)| *name);
+    tables.chain(BETA.iter().map(|(_, (name, _, _))| *name))
+}
+
 const OUTPUT_CONFIG: &[Field] = &[
     ("effort", Shape::OneOf(&["low", "medium", "high", "xhigh", "max"]), Need::Nullable),
     ("format", Shape::Object, Need::Nullable),
@@ -107,7 +118,7 @@ pub(crate) fn messages(
     let table = [PROMPT, ANSWER, if edition.newer { &[] } else { SAMPLING }];
     known_fields(fields, &table, edition, also)?;
     let model = model(fields, models)?;
-    nested(fields, also)?;
+    nested(fields, model, also)?;
     let tokens_max = fields.get("max_tokens").and_then(Value::as_u64).unwrap_or_default();
     if tokens_max > model.output_tokens_max {
         return Err(Refusal::bad(format!(
@@ -116,7 +127,7 @@ pub(crate) fn messages(
         )));
     }
     let turns = conversation(fields, edition, model, also)?;
-    let thinking = thinking::read(fields, also)?;
+    let thinking = thinking::read(fields, model.thinks, also)?;
     sampling(fields, model, thinking)?;
     thinking::replayed(&turns, thinking)?;
     let segments = prompt::read(fields, also)?;
@@ -151,9 +162,9 @@ pub(crate) fn count_tokens<'a>(
 ) -> Result<(&'a ClaudeModel, u64), Refusal> {
     known_fields(fields, &[PROMPT], edition, also)?;
     let model = model(fields, models)?;
-    nested(fields, also)?;
+    nested(fields, model, also)?;
     let turns = conversation(fields, edition, model, also)?;
-    thinking::replayed(&turns, thinking::read(fields, also)?)?;
+    thinking::replayed(&turns, thinking::read(fields, model.thinks, also)?)?;
     let segments = prompt::read(fields, also)?;
     Ok((model, prompt::total(&segments)))
 }
@@ -165,10 +176,23 @@ fn known_fields(
     also: &[String],
 ) -> Result<(), Refusal> {
     let mut table = tables.concat();
-    if edition.beta {
-        table.extend(BETA);
-    }
+    table.extend(edition.betas.fields());
     checks::fields("", fields, &table, also)
+}
+
+impl Betas {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Those of a header; each has its date behind its name.
+    pub(crate) fn of<'a>(said: impl Iterator<Item = &'a str>) -> Self {
+        let undated = |beta: &'a str| beta.get(..beta.len().checked_sub("-2026-01-01".len())?);
+        let bit = |name: &str| BETA.iter().position(|(beta, _)| *beta == name);
+        Self(said.filter_map(undated).filter_map(bit).fold(0, |bits, bit| bits | 1 << bit))
+    }
+
+    fn fields(self) -> impl Iterator<Item = Field> {
+        BETA.iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, (_, field))| *field)
+    }
 }
 
 fn model<'a>(fields: &Map<String, Value>, models: &'a [ClaudeModel]) -> Result<&'a ClaudeModel, Refusal> {
@@ -179,13 +203,15 @@ fn model<'a>(fields: &Map<String, Value>, models: &'a [ClaudeModel]) -> Result<&
 }
 
 /// Everything that hangs below the top level, but for the conversation.
-fn nested(fields: &Map<String, Value>, also: &[String]) -> Result<(), Refusal> {
+fn nested(fields: &Map<String, Value>, model: &ClaudeModel, also: &[String]) -> Result<(), Refusal> {
     let inner = |name: &str| fields.get(name).and_then(Value::as_object);
     for (name, table) in
         [("metadata", METADATA), ("diagnostics", DIAGNOSTICS), ("output_config", OUTPUT_CONFIG)]
     {
         inner(name).map_or(Ok(()), |object| checks::fields(name, object, table, also))?;
     }
+    let effort = inner("output_config").and_then(|config| config.get("effort")).and_then(Value::as_str);
+    effort.map_or(Ok(()), |effort| models::effort(model, effort))?;
     let user_id = inner("metadata").and_then(|metadata| metadata.get("user_id")).and_then(Value::as_str);
     if user_id.is_some_and(|id| id.chars().count() > USER_ID_CHARS_MAX) {
         return Err(Refusal::at(

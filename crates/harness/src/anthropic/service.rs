@@ -15,7 +15,7 @@ use super::answering;
 use super::batches::{self, Act};
 use super::error::Refusal;
 use super::models;
-use super::request::{self, Edition};
+use super::request::{self, Betas, Edition};
 use crate::emulator::service::{
     Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, json_answer, violation,
 };
@@ -239,15 +239,12 @@ pub(crate) fn edition(call: &Call<'_>) -> Result<Edition, Refusal> {
     if !VERSIONS.contains(&version) {
         return Err(Refusal::at(VERSION, format!("\"{version}\" is not a valid version")));
     }
-    let betas = text(BETA).unwrap_or_default().split(',').map(str::trim).filter(|beta| !beta.is_empty());
-    let mut beta = false;
-    for name in betas {
-        if !is_beta(name) {
-            return Err(Refusal::bad(format!("Unexpected value(s) `{name}` for the `{BETA}` header.")));
-        }
-        beta = true;
+    let said = text(BETA).unwrap_or_default();
+    let betas = || said.split(',').map(str::trim).filter(|beta| !beta.is_empty());
+    if let Some(name) = betas().find(|name| !is_beta(name)) {
+        return Err(Refusal::bad(format!("Unexpected value(s) `{name}` for the `{BETA}` header.")));
     }
-    Ok(Edition { newer: version != "2023-06-01", beta })
+    Ok(Edition { newer: version != "2023-06-01", betas: Betas::of(betas()) })
 }
 
 /// Betas are named words that end in a date, in one of two styles: `effort-2025-11-24`, `claude-code-20250219`.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::checks::{self, Field, Need, Shape, join};
 use super::error::Refusal;
+use super::models::Thinks;
 use super::sign::Seal;
 use super::turns::{Said, Turn};
 
@@ -30,7 +31,11 @@ pub(crate) struct Thinking {
 }
 
 /// Reads `thinking` and refuses what does not go with it.
-pub(crate) fn read(fields: &Map<String, Value>, also: &[String]) -> Result<Thinking, Refusal> {
+pub(crate) fn read(
+    fields: &Map<String, Value>,
+    thinks: Thinks,
+    also: &[String],
+) -> Result<Thinking, Refusal> {
     let Some(value) = fields.get("thinking") else { return Ok(Thinking::default()) };
     let place = "thinking";
     let config = checks::object(place, value)?;
@@ -40,6 +45,9 @@ pub(crate) fn read(fields: &Map<String, Value>, also: &[String]) -> Result<Think
         return Err(checks::wrong_tag(place, kind, &tags));
     };
     checks::fields(&join(place, kind), config, table, also)?;
+    if !thinks.takes(kind) {
+        return Err(untaken(kind));
+    }
     let thinking = Thinking {
         on: kind != "disabled",
         always: kind == "enabled",
@@ -55,6 +63,16 @@ pub(crate) fn read(fields: &Map<String, Value>, also: &[String]) -> Result<Think
         return Err(Refusal::bad("Thinking may not be enabled when tool_choice forces tool use."));
     }
     Ok(thinking)
+}
+
+fn untaken(kind: &str) -> Refusal {
+    match kind {
+        "enabled" => Refusal::bad(
+            "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \
+             \"output_config.effort\" to control thinking behavior.",
+        ),
+        kind => Refusal::bad(format!("{kind} thinking is not supported on this model")),
+    }
 }
 
 /// Refuses thinking that this provider never wrote, and thinking of the latest answer that is not as it was.

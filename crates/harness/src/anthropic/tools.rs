@@ -21,20 +21,95 @@ const CUSTOM: &[Field] = &[
     ("strict", Shape::Flag, Need::Optional),
     ("type", Shape::Text, Need::Nullable),
 ];
-/// Tools that run at the provider; each has its date behind its name.
-const SERVER: &[&str] = &[
-    "bash",
-    "browser_toolset",
-    "code_execution",
-    "computer",
-    "computer_toolset",
-    "memory",
-    "text_editor",
-    "tool_search_tool_bm25",
-    "tool_search_tool_regex",
-    "web_fetch",
-    "web_search",
+/// What every tool of the provider's own takes beside its own fields.
+const SHARED: &[Field] = &[
+    ("type", Shape::Text, Need::Required),
+    ("allowed_callers", Shape::List, Need::Optional),
+    ("cache_control", Shape::Object, Need::Nullable),
+    ("defer_loading", Shape::Flag, Need::Optional),
+    ("strict", Shape::Flag, Need::Optional),
 ];
+const EXAMPLES: Field = ("input_examples", Shape::List, Need::Optional);
+const USES: Field = ("max_uses", Shape::Integer(1), Need::Nullable);
+const DOMAINS: [Field; 2] =
+    [("allowed_domains", Shape::List, Need::Nullable), ("blocked_domains", Shape::List, Need::Nullable)];
+const INCLUSION: Field = ("response_inclusion", Shape::OneOf(&["full", "excluded"]), Need::Optional);
+const PLACE: Field = ("user_location", Shape::Object, Need::Nullable);
+const CITATIONS: Field = ("citations", Shape::Object, Need::Nullable);
+const CONTENT: Field = ("max_content_tokens", Shape::Integer(1), Need::Nullable);
+const SOURCES: Field = ("url_sources", Shape::Object, Need::Nullable);
+const FRESH: Field = ("use_cache", Shape::Flag, Need::Optional);
+
+/// A tool of the provider's own: its type without the date, its dates, the one name that it may have, and its fields.
+struct Server {
+    kind: &'static str,
+    dates: &'static [&'static str],
+    name: Option<&'static str>,
+    fields: &'static [Field],
+}
+
+/// As the types of Anthropic's SDK have them.
+const SERVER: &[Server] = &[
+    Server { kind: "bash", dates: &["20250124"], name: Some("bash"), fields: &[EXAMPLES] },
+    Server { kind: "browser_toolset", dates: &["20260801"], name: None, fields: TOOLSET },
+    Server {
+        kind: "code_execution",
+        dates: &["20250522", "20250825", "20260120", "20260521"],
+        name: Some("code_execution"),
+        fields: &[],
+    },
+    Server {
+        kind: "computer",
+        dates: &["20241022", "20250124", "20251124"],
+        name: Some("computer"),
+        fields: &[
+            ("display_height_px", Shape::Integer(1), Need::Required),
+            ("display_width_px", Shape::Integer(1), Need::Required),
+            ("display_number", Shape::Integer(0), Need::Nullable),
+            ("enable_zoom", Shape::Flag, Need::Optional),
+            EXAMPLES,
+        ],
+    },
+    Server { kind: "computer_toolset", dates: &["20260801"], name: None, fields: TOOLSET },
+    Server { kind: "memory", dates: &["20250818"], name: Some("memory"), fields: &[EXAMPLES] },
+    Server {
+        kind: "text_editor",
+        dates: &["20250124"],
+        name: Some("str_replace_editor"),
+        fields: &[EXAMPLES],
+    },
+    Server {
+        kind: "text_editor",
+        dates: &["20250429", "20250728"],
+        name: Some("str_replace_based_edit_tool"),
+        fields: &[EXAMPLES, ("max_characters", Shape::Integer(1), Need::Nullable)],
+    },
+    Server {
+        kind: "tool_search_tool_bm25",
+        dates: &["20251119"],
+        name: Some("tool_search_tool_bm25"),
+        fields: &[],
+    },
+    Server {
+        kind: "tool_search_tool_regex",
+        dates: &["20251119"],
+        name: Some("tool_search_tool_regex"),
+        fields: &[],
+    },
+    Server {
+        kind: "web_fetch",
+        dates: &["20250910", "20260209", "20260309", "20260318"],
+        name: Some("web_fetch"),
+        fields: &[USES, DOMAINS[0], DOMAINS[1], CITATIONS, CONTENT, SOURCES, FRESH, INCLUSION],
+    },
+    Server {
+        kind: "web_search",
+        dates: &["20250305", "20260209", "20260318"],
+        name: Some("web_search"),
+        fields: &[USES, DOMAINS[0], DOMAINS[1], PLACE, INCLUSION],
+    },
+];
+const TOOLSET: &[Field] = &[("configs", Shape::Object, Need::Nullable)];
 const KIND: Field = ("type", Shape::Text, Need::Required);
 const SINGLE: Field = ("disable_parallel_tool_use", Shape::Flag, Need::Optional);
 const CHOICES: &[(&str, &[Field])] = &[
@@ -52,11 +127,7 @@ pub(crate) fn check(fields: &Map<String, Value>, also: &[String]) -> Result<(), 
         let tool = checks::object(&place, tool)?;
         match tool.get("type").and_then(Value::as_str) {
             None | Some("custom") => custom(&join(&place, "custom"), tool, also)?,
-            Some(kind) if is_server(kind) => {}
-            Some(kind) => {
-                let tags: Vec<&str> = std::iter::once("custom").chain(SERVER.iter().copied()).collect();
-                return Err(checks::wrong_tag(&place, kind, &tags));
-            }
+            Some(kind) => server(&place, kind, tool, also)?,
         }
         let name = tool.get("name").and_then(Value::as_str);
         if name.is_some_and(|name| !names.insert(name)) {
@@ -123,7 +194,30 @@ fn choice(choice: &Value, toolless: bool, names: &HashSet<&str>, also: &[String]
     }
 }
 
-fn is_server(kind: &str) -> bool {
-    let Some((name, date)) = kind.rsplit_once('_') else { return false };
-    SERVER.contains(&name) && date.len() == 8 && date.bytes().all(|digit| digit.is_ascii_digit())
+/// A tool of the provider's own has a date that there is, its own name, and its own fields.
+fn server(place: &str, kind: &str, tool: &Map<String, Value>, also: &[String]) -> Result<(), Refusal> {
+    let split = kind.rsplit_once('_');
+    let known = |server: &&Server| {
+        split.is_some_and(|(name, date)| server.kind == name && server.dates.contains(&date))
+            || (server.kind == kind && kind.starts_with("tool_search_tool"))
+    };
+    let Some(server) = SERVER.iter().find(known) else {
+        let tags: Vec<&str> =
+            std::iter::once("custom").chain(SERVER.iter().map(|server| server.kind)).collect();
+        return Err(checks::wrong_tag(place, kind, &tags));
+    };
+    let place = join(place, kind);
+    let mut table = [SHARED, server.fields].concat();
+    table.extend(server.name.map(|_| ("name", Shape::Text, Need::Required)));
+    checks::fields(&place, tool, &table, also)?;
+    let name = tool.get("name").and_then(Value::as_str);
+    if name != server.name {
+        let own = server.name.unwrap_or_default();
+        return Err(Refusal::at(&join(&place, "name"), format!("Input should be '{own}'")));
+    }
+    let limits = |field: &str| tool.get(field).is_some_and(|list| !list.is_null());
+    if limits("allowed_domains") && limits("blocked_domains") {
+        return Err(Refusal::at(&place, "Cannot specify both allowed_domains and blocked_domains."));
+    }
+    Ok(())
 }

@@ -31,6 +31,7 @@ pub(super) fn signature(thought: &str) -> String {
 /// The provider's word for how an answer ended.
 fn stop_reason(choice: &Choice) -> String {
     match choice.finish.as_str() {
+        "stop" if choice.is_stopped => "stop_sequence".to_owned(),
         "stop" => "end_turn".to_owned(),
         "length" => "max_tokens".to_owned(),
         "tool_calls" => "tool_use".to_owned(),

@@ -1,4 +1,4 @@
-//! What a Converse request may hold, as the service's own model of its API says it.
+//! What a Converse request may hold, as the service's own model of its API (botocore's `service-2.json`) says it.
 
 use serde_json::{Map, Value};
 
@@ -12,7 +12,10 @@ enum Shape {
     Name,
     Id,
     Blob,
-    Number,
+    /// A whole number that is at least this.
+    Count(i64),
+    /// From 0 to 1.
+    Share,
     Flag,
     Document,
     OneOf(&'static [&'static str]),
@@ -20,6 +23,10 @@ enum Shape {
     /// Exactly one of its fields.
     Union(&'static [Field]),
     List(&'static Shape),
+    /// A list that is not empty.
+    Some(&'static Shape),
+    /// Names and short texts, so many of them.
+    Pairs(usize),
 }
 
 type Field = (&'static str, Shape, Need);
@@ -31,7 +38,7 @@ enum Need {
 }
 
 use Need::{May, Must};
-use Shape::{Blob, Document, Filled, Flag, Id, List, Name, Number, Object, OneOf, Text, Union};
+use Shape::{Blob, Count, Document, Filled, Flag, Id, List, Name, Object, OneOf, Pairs, Share, Text, Union};
 
 const REQUEST: &[Field] = &[
     ("messages", List(&Object(MESSAGE)), Must),
@@ -42,7 +49,7 @@ const REQUEST: &[Field] = &[
     ("additionalModelRequestFields", Document, May),
     ("additionalModelResponseFieldPaths", List(&Filled), May),
     ("promptVariables", Document, May),
-    ("requestMetadata", Document, May),
+    ("requestMetadata", Pairs(16), May),
     ("performanceConfig", Object(&[("latency", OneOf(&["standard", "optimized"]), May)]), May),
     ("serviceTier", Object(&[("type", OneOf(&["priority", "default", "flex", "reserved"]), Must)]), May),
     ("outputConfig", Object(OUTPUT), May),
@@ -105,12 +112,12 @@ const REASONING: &[Field] = &[
     ("redactedContent", Blob, May),
 ];
 const INFERENCE: &[Field] = &[
-    ("maxTokens", Number, May),
-    ("temperature", Number, May),
-    ("topP", Number, May),
+    ("maxTokens", Count(1), May),
+    ("temperature", Share, May),
+    ("topP", Share, May),
     ("stopSequences", List(&Filled), May),
 ];
-const TOOLS: &[Field] = &[("tools", List(&Union(TOOL)), Must), ("toolChoice", Union(CHOICE), May)];
+const TOOLS: &[Field] = &[("tools", Shape::Some(&Union(TOOL)), Must), ("toolChoice", Union(CHOICE), May)];
 const TOOL: &[Field] = &[
     ("toolSpec", Object(TOOL_SPEC), May),
     ("systemTool", Object(&[("name", Name, Must)]), May),
@@ -138,6 +145,29 @@ const FORMAT: &[Field] = &[
 const SCHEMA: &[Field] = &[("schema", Filled, Must), ("name", Text, May), ("description", Text, May)];
 
 const ID_BYTES_MAX: usize = 64;
+const PAIR_BYTES_MAX: usize = 256;
+
+/// Every field by the names that lead to it.
+pub(crate) fn request_fields() -> Vec<Vec<&'static str>> {
+    let mut paths = Vec::new();
+    below(&Object(REQUEST), &mut Vec::new(), &mut paths);
+    paths
+}
+
+fn below(shape: &Shape, path: &mut Vec<&'static str>, paths: &mut Vec<Vec<&'static str>>) {
+    match shape {
+        Object(fields) | Union(fields) => {
+            for (name, inner, _) in *fields {
+                path.push(*name);
+                paths.push(path.clone());
+                below(inner, path, paths);
+                path.pop();
+            }
+        }
+        List(shape) => below(shape, path, paths),
+        _ => {}
+    }
+}
 
 /// A request with these fields alone, each as it must be.
 pub(super) fn check(fields: &Map<String, Value>) -> Result<(), Refusal> {
@@ -159,6 +189,16 @@ fn object(place: &str, fields: &Map<String, Value>, known: &[Field]) -> Result<(
         Some((name, _, _)) => Err(malformed(place, &format!("required key [{name}] not found"))),
         None => Ok(()),
     }
+}
+
+fn is_pair((name, value): (&String, &Value)) -> bool {
+    let may_stand = |text: &str| {
+        text.len() <= PAIR_BYTES_MAX
+            && text.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b":_@$#=/+,-.".contains(&byte)
+            })
+    };
+    !name.is_empty() && may_stand(name) && value.as_str().is_some_and(may_stand)
 }
 
 fn malformed(place: &str, what: &str) -> Refusal {
@@ -189,7 +229,10 @@ fn one(place: &str, value: &Value, shape: Shape) -> Result<(), Refusal> {
             }
             return object(place, fields, known);
         }
-        (List(shape), Value::Array(items)) => {
+        (Shape::Some(_), Value::Array(items)) if items.is_empty() => {
+            return Err(malformed(place, "expected minimum item count: 1, found: 0"));
+        }
+        (List(shape) | Shape::Some(shape), Value::Array(items)) => {
             let mut places = items.iter().enumerate();
             return places.try_for_each(|(at, item)| one(&format!("{place}/{at}"), item, *shape));
         }
@@ -201,11 +244,19 @@ fn one(place: &str, value: &Value, shape: Shape) -> Result<(), Refusal> {
         (Name, _) => (value.as_str().is_some_and(|text| is_word(text, b"")), "String of [a-zA-Z0-9_-]+"),
         (Id, _) => (value.as_str().is_some_and(|text| is_word(text, b".:")), "String of [a-zA-Z0-9_.:-]+"),
         (Blob, _) => (value.as_str().is_some_and(is_base64), "Blob"),
-        (Number, _) => (value.is_number(), "Number"),
+        (Count(least), Value::Number(_)) => (value.as_i64().is_some_and(|count| count >= least), "Integer"),
+        (Share, Value::Number(_)) => {
+            (value.as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)), "Number from 0 to 1")
+        }
+        (Count(_) | Share, _) => (false, "Number"),
+        (Pairs(most), Value::Object(pairs)) => {
+            ((1..=most).contains(&pairs.len()) && pairs.iter().all(is_pair), "Map")
+        }
+        (Pairs(_), _) => (false, "Map"),
         (Flag, _) => (value.is_boolean(), "Boolean"),
         (OneOf(words), _) => (value.as_str().is_some_and(|text| words.contains(&text)), "one of its values"),
         (Object(_) | Union(_), _) => (false, "JSONObject"),
-        (List(_), _) => (false, "JSONArray"),
+        (List(_) | Shape::Some(_), _) => (false, "JSONArray"),
     };
     if is_fine { Ok(()) } else { Err(malformed(place, &format!("expected type: {expected}"))) }
 }
@@ -236,9 +287,18 @@ mod tests {
                 "Blob",
             ),
             (
-                json!({"messages": [], "toolConfig": {"tools": [], "toolChoice": {"none": {}}}}),
+                json!({"messages": [], "toolConfig": {"tools": [{"systemTool": {"name": "x"}}], "toolChoice": {"none": {}}}}),
                 "extraneous key [none]",
             ),
+            (json!({"messages": [], "toolConfig": {"tools": []}}), "minimum item count: 1"),
+            (
+                json!({"messages": [], "inferenceConfig": {"maxTokens": 0}}),
+                "/maxTokens: expected type: Integer",
+            ),
+            (json!({"messages": [], "inferenceConfig": {"temperature": 1.5}}), "from 0 to 1"),
+            (json!({"messages": [], "inferenceConfig": {"topP": -0.1}}), "from 0 to 1"),
+            (json!({"messages": [], "requestMetadata": {}}), "Map"),
+            (json!({"messages": [], "requestMetadata": {"a": "b!"}}), "Map"),
             (json!({"messages": [], "inferenceConfig": {"topK": 4}}), "extraneous key [topK]"),
             (json!({"messages": [], "system": "be brief"}), "JSONArray"),
         ] {

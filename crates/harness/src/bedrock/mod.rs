@@ -1,7 +1,9 @@
 //! Amazon Bedrock: its signature, its Converse API with binary streams, the list of its models, and the roles and the
 //! machine's identity that clouds lend keys to. An access key's secret is one of the emulator's keys.
 
+mod additional;
 mod answer;
+mod documents;
 mod embeddings;
 pub(crate) mod error;
 mod events;
@@ -14,6 +16,7 @@ pub(crate) mod service;
 mod sign;
 pub(crate) mod storage;
 mod sts;
+mod tools;
 mod turns;
 
 use http::request::Parts;
@@ -21,6 +24,7 @@ use hyper::body::Incoming;
 
 use crate::emulator::service::{Answer, Call};
 
+pub(crate) use fields::request_fields;
 pub(crate) use sign::ahead;
 pub(crate) use sts::{TOKEN_AUDIENCE, answer as answer_keys, lent, serves as serves_keys};
 

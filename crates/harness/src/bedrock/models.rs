@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::error::Refusal;
 use super::sign::REGION;
+use crate::anthropic::models::Thinks;
 
 const ACCOUNT: &str = "123456789012";
 /// The application inference profile that the account has.
@@ -17,6 +18,9 @@ pub(crate) struct Served {
     /// Whether it is served in the region itself, without a profile.
     on_demand: bool,
     pub(crate) context_tokens_max: u64,
+    pub(super) output_tokens_max: u64,
+    /// How it may be told to think, in its maker's own words.
+    pub(super) thinks: Thinks,
 }
 
 const MODELS: [Served; 6] = [
@@ -25,26 +29,48 @@ const MODELS: [Served; 6] = [
         maker: "Anthropic",
         on_demand: true,
         context_tokens_max: 200_000,
+        output_tokens_max: 4_096,
+        thinks: Thinks::Never,
     },
     Served {
         id: "anthropic.claude-haiku-4-5-20251001-v1:0",
         maker: "Anthropic",
         on_demand: false,
         context_tokens_max: 200_000,
+        output_tokens_max: 64_000,
+        thinks: Thinks::Budget,
     },
     Served {
         id: "anthropic.claude-sonnet-4-5-20250929-v1:0",
         maker: "Anthropic",
         on_demand: false,
         context_tokens_max: 200_000,
+        output_tokens_max: 64_000,
+        thinks: Thinks::Budget,
     },
-    Served { id: "amazon.nova-lite-v1:0", maker: "Amazon", on_demand: true, context_tokens_max: 300_000 },
-    Served { id: "amazon.nova-micro-v1:0", maker: "Amazon", on_demand: true, context_tokens_max: 128_000 },
+    Served {
+        id: "amazon.nova-lite-v1:0",
+        maker: "Amazon",
+        on_demand: true,
+        context_tokens_max: 300_000,
+        output_tokens_max: 10_000,
+        thinks: Thinks::Never,
+    },
+    Served {
+        id: "amazon.nova-micro-v1:0",
+        maker: "Amazon",
+        on_demand: true,
+        context_tokens_max: 128_000,
+        output_tokens_max: 10_000,
+        thinks: Thinks::Never,
+    },
     Served {
         id: "meta.llama3-3-70b-instruct-v1:0",
         maker: "Meta",
         on_demand: false,
         context_tokens_max: 128_000,
+        output_tokens_max: 8_192,
+        thinks: Thinks::Never,
     },
 ];
 
@@ -79,7 +105,20 @@ pub(super) fn base(id: &str) -> Option<&'static Served> {
 
 impl Served {
     pub(super) fn is_counted(&self) -> bool {
+        self.is_claude()
+    }
+
+    pub(super) fn is_claude(&self) -> bool {
         self.maker == "Anthropic"
+    }
+
+    /// None of those that think by budget knows one.
+    pub(super) fn takes_effort(&self) -> bool {
+        matches!(self.thinks, Thinks::Either | Thinks::Adaptive)
+    }
+
+    pub(super) fn is_nova(&self) -> bool {
+        self.maker == "Amazon"
     }
 }
 

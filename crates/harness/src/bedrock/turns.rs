@@ -4,10 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::additional;
 use super::answer::signature;
+use super::documents;
 use super::error::Refusal;
 use super::models::Served;
+use super::tools;
 use crate::openai::request::ChatRequest;
+
+/// Of a whole request, whoever its model's maker is.
+const CACHE_POINTS_MAX: usize = 4;
 
 /// A request that passed every check.
 pub(super) struct Asked {
@@ -24,6 +30,9 @@ pub(super) fn read(fields: &Map<String, Value>, served: &Served) -> Result<Asked
     let system = list(fields.get("system"));
     let config = fields.get("toolConfig");
     let tools = list(config.and_then(|config| config.get("tools")));
+    tools::check(tools, config.and_then(|config| config.get("toolChoice")))?;
+    documents::check(messages)?;
+    let thinking = additional::check(fields, served)?;
     let mut chat: Vec<Value> = system
         .iter()
         .filter_map(|block| block.get("text"))
@@ -37,8 +46,18 @@ pub(super) fn read(fields: &Map<String, Value>, served: &Served) -> Result<Asked
         .get("outputConfig")
         .and_then(|config| config.pointer("/textFormat/structure/jsonSchema/schema"));
     let schema = schema.and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let tokens_max = inference("maxTokens").and_then(Value::as_u64);
+    if tokens_max.is_some_and(|tokens| tokens > served.output_tokens_max) {
+        return Err(Refusal::invalid(format!(
+            "The maximum tokens you requested exceeds the model limit of {}. Try again with a maximum tokens value that is lower \
+             than {}.",
+            served.output_tokens_max, served.output_tokens_max
+        )));
+    }
     let chat = ChatRequest {
         model: served.id.to_owned(),
+        reasons: thinking.on,
+        thinking_tokens_max: thinking.budget_tokens,
         messages: chat,
         tools: tools.iter().filter_map(tool).collect(),
         tool_choice: choice(config.and_then(|config| config.get("toolChoice"))),
@@ -46,17 +65,22 @@ pub(super) fn read(fields: &Map<String, Value>, served: &Served) -> Result<Asked
             .map(|schema| json!({"type": "json_schema", "json_schema": {"schema": schema}}))
             .unwrap_or_default(),
         choices: 1,
-        tokens_max: inference("maxTokens").and_then(Value::as_u64),
+        tokens_max,
         stop: list(inference("stopSequences")).iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         ..ChatRequest::default()
     };
     let script =
         fields.get("requestMetadata").and_then(|metadata| metadata.get("emulate")).and_then(Value::as_str);
-    Ok(Asked {
-        chat,
-        has_cache_point: blocks.chain(system).chain(tools).any(has_point),
-        script: script.map(str::to_owned),
-    })
+    let points = blocks.chain(system).chain(tools).filter(|block| has_point(block)).count();
+    if points > CACHE_POINTS_MAX {
+        return Err(Refusal::at(
+            "cachePoint",
+            format!(
+                "A maximum of {CACHE_POINTS_MAX} blocks with cache_control may be provided. Found {points}."
+            ),
+        ));
+    }
+    Ok(Asked { chat, has_cache_point: points > 0, script: script.map(str::to_owned) })
 }
 
 fn list(value: Option<&Value>) -> &[Value] {

@@ -195,6 +195,10 @@ pub struct Behaviour {
     pub prompt_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
+    /// The tier that the answer names, whichever was asked for.
+    pub tier: Option<String>,
+    /// Searches of the web that the answer tells of.
+    pub searches: Option<u64>,
     /// Compresses the body though nobody asked.
     pub gzip: bool,
     /// Answers with a gzip body that unpacks to this many bytes.

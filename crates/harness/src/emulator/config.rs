@@ -29,6 +29,8 @@ pub struct Model {
     pub kind: Kind,
     /// Prompt and answer together may not exceed this.
     pub context_tokens_max: u64,
+    /// More may not be asked for; where it is not known, it is not looked at.
+    pub output_tokens_max: Option<u64>,
 }
 
 /// The state of one accepted key.
@@ -139,9 +141,9 @@ impl Default for Config {
             flavour: Flavour::OpenAi,
             keys: vec![(DEFAULT_KEY.to_owned(), KeyState::Ok)],
             models: vec![
-                Model::chat("gpt-4o"),
-                Model::chat("gpt-4o-mini"),
-                Model::reasoning("gpt-5-mini"),
+                Model::chat("gpt-4o").output_tokens_max(16_384),
+                Model::chat("gpt-4o-mini").output_tokens_max(16_384),
+                Model::reasoning("gpt-5-mini").output_tokens_max(128_000),
                 Model::embedding("text-embedding-3-small"),
                 Model::chat("meta-llama/Llama-3.3-70B-Instruct"),
                 Model::chat("meta-llama/Llama-3.3-70B-Instruct-Turbo"),
@@ -168,36 +170,40 @@ impl Default for Config {
 }
 
 impl Model {
+    fn of(id: impl Into<String>, kind: Kind, context_tokens_max: u64) -> Self {
+        Self { id: id.into(), kind, context_tokens_max, output_tokens_max: None }
+    }
+
     pub fn chat(id: impl Into<String>) -> Self {
-        Self { id: id.into(), kind: Kind::Chat, context_tokens_max: 128_000 }
+        Self::of(id, Kind::Chat, 128_000)
     }
 
     pub fn reasoning(id: impl Into<String>) -> Self {
-        Self { id: id.into(), kind: Kind::Reasoning, context_tokens_max: 400_000 }
+        Self::of(id, Kind::Reasoning, 400_000)
     }
 
     pub fn completion(id: impl Into<String>) -> Self {
-        Self { id: id.into(), kind: Kind::Completion, context_tokens_max: 4_096 }
+        Self::of(id, Kind::Completion, 4_096)
     }
 
     pub fn embedding(id: impl Into<String>) -> Self {
-        Self { id: id.into(), kind: Kind::Embedding, context_tokens_max: 8_192 }
+        Self::of(id, Kind::Embedding, 8_192)
     }
 
     pub fn image(id: impl Into<String>) -> Self {
-        Self { id: id.into(), kind: Kind::Image, context_tokens_max: 8_192 }
+        Self::of(id, Kind::Image, 8_192)
     }
 
     pub fn video(id: impl Into<String>) -> Self {
-        Self { id: id.into(), kind: Kind::Video, context_tokens_max: 8_192 }
+        Self::of(id, Kind::Video, 8_192)
     }
 
     pub fn speech(id: impl Into<String>) -> Self {
-        Self { id: id.into(), kind: Kind::Speech, context_tokens_max: 8_192 }
+        Self::of(id, Kind::Speech, 8_192)
     }
 
     pub fn rerank(id: impl Into<String>) -> Self {
-        Self { id: id.into(), kind: Kind::Rerank, context_tokens_max: 32_768 }
+        Self::of(id, Kind::Rerank, 32_768)
     }
 
     /// Takes the kind from the name, the way the binary's `--models` does.
@@ -224,6 +230,11 @@ impl Model {
 
     pub fn context_tokens_max(mut self, tokens: u64) -> Self {
         self.context_tokens_max = tokens;
+        self
+    }
+
+    pub fn output_tokens_max(mut self, tokens: u64) -> Self {
+        self.output_tokens_max = Some(tokens);
         self
     }
 }

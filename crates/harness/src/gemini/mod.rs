@@ -13,7 +13,7 @@ mod prompt;
 mod protojson;
 mod request;
 pub(crate) mod route;
-mod schema;
+pub(crate) mod schema;
 pub(crate) mod service;
 mod signature;
 pub(crate) mod stream;

@@ -20,8 +20,41 @@ pub(crate) struct Abilities {
     pub(crate) thinks: bool,
     /// Signs its function calls and demands the signatures back; takes a level instead of a budget.
     pub(crate) signs: bool,
+    /// The budgets of thinking that it takes beside 0, where it takes 0, and -1 (ai.google.dev, "Thinking").
+    pub(crate) budgets: Option<Budgets>,
     /// The shortest prefix that is cached; none where nothing is.
     pub(crate) cache_tokens_min: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budgets {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+    pub(crate) may_be_off: bool,
+}
+
+impl Budgets {
+    const FLASH: Self = Self { low: 1, high: 24_576, may_be_off: true };
+    const LITE: Self = Self { low: 512, ..Self::FLASH };
+    const PRO: Self = Self { low: 128, high: 32_768, may_be_off: false };
+
+    pub(crate) fn take(self, budget: i64) -> bool {
+        match budget {
+            -1 => true,
+            0 => self.may_be_off,
+            budget => (self.low..=self.high).contains(&budget),
+        }
+    }
+
+    fn of(id: &str) -> Self {
+        if id.contains("-pro") {
+            Self::PRO
+        } else if id.contains("-flash-lite") {
+            Self::LITE
+        } else {
+            Self::FLASH
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -78,9 +111,12 @@ pub(crate) fn abilities(id: &str) -> Abilities {
     let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
     let (major, minor): (u32, u32) = (major.parse().unwrap_or(0), minor.parse().unwrap_or(0));
     match (major, minor) {
-        (3.., _) => Abilities { thinks: true, signs: true, cache_tokens_min: Some(4096) },
-        (2, 5..) => Abilities { thinks: true, signs: false, cache_tokens_min: Some(2048) },
-        _ => Abilities { thinks: false, signs: false, cache_tokens_min: None },
+        (3.., _) => Abilities { thinks: true, signs: true, budgets: None, cache_tokens_min: Some(4096) },
+        (2, 5..) => {
+            let budgets = Some(Budgets::of(id));
+            Abilities { thinks: true, signs: false, budgets, cache_tokens_min: Some(2048) }
+        }
+        _ => Abilities { thinks: false, signs: false, budgets: None, cache_tokens_min: None },
     }
 }
 
@@ -138,8 +174,10 @@ mod tests {
             ("gemini-2.0-flash", false, false, None),
             ("gemma-3-27b-it", false, false, None),
         ] {
-            let expected = Abilities { thinks, signs, cache_tokens_min: cache };
-            assert_eq!(abilities(id), expected, "{id}");
+            let found = abilities(id);
+            assert_eq!(found.budgets.is_some(), thinks && !signs, "{id}");
+            let expected = Abilities { thinks, signs, budgets: found.budgets, cache_tokens_min: cache };
+            assert_eq!(found, expected, "{id}");
         }
     }
 }

@@ -13,7 +13,15 @@ const MEDIA_TYPES: &[&str] =
     &["text/plain", "application/json", "application/xml", "application/yaml", "text/x.enum"];
 
 /// Refuses options that the real provider refuses for a model of these abilities.
-pub(crate) fn check(request: &GenerateRequest, abilities: Abilities) -> Result<(), ApiError> {
+pub(crate) fn check(
+    request: &GenerateRequest,
+    abilities: Abilities,
+    is_vertex: bool,
+) -> Result<(), ApiError> {
+    // A script travels in them; else they are what projects of the cloud are billed by.
+    if !is_vertex && let Some(name) = request.labels.keys().find(|name| *name != "emulate") {
+        return Err(ApiError::at(&format!("labels.{name}"), "labels are not supported by this API"));
+    }
     let config = &request.generation_config;
     sampling(config)?;
     format(config)?;
@@ -96,9 +104,10 @@ fn format(config: &GenerationConfig) -> Result<(), ApiError> {
             "only allowed with a response_mime_type of application/json or text/x.enum.",
         );
     }
-    match &config.response_schema {
-        Some(schema) => self::schema("generation_config.response_schema", schema),
-        None => Ok(()),
+    match (&config.response_schema, &config.response_json_schema) {
+        (Some(schema), _) => self::schema("generation_config.response_schema", schema),
+        (None, Some(schema)) => json_schema("generation_config.response_json_schema", schema),
+        (None, None) => Ok(()),
     }
 }
 
@@ -115,6 +124,17 @@ fn thinking(config: Option<&ThinkingConfig>, abilities: Abilities) -> Result<(),
     }
     if config.thinking_budget.is_some_and(|budget| budget < -1) {
         return Err(ApiError::invalid("The thinking budget must be -1, 0 or positive."));
+    }
+    if let (Some(budget), Some(budgets)) = (config.thinking_budget, abilities.budgets)
+        && !budgets.take(budget)
+    {
+        return Err(ApiError::invalid(match budget {
+            0 => "Budget 0 is invalid. This model only works in thinking mode.".to_owned(),
+            budget => format!(
+                "The thinking budget {budget} is invalid. Please choose a value between {} and {}.",
+                budgets.low, budgets.high
+            ),
+        }));
     }
     if config.include_thoughts && config.thinking_budget == Some(0) {
         return Err(ApiError::invalid(
@@ -180,14 +200,23 @@ fn declared(place: &str, declaration: &Declaration) -> Result<(), ApiError> {
             "parameters_json_schema must not be set beside it",
         )),
         (Some(parameters), None) => schema(&format!("{place}.parameters"), parameters),
-        (None, Some(schema)) if !schema.is_object() => {
-            Err(ApiError::at(&format!("{place}.parameters_json_schema"), "schema must be an object"))
-        }
+        (None, Some(schema)) => json_schema(&format!("{place}.parameters_json_schema"), schema),
         _ => Ok(()),
     }
 }
 
-/// The rules of the provider's own schema form; JSON Schema is not looked into.
+/// What is JSON Schema is one.
+fn json_schema(place: &str, schema: &Value) -> Result<(), ApiError> {
+    if !schema.is_object() {
+        return Err(ApiError::at(place, "schema must be an object"));
+    }
+    match jsonschema::draft202012::meta::is_valid(schema) {
+        true => Ok(()),
+        false => Err(ApiError::at(place, "schema is not valid JSON Schema")),
+    }
+}
+
+/// The rules of the provider's own schema form.
 fn schema(place: &str, schema: &Value) -> Result<(), ApiError> {
     let properties = schema.get("properties").and_then(Value::as_object);
     match schema.get("type").and_then(Value::as_str) {
@@ -236,7 +265,7 @@ mod tests {
 
     fn check(model: &str, request: Value, refused: Option<&str>) {
         let read: GenerateRequest = protojson::read(request.to_string().as_bytes(), &GENERATE).unwrap();
-        match (super::check(&read, abilities(model)), refused) {
+        match (super::check(&read, abilities(model), false), refused) {
             (Ok(()), None) => {}
             (Err(error), Some(why)) => assert!(error.message.contains(why), "{request}: {}", error.message),
             (result, _) => panic!("{request}: {result:?}"),
@@ -296,6 +325,20 @@ mod tests {
         );
         configured(middle, with(json!({"thinkingBudget": -2})), Some("budget"));
         configured(middle, with(json!({"thinkingBudget": -1, "includeThoughts": true})), None);
+        configured(middle, with(json!({"thinkingBudget": 24_577})), Some("between 1 and 24576"));
+        configured("gemini-2.5-pro", with(json!({"thinkingBudget": 0})), Some("only works in thinking mode"));
+        configured("gemini-2.5-pro", with(json!({"thinkingBudget": 127})), Some("between 128 and 32768"));
+        configured(
+            "gemini-2.5-flash-lite",
+            with(json!({"thinkingBudget": 511})),
+            Some("between 512 and 24576"),
+        );
+        configured("gemini-2.5-flash-lite", with(json!({"thinkingBudget": 0})), None);
+        check(middle, json!({"labels": {"team": "sea"}}), Some("labels are not supported"));
+        let format =
+            |schema: Value| json!({"responseMimeType": "application/json", "responseJsonSchema": schema});
+        configured(middle, format(json!({"type": "object", "required": 1})), Some("not valid JSON Schema"));
+        configured(middle, format(json!({"type": "object"})), None);
         configured(new, with(json!({"thinkingLevel": "low", "thinkingBudget": 5})), Some("only one"));
         configured(new, with(json!({"thinkingLevel": "low", "includeThoughts": true})), None);
     }

@@ -105,6 +105,7 @@ pub(crate) fn question(
     ChatRequest {
         model: model.to_owned(),
         reasons: abilities.thinks,
+        thinking_tokens_max: thinking.thinking_budget.and_then(|budget| u64::try_from(budget).ok()),
         messages: contents.iter().flat_map(messages).collect(),
         tools,
         tool_choice,

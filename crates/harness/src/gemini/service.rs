@@ -33,6 +33,8 @@ pub(crate) struct Admitted<'a> {
     pub(crate) guard: &'a Guard,
     pub(crate) key: String,
     pub(crate) version: &'static str,
+    /// The cloud takes what the vendor's own API does not.
+    pub(crate) is_vertex: bool,
 }
 
 /// Whether a call is meant for this provider: by its path, and where another has the same one, by its key.
@@ -82,7 +84,7 @@ async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Res
         return Err(ApiError::not_found("The requested method was not found on this server."));
     }
     let key = authorised(sent)?;
-    let call = Admitted { shared, control, guard, key, version: route.version };
+    let call = Admitted { shared, control, guard, key, version: route.version, is_vertex: false };
     match (route.target, &head.method) {
         (Target::Models, _) => {
             let size = route::query(&head.uri, "pageSize").and_then(|size| size.parse().ok());
@@ -131,7 +133,7 @@ pub(crate) async fn served_method(
     let Call { shared, control, guard, head, .. } = *sent;
     let version = "v1beta";
     models::find(&shared.config.models, model, version, method).ok()?;
-    let call = Admitted { shared, control, guard, key: key.to_owned(), version };
+    let call = Admitted { shared, control, guard, key: key.to_owned(), version, is_vertex: true };
     Some(call.method(model, method, &head.headers, body, streamed).await)
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Reply {
     pub(crate) created: u64,
     pub(crate) model: String,
     pub(crate) service_tier: String,
+    pub(crate) searches: Option<u64>,
     pub(crate) choices: Vec<Choice>,
     pub(crate) prompt_tokens: u64,
     pub(crate) cached_tokens: u64,
@@ -39,6 +40,8 @@ pub(crate) struct Choice {
     pub(crate) refusal: bool,
     pub(crate) calls: Vec<Call>,
     pub(crate) finish: String,
+    /// It ended at one of the request's stops, which some vendors tell from an end of its own.
+    pub(crate) is_stopped: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -59,10 +62,8 @@ pub(crate) struct Circumstances {
 }
 
 pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circumstances) -> Reply {
-    let idle = matches!(request.effort.as_deref(), Some("none" | "minimal"));
-    let thinking = if request.reasons && !idle { REASONING_TOKENS } else { 0 };
     let tokens_max = request.tokens_max.unwrap_or(u64::MAX);
-    let reasoning_tokens = behaviour.reasoning.unwrap_or(thinking).min(tokens_max);
+    let reasoning_tokens = thought(request, behaviour).min(tokens_max);
     let visible_max = tokens_max - reasoning_tokens;
     let choices: Vec<Choice> = (0..request.choices)
         .map(|index| choice(request, behaviour, known.number, index, visible_max))
@@ -73,7 +74,8 @@ pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circ
         id: format!("chatcmpl-emulator{:012}", known.number),
         created: known.created,
         model: behaviour.model.clone().unwrap_or_else(|| request.model.clone()),
-        service_tier: request.service_tier.clone(),
+        service_tier: behaviour.tier.clone().unwrap_or_else(|| request.service_tier.clone()),
+        searches: behaviour.searches,
         choices,
         prompt_tokens: behaviour.prompt_tokens.unwrap_or(known.prompt_tokens),
         cached_tokens: behaviour.cached_tokens.unwrap_or(known.cached_tokens),
@@ -83,8 +85,17 @@ pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circ
     }
 }
 
+/// The request says whether there is thinking, the script how much.
+fn thought(request: &ChatRequest, behaviour: &Behaviour) -> u64 {
+    let is_idle = matches!(request.effort.as_deref(), Some("none" | "minimal"));
+    if !request.reasons || is_idle {
+        return 0;
+    }
+    behaviour.reasoning.unwrap_or(REASONING_TOKENS).min(request.thinking_tokens_max.unwrap_or(u64::MAX))
+}
+
 /// What the model thought, where its vendor shows it in a chat.
-pub(crate) fn thought(reply: &Reply) -> Option<String> {
+pub(crate) fn shown_thought(reply: &Reply) -> Option<String> {
     (matches!(reply.flavour, Flavour::Fireworks | Flavour::Mistral) && reply.reasoning_tokens > 0)
         .then(|| thinking(reply.reasoning_tokens))
 }
@@ -150,7 +161,7 @@ impl Choice {
         if let (false, Some(fields)) = (self.calls.is_empty(), message.as_object_mut()) {
             fields.insert("tool_calls".to_owned(), self.calls.iter().map(Call::whole).collect());
         }
-        if let (Some(thought), Some(fields)) = (thought(reply), message.as_object_mut()) {
+        if let (Some(thought), Some(fields)) = (shown_thought(reply), message.as_object_mut()) {
             fields.insert("reasoning_content".to_owned(), Value::from(thought));
         }
         json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish})
@@ -176,16 +187,17 @@ fn choice(
     visible_max: u64,
 ) -> Choice {
     let calls = calls(request, behaviour, number, index);
-    let (pieces, ended) = if calls.is_empty() {
+    let (pieces, ended, is_stopped) = if calls.is_empty() {
         say(request, behaviour, index, visible_max)
     } else {
-        (Vec::new(), "tool_calls")
+        (Vec::new(), "tool_calls", false)
     };
     Choice {
         pieces,
         refusal: behaviour.refusal,
         calls,
         finish: behaviour.finish.clone().unwrap_or_else(|| ended.to_owned()),
+        is_stopped,
     }
 }
 
@@ -194,7 +206,7 @@ fn say(
     behaviour: &Behaviour,
     index: usize,
     visible_max: u64,
-) -> (Vec<String>, &'static str) {
+) -> (Vec<String>, &'static str, bool) {
     let mut text = wording(request, behaviour);
     if index > 0 {
         text.push_str(&format!(" #{index}"));
@@ -211,17 +223,19 @@ fn say(
         said.truncate(said.len().div_ceil(2));
     }
     let mut ended = "stop";
-    let stopped = before_stop(&said.concat(), &request.stop);
+    let whole = said.concat();
+    let stopped = before_stop(&whole, &request.stop);
+    let mut is_stopped = stopped != whole;
     let mut said: Vec<&str> = tokens::split(&stopped).collect();
     if said.len() as u64 > visible_max {
         said.truncate(usize::try_from(visible_max).unwrap_or(usize::MAX));
-        ended = "length";
+        (ended, is_stopped) = ("length", false);
     }
     let mut pieces = grouped(&said, behaviour.chunks.unwrap_or(said.len()));
     if behaviour.giant > 0 {
         pieces.insert(pieces.len() / 2, "x".repeat(behaviour.giant));
     }
-    (pieces, ended)
+    (pieces, ended, is_stopped)
 }
 
 fn wording(request: &ChatRequest, behaviour: &Behaviour) -> String {

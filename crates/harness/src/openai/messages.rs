@@ -122,6 +122,9 @@ fn parts(place: &str, role: &str, list: &[Value], served: Served<'_>) -> Result<
         if !textual && !value.is_object() {
             return Err(ApiError::wrong_type(&format!("{place}.{field}"), "an object", value));
         }
+        if let (Value::Object(inner), Flavour::OpenAi | Flavour::Azure) = (value, served.flavour) {
+            super::parts::media(&format!("{place}.{field}"), kind, inner)?;
+        }
         only(&place, part, &["type", field, "prompt_cache_breakpoint"], served.also)?;
     }
     Ok(())

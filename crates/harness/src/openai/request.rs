@@ -10,6 +10,7 @@ use super::checks;
 use super::error::ApiError;
 use super::flavour::{Flavour, Served};
 use super::messages;
+use super::{parts, tools};
 use crate::emulator::{Kind, Model};
 use crate::{mistral, together};
 
@@ -18,7 +19,10 @@ use crate::{mistral, together};
 pub(crate) struct ChatRequest {
     pub(crate) flavour: Flavour,
     pub(crate) model: String,
+    /// The model thinks before it answers, unless the effort says otherwise.
     pub(crate) reasons: bool,
+    /// The budget of its thinking, where the request names one.
+    pub(crate) thinking_tokens_max: Option<u64>,
     pub(crate) messages: Vec<Value>,
     pub(crate) tools: Vec<Value>,
     pub(crate) tool_choice: Value,
@@ -38,6 +42,10 @@ pub(crate) struct ChatRequest {
     /// Fireworks: `perf_metrics` in the body.
     pub(crate) perf_metrics: bool,
 }
+
+/// What stands inside a tool's function, or inside one that takes free text.
+const FUNCTION: &[&str] = &["name", "description", "parameters", "strict"];
+const CUSTOM: &[&str] = &["name", "description", "format"];
 
 /// The object's fields in order, with a key that came twice kept apart.
 struct Fields {
@@ -103,7 +111,11 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
         Flavour::Fireworks | Flavour::Mistral | Flavour::Together | Flavour::Server(_) => {}
     }
     options(fields)?;
+    length(fields, model)?;
     tools(fields, served.flavour)?;
+    if matches!(served.flavour, Flavour::OpenAi | Flavour::Azure) {
+        parts::beside(fields)?;
+    }
     metadata(fields)?;
     Ok(read(fields, model, served.flavour))
 }
@@ -265,14 +277,11 @@ fn response_format(fields: &Map<String, Value>) -> Result<(), ApiError> {
             )
             .param("messages"))
         }
-        Some("json_schema") => {
-            for field in ["name", "schema"] {
-                if format.get("json_schema").and_then(|schema| schema.get(field)).is_none() {
-                    return Err(ApiError::missing(&format!("response_format.json_schema.{field}")));
-                }
-            }
-            Ok(())
-        }
+        Some("json_schema") => match format.get("json_schema") {
+            None => Err(ApiError::missing("response_format.json_schema")),
+            Some(Value::Object(schema)) => tools::format("response_format.json_schema", schema, &[]),
+            Some(other) => Err(ApiError::wrong_type("response_format.json_schema", "an object", other)),
+        },
         Some(other) => {
             Err(ApiError::wrong_value("response_format.type", other, &["json_object", "json_schema", "text"]))
         }
@@ -293,19 +302,24 @@ fn tools(fields: &Map<String, Value>, flavour: Flavour) -> Result<(), ApiError> 
             .param("tools")
             .code("empty_array"));
     }
-    for (at, tool) in tools.iter().enumerate() {
-        tool_named(&format!("tools[{at}]"), tool)?;
-    }
+    let names: Vec<&str> = tools
+        .iter()
+        .enumerate()
+        .map(|(at, tool)| self::tool(&format!("tools[{at}]"), tool, flavour))
+        .collect::<Result<_, _>>()?;
     match fields.get("tool_choice") {
         Some(Value::String(choice)) if choice == "any" && flavour == Flavour::Mistral => Ok(()),
         Some(Value::String(choice)) if !["none", "auto", "required"].contains(&choice.as_str()) => {
             Err(ApiError::wrong_value("tool_choice", choice, &["none", "auto", "required"]))
         }
+        Some(Value::Object(choice)) => self::choice(choice, &names),
         _ => Ok(()),
     }
 }
 
-fn tool_named(place: &str, tool: &Value) -> Result<(), ApiError> {
+/// The name of a tool whose fields are all as they must be.
+fn tool<'a>(place: &str, tool: &'a Value, flavour: Flavour) -> Result<&'a str, ApiError> {
+    let Value::Object(tool) = tool else { return Err(ApiError::wrong_type(place, "an object", tool)) };
     let kind = match tool.get("type").and_then(Value::as_str) {
         None => return Err(ApiError::missing(&format!("{place}.type"))),
         Some(kind @ ("function" | "custom")) => kind,
@@ -313,17 +327,63 @@ fn tool_named(place: &str, tool: &Value) -> Result<(), ApiError> {
             return Err(ApiError::wrong_value(&format!("{place}.type"), other, &["function", "custom"]));
         }
     };
-    let path = format!("{place}.{kind}.name");
-    let name = tool.get(kind).and_then(|inner| inner.get("name")).and_then(Value::as_str);
-    let name = name.ok_or_else(|| ApiError::missing(&path))?;
-    let legal = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
-        return Err(ApiError::bad(format!(
-            "Invalid '{path}': string does not match pattern. Expected a string that matches the pattern \
-             '^[a-zA-Z0-9_-]+$'."
-        ))
-        .param(path)
-        .code("invalid_value"));
+    let inner = match tool.get(kind) {
+        None => return Err(ApiError::missing(&format!("{place}.{kind}"))),
+        Some(Value::Object(inner)) => inner,
+        Some(other) => return Err(ApiError::wrong_type(&format!("{place}.{kind}"), "an object", other)),
+    };
+    let at = format!("{place}.{kind}");
+    // What others pass over is theirs; the name is everybody's.
+    if matches!(flavour, Flavour::OpenAi | Flavour::Azure) {
+        checks::only(place, tool, &["type", kind], &[])?;
+        match kind {
+            "function" => tools::function(&at, inner, FUNCTION)?,
+            _ => tools::custom(&at, inner, CUSTOM)?,
+        }
+    }
+    tools::name(&format!("{at}.name"), inner)
+}
+
+/// A choice of one tool by its name, or of some.
+fn choice(choice: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
+    let kind = match choice.get("type").and_then(Value::as_str) {
+        None => return Err(ApiError::missing("tool_choice.type")),
+        Some(kind @ ("function" | "custom" | "allowed_tools")) => kind,
+        Some(other) => {
+            let known = &["function", "custom", "allowed_tools"];
+            return Err(ApiError::wrong_value("tool_choice.type", other, known));
+        }
+    };
+    let path = format!("tool_choice.{kind}");
+    // The nested form is the usual mistake of those who come from the other endpoint.
+    let inner = choice.get(kind).and_then(Value::as_object).ok_or_else(|| ApiError::missing(&path))?;
+    checks::only("tool_choice", choice, &["type", kind], &[])?;
+    if kind != "allowed_tools" {
+        checks::only(&path, inner, &["name"], &[])?;
+        return tools::chosen(tools::name(&format!("{path}.name"), inner)?, names);
+    }
+    let mode = inner.get("mode").ok_or_else(|| ApiError::missing(&format!("{path}.mode")))?;
+    checks::shape(&format!("{path}.mode"), &checks::Shape::OneOf(&["auto", "required"]), mode)?;
+    for tool in list(inner, "tools") {
+        let name = ["/function/name", "/custom/name"].iter().find_map(|path| tool.pointer(path)?.as_str());
+        tools::chosen(name.ok_or_else(|| ApiError::missing(&format!("{path}.tools")))?, names)?;
+    }
+    Ok(())
+}
+
+/// What a model can say at most is the most that may be asked for.
+fn length(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
+    let Some(most) = model.output_tokens_max else { return Ok(()) };
+    for name in ["max_tokens", "max_completion_tokens"] {
+        let tokens = fields.get(name).and_then(Value::as_u64).unwrap_or_default();
+        if tokens > most {
+            return Err(ApiError::bad(format!(
+                "{name} is too large: {tokens}. This model supports at most {most} completion tokens, whereas you provided \
+                 {tokens}."
+            ))
+            .param(name)
+            .code("invalid_value"));
+        }
     }
     Ok(())
 }
@@ -368,6 +428,7 @@ fn read(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> ChatReq
         flavour,
         model: model.id.clone(),
         reasons: model.kind == Kind::Reasoning,
+        thinking_tokens_max: None,
         messages: list(fields, "messages").to_vec(),
         tools: list(fields, "tools").to_vec(),
         // "any" is what one vendor calls it.

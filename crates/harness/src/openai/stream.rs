@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Call, Choice, Reply, logprobs, thought};
+use super::answer::{Call, Choice, Reply, logprobs, shown_thought};
 use super::flavour::Flavour;
 use super::request::ChatRequest;
 use super::usage::usage;
@@ -60,7 +60,7 @@ impl Chunks<'_> {
                 fields.insert("content".to_owned(), Value::Null);
             }
             let hidden = if index == 0 { self.reply.reasoning_tokens } else { 0 };
-            let shown = thought(self.reply);
+            let shown = shown_thought(self.reply);
             let tokens = if shown.is_some() { 0 } else { hidden };
             self.chunk(index, &delta, &Value::Null, None, tokens, Place::Role);
             if let Some(thought) = shown {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Fields, SharedRef, maker_refusal};
 use crate::anthropic::error::Refusal;
-use crate::anthropic::request::{self, Edition};
+use crate::anthropic::request::{self, Betas, Edition};
 use crate::anthropic::service::{count_tokens, messages};
 use crate::emulator::service::{Answer, Call};
 
@@ -57,9 +57,11 @@ fn read(body: &Bytes, shared: SharedRef<'_>, model: Option<String>) -> Result<(F
         }
         None => return Err(Refusal::at("anthropic_version", "Field required")),
     };
-    let beta = match fields.remove("anthropic_beta") {
-        None => false,
-        Some(Value::Array(betas)) if betas.iter().all(Value::is_string) => !betas.is_empty(),
+    let betas = match fields.remove("anthropic_beta") {
+        None => Betas::NONE,
+        Some(Value::Array(betas)) if betas.iter().all(Value::is_string) => {
+            Betas::of(betas.iter().filter_map(Value::as_str))
+        }
         Some(_) => return Err(Refusal::at("anthropic_beta", "Input should be a valid list")),
     };
     match (model, fields.get("model").and_then(Value::as_str)) {
@@ -72,5 +74,5 @@ fn read(body: &Bytes, shared: SharedRef<'_>, model: Option<String>) -> Result<(F
         }
         (None, None) => return Err(Refusal::at("model", "Field required")),
     }
-    Ok((fields, Edition { newer, beta }))
+    Ok((fields, Edition { newer, betas }))
 }

@@ -77,7 +77,8 @@ pub(super) async fn answer(
         return None;
     }
     guard.note(|entry| entry.model = Some(model.to_owned()));
-    let admitted = Admitted { shared, control, guard, key: key.to_owned(), version: VERSION };
+    let admitted =
+        Admitted { shared, control, guard, key: key.to_owned(), version: VERSION, is_vertex: true };
     Some(drawn(&admitted, model, body).await)
 }
 

@@ -77,7 +77,13 @@ async fn bad_options_are_refused() {
         (json!({"response_format": {"type": "json_object"}}), 400, None, Some("messages")),
         (json!({"metadata": {"a": 1}}), 400, kind, Some("metadata.a")),
         (json!({"top_logprobs": 3}), 400, None, Some("top_logprobs")),
-        (json!({"max_tokens": 127_999}), 400, Some("context_length_exceeded"), Some("messages")),
+        (json!({"max_tokens": 16_385}), 400, Some("invalid_value"), Some("max_tokens")),
+        (
+            json!({"model": "meta-llama/Llama-3.3-70B-Instruct", "max_tokens": 127_999}),
+            400,
+            Some("context_length_exceeded"),
+            Some("messages"),
+        ),
         (json!({"user": "emu:stutter=5"}), 400, Some("emulator_script"), Some("user")),
     ])
     .await;
@@ -87,11 +93,34 @@ async fn bad_options_are_refused() {
 async fn bad_tools_and_wrong_models_are_refused() {
     let tools = |name: &str| json!([{"type": "function", "function": {"name": name}}]);
     let thinking = |field: &str, value: Value| json!({"model": "gpt-5-mini", field: value});
+    let function = |more: Value| json!({"type": "function", "function": with(json!({"name": "f"}), more)});
+    let format = |schema: Value| json!({"response_format": {"type": "json_schema", "json_schema": schema}});
+    let part = |part: Value| messages(json!([{"role": "user", "content": [part]}]));
+    let open = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let (value, unsupported) = (Some("invalid_value"), Some("unsupported_parameter"));
+    let (missing, schema) = (Some("missing_required_parameter"), Some("invalid_function_parameters"));
+    let unknown = Some("unknown_parameter");
     check_refused(vec![
         (json!({"tool_choice": "auto"}), 400, None, Some("tool_choice")),
         (json!({"tools": tools("f"), "tool_choice": "maybe"}), 400, value, Some("tool_choice")),
         (json!({"tools": tools("no spaces")}), 400, value, Some("tools[0].function.name")),
+        (json!({"tools": tools("f"), "tool_choice": {"type": "function", "name": "f"}}), 400, missing, Some("tool_choice.function")),
+        (json!({"tools": tools("f"), "tool_choice": {"type": "function", "function": {"name": "g"}}}), 400, None, Some("tool_choice")),
+        (json!({"tools": tools("f"), "tool_choice": {"type": "auto"}}), 400, value, Some("tool_choice.type")),
+        (json!({"tools": [function(json!({"parameters": {"type": "object"}}))]}), 400, schema, Some("tools[0].function.parameters")),
+        (json!({"tools": [function(json!({"parameters": {}}))]}), 400, schema, Some("tools[0].function.parameters")),
+        (json!({"tools": [function(json!({"parameters": {"type": "object", "properties": {}, "required": 1}}))]}), 400, schema, Some("tools[0].function.parameters")),
+        (json!({"tools": [function(json!({"strict": true, "parameters": open}))]}), 400, schema, Some("tools[0].function.parameters")),
+        (json!({"tools": [function(json!({"input_schema": {}}))]}), 400, unknown, Some("tools[0].function.input_schema")),
+        (format(json!({"name": "a", "schema": {}, "mood": 1})), 400, unknown, Some("response_format.json_schema.mood")),
+        (format(json!({"name": "a b", "schema": {}})), 400, value, Some("response_format.json_schema.name")),
+        (format(json!({"name": "a", "strict": true, "schema": open})), 400, Some("invalid_json_schema"), Some("response_format.json_schema.schema")),
+        (part(json!({"type": "image_url", "image_url": {"url": "iVBORw0"}})), 400, value, Some("messages[0].content[0].image_url.url")),
+        (part(json!({"type": "image_url", "image_url": {"url": "https://x/y", "detail": "huge"}})), 400, value, Some("messages[0].content[0].image_url.detail")),
+        (part(json!({"type": "input_audio", "input_audio": {"data": "UklG", "format": "ogg"}})), 400, value, Some("messages[0].content[0].input_audio.format")),
+        (part(json!({"type": "file", "file": {"filename": "a.pdf"}})), 400, missing, Some("messages[0].content[0].file.file_id")),
+        (json!({"modalities": ["text", "audio"]}), 400, missing, Some("audio")),
+        (json!({"prediction": {"type": "content"}}), 400, missing, Some("prediction.content")),
         (json!({"model": null}), 400, None, None),
         (json!({"model": 5}), 400, Some("invalid_type"), Some("model")),
         (json!({"model": "gpt-none"}), 404, Some("model_not_found"), None),

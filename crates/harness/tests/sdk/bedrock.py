@@ -112,7 +112,8 @@ def broken():
 
 
 def thoughtful():
-    scripted = {"requestMetadata": {"emulate": "reasoning=4"}}
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    scripted = {"requestMetadata": {"emulate": "reasoning=4"}, "additionalModelRequestFields": thinking}
     message = client().converse(modelId=MODEL, messages=ASK, **scripted)["output"]["message"]
     thought = message["content"][0]["reasoningContent"]["reasoningText"]
     client().converse(modelId=MODEL, messages=ASK + [message] + ASK)

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use domain::ports::PortFuture;
 use domain::{MeterRecord, TraceId};
@@ -222,6 +223,12 @@ impl SimulatedBooks {
     pub fn drain(&self) -> Result<DrainStep, DrainError> {
         let Some(process) = &self.process else { return Ok(DrainStep::default()) };
         now(process.drainer.drain_once()).unwrap_or(Ok(DrainStep::default()))
+    }
+
+    /// How long the sink has taken nothing.
+    #[must_use]
+    pub fn failing_for(&self) -> Duration {
+        self.process.as_ref().map_or(Duration::ZERO, |process| process.drainer.failing_for())
     }
 
     /// The process dies without another word: what it wrote is in the page cache. Tabs that the caller still holds are

@@ -1,5 +1,7 @@
 //! The drainer: everything once, whatever the store does, and segments come back into use.
 
+use std::time::Duration;
+
 use domain::Outcome;
 use ledger::frame::{HEADER_BYTES, SegmentHeader, parse_records};
 use ledger::simulation::{SMALL_SEGMENT_BYTES, SimulatedBooks};
@@ -128,4 +130,19 @@ fn a_tab_that_outlives_the_graceful_end_is_interrupted_at_the_next_start() {
     books.revive();
     assert_eq!(books.start().unwrap().interrupted, 1);
     assert_eq!(books.sink.record(trace(1)).unwrap().outcome, Outcome::Interrupted);
+}
+
+#[test]
+fn it_is_known_how_long_the_store_has_taken_nothing() {
+    let books = started(1);
+    exchange(&books, 1);
+    assert_eq!(books.failing_for(), Duration::ZERO);
+    books.sink.fail_next(2);
+    books.drain().unwrap_err();
+    books.clock.advance_us(45_000_000);
+    books.drain().unwrap_err();
+    books.clock.advance_us(30_000_000);
+    assert_eq!(books.failing_for(), Duration::from_secs(75), "from the first pass that failed");
+    books.drain().unwrap();
+    assert_eq!(books.failing_for(), Duration::ZERO);
 }

@@ -1,6 +1,6 @@
 //! Recovery: what is found, what is skipped, how fast.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domain::{Outcome, UsageSource};
 use ledger::frame::{FORMAT_VERSION, SegmentHeader};
@@ -126,11 +126,13 @@ fn other_cores_of_an_earlier_run_are_recovered_too() {
     assert_eq!(elsewhere.start().unwrap().applied, 1);
 }
 
-/// A small edition of the million: the time for each record must leave room for a million in two seconds where the code
-/// is optimised, and the figure here is of a debug build.
+/// What a start may wait for: a million records in two seconds where the code is optimised. A debug build is some fifty
+/// times slower, and is held to that.
 #[test]
-fn many_records_are_recovered_in_little_time() {
-    const RECORDS: u64 = 20_000;
+fn many_records_are_recovered_in_the_time_of_their_build() {
+    const RECORDS: u64 = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
+    const WITHIN: Duration =
+        if cfg!(debug_assertions) { Duration::from_secs(10) } else { Duration::from_secs(2) };
     let mut books = started(10);
     for number in 1..=RECORDS {
         exchange(&books, number);
@@ -141,5 +143,5 @@ fn many_records_are_recovered_in_little_time() {
     let report = books.start().unwrap();
     let took = begun.elapsed();
     assert_eq!((report.applied, report.entries), (RECORDS, 2 * RECORDS));
-    assert!(took.as_secs() < 10, "{took:?}");
+    assert!(took < WITHIN, "{RECORDS} records in {took:?}");
 }

@@ -5,10 +5,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use dialects::{RealtimeAct, RealtimeEvent, realtime_error};
-use domain::limits::{
-    REALTIME_CLOSE_WAIT, REALTIME_DRAIN_MAX, REALTIME_IDLE_MAX, REALTIME_READ_BYTES_MAX,
-    REALTIME_RESPONSES_MAX,
-};
+use domain::limits::{REALTIME_CLOSE_WAIT, REALTIME_DRAIN_MAX, REALTIME_IDLE_MAX, REALTIME_RESPONSES_MAX};
 use domain::{Fault, FaultClass, Outcome, Profile, TraceId, Usage};
 use execute::{SessionSeat, Turn, TurnEnd, UpstreamSocket};
 use framing::websocket::{self, Sender, Violation, close_frame, text_frame};
@@ -89,13 +86,15 @@ impl Session {
         early: &[u8],
         is_draining: impl Fn() -> bool,
     ) -> Option<C> {
-        let mut sockets = Sockets::new(client, early, self.socket.take()?);
+        let sockets = Sockets::new(client, early, self.socket.take()?);
+        let mut sockets = if self.is_pooled { sockets.guarded() } else { sockets };
         let mut closing = Closing::default();
         let mut draining_since = None;
         let end = loop {
             let on = match sockets.step().await {
                 Step::Message(Sender::Client) => self.client_said(&mut sockets).await,
                 Step::Message(Sender::Server) => self.upstream_said(&mut sockets).await,
+                Step::Opaque(_) => self.refuse(&mut sockets, opaque(), None),
                 Step::Closes(who, _) => closing.said_by(who),
                 Step::Gone(who) => Err(closing.gone(who)),
                 Step::Wrong(who, violation) => Err(End::Wrong(who, violation)),
@@ -115,6 +114,10 @@ impl Session {
 
     async fn client_said<C: Stream, U: Stream>(&mut self, sockets: &mut Sockets<C, U>) -> Result<(), End> {
         let message = sockets.message(Sender::Client);
+        if let Err(fault) = self.seat.check_said(message) {
+            let event = RealtimeEvent::read(message);
+            return self.refuse(sockets, fault, event.id.as_deref());
+        }
         let (event, bytes) = (RealtimeEvent::read(message), message.len() as u64);
         match event.act() {
             RealtimeAct::Create => {
@@ -124,7 +127,7 @@ impl Session {
                     Err(fault) => return self.refuse(sockets, fault, event.id.as_deref()),
                 }
             }
-            RealtimeAct::Configure if self.may_not_configure(&event, bytes) => {
+            RealtimeAct::Configure if self.is_pooled && event.transcribes => {
                 return self.refuse(sockets, unmetered(), event.id.as_deref());
             }
             RealtimeAct::Sound => {}
@@ -132,12 +135,6 @@ impl Session {
         }
         sockets.let_on(Sender::Client);
         Ok(())
-    }
-
-    /// A second model that writes down what is said is paid for beside the responses, and not counted here: on the pool's
-    /// accounts nobody may ask for it, nor in words that are too long to be read.
-    const fn may_not_configure(&self, event: &RealtimeEvent, bytes: u64) -> bool {
-        self.is_pooled && (event.transcribes || bytes >= REALTIME_READ_BYTES_MAX as u64)
     }
 
     /// What the client asked for goes no further. The session goes on, unless a part of what asked for it has gone
@@ -370,6 +367,13 @@ fn ours(class: FaultClass, code: &'static str, message: &'static str) -> Box<Fau
     Box::new(Fault::new(class, code, message).fix(HOW))
 }
 
+fn opaque() -> Box<Fault> {
+    let message = "On the pool's accounts every event of a session is a message of text.";
+    let fault = Fault::new(FaultClass::Unsupported, "realtime_not_text", message);
+    Box::new(fault.fix("Send it as text, or use a credential of your own."))
+}
+
+/// A second model that writes down what is said is paid for beside the responses, and not counted here.
 fn unmetered() -> Box<Fault> {
     let message = "On the pool's accounts no second model writes down what is said in a session: it would not be counted.";
     let fault = Fault::new(FaultClass::Unsupported, "realtime_transcription_unmetered", message);

@@ -1,11 +1,14 @@
 //! Retries, failover between own credentials, the pool as a fallback, and what the client is told when all fail.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{ByokFallback, FallbackClass, FaultClass, Outcome, Profile, RouteSpec};
 use harness::emulator::CannedBody;
+use harness::pace::Pace;
 use harness::{At, Behaviour, KeyState};
 use serde_json::json;
+use world::{Random, SystemRandom, World};
 
 use crate::bench::{Bench, OWN_KEYS, POOL_KEYS, Setup, on_core};
 
@@ -20,10 +23,25 @@ fn keys_used(bench: &Bench) -> Vec<String> {
     bench.emulator.journal().iter().filter_map(|sent| sent.key.clone()).collect()
 }
 
+/// Draws the longest pauses that there are: of the first two, just less than 200 and 400 ms.
+#[derive(Debug)]
+struct Longest;
+
+impl Random for Longest {
+    fn fill(&self, bytes: &mut [u8]) {
+        SystemRandom.fill(bytes);
+    }
+
+    fn next_u64(&self) -> u64 {
+        399_999
+    }
+}
+
 #[test]
 fn a_busy_upstream_is_asked_again_with_growing_pauses() {
     on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let world = World { random: Arc::new(Longest), ..World::system() };
+        let bench = Bench::start_in(world, Setup::own(&OWN_KEYS[..1])).await;
         bench.emulator.script_all([Behaviour::status(503).times(2)]);
         let began = Instant::now();
         let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
@@ -32,6 +50,13 @@ fn a_busy_upstream_is_asked_again_with_growing_pauses() {
         let record = bench.record().await;
         let faults: Vec<_> = record.attempts.iter().map(|attempt| attempt.fault).collect();
         assert_eq!(faults, [Some(FaultClass::Overloaded), Some(FaultClass::Overloaded), None]);
+        let pauses = record.attempts.windows(2).map(|two| {
+            let ended_us = two[0].started_us + two[0].duration_us;
+            Duration::from_micros(two[1].started_us - ended_us)
+        });
+        let pauses: Vec<_> = pauses.collect();
+        let (first, second) = (Duration::from_millis(199), Duration::from_millis(399));
+        assert!(pauses[0] >= first && pauses[1] >= second, "{pauses:?}");
         assert_eq!(record.outcome, Outcome::Completed);
         assert!(!record.fallback_used);
     });
@@ -205,11 +230,12 @@ fn the_deadline_is_hard_and_told() {
                 RouteSpec { deadline_ms: Some(300), head_wait_ms: Some(10_000), ..RouteSpec::default() };
             let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
             bench.emulator.script_all([Behaviour::ok().latency(Duration::from_secs(30)).always()]);
-            let began = Instant::now();
+            let pace = Pace::start(&[]);
             let answer = bench.client.post(CHAT, &bench.chat(json!({"stream": stream}))).await.unwrap();
+            let took = pace.elapsed();
             assert_eq!(answer.status, 504, "{}", answer.text());
             assert!(answer.text().contains("deadline_exceeded"));
-            assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
+            assert!(took < Duration::from_millis(800), "{took:?}");
             assert_eq!(bench.record().await.outcome, Outcome::Deadline);
             let gone =
                 bench.emulator.wait_for(Duration::from_secs(2), |sent| sent[0].cancelled.is_some()).await;

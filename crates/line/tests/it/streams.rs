@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::{FaultClass, Outcome, RouteSpec, UsageSource};
 use harness::emulator::CannedBody;
+use harness::pace::Pace;
 use harness::{At, Behaviour, UsageMode};
 use serde_json::{Value, json};
 
@@ -200,11 +201,12 @@ fn a_client_that_leaves_cuts_the_upstream_and_is_booked_once() {
         for _ in 0..5 {
             stream.event().await.unwrap();
         }
+        let pace = Pace::start(&[]);
         let left = stream.hang_up();
         let journal =
             bench.emulator.wait_for(Duration::from_secs(5), |sent| sent[0].cancelled.is_some()).await;
         let sent = journal.expect("the upstream was not cancelled").remove(0);
-        let after = sent.cancelled_after(left).unwrap();
+        let after = pace.usable(sent.cancelled_after(left).unwrap());
         assert!(after <= Duration::from_millis(100), "cancelled after {after:?}");
         let record = bench.record().await;
         assert_eq!(record.outcome, Outcome::ClientCancelled);
@@ -227,11 +229,12 @@ fn a_client_that_leaves_before_the_head_cuts_the_upstream_too() {
                 answer = call => panic!("answered {answer:?}"),
                 arrived = arrived => drop(arrived.unwrap()),
             }
-            let left = Instant::now();
+            let pace = Pace::start(&[]);
             let journal =
                 bench.emulator.wait_for(Duration::from_secs(5), |sent| sent[0].cancelled.is_some()).await;
             let sent = journal.expect("the upstream was not cancelled").remove(0);
-            assert!(sent.cancelled_after(left).unwrap() <= Duration::from_millis(100));
+            let after = pace.usable(sent.cancelled_after(pace.began()).unwrap());
+            assert!(after <= Duration::from_millis(100), "cancelled after {after:?}");
             assert_eq!(bench.record().await.outcome, Outcome::ClientCancelled);
         });
     }
@@ -246,9 +249,10 @@ fn a_silent_upstream_gets_its_head_out_and_the_answer_follows() {
     on_core(async {
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(short_head_wait())).await;
         bench.emulator.script_all([Behaviour::ok().latency(Duration::from_millis(400))]);
-        let began = Instant::now();
+        let pace = Pace::start(&[]);
         let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
-        assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+        let took = pace.elapsed();
+        assert!(took < Duration::from_millis(300), "{took:?}");
         let (events, end) = stream.events().await;
         end.unwrap();
         assert!(!text_of(&events).is_empty());
@@ -290,12 +294,13 @@ fn a_stall_in_the_middle_ends_in_an_error_event() {
         let spec = RouteSpec { idle_timeout_ms: Some(200), ..RouteSpec::default() };
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
         bench.emulator.script_all([Behaviour::ok().chunks(10).stall(At::Middle)]);
-        let began = Instant::now();
+        let pace = Pace::start(&[]);
         let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
         let (events, end) = stream.events().await;
         assert!(end.is_err());
         assert!(events.last().unwrap().contains("upstream_timeout"), "{events:?}");
-        assert!(began.elapsed() < Duration::from_millis(200 + 250 + 400), "{:?}", began.elapsed());
+        let took = pace.elapsed();
+        assert!(took < Duration::from_millis(200 + 250 + 400), "{took:?}");
         assert_eq!(bench.record().await.fault, Some(FaultClass::Timeout));
     });
 }

@@ -243,7 +243,7 @@ mod tests {
         let file = ("name=\"file\"; filename=\"tides.jsonl\"", "{}\n");
         let brought = read(&[purpose, file]).unwrap();
         assert_eq!(brought, Brought { filename: "tides.jsonl".into(), bytes: b"{}\n".to_vec() });
-        let refused = |parts: &[(&str, &str)]| read(parts).unwrap_err().param.unwrap().into_owned();
+        let refused = |parts: &[(&str, &str)]| read(parts).unwrap_err().param.unwrap().into_string();
         assert_eq!(refused(&[file]), "purpose");
         assert_eq!(refused(&[purpose]), "file");
         assert_eq!(refused(&[("name=\"purpose\"", "batch"), file]), "purpose");

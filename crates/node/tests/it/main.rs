@@ -5,12 +5,14 @@
 mod training;
 mod vectors;
 
+use std::future::ready;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use domain::adapters::Doing;
 use domain::runtime::{GenerateRequest, Generating, Generation, Runtime, RuntimeModel};
 use domain::{Event, Fault, FaultClass, PartKind, Usage};
 use http::{Request, Response};
@@ -43,6 +45,50 @@ fn call(service: &Service, method: &str, path: &str, body: &str) -> (Response<()
         let (bytes, clean) = read(body).await;
         (Response::from_parts(head, ()), bytes, clean)
     })
+}
+
+/// What changes a node is said in JSON: any page of the web may send a form or plain text.
+#[test]
+fn every_path_of_json_takes_no_other_kind() {
+    let service = kept(Echo, None);
+    let ask = |path: &str, kind: Option<&str>| {
+        let mut request = Request::post(path);
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        let request = request.body(Bytes::from_static(b"{}")).unwrap();
+        waited(service.call(request, service.mint())).status().as_u16()
+    };
+    for path in [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/embeddings",
+        "/v1/rerank",
+        "/v1/responses/input_tokens",
+        "/v1/messages/count_tokens",
+        "/v1/cache/purge",
+        "/v1/adapters",
+        "/v1/adapters/one/load",
+        "/v1/adapters/one/unload",
+        "/v1/adapters/warmup",
+        "/v1/train/sft",
+        "/v1/train/jobs/one/pause",
+        "/v1/train/jobs/one/resume",
+        "/v1/fine_tuning/jobs",
+        "/v1/fine_tuning/jobs/one/cancel",
+        "/v1/fine_tuning/jobs/one/pause",
+        "/v1/fine_tuning/jobs/one/resume",
+    ] {
+        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"] {
+            assert_eq!(ask(path, Some(kind)), 415, "{path} {kind}");
+        }
+        assert_ne!(ask(path, Some("application/json; charset=utf-8")), 415, "{path}");
+    }
+    for path in ["/v1/cache/purge", "/v1/adapters", "/v1/train/sft", "/v1/fine_tuning/jobs"] {
+        assert_eq!(ask(path, None), 415, "{path}");
+    }
 }
 
 /// Nothing here waits for anything else.
@@ -261,8 +307,8 @@ impl Runtime for Failing {
         Ok(Box::pin(Failure { step: 0, silent: self.silent }))
     }
 
-    fn count(&self, _request: &GenerateRequest) -> Result<u64, Fault> {
-        Ok(7)
+    fn count(&self, _request: GenerateRequest) -> Doing<'_, u64> {
+        Box::pin(ready(Ok(7)))
     }
 }
 

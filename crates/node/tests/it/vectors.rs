@@ -1,8 +1,10 @@
 //! What a node makes of a runtime that counts, without a model: shapes, books and refusals.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use domain::adapters::Doing;
 use domain::reckoning::{EmbedRequest, Makes, RankRequest, Reckoned, Reckoning};
 use domain::runtime::{Continues, GenerateRequest, Generating, Runtime, RuntimeModel};
 use domain::{Fault, FaultClass, Usage};
@@ -42,8 +44,8 @@ impl Runtime for Counting {
         Err(broken())
     }
 
-    fn count(&self, _request: &GenerateRequest) -> Result<u64, Fault> {
-        Ok(7)
+    fn count(&self, _request: GenerateRequest) -> Doing<'_, u64> {
+        Box::pin(ready(Ok(7)))
     }
 
     fn embed(&self, request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {

@@ -88,8 +88,8 @@ fn prefixes_send_to_three_profiles_and_follow_a_changed_rule() {
             .node(1, &["qwen-7b"])
             .account(1, "openai")
             .account(2, "nebius")
-            .route(1, profile_of("gpt-", gpt))
-            .route(2, profile_of("qwen", Profile::Byoc))
+            .route(1, profile_of("gpt-*", gpt))
+            .route(2, profile_of("qwen*", Profile::Byoc))
     };
     let before = house(Profile::Byok);
     expect(&before, "gpt-4o", "c1", &[(a(1), "byok_strict")]);

@@ -7,8 +7,8 @@ use board::{Standing, Standings};
 use catalogue::{Catalogue, Modality};
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, CredentialId, KeyId, NodeId, Principal, ProjectId, RouteId, RouteScope, RouteSpec, Sealed,
-    WorkspaceId,
+    AccountId, CredentialId, Dialect, KeyId, NodeId, PriceTerms, Principal, ProjectId, RouteId, RouteScope,
+    RouteSpec, Sealed, WorkspaceId,
 };
 use plan::{Explanation, Question, ServedModel, explain, served_models};
 use snapshot::{
@@ -59,6 +59,8 @@ pub struct House {
     pub key: Option<KeyId>,
     pub environment: &'static str,
     pub modality: Modality,
+    pub dialect: Dialect,
+    pub terms: PriceTerms,
     /// The operator's word.
     pub takes_emergencies: bool,
     /// Another than ours.
@@ -200,6 +202,8 @@ impl House {
             key: Some(key_id(1)),
             environment: "production",
             modality: Modality::Chat,
+            dialect: Dialect::Native,
+            terms: PriceTerms::default(),
             takes_emergencies: false,
             catalogue: None,
         }
@@ -259,7 +263,12 @@ impl House {
     }
 
     pub fn ask(&self, model: &str) -> Explanation {
-        explain(&self.question(model), &self.snapshot(), self, self.random, NOW_US, NOW_UNIX_MS)
+        self.ask_for(model, Some(self.modality))
+    }
+
+    /// Without a modality the model's own.
+    pub fn ask_for(&self, model: &str, modality: Option<Modality>) -> Explanation {
+        explain(&self.question(model), modality, &self.snapshot(), self, self.random, NOW_US, NOW_UNIX_MS)
     }
 
     pub fn served(&self) -> Vec<ServedModel> {
@@ -275,6 +284,9 @@ impl House {
             key: self.key,
             tag: self.tag,
             modality: self.modality,
+            dialect: self.dialect,
+            terms: self.terms,
+            grammar: None,
         }
     }
 

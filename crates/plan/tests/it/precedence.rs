@@ -80,18 +80,26 @@ fn a_scope_with_more_of_the_same_strength_wins() {
 #[test]
 fn the_longest_model_wins() {
     let house = house(&[
-        model(""),
+        model("*"),
         model("openai/"),
-        model("gpt-"),
-        model("openai/gpt-4o"),
+        model("gpt-*"),
+        model("openai/gpt-4o*"),
         model("gpt-4o-mini"),
         model("meta-llama/"),
-        model("qwen"),
+        model("qwen*"),
+        model("openai/gpt-4o"),
+        model("gpt-5.5-pro-2026-01-01"),
+        model("google/*"),
     ]);
     for (asked, number) in [
         ("openai/gpt-5.4", 3),
-        ("openai/gpt-4o", 4),
-        ("gpt-4o", 4),
+        ("openai/gpt-4o", 8),
+        ("gpt-4o", 8),
+        ("gpt-4o-2024-08-06", 8),
+        ("openai/gpt-4o-transcribe", 4),
+        ("gpt-5.5-pro-2026-01-01", 9),
+        ("gpt-5.5-pro-2026-02-01", 3),
+        ("gemini-99", 10),
         ("openai/gpt-4o-mini", 5),
         ("gpt-4o-mini", 5),
         ("openai/o9", 2),
@@ -117,6 +125,10 @@ fn every_field_that_is_set_must_match() {
         (provider("openai"), 1),
         (RouteScope { tag: Some("batch".into()), model: Some("openai/".into()), ..scope() }, 1),
         (model("gpt-5"), 0),
+        (model("openai/gpt"), 0),
+        (model("gpt-4o"), 1),
+        (model("openai/gpt-4o"), 1),
+        (model("gpt*"), 1),
     ] {
         assert_eq!(winner(&house(std::slice::from_ref(&scope)), "openai/gpt-4o"), number, "{scope:?}");
     }

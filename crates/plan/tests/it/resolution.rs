@@ -1,6 +1,7 @@
 //! What a model's name means.
 
-use domain::FaultClass;
+use catalogue::Modality;
+use domain::{Dialect, FaultClass, Price};
 
 use crate::house::{House, short};
 
@@ -56,13 +57,7 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
         ("qwen/anything", "node_model", "qwen/anything", "n1", "qwen/anything"),
         // 5: a provider, a synonym or a slug of the workspace, and whatever follows.
         ("openai/gpt-99", "provider_prefix", "openai/gpt-99", "c1", "gpt-99"),
-        (
-            "openai/ft:gpt-4o:acme::x",
-            "provider_prefix",
-            "openai/ft:gpt-4o:acme::x",
-            "c1",
-            "ft:gpt-4o:acme::x",
-        ),
+        ("openai/ft:gpt-9:acme::x", "provider_prefix", "openai/ft:gpt-9:acme::x", "c1", "ft:gpt-9:acme::x"),
         (
             "together/meta-llama/Llama-3.3-70B-Instruct",
             "provider_prefix",
@@ -91,7 +86,7 @@ fn a_name_that_means_nothing_or_too_much_is_refused() {
     for (model, class, code, told) in [
         ("openai/", FaultClass::NotFound, "model_not_found", "no model"),
         ("", FaultClass::NotFound, "model_not_found", "no model"),
-        ("gpt-4o-mimi", FaultClass::NotFound, "model_not_found", "openai/gpt-4o-mini"),
+        ("qpt-4o-mimi", FaultClass::NotFound, "model_not_found", "openai/gpt-4o-mini"),
         ("GPT-4o-mini", FaultClass::NotFound, "model_not_found", "openai/gpt-4o-mini"),
         ("opnai/gpt-4o", FaultClass::NotFound, "model_not_found", "openai/gpt-4o"),
         ("llama3:8", FaultClass::NotFound, "model_not_found", "llama3:8b"),
@@ -111,4 +106,133 @@ fn a_name_that_means_nothing_or_too_much_is_refused() {
 fn a_clients_text_is_cut_in_messages() {
     let fault = House::new().ask(&format!("{}\u{7}", "x".repeat(100_000))).fault.unwrap();
     assert!(fault.to_string().len() < 1_000);
+}
+
+/// A house with a credential of each of the five, asked on the paths of a dialect.
+fn five(dialect: Dialect) -> House {
+    let mut house = House::new();
+    for (number, provider) in (1..).zip(["openai", "anthropic", "gemini", "xai", "mistral"]) {
+        house = house.credential(number, provider);
+    }
+    house.dialect = dialect;
+    house
+}
+
+/// The names that production code pins, as their vendors serve them: whose they are, and what is passed on.
+#[test]
+fn names_as_vendors_have_them_go_to_their_vendors_as_they_are() {
+    for (model, rule, resolved, attempts, is_priced) in [
+        ("claude-haiku-4-5-20251001", "release", "anthropic/claude-haiku-4-5", "c2", true),
+        ("claude-sonnet-4-5-20250929", "release", "anthropic/claude-sonnet-4-5", "c2", true),
+        ("claude-opus-4-5-20251101", "release", "anthropic/claude-opus-4-5", "c2", true),
+        ("claude-haiku-4-5-latest", "release", "anthropic/claude-haiku-4-5", "c2", true),
+        ("claude-sonnet-4-20250514", "family", "anthropic/claude-sonnet-4-20250514", "c2", false),
+        ("gpt-4o-2024-08-06", "release", "openai/gpt-4o", "c1", true),
+        ("gpt-4o-mini-2024-07-18", "release", "openai/gpt-4o-mini", "c1", true),
+        ("gpt-5-codex", "family", "openai/gpt-5-codex", "c1", false),
+        ("gpt-5.1-codex", "family", "openai/gpt-5.1-codex", "c1", false),
+        ("ft:gpt-4o-mini-2024-07-18:acme::id", "release", "openai/gpt-4o-mini", "c1", true),
+        ("ft:gpt-4o-mini:acme:name:id", "release", "openai/gpt-4o-mini", "c1", true),
+        ("ft:gpt-3.5-turbo-0125:acme::id", "family", "openai/ft:gpt-3.5-turbo-0125:acme::id", "c1", false),
+        ("grok-4", "family", "xai/grok-4", "c4", false),
+        ("gemini-flash-latest", "family", "gemini/gemini-flash-latest", "c3", false),
+        ("gemini-3-pro-preview", "family", "gemini/gemini-3-pro-preview", "c3", false),
+        ("pixtral-12b-2409", "release", "mistralai/pixtral-12b", "c5", true),
+        ("o3-deep-research", "family", "openai/o3-deep-research", "c1", false),
+    ] {
+        for dialect in [Dialect::Native, Dialect::Chat, Dialect::Anthropic] {
+            let answer = five(dialect).ask(model);
+            assert_eq!(answer.fault, None, "{model}");
+            assert_eq!(answer.resolution, rule, "{model}");
+            assert_eq!(answer.resolved_model.as_deref(), Some(resolved), "{model}");
+            assert_eq!(short(&answer), attempts, "{model}");
+            assert_eq!(answer.attempts[0].upstream_model, model);
+            assert_eq!(answer.attempts[0].rates.is_some(), is_priced, "{model}");
+        }
+    }
+}
+
+#[test]
+fn a_release_with_its_publisher_or_seller_before_it_is_priced_too() {
+    for (model, rule, sent) in [
+        ("openai/gpt-4o-2024-08-06", "release", "gpt-4o-2024-08-06"),
+        ("openai:gpt-4o-2024-08-06", "pinned_seller", "gpt-4o-2024-08-06"),
+        ("openai:openai/gpt-4o-2024-08-06", "pinned_seller", "gpt-4o-2024-08-06"),
+        ("openai/ft:gpt-4o:acme::x", "release", "ft:gpt-4o:acme::x"),
+    ] {
+        let (answer, undated) = (five(Dialect::Chat).ask(model), five(Dialect::Chat).ask("gpt-4o"));
+        assert_eq!((answer.resolution.as_str(), short(&answer).as_str()), (rule, "c1"), "{model}");
+        assert_eq!(answer.resolved_model.as_deref(), Some("openai/gpt-4o"), "{model}");
+        let [attempt, plain] = [&answer.attempts[0], &undated.attempts[0]];
+        assert_eq!((attempt.upstream_model.as_str(), attempt.rates), (sent, plain.rates), "{model}");
+        assert!(plain.rates.is_some_and(|rates| rates.input != Price(0)));
+    }
+}
+
+/// Any other name is meant for the vendor on whose own paths it was asked, where a credential of it is.
+#[test]
+fn an_unknown_name_goes_to_the_vendor_of_its_dialect() {
+    for (dialect, attempts) in [
+        (Dialect::Chat, "c1"),
+        (Dialect::Responses, "c1"),
+        (Dialect::Anthropic, "c2"),
+        (Dialect::Gemini, "c3"),
+        (Dialect::Run, ""),
+        (Dialect::Native, ""),
+    ] {
+        let answer = five(dialect).ask("brand-new");
+        assert_eq!(short(&answer), attempts, "{dialect:?}");
+        let rule = if attempts.is_empty() { "" } else { "dialect" };
+        assert_eq!(answer.resolution, rule, "{dialect:?}");
+        // A name with a place in it is nobody's but that place's.
+        let placed = five(dialect).ask("nobody/brand-new").fault.unwrap();
+        assert_eq!(placed.code, "model_not_found");
+    }
+    let mut elsewhere = House::new()
+        .credential_with(1, "openai", |entry| entry.environment = Some("staging".into()))
+        .account(1, "openai");
+    elsewhere.dialect = Dialect::Chat;
+    assert_eq!(elsewhere.ask("brand-new").fault.unwrap().code, "model_not_found");
+    let fault = House::new().credential(1, "openai").ask("grok-4.6x").fault.unwrap();
+    assert_eq!(fault.code, "model_not_served");
+    let told = fault.to_string();
+    assert!(told.contains("tidegate credential add xai") && told.contains("xai/grok-4.6"), "{told}");
+}
+
+/// Other sellers know a model by a name of theirs: a release of another day isn't it, and what was fine-tuned isn't there.
+#[test]
+fn a_release_is_asked_of_those_who_have_it() {
+    let at = |entry: &mut snapshot::CredentialEntry| entry.base_url = Some("https://bedrock.example".into());
+    let clouds =
+        || House::new().credential_with(1, "aws_bedrock", at).account(1, "openai").account(2, "azure_openai");
+    let answer = clouds().ask("claude-haiku-4-5-20251001");
+    assert_eq!(short(&answer), "c1", "{answer:?}");
+    assert_ne!(answer.attempts[0].upstream_model, "claude-haiku-4-5-20251001");
+    assert_eq!(short(&clouds().ask("claude-haiku-4-5-20270101")), "", "another day");
+    // An account of the pool is everybody's: only what its operator lists of its customers' own is.
+    assert_eq!(short(&clouds().ask("gpt-4o-2024-08-06")), "a1");
+    assert_eq!(short(&clouds().ask("ft:gpt-4o:acme::x")), "");
+    let listed = House::new()
+        .account_with(1, "openai", |entry| entry.models = Some(vec!["ft:gpt-4o:acme::x".into()].into()))
+        .account_with(2, "openai", |entry| entry.models = Some(vec!["openai/gpt-4o".into()].into()));
+    assert_eq!(short(&listed.ask("ft:gpt-4o:acme::x")), "a1");
+    assert_eq!(short(&listed.ask("gpt-4o-2024-08-06")), "a2");
+}
+
+#[test]
+fn a_plan_is_for_what_the_model_does() {
+    let house = five(Dialect::Chat);
+    for (model, modality, attempts) in [
+        ("openai/gpt-4o", Modality::Chat, "c1"),
+        ("text-embedding-3-small", Modality::Embedding, "c1"),
+        ("gpt-image-1-mini", Modality::Image, "c1"),
+        ("whisper-1", Modality::Audio, "c1"),
+        ("gpt-realtime-2", Modality::Realtime, "c1"),
+        ("omni-moderation-latest", Modality::Moderation, "c1"),
+    ] {
+        let answer = house.ask_for(model, None);
+        assert_eq!((answer.modality, short(&answer).as_str()), (modality, attempts), "{model}: {answer:?}");
+    }
+    let answer = house.ask_for("openai/gpt-4o", Some(Modality::Image));
+    assert_eq!(answer.fault.unwrap().code, "model_modality");
 }

@@ -145,6 +145,13 @@ mod tests {
         assert_eq!(classified.report.message.as_deref(), Some("AADSTS7000215: Invalid client secret."));
         let grant = Bytes::from_static(br#"{"error":"invalid_grant"}"#);
         assert_eq!(classify(400, &HeaderMap::new(), &grant, "x").class, FaultClass::UpstreamAuth);
+        // The audience of a pool that there is not: what the exchange asks is its configuration's, and no request's.
+        let pool = Bytes::from_static(
+            br#"{"error":"invalid_target","error_description":"The target service indicated by the \"audience\" parameters is invalid."}"#,
+        );
+        let classified = classify(400, &HeaderMap::new(), &pool, "vertex_ai");
+        assert_eq!(classified.class, FaultClass::UpstreamAuth);
+        assert_eq!(classified.report.code.as_deref(), Some("invalid_target"));
         let down = Bytes::from_static(b"<html>");
         assert_eq!(classify(503, &HeaderMap::new(), &down, "x").class, FaultClass::Overloaded);
     }

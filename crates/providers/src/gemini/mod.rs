@@ -17,6 +17,9 @@ const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const VERSION: &str = "v1beta";
 const PREFIX: &str = "models/";
 
+/// Where the vendor's clouds keep what they are given.
+pub(crate) const STORES: &[&str] = &["googleapis.com", "storage.cloud.google.com"];
+
 pub(crate) struct Gemini;
 
 impl Provider for Gemini {
@@ -51,8 +54,16 @@ impl Provider for Gemini {
         Ok(said.to(compatible::join(target.base_url, &path), ask))
     }
 
+    fn stores(&self) -> &'static [&'static str] {
+        STORES
+    }
+
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
         auth::key::sign(outgoing, KEY, signer.secret)
+    }
+
+    fn tier_header(&self) -> Option<&'static str> {
+        Some("x-gemini-service-tier")
     }
 
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {

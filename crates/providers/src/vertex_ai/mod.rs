@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::anthropic::Anthropic;
 use crate::auth::{federation, google};
 use crate::compatible::Said;
-use crate::gemini::Gemini;
+use crate::gemini::{Gemini, STORES};
 use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible, missing};
 use maker::{Maker, maker};
 
@@ -54,6 +54,10 @@ impl Provider for VertexAi {
 
     fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         maker(upstream_model).0.grammars(operation)
+    }
+
+    fn stores(&self) -> &'static [&'static str] {
+        STORES
     }
 
     fn cache_help(&self, grammar: Grammar) -> Option<CacheHelp> {

@@ -24,6 +24,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (13, "access_keys", include_str!("../../migrations/postgres/0013_access_keys.sql")),
     (14, "joined_nodes", include_str!("../../migrations/postgres/0014_joined_nodes.sql")),
     (15, "join_tokens", include_str!("../../migrations/postgres/0015_join_tokens.sql")),
+    (16, "addresses_and_makers", include_str!("../../migrations/postgres/0016_addresses_and_makers.sql")),
 ];
 /// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
 /// leaves what they use as it is. So many migrations, not numbers: those have gaps.

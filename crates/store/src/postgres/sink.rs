@@ -133,14 +133,15 @@ async fn take(store: &PostgresStore, batch: DrainBatch) -> Result<(), StoreError
 }
 
 async fn try_to_take(store: &PostgresStore, batch: DrainBatch) -> Result<(), StoreError> {
-    let prepared = Prepared::of(&batch.records, |_| true)?;
+    let mut prepared = Prepared::of(&batch.records, |_| true)?;
+    let remarks = std::mem::take(&mut prepared.remarks);
     let has_earlier = make_partitions(store, &prepared).await?;
-    let mut held = store.pools.held().await?;
-    held.begin("BEGIN").await?;
+    let mut held = store.pools.begun("BEGIN").await?;
     let applied = within(apply(held.raw(), store, batch, prepared, has_earlier)).await;
     let new_groups = held.settled(applied)?;
     store.database.keep(Connection::Postgres(held), None).await?;
     store.draining.groups.remember(new_groups);
+    store.database.remark(remarks).await;
     Ok(())
 }
 

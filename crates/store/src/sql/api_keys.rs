@@ -1,15 +1,17 @@
 //! API keys.
 
-use domain::{KeyId, ProjectId, Sealed, WorkspaceId};
+use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
 use super::{Connection, Database, Row, events, names, projects, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
-use crate::{Act, ApiKeyRow, ApiKeys, Listed, Page, StoreError, StoreFuture, Written, stored};
+use crate::{Act, ApiKeyRow, ApiKeys, Listed, MadeKeys, Page, StoreError, StoreFuture, Written, stored};
 
 const WHAT: &str = "API key";
+/// So many of a member's are named to whoever removes them.
+const NAMED_MAX: usize = 10;
 
 pub(super) fn read(row: &Row) -> Result<ApiKeyRow, StoreError> {
     let fields = Fields::new("api_keys", row);
@@ -26,6 +28,7 @@ pub(super) fn read(row: &Row) -> Result<ApiKeyRow, StoreError> {
         ip_allowlist: stored::networks_from_text(fields.get("ip_allowlist")?)?,
         revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
         access_secret: fields.maybe_access_secret()?,
+        created_by: fields.maybe_id("created_by")?,
         created_unix_ms: fields.number("created_unix_ms")?,
         version: fields.number("version")?,
     })
@@ -52,8 +55,9 @@ async fn put(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
     let version = signed(writing.version());
     let query = sql(
         "INSERT INTO api_keys (id, workspace, project, name, digest, last4, environment, scopes, expires_unix_ms,
-             ip_allowlist, revoked_unix_ms, created_unix_ms, version, access_secret_version, access_secret_key_id, access_secret_sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+             ip_allowlist, revoked_unix_ms, created_unix_ms, version, access_secret_version, access_secret_key_id, access_secret_sealed,
+             created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     );
     query
         .bind(row.id.bytes())
@@ -72,6 +76,7 @@ async fn put(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
         .bind(row.access_secret.as_ref().map(|secret| i64::from(secret.version)))
         .bind(row.access_secret.as_ref().map(|secret| secret.key_id.clone()))
         .bind(row.access_secret.as_ref().map(|secret| secret.bytes.clone()))
+        .bind(row.created_by.map(|id| id.bytes()))
         .run(writing.connection())
         .await?;
     Ok(())
@@ -100,6 +105,7 @@ async fn create(
     floor: Option<Sealed>,
     act: Act,
 ) -> Result<ApiKeyRow, StoreError> {
+    row.created_by = maker(writing, row.workspace, &act.actor).await?;
     insert(writing, &row).await?;
     if let Some(floor) = floor {
         seals::put(writing, row.workspace, row.id, &floor).await?;
@@ -109,6 +115,24 @@ async fn create(
     writing.audit(&act, Some(row.workspace), "api_key.create", row.id, detail).await?;
     events::of_act(writing, &act, row.workspace, EventKind::KeyCreated, payload(&row)).await?;
     Ok(row)
+}
+
+/// In whose name somebody makes a key: a member in their own, a key in that of its maker.
+async fn maker(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    actor: &str,
+) -> Result<Option<MemberId>, StoreError> {
+    if let Ok(member) = actor.parse() {
+        return Ok(Some(member));
+    }
+    let Ok(key) = actor.parse::<KeyId>() else { return Ok(None) };
+    // Keys of devices were their person's before keys had makers.
+    let query = sql("SELECT COALESCE(api_keys.created_by, device_keys.person) AS maker FROM api_keys
+         LEFT JOIN device_keys ON device_keys.id = api_keys.id
+         WHERE api_keys.workspace = $1 AND api_keys.id = $2");
+    let row = query.bind(workspace.bytes()).bind(key.bytes()).row(writing.connection()).await?;
+    row.map_or(Ok(None), |row| Fields::new("api_keys", &row).maybe_id("maker"))
 }
 
 async fn replace(
@@ -179,6 +203,14 @@ pub(super) async fn revoke(
     if row.revoked_unix_ms.is_some() {
         return Ok(row);
     }
+    end(writing, &mut row, &act).await?;
+    writing.audit(&act, Some(workspace), "api_key.revoke", id, format!("name {}", row.name)).await?;
+    Ok(row)
+}
+
+/// Ends a key, and tells whoever wants to know of it.
+async fn end(writing: &mut Writing, row: &mut ApiKeyRow, act: &Act) -> Result<(), StoreError> {
+    let (workspace, id) = (row.workspace, row.id);
     row.revoked_unix_ms = Some(act.unix_ms);
     row.version = writing.version();
     if row.access_secret.take().is_some() {
@@ -197,9 +229,48 @@ pub(super) async fn revoke(
         .run(writing.connection())
         .await?;
     writing.changed(Part::Key, Some(workspace), id);
-    writing.audit(&act, Some(workspace), "api_key.revoke", id, format!("name {}", row.name)).await?;
-    tell_revoked(writing, workspace, id, &act).await?;
-    Ok(row)
+    tell_revoked(writing, workspace, id, act).await
+}
+
+/// What becomes of the keys that a leaving member made; what the audit says of it.
+///
+/// # Errors
+/// They made some that work, and nobody said what is to become of these: `member_has_keys`.
+pub(super) async fn after_leaving(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    member: MemberId,
+    keys: MadeKeys,
+    act: &Act,
+) -> Result<String, StoreError> {
+    let query = sql("SELECT * FROM api_keys
+         WHERE workspace = $1 AND created_by = $2 AND revoked_unix_ms IS NULL ORDER BY id");
+    let query = query.bind(workspace.bytes()).bind(member.bytes());
+    let rows = query.rows(writing.connection()).await?;
+    let made: Vec<ApiKeyRow> = rows.iter().map(read).collect::<Result<_, _>>()?;
+    let works = |row: &&ApiKeyRow| row.expires_unix_ms.is_none_or(|at| at > act.unix_ms);
+    let named: Vec<String> =
+        made.iter().filter(works).map(|row| format!("{} ({})", row.name, row.id)).collect();
+    match keys {
+        MadeKeys::Ask if named.is_empty() => Ok(String::new()),
+        MadeKeys::Ask => {
+            let more = match named.len().saturating_sub(NAMED_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let shown = named.get(..NAMED_MAX).unwrap_or(&named).join(", ");
+            let detail = format!("API keys that they made still work: {shown}{more}");
+            Err(StoreError::conflict("member_has_keys", detail, None))
+        }
+        MadeKeys::Keep => Ok(format!(", {} keys that they made kept", named.len())),
+        MadeKeys::Revoke => {
+            for mut row in made {
+                end(writing, &mut row, act).await?;
+            }
+            let which = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
+            Ok(format!(", {} keys that they made revoked{which}", named.len()))
+        }
+    }
 }
 
 impl ApiKeys for Database {

@@ -171,7 +171,7 @@ async fn link_all(database: &Database) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn append(database: &Database, rows: Vec<AuditRow>) -> Result<(), StoreError> {
+pub(super) async fn append(database: &Database, rows: Vec<AuditRow>) -> Result<(), StoreError> {
     let mut chains: BTreeMap<Option<WorkspaceId>, Vec<AuditRow>> = BTreeMap::new();
     for row in rows {
         chains.entry(row.workspace).or_default().push(row);

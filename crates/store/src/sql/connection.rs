@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Executor, PgConnection, Postgres, Sqlite, Transaction};
+use sqlx::{Executor, PgConnection, Postgres, Sqlite, SqliteConnection};
 use tokio::time::timeout;
 
-use super::writing::{database, unavailable};
+use super::writing::database;
 use crate::StoreError;
 
 /// A statement that takes longer has lost its server: the connection is given up, so that nobody waits for it again.
@@ -16,44 +16,49 @@ const PLAN_IS_STALE: &str = "0A000";
 
 /// What statements run on.
 pub(crate) enum Connection {
-    Sqlite(PoolConnection<Sqlite>),
-    SqliteTransaction(Transaction<'static, Sqlite>),
-    Postgres(Held),
+    Sqlite(Held<Sqlite>),
+    Postgres(Held<Postgres>),
 }
 
 impl Connection {
-    /// Ends the transaction, keeping what it wrote. Whether a commit that failed was kept can't be told from its error.
+    /// Ends the transaction, keeping what it wrote. Whether a commit that failed was kept can't be told from its error,
+    /// unless the disk took no write: then nothing was kept.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         let done = match self {
-            Self::Sqlite(_) => Ok(()),
-            Self::SqliteTransaction(transaction) => transaction.commit().await.map_err(unavailable),
-            Self::Postgres(mut held) => held.end("COMMIT").await,
+            Self::Sqlite(mut held) => held.end("COMMIT").await,
+            Self::Postgres(mut held) => within(held.end("COMMIT")).await,
         };
-        done.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "a commit's answer was lost");
-            StoreError::Uncertain
+        done.map_err(|error| match error {
+            StoreError::DiskRefuses(_) => error,
+            _ => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a commit's answer was lost");
+                StoreError::Uncertain
+            }
         })
     }
 
     pub(crate) async fn roll_back(self) {
         // A connection that can't even do this is given up when it is dropped.
         let _ = match self {
-            Self::Sqlite(_) => Ok(()),
-            Self::SqliteTransaction(transaction) => transaction.rollback().await.map_err(unavailable),
-            Self::Postgres(mut held) => held.end("ROLLBACK").await,
+            Self::Sqlite(mut held) => held.end("ROLLBACK").await,
+            Self::Postgres(mut held) => within(held.end("ROLLBACK")).await,
         };
     }
 }
 
-/// A PostgreSQL connection. One that is dropped inside a transaction, or whose server went silent, is closed instead of
-/// being handed to somebody else.
-pub(crate) struct Held {
-    connection: PoolConnection<Postgres>,
+/// A connection and whether it is inside a transaction. One that is dropped there, whose transaction could not be begun
+/// or ended, or whose server went silent, is closed instead of being handed to somebody else: SQLite ends a transaction
+/// by itself when the disk is full or fails, so nobody could tell what the next one would find.
+pub(crate) struct Held<D: sqlx::Database> {
+    connection: PoolConnection<D>,
     in_transaction: bool,
 }
 
-impl Held {
-    pub(crate) const fn new(connection: PoolConnection<Postgres>) -> Self {
+impl<D: sqlx::Database> Held<D>
+where
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+{
+    pub(crate) const fn new(connection: PoolConnection<D>) -> Self {
         Self { connection, in_transaction: false }
     }
 
@@ -62,18 +67,28 @@ impl Held {
         self.simple(how).await
     }
 
+    /// Outside a transaction there is nothing to end.
     async fn end(&mut self, how: &'static str) -> Result<(), StoreError> {
-        self.simple(how).await?;
-        self.in_transaction = false;
+        if self.in_transaction {
+            self.simple(how).await?;
+            self.in_transaction = false;
+        }
         Ok(())
     }
 
     /// A statement without parameters and without an answer.
     async fn simple(&mut self, text: &'static str) -> Result<(), StoreError> {
-        let done = within(async { self.connection.execute(text).await.map_err(database) }).await;
-        self.settled(done).map(|_| ())
+        (&mut *self.connection).execute(text).await.map(|_| ()).map_err(database)
     }
+}
 
+impl Held<Sqlite> {
+    pub(crate) fn raw(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+impl Held<Postgres> {
     pub(crate) fn raw(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
@@ -100,7 +115,7 @@ pub(crate) async fn within<T>(asked: impl Future<Output = Result<T, StoreError>>
     timeout(STATEMENT_TIME_MAX, asked).await.unwrap_or_else(silent)
 }
 
-impl Drop for Held {
+impl<D: sqlx::Database> Drop for Held<D> {
     fn drop(&mut self) {
         if self.in_transaction {
             self.connection.close_on_drop();

@@ -5,7 +5,7 @@ use snapshot::CredentialState;
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, agreements, events, projects, seals, sql};
+use super::{Connection, Database, Row, agreements, events, names, projects, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
 use crate::{
@@ -343,6 +343,19 @@ impl Credentials for Database {
         page: Page<CredentialId>,
     ) -> StoreFuture<'_, Listed<CredentialRow, CredentialId>> {
         Box::pin(list(self, workspace, filter, page))
+    }
+
+    fn named(
+        &self,
+        workspace: WorkspaceId,
+        name: String,
+        begins: bool,
+    ) -> StoreFuture<'_, Vec<CredentialId>> {
+        Box::pin(async move {
+            let query = sql("SELECT id FROM credentials WHERE workspace = $1
+                 AND substr(display_name, 1, CAST($2 AS INTEGER)) = $3 ORDER BY id LIMIT $4");
+            names::ids(&mut self.read().await?, query, "credentials", workspace, name, begins).await
+        })
     }
 
     fn replace(

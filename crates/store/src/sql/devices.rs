@@ -136,6 +136,7 @@ async fn grant(
     }
     let query = sql("DELETE FROM devices WHERE digest = $1").bind(digest.to_vec());
     query.run(writing.connection()).await?;
+    key.created_by = Some(person);
     api_keys::insert(writing, &key).await?;
     key.version = writing.version();
     sql("INSERT INTO device_keys (id, workspace, person) VALUES ($1, $2, $3)")

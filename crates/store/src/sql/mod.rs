@@ -47,6 +47,7 @@ use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite};
 use tokio::sync::{Notify, watch};
 
+use crate::remarks::{self, Remark, Remarks};
 use crate::{StoreError, Written, rehearsal};
 pub(crate) use connection::{Connection, Held, within};
 pub(crate) use leases::Leases;
@@ -105,6 +106,7 @@ impl Teller {
 pub(crate) struct Database {
     pools: Pools,
     teller: Teller,
+    remarks: Arc<Remarks>,
     #[cfg(feature = "fixtures")]
     commit_faults: std::sync::Arc<crate::fixtures::CommitFaults>,
 }
@@ -114,8 +116,25 @@ impl Database {
         Self {
             pools,
             teller: Teller::default(),
+            remarks: Arc::default(),
             #[cfg(feature = "fixtures")]
             commit_faults: std::sync::Arc::default(),
+        }
+    }
+
+    /// Takes what of settled requests belongs there into the audit. The books don't wait for it: what can't be written is
+    /// told by the next request of its kind.
+    pub(crate) async fn remark(&self, remarks: Vec<Remark>) {
+        let news = if remarks.is_empty() { Vec::new() } else { self.remarks.news(remarks) };
+        if news.is_empty() {
+            return;
+        }
+        match audit::append(self, remarks::rows(&news)).await {
+            Ok(()) => self.remarks.told(&news),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "what requests met could not be taken into the audit");
+            }
         }
     }
 
@@ -123,7 +142,7 @@ impl Database {
     pub(crate) async fn read(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
-                readers.acquire().await.map(Connection::Sqlite).map_err(unavailable)
+                readers.acquire().await.map(Held::new).map(Connection::Sqlite).map_err(unavailable)
             }
             Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres),
         }
@@ -149,14 +168,8 @@ impl Database {
     /// serves on.
     pub(crate) async fn moment(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { readers, .. } => {
-                readers.begin().await.map(Connection::SqliteTransaction).map_err(unavailable)
-            }
-            Pools::Postgres(pools) => {
-                let mut held = pools.held().await?;
-                held.begin(MOMENT).await?;
-                Ok(Connection::Postgres(held))
-            }
+            Pools::Sqlite { readers, .. } => begun(readers, "BEGIN").await,
+            Pools::Postgres(pools) => pools.begun(MOMENT).await.map(Connection::Postgres),
         }
     }
 
@@ -166,26 +179,15 @@ impl Database {
     pub(crate) async fn moment_in_order(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { .. } => self.moment().await,
-            Pools::Postgres(pools) => {
-                let mut held = pools.held().await?;
-                held.begin(MOMENT_IN_ORDER).await?;
-                Ok(Connection::Postgres(held))
-            }
+            Pools::Postgres(pools) => pools.begun(MOMENT_IN_ORDER).await.map(Connection::Postgres),
         }
     }
 
     /// A transaction that writes; of several at once on SQLite, one waits for the other.
     pub(crate) async fn begin(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { writer, .. } => {
-                let begun = writer.begin_with("BEGIN IMMEDIATE").await;
-                begun.map(Connection::SqliteTransaction).map_err(unavailable)
-            }
-            Pools::Postgres(pools) => {
-                let mut held = pools.held().await?;
-                held.begin("BEGIN").await?;
-                Ok(Connection::Postgres(held))
-            }
+            Pools::Sqlite { writer, .. } => begun(writer, "BEGIN IMMEDIATE").await,
+            Pools::Postgres(pools) => pools.begun("BEGIN").await.map(Connection::Postgres),
         }
     }
 
@@ -274,7 +276,26 @@ impl Database {
     }
 
     #[cfg(feature = "fixtures")]
+    pub(crate) async fn leave_room(&self, pages: Option<u32>) -> Result<(), StoreError> {
+        let Pools::Sqlite { writer, .. } = &self.pools else {
+            return Err(StoreError::Address);
+        };
+        let count = sqlx::query_scalar::<_, i64>("PRAGMA page_count").fetch_one(writer).await;
+        let most =
+            pages.map_or(Ok(i64::from(u32::MAX - 1)), |pages| count.map(|count| count + i64::from(pages)));
+        let limit = format!("PRAGMA max_page_count = {}", most.map_err(unavailable)?);
+        sqlx::query(sqlx::AssertSqlSafe(limit)).execute(writer).await.map(|_| ()).map_err(unavailable)
+    }
+
+    #[cfg(feature = "fixtures")]
     pub(crate) fn commit_faults(&self) -> std::sync::Arc<crate::fixtures::CommitFaults> {
         std::sync::Arc::clone(&self.commit_faults)
     }
+}
+
+/// A connection of SQLite inside a transaction.
+async fn begun(pool: &Pool<Sqlite>, how: &'static str) -> Result<Connection, StoreError> {
+    let mut held = pool.acquire().await.map(Held::new).map_err(unavailable)?;
+    held.begin(how).await?;
+    Ok(Connection::Sqlite(held))
 }

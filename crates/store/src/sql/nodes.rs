@@ -4,7 +4,7 @@ use domain::{EventId, NodeId, Probed, ServerFacts, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, events, seals, sql};
+use super::{Connection, Database, Row, events, names, seals, sql};
 use crate::events::{EventKind, EventRow};
 use crate::feed::Part;
 use crate::{
@@ -324,7 +324,6 @@ async fn delete(
     for statement in [
         "DELETE FROM nodes WHERE workspace = $1 AND id = $2",
         "DELETE FROM node_credentials WHERE workspace = $1 AND node = $2",
-        "DELETE FROM node_records WHERE workspace = $1 AND node = $2",
     ] {
         let query = sql(statement).bind(workspace.bytes()).bind(id.bytes());
         query.run(writing.connection()).await?;
@@ -372,6 +371,15 @@ impl Nodes for Database {
 
     fn list(&self, workspace: WorkspaceId, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>> {
         Box::pin(list(self, Some(workspace), page))
+    }
+
+    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<NodeId>> {
+        Box::pin(async move {
+            let query =
+                sql("SELECT id FROM nodes WHERE workspace = $1 AND substr(name, 1, CAST($2 AS INTEGER)) = $3
+                 ORDER BY id LIMIT $4");
+            names::ids(&mut self.read().await?, query, TABLE, workspace, name, begins).await
+        })
     }
 
     fn list_all(&self, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>> {

@@ -4,14 +4,16 @@ use domain::{MemberId, Role, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, devices, sign_ins, sql};
+use super::{Connection, Database, Row, api_keys, devices, sign_ins, sql};
 use crate::feed::Part;
 use crate::{
-    Act, Invitation, LinkRow, Listed, MemberRow, Membership, Page, People, PersonRow, SignInRow, StoreError,
-    StoreFuture, Written,
+    Act, Invitation, LinkRow, Listed, MadeKeys, MemberRow, Membership, Page, People, PersonRow, SignInRow,
+    StoreError, StoreFuture, Written,
 };
 
 const WHAT: &str = "member";
+/// So many people of one address may sign in by a password: each is one to compare.
+const PEOPLE_OF_ADDRESS_MAX: i64 = 8;
 /// A member's row with its person's; the rest of the statement follows.
 macro_rules! members {
     ($rest:literal) => {
@@ -27,7 +29,10 @@ pub(super) fn read(row: &Row) -> Result<PersonRow, StoreError> {
     let fields = Fields::new("people", row);
     Ok(PersonRow {
         id: fields.id("id")?,
-        email: fields.text("email")?,
+        email: match fields.maybe_text("address")? {
+            Some(address) => address,
+            None => fields.text("email")?,
+        },
         name: fields.text("name")?,
         password_hash: fields.maybe_text("password_hash")?,
         created_unix_ms: fields.number("created_unix_ms")?,
@@ -61,9 +66,46 @@ pub(super) async fn person(
     query.row(connection).await?.as_ref().map(read).transpose()
 }
 
-async fn by_email(connection: &mut Connection, email: &str) -> Result<Option<PersonRow>, StoreError> {
-    let query = sql("SELECT * FROM people WHERE email = $1").bind(email.to_owned());
-    query.row(connection).await?.as_ref().map(read).transpose()
+async fn by_email(connection: &mut Connection, email: &str) -> Result<Vec<PersonRow>, StoreError> {
+    let query =
+        sql("SELECT * FROM people WHERE email = $1 OR address = $1 ORDER BY created_unix_ms, id LIMIT $2");
+    let query = query.bind(email.to_owned()).bind(PEOPLE_OF_ADDRESS_MAX);
+    query.rows(connection).await?.iter().map(read).collect()
+}
+
+/// What is kept of an email: a name that is nobody else's, and the address apart where another person has it already.
+async fn kept_email(
+    writing: &mut Writing,
+    email: &str,
+    person: MemberId,
+) -> Result<(String, Option<String>), StoreError> {
+    let query = sql("SELECT 1 AS held FROM people WHERE email = $1 AND id <> $2");
+    let query = query.bind(email.to_owned()).bind(person.bytes());
+    let is_taken = query.row(writing.connection()).await?.is_some();
+    // No address has a space.
+    Ok(if is_taken {
+        (format!("{email} {person}"), Some(email.to_owned()))
+    } else {
+        (email.to_owned(), None)
+    })
+}
+
+/// Another member of one of these workspaces, or one who is invited there, who has this email.
+async fn fellow(
+    writing: &mut Writing,
+    email: &str,
+    person: MemberId,
+    workspaces: &[WorkspaceId],
+) -> Result<Option<MemberId>, StoreError> {
+    for workspace in workspaces {
+        let query = sql("SELECT people.id FROM memberships JOIN people ON people.id = memberships.person
+             WHERE workspace = $1 AND (email = $2 OR address = $2) AND people.id <> $3");
+        let query = query.bind(workspace.bytes()).bind(email.to_owned()).bind(person.bytes());
+        if let Some(row) = query.row(writing.connection()).await? {
+            return Fields::new("people", &row).id("id").map(Some);
+        }
+    }
+    Ok(None)
 }
 
 pub(super) async fn memberships(
@@ -100,11 +142,13 @@ pub(super) async fn find(
 
 async fn insert_person(writing: &mut Writing, row: &PersonRow) -> Result<(), StoreError> {
     let version = signed(writing.version());
-    let query = sql("INSERT INTO people (id, email, name, password_hash, created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6)");
+    let (email, address) = kept_email(writing, &row.email, row.id).await?;
+    let query = sql("INSERT INTO people (id, email, address, name, password_hash, created_unix_ms, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)");
     query
         .bind(row.id.bytes())
-        .bind(&row.email)
+        .bind(email)
+        .bind(address)
         .bind(&row.name)
         .bind(&row.password_hash)
         .bind(signed(row.created_unix_ms))
@@ -116,20 +160,18 @@ async fn insert_person(writing: &mut Writing, row: &PersonRow) -> Result<(), Sto
 
 async fn invite(writing: &mut Writing, invitation: Invitation, act: Act) -> Result<MemberRow, StoreError> {
     let Invitation { workspace, role, person, accepted_unix_ms, link } = invitation;
-    let id = match by_email(writing.connection(), &person.email).await? {
-        Some(known) => known.id,
-        None => {
-            insert_person(writing, &person).await?;
-            person.id
-        }
-    };
-    match find(writing.connection(), workspace, id).await {
-        Err(StoreError::NotFound { .. }) => {}
-        Ok(_) => {
-            let detail = "a member of this workspace, or one who is invited, has this email already";
-            return Err(StoreError::conflict("already_member", detail, Some(id.to_string())));
-        }
+    let id = person.id;
+    let member = match find(writing.connection(), workspace, id).await {
+        Ok(_) => Some(id),
+        Err(StoreError::NotFound { .. }) => fellow(writing, &person.email, id, &[workspace]).await?,
         Err(error) => return Err(error),
+    };
+    if let Some(fellow) = member {
+        let detail = "a member of this workspace, or one who is invited, has this email already";
+        return Err(StoreError::conflict("already_member", detail, Some(fellow.to_string())));
+    }
+    if self::person(writing.connection(), id).await?.is_none() {
+        insert_person(writing, &person).await?;
     }
     let version = signed(writing.version());
     let query =
@@ -202,6 +244,7 @@ async fn set_role(
 async fn remove(
     writing: &mut Writing,
     old: MemberRow,
+    made: MadeKeys,
     expected: Option<u64>,
     act: Act,
 ) -> Result<(), StoreError> {
@@ -209,6 +252,7 @@ async fn remove(
     refuse_last_owner(writing, &old).await?;
     let (workspace, id) = (old.workspace, old.person.id);
     let keys = devices::end_keys(writing, workspace, id, &act).await?;
+    let became = api_keys::after_leaving(writing, workspace, id, made, &act).await?;
     for statement in [
         "DELETE FROM memberships WHERE workspace = $1 AND person = $2",
         "DELETE FROM sign_in_links WHERE workspace = $1 AND person = $2",
@@ -227,8 +271,22 @@ async fn remove(
         query.run(writing.connection()).await?;
     }
     writing.changed(Part::Other, Some(workspace), id);
-    let detail = format!("was {}, {keys} keys of devices revoked", old.role);
+    let detail = format!("was {}, {keys} keys of devices revoked{became}", old.role);
     writing.audit(&act, Some(workspace), "member.remove", id, detail).await
+}
+
+async fn set_email(writing: &mut Writing, person: MemberId, wanted: &str) -> Result<(), StoreError> {
+    let query = sql("SELECT workspace FROM memberships WHERE person = $1").bind(person.bytes());
+    let rows = query.rows(writing.connection()).await?;
+    let workspaces = rows.iter().map(|row| Fields::new("memberships", row).id("workspace"));
+    let workspaces: Vec<_> = workspaces.collect::<Result<_, _>>()?;
+    if fellow(writing, wanted, person, &workspaces).await?.is_some() {
+        let detail = "another member of a workspace of yours has this email";
+        return Err(StoreError::conflict("email_taken", detail, None));
+    }
+    let (email, address) = kept_email(writing, wanted, person).await?;
+    let query = sql("UPDATE people SET email = $2, address = $3 WHERE id = $1").bind(person.bytes());
+    query.bind(email).bind(address).run(writing.connection()).await.map(|_| ())
 }
 
 async fn rename(
@@ -240,14 +298,12 @@ async fn rename(
     let Some(old) = person(writing.connection(), wanted.id).await? else {
         return Err(StoreError::NotFound { what: WHAT });
     };
-    let other = by_email(writing.connection(), &wanted.email).await?;
-    if other.is_some_and(|other| other.id != old.id) {
-        return Err(StoreError::conflict("email_taken", "another person signs in with this email", None));
+    if wanted.email != old.email {
+        set_email(writing, old.id, &wanted.email).await?;
     }
     let version = writing.version();
-    sql("UPDATE people SET email = $2, name = $3, version = $4 WHERE id = $1")
+    sql("UPDATE people SET name = $2, version = $3 WHERE id = $1")
         .bind(old.id.bytes())
-        .bind(&wanted.email)
         .bind(&wanted.name)
         .bind(signed(version))
         .run(writing.connection())
@@ -285,20 +341,48 @@ async fn set_password(
     writing.audit(&act, Some(workspace), "member.set_password", fresh.person, detail).await
 }
 
-/// How many memberships of other workspaces stand in the way of a link that `workspace` made: accepted ones, and
-/// older invitations, whose workspace made this person and may have signed in as them.
-pub(super) async fn known_elsewhere(
+/// Whether another workspace knows this person: a link that `workspace` made signs in nobody else's member.
+pub(super) async fn is_known_elsewhere(
     writing: &mut Writing,
     person: MemberId,
     workspace: WorkspaceId,
-) -> Result<u64, StoreError> {
-    let query = sql(
-        "SELECT COUNT(*) AS held FROM memberships WHERE person = $1 AND workspace <> $2 AND (accepted_unix_ms IS NOT NULL
-         OR created_unix_ms <= (SELECT created_unix_ms FROM memberships WHERE person = $1 AND workspace = $2))",
-    );
+) -> Result<bool, StoreError> {
+    let query = sql("SELECT COUNT(*) AS held FROM memberships
+         WHERE person = $1 AND workspace <> $2 AND accepted_unix_ms IS NOT NULL");
     let query = query.bind(person.bytes()).bind(workspace.bytes());
     let row = query.one(writing.connection()).await?;
-    Fields::new("memberships", &row).number("held")
+    Ok(Fields::new("memberships", &row).number("held")? > 0)
+}
+
+/// Others who sign in with the address of this person.
+pub(super) async fn namesakes(writing: &mut Writing, person: MemberId) -> Result<Vec<MemberId>, StoreError> {
+    let Some(own) = self::person(writing.connection(), person).await? else { return Ok(Vec::new()) };
+    let query = sql("SELECT id FROM people WHERE (email = $1 OR address = $1) AND id <> $2 AND EXISTS
+             (SELECT 1 FROM memberships WHERE person = people.id AND accepted_unix_ms IS NOT NULL)");
+    let rows = query.bind(own.email).bind(person.bytes()).rows(writing.connection()).await?;
+    rows.iter().map(|row| Fields::new("people", row).id("id")).collect()
+}
+
+/// Gives an invitation to somebody who is known by its address already; who was made for it is nobody any more.
+pub(super) async fn take_over(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    from: MemberId,
+    to: MemberId,
+) -> Result<(), StoreError> {
+    let version = signed(writing.version());
+    sql("UPDATE memberships SET person = $3, version = $4 WHERE workspace = $1 AND person = $2")
+        .bind(workspace.bytes())
+        .bind(from.bytes())
+        .bind(to.bytes())
+        .bind(version)
+        .run(writing.connection())
+        .await?;
+    let query =
+        sql("DELETE FROM people WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM memberships WHERE person = $1)");
+    query.bind(from.bytes()).run(writing.connection()).await?;
+    writing.changed(Part::Other, Some(workspace), to);
+    Ok(())
 }
 
 /// Returns whether there was an invitation to accept.
@@ -316,7 +400,7 @@ pub(super) async fn accept(
 }
 
 impl People for Database {
-    fn by_email(&self, email: String) -> StoreFuture<'_, Option<PersonRow>> {
+    fn by_email(&self, email: String) -> StoreFuture<'_, Vec<PersonRow>> {
         Box::pin(async move { by_email(&mut self.read().await?, &email).await })
     }
 
@@ -371,13 +455,14 @@ impl People for Database {
         &self,
         workspace: WorkspaceId,
         id: MemberId,
+        keys: MadeKeys,
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<()>> {
         Box::pin(self.write(move |writing| {
             Box::pin(async move {
                 let old = find(writing.connection(), workspace, id).await?;
-                remove(writing, old, expected, act).await
+                remove(writing, old, keys, expected, act).await
             })
         }))
     }

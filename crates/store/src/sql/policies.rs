@@ -1,6 +1,6 @@
 //! Policies.
 
-use domain::{PolicyId, PolicySpec, Profile, WorkspaceId};
+use domain::{ModelPattern, PolicyId, PolicySpec, Profile, WorkspaceId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,7 +18,11 @@ const WHAT: &str = "policy";
 #[serde(default)]
 struct Stored {
     providers: Vec<String>,
+    /// What the patterns fix: the version before reads each of them as a beginning.
     models: Vec<String>,
+    /// Those of them that are whole names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exact_models: Vec<String>,
     regions: Vec<String>,
     profiles: Vec<String>,
     retention: Value,
@@ -26,9 +30,13 @@ struct Stored {
 }
 
 fn to_text(spec: &PolicySpec) -> Result<String, StoreError> {
+    let patterns = || spec.models.iter().map(|pattern| ModelPattern::read(pattern));
+    let is_beginning = |fixed: &str| patterns().any(|other| other == ModelPattern::Beginning(fixed));
+    let exact = patterns().filter(|pattern| pattern.is_exact() && !is_beginning(pattern.fixed()));
     let stored = Stored {
         providers: spec.providers.clone(),
-        models: spec.models.clone(),
+        models: patterns().map(|pattern| pattern.fixed().to_owned()).collect(),
+        exact_models: exact.map(|pattern| pattern.fixed().to_owned()).collect(),
         regions: spec.regions.clone(),
         profiles: spec.profiles.iter().map(|profile| profile.as_str().to_owned()).collect(),
         retention: retention_text(spec.retention),
@@ -46,10 +54,11 @@ fn from_text(text: &str) -> Result<PolicySpec, StoreError> {
     if agreed.is_none() && !stored.retention.is_null() {
         return Err(wrong("retention"));
     }
+    let pattern = |fixed: &String| stored::pattern_text(fixed, stored.exact_models.contains(fixed));
     Ok(PolicySpec {
         profiles: stored.profiles.iter().map(profile).collect::<Result<_, _>>()?,
         providers: stored.providers,
-        models: stored.models,
+        models: stored.models.iter().map(pattern).collect(),
         regions: stored.regions,
         retention: agreed,
         compliance: stored.compliance,
@@ -195,6 +204,21 @@ impl Policies for Database {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_are_kept_as_the_version_before_reads_them() {
+        let spec = |models: &[&str]| PolicySpec {
+            models: models.iter().map(|model| (*model).to_owned()).collect(),
+            ..PolicySpec::default()
+        };
+        for (given, read) in
+            [(&["a/b", "a/c*", "d/"][..], &["a/b", "a/c*", "d/"][..]), (&["a/b", "a/b*"], &["a/b*", "a/b*"])]
+        {
+            assert_eq!(from_text(&to_text(&spec(given)).unwrap()).unwrap(), spec(read), "{given:?}");
+        }
+        let old = r#"{"models": ["openai/gpt-4o", "anthropic/"]}"#;
+        assert_eq!(from_text(old).unwrap(), spec(&["openai/gpt-4o*", "anthropic/"]));
+    }
 
     #[test]
     fn what_can_not_be_read_is_no_weaker_policy() {

@@ -6,7 +6,8 @@ use super::fields::{ColumnId, Fields};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, people, sql};
 use crate::{
-    Act, LinkRow, Redeemed, SignInRow, SignIns, SignedIn, StoreError, StoreFuture, TokenDigest, Tries,
+    Act, LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, StoreError, StoreFuture,
+    TokenDigest, Tries,
 };
 
 macro_rules! count_tries {
@@ -114,10 +115,39 @@ async fn find_link(writing: &mut Writing, digest: TokenDigest) -> Result<Option<
     row.map(read).transpose()
 }
 
+/// Whom a workspace's link signs in, and whether they are known to another one, too. `None` where they must sign in first.
+async fn whom(
+    writing: &mut Writing,
+    link: &LinkRow,
+    workspace: WorkspaceId,
+    redeemer: Redeemer,
+) -> Result<Option<(MemberId, bool)>, StoreError> {
+    let known_elsewhere = people::is_known_elsewhere(writing, link.person, workspace).await?;
+    if redeemer == Redeemer::Known(link.person) {
+        return Ok(Some((link.person, known_elsewhere)));
+    }
+    if known_elsewhere {
+        return Ok(None);
+    }
+    let invited = people::find(writing.connection(), workspace, link.person).await?;
+    if invited.accepted_unix_ms.is_some() || redeemer == Redeemer::New {
+        return Ok(Some((link.person, false)));
+    }
+    let namesakes = people::namesakes(writing, link.person).await?;
+    match redeemer {
+        Redeemer::Known(person) if namesakes.contains(&person) => {
+            people::take_over(writing, workspace, link.person, person).await?;
+            Ok(Some((person, true)))
+        }
+        _ if namesakes.is_empty() => Ok(Some((link.person, false))),
+        _ => Ok(None),
+    }
+}
+
 async fn redeem(
     writing: &mut Writing,
     digest: TokenDigest,
-    signed_in: Option<MemberId>,
+    redeemer: Redeemer,
     fresh: SignInRow,
     replaces: Option<TokenDigest>,
     act: Act,
@@ -126,28 +156,27 @@ async fn redeem(
     else {
         return Ok(Redeemed::Unknown);
     };
-    let mut joined = false;
+    let (mut person, mut joined) = (link.person, false);
     if let Some(workspace) = link.workspace {
-        let known_elsewhere = people::known_elsewhere(writing, link.person, workspace).await? > 0;
-        if known_elsewhere && signed_in != Some(link.person) {
+        let Some((whom, known_elsewhere)) = whom(writing, &link, workspace, redeemer).await? else {
             return Ok(Redeemed::SignInFirst);
-        }
-        let accepted = people::accept(writing, link.person, workspace, act.unix_ms).await?;
-        joined = accepted && known_elsewhere;
+        };
+        person = whom;
+        joined = people::accept(writing, person, workspace, act.unix_ms).await? && known_elsewhere;
     }
     let query = sql("DELETE FROM sign_in_links WHERE digest = $1").bind(digest.to_vec());
     query.run(writing.connection()).await?;
     delete(writing, replaces).await?;
     if joined {
         // A session that the other workspace's people may have begun must not see into this one.
-        let query = sql("DELETE FROM sign_ins WHERE person = $1").bind(link.person.bytes());
+        let query = sql("DELETE FROM sign_ins WHERE person = $1").bind(person.bytes());
         query.run(writing.connection()).await?;
     }
-    insert(writing, &SignInRow { person: link.person, ..fresh }).await?;
+    insert(writing, &SignInRow { person, ..fresh }).await?;
     let detail = if joined { "by a link, and joined" } else { "by a link" };
-    let first = people::memberships(writing.connection(), link.person).await?.first().map(|m| m.workspace);
-    writing.audit(&act, link.workspace.or(first), "sign_in.start", link.person, detail.to_owned()).await?;
-    Ok(Redeemed::By(link.person))
+    let first = people::memberships(writing.connection(), person).await?.first().map(|m| m.workspace);
+    writing.audit(&act, link.workspace.or(first), "sign_in.start", person, detail.to_owned()).await?;
+    Ok(Redeemed::By(person))
 }
 
 async fn count_tries(
@@ -197,6 +226,18 @@ impl SignIns for Database {
         Box::pin(async move { find(&mut self.read().await?, digest).await })
     }
 
+    fn traces(&self, person: MemberId) -> StoreFuture<'_, SignInTraces> {
+        Box::pin(async move {
+            let query = sql("SELECT (SELECT COUNT(*) FROM sign_in_links WHERE person = $1) AS links,
+                     (SELECT COUNT(*) FROM sign_ins WHERE person = $1)
+                     + (SELECT COUNT(*) FROM people WHERE id = $1 AND password_hash IS NOT NULL) AS signed");
+            let row = query.bind(person.bytes()).one(&mut self.read().await?).await?;
+            let fields = Fields::new("sign_ins", &row);
+            let (links, signed) = (fields.number("links")?, fields.number("signed")?);
+            Ok(SignInTraces { has_link: links > 0, signed_in: signed > 0 })
+        })
+    }
+
     fn touch(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let work = self.write(move |writing| {
@@ -226,14 +267,14 @@ impl SignIns for Database {
     fn redeem(
         &self,
         link: TokenDigest,
-        signed_in: Option<MemberId>,
+        redeemer: Redeemer,
         fresh: SignInRow,
         replaces: Option<TokenDigest>,
         act: Act,
     ) -> StoreFuture<'_, Redeemed> {
         Box::pin(async move {
             let work =
-                self.write(move |writing| Box::pin(redeem(writing, link, signed_in, fresh, replaces, act)));
+                self.write(move |writing| Box::pin(redeem(writing, link, redeemer, fresh, replaces, act)));
             work.await.map(|written| written.row)
         })
     }

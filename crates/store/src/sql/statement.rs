@@ -70,10 +70,7 @@ impl Statement {
     pub(crate) async fn run(self, connection: &mut Connection) -> Result<u64, StoreError> {
         match connection {
             Connection::Sqlite(held) => {
-                self.sqlite().execute(&mut **held).await.map(|done| done.rows_affected()).map_err(database)
-            }
-            Connection::SqliteTransaction(held) => {
-                self.sqlite().execute(&mut **held).await.map(|done| done.rows_affected()).map_err(database)
+                self.sqlite().execute(held.raw()).await.map(|done| done.rows_affected()).map_err(database)
             }
             Connection::Postgres(held) => {
                 let query = self.postgres();
@@ -87,10 +84,7 @@ impl Statement {
         let of_sqlite = |rows: Vec<SqliteRow>| rows.into_iter().map(Row::Sqlite).collect();
         match connection {
             Connection::Sqlite(held) => {
-                self.sqlite().fetch_all(&mut **held).await.map(of_sqlite).map_err(database)
-            }
-            Connection::SqliteTransaction(held) => {
-                self.sqlite().fetch_all(&mut **held).await.map(of_sqlite).map_err(database)
+                self.sqlite().fetch_all(held.raw()).await.map(of_sqlite).map_err(database)
             }
             Connection::Postgres(held) => {
                 let query = self.postgres();

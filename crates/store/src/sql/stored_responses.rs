@@ -4,6 +4,7 @@ use domain::TraceId;
 use domain::ports::StoredResponse;
 
 use super::fields::{ColumnId, Fields};
+use super::jobs;
 use super::writing::{Writing, signed};
 use super::{Database, Row, sql};
 use crate::stored_responses::{StoredResponseRow, StoredResponses};
@@ -13,7 +14,7 @@ const TABLE: &str = "stored_responses";
 
 async fn keep(writing: &mut Writing, row: StoredResponseRow) -> Result<(), StoreError> {
     let StoredResponse { request, maker, model, upstream_model, is_booked } = row.response;
-    sql("INSERT INTO stored_responses
+    let made = sql("INSERT INTO stored_responses
          (digest, workspace, project, request, maker, model, upstream_model, booked_by, until_unix_ms)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (digest) DO NOTHING")
     .bind(row.digest.to_vec())
@@ -27,6 +28,9 @@ async fn keep(writing: &mut Writing, row: StoredResponseRow) -> Result<(), Store
     .bind(signed(row.until_unix_ms))
     .run(writing.connection())
     .await?;
+    if let Some(job) = row.job.filter(|_| made > 0) {
+        jobs::enqueue(writing, job).await?;
+    }
     Ok(())
 }
 

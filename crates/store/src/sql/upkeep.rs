@@ -77,11 +77,10 @@ pub(crate) async fn sum_day(
         .run(&mut writing)
         .await?;
     match &mut writing {
-        Connection::SqliteTransaction(raw) => crate::sqlite::set_day(raw, workspace, day, &sums).await?,
+        Connection::Sqlite(held) => crate::sqlite::set_day(held.raw(), workspace, day, &sums).await?,
         Connection::Postgres(held) => {
             crate::postgres::set_day(held.raw(), replica.unwrap_or_default(), workspace, day, sums).await?;
         }
-        Connection::Sqlite(_) => {}
     }
     database.keep(writing, None).await?;
     Ok(true)

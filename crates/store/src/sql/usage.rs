@@ -4,13 +4,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use domain::WorkspaceId;
+use domain::{Nanos, Profile, WorkspaceId};
 
 use super::fields::{ColumnId, Fields};
 use super::writing::signed;
 use super::{Connection, Database, meta, sql};
 use crate::StoreError;
-use crate::tally::{Group, MINUTE_MS, Tally};
+use crate::tally::{Group, MINUTE_MS, Tally, spend};
 use crate::upkeep::DAY;
 use crate::usage::{Dimension, GROUPS_MAX, Interval, ROWS_MAX, UsageQuery, UsageRow, Window};
 
@@ -103,20 +103,25 @@ async fn with_days(
 
 type RowName = (Option<u64>, [Option<String>; GROUPS_MAX]);
 
-/// What a query makes of a group: nothing where its filter holds it back, else the values it is shown under.
-type Shown = Option<[Option<String>; GROUPS_MAX]>;
+/// The values that a query shows a group under, and whose money its sums are.
+struct Shown {
+    values: [Option<String>; GROUPS_MAX],
+    profile: Option<Profile>,
+}
 
 pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
     let grouped_by: Vec<Dimension> = query.group_by.iter().copied().take(GROUPS_MAX).collect();
-    let mut found: BTreeMap<RowName, Tally> = BTreeMap::new();
+    let mut found: BTreeMap<RowName, (Tally, Nanos)> = BTreeMap::new();
     let shown = |group: Group<'_>| {
         let value = |place: usize| grouped_by.get(place).and_then(|dimension| group.value(*dimension));
-        group.passes(&query.filter).then(|| std::array::from_fn(value))
+        let values = group.passes(&query.filter).then(|| std::array::from_fn(value));
+        values.map(|values| Shown { values, profile: group.profile() })
     };
     let bucket = |minute: u64| query.interval.map(|interval| bucket_of(minute, interval));
-    let add = |minute, values: &[Option<String>; GROUPS_MAX], tally: Tally| {
-        let name = (bucket(minute), values.clone());
-        found.entry(name).or_default().plus(&tally);
+    let add = |minute, shown: &Shown, tally: Tally| {
+        let (sum, spent) = found.entry((bucket(minute), shown.values.clone())).or_default();
+        *spent = spent.plus(spend(shown.profile, &tally.sums));
+        sum.plus(&tally);
         if found.len() as u64 > ROWS_MAX {
             // The last in order: whatever else it is told, the answer ends before it.
             found.pop_last();
@@ -124,10 +129,11 @@ pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<
     };
     let of_days = query.interval.is_none_or(|interval| interval == Interval::Day);
     sum(database, query.workspace, (query.window, query.interval), of_days, shown, add).await?;
-    let row = |((bucket_unix_ms, values), tally): (RowName, Tally)| UsageRow {
+    let row = |((bucket_unix_ms, values), (tally, spend)): (RowName, (Tally, Nanos))| UsageRow {
         bucket_unix_ms,
         groups: grouped_by.iter().copied().zip(values).collect(),
         sums: tally.sums,
+        spend,
         latency: tally.latency(),
         first_byte: tally.first_byte(),
     };
@@ -145,12 +151,12 @@ async fn sum(
     workspace: WorkspaceId,
     (window, interval): (Window, Option<Interval>),
     of_days: bool,
-    shown: impl Fn(Group<'_>) -> Shown + Send + Sync,
-    mut add: impl FnMut(u64, &[Option<String>; GROUPS_MAX], Tally) + Send,
+    shown: impl Fn(Group<'_>) -> Option<Shown> + Send + Sync,
+    mut add: impl FnMut(u64, &Shown, Tally) + Send,
 ) -> Result<(), StoreError> {
     // One transaction, so that all rows are of the same moment.
     let mut reading = database.moment_in_order().await?;
-    let mut groups: HashMap<i64, Shown> = HashMap::new();
+    let mut groups: HashMap<i64, Option<Shown>> = HashMap::new();
     let minutes_from = minutes_from(&mut reading).await?;
     let spans = spans(window, interval, minutes_from);
     let spans =
@@ -176,12 +182,12 @@ async fn sum(
                 let fields = Fields::new(MINUTES, row);
                 let group: i64 = fields.get("usage_group")?;
                 after = [fields.get("minute")?, group, fields.get("replica")?];
-                let values = match groups.entry(group) {
+                let known = match groups.entry(group) {
                     Entry::Occupied(known) => known.into_mut(),
                     Entry::Vacant(place) => place.insert(read_group(&mut reading, group, &shown).await?),
                 };
-                if let Some(values) = values {
-                    add(fields.number("minute")?, values, Tally::decode(fields.get("tally")?)?);
+                if let Some(shown) = known {
+                    add(fields.number("minute")?, shown, Tally::decode(fields.get("tally")?)?);
                 }
             }
             if rows.len() < ROWS_AT_ONCE {
@@ -196,8 +202,8 @@ async fn sum(
 async fn read_group(
     connection: &mut Connection,
     number: i64,
-    shown: impl Fn(Group<'_>) -> Shown + Send + Sync,
-) -> Result<Shown, StoreError> {
+    shown: impl Fn(Group<'_>) -> Option<Shown> + Send + Sync,
+) -> Result<Option<Shown>, StoreError> {
     let query = sql("SELECT dimensions FROM usage_groups WHERE id = $1");
     let row = query.bind(number).one(connection).await?;
     Ok(shown(Group::decode(Fields::new(GROUPS, &row).get("dimensions")?)?))

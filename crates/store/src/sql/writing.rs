@@ -150,7 +150,18 @@ pub(crate) fn unsigned(value: i64) -> u64 {
 }
 
 pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
-    StoreError::Unavailable(error)
+    match &error {
+        sqlx::Error::Database(told) if is_of_the_disk(told.code().as_deref()) => {
+            StoreError::DiskRefuses(error)
+        }
+        _ => StoreError::Unavailable(error),
+    }
+}
+
+/// SQLite's codes for a full disk, for a write that failed, and for shared memory that could not grow; PostgreSQL's for
+/// a full disk.
+fn is_of_the_disk(code: Option<&str>) -> bool {
+    matches!(code, Some("13" | "778" | "4874" | "53100"))
 }
 
 /// PostgreSQL's code for a text that it has no form for.
@@ -172,6 +183,6 @@ pub(crate) fn database(error: sqlx::Error) -> StoreError {
             "a text holds the character U+0000, which can't be kept",
             None,
         ),
-        _ => StoreError::Unavailable(error),
+        _ => unavailable(error),
     }
 }

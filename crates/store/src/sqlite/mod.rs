@@ -17,7 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection as _, Pool, Sqlite, SqliteConnection};
 
 use crate::sql::writing::unavailable;
-use crate::sql::{Connection, Database, Pools, founding, meta};
+use crate::sql::{Connection, Database, Held, Pools, founding, meta};
 use crate::{Foundation, Store, StoreError};
 pub(crate) use usage::set_day;
 
@@ -144,10 +144,18 @@ impl SqliteStore {
     {
         let store = self.clone();
         let done = tokio::spawn(async move {
-            let mut transaction = store.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-            let done = work(&mut transaction).await?;
-            store.database.keep(Connection::SqliteTransaction(transaction), None).await?;
-            Ok(done)
+            let mut held = store.writer.acquire().await.map(Held::new).map_err(unavailable)?;
+            held.begin("BEGIN IMMEDIATE").await?;
+            match work(held.raw()).await {
+                Ok(done) => {
+                    store.database.keep(Connection::Sqlite(held), None).await?;
+                    Ok(done)
+                }
+                Err(error) => {
+                    Connection::Sqlite(held).roll_back().await;
+                    Err(error)
+                }
+            }
         });
         done.await.unwrap_or(Err(StoreError::Uncertain))
     }

@@ -74,12 +74,14 @@ impl RecordSink for SqliteStore {
 
 async fn take(store: &SqliteStore, batch: DrainBatch) -> Result<(), StoreError> {
     let core = batch.core;
-    let prepared = Prepared::of(&batch.records, |_| true)?;
+    let mut prepared = Prepared::of(&batch.records, |_| true)?;
+    let remarks = std::mem::take(&mut prepared.remarks);
     let draining = Arc::clone(&store.draining);
     let written = store.write(move |connection| Box::pin(apply(connection, draining, batch, prepared)));
     let (upto, new_groups) = written.await?;
     store.draining.applied(core, upto);
     store.draining.groups.remember(new_groups);
+    store.database.remark(remarks).await;
     Ok(())
 }
 

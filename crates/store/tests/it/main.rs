@@ -8,6 +8,7 @@
 )]
 
 mod cases;
+mod full_disk;
 mod postgres;
 mod samples;
 mod sqlite;
@@ -94,7 +95,9 @@ on_each!(
         credentials::deleting_removes_secret_and_floor,
         accounts::an_account_is_made_rotated_and_deleted,
         people::a_member_is_invited_changed_and_removed,
-        people::an_email_is_one_person_in_every_workspace,
+        people::a_person_is_in_several_workspaces,
+        people::an_email_tells_nothing_and_blocks_nobody,
+        people::keys_that_a_member_made_are_asked_about,
         people::the_last_owner_stays,
         people::a_name_and_an_email_are_changed_and_an_email_is_taken_once,
         sign_ins::a_session_is_found_until_it_ends,
@@ -102,7 +105,7 @@ on_each!(
         sign_ins::a_password_ends_every_other_session_and_link,
         sign_ins::a_link_works_once_and_in_its_time,
         sign_ins::a_link_of_one_workspace_signs_in_nobody_whom_another_knows,
-        sign_ins::whoever_invited_first_signs_in_first,
+        sign_ins::somebody_else_of_the_same_email_joins_as_a_new_person,
         sign_ins::tries_are_counted_together_and_end_with_their_window,
         devices::a_device_is_given_one_key,
         devices::what_is_denied_too_old_or_too_many_is_given_none,
@@ -198,6 +201,7 @@ on_each!(
         kept_turns::turns_that_are_over_are_removed_and_a_purge_leaves_none,
         kept_turns::a_workspaces_old_key_stays_while_it_seals_a_turn,
         stored_responses::an_answer_is_known_by_its_hash_for_a_while,
+        stored_responses::an_answer_asks_for_its_job_once,
         stored_responses::one_request_alone_books_an_answer,
         stored_responses::of_rows_that_are_kept_together_all_are_or_none,
         kept_objects::a_thing_is_known_to_its_project_alone,

@@ -64,6 +64,7 @@ pub fn api_key(workspace: WorkspaceId, project: ProjectId, number: u64) -> ApiKe
         ip_allowlist: Vec::new(),
         revoked_unix_ms: None,
         access_secret: None,
+        created_by: None,
         created_unix_ms: NOW,
         version: 0,
     }
@@ -311,6 +312,7 @@ pub fn record(workspace: WorkspaceId, project: ProjectId, number: u64) -> MeterR
         bytes_out: 512,
         drawn: Vec::new(),
         caching: None,
+        reason: None,
     }
 }
 

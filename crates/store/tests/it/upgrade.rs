@@ -12,8 +12,9 @@ use crate::{Fresh, run};
 
 const KEPT: u64 = 300;
 const WEEK_MS: u64 = 7 * 86_400_000;
-/// The name that was asked for, behind its length: the version before doesn't tell groups apart by it.
-const REQUESTED: usize = 1 + "gpt-4o".len();
+/// The name that was asked for, behind its length, and who answered, an id behind its kind and length: the version before
+/// doesn't tell groups apart by them.
+const REQUESTED: usize = 1 + "gpt-4o".len() + 2 + 16;
 
 fn of(fresh: &Fresh, number: u64) -> MeterRecord {
     let like = record(fresh.founding.workspace.id, fresh.founding.project.id, number);
@@ -106,10 +107,11 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
                  ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance; ALTER TABLE nodes DROP COLUMN server; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
-                 DROP COLUMN access_secret_sealed; \
+                 DROP COLUMN access_secret_sealed, DROP COLUMN created_by; \
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
                  DROP COLUMN compliance; \
                  DROP TABLE node_join_tokens, node_credentials, node_records; \
+                 ALTER TABLE people DROP COLUMN address; \
                  DROP TABLE policies; DROP TABLE kept_objects; DROP TABLE stored_responses; \
                  DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
@@ -159,6 +161,37 @@ async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
     assert_eq!((forgotten.weeks, counted(store, workspace).await.0), (2, 0), "of either version");
 }
 
+/// What takes a database of the newest schema back to the sixth.
+const UNDONE: &[&str] = &[
+    "DROP INDEX people_by_address; ALTER TABLE people DROP COLUMN address",
+    "ALTER TABLE api_keys DROP COLUMN access_secret_version; ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
+    "ALTER TABLE api_keys DROP COLUMN access_secret_sealed; ALTER TABLE api_keys DROP COLUMN created_by",
+    "ALTER TABLE credentials DROP COLUMN compliance",
+    "ALTER TABLE accounts DROP COLUMN pricing",
+    "ALTER TABLE accounts DROP COLUMN retention",
+    "ALTER TABLE accounts DROP COLUMN commitment",
+    "ALTER TABLE accounts DROP COLUMN compliance",
+    "ALTER TABLE credentials DROP COLUMN server",
+    "ALTER TABLE nodes DROP COLUMN server",
+    "DROP TRIGGER hour_made",
+    "DROP TRIGGER hour_changed",
+    "ALTER TABLE workspaces DROP COLUMN caching_managed",
+    "ALTER TABLE workspaces DROP COLUMN caching_byok",
+    "ALTER TABLE projects DROP COLUMN caching_managed",
+    "ALTER TABLE projects DROP COLUMN caching_byok",
+    "DROP TABLE node_join_tokens; DROP TABLE node_credentials; DROP TABLE node_records",
+    "DROP TABLE policies",
+    "DROP TABLE kept_objects",
+    "DROP TABLE stored_responses",
+    "DROP TABLE kept_turn_calls",
+    "DROP TABLE kept_turns",
+    "DROP TABLE sign_in_tries",
+    "DROP TABLE rolled_days",
+    "DROP INDEX usage_hours_by_group",
+    "ALTER TABLE usage_groups DROP COLUMN template",
+    "DELETE FROM _sqlx_migrations WHERE version >= 7",
+];
+
 #[test]
 fn rows_of_the_version_before_stay_on_sqlite() {
     run(async {
@@ -188,38 +221,13 @@ fn rows_of_the_version_before_stay_on_sqlite() {
                 .await
                 .unwrap();
         }
-        for undone in [
-            "ALTER TABLE api_keys DROP COLUMN access_secret_version",
-            "ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
-            "ALTER TABLE api_keys DROP COLUMN access_secret_sealed",
-            "ALTER TABLE credentials DROP COLUMN compliance",
-            "ALTER TABLE accounts DROP COLUMN pricing",
-            "ALTER TABLE accounts DROP COLUMN retention",
-            "ALTER TABLE accounts DROP COLUMN commitment",
-            "ALTER TABLE accounts DROP COLUMN compliance",
-            "ALTER TABLE credentials DROP COLUMN server",
-            "ALTER TABLE nodes DROP COLUMN server",
-            "DROP TRIGGER hour_made",
-            "DROP TRIGGER hour_changed",
-            "ALTER TABLE workspaces DROP COLUMN caching_managed",
-            "ALTER TABLE workspaces DROP COLUMN caching_byok",
-            "ALTER TABLE projects DROP COLUMN caching_managed",
-            "ALTER TABLE projects DROP COLUMN caching_byok",
-            "DROP TABLE node_join_tokens; DROP TABLE node_credentials; DROP TABLE node_records",
-            "DROP TABLE policies",
-            "DROP TABLE kept_objects",
-            "DROP TABLE stored_responses",
-            "DROP TABLE kept_turn_calls",
-            "DROP TABLE kept_turns",
-            "DROP TABLE sign_in_tries",
-            "DROP TABLE rolled_days",
-            "DROP INDEX usage_hours_by_group",
-            "ALTER TABLE usage_groups DROP COLUMN template",
-            "UPDATE usage_groups SET dimensions = substr(dimensions, 1, length(dimensions) - 7)",
-            "DELETE FROM _sqlx_migrations WHERE version >= 7",
-        ] {
-            sqlx::query(undone).execute(&mut raw).await.unwrap();
+        for undone in UNDONE {
+            sqlx::query(*undone).execute(&mut raw).await.unwrap();
         }
+        let query = sqlx::query(
+            "UPDATE usage_groups SET dimensions = substr(dimensions, 1, length(dimensions) - ?1)",
+        );
+        query.bind(REQUESTED as i64).execute(&mut raw).await.unwrap();
         raw.close().await.unwrap();
         fresh.store = Store::open(&path).await.unwrap();
         agrees(&fresh.store, &fresh, 0..KEPT).await;

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::Shared;
 use super::agreement::Agreement;
 use super::credential::secret_for;
 use super::hosting::Hosting;
+use super::{Shared, servers};
 use crate::api::{self, Api};
 use crate::body::Body;
 use crate::output::{self, Failure};
@@ -38,6 +38,8 @@ pub enum Command {
         hosting: Hosting,
         #[command(flatten)]
         agreement: Box<Agreement>,
+        #[command(flatten)]
+        verifying: servers::Verifying,
     },
     /// Lists accounts.
     List,
@@ -65,7 +67,11 @@ pub enum Command {
     /// Makes the provider's cheapest call with it.
     Verify { id: String },
     /// Replaces its secret.
-    Rotate { id: String },
+    Rotate {
+        id: String,
+        #[command(flatten)]
+        verifying: servers::Verifying,
+    },
     /// Switches it off.
     Disable { id: String },
     /// Switches it on.
@@ -90,6 +96,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             allow_unpriced,
             hosting,
             agreement,
+            verifying,
         } => {
             let auth = hosting.auth.clone();
             let secret = secret_for(shared, &api, &provider, auth.as_deref())?;
@@ -105,7 +112,8 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("weight", weight)
                 .with_some("markup_bps", markup_bps)
                 .with_list("models", &models);
-            output::object(shared, &api.post(PATH, &agreement.write(body)?.done())?);
+            let made = api.post(PATH, &agreement.write(body)?.done())?;
+            output::object(shared, &verifying.verified(&api, PATH, made)?);
         }
         Command::List => output::list(
             shared,
@@ -126,11 +134,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Verify { id } => {
-            output::object(shared, &api.post(&format!("{PATH}/{id}/verify"), &json!({}))?);
+            output::object(shared, &servers::verify(&api, &format!("{PATH}/{id}"))?);
         }
-        Command::Rotate { id } => {
+        Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &id)?;
-            output::object(shared, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
+            let rotated = api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?;
+            output::object(shared, &verifying.verified(&api, PATH, rotated)?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::api::Api;
 use crate::declared::changes::{self, Action, Changed, Plan, Step, Wishes};
+use crate::declared::document::MANAGED;
 use crate::declared::kinds::SecretNeed;
 use crate::declared::{document, live};
 use crate::output::{self, Failure};
@@ -203,6 +204,9 @@ pub fn write_toml(
         for (name, value) in &live.fields {
             text.push_str(&format!("{name} = {}\n", toml_of(value)?));
         }
+        if is_left_alone(live) {
+            text.push_str(&format!("{MANAGED} = false\n"));
+        }
         if live.kind.secret == SecretNeed::Needed {
             text.push_str(&format!("secret = {{ env = \"{}\" }}\n", variable(live)));
         }
@@ -230,6 +234,9 @@ pub fn write_json(workspace: &live::Workspace, variable: &dyn Fn(&live::Live) ->
     let mut kinds = serde_json::Map::new();
     for live in &workspace.objects {
         let mut fields = live.fields.clone();
+        if is_left_alone(live) {
+            fields.insert(MANAGED.to_owned(), json!(false));
+        }
         if live.kind.secret == SecretNeed::Needed {
             fields.insert("secret".to_owned(), json!({"env": variable(live)}));
         }
@@ -239,6 +246,11 @@ pub fn write_json(workspace: &live::Workspace, variable: &dyn Fn(&live::Live) ->
         }
     }
     Value::Object(kinds)
+}
+
+/// Whether it bears no mark of `apply`, and a document that was just written is not to give it one.
+const fn is_left_alone(live: &live::Live) -> bool {
+    live.kind.has_metadata && !live.is_applied
 }
 
 /// Whether an object is somebody's device or the installation's, and so in no document.

@@ -47,7 +47,11 @@ pub enum Command {
         model: Option<String>,
     },
     /// Replaces its secret; requests that run finish with the old one.
-    Rotate { id: String },
+    Rotate {
+        id: String,
+        #[command(flatten)]
+        verifying: servers::Verifying,
+    },
     /// Switches it off.
     Disable { id: String },
     /// Switches it on.
@@ -83,9 +87,8 @@ pub struct Adding {
     /// Takes the secret from the provider's usual environment variable, such as `OPENAI_API_KEY`.
     #[arg(long)]
     from_env: bool,
-    /// Doesn't call the provider to see whether the credential works.
-    #[arg(long)]
-    no_verify: bool,
+    #[command(flatten)]
+    verifying: servers::Verifying,
 }
 
 const PATH: &str = "/v2/provider-credentials";
@@ -121,19 +124,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Verify { id } => {
-            let report = api.post(&format!("{PATH}/{id}/verify"), &json!({}))?;
-            servers::brief(shared, &report);
-            if !matches!(report.get("status").and_then(Value::as_str), Some("active" | "expiring")) {
-                return Err(Failure::new(
-                    output::UPSTREAM,
-                    format!("{id}: {}", output::cell(&report, "last_error")),
-                ));
-            }
+            servers::brief(shared, &servers::verify(&api, &format!("{PATH}/{id}"))?);
         }
         Command::Probe { id, model } => servers::probe(shared, &api, &format!("{PATH}/{id}"), model)?,
-        Command::Rotate { id } => {
+        Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &id)?;
-            servers::brief(shared, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
+            let rotated = api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?;
+            servers::brief(shared, &verifying.verified(&api, PATH, rotated)?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
@@ -153,7 +150,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 
 fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
     let Adding { provider, name, base_url, region, hosting, agreement, .. } = adding;
-    let Adding { project, environment, from_env, no_verify, .. } = adding;
+    let Adding { project, environment, from_env, verifying, .. } = adding;
     let auth = hosting.auth.clone();
     let stated = agreement.write(Body::new().with_some("config", hosting.config()?))?;
     let secret = match from_env {
@@ -170,10 +167,7 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
         .with_some("scope", scope_of(project, environment))
         .done();
     let made = api.post(PATH, &body)?;
-    if no_verify {
-        return Ok(made);
-    }
-    api.post(&format!("{PATH}/{}/verify", output::cell(&made, "id")), &json!({}))
+    verifying.verified(api, PATH, made)
 }
 
 fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Value> {

@@ -7,6 +7,13 @@ use crate::api::{Api, field};
 use crate::body::Body;
 use crate::output::{self, Failure};
 
+/// What becomes of the API keys that a removed member made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Keys {
+    Keep,
+    Revoke,
+}
+
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Lists members and open invitations.
@@ -40,6 +47,9 @@ pub enum Command {
     Remove {
         /// An id or an email.
         member: String,
+        /// What becomes of the API keys that they made: keep or revoke. Has to be said where some of them work.
+        #[arg(long)]
+        keys: Option<Keys>,
     },
 }
 
@@ -67,8 +77,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let path = format!("/v2/members/{}", find(&api, &member)?);
             output::object(shared, &api.patch(&path, &json!({"role": role}))?);
         }
-        Command::Remove { member } => {
-            api.delete(&format!("/v2/members/{}", find(&api, &member)?))?;
+        Command::Remove { member, keys } => {
+            let said = match keys {
+                None => "",
+                Some(Keys::Keep) => "?keys=keep",
+                Some(Keys::Revoke) => "?keys=revoke",
+            };
+            api.delete(&format!("/v2/members/{}{said}", find(&api, &member)?))?;
             shared.done(&format!("{member} is removed."));
         }
     }

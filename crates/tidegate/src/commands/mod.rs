@@ -139,7 +139,8 @@ impl Shared {
 enum Command {
     /// Creates a data directory: master key, database, first workspace, project and keys.
     Init(init::Options),
-    /// Runs the gateway, its control plane and its books.
+    /// Runs the gateway, its control plane and its books; a first start makes `./data`, and `tidegate init` makes any other
+    /// directory.
     Serve(serve::Options),
     /// Runs a model on this machine behind the OpenAI dialect.
     Node(node::Options),

@@ -10,7 +10,7 @@ use crate::output::{self, Failure, Form};
 use crate::shelf::{self, Place};
 
 const MODEL_COLUMNS: [&str; 8] =
-    ["model", "provider", "upstream_model", "context", "input", "output", "cached_input", "checked"];
+    ["model", "provider", "upstream_model", "context", "input", "output", "cached_input", "price_of"];
 const HERE_COLUMNS: [&str; 6] =
     ["name", "repository", "bytes", "weights_bytes", "thousand_tokens_bytes", "pulled_at"];
 const FACT_COLUMNS: [&str; 5] = ["provider", "models", "fact", "value", "source"];
@@ -146,10 +146,22 @@ fn offers(model: &Value) -> Vec<Value> {
             "input": price("input_micros_per_million").unwrap_or_else(|| "unpriced".to_owned()),
             "output": price("output_micros_per_million"),
             "cached_input": price("cached_input_micros_per_million"),
-            "checked": output::cell(offer, "checked"),
+            "price_of": price_day(offer),
         })
     };
     list(model, "offers").iter().map(row).collect()
+}
+
+/// The day that a price is of: its source's own, or the day it was read where the source says none.
+fn price_day(offer: &Value) -> String {
+    let day = offer
+        .get("as_of")
+        .and_then(Value::as_str)
+        .map_or_else(|| output::cell(offer, "checked"), str::to_owned);
+    match offer.get("third_hand").and_then(Value::as_bool) {
+        Some(true) => format!("{day} third hand").trim_start().to_owned(),
+        _ => day,
+    }
 }
 
 pub fn capabilities(shared: &Shared, options: &Options) -> Result<(), Failure> {

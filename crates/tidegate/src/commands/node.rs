@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::runtime::Runtime;
-use gateway::{GatewaySettings, Times};
+use gateway::{GatewaySettings, Proxies, Times};
 use node::{Echo, Membership, NodeSettings, Reporter, Service};
 use tokio::task::LocalSet;
 use world::World;
@@ -253,13 +253,19 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     let device = (kind != ECHO).then(|| serving.device.clone());
     let reporter = joined.map(|dir| reporter(&service, dir, device)).transpose()?.flatten();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let settings = GatewaySettings { listen: serving.listen, workers: 1, times: Times::default() };
+    let settings = GatewaySettings {
+        listen: serving.listen,
+        workers: 1,
+        times: Times::default(),
+        proxies: Proxies::default(),
+        connections_max: hardening::connections_max(),
+    };
     LocalSet::new().block_on(&runtime, async {
         let mut stop = Stop::listen()?;
         for (adapter, why) in service.register_adapters().await {
             eprintln!("the adapter {adapter} is left out: {why}");
         }
-        let running = gateway::serve_node(Arc::clone(&service), settings)?;
+        let running = gateway::serve_node(Arc::clone(&service), &settings)?;
         let name = models.first().map_or(kind, |model| &model.id);
         eprintln!("node {name} listens on http://{} ({remark})", running.address());
         if let Some(reporter) = &reporter {

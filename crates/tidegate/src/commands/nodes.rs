@@ -25,6 +25,8 @@ pub enum Command {
         /// Asks for the node's key, or reads it from standard input.
         #[arg(long)]
         with_key: bool,
+        #[command(flatten)]
+        verifying: servers::Verifying,
     },
     /// Makes a token that a node joins with, and shows it once; a new node, or one whose credential was revoked.
     Invite {
@@ -90,7 +92,7 @@ const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add { name, base_url, models, labels, with_key } => {
+        Command::Add { name, base_url, models, labels, with_key, verifying } => {
             let secret = if with_key { Some(api::ask_secret(shared, &name)?) } else { None };
             let body = Body::new()
                 .with("name", name)
@@ -99,7 +101,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("models", &models)
                 .with_list("labels", &labels)
                 .done();
-            servers::brief(shared, &api.post(PATH, &body)?);
+            servers::brief(shared, &verifying.reached(api.post(PATH, &body)?)?);
         }
         Command::Invite { name, expires_in_minutes } => {
             let body = Body::new().with("name", name).with_some("expires_in_minutes", expires_in_minutes);

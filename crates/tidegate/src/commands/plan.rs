@@ -14,6 +14,12 @@ pub struct Options {
     project: Option<String>,
     #[arg(long)]
     environment: Option<String>,
+    /// What the model is to do (chat, embedding, image, audio, video, rerank, moderation, realtime); else what it does.
+    #[arg(long)]
+    modality: Option<String>,
+    /// On whose paths it would be asked: chat (default), responses, anthropic, gemini, converse or run.
+    #[arg(long)]
+    dialect: Option<String>,
     /// The request tag to plan for.
     #[arg(long)]
     tag: Option<String>,
@@ -23,6 +29,8 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let body = Body::new()
         .with("model", &options.model)
         .with_some("project_id", options.project.as_ref())
+        .with_some("modality", options.modality.as_ref())
+        .with_some("dialect", options.dialect.as_ref())
         .with_some("environment", options.environment.as_ref())
         .with_some("tag", options.tag.as_ref())
         .done();
@@ -37,6 +45,10 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 
 fn explain(plan: &Value) {
     println!("model     {} ({})", output::cell(plan, "resolved_model"), output::cell(plan, "resolution"));
+    let modality = output::cell(plan, "modality");
+    if modality != "chat" {
+        println!("for       {modality}");
+    }
     let route = plan.get("route").filter(|route| !route.is_null());
     println!(
         "route     {}",

@@ -36,7 +36,7 @@ pub struct Rules {
     /// The only sellers that serve; byoc for nodes of your own.
     #[arg(long = "provider", value_delimiter = ',')]
     providers: Vec<String>,
-    /// The only models, by their full names or the beginnings of them.
+    /// The only models, by their full names: each exact unless it ends in `*` or `/`.
     #[arg(long = "model", value_delimiter = ',')]
     models: Vec<String>,
     /// The only regions. What does not say its region is not allowed.

@@ -98,7 +98,8 @@ fn documents(page: &mut String) {
          What a document doesn't mention stays as it is. A secret is never in it: `secret = { env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ stdin = true }` says where\n\
          it is, and it is sent when the object is made, when its `base_url` changes, and with `--with-secrets`.\n\n\
          `--prune` removes what `apply` manages and the document no longer declares: objects with `metadata.managed_by` = `tidegate apply`, and every object of\n\
-         the kinds that the document lists in `owns = [\"route\"]`. The key that applies it is never among them.\n\n\
+         the kinds that the document lists in `owns = [\"route\"]`. The key that applies it is never among them. `apply` marks\n\
+         what it makes or finds declared, but for objects that say `managed = false`, as `export` writes of those without the mark.\n\n\
          | kind | fields | secret |\n|---|---|---|\n",
     );
     for kind in KINDS {
@@ -325,6 +326,10 @@ const ROUTES: &[(&str, &str)] = &[
 /// Routes that no person asks for, each with who does. `tidegate api` reaches them like every other.
 const OF_PROGRAMS: &[(&str, &str)] = &[
     ("GET /v2/openapi.json", "what generates a client reads it; docs/openapi.json is the same for people"),
+    (
+        "GET /v2/models",
+        "the console names in its first commands what is there; /v1/models is the same for a key",
+    ),
     ("POST /v2/byoc/nodes/heartbeat", "a node that joined says by it that it is there"),
     ("POST /v2/byoc/nodes/records", "a node that joined tells by it what it served"),
 ];

@@ -126,8 +126,14 @@ fn line(row: &Value) -> String {
 fn explain(request: &Value) {
     let field = |name: &str| output::printable(&output::cell(request, name));
     println!("{}  {}  {}  {}", field("id"), field("started_at"), field("status"), field("outcome"));
+    if let Some(error) = request.get("error").filter(|error| error.is_object()) {
+        failure(error);
+    }
     println!("model     {} -> {}", field("requested_model"), field("resolved_model"));
-    println!("served by {} {} {}", field("profile"), field("provider"), field("principal"));
+    match request.get("profile").is_some_and(Value::is_string) {
+        true => println!("served by {} {} {}", field("profile"), field("provider"), field("principal")),
+        false => println!("served by nothing: it was refused before an attempt"),
+    }
     println!(
         "tokens    in {} cached {} out {}{}",
         field("input_tokens"),
@@ -168,5 +174,21 @@ fn explain(request: &Value) {
     {
         let part = |name: &str| output::printable(&output::cell(rejected, name));
         println!("rejected  {} {}: {}", part("principal"), part("provider"), part("detail"));
+    }
+}
+
+/// Why it failed or was cut, what would mend that, and what of the configuration refused.
+fn failure(error: &Value) {
+    let said = |name: &str| error.get(name).and_then(Value::as_str).map(output::printable);
+    println!("{}     {}", paint(Style::Bad, "error"), said("message").unwrap_or_default());
+    if let Some(fix) = said("fix") {
+        println!("fix       {fix}");
+    }
+    if let Some(param) = said("param") {
+        println!("field     {param}");
+    }
+    if let Some(by) = error.get("refused_by").filter(|by| by.is_object()) {
+        let part = |name: &str| output::printable(&output::cell(by, name));
+        println!("refused   by the {} {}", part("object"), part("id"));
     }
 }

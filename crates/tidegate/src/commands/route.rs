@@ -1,5 +1,6 @@
 //! `tidegate route`: rules in the account, never in the code that calls.
 
+use domain::ModelPattern;
 use serde_json::Value;
 
 use super::Shared;
@@ -27,7 +28,7 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Rule {
-    /// A model's full name, or the beginning of it: the longest match wins.
+    /// A model's name: exact unless it ends in `*` or `/`, as in `openai/gpt-4o*` or `openai/`. The longest match wins.
     #[arg(long, help_heading = "Scope")]
     model: Option<String>,
     #[arg(long, help_heading = "Scope")]
@@ -90,11 +91,16 @@ impl Rule {
 }
 
 const PATH: &str = "/v2/routes";
+/// Models of a pattern that are named.
+const COVERED_SHOWN: usize = 8;
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add(rule) => output::object(shared, &api.post(PATH, &rule.body())?),
+        Command::Add(rule) => {
+            output::object(shared, &api.post(PATH, &rule.body())?);
+            tell_covered(shared, &api, rule.model.as_deref())?;
+        }
         Command::List => output::list(
             shared,
             &api.get(PATH)?,
@@ -104,6 +110,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
         Command::Set { id, rule } => {
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &rule.body())?);
+            tell_covered(shared, &api, rule.model.as_deref())?;
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
@@ -111,4 +118,54 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A person who writes a pattern reads which known models it covers.
+fn tell_covered(shared: &Shared, api: &Api, model: Option<&str>) -> Result<(), Failure> {
+    let Some(pattern) = model.map(ModelPattern::read).filter(|pattern| !pattern.is_exact() && !shared.json)
+    else {
+        return Ok(());
+    };
+    let book = api.get("/v2/price-books")?;
+    let rows = book.get("data").and_then(Value::as_array);
+    let names = rows.into_iter().flatten().filter_map(|row| row.get("model")?.as_str());
+    println!("{}", covered(pattern, names));
+    Ok(())
+}
+
+fn covered<'a>(pattern: ModelPattern<'_>, known: impl Iterator<Item = &'a str>) -> String {
+    let is_covered = |name: &str| {
+        let bare = name.split_once('/').map_or(name, |(_, bare)| bare);
+        pattern.matches(name) || pattern.matches(bare)
+    };
+    let names: Vec<&str> = known.filter(|name| is_covered(name)).collect();
+    let more = match names.len().saturating_sub(COVERED_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let shown = names.iter().take(COVERED_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match names.is_empty() {
+        true => format!("{} covers no model of the catalogue.", pattern.as_text()),
+        false => format!("{} covers {shown}{more}.", pattern.as_text()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_says_what_it_covers() {
+        let known = ["openai/gpt-4o", "openai/gpt-4o-mini", "xai/grok-4.5"];
+        for (pattern, told) in [
+            ("openai/gpt-4o*", "openai/gpt-4o* covers openai/gpt-4o, openai/gpt-4o-mini."),
+            ("gpt-4o-*", "gpt-4o-* covers openai/gpt-4o-mini."),
+            ("mistral/", "mistral/ covers no model of the catalogue."),
+        ] {
+            assert_eq!(covered(ModelPattern::read(pattern), known.into_iter()), told);
+        }
+        let many: Vec<String> = (0..10).map(|number| format!("a/{number}")).collect();
+        let told = covered(ModelPattern::read("a/"), many.iter().map(String::as_str));
+        assert_eq!(told, "a/ covers a/0, a/1, a/2, a/3, a/4, a/5, a/6, a/7 and 2 more.");
+    }
 }

@@ -1,19 +1,20 @@
 //! `tidegate serve`: the gateway, its control plane and its books in one process.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use control::{Control, Founded, Heads};
+use control::{Control, Founded, Heads, Site};
 use domain::ports::AnswerKeeper;
-use gateway::{ControlHandle, GatewaySettings, MakeCore, Readiness, Running, Times};
+use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
 use store::datadir::DataDir;
 use world::World;
 
 use crate::house::House;
 use crate::output::{self, Failure};
-use crate::settings::{DEFINITIONS, Layers, Settings};
+use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
 use crate::signals::{Stop, ended};
 use crate::trips::SystemCore;
 use crate::{founding, hardening, logging};
@@ -65,7 +66,7 @@ impl SettingFlags {
             given.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
         let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let data_dir = self.data_dir.clone().or_else(|| environment("TIDEGATE_DATA_DIR").map(PathBuf::from));
-        let usual = data_dir.unwrap_or_else(|| PathBuf::from("./data")).join("tidegate.toml");
+        let usual = data_dir.unwrap_or_else(|| PathBuf::from(USUAL_DATA_DIR)).join("tidegate.toml");
         let file = self.config.clone().or_else(|| Some(usual).filter(|path| path.is_file()));
         debug_assert!(flags.iter().all(|(key, _)| DEFINITIONS.iter().any(|d| d.key == *key)));
         Layers::resolve(file.as_deref(), &environment, &flags)
@@ -82,12 +83,28 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         tracing::warn!("{refusal}");
     }
     hardening::raise_descriptor_limit();
+    if store::datadir::look(&settings.data_dir).map_err(anyhow::Error::from)? == DataDir::Empty {
+        check_is_meant(&settings)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
         .enable_all()
         .build()?;
     runtime.block_on(serve(&settings, started)).map_err(Failure::from)
+}
+
+/// A first start makes what it needs where it is usual, and where it joins others on their database. Another directory that
+/// holds nothing was more likely mistyped.
+fn check_is_meant(settings: &Settings) -> Result<(), Failure> {
+    let shown = settings.data_dir.display();
+    if settings.database.is_some() || settings.data_dir == Path::new(USUAL_DATA_DIR) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        output::USAGE,
+        format!("There is no installation in {shown}; `tidegate init --data-dir {shown}` makes one."),
+    ))
 }
 
 async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
@@ -125,9 +142,8 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let keys = tokio::spawn(Arc::clone(&control).keep_keys());
     let running = open_door(settings, &house, Arc::clone(&control)).await?;
     let site = settings.site()?.at(running.address());
-    let link = control::owners_link(&house.store, &house.vault, &world, control::OWNER_EMAIL).await?;
-    let link = format!("{}{link}", site.base_url(&http::HeaderMap::new()));
-    greet(settings, running.address(), &link, founded.as_ref(), started);
+    let console = console(&house, &world, &site, settings).await?;
+    greet(settings, running.address(), &console, founded.as_ref(), started);
     stop.wanted().await;
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
     running.drain();
@@ -198,30 +214,50 @@ async fn open_door(
             async move { house.core(number).map_err(|error| std::io::Error::other(format!("{error:#}"))) },
         )
     });
-    let readiness: Readiness =
-        Arc::new(move || if ready.is_ready() { Ok(()) } else { Err("the journal can't be written".into()) });
+    let readiness: AskReadiness = Arc::new(move || ready.readiness());
     let control = ControlHandle { service: control, runtime: tokio::runtime::Handle::current() };
     let door = GatewaySettings {
         listen: settings.listen,
         workers: u32::try_from(settings.workers)?,
         times: Times::default(),
+        proxies: Proxies {
+            trusted: settings.trusted_proxies.clone(),
+            is_fronted: settings.public_url.is_some(),
+        },
+        connections_max: hardening::connections_max(),
     };
     gateway::start(door, make_core, Some(control), readiness)
         .await
         .with_context(|| format!("can't serve on {}", settings.listen))
 }
 
+/// Where the console is, and how its owner gets in. A link stands there as long as nobody used one: once in what may be
+/// kept, such as the log of a container, and at each start where somebody looks at a terminal.
+async fn console(house: &House, world: &World, site: &Site, settings: &Settings) -> anyhow::Result<String> {
+    let base = site.base_url(&http::HeaderMap::new());
+    let owner = control::first_owner(&house.store, world, control::OWNER_EMAIL).await?;
+    let known = house.store.sign_ins().traces(owner).await?;
+    if known.signed_in || (known.has_link && !std::io::stdout().is_terminal()) {
+        let shown = settings.data_dir.display();
+        return Ok(format!(
+            "{base}   (`tidegate login --link --data-dir {shown}` makes a link that signs in)"
+        ));
+    }
+    let link = control::owners_link(&house.store, &house.vault, world, control::OWNER_EMAIL).await?;
+    Ok(format!("{base}{link}   (signs the owner in; once, within ten minutes)"))
+}
+
 /// What a person who starts it wants to know: where it is, what to send, and keys that are shown once.
 fn greet(
     settings: &Settings,
     address: std::net::SocketAddr,
-    link: &str,
+    console: &str,
     founded: Option<&Founded>,
     started: Instant,
 ) {
     println!("Tidegate {} ready in {} ms", env!("CARGO_PKG_VERSION"), started.elapsed().as_millis());
     println!("  API      http://{address}/v1");
-    println!("  Console  {link}   (signs the owner in; once, within ten minutes)");
+    println!("  Console  {console}");
     println!("  Data     {}", settings.data_dir.display());
     if let Some(database) = &settings.database {
         println!("  Database {database}");
@@ -229,13 +265,11 @@ fn greet(
     if let Some(founded) = founded {
         println!("  Admin    {}   (shown once; manages this installation)", founded.admin_key);
         println!("  API key  {}   (shown once)", founded.api_key);
-        println!(
-            "Try it, once a node or a credential serves a model (`tidegate node --model echo` starts one):"
-        );
-        println!(
-            "  curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \
-             -d '{{\"model\":\"echo\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'",
-            founded.api_key
-        );
+        println!("Connect a model first, with any of these, and the admin key in TIDEGATE_API_KEY:");
+        println!("  tidegate credential add openai   takes a provider key of yours");
+        println!("  tidegate node --model echo       starts a demo node; `tidegate nodes add` registers it");
+        println!("  tidegate nodes invite NAME       makes a token that a node of yours joins with");
+        println!("Then ask for one of the models that are there:");
+        println!("  curl http://{address}/v1/models -H 'Authorization: Bearer {}'", founded.api_key);
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Shared;
-use crate::api::Api;
+use crate::api::{self, Api};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
 
@@ -29,6 +29,60 @@ impl Stating {
         }
         Ok((!stated.is_empty()).then(|| Value::Object(stated)))
     }
+}
+
+/// Whether a new secret is tried at once.
+#[derive(Debug, clap::Args)]
+pub struct Verifying {
+    /// Doesn't call the provider to see whether the secret works.
+    #[arg(long)]
+    no_verify: bool,
+}
+
+impl Verifying {
+    /// The credential or account at `path`, which was just written, after its provider was asked.
+    ///
+    /// # Errors
+    /// The provider refused the secret, or could not be asked.
+    pub fn verified(&self, api: &Api, path: &str, written: Value) -> Result<Value, Failure> {
+        if self.no_verify {
+            return Ok(written);
+        }
+        verify(api, &format!("{path}/{}", api::field(&written, "id")))
+    }
+
+    /// A node that was just written, which the gateway has asked already.
+    ///
+    /// # Errors
+    /// The node could not be asked.
+    pub fn reached(&self, written: Value) -> Result<Value, Failure> {
+        let Some(error) = written.get("last_error").and_then(Value::as_str).filter(|_| !self.no_verify)
+        else {
+            return Ok(written);
+        };
+        let message = format!(
+            "The node {} is kept as {}, but it can't be used yet: {error}",
+            api::field(&written, "name"),
+            api::field(&written, "id"),
+        );
+        Err(Failure { document: Some(written), ..Failure::new(output::UPSTREAM, message) })
+    }
+}
+
+/// The credential or account at `path` after its provider was asked whether its secret works.
+///
+/// # Errors
+/// The provider refused the secret, or could not be asked.
+pub fn verify(api: &Api, path: &str) -> Result<Value, Failure> {
+    let verified = api.post(&format!("{path}/verify"), &json!({}))?;
+    let Some(error) = verified.get("last_error").and_then(Value::as_str) else { return Ok(verified) };
+    let text = |name| api::field(&verified, name);
+    let what = match text("status") == "invalid" {
+        true => format!("{} refused this key", text("provider")),
+        false => "This key could not be verified".to_owned(),
+    };
+    let message = format!("{what}: {error} It is kept as {}.", text("id"));
+    Err(Failure { document: Some(verified), ..Failure::new(output::UPSTREAM, message) })
 }
 
 /// Asks a server what it takes, and shows what it said.

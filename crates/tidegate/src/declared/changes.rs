@@ -213,7 +213,7 @@ fn step(api: &Api, object: Declared, workspace: &Workspace, wishes: Wishes) -> R
         );
         return Err(object.place.wrong(message));
     }
-    let is_taken_over = kind.has_metadata && !first.is_applied;
+    let is_taken_over = kind.has_metadata && object.is_managed && !first.is_applied;
     let listed = differences(kind, &object, &first.fields, names);
     let sends_secret = object.secret.is_some()
         && (wishes.with_secrets || listed.iter().any(|changed| changed.field == "base_url"));
@@ -342,7 +342,7 @@ pub fn carry_out(api: &Api, step: &Step, secret: Option<&str>, names: &mut Names
         (Action::Create, Some(declared), _) => create(api, step.kind, declared, secret, names),
         (Action::Update, Some(declared), Some(id)) => {
             let mut body = patch_of(&step.changes, step.kind, names, &declared.place)?;
-            mark(step.kind, &mut body);
+            mark(declared, &mut body);
             add_secret(&mut body, secret);
             let path = format!("{}/{id}", step.kind.path);
             api.call_if(Method::PATCH, &path, Some(&Value::Object(body)), step.etag.as_deref())
@@ -375,7 +375,7 @@ fn create(
         let value = with_ids(field.form, value, names, &declared.place)?;
         put(&mut body, field.place, value);
     }
-    mark(kind, &mut body);
+    mark(declared, &mut body);
     add_secret(&mut body, secret);
     let made = api.post(kind.path, &Value::Object(body))?;
     let now = live::live(kind, &made, names);
@@ -392,8 +392,8 @@ fn create(
     Ok(made)
 }
 
-fn mark(kind: &Kind, body: &mut Map<String, Value>) {
-    if !kind.has_metadata {
+fn mark(declared: &Declared, body: &mut Map<String, Value>) {
+    if !declared.kind.has_metadata || !declared.is_managed {
         return;
     }
     let metadata = body.entry("metadata").or_insert_with(|| json!({}));

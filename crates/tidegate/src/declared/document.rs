@@ -48,6 +48,8 @@ pub struct Declared {
     pub kind: &'static Kind,
     pub fields: Map<String, Value>,
     pub secret: Option<SecretAt>,
+    /// Whether `apply` looks after it from now on; `managed = false` leaves it to whoever made it.
+    pub is_managed: bool,
     pub place: Place,
 }
 
@@ -58,6 +60,9 @@ pub struct Document {
     /// Kinds of which the document is the whole: whatever else there is of them goes with `--prune`.
     pub owns: Vec<&'static str>,
 }
+
+/// The word for an object that `apply` does not look after.
+pub const MANAGED: &str = "managed";
 
 /// One table of a file, before it is checked.
 struct Table {
@@ -132,6 +137,11 @@ fn checked(table: Table, at: &dyn Fn(usize) -> Place) -> Result<Declared, Failur
         }
         Some(value) => Some(secret_at(&value, &place)?),
     };
+    let is_managed = match fields.remove(MANAGED).filter(|_| kind.has_metadata) {
+        None => true,
+        Some(Value::Bool(is_managed)) => is_managed,
+        Some(_) => return Err(place.wrong(format!("{MANAGED} is true or false."))),
+    };
     if let Some(unknown) = fields.keys().find(|name| kind.field(name).is_none()) {
         let known: Vec<_> = kind.fields.iter().map(|field| field.name).collect();
         return Err(place.wrong(format!("a {noun} has no field {unknown}; it has {}.", known.join(", "))));
@@ -142,7 +152,7 @@ fn checked(table: Table, at: &dyn Fn(usize) -> Place) -> Result<Declared, Failur
     if let Some(missing) = kind.identity.iter().find(|name| !fields.contains_key(**name)) {
         return Err(place.wrong(format!("this {noun} has no {missing}, and is told from others by it.")));
     }
-    Ok(Declared { kind, fields, secret, place })
+    Ok(Declared { kind, fields, secret, is_managed, place })
 }
 
 /// The value itself is never repeated: it may be the secret that does not belong here.

@@ -139,7 +139,7 @@ fn in_stream(class: FaultClass) -> String {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 0,
-        namespaces: Vec::new(),
+        asked: dialects::Asked::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),

@@ -1,4 +1,4 @@
-//! A gateway with a credential at every seller, and an SDK's driver in front of it.
+//! A gateway with a credential at a seller, and an SDK's driver in front of it.
 
 use serde_json::json;
 
@@ -16,8 +16,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub async fn start(language: Language) -> Self {
-        let gateway = gateway().await;
+    pub async fn start(language: Language, seller: Seller) -> Self {
+        let gateway = gateway(&[seller]).await;
         let pair = gateway.make("/v2/api-keys", json!({"name": "signs", "aws": true})).await["aws"].clone();
         Self { gateway, driver: Driver::start(language), access_keys: pair.to_string() }
     }
@@ -59,19 +59,11 @@ impl Bench {
     }
 }
 
-/// A gateway that knows every seller.
-pub async fn gateway() -> Gateway {
+/// A gateway that knows these sellers.
+pub async fn gateway(sellers: &[Seller]) -> Gateway {
     let gateway = Gateway::with(parties::config(), &[]).await;
-    for seller in Seller::ALL {
-        let base_url = seller.base_url(&gateway.emulator);
-        let (provider, secret) = (seller.slug(), seller.key());
-        let mut body =
-            json!({"provider": provider, "display_name": "ours", "secret": secret, "base_url": base_url});
-        if seller == Seller::Compatible {
-            // It refuses what its grammar has not, and its grammar has more than a probe can know.
-            body["stated_facts"] = json!({"unknown_fields": true});
-        }
-        gateway.make("/v2/provider-credentials", body).await;
+    for seller in sellers {
+        gateway.make("/v2/provider-credentials", seller.credential(&gateway.emulator)).await;
     }
     gateway
 }

@@ -253,12 +253,12 @@ impl Expected {
     /// The thoughts that the client must read: all of them, where the seller shows any.
     pub fn thought(&self, cell: &Cell) -> String {
         let note = Note::of(cell.client, cell.seller, cell.case);
-        if note == Some(Note::ThoughtsUnsaid) {
+        if matches!(note, Some(Note::ThoughtsUnsaid | Note::ThoughtsLost)) {
             return String::new();
         }
         let words: &[&str] = match cell.seller.grammar(cell.client) {
             Client::Gemini => &GEMINI_THOUGHTS,
-            Client::Chat if cell.seller != Seller::Fireworks => &[],
+            Client::Chat if !matches!(cell.seller, Seller::Fireworks | Seller::Mistral) => &[],
             _ => &THOUGHTS,
         };
         let tokens = usize::try_from(self.reasoning).unwrap();
@@ -277,7 +277,7 @@ impl Ended {
             (Client::Responses, _) => "completed",
             // Only this grammar tells one from the other.
             (Client::Messages | Client::Converse, Self::StopSequence)
-                if seller.grammar(client) == Client::Messages =>
+                if matches!(seller.grammar(client), Client::Messages | Client::Converse) =>
             {
                 "stop_sequence"
             }

@@ -17,6 +17,8 @@ pub enum Note {
     ThoughtsUntold,
     /// The client's grammar has no words for thoughts.
     ThoughtsUnsaid,
+    /// Nor does the seller count them by themselves.
+    ThoughtsLost,
     /// The seller does not tell a stop word from an end of its own.
     StopUntold,
 }
@@ -37,6 +39,10 @@ const NOTES: &[(Note, &str)] = &[
     ),
     (Note::ThoughtsUnsaid, "The client's grammar has no words for thoughts: they are counted only."),
     (
+        Note::ThoughtsLost,
+        "The client's grammar has no words for thoughts, and the seller counts them among the answer's tokens.",
+    ),
+    (
         Note::StopUntold,
         "The seller does not tell an end at a stop word from one of its own: the client reads `end_turn`.",
     ),
@@ -48,16 +54,20 @@ impl Note {
         match (client, case) {
             (Client::Responses, Case::Stop) => Some(Self::NoSuchField),
             (_, Case::Thinking | Case::ThinkingTools) => match (seller, seller.grammar(client)) {
-                (Seller::Fireworks, Client::Chat) => Some(Self::ThoughtsUncounted),
+                (Seller::Fireworks | Seller::Mistral, Client::Chat) => Some(Self::ThoughtsUncounted),
+                (Seller::Bedrock, _) if matches!(client, Client::Chat) => Some(Self::ThoughtsLost),
+                (Seller::Bedrock, _) => Some(Self::ThoughtsUncounted),
                 (Seller::Xai, Client::Chat) if matches!(client, Client::Chat) => Some(Self::ThoughtsBeside),
-                (Seller::Anthropic | Seller::Gemini, _) if matches!(client, Client::Chat) => {
+                (Seller::Anthropic | Seller::Gemini | Seller::Vertex, _)
+                    if matches!(client, Client::Chat) =>
+                {
                     Some(Self::ThoughtsUnsaid)
                 }
                 (_, _) if matches!(client, Client::Converse) => Some(Self::ThoughtsUntold),
                 _ => None,
             },
             (Client::Messages | Client::Converse, Case::Stop)
-                if !matches!(seller.grammar(client), Client::Messages) =>
+                if !matches!(seller.grammar(client), Client::Messages | Client::Converse) =>
             {
                 Some(Self::StopUntold)
             }
@@ -78,7 +88,8 @@ sockets: in Python `openai`, `anthropic`, `google-genai` and `boto3`, in Node `o
 A ✓ stands for four runs: buffered and streamed, in both languages; from Converse for two, in Python. In each the client sees what the provider said: the
 text, the thoughts, the calls' arguments (byte for byte, where the SDK shows their bytes), the end, and the usage as the
 provider counted it; the provider was sent nothing that it refuses and everything that the model must know; and where
-both speak one grammar, the body arrived byte for byte but for the model's name. The tools are a whole conversation: two
+both speak one grammar, the body arrived byte for byte but for the model's name (Mistral and Together have words of
+their own for a part of it). The tools are a whole conversation: two
 calls at once, their results, one more, and the last word.
 
 Made by `UPDATE_DOCS=1 cargo nextest run -p journeys matrix::page`.

@@ -1,6 +1,8 @@
 //! Who speaks to whom: the clients' dialects, the sellers and their grammars, and the cells between them.
 
+use harness::bedrock::{REGION, access_keys};
 use harness::{Config, Emulator, Flavour, Model};
+use serde_json::{Value, json};
 
 use super::cases::Case;
 use super::driver::Language;
@@ -24,9 +26,18 @@ pub enum Seller {
     Gemini,
     Xai,
     Fireworks,
+    Bedrock,
+    /// Its own maker's models.
+    Vertex,
+    Azure,
+    Mistral,
+    Together,
     /// A server of the workspace's own.
     Compatible,
 }
+
+/// The profile by which Bedrock lends the model that is asked there.
+const HAIKU: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
 
 /// One cell, in one of its two forms.
 #[derive(Debug, Clone, Copy)]
@@ -57,8 +68,19 @@ impl Client {
 }
 
 impl Seller {
-    pub const ALL: [Self; 6] =
-        [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Xai, Self::Fireworks, Self::Compatible];
+    pub const ALL: [Self; 11] = [
+        Self::OpenAi,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Xai,
+        Self::Fireworks,
+        Self::Bedrock,
+        Self::Vertex,
+        Self::Azure,
+        Self::Mistral,
+        Self::Together,
+        Self::Compatible,
+    ];
 
     pub const fn slug(self) -> &'static str {
         match self {
@@ -67,6 +89,11 @@ impl Seller {
             Self::Gemini => "gemini",
             Self::Xai => "xai",
             Self::Fireworks => "fireworks_ai",
+            Self::Bedrock => "aws_bedrock",
+            Self::Vertex => "vertex_ai",
+            Self::Azure => "azure_openai",
+            Self::Mistral => "mistral",
+            Self::Together => "together_ai",
             Self::Compatible => "acme",
         }
     }
@@ -76,11 +103,43 @@ impl Seller {
         format!("sk-{}-5d0c7a19e4b82f6380a1c94e7d2b6f58", self.slug())
     }
 
-    pub fn base_url(self, emulator: &Emulator) -> String {
+    /// The workspace's credential at this seller.
+    pub fn credential(self, emulator: &Emulator) -> Value {
+        let mut body = json!({
+            "provider": self.slug(), "display_name": "ours", "secret": self.key(), "base_url": self.base_url(emulator),
+        });
+        match self {
+            Self::Bedrock => {
+                body["auth"] = "iam_static".into();
+                body["secret"] = access_keys(&self.key());
+                body["region"] = REGION.into();
+            }
+            Self::Vertex => {
+                let file = emulator.service_account(&self.key());
+                body["config"] = json!({"location": "us-east5", "token_url": file["token_uri"]});
+                body["auth"] = "service_account".into();
+                body["secret"] = file;
+            }
+            Self::Azure => {
+                let (speaks, thinks) = (self.models(), self.upstream_models());
+                body["config"] = json!({"deployments": {speaks.0: thinks.0, speaks.1: thinks.1}});
+            }
+            // It refuses what its grammar has not, and its grammar has more than a probe can know.
+            Self::Compatible => body["stated_facts"] = json!({"unknown_fields": true}),
+            _ => {}
+        }
+        body
+    }
+
+    fn base_url(self, emulator: &Emulator) -> String {
         match self {
             Self::OpenAi | Self::Compatible => emulator.base_url(),
             Self::Anthropic => emulator.anthropic_url(),
-            Self::Gemini => emulator.origin(),
+            Self::Gemini | Self::Vertex => emulator.origin(),
+            Self::Bedrock => emulator.bedrock_url(),
+            Self::Azure => emulator.base_url_of(Flavour::Azure),
+            Self::Mistral => emulator.base_url_of(Flavour::Mistral),
+            Self::Together => emulator.base_url_of(Flavour::Together),
             Self::Xai => emulator.base_url_of(Flavour::Xai),
             Self::Fireworks => emulator.base_url_of(Flavour::Fireworks),
         }
@@ -94,6 +153,11 @@ impl Seller {
             Self::Gemini => ("google/gemini-2.5-flash", "google/gemini-3-flash-preview"),
             Self::Xai => ("xai/grok-4.20-0309-non-reasoning", "xai/grok-4.20-0309-reasoning"),
             Self::Fireworks => ("deepseek-ai/DeepSeek-V3.2", "deepseek-ai/DeepSeek-V4-Pro"),
+            Self::Bedrock => ("anthropic/claude-haiku-4-5", "anthropic/claude-haiku-4-5"),
+            Self::Vertex => ("google/gemini-2.5-flash", "google/gemini-3-flash-preview"),
+            Self::Azure => ("openai/gpt-4o-mini", "openai/gpt-5-mini"),
+            Self::Mistral => ("mistralai/mistral-large-2512", "mistralai/magistral-medium-latest"),
+            Self::Together => ("moonshotai/Kimi-K2.6", "openai/gpt-oss-120b"),
             Self::Compatible => ("acme/acme-large", "acme/acme-thinks"),
         }
     }
@@ -103,7 +167,11 @@ impl Seller {
         match self {
             Self::OpenAi => ("gpt-4o-mini", "gpt-5-mini"),
             Self::Anthropic => ("claude-sonnet-4-6", "claude-sonnet-4-6"),
-            Self::Gemini => ("gemini-2.5-flash", "gemini-3-flash-preview"),
+            Self::Gemini | Self::Vertex => ("gemini-2.5-flash", "gemini-3-flash-preview"),
+            Self::Bedrock => (HAIKU, HAIKU),
+            Self::Azure => ("my-gpt-4o-mini", "my-gpt-5-mini"),
+            Self::Mistral => ("mistral-large-2512", "magistral-medium-latest"),
+            Self::Together => ("moonshotai/Kimi-K2.6", "openai/gpt-oss-120b"),
             Self::Xai => ("grok-4.20-0309-non-reasoning", "grok-4.20-0309-reasoning"),
             Self::Fireworks => {
                 ("accounts/fireworks/models/deepseek-v3p2", "accounts/fireworks/models/deepseek-v4-pro")
@@ -116,16 +184,30 @@ impl Seller {
     pub const fn grammar(self, client: Client) -> Client {
         match (self, client) {
             (Self::Anthropic, _) => Client::Messages,
-            (Self::Gemini, _) => Client::Gemini,
-            (Self::OpenAi | Self::Xai | Self::Fireworks, Client::Responses) => Client::Responses,
-            (Self::OpenAi | Self::Xai | Self::Fireworks | Self::Compatible, _) => Client::Chat,
+            (Self::Bedrock, _) => Client::Converse,
+            (Self::Gemini | Self::Vertex, _) => Client::Gemini,
+            (Self::OpenAi | Self::Azure | Self::Xai | Self::Fireworks, Client::Responses) => {
+                Client::Responses
+            }
+            (
+                Self::OpenAi
+                | Self::Azure
+                | Self::Xai
+                | Self::Fireworks
+                | Self::Mistral
+                | Self::Together
+                | Self::Compatible,
+                _,
+            ) => Client::Chat,
         }
     }
 }
 
 impl Cell {
-    pub fn is_same_grammar(&self) -> bool {
-        self.seller.grammar(self.client) == self.client
+    /// Whether what the client sends is what the seller takes. Two of them have words of their own in a grammar of others.
+    pub fn is_passed_on(&self) -> bool {
+        let has_own_words = matches!(self.seller, Seller::Mistral | Seller::Together);
+        !has_own_words && self.seller.grammar(self.client) == self.client
     }
 
     pub fn model(&self) -> (&'static str, &'static str) {
@@ -139,15 +221,13 @@ impl Cell {
     }
 }
 
-/// All that is asked.
-pub fn cells() -> Vec<Cell> {
+/// All that a seller is asked.
+pub fn cells(seller: Seller) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for seller in Seller::ALL {
-        for client in Client::ALL {
-            for case in Case::ALL {
-                if Note::of(client, seller, case) != Some(Note::NoSuchField) {
-                    cells.extend([false, true].map(|stream| Cell { client, seller, case, stream }));
-                }
+    for client in Client::ALL {
+        for case in Case::ALL {
+            if Note::of(client, seller, case) != Some(Note::NoSuchField) {
+                cells.extend([false, true].map(|stream| Cell { client, seller, case, stream }));
             }
         }
     }

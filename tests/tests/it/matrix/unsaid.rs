@@ -39,6 +39,12 @@ const fn leniently(client: Client, seller: Seller, said: &'static str, fate: Fat
 
 const AUDIO: &str = r#"{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"UklGRg==","format":"wav"}}]}]}"#;
 
+const ONE_CALL_OF_ONE: &str = r#"{"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"parallel_tool_calls":false}"#;
+const ONE_CALL_OF_TWO: &str = r#"{"tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"g"}}],"parallel_tool_calls":false}"#;
+/// As opencode marks it, and others their functions.
+const MARKED_CALL: &str = r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"","tool_calls":[{"id":"call_1","type":"function","function":{"name":"bash","arguments":"{}"},"cache_control":{"type":"ephemeral"}}]},{"role":"tool","tool_call_id":"call_1","content":"ok"}],"tools":[{"type":"function","function":{"name":"bash","parameters":{"type":"object"},"cache_control":{"type":"ephemeral"}}}]}"#;
+const SEARCHED: &str = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{"query":"tea"}},{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]},{"type":"compaction","content":"Of tea."},{"type":"text","text":"Tea is warm."}]},{"role":"user","content":"and?"}]}"#;
+
 pub const SAYINGS: &[Saying] = &[
     saying(Client::Chat, Seller::Anthropic, r#"{"n":2}"#, Fate::Refused("n")),
     leniently(Client::Chat, Seller::Anthropic, r#"{"n":2}"#, Fate::Dropped("n")),
@@ -54,7 +60,37 @@ pub const SAYINGS: &[Saying] = &[
         Client::Chat,
         Seller::Anthropic,
         r#"{"response_format":{"type":"json_object"}}"#,
-        Fate::Refused("response_format"),
+        Fate::Dropped("response_format"),
+    ),
+    saying(
+        Client::Responses,
+        Seller::Anthropic,
+        r#"{"text":{"format":{"type":"json_object"}}}"#,
+        Fate::Dropped("text.format"),
+    ),
+    saying(Client::Chat, Seller::Gemini, ONE_CALL_OF_ONE, Fate::Dropped("parallel_tool_calls")),
+    saying(Client::Chat, Seller::Gemini, ONE_CALL_OF_TWO, Fate::Said),
+    saying(Client::Chat, Seller::Anthropic, ONE_CALL_OF_TWO, Fate::Said),
+    saying(Client::Chat, Seller::Anthropic, MARKED_CALL, Fate::Said),
+    saying(
+        Client::Chat,
+        Seller::Gemini,
+        MARKED_CALL,
+        Fate::Dropped("messages[1].tool_calls[0].cache_control, cache_control"),
+    ),
+    saying(Client::Chat, Seller::Anthropic, r#"{"usage":{"include":true}}"#, Fate::Dropped("usage")),
+    saying(
+        Client::Chat,
+        Seller::Anthropic,
+        r#"{"stream_options":{"continuous_usage_stats":true}}"#,
+        Fate::Dropped("stream_options.continuous_usage_stats"),
+    ),
+    saying(Client::Messages, Seller::OpenAi, r#"{"inference_geo":"us"}"#, Fate::Dropped("inference_geo")),
+    saying(
+        Client::Messages,
+        Seller::OpenAi,
+        SEARCHED,
+        Fate::Dropped("server_tool_use, web_search_tool_result, compaction"),
     ),
     saying(Client::Responses, Seller::Anthropic, r#"{"top_logprobs":2}"#, Fate::Refused("top_logprobs")),
     saying(
@@ -70,6 +106,18 @@ pub const SAYINGS: &[Saying] = &[
         Fate::Dropped("include"),
     ),
     saying(Client::Responses, Seller::Compatible, r#"{"store":false}"#, Fate::Said),
+    saying(
+        Client::Messages,
+        Seller::OpenAi,
+        r#"{"tools":[{"name":"look","input_schema":{"type":"object"}}]}"#,
+        Fate::Said,
+    ),
+    saying(
+        Client::Messages,
+        Seller::Gemini,
+        r#"{"max_tokens":40000,"thinking":{"type":"enabled","budget_tokens":32000}}"#,
+        Fate::Said,
+    ),
     saying(Client::Messages, Seller::OpenAi, r#"{"top_k":40}"#, Fate::Dropped("top_k")),
     saying(Client::Messages, Seller::Gemini, r#"{"top_k":40}"#, Fate::Said),
     saying(

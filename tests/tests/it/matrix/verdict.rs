@@ -6,7 +6,11 @@ use serde_json::Value;
 use super::cases::{Expected, TIDE, WEATHER};
 use super::driver::{Language, Round, Seen, Usage};
 use super::page::Note;
-use super::parties::{Cell, Client};
+use super::parties::{Cell, Client, Seller};
+
+/// What the drivers ask for where their grammar has efforts, and where it has budgets.
+const EFFORT: &str = "low";
+const BUDGET_TOKENS: u64 = 1024;
 
 /// Everything that differs.
 pub fn of(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry]) -> Vec<String> {
@@ -15,10 +19,17 @@ pub fn of(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry]) -> Ve
         Some(_) => failed(cell, language, seen, entries, &mut wrong),
         None => answered(cell, seen, entries, &mut wrong),
     }
-    if cell.is_same_grammar() {
+    if cell.is_passed_on() {
         passed(cell, seen, entries, &mut wrong);
     }
     heard(cell, entries, &mut wrong);
+    if cell.case.thinks() {
+        wrong.extend(
+            entries.iter().filter(|entry| !asks_to_think(cell, &entry.json())).map(|entry| {
+                format!("nobody asked it to think as much as the client wants: {}", entry.json())
+            }),
+        );
+    }
     wrong
 }
 
@@ -68,7 +79,7 @@ fn compared(cell: &Cell, round: &Round, expected: &Expected, entry: &Entry, tell
         output: entry.said_tokens - counted_beside,
         cached: entry.cached_tokens,
         reasoning: match note {
-            Some(Note::ThoughtsUncounted | Note::ThoughtsUntold) => 0,
+            Some(Note::ThoughtsUncounted | Note::ThoughtsUntold | Note::ThoughtsLost) => 0,
             _ if cell.client == Client::Converse => 0,
             _ => expected.reasoning,
         },
@@ -106,6 +117,39 @@ fn passed(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) 
         let arrived = String::from_utf8_lossy(&entry.body).replacen(&name, "\"*\"", 1);
         if arrived != *sent {
             wrong.push(format!("call {at}: the body arrived otherwise: {arrived} and not {sent}"));
+        }
+    }
+}
+
+/// Every client wants a little thinking: by a low effort, or by the budget that is as much. Each grammar has its place
+/// for it, and its models know one of the two.
+fn asks_to_think(cell: &Cell, body: &Value) -> bool {
+    // Its model always thinks and has no word for how much, so none is written; what is passed on is the client's own.
+    if cell.seller == Seller::Xai && !cell.is_passed_on() {
+        return ["reasoning_effort", "reasoning"].iter().all(|field| body.get(field).is_none());
+    }
+    let says = |place: &str, word: &str| {
+        body.pointer(place).and_then(Value::as_str).is_some_and(|said| said.eq_ignore_ascii_case(word))
+    };
+    let budget = |place: &str| body.pointer(place).and_then(Value::as_u64) == Some(BUDGET_TOKENS);
+    match cell.seller.grammar(cell.client) {
+        Client::Chat => says("/reasoning_effort", EFFORT),
+        Client::Responses => says("/reasoning/effort", EFFORT),
+        Client::Messages => {
+            (says("/thinking/type", "adaptive") && says("/output_config/effort", EFFORT))
+                || (says("/thinking/type", "enabled") && budget("/thinking/budget_tokens"))
+        }
+        Client::Gemini => {
+            let config = "/generationConfig/thinkingConfig";
+            // Python's client spells the fields with underscores, and what is passed on is passed as it came.
+            ["thinkingLevel", "thinking_level"].iter().any(|field| says(&format!("{config}/{field}"), EFFORT))
+                || ["thinkingBudget", "thinking_budget"]
+                    .iter()
+                    .any(|field| budget(&format!("{config}/{field}")))
+        }
+        Client::Converse => {
+            let thinking = "/additionalModelRequestFields/thinking";
+            says(&format!("{thinking}/type"), "enabled") && budget(&format!("{thinking}/budget_tokens"))
         }
     }
 }

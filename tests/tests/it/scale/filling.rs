@@ -145,6 +145,7 @@ impl Filler {
             bytes_out: 300 + chance.skewed(30_000),
             drawn: Vec::new(),
             caching: None,
+            reason: None,
         }
     }
 }

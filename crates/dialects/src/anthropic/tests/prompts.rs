@@ -259,7 +259,7 @@ fn what_has_no_place_is_meaning_or_hint() {
             ("tools[0].later", true),
             ("metadata.x", false),
             ("container", true),
-            ("inference_geo", true),
+            ("inference_geo", false),
             ("speed", false),
             ("later", true),
             ("betas", false)
@@ -313,6 +313,7 @@ fn the_length_is_always_said() {
     check_fields(none, |_| {}, r#""max_tokens":4096"#, &[]);
     check_fields(known, |_| {}, r#""max_tokens":64000"#, &[]);
     check_fields(known, |prompt| prompt.output.tokens_max = Some(5), r#""max_tokens":5"#, &[]);
+    check_fields(known, |prompt| prompt.output.tokens_max = Some(100_000), r#""max_tokens":64000"#, &[]);
     let thinks = Abilities { thinking: Thinking::Budget, ..none };
     check_fields(
         thinks,
@@ -489,8 +490,14 @@ fn tools_of_other_grammars_are_named_as_lost() {
     prompt.tools =
         vec![hosted("web_search"), hosted("web_search_20250305"), Tool { kind: custom, cache: None }];
     let (body, dropped) = write(&prompt);
-    assert!(body.contains(r#""tools":[{"type":"web_search_20250305","name":"x"}]"#), "{body}");
-    assert_eq!(dropped, ["tools[0]", "tools[2]"]);
+    // A tool of free text is a function of one.
+    assert!(
+        body.contains(
+            r#""tools":[{"type":"web_search_20250305","name":"x"},{"name":"c","input_schema":{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}}]"#
+        ),
+        "{body}"
+    );
+    assert_eq!(dropped, ["tools[0]"]);
     prompt.tools = vec![function("ns.f")];
     let fault = write_for(&prompt, Abilities::default()).unwrap_err();
     assert_eq!((fault.code, fault.param.as_deref()), ("unsupported_tool_name", Some("tools[0].name")));
@@ -672,7 +679,7 @@ fn formats_and_what_the_grammar_has_no_words_for() {
     check_fields(
         none,
         lost,
-        r#""max_tokens":4096"#,
+        r#""max_tokens":4096,"system":[{"type":"text","text":"Answer with one valid JSON object and nothing else: no other text, no code fence."}]"#,
         &[
             "response_format",
             "service_tier",
@@ -712,5 +719,5 @@ fn media_that_the_provider_does_not_take_is_named() {
     assert_eq!(lost_of(Role::User, file("file-openai")), ["file_id"]);
     assert_eq!(lost_of(Role::User, file("file_own")), Vec::<String>::new());
     let foreign = Content::Foreign { kind: "web_search_call".to_owned(), json: Json("{}".to_owned()) };
-    assert_eq!(lost_of(Role::Assistant, foreign), ["web_search_options"]);
+    assert_eq!(lost_of(Role::Assistant, foreign), ["web_search_call"]);
 }

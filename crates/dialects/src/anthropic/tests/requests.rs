@@ -53,7 +53,7 @@ fn what_is_wrong_is_named() {
             "max_tokens",
         ),
         (r#"{"model":"m","max_tokens":"1"}"#, "invalid_type", "max_tokens"),
-        (r#"{"model":"m","max_tokens":-1}"#, "invalid_value", "max_tokens"),
+        (r#"{"model":"m","max_tokens":-1}"#, "integer_below_min_value", "max_tokens"),
         (r#"{"model":"m","model":"m"}"#, "duplicate_field", "model"),
         (r#"{"system":"","system":""}"#, "duplicate_field", "system"),
         (r#"{"metadata":{"user_id":"a","user_id":"b"}}"#, "duplicate_field", "metadata.user_id"),

@@ -8,7 +8,7 @@ use super::Extras;
 use super::message::Message;
 use super::value::Read;
 use crate::json::{Cursor, Kind};
-use crate::refusal::{missing, wrong_type, wrong_value};
+use crate::refusal::{empty_array, missing, wrong_type, wrong_value};
 
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
@@ -36,7 +36,7 @@ impl Conversation {
         })?;
         if count == 0 {
             let fix = "Send at least one message, such as {\"role\": \"user\", \"content\": \"Hello\"}.";
-            return Err(wrong_value("messages".to_owned(), "is empty", fix.to_owned()));
+            return Err(empty_array("messages".to_owned(), fix));
         }
         Ok((conversation.instructions, conversation.turns))
     }
@@ -112,11 +112,11 @@ impl Conversation {
         let mut parts: Vec<Part> = thought.into_iter().map(Part::of).collect();
         parts.extend(message.content);
         parts.extend(message.refusal.map(|text| Part::of(Content::Refusal { text })));
-        for call in message.calls {
-            if call.is_custom {
-                self.custom_calls.insert(call.id.clone());
+        for part in message.calls {
+            if let Content::ToolCall(ToolCall { id, is_custom: true, .. }) = &part.content {
+                self.custom_calls.insert(id.clone());
             }
-            parts.push(Part::of(Content::ToolCall(call)));
+            parts.push(part);
         }
         if let Some((name, arguments)) = message.old_call {
             // Named by its place, so that the same conversation names it the same each time it is sent.

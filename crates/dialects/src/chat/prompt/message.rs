@@ -1,12 +1,13 @@
 //! One message, whose members come in any order.
 
 use domain::Grammar;
-use domain::prompt::{CacheMark, Part, Signature, ToolCall};
+use domain::prompt::{Aliased, CacheMark, Content, Part, Signature, ToolCall};
 
 use super::Extras;
 use super::part::{read_arguments, read_content, read_mark};
 use super::value::{Read, is_array, is_object, text};
 use crate::json::{Cursor, Kind, Value};
+use crate::losses::is_mark;
 use crate::refusal::{missing, wrong_type};
 
 /// Where LiteLLM keeps, in what it sends back, what an answer held beside OpenAI's own fields. It is no part of what
@@ -20,7 +21,8 @@ pub(super) struct Message {
     pub content: Vec<Part>,
     pub refusal: Option<String>,
     pub thought: Option<String>,
-    pub calls: Vec<ToolCall>,
+    /// Each with its mark.
+    pub calls: Vec<Part>,
     /// Name and arguments of the one call of the time before there were several.
     pub old_call: Option<(String, String)>,
     /// Which call a result is of.
@@ -66,7 +68,11 @@ impl Message {
             Read::Ok(())
         })?;
         let said = |text: &String| !text.is_empty();
-        message.thought = message.thought.filter(said).or(other_thought).filter(said);
+        message.thought = message.thought.filter(said);
+        if let (None, Some(thought)) = (&message.thought, other_thought.filter(said)) {
+            extras.aliases.add(Aliased::Thought, "reasoning");
+            message.thought = Some(thought);
+        }
         message.refusal = message.refusal.filter(said);
         let fix = "Give each message a role: developer, system, user, assistant or tool.";
         message.role = role.ok_or_else(|| missing(format!("{place}.role"), fix))?;
@@ -84,13 +90,13 @@ impl Message {
     }
 }
 
-fn read_call(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<ToolCall> {
+fn read_call(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Part> {
     let kind = cursor.kind()?;
     if kind != Kind::Object {
         return Err(wrong_type(place.to_owned(), "an object", kind));
     }
     let (mut id, mut said, mut signature) = (None, None, None);
-    let mut is_custom = false;
+    let (mut is_custom, mut cache) = (false, None);
     cursor.object(|cursor, member| {
         let name = member.key.decode();
         match (&*name, cursor.kind()?) {
@@ -103,6 +109,7 @@ fn read_call(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
             }
             ("extra_content", Kind::Object) => signature = read_signature(cursor, place, extras)?,
             (CLIENTS_OWN, _) => extras.take(cursor, || format!("{place}.{name}"), false)?,
+            (mark, _) if is_mark(mark) => cache = read_mark(cursor, &format!("{place}.{mark}"), extras)?,
             _ => extras.take(cursor, || format!("{place}.{name}"), true)?,
         }
         Read::Ok(())
@@ -110,7 +117,8 @@ fn read_call(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
     let fix = "Send back the call as the model made it, with its id, its name and its arguments.";
     let id = id.ok_or_else(|| missing(format!("{place}.id"), fix))?;
     let (name, arguments) = said.ok_or_else(|| missing(format!("{place}.function"), fix))?;
-    Ok(ToolCall { id, name, arguments, is_custom, signature })
+    let call = ToolCall { id, name, arguments, is_custom, signature };
+    Ok(Part::said(Content::ToolCall(call), cache, place))
 }
 
 fn read_function(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<(String, String)> {

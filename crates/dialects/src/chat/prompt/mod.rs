@@ -11,18 +11,17 @@ mod tool;
 mod value;
 mod words;
 
-use domain::prompt::Extra;
+use domain::prompt::{Aliased, Aliases, Extra};
 use domain::{Fault, Prompt};
 
 pub(crate) use self::continued::read_continued;
-pub(super) use self::tool::WEB_SEARCH;
 pub(crate) use self::words::read_words;
 
 use self::conversation::Conversation;
 use self::value::{Read, integer, number, object, skip, text, texts};
 use crate::fields::{not_empty, open_object, optional_boolean, optional_count};
 use crate::json::{Cursor, Value};
-use crate::losses::is_meaning;
+use crate::losses::{is_mark, is_meaning};
 use crate::refusal::{missing, wrong_value};
 
 /// What was read so far, with what the end decides.
@@ -35,9 +34,12 @@ struct Draft {
     user: Option<String>,
 }
 
-/// What was said and has no place in the form.
+/// What was said and has no place in the form, and names that the form has others for.
 #[derive(Debug, Default)]
-struct Extras(Vec<Extra>);
+struct Extras {
+    list: Vec<Extra>,
+    aliases: Aliases,
+}
 
 impl Extras {
     /// Passes over a value. One that says nothing is as good as none.
@@ -49,7 +51,8 @@ impl Extras {
     }
 
     fn push(&mut self, name: String, is_meaning: bool) {
-        self.0.push(Extra { name, is_meaning });
+        let is_meaning = is_meaning && !is_mark(&name);
+        self.list.push(Extra { name, is_meaning });
     }
 }
 
@@ -119,7 +122,12 @@ impl Draft {
             "store" => self.prompt.store = optional_boolean(cursor, name)?,
             "stream" => self.prompt.stream = optional_boolean(cursor, name)?.unwrap_or(false),
             "user" => self.user = text(cursor, name)?,
-            "safety_identifier" => self.prompt.end_user = text(cursor, name)?,
+            "safety_identifier" => {
+                self.prompt.end_user = text(cursor, name)?;
+                if self.prompt.end_user.is_some() {
+                    self.extras.aliases.add(Aliased::EndUser, "safety_identifier");
+                }
+            }
             "metadata" => self.prompt.metadata = setting::read_metadata(cursor, &mut self.extras)?,
             "prompt_cache_key" => self.prompt.caching.key = text(cursor, name)?,
             "prompt_cache_retention" => self.prompt.caching.retention = text(cursor, name)?,
@@ -132,7 +140,10 @@ impl Draft {
     fn read_word(&mut self, cursor: &mut Cursor<'_>, name: &str) -> Read<()> {
         let extras = &mut self.extras;
         match name {
-            "reasoning_effort" => setting::read_effort(cursor, name, &mut self.prompt.reasoning, extras),
+            "reasoning_effort" => {
+                extras.aliases.add(Aliased::Reasoning, "reasoning_effort");
+                setting::read_effort(cursor, name, &mut self.prompt.reasoning, extras)
+            }
             "reasoning" => setting::read_reasoning(cursor, &mut self.prompt.reasoning, extras),
             "thinking" => setting::read_thinking(cursor, &mut self.prompt.reasoning, extras),
             "service_tier" => setting::read_tier(cursor, &mut self.prompt.service_tier, extras),
@@ -157,7 +168,8 @@ impl Draft {
             (Some(known), Some(user)) if *known != user => self.extras.push("user".to_owned(), false),
             _ => {}
         }
-        prompt.extras = self.extras.0;
+        prompt.extras = self.extras.list;
+        prompt.aliases = self.extras.aliases;
         self.prompt
     }
 }

@@ -1,11 +1,14 @@
 //! Parts of a message's content.
 
-use domain::prompt::{CacheMark, Content, Json, Part, Source};
+use domain::prompt::{Aliased, CacheMark, Content, Json, Part, Source};
 
 use super::value::{Read, is_object, text};
 use super::{Extras, is_word};
 use crate::json::{Cursor, Kind, Value};
 use crate::refusal::{missing, wrong_type, wrong_value};
+
+/// What clients that know another grammar call a mark.
+const BORROWED_MARK: &str = "cache_control";
 
 /// The content of a message: text, or parts. Empty text says nothing and is none.
 pub(super) fn read_content(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Vec<Part>> {
@@ -179,8 +182,11 @@ pub(super) fn read_mark(
     place: &str,
     extras: &mut Extras,
 ) -> Read<Option<CacheMark>> {
-    if !is_object(cursor, place)? {
-        return Ok(None);
+    if cursor.kind()? != Kind::Object {
+        return extras.take(cursor, || place.to_owned(), false).map(|()| None);
+    }
+    if place.ends_with(BORROWED_MARK) {
+        extras.aliases.add(Aliased::CacheMark, BORROWED_MARK);
     }
     let mut mark = CacheMark { lifetime: None };
     cursor.object(|cursor, member| {

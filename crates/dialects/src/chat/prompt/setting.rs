@@ -1,13 +1,15 @@
 //! Settings of a request that are objects, or one of several types.
 
 use domain::limits::CHOICES_MAX;
-use domain::prompt::{CacheLifetime, CacheMark, Caching, Effort, Json, OutputFormat, Reasoning, ServiceTier};
+use domain::prompt::{
+    Aliased, CacheLifetime, CacheMark, Caching, Effort, Json, OutputFormat, Reasoning, ServiceTier,
+};
 
 use super::value::{Read, is_object, object, skip, text, texts};
 use super::{Extras, is_word};
 use crate::fields::{optional_boolean, optional_count};
 use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{missing, wrong_type, wrong_value};
+use crate::refusal::{missing, too_small, wrong_type, wrong_value};
 
 pub(super) fn read_stop(cursor: &mut Cursor<'_>) -> Read<Vec<String>> {
     match cursor.kind()? {
@@ -23,6 +25,7 @@ pub(super) fn read_choices(cursor: &mut Cursor<'_>) -> Read<Option<u32>> {
     match u32::try_from(count) {
         Ok(1) => Ok(None),
         Ok(choices) if (1..=CHOICES_MAX).contains(&choices) => Ok(Some(choices)),
+        Ok(0) => Err(too_small("n".to_owned(), 1)),
         _ => {
             let fix = format!("Send a whole number from 1 to {CHOICES_MAX}, or leave it out.");
             Err(wrong_value("n".to_owned(), "is out of range", fix))
@@ -138,10 +141,12 @@ pub(super) fn read_reasoning(
     if cursor.kind()? != Kind::Object {
         return extras.take(cursor, || "reasoning".to_owned(), false);
     }
+    extras.aliases.add(Aliased::Reasoning, "reasoning");
     cursor.object(|cursor, member| match &*member.key.decode() {
         "effort" => read_effort(cursor, "reasoning.effort", reasoning, extras),
         "max_tokens" => {
             reasoning.budget_tokens = optional_count(cursor, "reasoning.max_tokens")?;
+            extras.aliases.add(Aliased::ThinkingBudget, "reasoning.max_tokens");
             Ok(())
         }
         name => extras.take(cursor, || format!("reasoning.{name}"), false),
@@ -158,6 +163,7 @@ pub(super) fn read_thinking(
     if cursor.kind()? != Kind::Object {
         return extras.take(cursor, || "thinking".to_owned(), false);
     }
+    extras.aliases.add(Aliased::Reasoning, "thinking");
     cursor.object(|cursor, member| match &*member.key.decode() {
         "type" => {
             match text(cursor, "thinking.type")?.as_deref() {
@@ -171,6 +177,7 @@ pub(super) fn read_thinking(
         }
         "budget_tokens" => {
             reasoning.budget_tokens = optional_count(cursor, "thinking.budget_tokens")?;
+            extras.aliases.add(Aliased::ThinkingBudget, "thinking.budget_tokens");
             Ok(())
         }
         name => extras.take(cursor, || format!("thinking.{name}"), false),
@@ -204,9 +211,10 @@ pub(super) fn read_stream_options(cursor: &mut Cursor<'_>, extras: &mut Extras) 
     cursor.object(|cursor, member| match &*member.key.decode() {
         // How the answer is written is read with the request.
         "include_usage" => skip(cursor),
-        // Padding against readers of packet sizes: an answer without it is what `false` asks for.
-        "include_obfuscation" => {
-            extras.take(cursor, || "stream_options.include_obfuscation".to_owned(), false)
+        // Padding against readers of packet sizes: an answer without it is what `false` asks for. Usage with every chunk
+        // (vLLM): the last one tells it all.
+        name @ ("include_obfuscation" | "continuous_usage_stats") => {
+            extras.take(cursor, || format!("stream_options.{name}"), false)
         }
         name => extras.take(cursor, || format!("stream_options.{name}"), true),
     })?;

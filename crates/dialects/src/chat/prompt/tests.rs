@@ -373,7 +373,7 @@ fn what_is_wrong_is_told_with_its_field() {
     let beside = |fields: &str| format!(r#"{{"messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
     let cases = [
         (r#"{"model":"m"}"#.to_owned(), "missing_required_parameter", "messages"),
-        (r#"{"messages":[]}"#.to_owned(), "invalid_value", "messages"),
+        (r#"{"messages":[]}"#.to_owned(), "empty_array", "messages"),
         (message("7"), "invalid_type", "messages[0]"),
         (message(r#"{"content":"x"}"#), "missing_required_parameter", "messages[0].role"),
         (message(r#"{"role":"robot","content":"x"}"#), "invalid_value", "messages[0].role"),
@@ -413,7 +413,7 @@ fn what_is_wrong_is_told_with_its_field() {
         ),
         (beside(r#""temperature":"hot""#), "invalid_type", "temperature"),
         (beside(r#""seed":1.5"#), "invalid_value", "seed"),
-        (beside(r#""n":0"#), "invalid_value", "n"),
+        (beside(r#""n":0"#), "integer_below_min_value", "n"),
         (beside(r#""stop":[1]"#), "invalid_type", "stop[0]"),
         (beside(r#""metadata":{"a":1}"#), "invalid_type", "metadata.a"),
         (beside(r#""tools":[{"type":"function"}]"#), "missing_required_parameter", "tools[0].function"),

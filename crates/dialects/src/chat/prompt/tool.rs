@@ -1,16 +1,14 @@
 //! The tools of a request, and which of them the model may or must call.
 
-use domain::prompt::{Json, Tool, ToolChoice, ToolKind};
+use domain::prompt::{CacheMark, Json, Tool, ToolChoice, ToolKind};
 
 use super::Extras;
 use super::part::read_mark;
 use super::value::{Read, is_array, is_object, object, raw, text};
 use crate::fields::optional_boolean;
 use crate::json::{Cursor, Kind, Span};
+use crate::losses::{WEB_SEARCH, is_mark};
 use crate::refusal::{missing, wrong_type};
-
-/// What the web search of this grammar, which is no tool there but a field, is called among the tools.
-pub(in crate::chat) const WEB_SEARCH: &str = "web_search_options";
 
 pub(super) fn web_search(json: Json) -> Tool {
     Tool { kind: ToolKind::Hosted { kind: WEB_SEARCH.to_owned(), json }, cache: None }
@@ -32,7 +30,8 @@ pub(super) fn read_tools(
             return Err(wrong_type(place, "an object", Kind::Null));
         }
         tools.push(if name == "functions" {
-            Tool { kind: read_function(cursor, &place, extras)?, cache: None }
+            let (kind, cache) = read_function(cursor, &place, extras)?;
+            Tool { kind, cache }
         } else {
             read_tool(cursor, &place, extras)?
         });
@@ -49,13 +48,15 @@ fn read_tool(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
         match &*member.key.decode() {
             "type" => word = text(cursor, &format!("{place}.type"))?,
             "function" if cursor.kind()? == Kind::Object => {
-                kind = Some(read_function(cursor, &format!("{place}.function"), extras)?);
+                let (function, mark) = read_function(cursor, &format!("{place}.function"), extras)?;
+                (kind, cache) = (Some(function), cache.or(mark));
             }
             "custom" if cursor.kind()? == Kind::Object => {
-                kind = Some(read_custom(cursor, &format!("{place}.custom"), extras)?);
+                let (custom, mark) = read_custom(cursor, &format!("{place}.custom"), extras)?;
+                (kind, cache) = (Some(custom), cache.or(mark));
             }
             mark @ ("cache_control" | "prompt_cache_breakpoint") => {
-                cache = read_mark(cursor, &format!("{place}.{mark}"), extras)?;
+                cache = read_mark(cursor, &format!("{place}.{mark}"), extras)?.or(cache);
             }
             name => {
                 if cursor.value()?.is_something(cursor.bytes()) {
@@ -83,8 +84,14 @@ fn written(cursor: &Cursor<'_>, span: Span) -> Json {
     Json(String::from_utf8_lossy(span.of(cursor.bytes())).into_owned())
 }
 
-fn read_function(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<ToolKind> {
+/// A function, and the mark that some clients put inside of it.
+fn read_function(
+    cursor: &mut Cursor<'_>,
+    place: &str,
+    extras: &mut Extras,
+) -> Read<(ToolKind, Option<CacheMark>)> {
     let (mut name, mut description, mut schema, mut strict) = (None, None, None, None);
+    let mut cache = None;
     cursor.object(|cursor, member| {
         let key = member.key.decode();
         match &*key {
@@ -92,27 +99,34 @@ fn read_function(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> R
             "description" => description = text(cursor, &format!("{place}.description"))?,
             "parameters" => schema = object(cursor, &format!("{place}.parameters"))?,
             "strict" => strict = optional_boolean(cursor, &format!("{place}.strict"))?,
+            mark if is_mark(mark) => cache = read_mark(cursor, &format!("{place}.{mark}"), extras)?,
             other => extras.take(cursor, || format!("{place}.{other}"), true)?,
         }
         Read::Ok(())
     })?;
     let name = name.ok_or_else(|| no_name(place))?;
-    Ok(ToolKind::Function { name, description, schema, strict })
+    Ok((ToolKind::Function { name, description, schema, strict }, cache))
 }
 
-fn read_custom(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<ToolKind> {
+fn read_custom(
+    cursor: &mut Cursor<'_>,
+    place: &str,
+    extras: &mut Extras,
+) -> Read<(ToolKind, Option<CacheMark>)> {
     let (mut name, mut description, mut format) = (None, None, None);
+    let mut cache = None;
     cursor.object(|cursor, member| {
         match &*member.key.decode() {
             "name" => name = text(cursor, &format!("{place}.name"))?,
             "description" => description = text(cursor, &format!("{place}.description"))?,
             "format" => format = object(cursor, &format!("{place}.format"))?,
+            mark if is_mark(mark) => cache = read_mark(cursor, &format!("{place}.{mark}"), extras)?,
             other => extras.take(cursor, || format!("{place}.{other}"), true)?,
         }
         Read::Ok(())
     })?;
     let name = name.ok_or_else(|| no_name(place))?;
-    Ok(ToolKind::Custom { name, description, format })
+    Ok((ToolKind::Custom { name, description, format }, cache))
 }
 
 fn no_name(place: &str) -> Box<domain::Fault> {

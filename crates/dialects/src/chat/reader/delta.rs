@@ -67,6 +67,7 @@ impl<'a> Chunk<'a> {
                     chunk.has_usage |= cursor.kind()? == Kind::Object;
                     registers.read(cursor)?;
                 }
+                "service_tier" => registers.read_tier(cursor)?,
                 "error" => chunk.is_failure |= cursor.value()?.is_something(json),
                 "object" => {
                     chunk.is_failure |= matches!(cursor.value()?, Value::String(text) if text.is("error"));

@@ -475,7 +475,7 @@ fn way() -> Way {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
-        namespaces: Vec::new(),
+        asked: crate::Asked::default(),
         vectors: crate::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

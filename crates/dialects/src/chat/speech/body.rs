@@ -6,6 +6,7 @@ use domain::prompt::{CacheLifetime, CacheMark, Json, OutputFormat, ServiceTier};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::calls::Parameters;
 use crate::written::Pairs;
 
 #[derive(Serialize)]
@@ -182,7 +183,7 @@ pub(super) struct Function<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub parameters: Option<Raw<'a>>,
+    pub parameters: Option<Parameters<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }

@@ -22,7 +22,7 @@ pub(crate) fn write_prompt(
     losses: &mut Losses,
 ) -> Result<Vec<u8>, Box<Fault>> {
     let abilities = &listener.abilities;
-    let (max_completion_tokens, max_tokens) = setting::length(prompt, abilities, losses)?;
+    let (max_completion_tokens, max_tokens) = setting::length(prompt, listener, losses)?;
     let (temperature, top_p) = setting::drawing(prompt, abilities, losses);
     let tools = tool::tools(prompt, losses);
     let has_tools = !tools.is_empty();

@@ -65,7 +65,7 @@ impl Scribe<'_, '_> {
             Content::Video { .. } => self.lose(Feature::Video),
             Content::Thought(_) => self.lose(Feature::Thought),
             Content::Foreign { kind, .. } => {
-                self.losses.lose_extra(kind.as_str(), true);
+                self.losses.lose_foreign(kind);
                 None
             }
             // What only an assistant says, in the mouth of somebody else.

@@ -6,6 +6,7 @@ use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};
 use super::body::{CacheOptions, Raw, lifetime};
 use crate::json::find_member;
 use crate::losses::{Feature, Losses};
+use crate::speak::Listener;
 
 /// The grammar's own limit.
 const STOP_MAX: usize = 4;
@@ -13,7 +14,7 @@ const STOP_MAX: usize = 4;
 /// The answer's length, under the newer name or the older one.
 pub(super) fn length(
     prompt: &Prompt,
-    abilities: &Abilities,
+    listener: &Listener<'_>,
     losses: &mut Losses,
 ) -> Result<(Option<u64>, Option<u64>), Box<Fault>> {
     if prompt.sampling.top_k.is_some() {
@@ -22,13 +23,13 @@ pub(super) fn length(
     if prompt.caching.content.is_some() {
         losses.lose(Feature::CachedContent);
     }
-    let length = prompt.output.tokens_max;
+    let length = listener.tokens_max(prompt);
     if length == Some(0) {
         let message = "An answer of 0 tokens, which warms a cache, is nothing that the model that was to answer can give.";
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
         return Err(Box::new(fault.fix("Ask for at least 1 token.").param("max_tokens")));
     }
-    Ok(if abilities.old_length_name { (None, length) } else { (length, None) })
+    Ok(if listener.abilities.old_length_name { (None, length) } else { (length, None) })
 }
 
 /// Temperature and its like, which some models refuse whatever they say.

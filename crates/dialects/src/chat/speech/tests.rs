@@ -61,6 +61,22 @@ fn call(id: &str, arguments: &str) -> ToolCall {
 }
 
 #[test]
+fn no_longer_answer_is_asked_for_than_the_model_gives() {
+    let prompt =
+        Prompt { output: Output { tokens_max: Some(32_000), ..Output::default() }, ..saying(vec![user()]) };
+    for (most, old_length_name, asked) in [
+        (None, false, r#""max_completion_tokens":32000"#),
+        (Some(16_384), false, r#""max_completion_tokens":16384"#),
+        (Some(16_384), true, r#""max_tokens":16384"#),
+        (Some(64_000), true, r#""max_tokens":32000"#),
+    ] {
+        let abilities = Abilities { output_tokens_max: most, old_length_name, ..Abilities::default() };
+        let (body, lost) = write_for(&prompt, abilities);
+        assert!(body.contains(asked) && lost.is_empty(), "{body}");
+    }
+}
+
+#[test]
 fn results_are_messages_of_their_own_and_their_media_go_to_the_user() {
     check(
         vec![
@@ -328,7 +344,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 fn tools() -> impl Strategy<Value = Vec<Tool>> {
-    let schema = prop::option::of(Just(Json("{\"type\": \"object\"}".to_owned())));
+    let schema = prop::option::of(Just(Json("{\"type\":\"object\",\"properties\":{}}".to_owned())));
     let function = (word(), prop::option::of(word()), schema, any::<Option<bool>>()).prop_map(
         |(name, description, schema, strict)| ToolKind::Function { name, description, schema, strict },
     );

@@ -4,14 +4,15 @@ use domain::Prompt;
 use domain::prompt::{Tool as Said, ToolChoice, ToolKind};
 
 use super::body::{Allowed, Choice, Custom, Function, Name, Named, Raw, Tool};
-use crate::chat::prompt::WEB_SEARCH;
-use crate::losses::{Feature, Losses};
+use crate::calls::Parameters;
+use crate::losses::{Feature, Losses, WEB_SEARCH};
 
 pub(super) fn tools<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Vec<Tool<'a>> {
-    prompt.tools.iter().filter_map(|tool| write(tool, losses)).collect()
+    let tools = prompt.tools.iter().enumerate();
+    tools.filter_map(|(index, tool)| write(index, tool, losses)).collect()
 }
 
-fn write<'a>(tool: &'a Said, losses: &mut Losses) -> Option<Tool<'a>> {
+fn write<'a>(index: usize, tool: &'a Said, losses: &mut Losses) -> Option<Tool<'a>> {
     if tool.cache.is_some() {
         // Marks stand on parts of messages alone.
         losses.lose(Feature::CacheMark);
@@ -21,7 +22,7 @@ fn write<'a>(tool: &'a Said, losses: &mut Losses) -> Option<Tool<'a>> {
             function: Function {
                 name,
                 description: description.as_deref(),
-                parameters: schema.as_ref().map(Raw),
+                parameters: schema.as_ref().map(Parameters),
                 strict: *strict,
             },
         }),
@@ -30,7 +31,7 @@ fn write<'a>(tool: &'a Said, losses: &mut Losses) -> Option<Tool<'a>> {
         }),
         ToolKind::Hosted { kind, .. } => {
             if kind != WEB_SEARCH {
-                losses.lose(Feature::HostedTool);
+                losses.lose_tool(index, &tool.kind);
             }
             None
         }

@@ -14,7 +14,7 @@ fn wish(usage: bool) -> Wish {
         model: "alias".to_owned(),
         trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
         created_unix_s: 9,
-        namespaces: Vec::new(),
+        asked: crate::Asked::default(),
         thoughts: false,
         is_own: false,
         guess: None,

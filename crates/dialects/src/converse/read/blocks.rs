@@ -7,6 +7,7 @@ use domain::{Fault, Grammar};
 
 use super::media::{read_audio, read_document, read_image, read_video};
 use super::only;
+use crate::json::plain_json;
 use crate::object::{Field, Object};
 use crate::refusal::{missing, wrong_value};
 
@@ -72,7 +73,7 @@ pub(super) fn read_piece(
     let content = match kind {
         "cachePoint" => return Ok(Piece::Mark(read_mark(field, extras)?)),
         "text" => Some(plain(field.text()?)),
-        "json" => Some(plain(field.raw.to_owned())),
+        "json" => Some(plain(plain_json(field.raw).into_owned())),
         "image" => read_image(field, extras)?,
         "document" => read_document(field, extras)?,
         "video" => read_video(field, extras)?,

@@ -2,7 +2,7 @@
 
 use domain::Fault;
 use domain::prompt::{
-    Effort, Extra, Json, OutputFormat, Prompt, ServiceTier, Shows, Tool, ToolChoice, ToolKind,
+    Aliased, Effort, Extra, Json, OutputFormat, Prompt, ServiceTier, Shows, Tool, ToolChoice, ToolKind,
 };
 
 use super::blocks::{leave_mark, read_mark};
@@ -88,15 +88,39 @@ pub(super) fn read_additional(whole: &mut Object<'_>, prompt: &mut Prompt) -> Re
     let Some(mut fields) = whole.object("additionalModelRequestFields")? else { return Ok(()) };
     read_thinking(&mut fields, prompt)?;
     read_output_config(&mut fields, prompt)?;
+    if let Some(choice) = fields.object("tool_choice")? {
+        read_one_call(choice, prompt)?;
+    }
     prompt.sampling.top_k = fields.count("top_k")?;
     if let Some(mut inference) = fields.object("inferenceConfig")? {
         prompt.sampling.top_k = inference.count("topK")?.or(prompt.sampling.top_k);
         inference.leave(&[], &mut prompt.extras);
     }
     if let Some(effort) = fields.take("reasoning_effort")? {
+        prompt.aliases.add(Aliased::Reasoning, "additionalModelRequestFields.reasoning_effort");
         read_effort(effort, prompt)?;
     }
     fields.leave(&["anthropic_beta"], &mut prompt.extras);
+    Ok(())
+}
+
+/// The maker's own choice of tools, beside that of this grammar, which has no word for one call at a time.
+fn read_one_call(mut choice: Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    prompt.parallel_tools = choice.boolean("disable_parallel_tool_use")?.map(|disabled| !disabled);
+    let kind = choice.take("type")?;
+    if let Some(kind) = kind.filter(|_| prompt.tool_choice.is_none()) {
+        prompt.tool_choice = match &*kind.text()? {
+            "auto" => None,
+            "any" => Some(ToolChoice::Required),
+            "none" => Some(ToolChoice::None),
+            "tool" => {
+                let name = choice.needed_text("name", "Send the name of the tool that is to be called.")?;
+                Some(ToolChoice::Named { name, is_custom: false })
+            }
+            _ => return Err(kind.unknown("auto, any, tool and none")),
+        };
+    }
+    choice.leave(&[], &mut prompt.extras);
     Ok(())
 }
 

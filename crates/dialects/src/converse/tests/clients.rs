@@ -115,7 +115,7 @@ fn said(more: &Value) -> Result<Vec<String>, String> {
     let mut body = json!({"messages": [{"role": "user", "content": [{"text": "x"}]}]});
     body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let spoken = speak(Grammar::Converse, &read(&body), Grammar::Chat, &listener(), false);
-    spoken.map(|spoken| spoken.dropped).map_err(|fault| fault.param.unwrap_or_default().into_owned())
+    spoken.map(|spoken| spoken.dropped).map_err(|fault| fault.param.unwrap_or_default().into_string())
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn requested(client: &str, model: &str, able: Able, body: &str) -> Requested {
         Err(fault) => Requested {
             upstream: None,
             dropped: Vec::new(),
-            fault: Some((fault.code.to_owned(), fault.param.unwrap_or_default().into_owned())),
+            fault: Some((fault.code.to_owned(), fault.param.unwrap_or_default().into_string())),
         },
     }
 }

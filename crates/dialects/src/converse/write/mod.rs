@@ -28,13 +28,17 @@ pub(crate) fn write_prompt(
 ) -> Result<Vec<u8>, Box<Fault>> {
     let abilities = listener.abilities;
     let Conversation { system, messages } = turns::write(prompt, abilities, losses)?;
-    let thought = Thought::of(prompt, listener, losses);
+    let mut thought = Thought::of(prompt, listener, losses);
+    let inference_config = settings::inference(prompt, abilities, &thought, losses)?;
+    let tool_config = tools::write(prompt, abilities, losses)?;
+    let mut additional = thought.additional.take();
+    settings::call_one(prompt, listener, tool_config.as_ref(), &mut additional, losses);
     let mut body = Body {
         messages,
         system,
-        inference_config: settings::inference(prompt, abilities, &thought, losses)?,
-        tool_config: tools::write(prompt, abilities, losses)?,
-        additional_model_request_fields: thought.additional,
+        inference_config,
+        tool_config,
+        additional_model_request_fields: additional,
         service_tier: settings::tier(prompt),
         output_config: OutputConfig { text_format: settings::format(prompt, losses), effort: thought.effort },
         request_metadata: settings::metadata(prompt, losses),
@@ -47,7 +51,6 @@ pub(crate) fn write_prompt(
 /// What has no words here at all.
 fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
     losses.lose_said(of_sampling(prompt));
-    losses.lose_said([(prompt.parallel_tools == Some(false), Feature::SingleToolCalls)]);
     losses.lose_said(of_messages(prompt));
     losses.lose_said([
         (prompt.end_user.is_some(), Feature::EndUser),

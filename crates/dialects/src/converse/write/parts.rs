@@ -73,9 +73,6 @@ impl<'l> Scribe<'l> {
     }
 
     fn result<'a>(&mut self, result: &'a ToolResult) -> Result<wire::ToolResult<'a>, Box<Fault>> {
-        if result.is_custom {
-            self.losses.lose(Feature::CustomTool);
-        }
         let mut content = Vec::with_capacity(result.parts.len());
         for part in &result.parts {
             content.extend(self.block(part)?);
@@ -102,6 +99,10 @@ impl<'l> Scribe<'l> {
             Content::Thought(thought) if self.role == Role::Assistant => self.thought(thought),
             Content::Audio { .. } if is_result || instructs => {
                 self.losses.lose_in(Feature::Audio, &part.place);
+                None
+            }
+            Content::Foreign { kind, .. } => {
+                self.losses.lose_foreign(kind);
                 None
             }
             content if instructs => {
@@ -142,9 +143,6 @@ impl<'l> Scribe<'l> {
     }
 
     fn call<'a>(&mut self, call: &'a ToolCall) -> Result<wire::ToolUse<'a>, Box<Fault>> {
-        if call.is_custom {
-            self.losses.lose(Feature::CustomTool);
-        }
         if call.signature.is_some() {
             self.losses.lose(Feature::Thought);
         }
@@ -189,7 +187,6 @@ const fn feature_of(content: &Content) -> Feature {
         Content::Audio { .. } => Feature::Audio,
         Content::Video { .. } => Feature::Video,
         Content::Thought(_) => Feature::Thought,
-        Content::Foreign { .. } => Feature::HostedTool,
         _ => Feature::Document,
     }
 }

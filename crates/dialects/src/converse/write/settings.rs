@@ -4,8 +4,11 @@ use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, 
 use domain::{Abilities, Fault, Grammar, Thinking as Ability};
 use serde_json::value::RawValue;
 
-use super::wire::{Additional, InferenceConfig, JsonSchema, Structure, TextFormat, Tier};
+use super::wire::{
+    Additional, InferenceConfig, JsonSchema, OneCall, Structure, TextFormat, Tier, ToolConfig,
+};
 use crate::anthropic::{THINKING_TOP_P_MIN, TOKENS_MAX, plan_thinking};
+use crate::asked::Single;
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
 use crate::written::{Pairs, checked};
@@ -25,8 +28,7 @@ pub(super) struct Thought {
 impl Thought {
     pub(super) fn of(prompt: &Prompt, listener: &Listener<'_>, losses: &mut Losses) -> Self {
         let most = listener.abilities.output_tokens_max;
-        // More than the model gives would be refused, and gives no more.
-        let said = prompt.output.tokens_max.map(|tokens| most.map_or(tokens, |most| tokens.min(most)));
+        let said = listener.tokens_max(prompt);
         let top_k = prompt.sampling.top_k;
         if !is_claude(listener.model) {
             if top_k.is_some() {
@@ -40,12 +42,12 @@ impl Thought {
         let needed = (plan.budget() > 0).then(|| most.unwrap_or(TOKENS_MAX.saturating_add(plan.budget())));
         let tokens_max = said.or(needed);
         let (thinking, effort) = plan.within(tokens_max.unwrap_or(u64::MAX), losses);
-        let mut additional = Additional { thinking, top_k };
+        let mut additional = Additional { thinking, top_k, tool_choice: None };
         if top_k.is_some() && (listener.abilities.refuses_sampling || additional.thinks()) {
             losses.lose(Feature::TopK);
             additional.top_k = None;
         }
-        let says = additional.thinking.is_some() || additional.top_k.is_some();
+        let says = additional.says();
         Self { additional: says.then_some(additional), effort, tokens_max }
     }
 
@@ -55,6 +57,10 @@ impl Thought {
 }
 
 impl Additional {
+    const fn says(&self) -> bool {
+        self.thinking.is_some() || self.top_k.is_some() || self.tool_choice.is_some()
+    }
+
     fn thinks(&self) -> bool {
         self.thinking.as_ref().is_some_and(|thinking| thinking.r#type != "disabled")
     }
@@ -64,6 +70,25 @@ impl Additional {
 /// behind the region's.
 fn is_claude(model: &str) -> bool {
     model.contains("anthropic.claude")
+}
+
+/// One call at a time is told to models whose maker has a word for it.
+pub(super) fn call_one(
+    prompt: &Prompt,
+    listener: &Listener<'_>,
+    config: Option<&ToolConfig<'_>>,
+    additional: &mut Option<Additional>,
+    losses: &mut Losses,
+) {
+    let single = Single::of(prompt);
+    let Some(config) = config.filter(|_| single != Single::Unasked) else { return };
+    if is_claude(listener.model) {
+        let r#type = config.tool_choice.is_none().then_some("auto");
+        let one = OneCall { r#type, disable_parallel_tool_use: true };
+        additional.get_or_insert_default().tool_choice = Some(one);
+    } else if single == Single::Hint {
+        losses.lose(Feature::SingleToolCalls);
+    }
 }
 
 /// Other models know an effort and no more.

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use domain::prompt::{Content, Prompt, ToolChoice as Choice, ToolKind};
+use domain::prompt::{Content, Prompt, ToolChoice as Choice};
 use domain::{Abilities, Fault};
 
 use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec};
-use crate::calls::{check_name, typed};
+use crate::calls::{check_name, declared, typed};
 use crate::losses::{Feature, Losses};
 use crate::written::checked;
 
@@ -66,27 +66,22 @@ fn declare<'a>(
     };
     let (mut tools, mut names) = (Vec::new(), HashSet::new());
     for (index, tool) in prompt.tools.iter().enumerate() {
-        let (name, description, json, strict) = match &tool.kind {
-            ToolKind::Function { name, description, schema, strict } => (name, description, schema, strict),
-            ToolKind::Custom { .. } => {
-                losses.lose_at(Feature::CustomTool, format!("tools[{index}]"));
-                continue;
-            }
-            ToolKind::Hosted { .. } => {
-                losses.lose_at(Feature::HostedTool, format!("tools[{index}]"));
-                continue;
-            }
+        let Some(declared) = declared(&tool.kind) else {
+            losses.lose_tool(index, &tool.kind);
+            continue;
         };
-        if allowed.as_ref().is_some_and(|allowed| !allowed.contains(name.as_str())) {
+        let name = declared.name;
+        if allowed.as_ref().is_some_and(|allowed| !allowed.contains(name)) {
             continue;
         }
         check_name(name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
-        names.insert(name.as_str());
+        names.insert(name);
+        losses.lose_format(index, &declared);
         tools.push(Tool::ToolSpec(ToolSpec {
             name,
-            description: description.as_deref().filter(|text| !text.is_empty()),
-            input_schema: schema(json.as_ref().map_or("{}", |json| json.as_str()))?,
-            strict: strict.filter(|strict| *strict),
+            description: declared.description.filter(|text| !text.is_empty()),
+            input_schema: schema(declared.schema.unwrap_or("{}"))?,
+            strict: declared.strict.filter(|strict| *strict),
         }));
         match tool.cache.filter(|_| abilities.cache_marks) {
             Some(mark) => tools.push(Tool::CachePoint(CachePoint::of(mark))),

@@ -1,11 +1,11 @@
 //! Writes instructions and turns: who speaks when, and which result answers which call.
 
-use domain::prompt::{Place, Prompt, Role, Turn};
+use domain::prompt::{OutputFormat, Place, Prompt, Role, Turn};
 use domain::{Abilities, Fault};
 
 use super::parts::{Scribe, say};
 use super::wire::{Block, Message};
-use crate::calls::{FIRST_WORDS, pair};
+use crate::calls::{FIRST_WORDS, JSON_ALONE, pair};
 use crate::losses::Losses;
 
 pub(super) struct Conversation<'a> {
@@ -53,6 +53,9 @@ pub(super) fn write<'a>(
         }
     }
     messages.push("user", held);
+    if prompt.output.format == Some(OutputFormat::JsonObject) {
+        system.extend(say(JSON_ALONE));
+    }
     let mut messages = messages.0;
     trim_end(&mut messages);
     if messages.first().is_none_or(|first| first.role == "assistant") {

@@ -166,7 +166,7 @@ pub(super) enum Tool<'a> {
 pub(super) struct ToolSpec<'a> {
     pub name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<&'a str>,
+    pub description: Option<Cow<'a, str>>,
     pub input_schema: InputSchema,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
@@ -186,12 +186,24 @@ pub(super) enum ToolChoice<'a> {
 }
 
 /// What only the models of one maker are told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Default)]
 pub(super) struct Additional {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<OneCall>,
+}
+
+/// That one tool is called at a time. The vendor joins it with the choice of `toolConfig`, and refuses a type in both
+/// places as a conflict; where no choice is said there, the maker's grammar misses the type here (BerriAI/litellm issues
+/// 22637 and 36536, each with the refusal of the live service).
+#[derive(Debug, Serialize)]
+pub(super) struct OneCall {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<&'static str>,
+    pub disable_parallel_tool_use: bool,
 }
 
 #[derive(Debug, Serialize)]

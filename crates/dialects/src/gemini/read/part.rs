@@ -8,7 +8,7 @@ use crate::fields::optional_boolean;
 use crate::gemini::media;
 use crate::gemini::names::{each, members, raw, text};
 use crate::gemini::wire::is_skip_sentinel;
-use crate::json::{Cursor, Kind};
+use crate::json::{Cursor, Kind, plain_json};
 
 /// A part as it was read, before it is known who speaks.
 pub(super) struct Read {
@@ -204,7 +204,7 @@ fn unwrap_response(json: &Json) -> Result<(Option<String>, bool), Box<Fault>> {
     match cursor.kind()? {
         Kind::Object => {}
         Kind::String => return Ok((text(&mut cursor, "response")?, false)),
-        _ => return Ok((Some(json.0.clone()), false)),
+        _ => return Ok((Some(plain_json(json.as_str()).into_owned()), false)),
     }
     let mut count = 0;
     let mut found = None;
@@ -216,7 +216,7 @@ fn unwrap_response(json: &Json) -> Result<(Option<String>, bool), Box<Fault>> {
         }
         let value = match cursor.kind()? {
             Kind::String => text(cursor, written)?,
-            _ => raw(cursor)?.map(|json| json.0),
+            _ => raw(cursor)?.map(|json| plain_json(json.as_str()).into_owned()),
         };
         found = value.map(|value| (value, written == "error"));
         Ok::<(), Box<Fault>>(())
@@ -224,6 +224,6 @@ fn unwrap_response(json: &Json) -> Result<(Option<String>, bool), Box<Fault>> {
     Ok(match (count, found) {
         (0, _) => (None, false),
         (1, Some((value, is_error))) => (Some(value), is_error),
-        _ => (Some(json.0.clone()), false),
+        _ => (Some(plain_json(json.as_str()).into_owned()), false),
     })
 }

@@ -53,6 +53,7 @@ struct Candidate {
     explanation: Option<String>,
     logprobs: Option<Span>,
     citations: Option<Span>,
+    searches: u64,
 }
 
 impl ReadAnswer for Reader {
@@ -153,6 +154,7 @@ impl Reader {
     ) -> Result<(), StreamFault> {
         let bytes = cursor.bytes();
         let Some(candidate) = read_candidate(cursor)? else { return Ok(()) };
+        self.registers.searched(candidate.searches);
         let index = candidate.index.unwrap_or_else(|| {
             // Zero is left out where defaults are; servers that number nothing mean the order.
             *unnumbered += 1;
@@ -258,12 +260,29 @@ fn read_candidate(cursor: &mut Cursor<'_>) -> Result<Option<Candidate>, StreamFa
             ("finishReason", _) => candidate.finish = optional_text(cursor)?.filter(|word| !word.is_empty()),
             ("finishMessage", _) => candidate.explanation = optional_text(cursor)?,
             ("logprobsResult", Kind::Object) => candidate.logprobs = Some(cursor.skip()?),
+            ("groundingMetadata", Kind::Object) => candidate.searches = count_searches(cursor)?,
             ("citationMetadata", Kind::Object) => candidate.citations = Some(cursor.skip()?),
             _ => drop(cursor.skip()?),
         }
         Ok::<(), StreamFault>(())
     })?;
     Ok(Some(candidate))
+}
+
+fn count_searches(cursor: &mut Cursor<'_>) -> Result<u64, StreamFault> {
+    let mut searches = 0;
+    cursor.object(|cursor, member| {
+        if &*camel(&member.key.decode()) != "webSearchQueries" || cursor.kind()? != Kind::Array {
+            cursor.skip()?;
+            return Ok(());
+        }
+        cursor.array(|cursor, _| {
+            searches += 1;
+            cursor.skip().map(|_| ())
+        })?;
+        Ok::<(), StreamFault>(())
+    })?;
+    Ok(searches)
 }
 
 fn each_part(

@@ -1,7 +1,8 @@
 //! What an answer says that it used.
 
-use domain::{Units, Usage, UsageSource};
+use domain::{Tier, Units, Usage, UsageSource};
 
+use crate::fields::optional_tier;
 use crate::gemini::names::camel;
 use crate::json::{Cursor, JsonError, Kind};
 
@@ -13,6 +14,9 @@ pub(in crate::gemini) struct Registers {
     thoughts: Option<u64>,
     tool_use: Option<u64>,
     cached: Option<u64>,
+    /// Searches of the web that candidates rest on.
+    searches: u64,
+    tier: Option<Tier>,
     seen: bool,
 }
 
@@ -30,6 +34,10 @@ impl Registers {
                 "thoughtsTokenCount" => &mut self.thoughts,
                 "toolUsePromptTokenCount" => &mut self.tool_use,
                 "cachedContentTokenCount" => &mut self.cached,
+                "serviceTier" | "trafficType" => {
+                    self.tier = optional_tier(cursor)?.or(self.tier);
+                    return Ok(());
+                }
                 _ => return cursor.skip().map(|_| ()),
             };
             if let Some(count) = cursor.count()? {
@@ -38,6 +46,11 @@ impl Registers {
             Ok::<(), JsonError>(())
         })?;
         Ok(())
+    }
+
+    /// What a candidate rests on, which is told anew as it grows.
+    pub(in crate::gemini) fn searched(&mut self, searches: u64) {
+        self.searches = self.searches.max(searches);
     }
 
     /// The counts in disjoint classes. `None` where nothing was said, or only zeros of an answer that is not empty: that
@@ -56,7 +69,8 @@ impl Registers {
             cache_write_long: 0,
             output: of(self.candidates),
             reasoning: of(self.thoughts),
-            units: Units::default(),
+            units: Units { web_searches: self.searches, ..Units::default() },
+            tier: self.tier,
             source: UsageSource::Provider,
         })
     }

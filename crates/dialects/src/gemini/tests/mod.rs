@@ -38,7 +38,7 @@ pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
         model: "asked-for".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        namespaces: Vec::new(),
+        asked: crate::Asked::default(),
         vectors: VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

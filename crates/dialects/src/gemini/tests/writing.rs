@@ -235,6 +235,27 @@ fn effort_and_budget_are_said_as_the_model_takes_them() {
 }
 
 #[test]
+fn a_budget_is_the_nearest_that_the_model_takes() {
+    for (model, asked, expected, losses) in [
+        ("gemini-2.5-flash", 32_000, 24_576, 0),
+        ("gemini-2.5-flash", 0, 0, 0),
+        ("gemini-2.5-flash-lite", 100, 512, 0),
+        ("gemini-2.5-pro", 100, 128, 0),
+        ("gemini-2.5-pro", 40_000, 32_768, 0),
+        ("gemini-2.5-pro", 0, 128, 1),
+    ] {
+        let mut prompt = talk(hello());
+        prompt.reasoning.budget_tokens = Some(asked);
+        let abilities = Abilities { thinking: Thinking::Budget, ..Abilities::default() };
+        let mut lost = Losses::new(Grammar::Anthropic, Grammar::Gemini);
+        let body = write_prompt(&prompt, &Listener { model, abilities }, &mut lost).unwrap();
+        let body = String::from_utf8(body).expect("UTF-8");
+        assert!(body.contains(&format!(r#""thinkingBudget":{expected}}}"#)), "{model}: {body}");
+        assert_eq!(lost.settle(false).unwrap().len(), losses, "{model}");
+    }
+}
+
+#[test]
 fn thoughts_are_shown_unless_a_client_that_sees_them_elsewhere_wants_none() {
     let asked = |thinking: &str| {
         let body = format!(
@@ -308,7 +329,15 @@ fn what_has_no_words_is_told() {
     );
     let mut single = talk(hello());
     single.parallel_tools = Some(false);
-    assert_eq!(refused(&single).param.as_deref(), Some("parallel_tool_calls"));
+    assert_eq!(lost(&single), [""; 0]);
+    let function = |name: &str| {
+        let name = name.to_owned();
+        Tool { kind: ToolKind::Function { name, description: None, schema: None, strict: None }, cache: None }
+    };
+    single.tools = vec![function("f")];
+    assert_eq!(lost(&single), ["parallel_tool_calls"]);
+    single.tools.push(function("g"));
+    assert_eq!(lost(&single), [""; 0]);
     let mut stops = talk(hello());
     stops.sampling.stop = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
     assert_eq!(lost(&stops), [""; 0]);

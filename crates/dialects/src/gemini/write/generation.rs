@@ -117,18 +117,14 @@ pub(super) fn write<'a>(
     let abilities = listener.abilities;
     let mut config = GenerationConfig {
         candidate_count: prompt.sampling.choices,
-        // More than the model gives would be refused, and gives no more.
-        max_output_tokens: prompt.output.tokens_max.map(|tokens| match abilities.output_tokens_max {
-            Some(most) => tokens.min(most),
-            None => tokens,
-        }),
+        max_output_tokens: listener.tokens_max(prompt),
         stop_sequences: stops(prompt)?,
         seed: prompt.sampling.seed,
         presence_penalty: number(prompt.sampling.presence_penalty.as_ref())?,
         frequency_penalty: number(prompt.sampling.frequency_penalty.as_ref())?,
         response_logprobs: prompt.sampling.logprobs,
         logprobs: prompt.sampling.top_logprobs,
-        thinking_config: thinking(&prompt.reasoning, abilities, losses),
+        thinking_config: thinking(&prompt.reasoning, listener, losses),
         ..GenerationConfig::default()
     };
     draw(prompt, abilities, losses, &mut config)?;
@@ -169,13 +165,11 @@ fn draw<'a>(
         config.top_k = sampling.top_k;
         return Ok(());
     }
-    let said = [(sampling.temperature.is_some(), "temperature"), (sampling.top_p.is_some(), "top_p")];
-    for (_, name) in said.into_iter().filter(|(is_said, _)| *is_said) {
-        losses.lose_extra(name, false);
-    }
-    if sampling.top_k.is_some() {
-        losses.lose(Feature::TopK);
-    }
+    losses.lose_said([
+        (sampling.temperature.is_some(), Feature::Temperature),
+        (sampling.top_p.is_some(), Feature::TopP),
+        (sampling.top_k.is_some(), Feature::TopK),
+    ]);
     Ok(())
 }
 
@@ -215,7 +209,8 @@ fn speak(prompt: &Prompt, losses: &mut Losses, config: &mut GenerationConfig<'_>
     Ok(())
 }
 
-fn thinking(reasoning: &Reasoning, abilities: Abilities, losses: &mut Losses) -> ThinkingConfig {
+fn thinking(reasoning: &Reasoning, listener: &Listener<'_>, losses: &mut Losses) -> ThinkingConfig {
+    let abilities = listener.abilities;
     let mut config = ThinkingConfig::default();
     if reasoning.wants_encrypted {
         losses.lose(Feature::EncryptedReasoning);
@@ -229,7 +224,9 @@ fn thinking(reasoning: &Reasoning, abilities: Abilities, losses: &mut Losses) ->
             }
             return config;
         }
-        Thinking::Budget => config.thinking_budget = budget(reasoning),
+        Thinking::Budget => {
+            config.thinking_budget = budget(reasoning).map(|tokens| taken(tokens, listener.model, losses));
+        }
         Thinking::Effort => {
             config.thinking_level = effort.map(level);
             if reasoning.effort.is_none() && reasoning.budget_tokens.is_some() {
@@ -251,6 +248,26 @@ fn budget(reasoning: &Reasoning) -> Option<i64> {
     match tokens {
         Some(tokens) => Some(i64::try_from(tokens).unwrap_or(i64::MAX)),
         None => reasoning.is_adaptive.then_some(-1),
+    }
+}
+
+/// The nearest budget that the model takes; others would be refused (firebase.google.com/docs/ai-logic/thinking, by model).
+fn taken(tokens: i64, model: &str, losses: &mut Losses) -> i64 {
+    let (low, high, may_be_off) = if model.contains("-pro") {
+        (128, 32_768, false)
+    } else if model.contains("-flash-lite") {
+        (512, 24_576, true)
+    } else {
+        (1, 24_576, true)
+    };
+    match tokens {
+        -1 => -1,
+        0 if may_be_off => 0,
+        0 => {
+            losses.lose(Feature::Reasoning);
+            low
+        }
+        tokens => tokens.clamp(low, high),
     }
 }
 

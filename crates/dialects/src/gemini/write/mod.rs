@@ -12,6 +12,7 @@ use self::contents::Conversation;
 use self::generation::GenerationConfig;
 use self::tools::{Tool, ToolConfig};
 use super::wire::Content;
+use crate::asked::Single;
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
 use crate::written::Pairs;
@@ -51,7 +52,7 @@ pub(crate) fn write_prompt(
         system_instruction,
         contents,
         tools: tools::write(prompt, losses)?,
-        tool_config: tools::choice(prompt, losses),
+        tool_config: tools::choice(prompt),
         generation_config: generation::write(prompt, listener, losses)?,
         cached_content: prompt.caching.content.as_deref(),
         service_tier: prompt.service_tier.and_then(tier),
@@ -104,7 +105,7 @@ fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
         (has_marks, Feature::CacheMark),
         (caching.key.is_some(), Feature::CacheKey),
         (caching.retention.is_some(), Feature::CacheRetention),
-        (prompt.parallel_tools == Some(false), Feature::SingleToolCalls),
+        (Single::of(prompt) == Single::Hint, Feature::SingleToolCalls),
         (prompt.sampling.logit_bias.is_some(), Feature::LogitBias),
         (prompt.output.prediction.is_some(), Feature::Prediction),
         (prompt.output.verbosity.is_some(), Feature::Verbosity),

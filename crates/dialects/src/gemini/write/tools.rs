@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use domain::prompt::{ToolChoice, ToolKind};
-use domain::{Fault, Json, Prompt};
+use domain::{Fault, Prompt};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::calls::{Declared, declared};
 use crate::json::{Cursor, Kind, find_member};
 use crate::losses::{Feature, Losses};
 use crate::written::{Pairs, checked};
@@ -29,7 +30,7 @@ pub(super) struct Functions<'a> {
 struct Function<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
+    description: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters_json_schema: Option<&'a RawValue>,
 }
@@ -51,30 +52,36 @@ struct Calling<'a> {
 /// Functions that follow each other are one tool here, as the vendor's own clients send them.
 pub(super) fn write<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Result<Vec<Tool<'a>>, Box<Fault>> {
     let mut tools = Vec::new();
-    for tool in &prompt.tools {
-        match &tool.kind {
-            ToolKind::Function { name, description, schema, strict } => {
-                if *strict == Some(true) {
-                    losses.lose(Feature::StrictTool);
+    for (index, tool) in prompt.tools.iter().enumerate() {
+        let Some(declared) = declared(&tool.kind) else {
+            match &tool.kind {
+                ToolKind::Hosted { kind, json } if is_own(kind) => {
+                    tools.push(Tool::Hosted(Pairs(vec![(kind.clone(), checked(json.as_str())?)])));
                 }
-                let parameters_json_schema = match schema {
-                    Some(schema) if takes_something(schema)? => Some(checked(schema.as_str())?),
-                    _ => None,
-                };
-                let function = Function { name, description: description.as_deref(), parameters_json_schema };
-                match tools.last_mut() {
-                    Some(Tool::Functions(functions)) => functions.function_declarations.push(function),
-                    _ => tools.push(Tool::Functions(Functions { function_declarations: vec![function] })),
-                }
+                other => losses.lose_tool(index, other),
             }
-            ToolKind::Custom { .. } => losses.lose(Feature::CustomTool),
-            ToolKind::Hosted { kind, json } if is_own(kind) => {
-                tools.push(Tool::Hosted(Pairs(vec![(kind.clone(), checked(json.as_str())?)])));
-            }
-            ToolKind::Hosted { .. } => losses.lose(Feature::HostedTool),
+            continue;
+        };
+        losses.lose_format(index, &declared);
+        if declared.strict == Some(true) {
+            losses.lose(Feature::StrictTool);
+        }
+        let function = function(declared)?;
+        match tools.last_mut() {
+            Some(Tool::Functions(functions)) => functions.function_declarations.push(function),
+            _ => tools.push(Tool::Functions(Functions { function_declarations: vec![function] })),
         }
     }
     Ok(tools)
+}
+
+fn function(declared: Declared<'_>) -> Result<Function<'_>, Box<Fault>> {
+    let Declared { name, description, schema, .. } = declared;
+    let parameters_json_schema = match schema {
+        Some(schema) if takes_something(schema)? => Some(checked(schema)?),
+        _ => None,
+    };
+    Ok(Function { name, description, parameters_json_schema })
 }
 
 /// The tools that this vendor runs itself.
@@ -97,8 +104,8 @@ fn is_own(kind: &str) -> bool {
 }
 
 /// Whether a schema has properties, or says what it takes in another way: one that says nothing must be left out.
-fn takes_something(schema: &Json) -> Result<bool, Box<Fault>> {
-    let bytes = schema.as_str().as_bytes();
+fn takes_something(schema: &str) -> Result<bool, Box<Fault>> {
+    let bytes = schema.as_bytes();
     if let Some(span) = find_member(bytes, "properties")? {
         return Ok(Cursor::new(span.of(bytes))?.value()?.is_something(span.of(bytes)));
     }
@@ -115,15 +122,11 @@ fn takes_something(schema: &Json) -> Result<bool, Box<Fault>> {
     Ok(says_more)
 }
 
-pub(super) fn choice<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<ToolConfig<'a>> {
+pub(super) fn choice(prompt: &Prompt) -> Option<ToolConfig<'_>> {
     let (mode, names) = match prompt.tool_choice.as_ref()? {
         ToolChoice::Auto => ("AUTO", Vec::new()),
         ToolChoice::None => ("NONE", Vec::new()),
         ToolChoice::Required => ("ANY", Vec::new()),
-        ToolChoice::Named { is_custom: true, .. } => {
-            losses.lose(Feature::CustomTool);
-            return None;
-        }
         ToolChoice::Named { name, .. } => ("ANY", vec![Cow::Borrowed(name.as_str())]),
         ToolChoice::Allowed { names, is_required } => {
             let names = names.iter().map(|name| Cow::Borrowed(name.as_str())).collect();

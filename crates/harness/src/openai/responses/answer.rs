@@ -137,6 +137,9 @@ impl Response {
         });
         if let Some(fields) = object.as_object_mut() {
             fields.extend(self.echo.clone());
+            if let Some(searches) = self.reply.searches {
+                fields.insert("tool_usage".to_owned(), json!({"web_search": {"num_requests": searches}}));
+            }
         }
         object
     }

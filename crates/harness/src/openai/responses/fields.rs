@@ -2,19 +2,19 @@
 
 use serde_json::{Map, Value};
 
-use super::schema;
 use crate::emulator::{Kind, Model};
 use crate::openai::checks::{self, Shape};
 use crate::openai::error::ApiError;
 use crate::openai::flavour::{Flavour, Served};
 use crate::openai::request::{flag, given, list, metadata};
+use crate::openai::tools;
 
 const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 const SUMMARIES: &[&str] = &["auto", "concise", "detailed"];
 const LEVELS: &[&str] = &["low", "medium", "high"];
 
 /// Every top-level field (wire facts, section 3.2), and the one that Codex adds to them.
-const FIELDS: &[(&str, Shape)] = &[
+pub(crate) const FIELDS: &[(&str, Shape)] = &[
     ("access_programs", Shape::Object),
     ("background", Shape::Flag),
     ("client_metadata", Shape::Object),
@@ -103,6 +103,8 @@ const FUNCTION: &[&str] = &[
     "allowed_callers",
 ];
 
+const CUSTOM: &[&str] = &["type", "name", "description", "format", "defer_loading", "allowed_callers"];
+
 /// Refuses what the endpoint refuses before it looks at the input.
 pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'_>) -> Result<(), ApiError> {
     if !matches!(model.kind, Kind::Chat | Kind::Reasoning) {
@@ -125,6 +127,7 @@ pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'
     }
     include(fields)?;
     sampling(fields, model, served.flavour)?;
+    length(fields, model)?;
     format(fields)?;
     tools(fields)?;
     metadata(fields)?;
@@ -188,6 +191,18 @@ fn sampling(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> Res
     Ok(())
 }
 
+fn length(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
+    let tokens = fields.get("max_output_tokens").and_then(Value::as_u64);
+    match (tokens, model.output_tokens_max) {
+        (Some(tokens), Some(most)) if tokens > most => Err(ApiError::bad(format!(
+            "Invalid 'max_output_tokens': integer above maximum value. Expected a value <= {most}, but got {tokens} instead."
+        ))
+        .param("max_output_tokens")
+        .code("integer_above_max_value")),
+        _ => Ok(()),
+    }
+}
+
 fn format(fields: &Map<String, Value>) -> Result<(), ApiError> {
     let Some(format) = fields.get("text").and_then(|text| text.get("format")).and_then(Value::as_object)
     else {
@@ -208,17 +223,7 @@ fn format(fields: &Map<String, Value>) -> Result<(), ApiError> {
             &["type"]
         }
         Some("json_schema") => {
-            for name in ["name", "schema"] {
-                if !format.contains_key(name) {
-                    return Err(ApiError::missing(&format!("text.format.{name}")));
-                }
-            }
-            if format.get("strict") == Some(&Value::Bool(true)) {
-                let name = format.get("name").and_then(Value::as_str).unwrap_or_default();
-                let schema = format.get("schema").unwrap_or(&Value::Null);
-                schema::strict("text.format.schema", &format!("response_format '{name}'"), schema)?;
-            }
-            &["type", "name", "schema", "strict", "description"]
+            return tools::format("text.format", format, &["type"]);
         }
         Some(other) => {
             let kinds = &["json_object", "json_schema", "text"];
@@ -239,38 +244,21 @@ fn tools(fields: &Map<String, Value>) -> Result<(), ApiError> {
 }
 
 fn tool(place: &str, tool: &Map<String, Value>) -> Result<(), ApiError> {
-    let known = match tool.get("type").and_then(Value::as_str) {
-        None => return Err(ApiError::missing(&format!("{place}.type"))),
-        Some("function") => FUNCTION,
-        Some("custom") => &["type", "name", "description", "format", "defer_loading", "allowed_callers"],
-        Some(hosted) if HOSTED.contains(&hosted) => return Ok(()),
+    match tool.get("type").and_then(Value::as_str) {
+        None => Err(ApiError::missing(&format!("{place}.type"))),
+        Some("function") => tools::function(place, tool, FUNCTION),
+        Some("custom") => tools::custom(place, tool, CUSTOM),
+        Some(hosted) if HOSTED.contains(&hosted) => Ok(()),
         Some(other) => {
             let all = [&["function", "custom"], HOSTED].concat();
-            return Err(ApiError::wrong_value(&format!("{place}.type"), other, &all));
+            Err(ApiError::wrong_value(&format!("{place}.type"), other, &all))
         }
-    };
-    let path = format!("{place}.name");
-    let name = tool.get("name").ok_or_else(|| ApiError::missing(&path))?;
-    let name = name.as_str().ok_or_else(|| ApiError::wrong_type(&path, "a string", name))?;
-    let legal = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
-        return Err(ApiError::bad(format!(
-            "Invalid '{path}': string does not match pattern. Expected a string that matches the pattern \
-             '^[a-zA-Z0-9_-]+$'."
-        ))
-        .param(path)
-        .code("invalid_value"));
     }
-    checks::only(place, tool, known, &[])?;
-    if tool.get("strict") == Some(&Value::Bool(true)) {
-        let schema = tool.get("parameters").unwrap_or(&Value::Null);
-        schema::strict(&format!("{place}.parameters"), &format!("function '{name}'"), schema)?;
-    }
-    Ok(())
 }
 
 fn choice(fields: &Map<String, Value>, tools: &[Value]) -> Result<(), ApiError> {
-    let named = |name: &str| tools.iter().any(|tool| tool.get("name").and_then(Value::as_str) == Some(name));
+    let names =
+        || tools.iter().filter_map(|tool| tool.get("name").and_then(Value::as_str)).collect::<Vec<_>>();
     match fields.get("tool_choice") {
         None | Some(Value::Null) => Ok(()),
         Some(Value::String(mode)) => {
@@ -292,12 +280,7 @@ fn choice(fields: &Map<String, Value>, tools: &[Value]) -> Result<(), ApiError> 
             Some("function" | "custom") => {
                 let name = choice.get("name").and_then(Value::as_str);
                 // A chat's nested form is the usual mistake here.
-                let name = name.ok_or_else(|| ApiError::missing("tool_choice.name"))?;
-                if named(name) {
-                    return Ok(());
-                }
-                Err(ApiError::bad(format!("Tool choice '{name}' not found in 'tools' parameter."))
-                    .param("tool_choice"))
+                tools::chosen(name.ok_or_else(|| ApiError::missing("tool_choice.name"))?, &names())
             }
             Some("allowed_tools") => Ok(()),
             Some(hosted) if HOSTED.contains(&hosted) => Ok(()),

@@ -5,7 +5,6 @@ pub(crate) mod fields;
 pub(crate) mod items;
 pub(crate) mod order;
 pub(crate) mod request;
-pub(crate) mod schema;
 pub(crate) mod seal;
 pub(crate) mod service;
 pub(crate) mod store;

@@ -43,7 +43,13 @@ async fn fields_and_their_shapes() {
             (json!({"stop_sequences": ["\n"]}), Some("each stop sequence must contain non-whitespace")),
             (json!({"stop_sequences": [5]}), Some("stop_sequences.0: Input should be a valid string")),
             (json!({"output_config": {"effort": "none"}}), Some("output_config.effort: Input should be")),
-            (json!({"output_config": {"effort": "xhigh"}}), None),
+            (json!({"output_config": {"effort": "max"}}), None),
+            (json!({"output_config": {"effort": "xhigh"}}), Some("does not support effort level 'xhigh'")),
+            (json!({"model": "claude-opus-5", "output_config": {"effort": "xhigh"}}), None),
+            (
+                json!({"model": "claude-haiku-4-5", "output_config": {"effort": "low"}}),
+                Some("does not support the effort parameter"),
+            ),
             (json!({"model": "claude-small"}), Some("exceed context limit: 8 + 2000 > 100")),
             (
                 json!({"model": "claude-small", "messages": [user(json!("w ".repeat(200)))]}),
@@ -95,7 +101,13 @@ async fn tools_and_choices() {
             (tool(json!({"parameters": {}})), Some("tools.0.custom.parameters: Extra inputs are not permitted")),
             (tool(json!({"type": "function"})), Some("tools.0: Input tag 'function' found using 'type'")),
             (json!({"tools": [tide_tool(), tide_tool()]}), Some("Tool names must be unique")),
-            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}), None),
+            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]}), None),
+            (json!({"tools": [{"type": "web_search_20250304", "name": "web_search"}]}), Some("tools.0: Input tag 'web_search_20250304'")),
+            (json!({"tools": [{"type": "web_search_20250305", "name": "search"}]}), Some("web_search_20250305.name: Input should be 'web_search'")),
+            (json!({"tools": [{"type": "web_search_20250305"}]}), Some("web_search_20250305.name: Field required")),
+            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "uses": 3}]}), Some("web_search_20250305.uses: Extra inputs are not permitted")),
+            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "allowed_domains": [], "blocked_domains": []}]}), Some("Cannot specify both")),
+            (json!({"tools": [{"type": "bash_20250124", "name": "bash"}]}), None),
             (choose(json!({"type": "any", "disable_parallel_tool_use": true})), None),
             (choose(json!({"type": "tool", "name": "tide"})), None),
             (choose(json!({"type": "tool"})), Some("tool_choice.tool.name: Field required")),
@@ -132,6 +144,10 @@ async fn cache_marks_and_thinking_options() {
             (json!({"thinking": {"type": "adaptive", "display": "omitted"}}), None),
             (json!({"thinking": {"type": "adaptive", "budget_tokens": 1024}}), Some("thinking.adaptive.budget_tokens: Extra inputs")),
             (json!({"thinking": {"type": "deep"}}), Some("thinking: Input tag 'deep'")),
+            (with(budget(1024), json!({"model": "claude-opus-5"})), Some("\"thinking.type.enabled\" is not supported for this model")),
+            (with(budget(1024), json!({"model": "claude-haiku-4-5"})), None),
+            (json!({"model": "claude-haiku-4-5", "thinking": {"type": "adaptive"}}), Some("adaptive thinking is not supported on this model")),
+            (json!({"model": "claude-opus-5", "thinking": {"type": "adaptive"}}), None),
             (with(budget(1024), json!({"temperature": 0.5})), Some("`temperature` may only be set to 1 when thinking is enabled")),
             (with(budget(1024), json!({"top_p": 0.5})), Some("`top_p` must be greater than or equal to 0.95")),
             (with(budget(1024), json!({"top_k": 5})), Some("`top_k` must be unset")),
@@ -221,7 +237,9 @@ async fn keys_versions_and_betas() {
     assert_eq!(ask(versioned(bare.clone()).bearer(KEY), question()).await.status, 200);
     let beta =
         client(&emulator).header("anthropic-beta", "mcp-client-2025-11-20, context-management-2025-06-27");
-    assert_eq!(ask(beta, with(question(), json!({"mcp_servers": []}))).await.status, 200);
+    assert_eq!(ask(beta.clone(), with(question(), json!({"mcp_servers": []}))).await.status, 200);
+    let other = error_of(&ask(beta, with(question(), json!({"fallbacks": []}))).await);
+    assert_eq!(other.2, "fallbacks: Extra inputs are not permitted", "a beta opens its own fields alone");
     for (state, status, kind) in [
         (KeyState::Revoked, 401, "authentication_error"),
         (KeyState::Exhausted, 402, "billing_error"),

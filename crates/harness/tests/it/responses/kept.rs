@@ -34,7 +34,7 @@ async fn kept_answers_are_read_continued_and_deleted() {
 #[tokio::test]
 async fn a_call_in_a_kept_answer_must_be_answered() {
     let emulator = start().await;
-    let tool = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
+    let tool = json!({"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}});
     let request = with(ask(), json!({"tools": [tool], "tool_choice": "required"}));
     let (_, first) = post(&emulator, &request).await;
     let call = first["output"][0]["call_id"].as_str().unwrap();

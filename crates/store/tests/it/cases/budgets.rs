@@ -1,5 +1,7 @@
 //! Budgets, leases, credit and rates.
 
+use std::sync::LazyLock;
+
 use domain::*;
 use ledger::lease::{Ask, Grant};
 use ledger::pool::Call;
@@ -10,12 +12,23 @@ use store::{BudgetRow, BudgetStanding, EventKind, LimitsOf, Page, StoreError};
 use crate::Fresh;
 use crate::samples::*;
 
-/// The day that it is, which is also the one that a budget is made in.
-fn today() -> u64 {
-    Period::Day.start(world::World::system().clock.unix_ms())
-}
+/// A test that would not be over by midnight begins behind it.
+const ROOM_MS: u64 = 10_000;
+
+/// The day that it is, which is also the one that a budget is made in: one day for all of a test.
+static TODAY: LazyLock<u64> = LazyLock::new(|| {
+    let world = world::World::system();
+    let room =
+        || Period::Day.start(world.clock.unix_ms() + ROOM_MS) == Period::Day.start(world.clock.unix_ms());
+    while !room() {
+        std::thread::yield_now();
+    }
+    Period::Day.start(world.clock.unix_ms())
+});
 
 fn budget(workspace: WorkspaceId, number: u64, limit: i64) -> BudgetRow {
+    // What is made now is of that day.
+    LazyLock::force(&TODAY);
     BudgetRow {
         id: BudgetId::new(NOW, bytes(number)),
         workspace,
@@ -32,7 +45,7 @@ fn budget(workspace: WorkspaceId, number: u64, limit: i64) -> BudgetRow {
 }
 
 fn call(budget: BudgetId, call: Call) -> LeaseCall {
-    LeaseCall { budget, period_unix_ms: today(), call }
+    LeaseCall { budget, period_unix_ms: *TODAY, call }
 }
 
 async fn carry(fresh: &Fresh, one: LeaseCall) -> Option<Grant> {
@@ -43,12 +56,12 @@ async fn carry(fresh: &Fresh, one: LeaseCall) -> Option<Grant> {
 }
 
 fn standing(spent: i64, reserved: i64) -> BudgetStanding {
-    BudgetStanding { period_unix_ms: today(), spent: Nanos(spent), reserved: Nanos(reserved) }
+    BudgetStanding { period_unix_ms: *TODAY, spent: Nanos(spent), reserved: Nanos(reserved) }
 }
 
 /// A record that draws on a budget.
 fn drawing(fresh: &Fresh, number: u64, budget: BudgetId, amount: i64) -> MeterRecord {
-    let drawn = vec![Drawn { budget, period_unix_ms: today(), amount: Nanos(amount) }];
+    let drawn = vec![Drawn { budget, period_unix_ms: *TODAY, amount: Nanos(amount) }];
     MeterRecord { drawn, ..record(fresh.founding.workspace.id, fresh.founding.project.id, number) }
 }
 
@@ -119,21 +132,21 @@ pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
     centre.carry_out(vec![call(id, ask)]).await.unwrap_err();
     let granted = carry(fresh, call(id, ask)).await.unwrap();
     assert_eq!((granted.amount, granted.elsewhere), (30_000, 0));
-    assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(0, 30_000));
-    assert_eq!(centre.renew().await.unwrap().leases, [(id, today())]);
+    assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 30_000));
+    assert_eq!(centre.renew().await.unwrap().leases, [(id, *TODAY)]);
     let back = Call::Return { sequence: 2, amount: 20_000 };
     fresh.store.commit_faults().script([CommitFault::Refused]);
     centre.carry_out(vec![call(id, back)]).await.unwrap_err();
     for _ in 0..2 {
         carry(fresh, call(id, back)).await;
-        assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(0, 10_000));
+        assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 10_000));
     }
     let all = Call::Ask(Ask { sequence: 3, least: 990_001, wanted: 990_001, divisible: false });
     assert_eq!(carry(fresh, call(id, all)).await.unwrap().amount, 0, "more than there is");
     let unknown = BudgetId::new(NOW, bytes(99));
     assert_eq!(carry(fresh, call(unknown, ask)).await.unwrap().amount, 0);
     centre.release().await.unwrap();
-    assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(0, 0));
+    assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 0));
 }
 
 pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh) {
@@ -156,15 +169,15 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     fresh.store.commit_faults().script([CommitFault::AnswerLost]);
     sink.apply(first.clone()).await.unwrap_err();
     sink.apply(first).await.unwrap();
-    assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(550, 350));
+    assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(550, 350));
     let percents = async || {
-        let alerts = budgets.alerts(id, today()).await.unwrap();
+        let alerts = budgets.alerts(id, *TODAY).await.unwrap();
         alerts.iter().map(|alert| (alert.percent, alert.spent.0)).collect::<Vec<_>>()
     };
     assert_eq!(percents().await, [(50, 550)]);
     // To the end in one step, and over it.
     sink.apply(batch(2, vec![drawing(fresh, 3, id, 500)])).await.unwrap();
-    assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(1_050, 0));
+    assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(1_050, 0));
     assert_eq!(percents().await, [(50, 550), (80, 1_050), (100, 1_050)]);
     let gone = BudgetId::new(NOW, bytes(77));
     sink.apply(batch(3, vec![drawing(fresh, 4, gone, 5), drawing(fresh, 5, id, 1)])).await.unwrap();
@@ -188,9 +201,9 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     // Of a higher limit all is told anew.
     let raised = BudgetRow { limit: Nanos(2_000), ..budgets.get(told.workspace, id).await.unwrap() };
     budgets.replace(raised, None, act()).await.unwrap();
-    assert!(budgets.alerts(id, today()).await.unwrap().is_empty());
+    assert!(budgets.alerts(id, *TODAY).await.unwrap().is_empty());
     sink.apply(batch(4, vec![drawing(fresh, 6, id, 1)])).await.unwrap();
-    let alerts = budgets.alerts(id, today()).await.unwrap();
+    let alerts = budgets.alerts(id, *TODAY).await.unwrap();
     assert_eq!(alerts.iter().map(|alert| (alert.percent, alert.spent.0)).collect::<Vec<_>>(), [(50, 1_052)]);
 }
 
@@ -199,11 +212,10 @@ pub async fn a_refusal_reaches_a_budget_before_its_last_nano(fresh: &Fresh) {
     for (number, alerts) in [(5, vec![80, 100]), (6, vec![80])] {
         let row = BudgetRow { alerts, ..budget(fresh.founding.workspace.id, number, 1_000) };
         budgets.create(row.clone(), Nanos(700), act()).await.unwrap();
-        let period = today();
         for _ in 0..2 {
-            centre.reached(row.id, period).await.unwrap();
+            centre.reached(row.id, *TODAY).await.unwrap();
         }
-        let alerts = budgets.alerts(row.id, period).await.unwrap();
+        let alerts = budgets.alerts(row.id, *TODAY).await.unwrap();
         let expected: &[u32] = if number == 5 { &[100] } else { &[] };
         assert_eq!(alerts.iter().map(|alert| alert.percent).collect::<Vec<_>>(), expected);
     }

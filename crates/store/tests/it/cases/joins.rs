@@ -215,6 +215,9 @@ pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
     fresh.store.nodes().delete(workspace, one, None, act()).await.unwrap();
     assert_eq!(joins.known(digest(101)).await.unwrap(), None);
+    assert_eq!(listed(one, 100, None).await.rows.len(), 9, "what it reported outlives it");
+    let foreign = joins.records(WorkspaceId::new(NOW, [99; 10]), one, Page::default()).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
 }
 
 pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {

@@ -1,10 +1,10 @@
 //! People and their memberships.
 
 use domain::Role;
-use store::{Invitation, Page, PersonRow, StoreError};
+use store::{Act, ApiKeyRow, Invitation, MadeKeys, Page, PersonRow, StoreError};
 
 use crate::Fresh;
-use crate::samples::{act, founding, invitation};
+use crate::samples::{NOW, act, api_key, founding, invitation};
 
 pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     let (people, workspace) = (fresh.store.people(), fresh.founding.workspace.id);
@@ -31,11 +31,11 @@ pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     let first = people.list(workspace, Page::first(1)).await.unwrap();
     let second = people.list(workspace, Page { limit: 1, after: first.next }).await.unwrap();
     assert_eq!((first.rows.len(), second.rows), (1, vec![changed.row]));
-    people.remove(workspace, id, None, act()).await.unwrap();
+    people.remove(workspace, id, MadeKeys::Ask, None, act()).await.unwrap();
     assert!(matches!(people.get(workspace, id).await, Err(StoreError::NotFound { .. })));
     assert_eq!(
         people.by_email("person2@example.com".into()).await.unwrap(),
-        None,
+        [],
         "nobody's member is forgotten"
     );
     let audit = fresh.store.audit().list(Some(workspace), Page::default()).await.unwrap().rows;
@@ -43,21 +43,102 @@ pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     assert_eq!(told, ["member.remove", "member.update", "member.invite", "member.invite"]);
 }
 
-pub async fn an_email_is_one_person_in_every_workspace(fresh: &Fresh) {
+pub async fn a_person_is_in_several_workspaces(fresh: &Fresh) {
     let (people, mine) = (fresh.store.people(), fresh.founding.workspace.id);
     let other = founding(2);
     fresh.store.founder().found(other.clone(), act()).await.unwrap();
     let here = people.invite(invitation(mine, 1, Role::Owner), act()).await.unwrap().row;
     let again = invitation(other.workspace.id, 2, Role::Viewer);
-    let again =
-        Invitation { person: PersonRow { email: here.person.email.clone(), ..again.person }, ..again };
+    let again = Invitation { person: here.person.clone(), ..again };
     let there = people.invite(again, act()).await.unwrap().row;
     assert_eq!(there.person.id, here.person.id);
     let of: Vec<_> = people.memberships(here.person.id).await.unwrap();
     assert_eq!(of.iter().map(|one| one.role).collect::<Vec<_>>(), [Role::Owner, Role::Viewer]);
     assert_eq!(of[1].name, other.workspace.name);
-    people.remove(other.workspace.id, here.person.id, None, act()).await.unwrap();
+    people.remove(other.workspace.id, here.person.id, MadeKeys::Ask, None, act()).await.unwrap();
     assert_eq!(people.get(mine, here.person.id).await.unwrap().role, Role::Owner, "the other one stays");
+}
+
+/// Nothing proves whose an email is: it tells nobody who has it elsewhere, and keeps nobody from it.
+pub async fn an_email_tells_nothing_and_blocks_nobody(fresh: &Fresh) {
+    let (people, mine) = (fresh.store.people(), fresh.founding.workspace.id);
+    let other = founding(2);
+    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    let here = people.invite(invitation(mine, 1, Role::Owner), act()).await.unwrap().row;
+    let invited = invitation(other.workspace.id, 2, Role::Viewer);
+    let person = PersonRow { email: here.person.email.clone(), name: "as invited".into(), ..invited.person };
+    let invited = Invitation { accepted_unix_ms: None, person, ..invited };
+    let there = people.invite(invited.clone(), act()).await.unwrap().row;
+    assert_ne!(there.person.id, here.person.id);
+    assert_eq!(
+        (there.person.email.as_str(), there.person.name.as_str()),
+        ("person1@example.com", "as invited")
+    );
+    let of_address = people.by_email("person1@example.com".into()).await.unwrap();
+    let ids: Vec<_> = of_address.iter().map(|person| person.id).collect();
+    assert_eq!(ids, [here.person.id, there.person.id]);
+    let again = PersonRow { id: invitation(mine, 9, Role::Viewer).person.id, ..invited.person.clone() };
+    let told = people.invite(Invitation { person: again, ..invited }, act()).await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "already_member", .. })), "{told:?}");
+    // Who takes the email of somebody elsewhere keeps it from nobody, and may go back.
+    let third = people.invite(invitation(mine, 3, Role::Viewer), act()).await.unwrap().row.person;
+    let fourth =
+        people.invite(invitation(other.workspace.id, 4, Role::Viewer), act()).await.unwrap().row.person;
+    for (wanted, email) in
+        [(&third, "ceo@example.com"), (&fourth, "ceo@example.com"), (&fourth, "x@example.com")]
+    {
+        let wanted = PersonRow { email: email.into(), ..wanted.clone() };
+        assert_eq!(people.rename(wanted, mine, act()).await.unwrap().row.email, email);
+        let of_address = people.by_email(email.into()).await.unwrap();
+        assert!(of_address.iter().all(|person| person.email == email), "{of_address:?}");
+    }
+    assert_eq!(people.by_email("ceo@example.com".into()).await.unwrap().len(), 1);
+}
+
+/// Who removes a member says what becomes of the keys that they made, by themselves or with a key of theirs.
+pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
+    let (people, keys) = (fresh.store.people(), fresh.store.api_keys());
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let by = |actor: &str| Act { actor: actor.to_owned(), ..act() };
+    people.invite(invitation(workspace, 1, Role::Owner), act()).await.unwrap();
+    for (first, word) in [(10, MadeKeys::Keep), (20, MadeKeys::Revoke)] {
+        let id = people.invite(invitation(workspace, first, Role::Admin), act()).await.unwrap().row.person.id;
+        let made = |number, actor: String| {
+            let row = api_key(workspace, project, first + number);
+            async move { keys.create(row, None, by(&actor)).await.unwrap().row }
+        };
+        let own = made(1, id.to_string()).await;
+        let handed_on = made(2, own.id.to_string()).await;
+        let others = made(3, "system".to_owned()).await;
+        let old = ApiKeyRow { expires_unix_ms: Some(NOW - 1), ..api_key(workspace, project, first + 4) };
+        let old = keys.create(old, None, by(&id.to_string())).await.unwrap().row;
+        assert_eq!([own.created_by, handed_on.created_by, others.created_by], [Some(id), Some(id), None]);
+        match people.remove(workspace, id, MadeKeys::Ask, None, act()).await {
+            Err(StoreError::Conflict { what: "member_has_keys", detail, .. }) => {
+                let names = |row: &ApiKeyRow| detail.contains(&format!("{} ({})", row.name, row.id));
+                assert_eq!(
+                    [&own, &handed_on, &others, &old].map(names),
+                    [true, true, false, false],
+                    "{detail}"
+                );
+            }
+            told => panic!("{told:?}"),
+        }
+        people.get(workspace, id).await.unwrap();
+        people.remove(workspace, id, word, None, act()).await.unwrap();
+        let mut ended = Vec::new();
+        for row in [&own, &handed_on, &others, &old] {
+            ended.push(keys.get(workspace, row.id).await.unwrap().revoked_unix_ms.is_some());
+        }
+        let is_revoked = word == MadeKeys::Revoke;
+        assert_eq!(ended, [is_revoked, is_revoked, false, is_revoked]);
+        let audit = fresh.store.audit().list(Some(workspace), Page::first(1)).await.unwrap().rows;
+        let told = match word {
+            MadeKeys::Revoke => format!("2 keys that they made revoked: {} ({})", own.name, own.id),
+            _ => "2 keys that they made kept".to_owned(),
+        };
+        assert!(audit.first().is_some_and(|row| row.detail.contains(&told)), "{told}: {audit:?}");
+    }
 }
 
 pub async fn the_last_owner_stays(fresh: &Fresh) {
@@ -66,14 +147,14 @@ pub async fn the_last_owner_stays(fresh: &Fresh) {
     let waiting = Invitation { accepted_unix_ms: None, ..invitation(workspace, 2, Role::Owner) };
     people.invite(waiting, act()).await.unwrap();
     for told in [
-        people.remove(workspace, first, None, act()).await.map(|_| ()),
+        people.remove(workspace, first, MadeKeys::Ask, None, act()).await.map(|_| ()),
         people.set_role(workspace, first, Role::Admin, None, act()).await.map(|_| ()),
     ] {
         assert!(matches!(told, Err(StoreError::Conflict { what: "last_owner", .. })), "{told:?}");
     }
     let second = people.invite(invitation(workspace, 3, Role::Owner), act()).await.unwrap().row.person.id;
     people.set_role(workspace, first, Role::Admin, None, act()).await.unwrap();
-    let told = people.remove(workspace, second, None, act()).await;
+    let told = people.remove(workspace, second, MadeKeys::Ask, None, act()).await;
     assert!(matches!(told, Err(StoreError::Conflict { what: "last_owner", .. })), "{told:?}");
 }
 

@@ -1,7 +1,7 @@
 //! Sessions and links.
 
 use domain::{MemberId, Role, WorkspaceId};
-use store::{Act, Invitation, LinkRow, PersonRow, Redeemed, SignInRow, Tries};
+use store::{Act, Invitation, LinkRow, MadeKeys, PersonRow, Redeemed, Redeemer, SignInRow, Tries};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, digest, founding, invitation, link, session};
@@ -29,10 +29,10 @@ async fn invited_elsewhere(fresh: &Fresh, email: &str, number: u8) -> (Workspace
     (other.workspace.id, made.person.id)
 }
 
-async fn redeem(fresh: &Fresh, link: u8, signed_in: Option<MemberId>, fresh_number: u8) -> Redeemed {
+async fn redeem(fresh: &Fresh, link: u8, redeemer: Redeemer, fresh_number: u8) -> Redeemed {
     let nobody = MemberId::new(NOW, [0; 10]);
     let begun = SignInRow { by_link: true, ..session(nobody, fresh_number) };
-    fresh.store.sign_ins().redeem(digest(link), signed_in, begun, None, act()).await.unwrap()
+    fresh.store.sign_ins().redeem(digest(link), redeemer, begun, None, act()).await.unwrap()
 }
 
 async fn is_in(fresh: &Fresh, number: u8) -> bool {
@@ -72,10 +72,10 @@ pub async fn a_removed_members_session_ends_with_the_membership(fresh: &Fresh) {
         .unwrap();
     // An invitation elsewhere keeps the person, and nothing to be signed in for.
     invited_elsewhere(fresh, "person2@example.com", 8).await;
-    store.people().remove(workspace, person, None, act()).await.unwrap();
+    store.people().remove(workspace, person, MadeKeys::Ask, None, act()).await.unwrap();
     assert!(!is_in(fresh, 1).await);
-    assert_eq!(redeem(fresh, 7, None, 9).await, Redeemed::Unknown);
-    assert!(store.people().by_email("person2@example.com".into()).await.unwrap().is_some());
+    assert_eq!(redeem(fresh, 7, Redeemer::Nobody, 9).await, Redeemed::Unknown);
+    assert_eq!(store.people().by_email("person2@example.com".into()).await.unwrap().len(), 1);
 }
 
 pub async fn a_password_ends_every_other_session_and_link(fresh: &Fresh) {
@@ -89,7 +89,7 @@ pub async fn a_password_ends_every_other_session_and_link(fresh: &Fresh) {
     store.people().set_password("a hash".into(), session(person, 4), workspace, act()).await.unwrap();
     let left = [is_in(fresh, 1).await, is_in(fresh, 2).await, is_in(fresh, 3).await, is_in(fresh, 4).await];
     assert_eq!(left, [false, false, true, true]);
-    assert_eq!(redeem(fresh, 7, None, 9).await, Redeemed::Unknown);
+    assert_eq!(redeem(fresh, 7, Redeemer::Nobody, 9).await, Redeemed::Unknown);
     let read = store.people().get(workspace, person).await.unwrap().person;
     assert_eq!(read.password_hash.as_deref(), Some("a hash"));
     assert!(!format!("{read:?}").contains("a hash"));
@@ -98,16 +98,23 @@ pub async fn a_password_ends_every_other_session_and_link(fresh: &Fresh) {
 pub async fn a_link_works_once_and_in_its_time(fresh: &Fresh) {
     let people = fresh.store.people();
     let person = member(fresh, 1, Role::Owner).await;
+    let traces = async || {
+        let traces = fresh.store.sign_ins().traces(person).await.unwrap();
+        (traces.has_link, traces.signed_in)
+    };
+    assert_eq!(traces().await, (false, false));
     people.add_link(link(person, None, 7), fresh.founding.workspace.id, act()).await.unwrap();
+    assert_eq!(traces().await, (true, false));
     let old = LinkRow { expires_unix_ms: 5, ..link(person, None, 8) };
     people.add_link(old, fresh.founding.workspace.id, Act { unix_ms: 1, ..act() }).await.unwrap();
-    assert_eq!(redeem(fresh, 9, None, 1).await, Redeemed::Unknown);
-    assert_eq!(redeem(fresh, 8, None, 1).await, Redeemed::Unknown);
-    assert_eq!(redeem(fresh, 7, None, 1).await, Redeemed::By(person));
-    assert_eq!(redeem(fresh, 7, None, 2).await, Redeemed::Unknown);
+    assert_eq!(redeem(fresh, 9, Redeemer::Nobody, 1).await, Redeemed::Unknown);
+    assert_eq!(redeem(fresh, 8, Redeemer::Nobody, 1).await, Redeemed::Unknown);
+    assert_eq!(redeem(fresh, 7, Redeemer::Nobody, 1).await, Redeemed::By(person));
+    assert_eq!(redeem(fresh, 7, Redeemer::Nobody, 2).await, Redeemed::Unknown);
     let found = fresh.store.sign_ins().find(digest(1)).await.unwrap().unwrap();
     assert!(found.session.by_link && found.session.person == person);
     assert!(!is_in(fresh, 2).await);
+    assert!(traces().await.1, "they have signed in");
 }
 
 /// Who administers one workspace must not become somebody who is known to another.
@@ -115,32 +122,43 @@ pub async fn a_link_of_one_workspace_signs_in_nobody_whom_another_knows(fresh: &
     let (store, mine) = (&fresh.store, fresh.founding.workspace.id);
     let person = member(fresh, 1, Role::Owner).await;
     store.sign_ins().start(session(person, 1), None, None, act()).await.unwrap();
-    let (theirs, known) = invited_elsewhere(fresh, "person1@example.com", 7).await;
-    assert_eq!(known, person);
+    let (theirs, made) = invited_elsewhere(fresh, "person1@example.com", 7).await;
+    assert_ne!(made, person, "who has the email elsewhere is not theirs to see");
     let stranger = member(fresh, 2, Role::Viewer).await;
-    for asking in [None, Some(stranger)] {
+    for asking in [Redeemer::Nobody, Redeemer::Known(stranger)] {
         assert_eq!(redeem(fresh, 7, asking, 2).await, Redeemed::SignInFirst);
     }
     assert!(!is_in(fresh, 2).await);
-    assert_eq!(redeem(fresh, 7, Some(person), 3).await, Redeemed::By(person));
+    assert_eq!(redeem(fresh, 7, Redeemer::Known(person), 3).await, Redeemed::By(person));
     assert!(!is_in(fresh, 1).await, "sessions from before see nothing of the new workspace");
     let of = store.people().memberships(person).await.unwrap();
     assert_eq!(of.iter().map(|one| one.workspace).collect::<Vec<_>>(), [mine, theirs]);
+    assert!(store.people().get(theirs, made).await.is_err(), "the invitation's own person is gone");
     // Nor does a link that the first one made before.
     store.people().add_link(link(person, Some(mine), 8), fresh.founding.workspace.id, act()).await.unwrap();
-    assert_eq!(redeem(fresh, 8, None, 4).await, Redeemed::SignInFirst);
+    assert_eq!(redeem(fresh, 8, Redeemer::Nobody, 4).await, Redeemed::SignInFirst);
     store.people().add_link(link(person, None, 9), fresh.founding.workspace.id, act()).await.unwrap();
-    assert_eq!(redeem(fresh, 9, None, 4).await, Redeemed::By(person), "the installation's own does");
+    assert_eq!(
+        redeem(fresh, 9, Redeemer::Nobody, 4).await,
+        Redeemed::By(person),
+        "the installation's own does"
+    );
 }
 
-/// A workspace may have made a person up before another one invites them.
-pub async fn whoever_invited_first_signs_in_first(fresh: &Fresh) {
-    let (_, person) = invited_elsewhere(fresh, "bob@example.com", 7).await;
-    invited_elsewhere(fresh, "bob@example.com", 8).await;
-    assert_eq!(redeem(fresh, 8, None, 1).await, Redeemed::SignInFirst);
-    assert_eq!(redeem(fresh, 7, None, 1).await, Redeemed::By(person));
-    assert_eq!(redeem(fresh, 8, Some(person), 2).await, Redeemed::By(person));
-    assert_eq!(fresh.store.people().memberships(person).await.unwrap().len(), 2);
+/// Who had an email first, or said so, keeps nobody else from joining with it.
+pub async fn somebody_else_of_the_same_email_joins_as_a_new_person(fresh: &Fresh) {
+    let (_, squatter) = invited_elsewhere(fresh, "bob@example.com", 7).await;
+    assert_eq!(redeem(fresh, 7, Redeemer::Nobody, 1).await, Redeemed::By(squatter));
+    let (theirs, bob) = invited_elsewhere(fresh, "bob@example.com", 8).await;
+    assert_eq!(redeem(fresh, 8, Redeemer::Nobody, 2).await, Redeemed::SignInFirst);
+    assert_eq!(redeem(fresh, 8, Redeemer::New, 2).await, Redeemed::By(bob));
+    let of = fresh.store.people().memberships(bob).await.unwrap();
+    assert_eq!(of.iter().map(|one| one.workspace).collect::<Vec<_>>(), [theirs]);
+    assert!(is_in(fresh, 1).await, "the other one's session is theirs still");
+    // Their own workspace's later links sign them in, and nobody asks who else has the email.
+    let people = fresh.store.people();
+    people.add_link(link(bob, Some(theirs), 9), theirs, act()).await.unwrap();
+    assert_eq!(redeem(fresh, 9, Redeemer::Nobody, 3).await, Redeemed::By(bob));
 }
 
 pub async fn tries_are_counted_together_and_end_with_their_window(fresh: &Fresh) {

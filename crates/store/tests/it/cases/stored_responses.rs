@@ -2,8 +2,8 @@
 
 use domain::ports::StoredResponse;
 use domain::{AccountId, CredentialId, Principal, ProjectId, TraceId};
-use store::StoredResponseRow;
 use store::fixtures::CommitFault;
+use store::{Json, NewJob, StoredResponseRow};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -29,6 +29,7 @@ fn row(fresh: &Fresh, number: u8) -> StoredResponseRow {
             is_booked: number > 2,
         },
         until_unix_ms: NOW + u64::from(number),
+        job: None,
     }
 }
 
@@ -73,6 +74,32 @@ pub async fn one_request_alone_books_an_answer(fresh: &Fresh) {
     // Kept again, where an answer of the store was lost: it stays as it is.
     responses.keep(vec![row(fresh, 1)]).await.unwrap();
     assert!(!responses.book(digest(1), trace(12)).await.unwrap());
+}
+
+pub async fn an_answer_asks_for_its_job_once(fresh: &Fresh) {
+    let responses = fresh.store.stored_responses();
+    let asking = |number: u8| {
+        let job = NewJob {
+            kind: "response",
+            workspace: fresh.founding.workspace.id,
+            name: Some(format!("response {number}")),
+            payload: Json::Null,
+            run_unix_ms: NOW,
+            every_ms: None,
+            unix_ms: NOW,
+        };
+        StoredResponseRow { job: Some(job), ..row(fresh, number) }
+    };
+    let waiting = async || {
+        let counts = fresh.store.jobs().counts().await.unwrap();
+        counts.waiting + counts.ready
+    };
+    let before = waiting().await;
+    responses.keep(vec![asking(1), row(fresh, 2), asking(1)]).await.unwrap();
+    assert_eq!(waiting().await, before + 1);
+    // What was kept already is known already, and perhaps looked at to its end.
+    responses.keep(vec![asking(2)]).await.unwrap();
+    assert_eq!(waiting().await, before + 1);
 }
 
 pub async fn of_rows_that_are_kept_together_all_are_or_none(fresh: &Fresh) {

@@ -63,7 +63,7 @@ impl<'a> Writing<'a, '_> {
                 Content::Foreign { kind, json } => {
                     match Datum::foreign(kind, Cow::Borrowed(checked(json.as_str())?)) {
                         Some(datum) => parts.push(Part::of(datum)),
-                        None => self.losses.lose_at(Feature::HostedTool, kind.as_str()),
+                        None => self.losses.lose_foreign(kind),
                     }
                 }
                 media => {

@@ -4,6 +4,34 @@ use serde_json::Value;
 
 use crate::openai::error::ApiError;
 
+/// Refuses what is no schema of an object: a function's arguments are one, and its properties must be named.
+pub(crate) fn of_object(place: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
+    let wrong = |what: String| {
+        Err(ApiError::bad(format!("Invalid schema for {owner}: {what}"))
+            .param(place)
+            .code("invalid_function_parameters"))
+    };
+    let Some(fields) = schema.as_object() else {
+        return Err(ApiError::wrong_type(place, "an object", schema));
+    };
+    match fields.get("type").and_then(Value::as_str) {
+        Some("object") => {}
+        kind => {
+            let kind = kind.unwrap_or("None");
+            return wrong(format!(
+                "schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{kind}\"'."
+            ));
+        }
+    }
+    if !fields.contains_key("properties") {
+        return wrong("In context=(), object schema missing properties.".to_owned());
+    }
+    if !jsonschema::draft202012::meta::is_valid(schema) {
+        return wrong("it is not valid under any of the given schemas.".to_owned());
+    }
+    Ok(())
+}
+
 /// Refuses a strict schema that leaves room: further properties, or properties that may be missing.
 pub(crate) fn strict(place: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
     let mut path = Vec::new();

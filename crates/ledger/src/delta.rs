@@ -13,14 +13,15 @@ const LENGTH_MAX: usize = 1024 * 1024;
 
 /// What records are told against, and where in it four bytes are found.
 #[derive(Debug)]
-pub(crate) struct Template {
+pub struct Template {
     bytes: Vec<u8>,
     /// One past the last place of bytes with this hash; zero is none.
     places: Box<[u16; PLACES]>,
 }
 
 impl Template {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
         let mut places = Box::new([0; PLACES]);
         for (place, four) in (1..=u16::MAX).zip(bytes.windows(HASHED_BYTES)) {
             if let Some(slot) = places.get_mut(hash(four)) {
@@ -30,7 +31,8 @@ impl Template {
         Self { bytes, places }
     }
 
-    pub(crate) fn difference(&self, bytes: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn difference(&self, bytes: &[u8]) -> Vec<u8> {
         let mut told = Vec::with_capacity(bytes.len() / 2);
         let (mut at, mut new_from, mut expected) = (0, 0, 0);
         while at < bytes.len() {
@@ -55,7 +57,8 @@ impl Template {
     }
 
     /// What was told, or `None` where it can't have been told against this template.
-    pub(crate) fn apply(&self, mut told: &[u8]) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn apply(&self, mut told: &[u8]) -> Option<Vec<u8>> {
         let mut made = Vec::with_capacity(self.bytes.len() + told.len());
         let mut expected = 0_usize;
         while let Some((shared, rest)) = told.split_first() {
@@ -121,7 +124,7 @@ fn read_count(shared: usize, told: &mut &[u8]) -> Option<usize> {
 }
 
 /// Seven bits a byte, the low ones first.
-pub(crate) fn number(told: &mut Vec<u8>, mut value: usize) {
+pub fn number(told: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         told.push((value & 0x7F | 0x80).to_le_bytes()[0]);
         value >>= 7;
@@ -129,7 +132,7 @@ pub(crate) fn number(told: &mut Vec<u8>, mut value: usize) {
     told.push(value.to_le_bytes()[0]);
 }
 
-pub(crate) fn read_number(told: &mut &[u8]) -> Option<usize> {
+pub fn read_number(told: &mut &[u8]) -> Option<usize> {
     let (mut value, mut shift) = (0_usize, 0_u32);
     loop {
         let (byte, rest) = told.split_first()?;

@@ -1,0 +1,131 @@
+//! Names that vendors give to releases of a model: with a day, with `-latest`, or for what was fine-tuned of it.
+
+/// What a name says beside its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The model as it was on a day, as in `gpt-4o-2024-08-06` or `claude-haiku-4-5-20251001`.
+    Dated,
+    /// Whatever its vendor has of the model now.
+    Latest,
+    /// What a customer of its vendor made of the model, as in `ft:gpt-4o-mini-2024-07-18:acme::id`.
+    FineTuned,
+}
+
+const FINE_TUNED: &str = "ft:";
+const LATEST: &str = "-latest";
+/// The forms of a day behind a name: `0` stands for a digit.
+const DAYS: [&str; 4] = ["-0000-00-00", "-00000000", "@00000000", "-0000"];
+
+impl Release {
+    /// What a name says, with the rest of the name; `None` of a name that says nothing. A fine-tuned model's rest may be a
+    /// dated name itself.
+    #[must_use]
+    pub fn read(name: &str) -> Option<(Self, &str)> {
+        if let Some(tuned) = name.strip_prefix(FINE_TUNED) {
+            return tuned.split(':').next().map(|base| (Self::FineTuned, base));
+        }
+        if let Some(base) = name.strip_suffix(LATEST) {
+            return Some((Self::Latest, base));
+        }
+        dated(name).map(|(base, _)| (Self::Dated, base))
+    }
+
+    /// Whether a seller's own name of a model is not of the day that was asked for. Of a name without a day nothing is known
+    /// against it.
+    #[must_use]
+    pub fn is_of_another_day(asked: &str, sold: &str) -> bool {
+        let Some((_, day)) = dated(asked) else { return false };
+        let plain = |text: &str| text.replace('-', "");
+        has_day(sold) && !plain(sold).contains(&plain(day))
+    }
+}
+
+/// A name's base and its day.
+fn dated(name: &str) -> Option<(&str, &str)> {
+    DAYS.iter().find_map(|form| {
+        let (base, day) = name.split_at_checked(name.len().checked_sub(form.len())?)?;
+        let is_dated = fits(day, form) && !base.is_empty() && is_day(&digits(day));
+        is_dated.then_some((base, day.get(1..)?))
+    })
+}
+
+/// A year, month and day; or of four digits a month beside a day or a year.
+fn is_day(digits: &str) -> bool {
+    let number = |from: usize, to: usize| digits.get(from..to).and_then(|text| text.parse::<u32>().ok());
+    let is_month = |found: Option<u32>| found.is_some_and(|month| (1..=12).contains(&month));
+    match digits.len() {
+        8 => digits.starts_with("20") && is_month(number(4, 6)),
+        _ => is_month(number(0, 2)) || is_month(number(2, 4)),
+    }
+}
+
+/// Whether a day stands somewhere in a name, as eight digits or with dashes between.
+fn has_day(text: &str) -> bool {
+    let starts = || text.char_indices().map(|(at, _)| at);
+    let form_at = |at: usize, form: &str| {
+        let is_begin =
+            text.get(..at).is_none_or(|before| !before.ends_with(|last: char| last.is_ascii_digit()));
+        let day = text.get(at..at + form.len()).filter(|_| is_begin);
+        let after = text.get(at + form.len()..).unwrap_or_default();
+        let ends = !after.starts_with(|next: char| next.is_ascii_digit());
+        day.is_some_and(|day| ends && fits(day, form) && is_day(&digits(day)))
+    };
+    starts().any(|at| form_at(at, "00000000") || form_at(at, "0000-00-00"))
+}
+
+/// Whether a text has a digit for each `0` of a form, and else what the form has.
+fn fits(text: &str, form: &str) -> bool {
+    text.len() == form.len()
+        && text.bytes().zip(form.bytes()).all(|(byte, wanted)| match wanted {
+            b'0' => byte.is_ascii_digit(),
+            _ => byte == wanted,
+        })
+}
+
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_which_release_is_meant() {
+        use Release::{Dated, FineTuned, Latest};
+        for (name, expected) in [
+            ("claude-haiku-4-5-20251001", Some((Dated, "claude-haiku-4-5"))),
+            ("claude-haiku-4-5@20251001", Some((Dated, "claude-haiku-4-5"))),
+            ("gpt-4o-2024-08-06", Some((Dated, "gpt-4o"))),
+            ("gpt-4-0613", Some((Dated, "gpt-4"))),
+            ("pixtral-12b-2409", Some((Dated, "pixtral-12b"))),
+            ("gemini-flash-latest", Some((Latest, "gemini-flash"))),
+            ("ft:gpt-4o-mini-2024-07-18:acme:name:id", Some((FineTuned, "gpt-4o-mini-2024-07-18"))),
+            ("ft:gpt-4o-mini", Some((FineTuned, "gpt-4o-mini"))),
+            ("gpt-4o", None),
+            ("gpt-4o-9999-99-99", None),
+            ("model-19990101", None),
+            ("model-1300", None),
+            ("-20251001", None),
+            ("größe-2024", None),
+            ("", None),
+        ] {
+            assert_eq!(Release::read(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_day_is_told_from_the_same_one_and_from_none() {
+        let asked = "claude-haiku-4-5-20251001";
+        for (sold, is_other) in [
+            ("anthropic.claude-haiku-4-5-20251001-v1:0", false),
+            ("claude-haiku-4-5@20251001", false),
+            ("anthropic/claude-haiku-4.5", false),
+            ("anthropic.claude-haiku-4-5-20260101-v1:0", true),
+        ] {
+            assert_eq!(Release::is_of_another_day(asked, sold), is_other, "{sold}");
+        }
+        assert!(!Release::is_of_another_day("gpt-4o-2024-08-06", "gpt-4o-20240806"));
+        assert!(!Release::is_of_another_day("claude-haiku-4-5-latest", "claude-haiku-4-5-20251001"));
+    }
+}

@@ -1,0 +1,205 @@
+//! What a provider asks for its tiers of service and for the tools that it runs, each price with where it was read.
+
+use std::sync::Arc;
+
+use domain::{HostedTool, Price, Rates, Tier};
+use serde::Deserialize;
+
+use crate::files::RatesRow;
+use crate::source::{UNVERIFIED, is_day};
+
+/// A dearer tier than this times the standard one is a mistaken unit.
+const PERCENT_MAX: u16 = 1_000;
+
+/// Where a price was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The address, or `unverified`.
+    pub source: String,
+    /// The day it was read there, or empty.
+    pub checked: String,
+    /// The day that the source itself is of, where it says one.
+    pub as_of: Option<String>,
+    /// The source repeats what somebody else has read at the seller's.
+    pub is_third_hand: bool,
+}
+
+/// What a tier costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierPrice {
+    pub tier: Tier,
+    pub price: TierRates,
+    pub origin: Origin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few dozen stand in the catalogue, and are read where they stand"
+)]
+pub enum TierRates {
+    /// So many hundredths of the standard price, whatever that is.
+    Percent(u16),
+    /// Prices of its own, of requests whose prompt is not long.
+    Rates(Rates),
+}
+
+/// What a call of a tool costs that the provider runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fee {
+    pub tool: HostedTool,
+    pub price: Price,
+    pub origin: Origin,
+}
+
+/// The fees of a provider, to be put beside the prices of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fees {
+    web_search: Option<Price>,
+    file_search: Option<Price>,
+}
+
+impl Fees {
+    #[must_use]
+    pub fn of(rows: &[Fee]) -> Self {
+        let of = |tool| rows.iter().find(|fee| fee.tool == tool).map(|fee| fee.price);
+        Self { web_search: of(HostedTool::WebSearch), file_search: of(HostedTool::FileSearch) }
+    }
+
+    /// Whether a call of the tool has a price.
+    #[must_use]
+    pub const fn say_of(&self, tool: HostedTool) -> bool {
+        match tool {
+            HostedTool::WebSearch => self.web_search.is_some(),
+            HostedTool::FileSearch => self.file_search.is_some(),
+            HostedTool::WebSearchPreview
+            | HostedTool::CodeExecution
+            | HostedTool::ImageGeneration
+            | HostedTool::Other => false,
+        }
+    }
+
+    /// The prices with these beside them.
+    #[must_use]
+    pub const fn beside(&self, mut rates: Rates) -> Rates {
+        rates.units.web_search = self.web_search;
+        rates.units.file_search = self.file_search;
+        rates
+    }
+}
+
+/// What a tier costs, in the files: a share of the standard price, or prices of its own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TierRow {
+    pub name: String,
+    pub percent: Option<u16>,
+    pub rates: Option<toml::Spanned<RatesRow>>,
+    pub source: Option<String>,
+    pub checked: Option<String>,
+    pub as_of: Option<String>,
+    #[serde(default)]
+    pub third_hand: bool,
+}
+
+/// What a tool costs, in the files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeeRow {
+    pub tool: String,
+    pub per_thousand_calls: u64,
+    pub source: String,
+    pub checked: String,
+    pub as_of: Option<String>,
+    #[serde(default)]
+    pub third_hand: bool,
+}
+
+impl TierRow {
+    /// # Errors
+    /// What is wrong with the row.
+    pub fn read(
+        self,
+        absent: &str,
+        rates_of: impl FnOnce(toml::Spanned<RatesRow>) -> Result<Rates, String>,
+    ) -> Result<TierPrice, String> {
+        let known = Tier::ALL.into_iter().find(|tier| tier.as_str() == self.name);
+        let Some(tier) = known.filter(|tier| !matches!(tier, Tier::Standard | Tier::Other)) else {
+            return Err(format!("\"{}\" is no tier that has a price beside the standard one", self.name));
+        };
+        let price = match (self.percent, self.rates) {
+            (Some(percent), None) if percent <= PERCENT_MAX => TierRates::Percent(percent),
+            (None, Some(rates)) => TierRates::Rates(rates_of(rates)?),
+            _ => {
+                return Err(format!(
+                    "tier \"{}\" has either a percent, up to {PERCENT_MAX}, or rates",
+                    self.name
+                ));
+            }
+        };
+        let source = self.source.unwrap_or_else(|| absent.to_owned());
+        let origin = Origin {
+            source,
+            checked: self.checked.unwrap_or_default(),
+            as_of: self.as_of,
+            is_third_hand: self.third_hand,
+        };
+        origin.check(absent != UNVERIFIED).map_err(|wrong| format!("tier \"{}\" {wrong}", self.name))?;
+        Ok(TierPrice { tier, price, origin })
+    }
+}
+
+impl FeeRow {
+    /// # Errors
+    /// What is wrong with the row.
+    pub fn read(self) -> Result<Fee, String> {
+        let counted = [HostedTool::WebSearch, HostedTool::FileSearch];
+        let tool = HostedTool::from_word(&self.tool).filter(|tool| counted.contains(tool));
+        let Some(tool) = tool else {
+            return Err(format!(
+                "fee of \"{}\": only calls of web_search and file_search are counted",
+                self.tool
+            ));
+        };
+        let origin = Origin {
+            source: self.source,
+            checked: self.checked,
+            as_of: self.as_of,
+            is_third_hand: self.third_hand,
+        };
+        origin.check(false).map_err(|wrong| format!("fee of \"{}\" {wrong}", self.tool))?;
+        Ok(Fee { tool, price: Price::of_thousand(self.per_thousand_calls), origin })
+    }
+}
+
+impl Origin {
+    /// # Errors
+    /// What a price lacks that stands in our own files, or in an operator's.
+    pub fn check(&self, is_operators: bool) -> Result<(), &'static str> {
+        if self.as_of.as_deref().is_some_and(|day| !is_day(day)) {
+            return Err("says as_of, which is a day, as \"2026-11-20\"");
+        }
+        if is_operators {
+            return Ok(());
+        }
+        if self.source.is_empty() || self.source == UNVERIFIED {
+            return Err("needs the source it was read at; else leave it out");
+        }
+        if !is_day(&self.checked) {
+            return Err("needs the day it was checked, as \"2026-11-20\"");
+        }
+        if self.as_of.as_deref().is_some_and(|day| day > &*self.checked) {
+            return Err("is of a later day than it was checked on");
+        }
+        Ok(())
+    }
+}
+
+/// Those of the offer, and of its provider those of other tiers.
+pub fn over(own: Vec<TierPrice>, below: &[TierPrice]) -> Arc<[TierPrice]> {
+    let mut all = own;
+    let more: Vec<_> =
+        below.iter().filter(|row| all.iter().all(|own| own.tier != row.tier)).cloned().collect();
+    all.extend(more);
+    all.into()
+}

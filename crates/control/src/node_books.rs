@@ -1,0 +1,129 @@
+//! What a joined node served by itself, in the books: a request of no key, of the workspace's first project.
+
+use domain::record::PlanRecord;
+use domain::{
+    AttemptRecord, Charge, Dialect, FaultClass, MeterRecord, Operation, Outcome, Principal, Timeline, Usage,
+    UsageSource,
+};
+use snapshot::{ProjectEntry, Snapshot};
+use store::{KnownNode, NodeRecord};
+
+use crate::{Control, kept_books};
+
+/// As what nodes are known in records.
+const PROVIDER: &str = "byoc";
+
+/// Books what no gateway asked for; what one did is in the books by its own record. The same record twice is booked once.
+///
+/// # Errors
+/// The store takes no records now: the node tells them again.
+pub async fn book(
+    control: &Control,
+    snapshot: &Snapshot,
+    known: KnownNode,
+    records: &[NodeRecord],
+) -> Result<(), String> {
+    let workspace = snapshot.workspace(known.workspace);
+    let Some(project) = workspace.and_then(|workspace| workspace.projects.first()) else { return Ok(()) };
+    let now = control.world.clock.unix_ms();
+    let own = records.iter().filter(|record| record.request.is_none());
+    let records = own.map(|record| record_of(control, snapshot, project, known, record, now)).collect();
+    kept_books::book(control, records).await
+}
+
+fn record_of(
+    control: &Control,
+    snapshot: &Snapshot,
+    project: &ProjectEntry,
+    known: KnownNode,
+    record: &NodeRecord,
+    now_unix_ms: u64,
+) -> MeterRecord {
+    let principal = Principal::Node(known.node);
+    let usage = usage_of(record);
+    let (outcome, fault) = ended(&record.ended);
+    // A clock that is ahead makes nothing happen tomorrow.
+    let started_unix_ms = record.begun_unix_ms.min(now_unix_ms);
+    let attempt = AttemptRecord {
+        number: 1,
+        principal,
+        provider: PROVIDER.to_owned(),
+        upstream_model: record.model.clone(),
+        region: None,
+        started_us: 0,
+        duration_us: record.took_ms.saturating_mul(1_000),
+        status: fault.is_none().then_some(200),
+        fault,
+        upstream_request_id: None,
+        usage,
+        rates: None,
+        markup_bps: 0,
+        charge: Charge::default(),
+    };
+    let mut booked = MeterRecord {
+        trace: control.vault.requests.of_node_event(record.begun_unix_ms, known.node, record.event),
+        workspace: known.workspace,
+        project: project.id,
+        key: None,
+        environment: project.environment.to_string(),
+        started_unix_ms,
+        finished_unix_ms: started_unix_ms.saturating_add(record.took_ms),
+        operation: operation(&record.operation),
+        // Nodes don't tell the grammar that they were asked in.
+        dialect: Dialect::Chat,
+        stream: false,
+        requested_model: record.model.clone(),
+        resolved_model: record.model.clone(),
+        outcome,
+        status: if fault.is_none() { 200 } else { 500 },
+        fault,
+        fault_code: fault.is_some().then(|| "node_failed".to_owned()),
+        reason: None,
+        principal: Some(principal),
+        provider: PROVIDER.to_owned(),
+        fallback_used: false,
+        tag: None,
+        usage,
+        charge: Charge::default(),
+        attempts: vec![attempt],
+        plan: PlanRecord {
+            resolution: "node_report".into(),
+            candidates: vec![principal],
+            snapshot_version: snapshot.version(),
+            ..PlanRecord::default()
+        },
+        timeline: Timeline { settled_us: record.took_ms.saturating_mul(1_000), ..Timeline::default() },
+        bytes_out: 0,
+        drawn: Vec::new(),
+        caching: None,
+    };
+    ledger::price::book(&mut booked);
+    booked
+}
+
+fn usage_of(record: &NodeRecord) -> Usage {
+    Usage {
+        input: record.input_tokens.saturating_sub(record.cached_tokens),
+        cached_read: record.cached_tokens,
+        output: record.output_tokens.saturating_sub(record.reasoning_tokens),
+        reasoning: record.reasoning_tokens,
+        source: if record.is_measured { UsageSource::Provider } else { UsageSource::Estimate },
+        ..Usage::default()
+    }
+}
+
+/// What a node may have been asked for; a word that is none of these is of a newer node.
+fn operation(word: &str) -> Operation {
+    let known = [Operation::Chat, Operation::Complete, Operation::Embed, Operation::Rerank, Operation::Count];
+    known.into_iter().find(|operation| operation.as_str() == word).unwrap_or(Operation::Chat)
+}
+
+/// As the node's journal says it.
+fn ended(word: &str) -> (Outcome, Option<FaultClass>) {
+    match word {
+        "whole" => (Outcome::Completed, None),
+        "left" => (Outcome::ClientCancelled, None),
+        "lost" => (Outcome::Interrupted, None),
+        _ => (Outcome::Failed, Some(FaultClass::Upstream)),
+    }
+}

@@ -1,0 +1,121 @@
+//! Responses that are made in the background, in the books: each is looked at until it is over, and what it used is booked
+//! once, by whoever sees its end first: a request of its client's, or a look of our own.
+
+use domain::ports::StoredResponse;
+use domain::{Dialect, KeptOwner, Operation, Rates, Tier, TraceId, Usage};
+use jobs::Outcome;
+use snapshot::CredentialState;
+use store::JobRow;
+
+use crate::Control;
+use crate::kept_books::{GONE, Used, Whose};
+
+/// A client that leaves as the end comes gives the right back in a moment.
+const BOOKED: &str = "a request of its client's books it";
+/// A provider may know a new response at one of its servers before another.
+const UNKNOWN: &str = "its provider does not know it";
+
+/// One look.
+pub(crate) async fn look(
+    control: &Control,
+    owner: KeptOwner,
+    id: &str,
+    job: &JobRow,
+) -> Result<Outcome, String> {
+    let digest = control.vault.requests.of_response(owner.workspace, owner.project, id);
+    let (responses, now) = (control.store.stored_responses(), control.world.clock.unix_ms());
+    let found = responses.find(digest, now).await.map_err(|error| error.to_string())?;
+    // Deleted by its client, or forgotten with its project.
+    let Some(response) = found else { return Ok(Outcome::Done) };
+    let trace = control.vault.requests.of_background(job.created_unix_ms, &digest);
+    let take_right = async || responses.book(digest, trace).await.map_err(|error| error.to_string());
+    // The right may be this look's own: of a gateway that died before it wrote the record.
+    if response.is_booked && !take_right().await? {
+        return told_again(job, BOOKED);
+    }
+    let snapshot = control.keeper.current();
+    let Some(whose) = Whose::of(control, &snapshot, owner, response.maker) else {
+        return Ok(hopeless("its credential or project is no longer there"));
+    };
+    match whose.credential.state {
+        CredentialState::Revoked => return Ok(hopeless("its credential is revoked")),
+        CredentialState::Disabled => return Err("its credential is switched off".to_owned()),
+        CredentialState::Active | CredentialState::Invalid => {}
+    }
+    let body = match whose.whole(Operation::Stored, id).await {
+        Err(error) if error.starts_with(GONE) => return told_again(job, UNKNOWN),
+        body => body?,
+    };
+    let told = line::read_response(&body).ok_or("its provider says nothing that can be read")?;
+    if !told.is_over {
+        return Err("it is not over".to_owned());
+    }
+    // What was cancelled may tell nothing, and nothing is guessed.
+    let Some(usage) = told.usage else { return Ok(Outcome::Done) };
+    if !take_right().await? {
+        return told_again(job, BOOKED);
+    }
+    let used = used(&whose, response, usage, (trace, job.created_unix_ms));
+    whose.book(vec![whose.record_of(used)]).await?;
+    Ok(Outcome::Done)
+}
+
+/// What may be otherwise in a moment is believed once it is told twice.
+fn told_again(job: &JobRow, told: &str) -> Result<Outcome, String> {
+    if job.last_error.as_deref() == Some(told) { Ok(Outcome::Done) } else { Err(told.to_owned()) }
+}
+
+fn hopeless(error: &str) -> Outcome {
+    Outcome::Hopeless { error: error.to_owned() }
+}
+
+/// As the record of a client's look has it. Its time is that of the asking: whichever look writes it, it is the same.
+fn used(whose: &Whose<'_>, response: StoredResponse, usage: Usage, (trace, unix_ms): (TraceId, u64)) -> Used {
+    let usage = Usage { tier: usage.tier.filter(|tier| *tier != Tier::Standard), ..usage };
+    Used {
+        trace,
+        unix_ms,
+        operation: Operation::Stored,
+        dialect: Dialect::Responses,
+        resolution: "background",
+        rates: rates(whose, &response, &usage),
+        requested: response.model.clone(),
+        resolved: response.model,
+        upstream_model: response.upstream_model,
+        status: 200,
+        fault_code: None,
+        upstream_request_id: None,
+        usage,
+    }
+}
+
+fn rates(whose: &Whose<'_>, response: &StoredResponse, usage: &Usage) -> Option<Rates> {
+    let workspace = whose.snapshot.workspace(whose.owner.workspace)?;
+    let names = (&*response.model, &*response.upstream_model);
+    line::rates_of_made(workspace, whose.credential, whose.snapshot.catalogue(), names, usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_change_is_believed_the_second_time() {
+        let job = |last_error: Option<&str>| JobRow {
+            id: 1,
+            kind: "responses.poll".into(),
+            workspace: store::jobs::OURS,
+            name: None,
+            payload: serde_json::Value::Null,
+            run_unix_ms: 0,
+            every_ms: None,
+            attempts: 2,
+            last_error: last_error.map(str::to_owned),
+            created_unix_ms: 0,
+        };
+        assert_eq!(told_again(&job(None), UNKNOWN), Err(UNKNOWN.to_owned()));
+        assert_eq!(told_again(&job(Some("it is not over")), UNKNOWN), Err(UNKNOWN.to_owned()));
+        assert_eq!(told_again(&job(Some(BOOKED)), UNKNOWN), Err(UNKNOWN.to_owned()));
+        assert_eq!(told_again(&job(Some(UNKNOWN)), UNKNOWN), Ok(Outcome::Done));
+    }
+}

@@ -1,0 +1,74 @@
+//! `GET /v2/models`: what the workspace may ask for now, by the decision that would serve it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use catalogue::Modality;
+use domain::{Dialect, PriceTerms};
+use http::Method;
+use line::{Question, served_models};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::access::Access;
+use crate::reply::Page;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::{Control, Reply};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/v2/models", Access::LOOK, list)
+            .says("Lists the models that something of this workspace, or the pool, serves now.")
+            .lists::<CallableModel>(),
+    ]
+}
+
+/// A model that would be served now. Those of your nodes are here as well as those that are sold.
+#[derive(Serialize, JsonSchema)]
+struct CallableModel {
+    id: String,
+    object: &'static str,
+    owned_by: String,
+    /// `null` of a model that the catalogue doesn't know.
+    modality: Option<&'static str>,
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let snapshot = control.keeper.current();
+        let (Some(workspace), Some(project)) = (snapshot.workspace(ask.workspace()), ask.caller.project())
+        else {
+            return Reply::json(&Page::<CallableModel>::whole(Vec::new()));
+        };
+        let key = ask.caller.key();
+        let environment =
+            key.map_or_else(|| project.environment.to_string(), |key| key.environment.to_string());
+        let mut found = BTreeMap::new();
+        for modality in Modality::ALL {
+            let question = Question {
+                model: "",
+                workspace,
+                project,
+                environment: &environment,
+                key: key.map(|key| key.id),
+                tag: None,
+                modality,
+                dialect: Dialect::Chat,
+                terms: PriceTerms::default(),
+                grammar: None,
+            };
+            for model in served_models(&question, &snapshot, control.world.clock.unix_ms()) {
+                found.entry(model.id).or_insert(model.owned_by);
+            }
+        }
+        let catalogue = snapshot.catalogue();
+        let shown = found.into_iter().map(|(id, owned_by)| CallableModel {
+            modality: catalogue.model(&id).map(|model| model.modality.as_str()),
+            id,
+            object: "model",
+            owned_by,
+        });
+        Reply::json(&Page::whole(shown.collect()))
+    })
+}

@@ -1,0 +1,164 @@
+//! Reads an object of one text, `{"input": "…"}`, as it comes: the text goes on while its object is not whole.
+
+/// What stands before the text, but for white space.
+const LEAD: &[u8] = b"{\"input\":\"";
+
+/// The bytes of `LEAD` within which white space is no longer between two tokens.
+const KEY: std::ops::Range<usize> = 2..8;
+
+#[derive(Debug, Default)]
+pub(crate) struct OneText {
+    state: State,
+    /// An escape that has not come whole.
+    escape: String,
+    /// The first half of a character that two escapes make.
+    high: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// So many bytes of the lead have come.
+    Lead(usize),
+    Text,
+    End,
+    /// It is no such object: it goes on as it is.
+    Other,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Lead(0)
+    }
+}
+
+impl OneText {
+    /// Takes more of the object, and gives what that says of the text.
+    pub(crate) fn push(&mut self, piece: &str) -> String {
+        let mut text = String::with_capacity(piece.len());
+        for character in piece.chars() {
+            self.take(character, &mut text);
+        }
+        text
+    }
+
+    fn take(&mut self, character: char, text: &mut String) {
+        match self.state {
+            State::Lead(at) => self.lead(at, character, text),
+            State::Text if !self.escape.is_empty() => self.escaped(character, text),
+            State::Text => match character {
+                '"' => {
+                    self.end_half(text);
+                    self.state = State::End;
+                }
+                '\\' => self.escape.push(character),
+                other => {
+                    self.end_half(text);
+                    text.push(other);
+                }
+            },
+            State::End => {}
+            State::Other => text.push(character),
+        }
+    }
+
+    fn lead(&mut self, at: usize, character: char, text: &mut String) {
+        let expected = LEAD.get(at).copied().map(char::from);
+        if expected == Some(character) {
+            self.state = if at + 1 == LEAD.len() { State::Text } else { State::Lead(at + 1) };
+        } else if !character.is_ascii_whitespace() || KEY.contains(&at) {
+            let passed = LEAD.get(..at).unwrap_or_default();
+            text.extend(passed.iter().map(|byte| char::from(*byte)));
+            text.push(character);
+            self.state = State::Other;
+        }
+    }
+
+    /// Another character of an escape.
+    fn escaped(&mut self, character: char, text: &mut String) {
+        self.escape.push(character);
+        let is_unit = self.escape.starts_with("\\u");
+        if is_unit && self.escape.len() < "\\u0000".len() {
+            return;
+        }
+        let escape = std::mem::take(&mut self.escape);
+        if is_unit {
+            let unit = escape.get(2..).and_then(|digits| u16::from_str_radix(digits, 16).ok());
+            return self.unit(unit.unwrap_or(0xFFFD), text);
+        }
+        self.end_half(text);
+        text.push(match character {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            other => other,
+        });
+    }
+
+    fn unit(&mut self, unit: u16, text: &mut String) {
+        match self.high.take() {
+            Some(high) => {
+                text.extend(
+                    char::decode_utf16([high, unit]).map(|read| read.unwrap_or(char::REPLACEMENT_CHARACTER)),
+                );
+            }
+            None if (0xD800..0xDC00).contains(&unit) => self.high = Some(unit),
+            None => text.push(char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER)),
+        }
+    }
+
+    /// A half that no other half follows is no character.
+    fn end_half(&mut self, text: &mut String) {
+        if self.high.take().is_some() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(pieces: &[&str]) -> String {
+        let mut one = OneText::default();
+        pieces.iter().map(|piece| one.push(piece)).collect()
+    }
+
+    #[test]
+    fn the_text_comes_as_its_object_does() {
+        for (pieces, text) in [
+            (&["{\"input\":\"abc\"}"][..], "abc"),
+            (
+                &[" { \"in", "put\" :\n \"a", "b\\", "n\\u00e", "9\\ud83", "d\\ude00\\\"", "\" } "],
+                "ab\né😀\"",
+            ),
+            (&["{\"input\":\"\\ud83dx\"}"], "\u{fffd}x"),
+            (&["{\"input\":\"a\",\"more\":1}"], "a"),
+            (&["{\"other\":\"a\"}"], "{\"other\":\"a\"}"),
+            (&["just te", "xt"], "just text"),
+            (&["{}"], "{}"),
+            (&[""], ""),
+        ] {
+            assert_eq!(read(pieces), text, "{pieces:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_cut_anywhere_is_read(text in ".*", ascii in any::<bool>(), cut in any::<prop::sample::Index>()) {
+            let mut json = serde_json::json!({"input": text}).to_string();
+            if ascii {
+                let units = |character: char| {
+                    let mut units = [0; 2];
+                    let units = character.encode_utf16(&mut units);
+                    units.iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>()
+                };
+                json = json.chars().map(|c| if c.is_ascii() { c.to_string() } else { units(c) }).collect();
+            }
+            let at = json.floor_char_boundary(cut.index(json.len()));
+            prop_assert_eq!(read(&[&json[..at], &json[at..]]), text);
+        }
+    }
+}

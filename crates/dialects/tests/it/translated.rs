@@ -1,0 +1,137 @@
+//! The exchanges in `golden/dialects/translated`: what a client asks, how an upstream of another grammar is asked, and what
+//! the client gets of its answer, whole or in a stream. `TIDEGATE_GOLDEN=write` writes them anew.
+
+use bytes::Bytes;
+use dialects::{
+    Addressed, AnswerStream, Asked, Listener, Way, decode_request, read_prompt, speak, whole_answer,
+};
+use domain::{Abilities, Grammar, Operation, Prompt, TraceId};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exchange {
+    source: String,
+    client: String,
+    upstream: String,
+    model: String,
+    request: String,
+    /// What the upstream answers: a document, or events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<String>,
+    expected: Expected,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    #[serde(default)]
+    dropped: Vec<String>,
+    /// The code and the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<(String, String)>,
+    /// Of a stream each event.
+    #[serde(default)]
+    answer: Vec<String>,
+}
+
+fn grammar(word: &str) -> Grammar {
+    Grammar::ALL.into_iter().find(|grammar| grammar.as_str() == word).expect("a grammar")
+}
+
+#[test]
+fn every_exchange_is_what_it_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/translated");
+    let writes = std::env::var_os("TIDEGATE_GOLDEN").is_some_and(|value| value == "write");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a text");
+        let exchange: Exchange =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(exchange.source.starts_with("constructed: "), "{}", path.display());
+        let expected = see(&exchange);
+        let seen = serde_json::to_string_pretty(&Exchange { expected, ..exchange }).expect("JSON") + "\n";
+        if writes {
+            std::fs::write(&path, seen).expect("it can be written");
+        } else {
+            assert_eq!(seen, text, "{}", path.display());
+        }
+        count += 1;
+    }
+    assert!(count >= 20, "only {count} exchanges were found");
+}
+
+fn see(exchange: &Exchange) -> Expected {
+    let (client, upstream) = (grammar(&exchange.client), grammar(&exchange.upstream));
+    let body = Bytes::copy_from_slice(exchange.request.as_bytes());
+    // What some grammars say in their address.
+    let addressed = Addressed { model: "m".to_owned(), ..Addressed::default() };
+    let addressed = matches!(exchange.client.as_str(), "gemini" | "converse").then_some(&addressed);
+    let read = decode_request(client, Operation::Chat, &body, addressed)
+        .and_then(|request| Ok((read_prompt(client, &body, &request)?, request.include_usage)));
+    let said = read.and_then(|(prompt, usage)| {
+        let listener = Listener { model: &exchange.model, abilities: Abilities::default() };
+        let spoken = speak(client, &prompt, upstream, &listener, false)?;
+        Ok((prompt, usage, spoken))
+    });
+    match said {
+        Err(fault) => Expected {
+            fault: Some((fault.code.to_owned(), fault.param.unwrap_or_default().into_string())),
+            ..Expected::default()
+        },
+        Ok((prompt, usage, spoken)) => {
+            let way = way(client, upstream, &prompt, usage);
+            let answer = exchange.answer.as_deref().map(|answer| answered(&way, &prompt, answer));
+            Expected {
+                request: Some(String::from_utf8(spoken.body.to_vec()).expect("UTF-8")),
+                dropped: spoken.dropped,
+                fault: None,
+                answer: answer.unwrap_or_default(),
+            }
+        }
+    }
+}
+
+fn answered(way: &Way, prompt: &Prompt, answer: &str) -> Vec<String> {
+    if !prompt.stream {
+        let whole = whole_answer(way, Bytes::copy_from_slice(answer.as_bytes())).expect("an answer");
+        return vec![String::from_utf8(whole.body.to_vec()).expect("UTF-8")];
+    }
+    let told = |size: usize| {
+        let mut stream = AnswerStream::new(way.clone());
+        let mut out = Vec::new();
+        for chunk in answer.as_bytes().chunks(size) {
+            stream.push(Bytes::copy_from_slice(chunk), &mut out).expect("a good stream");
+        }
+        stream.finish(&mut out).expect("a good end");
+        String::from_utf8(out.concat()).expect("UTF-8")
+    };
+    let whole = told(answer.len());
+    assert_eq!(told(1), whole, "byte by byte");
+    whole.split_inclusive("\n\n").map(str::to_owned).collect()
+}
+
+fn way(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> Way {
+    Way {
+        operation: Operation::Chat,
+        client,
+        upstream,
+        is_loose: false,
+        usage,
+        as_array: false,
+        model: "m".to_owned(),
+        trace: TraceId::new(1_700_000_000_000, [7; 10]),
+        created_unix_s: 1_700_000_000,
+        asked: Asked::of(prompt),
+        vectors: dialects::VectorForm::default(),
+        prompt_bytes: 0,
+        keeps_text: false,
+        form: dialects::AnswerForm::default(),
+        guess: None,
+        film: None,
+        heard: None,
+    }
+}

@@ -1,0 +1,181 @@
+//! The decisions of a journey, pure: whether a seat is waited for, asked again or left, and which one is next. The journey
+//! acts on them, and the simulator acts on the same ones.
+
+use std::borrow::Borrow;
+use std::time::Duration;
+
+use board::Standing;
+use domain::limits::BACKOFF_BASE;
+use domain::{FallbackClass, FaultClass};
+use plan::{Attempt, Seat};
+
+use crate::miss::Miss;
+use crate::schedule::{self, Situation, Step};
+
+/// Where a journey stands among the seats of its plan.
+#[derive(Debug, Clone)]
+pub struct Course {
+    fallback_on: Vec<FallbackClass>,
+    /// The seat that is asked now.
+    index: usize,
+    /// Tries that were in the journal, of the exchange and of this seat.
+    tries: u32,
+    tries_on_seat: u32,
+    /// All that failed so far did so because their provider was not there.
+    is_outage: bool,
+    /// Accounts of the pool that may not do what was asked.
+    forbidden: u32,
+}
+
+/// What is done where the board gives no leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptAway {
+    /// The wait is short, and nobody else of the customer's own is there.
+    Wait(Duration),
+    /// The seat is left, as after a failure of this class.
+    Left(FaultClass),
+}
+
+impl Course {
+    /// Before the first seat. From the customer's own to the pool go only the classes of `fallback_on`.
+    #[must_use]
+    pub const fn new(fallback_on: Vec<FallbackClass>) -> Self {
+        Self { fallback_on, index: 0, tries: 0, tries_on_seat: 0, is_outage: true, forbidden: 0 }
+    }
+
+    /// The seat that is asked now.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    #[must_use]
+    pub const fn tries_on_seat(&self) -> u32 {
+        self.tries_on_seat
+    }
+
+    /// A try begins.
+    pub const fn tried(&mut self) {
+        self.tries += 1;
+        self.tries_on_seat += 1;
+    }
+
+    /// A try failed.
+    pub fn failed<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) {
+        let is_pooled = seats.get(self.index).is_some_and(|seat| is_pooled(attempt(seat)));
+        self.forbidden += u32::from(is_pooled && class == FaultClass::UpstreamPermission);
+    }
+
+    /// Whether nobody is left but those that are kept for emergencies: then this one is tried even where it is thought to
+    /// be away, since only a failure of this very call leads further.
+    #[must_use]
+    pub fn is_last<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
+        let next = self.next(seats, FaultClass::Overloaded).and_then(|next| seats.get(next));
+        next.is_none_or(|seat| attempt(seat).is_emergency())
+    }
+
+    /// What follows where the board gives no leave. `random` is drawn where it is waited, so that not all return at once.
+    #[must_use]
+    pub fn kept_away<S: Borrow<Attempt>>(
+        &self,
+        seats: &[S],
+        standing: Standing,
+        parked_for: Option<FaultClass>,
+        now_us: u64,
+        time_left: Duration,
+        random: impl FnOnce() -> u64,
+    ) -> KeptAway {
+        let wait = Duration::from_micros(standing.until_us().saturating_sub(now_us));
+        let is_short = matches!(standing, Standing::RetryAt { .. })
+            && !schedule::is_long_wait(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+            && wait < time_left;
+        if !is_short || self.has_next_own(seats) {
+            return KeptAway::Left(class_of(standing, parked_for));
+        }
+        let spread_us = u64::try_from(BACKOFF_BASE.as_micros()).unwrap_or(u64::MAX).max(1);
+        KeptAway::Wait(wait + Duration::from_micros(random() % spread_us))
+    }
+
+    /// What follows a failed try. What the upstream took for good, or may have made already, is not sent again.
+    #[must_use]
+    pub fn after<S: Borrow<Attempt>>(
+        &self,
+        seats: &[S],
+        miss: &Miss,
+        may_repeat: bool,
+        time_left: Duration,
+        random: u64,
+    ) -> Step {
+        if !may_repeat {
+            return Step::GiveUp;
+        }
+        schedule::next_step(&Situation {
+            token_refused: miss.token_refused,
+            class: miss.class(),
+            retry_after_ms: miss.fault.retry_after_ms,
+            should_retry: miss.should_retry,
+            tries_on_seat: self.tries_on_seat,
+            tries: self.tries,
+            has_next: self.next(seats, miss.class()).is_some(),
+            has_next_own: self.has_next_own(seats),
+            time_left,
+            random,
+        })
+    }
+
+    /// Leaves the seat after a failure of this class; `false` where it may not go on to any other.
+    #[must_use]
+    pub fn leave<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) -> bool {
+        self.is_outage &= schedule::is_outage(class);
+        let Some(next) = self.next(seats, class) else { return false };
+        (self.index, self.tries_on_seat) = (next, 0);
+        true
+    }
+
+    /// The next seat that a failure of this class may go on to. From the customer's own to the pool only where the
+    /// route says so, for that class; to one that is kept for emergencies only where all before it were not there. What
+    /// two accounts of the pool may not do is not asked of all the others, too.
+    fn next<S: Borrow<Attempt>>(&self, seats: &[S], class: FaultClass) -> Option<usize> {
+        let from = attempt(seats.get(self.index)?);
+        let may_pay = from.is_fallback() || schedule::may_fall_back(class, &self.fallback_on);
+        let may_rescue = self.is_outage && schedule::is_outage(class);
+        let is_forbidden = class == FaultClass::UpstreamPermission && self.forbidden > 1;
+        let may = |seat: &Attempt| {
+            (may_pay || !seat.is_fallback())
+                && (may_rescue || !seat.is_emergency())
+                && !(is_forbidden && is_pooled(seat))
+        };
+        let rest = seats.iter().enumerate().skip(self.index + 1);
+        rest.filter(|(_, seat)| may(attempt(*seat))).map(|(next, _)| next).next()
+    }
+
+    fn has_next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
+        let Some(from) = seats.get(self.index) else { return false };
+        let kind = |seat: &Attempt| (seat.is_fallback(), seat.is_emergency());
+        let from = kind(attempt(from));
+        seats.iter().skip(self.index + 1).any(|seat| kind(attempt(seat)) == from)
+    }
+}
+
+fn attempt<S: Borrow<Attempt>>(seat: &S) -> &Attempt {
+    seat.borrow()
+}
+
+fn is_pooled(seat: &Attempt) -> bool {
+    matches!(seat.seat(), Seat::Managed(_))
+}
+
+/// Why a seat was not asked at all.
+#[must_use]
+pub fn class_of(standing: Standing, parked_for: Option<FaultClass>) -> FaultClass {
+    match standing {
+        Standing::Parked { .. } => parked_for.unwrap_or(FaultClass::UpstreamAuth),
+        Standing::RetryAt { .. } => FaultClass::RateLimit,
+        _ => FaultClass::Overloaded,
+    }
+}

@@ -1,0 +1,102 @@
+//! What an account that several workspaces share is not asked: it keeps what others made, and the operator's own.
+
+use dialects::{Objection, Reason, SharedSeat};
+use domain::{Fault, FaultClass, Operation};
+use plan::{Attempt, Seat};
+
+use crate::answer::Exchange;
+
+/// Whether a request may go to this seat as far as it names things that are kept at the provider.
+///
+/// # Errors
+/// What it names, where the seat is shared.
+pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> Result<(), Box<Fault>> {
+    if !matches!(attempt.seat(), Seat::Managed(_)) {
+        return Ok(());
+    }
+    let request = exchange.call.request();
+    if let Some(file) = request.files.iter().find(|file| !file.is_exchanged) {
+        return Err(refused(Objection { place: file.place.clone(), reason: Reason::Kept }));
+    }
+    if let Some(form) = &request.form {
+        let unknown = form.unknown.clone().filter(|_| is_spoken);
+        return unknown.map_or(Ok(()), |place| Err(refused(Objection { place, reason: Reason::Unknown })));
+    }
+    let (operation, body) = (exchange.call.operation(), exchange.body.borrow());
+    // A look at what is kept, and the opening of a session, say nothing in a body.
+    if body.is_empty() || operation.is_kept() || operation == Operation::Stored {
+        return Ok(());
+    }
+    let is_exchanged =
+        |place: &str| request.files.iter().any(|file| file.is_exchanged && file.place == place);
+    let hosts = Hosts::of(attempt.provider(), attempt.base_url());
+    let seat = SharedSeat { is_spoken, is_exchanged: &is_exchanged, is_own_host: &|host| hosts.has(host) };
+    let checked = dialects::check_shared(exchange.dialect().grammar(), operation, &body, &seat);
+    checked.map_err(|objection| refused(*objection))
+}
+
+/// The same of an event of a session that is open at such a seat.
+///
+/// # Errors
+/// What it names.
+pub(crate) fn check_shared_event(provider: &str, base_url: &str, event: &[u8]) -> Result<(), Box<Fault>> {
+    let hosts = Hosts::of(provider, base_url);
+    let seat = SharedSeat { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|host| hosts.has(host) };
+    dialects::check_shared_event(event, &seat).map_err(|objection| refused(*objection))
+}
+
+/// The provider's own hosts: what they are asked for, they may read as the account's owner.
+struct Hosts<'a> {
+    asked: &'a str,
+    stores: &'static [&'static str],
+}
+
+impl<'a> Hosts<'a> {
+    fn of(provider: &str, base_url: &'a str) -> Self {
+        let authority = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or_default();
+        let asked = authority.split(':').next().unwrap_or_default();
+        Self { asked, stores: providers::provider(provider).stores() }
+    }
+
+    fn has(&self, host: &str) -> bool {
+        let is_under = |store: &&str| {
+            host.strip_suffix(*store).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        host.eq_ignore_ascii_case(self.asked) || self.stores.iter().any(is_under)
+    }
+}
+
+fn refused(objection: Objection) -> Box<Fault> {
+    let Objection { place, reason } = objection;
+    let (code, what, fix) = match reason {
+        Reason::Kept => (
+            "kept_elsewhere",
+            "names something that is kept at the provider, which a managed account shared by several workspaces does not give out.",
+            "Send what it stands for, name a file that this project uploaded here, go on from a response by previous_response_id, or use a credential of your own.",
+        ),
+        Reason::Address => (
+            "kept_elsewhere",
+            "names something at an address that a managed account shared by several workspaces does not fetch from.",
+            "Name a public https:// address outside of the provider's own stores, send the bytes themselves, or use a credential of your own.",
+        ),
+        Reason::Later => (
+            "background_needs_own_credential",
+            "asks for an answer that is fetched later, which a managed account is not asked for: what it will use could not be held.",
+            "Leave it out, or use a credential of your own.",
+        ),
+        Reason::Unknown => (
+            "unknown_field",
+            "is a field that is not known here, and a managed account shared by several workspaces is asked only with known ones.",
+            "Correct its name or leave it out, or use a credential of your own.",
+        ),
+        Reason::Unread => (
+            "unreadable",
+            "can't be read whole, and a managed account shared by several workspaces is sent only what can be.",
+            "Send it with fewer levels and members, or use a credential of your own.",
+        ),
+    };
+    let shown = if place.is_empty() { "The request" } else { &place };
+    let fault = Fault::new(FaultClass::Unsupported, code, format!("{shown} {what}")).fix(fix);
+    Box::new(if place.is_empty() { fault } else { fault.param(place) })
+}

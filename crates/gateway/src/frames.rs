@@ -1,0 +1,171 @@
+//! Looks at the frames of an HTTP/2 client as they pass, for floods that the library below answers for ever.
+
+use domain::limits::{H2_IDLE_FRAMES_MAX, H2_IDLE_FRAMES_PER_S};
+use tokio::time::Instant;
+
+const PREFACE_BYTES: usize = 24;
+const HEAD_BYTES: usize = 9;
+/// Of the last frame of a client that floods, what is read at once.
+pub(crate) const LAST_READ_BYTES: usize = 256;
+const DATA: u8 = 0;
+const PRIORITY: u8 = 2;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+/// A ping of no bytes. The library says goodbye with a GOAWAY only to a client that errs, so this error is put behind the last
+/// frame of one that floods.
+const ERROR: &[u8] = &[0, 0, 0, PING, 0, 0, 0, 0, 0];
+
+/// How far a client's frames were read, and how many of those that ask for nothing it may still send.
+pub(crate) struct Frames {
+    head: [u8; HEAD_BYTES],
+    /// Of the present head, what has come.
+    have: usize,
+    /// Of the preface or the present frame's payload, what has not.
+    skip: usize,
+    left: u32,
+    since: Option<Instant>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// It flooded: its present frame may end, and nothing follows.
+    Ending,
+    Ended,
+}
+
+/// What may be read next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Any,
+    UpTo(usize),
+    /// Nothing but these, and then the end.
+    Farewell(&'static [u8]),
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        let (head, stage) = ([0; HEAD_BYTES], Stage::Open);
+        Self { head, have: 0, skip: PREFACE_BYTES, left: H2_IDLE_FRAMES_MAX, since: None, stage }
+    }
+}
+
+impl Frames {
+    pub(crate) fn room(&mut self) -> Room {
+        match (self.stage, self.skip, self.have) {
+            (Stage::Open, ..) => Room::Any,
+            (Stage::Ending, 0, 0) => {
+                self.stage = Stage::Ended;
+                Room::Farewell(ERROR)
+            }
+            (Stage::Ending, 0, have) => Room::UpTo(HEAD_BYTES - have),
+            (Stage::Ending, skip, _) => Room::UpTo(skip.min(LAST_READ_BYTES)),
+            (Stage::Ended, ..) => Room::Farewell(&[]),
+        }
+    }
+
+    /// The client sent these.
+    pub(crate) fn saw(&mut self, mut bytes: &[u8], now: Instant) {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            let taken = (HEAD_BYTES - self.have).min(bytes.len());
+            let (came, rest) = bytes.split_at_checked(taken).unwrap_or_default();
+            if let Some(room) = self.head.get_mut(self.have..self.have + taken) {
+                room.copy_from_slice(came);
+            }
+            self.have += taken;
+            bytes = rest;
+            if self.have == HEAD_BYTES {
+                self.have = 0;
+                self.begin(now);
+            }
+        }
+    }
+
+    /// A frame begins whose head is here.
+    fn begin(&mut self, now: Instant) {
+        let [high, middle, low, kind, flags, ..] = self.head;
+        self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let is_empty = kind == DATA && self.skip == 0 && flags & END_STREAM == 0;
+        if !is_empty && !matches!(kind, PRIORITY | SETTINGS | PING | GOAWAY) {
+            return;
+        }
+        let since = *self.since.get_or_insert(now);
+        let earned = (now - since).as_millis() * u128::from(H2_IDLE_FRAMES_PER_S) / 1_000;
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            (self.left, self.since) = (self.left.saturating_add(earned).min(H2_IDLE_FRAMES_MAX), Some(now));
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None if self.stage == Stage::Open => self.stage = Stage::Ending,
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let mut bytes = vec![0, 0, u8::try_from(payload).unwrap(), kind, flags, 0, 0, 0, 0];
+        bytes.resize(HEAD_BYTES + payload, 7);
+        bytes
+    }
+
+    /// What is left to say after these, however they are cut, the last of them not whole.
+    fn check(stream: &[u8], size: usize, every: Duration) -> Vec<Room> {
+        let (mut frames, mut now) = (Frames::default(), Instant::now());
+        frames.saw(&[b'P'; PREFACE_BYTES], now);
+        for piece in stream.chunks(size) {
+            if frames.stage != Stage::Open {
+                break;
+            }
+            frames.saw(piece, now);
+            now += every;
+        }
+        let mut rooms = Vec::new();
+        while frames.stage == Stage::Ending {
+            rooms.push(frames.room());
+            match rooms.last() {
+                Some(Room::UpTo(count)) => frames.saw(&vec![0; *count], now),
+                _ => break,
+            }
+        }
+        rooms
+    }
+
+    #[tokio::test]
+    async fn floods_end_at_a_frames_end_and_requests_are_none() {
+        let many = usize::try_from(H2_IDLE_FRAMES_MAX).unwrap() + 1;
+        for (kind, payload) in [(PING, 8), (SETTINGS, 0), (SETTINGS, 6), (PRIORITY, 5), (DATA, 0)] {
+            let flood = frame(kind, 0, payload).repeat(many);
+            for size in [1, 7, 17, 4_000, flood.len()] {
+                let rooms = check(&flood, size, Duration::ZERO);
+                assert_eq!(rooms.last(), Some(&Room::Farewell(ERROR)), "{kind} {size}");
+            }
+            assert_eq!(check(&frame(kind, 0, payload).repeat(many - 1), 100, Duration::ZERO), []);
+        }
+        // Headers, data, resets and windows are what requests are made of.
+        for (kind, flags, payload) in
+            [(1, 4, 30), (DATA, 0, 1), (DATA, END_STREAM, 0), (3, 0, 4), (8, 0, 4), (9, 4, 9)]
+        {
+            assert_eq!(
+                check(&frame(kind, flags, payload).repeat(many * 3), 100, Duration::ZERO),
+                [],
+                "{kind}"
+            );
+        }
+        // A ping for each message of a busy stream, a hundred a second.
+        let ping = frame(PING, 0, 8);
+        assert_eq!(check(&ping.repeat(many * 3), ping.len(), Duration::from_millis(10)), []);
+        assert_ne!(check(&ping.repeat(many * 3), ping.len(), Duration::from_millis(5)), []);
+    }
+}

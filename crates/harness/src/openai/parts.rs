@@ -1,0 +1,105 @@
+//! What stands inside of a message's parts and of the options that are objects.
+
+use serde_json::{Map, Value};
+
+use super::checks::{self, Shape, only};
+use super::error::ApiError;
+use super::request::{given, list};
+
+type Table = &'static [(&'static str, Shape)];
+
+const IMAGE: Table = &[("url", Shape::Text), ("detail", Shape::OneOf(&["auto", "low", "high", "original"]))];
+const AUDIO: Table = &[("data", Shape::Text), ("format", Shape::OneOf(&["wav", "mp3"]))];
+const FILE: Table = &[("file_data", Shape::Text), ("file_id", Shape::Text), ("filename", Shape::Text)];
+const SPOKEN: Table = &[
+    ("format", Shape::OneOf(&["wav", "aac", "mp3", "flac", "opus", "pcm16"])),
+    ("voice", Shape::TextOrObject),
+];
+const PREDICTION: Table = &[("type", Shape::OneOf(&["content"])), ("content", Shape::TextOrList)];
+const CACHE: Table =
+    &[("mode", Shape::OneOf(&["implicit", "explicit"])), ("ttl", Shape::OneOf(&["30m", "12h"]))];
+const SEARCH: Table =
+    &[("search_context_size", Shape::OneOf(&["low", "medium", "high"])), ("user_location", Shape::Object)];
+/// Each option that is an object, what stands in it, and what must.
+const OPTIONS: &[(&str, Table, &[&str])] = &[
+    ("audio", SPOKEN, &["format", "voice"]),
+    ("prediction", PREDICTION, &["type", "content"]),
+    ("prompt_cache_options", CACHE, &[]),
+    ("web_search_options", SEARCH, &[]),
+];
+
+/// A picture, a recording or a file: `kind` says which, `inner` is what stands under that name.
+pub(crate) fn media(place: &str, kind: &str, inner: &Map<String, Value>) -> Result<(), ApiError> {
+    match kind {
+        "image_url" => {
+            object(place, inner, IMAGE, &["url"])?;
+            addressed(&format!("{place}.url"), inner.get("url").and_then(Value::as_str).unwrap_or_default())
+        }
+        "input_audio" => object(place, inner, AUDIO, &["data", "format"]),
+        "file" => {
+            object(place, inner, FILE, &[])?;
+            let (data, id) = (given(inner, "file_data"), given(inner, "file_id"));
+            match (data, id) {
+                (true, false) | (false, true) => Ok(()),
+                (true, true) => Err(ApiError::bad(
+                    "Mutually exclusive parameters: ['file_data', 'file_id']. Ensure you are only providing one of them.",
+                )
+                .param(place)
+                .code("mutually_exclusive_parameters")),
+                (false, false) => Err(ApiError::missing(&format!("{place}.file_id"))),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A picture lies at an address of the web's or in the request itself.
+fn addressed(place: &str, url: &str) -> Result<(), ApiError> {
+    if ["https://", "http://", "data:image/"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(());
+    }
+    Err(ApiError::bad(format!(
+        "Invalid '{place}'. Expected a base64-encoded data URL with an image MIME type (e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), \
+         but got a value without the 'data:' prefix."
+    ))
+    .param(place)
+    .code("invalid_value"))
+}
+
+/// The options of a chat that are objects or lists, each looked into.
+pub(crate) fn beside(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    for (name, table, needed) in OPTIONS {
+        if let Some(Value::Object(inner)) = fields.get(*name) {
+            object(name, inner, table, needed)?;
+        }
+    }
+    let modalities = list(fields, "modalities");
+    for (at, modality) in modalities.iter().enumerate() {
+        checks::shape(&format!("modalities[{at}]"), &Shape::OneOf(&["text", "audio"]), modality)?;
+    }
+    if modalities.iter().any(|modality| modality == "audio") && !given(fields, "audio") {
+        return Err(ApiError::missing("audio"));
+    }
+    for (at, function) in list(fields, "functions").iter().enumerate() {
+        let place = format!("functions[{at}]");
+        let Value::Object(function) = function else {
+            return Err(ApiError::wrong_type(&place, "an object", function));
+        };
+        super::tools::function(&place, function, &["name", "description", "parameters"])?;
+    }
+    Ok(())
+}
+
+fn object(place: &str, inner: &Map<String, Value>, table: Table, needed: &[&str]) -> Result<(), ApiError> {
+    let known: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+    only(place, inner, &known, &[])?;
+    if let Some(name) = needed.iter().find(|name| !given(inner, name)) {
+        return Err(ApiError::missing(&format!("{place}.{name}")));
+    }
+    for (name, shape) in table {
+        if let Some(value) = inner.get(*name).filter(|value| !value.is_null()) {
+            checks::shape(&format!("{place}.{name}"), shape, value)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Time that processes could use: what passed, less what their threads waited for a processor that something else had.
+//!
+//! A bar such as "within 100 ms" is the product's, and says nothing of how busy the machine is. The kernel counts for each
+//! thread how long it was ready to run and did not (`/proc/PID/task/TID/schedstat`); that is taken off, and the bar stays.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// A stretch of time, of this process and of others that the same work passes through.
+pub struct Pace {
+    began: Instant,
+    pids: Vec<u32>,
+    waited_before: Duration,
+}
+
+impl Pace {
+    /// From now on, for this process and these.
+    pub fn start(others: &[u32]) -> Self {
+        let pids: Vec<u32> = others.iter().copied().chain([std::process::id()]).collect();
+        let waited_before = waited(&pids);
+        Self { began: Instant::now(), pids, waited_before }
+    }
+
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// What has passed since the beginning, less what was waited for a processor.
+    pub fn elapsed(&self) -> Duration {
+        self.usable(self.began.elapsed())
+    }
+
+    /// A part of that time, measured elsewhere, less what was waited for a processor since the beginning.
+    pub fn usable(&self, took: Duration) -> Duration {
+        took.saturating_sub(waited(&self.pids).saturating_sub(self.waited_before))
+    }
+}
+
+fn waited(pids: &[u32]) -> Duration {
+    pids.iter()
+        .flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")))
+        .flatten()
+        .flatten()
+        .filter_map(|task| {
+            let counted = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            counted.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pace;
+
+    #[test]
+    fn waiting_for_a_processor_is_taken_off_and_nothing_else() {
+        let pace = Pace::start(&[]);
+        let (_held, never) = std::sync::mpsc::channel::<()>();
+        let pause = std::time::Duration::from_millis(30);
+        assert!(never.recv_timeout(pause).is_err());
+        let usable = pace.elapsed();
+        let all = pace.began().elapsed();
+        assert!(all >= pause && usable <= all, "{usable:?} of {all:?}");
+        // More threads than processors, all busy: some of them waited.
+        let pace = Pace::start(&[]);
+        let many = std::thread::available_parallelism().map_or(2, usize::from) * 4;
+        std::thread::scope(|scope| {
+            for _ in 0..many {
+                scope.spawn(|| while pace.began().elapsed() < pause {});
+            }
+            while pace.began().elapsed() < pause {}
+        });
+        assert!(pace.usable(pause * 100) <= pause * 100);
+    }
+}

@@ -1,0 +1,231 @@
+//! Finished tasks, kept for a day in the project that ran them: read, followed, deleted.
+
+use bytes::Bytes;
+use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_FIND_TIME_MAX};
+use domain::ports::KeptTurn;
+use domain::{Dialect, Fault, FaultClass, Retention, TaskId, TraceId};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
+use line::{Caller, Core, ReplyBody};
+use serde_json::{Value, json};
+
+use crate::task::{Envelope, Message};
+
+/// What no id of a tool's call begins with: both are found by their names.
+const NAMED: &str = "task:";
+const EVENTS: &str = "text/event-stream";
+const LINES: &str = "application/x-ndjson";
+const HOW: &str =
+    "A task is read at /tasks/ID, its state at /status and its end at /stream; DELETE /tasks/ID forgets it.";
+const GONE: &str = "Use the id of a run of this project that ended within a day and was not deleted.";
+
+/// Keeps a finished task where its project's policy lets content be kept; what its client is told where it is not.
+pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Value) -> Option<Message> {
+    let policy = caller.project().policy.as_ref();
+    if policy.is_some_and(|policy| policy.spec.retention == Some(Retention::Zero)) {
+        return Some(not_kept("The project's policy lets nothing be kept."));
+    }
+    let Some(content) = short_enough(task) else {
+        return Some(not_kept("It is too long to be kept."));
+    };
+    let turn = KeptTurn {
+        workspace: caller.workspace().id,
+        project: caller.project().id,
+        request: trace,
+        calls: vec![name_of(TaskId::from_uuid(*trace.as_uuid()))],
+        content,
+    };
+    // Awaited: whoever reads the id may ask another process for the task. It is written all the same where the store is slow.
+    let _ = tokio::time::timeout(TURN_FIND_TIME_MAX, core.hands.turns.keep(turn)).await;
+    None
+}
+
+fn not_kept(message: &'static str) -> Message {
+    Message { level: "warning", code: "task_not_kept", message, meta: None }
+}
+
+/// A long input is left out: its client has it.
+fn short_enough(task: &Value) -> Option<Vec<u8>> {
+    let fits = |task: &Value| serde_json::to_vec(task).ok().filter(|text| text.len() <= KEPT_TURN_BYTES_MAX);
+    fits(task).or_else(|| {
+        let mut task = task.clone();
+        *task.get_mut("input")? = Value::Null;
+        fits(&task)
+    })
+}
+
+fn name_of(id: TaskId) -> String {
+    format!("{NAMED}{id}")
+}
+
+/// What is done with a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Read,
+    State,
+    Follow,
+    Cancel,
+    Delete,
+}
+
+impl Act {
+    fn of(method: &Method, below: Option<&str>) -> Option<Self> {
+        match (method.as_str(), below) {
+            ("GET" | "HEAD", None) => Some(Self::Read),
+            ("GET" | "HEAD", Some("status")) => Some(Self::State),
+            ("GET" | "HEAD", Some("stream")) => Some(Self::Follow),
+            ("POST", Some("cancel")) => Some(Self::Cancel),
+            ("DELETE", None) => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+/// Answers what is asked of a task: `rest` is its id and what stands below it in the address.
+pub async fn task(
+    core: &Core,
+    caller: &Caller,
+    method: &Method,
+    rest: &str,
+    headers: &HeaderMap,
+    trace: TraceId,
+) -> Response<ReplyBody> {
+    match answer(core, caller, method, rest, headers).await {
+        Ok((status, kind, body)) => {
+            let mut headers = HeaderMap::new();
+            if let Some(kind) = kind {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            }
+            core.counters.answered(status.as_u16());
+            line::whole(status, headers, body)
+        }
+        Err(fault) => line::refuse(core, Dialect::Run, &fault, trace),
+    }
+}
+
+type Said = (StatusCode, Option<&'static str>, Bytes);
+
+async fn answer(
+    core: &Core,
+    caller: &Caller,
+    method: &Method,
+    rest: &str,
+    headers: &HeaderMap,
+) -> Result<Said, Box<Fault>> {
+    let (id, below) = match rest.split_once('/') {
+        Some((id, below)) => (id, Some(below)),
+        None => (rest, None),
+    };
+    let (Ok(id), Some(act)) = (id.parse::<TaskId>(), Act::of(method, below)) else {
+        return Err(nothing_here(id, below));
+    };
+    let (workspace, project) = (caller.workspace().id, caller.project().id);
+    let found = core.hands.turns.find(workspace, project, vec![name_of(id)]).await;
+    let found = found.into_iter().flatten().next().ok_or_else(|| unknown(id))?;
+    let task: Value = serde_json::from_slice(&found).map_err(|_| Box::new(Fault::internal()))?;
+    let envelope = Envelope::asked(headers);
+    let json = |body: Vec<u8>| Ok((StatusCode::OK, Some("application/json"), body.into()));
+    match act {
+        Act::Read => json(envelope.wrap(&task, &[])),
+        Act::State => json(envelope.wrap(&state(&task), &[])),
+        Act::Follow => Ok(snapshot(&task, headers)),
+        Act::Cancel => {
+            let message = format!("The task {id} has ended: there is nothing to cancel.");
+            let fault = Fault::new(FaultClass::Conflict, "task_finished", message);
+            Err(Box::new(fault.fix("Read it at /tasks/ID, or delete it.")))
+        }
+        Act::Delete => match core.hands.turns.forget(workspace, TraceId::from_uuid(*id.as_uuid())).await {
+            true => Ok((StatusCode::NO_CONTENT, None, Bytes::new())),
+            false => Err(not_deleted()),
+        },
+    }
+}
+
+/// The light form that clients poll: with the state as its word, which they read as well as its number, and which tells it
+/// from the state that they were answered first.
+fn state(task: &Value) -> Value {
+    let of = |name: &str| task.get(name).cloned().unwrap_or_default();
+    json!({
+        "id": of("id"), "short_id": of("short_id"), "status": "completed",
+        "created_at": of("created_at"), "updated_at": of("updated_at"),
+    })
+}
+
+/// A stream of one snapshot: the task has ended, and nothing follows. A line is the task itself whatever envelope answers
+/// have: not every client takes one off a line.
+fn snapshot(task: &Value, headers: &HeaderMap) -> Said {
+    let line = task.to_string();
+    let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok()).unwrap_or_default();
+    let (kind, body) = match accepted.contains(EVENTS) && !accepted.contains(LINES) {
+        true => (EVENTS, format!("data: {line}\n\n")),
+        false => (LINES, format!("{line}\n")),
+    };
+    (StatusCode::OK, Some(kind), body.into())
+}
+
+fn unknown(id: TaskId) -> Box<Fault> {
+    let message = format!("There is no task {id} here.");
+    Box::new(Fault::new(FaultClass::NotFound, "task_not_found", message).fix(GONE))
+}
+
+fn nothing_here(id: &str, below: Option<&str>) -> Box<Fault> {
+    let shown = crate::request::shown(below.unwrap_or(id));
+    let message = format!("\"{shown}\" is no task, and nothing that is done with one here.");
+    Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW))
+}
+
+fn not_deleted() -> Box<Fault> {
+    let message = "The task can't be deleted now.";
+    let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
+    Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_says_what_is_done() {
+        for (method, below, act) in [
+            ("GET", None, Some(Act::Read)),
+            ("HEAD", None, Some(Act::Read)),
+            ("GET", Some("status"), Some(Act::State)),
+            ("GET", Some("stream"), Some(Act::Follow)),
+            ("POST", Some("cancel"), Some(Act::Cancel)),
+            ("DELETE", None, Some(Act::Delete)),
+            ("POST", None, None),
+            ("GET", Some("logs"), None),
+            ("DELETE", Some("files"), None),
+        ] {
+            assert_eq!(Act::of(&method.parse().unwrap(), below), act, "{method} {below:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_input_is_left_out_and_a_long_output_is_not_kept() {
+        let long = "x".repeat(KEPT_TURN_BYTES_MAX);
+        let kept =
+            |task: Value| short_enough(&task).map(|text| serde_json::from_slice::<Value>(&text).unwrap());
+        let task = |input: &str, output: &str| json!({"input": input, "output": output});
+        assert_eq!(kept(task("a", "b")), Some(task("a", "b")));
+        assert_eq!(kept(task(&long, "b")), Some(json!({"input": null, "output": "b"})));
+        assert_eq!(kept(task("a", &long)), None);
+    }
+
+    #[test]
+    fn a_stream_is_one_snapshot_in_the_form_that_is_accepted() {
+        let task = json!({"id": "tsk_1", "status": 10});
+        let line = r#"{"id":"tsk_1","status":10}"#;
+        for (accepted, expected) in [
+            ("application/x-ndjson", (LINES, format!("{line}\n"))),
+            ("*/*", (LINES, format!("{line}\n"))),
+            ("text/event-stream", (EVENTS, format!("data: {line}\n\n"))),
+        ] {
+            let headers = [(ACCEPT, HeaderValue::from_static(accepted))].into_iter().collect();
+            let (status, kind, body) = snapshot(&task, &headers);
+            assert_eq!((status, kind), (StatusCode::OK, Some(expected.0)), "{accepted}");
+            assert_eq!(body, expected.1);
+        }
+        assert_eq!(state(&task)["status"], "completed");
+    }
+}

@@ -1,0 +1,131 @@
+//! What of settled requests stands in the audit: refusals by a policy, fallbacks to the pool, and emergencies; of a project
+//! the first of each kind in an hour, so that a busy one does not fill its chain.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use catalogue::Catalogue;
+use domain::{AuditId, MeterRecord, Principal, Profile, ProjectId, WorkspaceId};
+
+use crate::AuditRow;
+
+const HOUR_MS: u64 = 3_600_000;
+/// Projects and kinds that are remembered; past it all are forgotten, and some are told twice.
+const REMEMBERED_MAX: usize = 16_384;
+/// The error that says that a policy refused.
+const POLICY: &str = "policy_forbids";
+const SYSTEM: &str = "system";
+
+/// Providers that serve in emergencies alone.
+static EMERGENCY: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let known = Catalogue::embedded().map(|catalogue| catalogue.providers().to_vec()).unwrap_or_default();
+    known.into_iter().filter(|facts| facts.emergency_only).map(|facts| facts.slug).collect()
+});
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Refused,
+    FellBack,
+    Emergency,
+}
+
+impl Kind {
+    fn of(record: &MeterRecord<&str>) -> Option<Self> {
+        let is_pooled = record.profile() == Some(Profile::ManagedProvider);
+        match () {
+            () if record.fault_code == Some(POLICY) => Some(Self::Refused),
+            () if is_pooled && EMERGENCY.contains(record.provider) => Some(Self::Emergency),
+            () if record.fallback_used => Some(Self::FellBack),
+            () => None,
+        }
+    }
+
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Refused => "request.refuse",
+            Self::FellBack => "request.fall_back",
+            Self::Emergency => "request.emergency",
+        }
+    }
+}
+
+type Place = (WorkspaceId, ProjectId, Kind);
+
+/// Something worth an entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Remark {
+    place: Place,
+    hour: u64,
+    row: AuditRow,
+}
+
+impl Remark {
+    pub(crate) fn of(record: &MeterRecord<&str>) -> Option<Self> {
+        let kind = Kind::of(record)?;
+        let unix_ms = record.finished_unix_ms;
+        let chance = *record.trace.as_bytes().last_chunk::<10>()?;
+        let row = AuditRow {
+            id: AuditId::new(unix_ms, chance),
+            unix_ms,
+            workspace: Some(record.workspace),
+            actor: record.key.map_or_else(|| SYSTEM.to_owned(), |key| key.to_string()),
+            action: kind.action().to_owned(),
+            object: record.project.to_string(),
+            detail: detail(kind, record),
+            trace: Some(record.trace),
+            before: None,
+            after: None,
+            link: None,
+        };
+        Some(Self { place: (record.workspace, record.project, kind), hour: unix_ms / HOUR_MS, row })
+    }
+}
+
+fn detail(kind: Kind, record: &MeterRecord<&str>) -> String {
+    let model = if record.resolved_model.is_empty() { record.requested_model } else { record.resolved_model };
+    let said = match kind {
+        Kind::Refused => {
+            let why = record.plan.rejected.iter().find(|rejected| rejected.reason == POLICY);
+            let why = why.map(|rejected| format!(": {}", rejected.detail)).unwrap_or_default();
+            format!("{model} refused by the project's policy{why}")
+        }
+        Kind::FellBack => {
+            let mut failed = record.attempts.iter().map(|attempt| attempt.principal);
+            let own = failed.rfind(|principal| matches!(principal, Principal::Credential(_)));
+            let own = own.map(|principal| format!(" after {principal} failed")).unwrap_or_default();
+            format!("{model} served by the managed pool at {}{own}", record.provider)
+        }
+        Kind::Emergency => format!("{model} served by {}, which is kept for emergencies", record.provider),
+    };
+    format!("{said}; the first of this hour")
+}
+
+/// What was told already, by this process.
+#[derive(Debug, Default)]
+pub(crate) struct Remarks {
+    told: Mutex<HashMap<Place, u64>>,
+}
+
+impl Remarks {
+    /// The first of each kind, as far as it was not told.
+    pub(crate) fn news(&self, remarks: Vec<Remark>) -> Vec<Remark> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = HashSet::new();
+        let is_new = |remark: &Remark| told.get(&remark.place).is_none_or(|hour| *hour < remark.hour);
+        remarks.into_iter().filter(|remark| is_new(remark) && seen.insert(remark.place)).collect()
+    }
+
+    /// They stand in the audit.
+    pub(crate) fn told(&self, remarks: &[Remark]) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() + remarks.len() > REMEMBERED_MAX {
+            told.clear();
+        }
+        told.extend(remarks.iter().map(|remark| (remark.place, remark.hour)));
+    }
+}
+
+/// The entries of remarks.
+pub(crate) fn rows(remarks: &[Remark]) -> Vec<AuditRow> {
+    remarks.iter().map(|remark| remark.row.clone()).collect()
+}

@@ -1,0 +1,40 @@
+// Drives a gateway with inference.sh's own Node client, unmodified: its default call and what belongs to it.
+//
+// usage: node tasks.mjs BASE_URL KEY READ_ONLY_KEY
+// Prints `ok CASE` for each case that held.
+
+import assert from "node:assert/strict";
+import { register } from "node:module";
+
+// The package names its own files without their extension, which bundlers complete and Node does not.
+const complete = `export async function resolve(name, context, next) {
+  const isIts = name.startsWith(".") && context.parentURL?.includes("/@inferencesh/sdk/") && !name.endsWith(".js");
+  if (!isIts) return next(name, context);
+  return next(name + ".js", context).catch(() => next(name + "/index.js", context));
+}`;
+register(`data:text/javascript,${encodeURIComponent(complete)}`);
+const { inference } = await import("@inferencesh/sdk");
+
+const [baseURL, apiKey] = process.argv.slice(2);
+const app = { app: "openai/gpt-4o-mini", input: { prompt: "hello there" } };
+
+function check(name, task) {
+  assert.equal(task.status, 10);
+  assert.equal(task.output.response, "You said: hello there");
+  console.log("ok", name);
+}
+
+for (const [place, baseUrl] of [["v1", baseURL], ["root", baseURL.replace(/\/v1$/, "")]]) {
+  const client = inference({ apiKey, baseUrl });
+  check(`run_${place}`, await client.run(app));
+  const updates = [];
+  check(`update_${place}`, await client.run(app, { onUpdate: (task) => updates.push(task.status) }));
+  assert.deepEqual(updates, [10]);
+  check(`poll_${place}`, await client.run(app, { stream: false, pollIntervalMs: 10 }));
+  const task = await client.run({ ...app, session: "new" }, { wait: false });
+  check(`no_wait_${place}`, task);
+  check(`get_${place}`, (await client.tasks.get(task.id)).data);
+  await client.tasks.delete(task.id);
+  await assert.rejects(client.tasks.get(task.id), /404|no task/i);
+  console.log("ok", `delete_${place}`);
+}

@@ -1,0 +1,189 @@
+//! Responses that are made in the background: what each used is in the books once, whoever saw its end, and if no client did.
+
+use harness::client::{Answer, Client};
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, trace_of, with};
+use crate::gateway::{Gateway, OWN};
+use crate::stored::{agree, ours};
+use crate::wait::{found, until};
+
+const PATH: &str = "/v1/responses";
+
+/// Asks for a response that is made while nobody waits.
+async fn begun(client: &Client) -> String {
+    let asked = json!({"model": MINI, "input": "hello there", "background": true});
+    let answer = client.post(PATH, &asked).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["status"], "queued");
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn look(client: &Client, id: &str) -> Answer {
+    let answer = client.get(&format!("{PATH}/{id}")).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
+
+/// How often the provider was asked how far responses are.
+fn looks(gateway: &Gateway) -> usize {
+    let journal = gateway.emulator.journal().into_iter();
+    journal.filter(|entry| entry.method == "GET" && entry.path.starts_with("/v1/responses/")).count()
+}
+
+/// The records of looks of the gateway's own, once there are so many.
+async fn booked(gateway: &Gateway, number: usize) -> Vec<Value> {
+    let rows = found("the gateway books them", async || {
+        Some(ours(gateway).await).filter(|rows| rows.len() >= number)
+    });
+    let rows = rows.await;
+    assert_eq!(rows.len(), number, "{rows:?}");
+    rows
+}
+
+/// Jobs that wait, or are worked on.
+async fn open_jobs(gateway: &Gateway) -> u64 {
+    let jobs = gateway.get("/v2/jobs").await;
+    ["waiting", "ready", "running"].iter().map(|state| jobs[state].as_u64().unwrap()).sum()
+}
+
+async fn jobs_end(gateway: &Gateway, before: u64) {
+    until("the looks end", async || open_jobs(gateway).await == before).await;
+}
+
+#[tokio::test]
+async fn what_nobody_looks_at_is_booked() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let before = open_jobs(&gateway).await;
+    let client = gateway.client();
+    let id = begun(&client).await;
+    assert_eq!(open_jobs(&gateway).await, before + 1);
+    let rows = booked(&gateway, 1).await;
+    let row = gateway.settled(rows[0]["id"].as_str().unwrap()).await;
+    assert_eq!(
+        (&row["operation"], &row["resolved_model"], &row["provider"], &row["outcome"]),
+        (&json!("stored"), &json!(MINI), &json!("openai"), &json!("completed")),
+        "{row}"
+    );
+    assert_eq!(row["plan"]["resolution"], "background", "{row}");
+    assert_eq!(row["unpriced"], false, "{row}");
+    assert!(row["provider_cost_nanos"].as_i64().unwrap() > 0, "{row}");
+    agree(&gateway, 1).await;
+    jobs_end(&gateway, before).await;
+    // A look of its client's own uses nothing any more.
+    let seen = gateway.settled(&trace_of(&look(&client, &id).await)).await;
+    assert_eq!((&seen["input_tokens"], &seen["output_tokens"]), (&json!(0), &json!(0)), "{seen}");
+    agree(&gateway, 2).await;
+    booked(&gateway, 1).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// The price of a look of the gateway's own is that of a client's.
+#[tokio::test]
+async fn whoever_looks_first_books_and_nobody_else_does() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let before = open_jobs(&gateway).await;
+    let client = gateway.client();
+    let seen = begun(&client).await;
+    assert_eq!(look(&client, &seen).await.json()["status"], "in_progress");
+    let end = look(&client, &seen).await;
+    assert_eq!(end.json()["status"], "completed");
+    let theirs = gateway.settled(&trace_of(&end)).await;
+    assert!(theirs["output_tokens"].as_u64().unwrap() > 0, "{theirs}");
+    // Of another one the gateway sees the end first, while several requests ask for it.
+    let raced = begun(&client).await;
+    assert_eq!(look(&client, &raced).await.json()["status"], "in_progress");
+    let so_far = looks(&gateway);
+    until("the gateway looks", async || looks(&gateway) > so_far).await;
+    let asked = (0..6).map(|_| {
+        let (client, raced) = (gateway.client(), raced.clone());
+        tokio::spawn(async move { look(&client, &raced).await })
+    });
+    for answer in asked.collect::<Vec<_>>() {
+        assert_eq!(answer.await.unwrap().json()["status"], "completed");
+    }
+    jobs_end(&gateway, before).await;
+    agree(&gateway, 11).await;
+    let rows = gateway.requests(100).await.into_iter();
+    let holders: Vec<Value> = rows.filter(|row| row["output_tokens"].as_u64() > Some(0)).collect();
+    assert_eq!(holders.len(), 2, "{holders:?}");
+    let raced = holders.iter().find(|row| row["id"] != theirs["id"]).unwrap();
+    let other = gateway.settled(raced["id"].as_str().unwrap()).await;
+    assert_eq!(other["provider_cost_nanos"], theirs["provider_cost_nanos"], "{other}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_stopped_or_killed_looks_when_it_is_back() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let before = open_jobs(&gateway).await;
+    begun(&gateway.client()).await;
+    gateway.stop().await;
+    gateway.start_again().await;
+    begun(&gateway.client()).await;
+    gateway.crash().await;
+    let so_far = looks(&gateway);
+    until("the gateway looks", async || looks(&gateway) > so_far).await;
+    gateway.crash().await;
+    booked(&gateway, 2).await;
+    jobs_end(&gateway, before).await;
+    booked(&gateway, 2).await;
+    agree(&gateway, 2).await;
+}
+
+#[tokio::test]
+async fn what_its_client_deletes_or_cancels_is_looked_at_no_more() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let before = open_jobs(&gateway).await;
+    let client = gateway.client();
+    let (deleted, cancelled) = (begun(&client).await, begun(&client).await);
+    assert_eq!(client.delete(&format!("{PATH}/{deleted}")).await.unwrap().status, 200);
+    let answer = client.post(&format!("{PATH}/{cancelled}/cancel"), &json!({})).await.unwrap();
+    assert_eq!(answer.json()["status"], "cancelled", "{}", answer.text());
+    jobs_end(&gateway, before).await;
+    // The one that was cancelled was asked for once, to know that nothing more is told of it.
+    assert_eq!(looks(&gateway), 1);
+    booked(&gateway, 0).await;
+    agree(&gateway, 4).await;
+    assert_eq!(gateway.get("/v2/jobs").await["dead"], 0);
+}
+
+#[tokio::test]
+async fn what_its_provider_forgot_or_its_credential_may_not_see_is_given_up() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let before = open_jobs(&gateway).await;
+    begun(&gateway.client()).await;
+    gateway.emulator.reset();
+    jobs_end(&gateway, before).await;
+    // A provider may know it at one of its servers before another: it is asked twice.
+    assert_eq!(looks(&gateway), 2);
+    begun(&gateway.client()).await;
+    gateway.remove(&format!("/v2/provider-credentials/{credential}")).await;
+    jobs_end(&gateway, before).await;
+    assert_eq!(looks(&gateway), 2, "nobody is asked by a credential that is no more");
+    let jobs = gateway.get("/v2/jobs").await;
+    assert_eq!(
+        (&jobs["dead"], &jobs["dead_jobs"][0]["kind"]),
+        (&json!(1), &json!("responses.poll")),
+        "{jobs}"
+    );
+    booked(&gateway, 0).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_left_in_the_background_is_booked() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let before = open_jobs(&gateway).await;
+    let asked = json!({"model": MINI, "input": "hello there", "background": true});
+    let mut stream = gateway.client().stream(PATH, &with(asked, json!({"stream": true}))).await.unwrap();
+    stream.event().await.unwrap().unwrap();
+    drop(stream);
+    jobs_end(&gateway, before).await;
+    agree(&gateway, 1).await;
+}

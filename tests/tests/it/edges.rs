@@ -1,0 +1,352 @@
+//! The edges of the gateway under clients and upstreams that mean harm: packed bodies that unpack to nothing, floods of slow
+//! and of large requests, clients that leave, proxies in front, and a second process on the same address.
+
+use std::time::{Duration, Instant};
+
+use harness::Behaviour;
+use harness::client::{Answer, Client};
+use harness::process::resources;
+use harness::raw::{RawConnection, status_of};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, problem, question, streaming};
+use crate::command::Cli;
+use crate::gateway::{Gateway, OWN, config};
+use crate::person::Person;
+use crate::wait::a_moment;
+
+const MIB: usize = 1024 * 1024;
+const PASSWORD: &str = "the tide comes in at six";
+/// What a neighbour may wait where debug builds share two cores with other tests; 50 ms is asked for, and a release on a
+/// machine of its own holds it.
+const NEIGHBOUR_WAITS_MAX: Duration = Duration::from_secs(2);
+
+/// A gzip body of empty blocks of ten bits, each of which costs a decoder as much as a full one.
+fn empty_blocks(bytes: usize) -> Vec<u8> {
+    let four = (0..4).fold(0_u64, |bits, at| bits | 2 << (10 * at)).to_le_bytes();
+    let head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".as_slice();
+    [head, &four[..5].repeat(bytes / 5), b"\x03\0\0\0\0\0\0\0\0\0"].concat()
+}
+
+/// Asks for the gateway's health over and over until `done`; the longest wait for an answer.
+async fn longest_wait(gateway: &Gateway, done: impl Future<Output = ()>) -> Duration {
+    let client = Client::new(&gateway.origin).within(WITHIN);
+    let mut worst = Duration::ZERO;
+    let mut done = std::pin::pin!(done);
+    loop {
+        let asked = Instant::now();
+        let answer = client.get("/health/live");
+        tokio::select! {
+            () = &mut done => return worst,
+            answer = answer => assert_eq!(answer.unwrap().status, 200),
+        }
+        worst = worst.max(asked.elapsed());
+        a_moment().await;
+    }
+}
+
+/// An upstream whose every answer is these bytes, packed by gzip.
+async fn packed_upstream(body: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let body = body.clone();
+            tokio::spawn(async move {
+                let mut asked = vec![0; 64 * 1024];
+                while socket.read(&mut asked).await.is_ok_and(|count| count > 0) {
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n\
+                         content-length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    if socket.write_all(&[head.as_bytes(), &body].concat()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    origin
+}
+
+#[tokio::test]
+async fn an_answer_that_unpacks_to_nothing_holds_up_nobody() {
+    let gateway = Gateway::start().await;
+    let upstream = packed_upstream(empty_blocks(MIB)).await;
+    let body = json!({"provider": "openai", "secret": OWN, "base_url": format!("{upstream}/v1")});
+    gateway.make("/v2/provider-credentials", body).await;
+    let asking = async {
+        let asked = (0..8).map(|_| async { gateway.chat(&question(MINI)).await.status });
+        let statuses = futures_util::future::join_all(asked).await;
+        // After a few the provider's breaker is open.
+        assert!(statuses.iter().all(|status| matches!(status, 502 | 503)), "{statuses:?}");
+    };
+    let worst = longest_wait(&gateway, asking).await;
+    println!("a neighbour waited {} ms at worst", worst.as_millis());
+    assert!(worst < NEIGHBOUR_WAITS_MAX, "{worst:?}");
+}
+
+/// Case 28, small: five bombs a way, each refused for what it is, and memory as before.
+#[tokio::test]
+async fn bombs_are_refused_both_ways_and_cost_no_memory() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    let pid = gateway.process().pid();
+    let (before, _) = resources(pid).unwrap();
+    let spaces = gzip(&vec![b' '; 64 * MIB]);
+    let twice = gzip(&spaces);
+    let members = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x03\0\0\0\0\0\0\0\0\0".repeat(MIB / 20);
+    let blocks = empty_blocks(MIB);
+    let bare = blocks[10..].to_vec();
+    for (encoding, body, status) in [
+        ("gzip", spaces, 413),
+        ("gzip", members, 413),
+        ("gzip", blocks, 413),
+        ("deflate", bare, 413),
+        ("gzip", twice, 400),
+    ] {
+        let headers = [("content-type", "application/json"), ("content-encoding", encoding)];
+        let answer = gateway.client().call(http::Method::POST, CHAT, &headers, body).await.unwrap();
+        assert_eq!(answer.status, status, "{encoding}: {}", answer.text());
+    }
+    for bytes in [2, 16, 128, 1_024, 10_240].map(|mib: u64| mib * 1024 * 1024) {
+        gateway.emulator.script(OWN, [Behaviour::ok().bomb(bytes).always()]);
+        let answer = gateway.chat(&question(MINI)).await;
+        assert!(matches!(answer.status, 502 | 503), "{bytes}: {}", answer.text());
+    }
+    let (after, _) = resources(pid).unwrap();
+    let grown = after.saturating_sub(before) / MIB as u64;
+    println!("memory has grown by {grown} MiB");
+    assert!(grown <= 64 + 64, "{grown} MiB");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Case 7, small: bodies of a GiB, announced and in chunks, cost no more than what may be in flight.
+#[tokio::test]
+async fn oversized_bodies_are_refused_and_cost_no_memory() {
+    let mut gateway = Gateway::start().await;
+    let pid = gateway.process().pid();
+    let (before, _) = resources(pid).unwrap();
+    let head = |framing: &str| {
+        format!(
+            "POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n{framing}\r\n\r\n",
+            gateway.founded.api_key
+        )
+    };
+    let (announced, chunked) =
+        (head(&format!("content-length: {}", 1_u64 << 30)), head("transfer-encoding: chunked"));
+    let address = gateway.address();
+    let sending = (0..20).map(|number| {
+        let head = if number % 2 == 0 { &announced } else { &chunked };
+        async move {
+            let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (mut reader, mut writer) = socket.into_split();
+            writer.write_all(head.as_bytes()).await.unwrap();
+            let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x1_0000], b"\r\n"].concat();
+            let pouring = async { while writer.write_all(&chunk).await.is_ok() {} };
+            let mut answer = vec![0; 16 * 1024];
+            let told = async { reader.read(&mut answer).await };
+            let count = tokio::select! {
+                told = told => told.unwrap_or(0),
+                () = pouring => 0,
+            };
+            answer.truncate(count);
+            answer
+        }
+    });
+    let mut told = 0;
+    for answer in futures_util::future::join_all(sending).await {
+        // A reset may overtake the answer to who goes on sending.
+        if !answer.is_empty() {
+            assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
+            assert!(String::from_utf8_lossy(&answer).to_lowercase().contains("connection: close"));
+            told += 1;
+        }
+    }
+    assert!(told >= 10, "{told} of 20 were told");
+    let (after, _) = resources(pid).unwrap();
+    let grown = after.saturating_sub(before) / MIB as u64;
+    println!("memory has grown by {grown} MiB, {told} of 20 were told");
+    // What has come of ten bodies, and the room that it grows into.
+    assert!(grown <= 2 * 10 * 32 + 32, "{grown} MiB");
+}
+
+/// Case 6, small: slow heads, bodies and readers beside ordinary calls, which none of them notices.
+#[tokio::test]
+async fn slow_sockets_cost_little_and_slow_down_nobody() {
+    const SLOW: usize = 300;
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    let pid = gateway.process().pid();
+    let (before, _) = resources(pid).unwrap();
+    let head =
+        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n", gateway.founded.api_key);
+    let body = format!("{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{");
+    let mut slow = Vec::new();
+    for number in 0..SLOW {
+        let mut connection = RawConnection::open(gateway.address(), Duration::from_secs(30)).await.unwrap();
+        connection.write(if number % 2 == 0 { &head } else { &body }).await.unwrap();
+        slow.push(connection);
+    }
+    for _ in 0..50 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    let (after, _) = resources(pid).unwrap();
+    let grown = after.saturating_sub(before) / 1024;
+    println!("{SLOW} slow sockets take {grown} KiB");
+    // 256 MiB for ten thousand of them.
+    assert!(grown <= 26 * SLOW as u64 + 16 * 1024, "{grown} KiB");
+    let mut answers = Vec::new();
+    for mut connection in slow {
+        answers.push(connection.read_to_end().await.unwrap());
+    }
+    assert!(answers.iter().all(|answer| status_of(answer) == Some(408)));
+}
+
+/// Case 10, small: clients leave at places that chance chooses, and each call is in the books once, with what was sent.
+#[tokio::test]
+async fn clients_that_leave_are_noticed_and_booked_once() {
+    const CALLS: usize = 60;
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let slow = Behaviour::ok().chunks(200).interval(Duration::from_millis(10));
+    gateway.emulator.script(OWN, [slow.always()]);
+    let mut left = Vec::new();
+    for number in 0..CALLS {
+        let mut stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
+        for _ in 0..number % 12 {
+            stream.event().await.unwrap();
+        }
+        left.push(stream.hang_up());
+    }
+    let deadline = Instant::now() + WITHIN;
+    let entries = loop {
+        let entries: Vec<_> =
+            gateway.emulator.journal().into_iter().filter(|entry| !entry.is_probe()).collect();
+        if entries.len() == CALLS && entries.iter().all(|entry| entry.cancelled.is_some()) {
+            break entries;
+        }
+        assert!(Instant::now() < deadline, "not all calls were cancelled: {}", entries.len());
+        a_moment().await;
+    };
+    let mut after: Vec<_> =
+        entries.iter().zip(&left).map(|(entry, left)| entry.cancelled_after(*left).unwrap()).collect();
+    after.sort_unstable();
+    println!("noticed upstream after {:?}, {:?} at worst", after[CALLS / 2], after[CALLS - 1]);
+    // 100 ms are asked for; here others may have the processors.
+    assert!(after[CALLS / 2] <= Duration::from_millis(500), "{after:?}");
+    gateway.booked(CALLS as u64).await;
+    let rows = gateway.requests(100).await;
+    assert_eq!(rows.len(), CALLS);
+    assert!(rows.iter().all(|row| row["outcome"] == "client_cancelled"), "{rows:?}");
+}
+
+async fn sign_in(gateway: &Gateway, from: &str, email: &str, password: &str) -> Answer {
+    let client = Client::new(&gateway.origin).within(WITHIN).header("origin", &gateway.origin);
+    let body = json!({"email": email, "password": password});
+    client.header("x-forwarded-for", from).post("/v2/sign-in", &body).await.unwrap()
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_is_itself() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_TRUSTED_PROXIES", "127.0.0.1")]).await;
+    gateway.credential("openai", OWN).await;
+    let owner = gateway.owner().await;
+    Person::of(&gateway.origin, &owner.patch("/v2/me", json!({"password": PASSWORD})).await);
+    for _ in 0..10 {
+        let guess = sign_in(&gateway, "203.0.113.66", "owner@localhost", "not the password").await;
+        problem(&guess, 401, "sign_in_failed");
+    }
+    let over = sign_in(&gateway, "203.0.113.66", "owner@localhost", "not the password").await;
+    problem(&over, 429, "too_many_attempts");
+    // A client's own word about itself stands before what the proxy adds.
+    let disguised = sign_in(&gateway, "198.51.100.1, 203.0.113.66", "owner@localhost", PASSWORD).await;
+    problem(&disguised, 429, "too_many_attempts");
+    // The owner, elsewhere, gets in.
+    let right = sign_in(&gateway, "198.51.100.1", "owner@localhost", PASSWORD).await;
+    assert_eq!(right.status, 200, "{}", right.text());
+    let (key, _) = gateway.key(json!({"name": "office", "ip_allowlist": ["198.51.100.0/24"]})).await;
+    for (from, status) in [("198.51.100.7", 200), ("203.0.113.9", 403), ("198.51.100.7, 203.0.113.9", 403)] {
+        let client = gateway.with_key(&key).header("x-forwarded-for", from);
+        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+        assert_eq!(answer.status, status, "{from}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn without_a_trusted_proxy_nobody_says_who_asks() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let (key, _) = gateway.key(json!({"name": "office", "ip_allowlist": ["198.51.100.0/24"]})).await;
+    let client = gateway.with_key(&key).header("x-forwarded-for", "198.51.100.7");
+    let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 403, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_second_process_on_an_address_is_refused() {
+    let gateway = Gateway::start().await;
+    let address = gateway.address().to_string();
+    let second = gateway.directory().join("second").display().to_string();
+    let told = format!("{address} is in use by another process");
+    assert_eq!(Cli::new().run(&["init", "--data-dir", &second]).code, 0);
+    let serve = Cli::new().run(&["serve", "--listen", &address, "--data-dir", &second]);
+    assert!(serve.code == 1 && serve.stderr.contains(&told), "{serve:?}");
+    let node = Cli::new().run(&["node", "--model", "echo", "--listen", &address]);
+    assert!(node.code == 1 && node.stderr.contains(&told), "{node:?}");
+    // Every connection still finds the first.
+    for _ in 0..32 {
+        let models = gateway.client().get("/v1/models").await.unwrap();
+        assert_eq!(models.status, 200, "{}", models.text());
+    }
+}
+
+/// With hardly any descriptors, and idle sockets that want them all, a call still reaches its provider.
+#[tokio::test]
+async fn descriptors_are_kept_for_upstreams() {
+    const DESCRIPTORS: usize = 64;
+    let directory = tempfile::tempdir().unwrap();
+    let limited = directory.path().join("limited");
+    let program = harness::process::tidegate().unwrap();
+    let script = format!("#!/bin/sh\nulimit -n {DESCRIPTORS}\nexec {} \"$@\"\n", program.display());
+    std::fs::write(&limited, script).unwrap();
+    std::fs::set_permissions(&limited, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut gateway = Gateway::of(limited, config(), &[]).await;
+    gateway.credential("openai", OWN).await;
+    // It holds its place among those that are served.
+    let mut caller = RawConnection::open(gateway.address(), WITHIN).await.unwrap();
+    caller.write("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    caller.read_until(|bytes| bytes.ends_with(b"live\n")).await.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..80 {
+        idle.push(RawConnection::open(gateway.address(), WITHIN).await.unwrap());
+    }
+    let body = question(MINI).to_string();
+    let request = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        gateway.founded.api_key,
+        body.len()
+    );
+    caller.write(request).await.unwrap();
+    let answer = caller.read_some().await.unwrap();
+    assert_eq!(status_of(&answer), Some(200), "{}", String::from_utf8_lossy(&answer));
+    let pid = gateway.process().pid();
+    let (_, open) = resources(pid).unwrap();
+    assert!(open < DESCRIPTORS, "{open} descriptors are open");
+    let log = gateway.process().stderr();
+    assert!(!log.contains("could not be accepted"), "{log}");
+    drop(idle);
+}

@@ -1,0 +1,92 @@
+//! A disk that is full under a running gateway, at one place of a write after another: writes are refused with the reason,
+//! and once there is room everything goes on in the same process, the revoking of keys first.
+
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::json;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, problem, question};
+use crate::gateway::{Gateway, OWN};
+use crate::wait::a_moment;
+
+/// Smaller than a page, so that each page of the write-ahead log is once the first that there is no room for.
+const STEP_BYTES: u64 = 4_096;
+const PLACES_MAX: u64 = 200;
+
+/// Lets the process write no file beyond this many bytes: to it the disk is full there.
+fn leave(gateway: &mut Gateway, bytes: Option<u64>) {
+    let pid = Pid::from_raw(gateway.process().pid().cast_signed()).unwrap();
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+}
+
+fn log_bytes(data: &Path) -> u64 {
+    std::fs::metadata(data.join("tidegate.db-wal")).unwrap().len()
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_survived_at_every_place() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let admin = gateway.admin();
+    let (mut refused, mut requests) = (0, 0);
+    for place in 0..PLACES_MAX {
+        let (key, id) = gateway.key(json!({"name": format!("key {place}")})).await;
+        let bytes = log_bytes(&gateway.data()) + place * STEP_BYTES;
+        leave(&mut gateway, Some(bytes));
+        let body = json!({"name": format!("project {place}"), "metadata": {"text": "x".repeat(16_000)}});
+        let told = admin.post("/v2/projects", &body).await.unwrap();
+        let kept = admin.delete(&format!("/v2/api-keys/{id}")).await.unwrap();
+        // Who asks for inference sees nothing of it.
+        let chat = gateway.with_key(&gateway.founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
+        assert_eq!(chat.status, 200, "{}", chat.text());
+        requests += 1;
+        leave(&mut gateway, None);
+        if told.status == 201 && kept.status == 204 {
+            assert!(refused >= 3, "the writes need several pages: {refused}");
+            gateway.booked(requests).await;
+            return;
+        }
+        for answer in [&told, &kept] {
+            if answer.status >= 400 {
+                refused += 1;
+                let told = problem(answer, 503, "storage_full");
+                let (detail, fix) = (told["detail"].as_str().unwrap(), told["fix"].as_str().unwrap());
+                assert!(detail.contains("the disk is full or fails") && fix.contains("Free space"), "{told}");
+            }
+        }
+        if told.status != 201 {
+            let again = admin.post("/v2/projects", &body).await.unwrap();
+            assert_eq!(again.status, 201, "place {place}: {}", again.text());
+        }
+        let revoked = admin.delete(&format!("/v2/api-keys/{id}")).await.unwrap();
+        assert_eq!(revoked.status, 204, "place {place}: {}", revoked.text());
+        let out = gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap();
+        assert_eq!(out.status, 401, "place {place}: {}", out.text());
+    }
+    panic!("the writes do not fit into {} bytes", PLACES_MAX * STEP_BYTES);
+}
+
+/// The journal's records reach the books in the process that met the full disk, and the log says what was wrong.
+#[tokio::test]
+async fn what_waited_for_room_is_booked_without_a_restart() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let bytes = log_bytes(&gateway.data());
+    leave(&mut gateway, Some(bytes));
+    for _ in 0..20 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    let deadline = Instant::now() + WITHIN;
+    while !gateway.process().stderr().contains("the disk under the database takes no write") {
+        assert!(Instant::now() < deadline, "the log is silent: {}", gateway.process().stderr());
+        a_moment().await;
+    }
+    assert!(gateway.process().stderr().contains("disk I/O error"), "{}", gateway.process().stderr());
+    assert_eq!(gateway.get("/v2/requests").await["data"], json!([]), "nothing is in the books yet");
+    leave(&mut gateway, None);
+    gateway.booked(20).await;
+    gateway.stop().await;
+}

@@ -1,0 +1,352 @@
+//! What a request costs the thread that serves it, in instructions and allocations: counted by callgrind, so that the figures are
+//! the same however busy the machine is. They are of the unoptimised build that all tests use, which needs no build of its own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use domain::limits::CHECKPOINT_EVERY;
+use harness::process::tidegate;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, question, with};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, config};
+use crate::wait::found;
+
+/// What was counted last and thought right. `UPDATE_COUNTS=1` writes it.
+const KEPT: &str = "bench/hot-path.json";
+/// In percent: what is more is a change of the way that somebody has to have wanted.
+const MARGIN: u64 = 2;
+const WARM_UP: u64 = 40;
+const REQUESTS: u64 = 100;
+/// Of the shorter and of the longer stream: what is between them is chunks alone.
+const CHUNKS: [usize; 2] = [4, 20];
+const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"You said: hello there","refusal":null},"finish_reason":"stop","logprobs":null}],"usage":{"prompt_tokens":8,"completion_tokens":4,"total_tokens":12}}"#;
+const CHUNK: &str = r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}],"usage":null}"#;
+const LAST: &str = r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}"#;
+const USAGE: &str = r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[],"usage":{"prompt_tokens":8,"completion_tokens":60,"total_tokens":68}}"#;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Count {
+    instructions: u64,
+    allocations: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Counts {
+    buffered_request: Count,
+    stream_chunk: Count,
+}
+
+/// An upstream that answers the same each time, and streams in lockstep: a chunk is sent when the client has the one before,
+/// so that no two are read together however busy the machine is.
+struct Lockstep {
+    address: SocketAddr,
+    turns: mpsc::Sender<()>,
+}
+
+impl Lockstep {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (turns, turn) = mpsc::channel();
+        let turn = Arc::new(Mutex::new(turn));
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let turn = Arc::clone(&turn);
+                std::thread::spawn(move || answer_all(socket, &turn));
+            }
+        });
+        Self { address, turns }
+    }
+}
+
+fn answer_all(mut socket: TcpStream, turn: &Mutex<mpsc::Receiver<()>>) {
+    socket.set_nodelay(true).unwrap();
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    while let Some(asked) = read_request(&mut reader) {
+        if asked["stream"] != true {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:";
+            socket.write_all(format!("{head} {}\r\n\r\n{ANSWER}", ANSWER.len()).as_bytes()).unwrap();
+            continue;
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        socket.write_all((head.to_owned() + &framed(&[CHUNK])).as_bytes()).unwrap();
+        for _ in 1..asked["max_tokens"].as_u64().unwrap() {
+            turn.lock().unwrap().recv().unwrap();
+            socket.write_all(framed(&[CHUNK]).as_bytes()).unwrap();
+        }
+        socket.write_all((framed(&[LAST, USAGE, "[DONE]"]) + "0\r\n\r\n").as_bytes()).unwrap();
+    }
+}
+
+/// The body of the next request; nothing where the connection ends.
+fn read_request(reader: &mut impl BufRead) -> Option<Value> {
+    let (mut length, mut line) = (0, String::new());
+    loop {
+        line.clear();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.to_ascii_lowercase().strip_prefix("content-length:") {
+            Some(said) => length = said.trim().parse().unwrap(),
+            None if line == "\r\n" => break,
+            None => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// One piece of a chunked body that holds these events.
+fn framed(events: &[&str]) -> String {
+    let text: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+/// The gateway under callgrind, and one kept connection to it.
+struct Counted {
+    gateway: Gateway,
+    upstream: Lockstep,
+    wire: TcpStream,
+    counts: tempfile::TempDir,
+    dumps: u64,
+    /// The number of the thread that serves, once it is known by its work.
+    thread: Option<u64>,
+}
+
+impl Counted {
+    async fn start() -> Self {
+        let counts = tempfile::tempdir().unwrap();
+        let program = under_callgrind(counts.path());
+        let gateway = Gateway::of(program, config(), &[("TIDEGATE_WORKERS", "1")]).await;
+        let upstream = Lockstep::start();
+        let base_url = format!("http://{}/v1", upstream.address);
+        let secret = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
+        let made =
+            gateway.admin().within(3 * WITHIN).post("/v2/provider-credentials", &secret).await.unwrap();
+        assert!(made.status < 300, "{}", made.text());
+        let wire = TcpStream::connect(gateway.address()).unwrap();
+        wire.set_read_timeout(Some(3 * WITHIN)).unwrap();
+        wire.set_nodelay(true).unwrap();
+        Self { gateway, upstream, wire, counts, dumps: 0, thread: None }
+    }
+
+    fn control(&self, option: &str) {
+        let output = Command::new("callgrind_control")
+            .args(option.split(' '))
+            .arg(self.gateway.pid().to_string())
+            .output();
+        let output = output.expect("callgrind_control is missing: run scripts/test-env.sh");
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Asks and reads the answer to its end, `0\r\n\r\n` where it is chunked. Each event of a stream that was read lets the
+    /// upstream send the next.
+    fn ask(&mut self, body: &Value) {
+        let mut turns = match body["stream"] == true {
+            true => body["max_tokens"].as_u64().unwrap() - 1,
+            false => 0,
+        };
+        let mut events = 0;
+        let body = body.to_string();
+        let head = format!(
+            "POST {CHAT} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            self.gateway.founded.api_key,
+            body.len()
+        );
+        self.wire.write_all((head + &body).as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut room = [0; 16 * 1024];
+        while !is_whole(&answer) {
+            let count = self.wire.read(&mut room).unwrap();
+            assert!(count > 0, "closed after {}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&room[..count]);
+            let all = String::from_utf8_lossy(&answer).matches("data: ").count();
+            for _ in events..all {
+                if turns > 0 {
+                    turns -= 1;
+                    self.upstream.turns.send(()).unwrap();
+                }
+            }
+            events = all;
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+
+    /// What a stream of so many chunks costs: the least of four, since what is done once in a while falls into some of them
+    /// and not into others. Each second a stream that goes on writes a checkpoint, which is no chunk's: one that took so long,
+    /// as on a busy machine, is asked for again.
+    async fn stream(&mut self, chunks: usize) -> Count {
+        let body = with(question(MINI), json!({"stream": true, "max_tokens": chunks}));
+        let (mut counts, deadline) = (Vec::new(), Instant::now() + 4 * WITHIN);
+        while counts.len() < 4 {
+            assert!(
+                Instant::now() < deadline,
+                "no stream of {chunks} chunks ends within {CHECKPOINT_EVERY:?}"
+            );
+            let mut took = Duration::ZERO;
+            let count = self.count(|counted| {
+                let begun = Instant::now();
+                counted.ask(&body);
+                took = begun.elapsed();
+            });
+            let count = count.await;
+            if took < CHECKPOINT_EVERY {
+                counts.push(count);
+            }
+        }
+        let least = |of: fn(&Count) -> u64| counts.iter().map(of).min().unwrap();
+        Count {
+            instructions: least(|count| count.instructions),
+            allocations: least(|count| count.allocations),
+        }
+    }
+
+    /// What the serving thread did of this.
+    async fn count(&mut self, work: impl FnOnce(&mut Self)) -> Count {
+        self.control("-z");
+        work(self);
+        self.control("-d");
+        self.dumps += 1;
+        let dump = self.dumps;
+        let threads = found("a dump of each thread", async || read_dumps(self.counts.path(), dump)).await;
+        // The busiest at first, when nothing else is done as often as serving. Of one request the books may take more.
+        let busiest =
+            || threads.iter().max_by_key(|(_, count)| count.instructions).map(|(thread, _)| *thread);
+        let thread = self.thread.or_else(busiest).unwrap();
+        self.thread = Some(thread);
+        threads[&thread]
+    }
+}
+
+/// A program that is the built one, and counts where it serves.
+fn under_callgrind(folder: &Path) -> PathBuf {
+    let path = folder.join("tidegate");
+    let (built, out) = (tidegate().unwrap(), folder.join("counts"));
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = serve ] || exec {built} \"$@\"\nexec valgrind --quiet --tool=callgrind --instr-atstart=no --separate-threads=yes \
+         --callgrind-out-file={out} {built} \"$@\"\n",
+        built = built.display(),
+        out = out.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    match length {
+        Some(length) => answer.len() >= end + 4 + length.parse::<usize>().unwrap(),
+        None => answer.ends_with(b"\r\n0\r\n\r\n"),
+    }
+}
+
+/// What each thread did, by its number, from `counts.DUMP-THREAD`. Nothing until all of it is written.
+fn read_dumps(folder: &Path, dump: u64) -> Option<BTreeMap<u64, Count>> {
+    let start = format!("counts.{dump}-");
+    let mut threads = BTreeMap::new();
+    for file in std::fs::read_dir(folder).unwrap().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let Some(thread) = name.strip_prefix(&start) else { continue };
+        threads.insert(thread.parse().unwrap(), read_dump(&std::fs::read_to_string(file.path()).unwrap())?);
+    }
+    (!threads.is_empty()).then_some(threads)
+}
+
+/// Callgrind names a function once, `(7) malloc`, and by its number from then on; `calls=` follows what is called.
+fn read_dump(text: &str) -> Option<Count> {
+    let mut names = BTreeMap::new();
+    let mut called = "";
+    let (mut instructions, mut allocations) = (None, 0);
+    for line in text.lines() {
+        if let Some(total) = line.strip_prefix("totals: ") {
+            instructions = total.trim().parse().ok();
+        } else if let Some((kind, name)) = line.split_once('=') {
+            if matches!(kind, "fn" | "cfn") {
+                let (number, name) = name.split_once(") ").unwrap_or((name.trim_end_matches(')'), ""));
+                if !name.is_empty() {
+                    names.insert(number, name);
+                }
+                called = names.get(number).copied().unwrap_or_default();
+            } else if kind == "calls"
+                && matches!(called, "malloc" | "calloc" | "realloc" | "posix_memalign" | "aligned_alloc")
+            {
+                allocations += name.split(' ').next()?.parse::<u64>().ok()?;
+            }
+        }
+    }
+    Some(Count { instructions: instructions?, allocations })
+}
+
+fn compare(name: &str, kept: Count, counted: Count, wrong: &mut Vec<String>) {
+    for (what, kept, counted) in [
+        ("instructions", kept.instructions, counted.instructions),
+        ("allocations", kept.allocations, counted.allocations),
+    ] {
+        if counted.abs_diff(kept) * 100 > kept * MARGIN {
+            wrong.push(format!("{name}: {counted} {what}, kept are {kept}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_costs_what_it_did() {
+    let mut counted = Counted::start().await;
+    let buffered = question(MINI);
+    for _ in 0..WARM_UP {
+        counted.ask(&buffered);
+    }
+    counted.control("-i on");
+    counted.ask(&buffered);
+    let requests = counted.count(|counted| (0..REQUESTS).for_each(|_| counted.ask(&buffered))).await;
+    let short = counted.stream(CHUNKS[0]).await;
+    let long = counted.stream(CHUNKS[1]).await;
+    // A chunk may take no memory at all: then the difference is what the two streams differ by otherwise. To the nearest.
+    let more = (CHUNKS[1] - CHUNKS[0]) as u64;
+    let per_chunk = |of: fn(&Count) -> u64| (of(&long).saturating_sub(of(&short)) + more / 2) / more;
+    let found = Counts {
+        buffered_request: Count {
+            instructions: requests.instructions / REQUESTS,
+            allocations: requests.allocations / REQUESTS,
+        },
+        stream_chunk: Count {
+            instructions: per_chunk(|count| count.instructions),
+            allocations: per_chunk(|count| count.allocations),
+        },
+    };
+    let path = workspace().join(KEPT);
+    if std::env::var_os("UPDATE_COUNTS").is_some() {
+        std::fs::write(&path, serde_json::to_string_pretty(&found).unwrap() + "\n").unwrap();
+    }
+    let kept: Counts = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let mut wrong = Vec::new();
+    compare("a buffered request", kept.buffered_request, found.buffered_request, &mut wrong);
+    compare("a chunk of a stream", kept.stream_chunk, found.stream_chunk, &mut wrong);
+    assert!(
+        wrong.is_empty(),
+        "{}\nThe way of a request has changed by more than {MARGIN} %. Take off what it does not need; where it is worth it, \
+         or less than it was, keep the new counts with UPDATE_COUNTS=1 and say why in the commit.",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn a_dump_is_read_with_names_that_come_once() {
+    let dump = "fn=(1) serve\n10 5\ncfn=(2) malloc\ncalls=3 0\n10 40\nfn=(4) other\ncfn=(2)\ncalls=2 0\n11 9\ncfn=(5) free\ncalls=9 1\n1 1\ntotals: 55\n";
+    assert_eq!(read_dump(dump), Some(Count { instructions: 55, allocations: 5 }));
+    assert_eq!(read_dump("fn=(1) serve\n10 5\n"), None);
+    assert!(is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") && !is_whole(b"HTTP/1.1 200 OK\r\n"));
+}

@@ -1,0 +1,204 @@
+//! Names as production code pins them: dated, of a family, or only their vendor's, sent to their vendor as they are; and
+//! what a plan says of models of every kind.
+
+use harness::client::Answer;
+use harness::{ClaudeModel, Flavour, Model};
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, problem, question, refused, trace_of, with};
+use crate::gateway::{Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL, config, id_of};
+
+/// Of OpenAI, with whether a price is known of it.
+const OF_CHAT: [(&str, bool); 8] = [
+    ("gpt-4o-2024-08-06", true),
+    ("gpt-4o-mini-2024-07-18", true),
+    ("openai/gpt-4o-2024-08-06", true),
+    ("ft:gpt-4o-mini-2024-07-18:acme::id", true),
+    ("gpt-5-codex", false),
+    ("gpt-5.1-codex", false),
+    ("o3-deep-research", false),
+    ("brand-new", false),
+];
+const OF_MESSAGES: [(&str, bool); 5] = [
+    ("claude-haiku-4-5-20251001", true),
+    ("claude-sonnet-4-5-20250929", true),
+    ("claude-opus-4-5-20251101", true),
+    ("claude-sonnet-4-20250514", false),
+    ("brand-new", false),
+];
+
+fn bare(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(_, bare)| bare)
+}
+
+async fn gateway() -> Gateway {
+    let chat = OF_CHAT.iter().fold(config(), |config, (name, _)| config.model(Model::chat(bare(name))));
+    let both =
+        OF_MESSAGES.iter().fold(chat, |config, (name, _)| config.claude_model(ClaudeModel::new(*name)));
+    let gateway = Gateway::with(both.model(Model::chat("grok-4")), &[]).await;
+    gateway.credential("openai", OWN).await;
+    let grok = json!({"provider": "xai", "secret": OWN_SECOND, "base_url": gateway.emulator.base_url_of(Flavour::Xai)});
+    gateway.make("/v2/provider-credentials", grok).await;
+    let claude =
+        json!({"provider": "anthropic", "secret": OWN, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/provider-credentials", claude).await;
+    gateway
+}
+
+/// It was served by its vendor under this name, and booked with a price where one is known.
+async fn served(gateway: &Gateway, answer: &Answer, name: &str, provider: &str, is_priced: bool) {
+    assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+    assert_eq!(answer.header("agent-resolved-provider"), Some(provider), "{name}");
+    let call = gateway.emulator.journal().pop().unwrap();
+    assert_eq!(call.model.as_deref(), Some(bare(name)), "{name}");
+    let booked = gateway.settled(&trace_of(answer)).await;
+    assert_eq!(booked["unpriced"], !is_priced, "{name}: {booked}");
+}
+
+#[tokio::test]
+async fn names_as_vendors_have_them_are_served_by_their_vendors() {
+    let gateway = gateway().await;
+    for (name, is_priced) in OF_CHAT {
+        served(&gateway, &gateway.chat_ok(&question(name)).await, name, "openai", is_priced).await;
+    }
+    served(&gateway, &gateway.chat_ok(&question("grok-4")).await, "grok-4", "xai", false).await;
+    for (name, is_priced) in OF_MESSAGES {
+        let asked = with(question(name), json!({"max_tokens": 16}));
+        let answer = gateway.client().post("/v1/messages", &asked).await.unwrap();
+        served(&gateway, &answer, name, "anthropic", is_priced).await;
+    }
+    // The same price as the undated one's, and by chat as well.
+    let dated = gateway.plan(json!({"model": "claude-haiku-4-5-20251001"})).await;
+    let undated = gateway.plan(json!({"model": "claude-haiku-4-5"})).await;
+    assert_eq!(dated["chosen"]["pricing"], undated["chosen"]["pricing"]);
+    assert_eq!(dated["chosen"]["upstream_model"], "claude-haiku-4-5-20251001");
+    assert_eq!(dated["resolution"], "release", "{dated}");
+    served(
+        &gateway,
+        &gateway.chat_ok(&question("claude-haiku-4-5-20251001")).await,
+        "claude-haiku-4-5-20251001",
+        "anthropic",
+        true,
+    )
+    .await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_name_of_nobody_is_refused_where_its_vendor_is_not() {
+    let gateway = Gateway::start().await;
+    gateway.node("rack", &[LOCAL_MODEL]).await;
+    refused(&gateway.chat(&question("brand-new")).await, 404, "model_not_found");
+    let error = refused(&gateway.chat(&question("grok-4")).await, 404, "model_not_served");
+    assert!(error["message"].as_str().unwrap().contains("tidegate credential add xai"), "{error}");
+    // What a customer of the provider made is nothing that the pool serves to everybody.
+    gateway.account("openai", POOL).await;
+    refused(&gateway.chat(&question("ft:gpt-4o-mini:acme::id")).await, 404, "model_not_served");
+    assert_eq!(gateway.calls(POOL).len() + gateway.calls(NODE).len(), 0, "nothing was sent");
+}
+
+/// A route's model is exact; an ending of `*` or `/` is a pattern, in the API, the command line and the document.
+#[tokio::test]
+async fn a_routes_model_is_exact_unless_it_says_otherwise() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.account("openai", POOL).await;
+    let profile = async |model: &str| {
+        let plan = gateway.plan(json!({"model": model})).await;
+        plan["chosen"]["profile"].as_str().unwrap().to_owned()
+    };
+    let cli = gateway.cli();
+    let told = cli.run(&["route", "add", "--model", "openai/gpt-4o", "--profile", "managed_provider"]).ok();
+    assert!(!told.contains("covers"), "{told}");
+    assert_eq!(profile("openai/gpt-4o").await, "managed_provider");
+    assert_eq!(profile("gpt-4o-2024-08-06").await, "managed_provider", "a release of the model");
+    assert_eq!(profile(MINI).await, "byok");
+    let told = cli.run(&["route", "add", "--model", "gpt-4o*", "--profile", "managed_provider"]).ok();
+    assert!(told.contains("gpt-4o* covers ") && told.contains("openai/gpt-4o-mini"), "{told}");
+    assert_eq!(profile(MINI).await, "managed_provider");
+    assert_eq!(profile("openai/gpt-4.1").await, "byok");
+    let kept = gateway.get("/v2/routes").await;
+    let models: Vec<&Value> =
+        kept["data"].as_array().unwrap().iter().map(|route| &route["scope"]["model"]).collect();
+    assert_eq!(models, [&json!("openai/gpt-4o"), &json!("gpt-4o*")]);
+    let document = cli.run(&["export"]).ok();
+    assert!(document.contains("\"openai/gpt-4o\"") && document.contains("\"gpt-4o*\""), "{document}");
+    // The same pattern twice is one scope, however it is written; an exact name is another one.
+    let taken = json!({"scope": {"model": "gpt-4o**"}});
+    let answer = gateway.admin().post("/v2/routes", &taken).await.unwrap();
+    problem(&answer, 409, "route_scope_taken");
+    gateway.route(json!({"scope": {"model": "gpt-4o"}})).await;
+}
+
+#[tokio::test]
+async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_read() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for (model, modality) in [
+        (MINI, "chat"),
+        ("text-embedding-3-small", "embedding"),
+        ("gpt-image-1-mini", "image"),
+        ("whisper-1", "audio"),
+        ("omni-moderation-latest", "moderation"),
+        ("gpt-realtime-2", "realtime"),
+    ] {
+        for body in [json!({"model": model}), json!({"model": model, "modality": modality})] {
+            let plan = gateway.plan(body).await;
+            assert_eq!((&plan["modality"], &plan["error"]), (&json!(modality), &Value::Null), "{plan}");
+            assert_eq!(plan["chosen"]["profile"], "byok", "{plan}");
+        }
+    }
+    let plan = gateway.plan(json!({"model": MINI, "modality": "image"})).await;
+    assert_eq!(plan["error"]["code"], "model_modality", "{plan}");
+    for (body, param) in [
+        (json!({"model": MINI, "modality": "smell"}), "modality"),
+        (json!({"model": MINI, "dialect": "smoke"}), "dialect"),
+        (json!({"model": MINI, "messages": []}), "messages"),
+    ] {
+        let answer = gateway.admin().post("/v2/plan", &body).await.unwrap();
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains(param), "{}", answer.text());
+    }
+    let told = gateway.cli().run(&["plan", "gpt-image-1-mini", "--modality", "image"]).ok();
+    assert!(told.contains("for       image") && told.contains("would serve"), "{told}");
+    // Pictures of one credential, texts of another: each plan says by which rule.
+    let other = id_of(
+        &gateway
+            .make(
+                "/v2/accounts",
+                json!({"provider": "openai", "secret": POOL, "base_url": gateway.emulator.base_url()}),
+            )
+            .await,
+    );
+    let route =
+        gateway.route(json!({"scope": {"modality": "image"}, "profiles": ["managed_provider"]})).await;
+    let plan = gateway.plan(json!({"model": "gpt-image-1-mini"})).await;
+    assert_eq!(
+        (&plan["chosen"]["principal"], &plan["route"]["id"]),
+        (&json!(other), &json!(route)),
+        "{plan}"
+    );
+    assert_eq!(gateway.plan(json!({"model": MINI})).await["chosen"]["profile"], "byok");
+}
+
+/// Headers of ours that do nothing here are named; one that the answer depends on is refused.
+#[tokio::test]
+async fn headers_that_are_not_honoured_are_refused_or_named() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let asked = async |headers: &[(&str, &str)]| {
+        let client =
+            headers.iter().fold(gateway.client(), |client, (name, value)| client.header(*name, *value));
+        client.post(crate::ask::CHAT, &question(MINI)).await.unwrap()
+    };
+    let hints = [("agent-hints-ref", "hnt_1"), ("agent-trace-mode", "full")];
+    let answer = asked(&hints).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("agent-dropped-params"), Some("Agent-Hints-Ref, Agent-Trace-Mode"));
+    assert_eq!(asked(&[]).await.header("agent-dropped-params"), None);
+    let session = ("agent-session-ref", "ses_1");
+    let error = refused(&asked(&[session]).await, 400, "unsupported_header");
+    assert_eq!(error["param"], "Agent-Session-Ref");
+    let answer = asked(&[session, ("agent-lenient", "true")]).await;
+    assert_eq!(answer.header("agent-dropped-params"), Some("Agent-Session-Ref"), "{}", answer.text());
+}

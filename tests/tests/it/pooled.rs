@@ -1,0 +1,355 @@
+//! The operator's accounts, which several workspaces share: what is kept there is not named, one tenant's request takes
+//! nothing from the others, and whose accounts they are is not told.
+
+use domain::{Grammar, Operation};
+use harness::Behaviour;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, question, refused, trace_of, with};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, POOL_SECOND};
+
+const RESPONSES: &str = "/v1/responses";
+const MESSAGES: &str = "/v1/messages";
+const CLAUDE: &str = "anthropic/claude-haiku-4-5";
+const GEMINI: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+
+/// Another workspace of the same installation, without a right to run it.
+async fn tenant(gateway: &Gateway, name: &str) -> (String, harness::client::Client) {
+    let made = gateway.make("/v2/workspaces", json!({"name": name})).await;
+    let key = made["api_key"].as_str().unwrap().to_owned();
+    let client = gateway.with_key(&key);
+    (key, client)
+}
+
+fn chat_with(more: Value) -> Value {
+    with(question(MINI), more)
+}
+
+fn part(part: Value) -> Value {
+    chat_with(
+        json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "what is it"}, part]}]}),
+    )
+}
+
+fn input(more: Value) -> Value {
+    with(json!({"model": MINI, "input": "hello"}), more)
+}
+
+fn message(more: Value) -> Value {
+    with(json!({"model": CLAUDE, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}), more)
+}
+
+fn contents(part: Value) -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": "what is it"}, part]}]})
+}
+
+type Named = (&'static str, Value, &'static str);
+
+/// What names something that is kept, and where.
+fn named_in_chat_and_responses() -> Vec<Named> {
+    vec![
+        (
+            CHAT,
+            chat_with(
+                json!({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}, {"role": "user", "content": "on"}]}),
+            ),
+            "messages[0].audio.id",
+        ),
+        (
+            CHAT,
+            part(json!({"type": "image_url", "image_url": {"url": "gs://operator-private/plan.png"}})),
+            "messages[0].content[1].image_url.url",
+        ),
+        (
+            CHAT,
+            part(json!({"type": "image_url", "image_url": {"url": "http://example.com/a.png"}})),
+            "messages[0].content[1].image_url.url",
+        ),
+        (
+            RESPONSES,
+            input(json!({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]})),
+            "tools[0].vector_store_ids",
+        ),
+        (
+            RESPONSES,
+            input(json!({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]})),
+            "tools[0].container",
+        ),
+        (
+            RESPONSES,
+            input(
+                json!({"tools": [{"type": "shell", "environment": {"type": "container_reference", "container_id": "cntr_1"}}]}),
+            ),
+            "tools[0].environment.container_id",
+        ),
+        (
+            RESPONSES,
+            input(
+                json!({"tools": [{"type": "mcp", "server_label": "mail", "connector_id": "connector_gmail"}]}),
+            ),
+            "tools[0].connector_id",
+        ),
+        (RESPONSES, input(json!({"input": [{"type": "image_generation_call", "id": "ig_1"}]})), "input[0]"),
+    ]
+}
+
+fn named_elsewhere(store: &str) -> Vec<Named> {
+    vec![
+        (MESSAGES, message(json!({"container": "container_1"})), "container"),
+        (
+            MESSAGES,
+            message(
+                json!({"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "url", "url": "s3://operator/a.pdf"}}]}]}),
+            ),
+            "messages[0].content[0].source.url",
+        ),
+        (
+            GEMINI,
+            contents(
+                json!({"fileData": {"mimeType": "application/pdf", "fileUri": "gs://operator-private/payroll.pdf"}}),
+            ),
+            "contents[0].parts[1].fileData.fileUri",
+        ),
+        (
+            GEMINI,
+            contents(json!({"file_data": {"file_uri": "files/abc"}})),
+            "contents[0].parts[1].file_data.file_uri",
+        ),
+        (
+            GEMINI,
+            contents(
+                json!({"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/abc"}}),
+            ),
+            "contents[0].parts[1].fileData.fileUri",
+        ),
+        (
+            GEMINI,
+            contents(json!({"fileData": {"fileUri": format!("{store}/v1beta/files/abc")}})),
+            "contents[0].parts[1].fileData.fileUri",
+        ),
+        (
+            GEMINI,
+            with(contents(json!({"text": "x"})), json!({"cachedContent": "cachedContents/abc"})),
+            "cachedContent",
+        ),
+        (
+            GEMINI,
+            with(
+                contents(json!({"text": "x"})),
+                json!({"tools": [{"fileSearch": {"fileSearchStoreNames": ["fileSearchStores/a"]}}]}),
+            ),
+            "tools[0].fileSearch",
+        ),
+        (
+            GEMINI,
+            with(
+                contents(json!({"text": "x"})),
+                json!({"tools": [{"retrieval": {"vertexAiSearch": {"datastore": "projects/p/dataStores/d"}}}]}),
+            ),
+            "tools[0].retrieval",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn what_an_account_keeps_is_named_by_nobody_in_any_grammar() {
+    let gateway = Gateway::start().await;
+    for provider in ["openai", "anthropic", "gemini"] {
+        let account = gateway.account(provider, POOL).await;
+        // Else tools without a price are refused before anybody looks at what they name.
+        gateway.patch(&format!("/v2/accounts/{account}"), json!({"allow_unpriced": true})).await;
+    }
+    let store = gateway.emulator.base_url().replace("http://", "https://");
+    let named = [named_in_chat_and_responses(), named_elsewhere(&store)].concat();
+    for (path, body, place) in &named {
+        let answer = gateway.client().post(path, body).await.unwrap();
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+        let said = answer.text();
+        assert!(said.contains(&format!("{place} names something")), "{place}: {said}");
+        assert!(said.contains("credential of your own"), "{said}");
+    }
+    let new = chat_with(json!({"stored_thing": "payroll"}));
+    let answer = gateway.client().post(CHAT, &new).await.unwrap();
+    assert_eq!(refused(&answer, 400, "unknown_field")["param"], "stored_thing");
+    assert_eq!(gateway.calls(POOL).len(), 0, "nothing was sent");
+    // What is the customer's own is the customer's to name.
+    gateway.credential("openai", OWN).await;
+    for (path, body, _) in named.iter().filter(|(path, _, _)| [CHAT, RESPONSES].contains(path)) {
+        let sent = gateway.calls(OWN).len();
+        gateway.client().post(path, body).await.unwrap();
+        assert_eq!(gateway.calls(OWN).len(), sent + 1, "{body}");
+    }
+}
+
+/// The tables of what a shared account is asked are whole: a field that an emulator of a vendor knows is in them.
+#[test]
+fn every_field_that_a_vendor_knows_is_sorted() {
+    let seat = dialects::SharedSeat { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|_| false };
+    let unsorted: Vec<_> = harness::known_fields()
+        .into_iter()
+        .filter(|field| {
+            let nest = |inner: Value, name: &&str| json!({*name: inner});
+            let body = field.path.iter().rev().fold(json!("x"), nest).to_string();
+            let grammar = Grammar::ALL.into_iter().find(|grammar| grammar.as_str() == field.grammar).unwrap();
+            let operations = [Operation::Chat, Operation::Embed, Operation::Count].into_iter();
+            let operation = operations.into_iter().find(|of| of.as_str() == field.operation).unwrap();
+            let checked = dialects::check_shared(grammar, operation, body.as_bytes(), &seat);
+            checked.is_err_and(|objection| {
+                matches!(objection.reason, dialects::Reason::Unknown | dialects::Reason::Unread)
+            })
+        })
+        .collect();
+    assert!(unsorted.is_empty(), "{unsorted:?}");
+    assert!(harness::known_fields().len() > 200, "the emulators' tables are not found");
+}
+
+#[tokio::test]
+async fn what_names_nothing_goes_to_the_pool_as_it_came() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    for body in [
+        part(
+            json!({"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}}),
+        ),
+        chat_with(
+            json!({"tools": [{"type": "function", "function": {"name": "read", "parameters": {"type": "object", "properties": {"file_id": {"type": "string"}}}}}]}),
+        ),
+        chat_with(json!({"metadata": {"file_id": "file-abc"}, "store": true, "service_tier": "default"})),
+    ] {
+        gateway.chat_ok(&body).await;
+        let sent = gateway.calls(POOL).pop().unwrap().json();
+        assert_eq!((&sent["messages"], &sent["tools"]), (&body["messages"], &body["tools"]));
+    }
+}
+
+#[tokio::test]
+async fn nobody_answers_later_on_an_account_of_the_pool() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    for stream in [false, true] {
+        let body = input(json!({"background": true, "stream": stream}));
+        let answer = gateway.client().post(RESPONSES, &body).await.unwrap();
+        assert_eq!(refused(&answer, 400, "background_needs_own_credential")["param"], "background");
+    }
+    let answer = gateway.client().post(CHAT, &chat_with(json!({"deferred": true}))).await.unwrap();
+    refused(&answer, 400, "background_needs_own_credential");
+    assert_eq!(gateway.calls(POOL).len(), 0, "nothing was sent");
+    gateway.credential("openai", OWN).await;
+    let answer = gateway.client().post(RESPONSES, &input(json!({"background": true}))).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(gateway.calls(OWN).len(), 1);
+}
+
+fn restricted() -> Behaviour {
+    Behaviour::status(401).code("missing_scope").message(
+        "You have insufficient permissions for this operation. Missing scopes: api.model.moderation.",
+    )
+}
+
+/// A key that may not do one thing still does the others, for everybody.
+#[tokio::test]
+async fn one_tenants_refusal_takes_an_account_from_nobody() {
+    let gateway = Gateway::start().await;
+    let secrets = [POOL, POOL_SECOND, OWN_SECOND];
+    for secret in secrets {
+        gateway.account("openai", secret).await;
+    }
+    let (_, first) = tenant(&gateway, "a").await;
+    let (_, second) = tenant(&gateway, "b").await;
+    let asked = || secrets.iter().map(|secret| gateway.calls(secret).len()).sum::<usize>();
+    let moderation = json!({"model": "openai/omni-moderation-latest", "input": "x"});
+    let unclear = Behaviour::status(401).code("unclear").message("Unauthorized.");
+    for (behaviour, is_permission) in [(restricted(), true), (Behaviour::status(403), true), (unclear, false)]
+    {
+        for secret in secrets {
+            gateway.emulator.script(secret, [behaviour.clone()]);
+        }
+        let before = asked();
+        let answer = first.post("/v1/moderations", &moderation).await.unwrap();
+        assert!(answer.status >= 400, "{behaviour:?}: {}", answer.text());
+        let tries = asked() - before;
+        assert!(!is_permission || tries == 2, "{behaviour:?}: {tries} accounts were asked");
+        // What is left of the script is nobody's.
+        gateway.emulator.clear_scripts();
+        let answer = second.post(CHAT, &question(MINI)).await.unwrap();
+        assert_eq!(answer.status, 200, "{behaviour:?}: {}", answer.text());
+    }
+}
+
+/// A key that is none any more is asked for nothing by nobody.
+#[tokio::test]
+async fn an_account_whose_key_is_revoked_is_left_alone_by_all() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    gateway.emulator.script(POOL, [Behaviour::status(401)]);
+    let moderation = json!({"model": "openai/omni-moderation-latest", "input": "x"});
+    gateway.client().post("/v1/moderations", &moderation).await.unwrap();
+    let answer = gateway.chat(&question(MINI)).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert!(!answer.text().contains("acc_"), "{}", answer.text());
+    assert_eq!(gateway.calls(POOL).len(), 1, "it was not asked again");
+}
+
+#[tokio::test]
+async fn whose_account_it_is_is_not_told() {
+    let gateway = Gateway::start().await;
+    let account = gateway.account("openai", POOL).await;
+    let made = gateway.make("/v2/workspaces", json!({"name": "a"})).await;
+    let client = gateway.with_key(made["api_key"].as_str().unwrap());
+    let theirs = gateway.with_key(made["admin_key"].as_str().unwrap());
+    let words = "Limit reached for organization org-Operator1 in project proj_Operator2: try again in 20s.";
+    for (status, is_passed_on) in
+        [(400, true), (401, false), (403, false), (404, false), (429, false), (500, true)]
+    {
+        gateway.emulator.script(POOL, [Behaviour::status(status).message(words).always()]);
+        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+        let said = answer.text();
+        assert!(answer.status >= 400, "{said}");
+        for hidden in ["org-Operator1", "proj_Operator2", "acc_", &account] {
+            assert!(!said.contains(hidden), "{status}: {said}");
+        }
+        assert_eq!(said.contains("Limit reached"), is_passed_on, "{status}: {said}");
+        gateway.emulator.clear_scripts();
+        // What was held against it for that is its operator's to forgive.
+        gateway.admin().post(&format!("/v2/accounts/{account}/verify"), &json!({})).await.unwrap();
+    }
+    let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let trace = trace_of(&answer);
+    let plan = theirs.post("/v2/plan", &json!({"model": MINI})).await.unwrap();
+    let mut views = vec![plan.json()];
+    for path in [format!("/v2/requests/{trace}"), "/v2/requests".to_owned(), "/v2/records".to_owned()] {
+        let deadline = std::time::Instant::now() + crate::WITHIN;
+        loop {
+            let answer = theirs.get(&path).await.unwrap();
+            let is_there = answer.status == 200 && answer.text().contains(&trace);
+            if is_there {
+                views.push(answer.json());
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{path} does not show {trace}: {}", answer.text());
+            crate::wait::a_moment().await;
+        }
+    }
+    for view in &views {
+        assert!(!view.to_string().contains("acc_"), "{view}");
+        assert!(view.to_string().contains("\"managed\""), "{view}");
+    }
+    // The operator still sees which it was.
+    let plan = gateway.plan(json!({"model": MINI})).await;
+    assert_eq!(plan["chosen"]["principal"], account, "{plan}");
+    let audit = theirs.get("/v2/audit").await.unwrap().json();
+    assert!(
+        !audit.to_string().contains("key_") || !audit.to_string().contains(&operators_key(&gateway).await),
+        "{audit}"
+    );
+    assert!(audit.to_string().contains("\"operator\""), "{audit}");
+}
+
+async fn operators_key(gateway: &Gateway) -> String {
+    let keys = gateway.get("/v2/api-keys").await;
+    let operators = keys["data"].as_array().unwrap().iter().find(|key| {
+        key["scopes"].as_array().is_some_and(|scopes| scopes.iter().any(|scope| scope == "operator"))
+    });
+    operators.unwrap()["id"].as_str().unwrap().to_owned()
+}

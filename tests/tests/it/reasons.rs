@@ -1,0 +1,142 @@
+//! Why a request failed, from its record alone: message, remedy, field, and what of the configuration refused.
+
+use harness::{Behaviour, KeyState};
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, question, refused, scripted, trace_of, with};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of, row};
+
+/// The record of a request that was refused, with what its client read.
+async fn record_of(gateway: &Gateway, body: &Value, status: u16, code: &str) -> (Value, String) {
+    let answer = gateway.chat(body).await;
+    let error = refused(&answer, status, code);
+    let record = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!((&record["status"], &record["error_code"]), (&json!(status), &json!(code)), "{record}");
+    (record, error["message"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_record_names_the_budget_policy_or_route_that_refused() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let project = json!({"project_id": gateway.founded.project_id});
+    let big = with(question(MINI), json!({"max_tokens": 4_000}));
+    let budget = with(json!({"limit_micros": 1, "period": "month", "name": "checkout"}), project.clone());
+    let budget = id_of(&gateway.make("/v2/budgets", budget).await);
+    let (refused_by_budget, told) = record_of(&gateway, &big, 429, "quota_exceeded").await;
+    gateway.remove(&format!("/v2/budgets/{budget}")).await;
+
+    let policy = with(json!({"allowed_models": ["anthropic/claude-opus-4"]}), project);
+    let policy = id_of(&gateway.make("/v2/policies", policy).await);
+    let (refused_by_policy, _) = record_of(&gateway, &question(MINI), 403, "policy_forbids").await;
+    gateway.remove(&format!("/v2/policies/{policy}")).await;
+
+    let route = gateway.route(json!({"profiles": ["byoc"]})).await;
+    let (refused_by_route, _) = record_of(&gateway, &question(MINI), 404, "model_not_served").await;
+    gateway.remove(&format!("/v2/routes/{route}")).await;
+
+    let cases = [
+        (&refused_by_budget, "budget", budget),
+        (&refused_by_policy, "policy", policy),
+        (&refused_by_route, "route", route),
+    ];
+    for (record, object, id) in cases {
+        let error = &record["error"];
+        assert_eq!(error["refused_by"], json!({"object": object, "id": id}), "{record}");
+        let (message, fix) = (error["message"].as_str().unwrap(), error["fix"].as_str().unwrap());
+        assert!(message.contains(&id) && !fix.is_empty(), "{error}");
+    }
+    // The engineer who is given the request's id reads what the client read, by every way to the record.
+    let message = refused_by_budget["error"]["message"].as_str().unwrap();
+    assert!(told.starts_with(message), "{told}\n{message}");
+    let shown = gateway.cli().run(&["request", refused_by_budget["id"].as_str().unwrap()]).ok();
+    assert!(shown.contains(message) && shown.contains("refused   by the budget bdg_"), "{shown}");
+    assert!(shown.contains("refused before an attempt"), "{shown}");
+    let records = gateway.get("/v2/records").await;
+    let whole = row(&records["data"], "id", refused_by_budget["id"].as_str().unwrap());
+    assert_eq!(whole["error"], refused_by_budget["error"]);
+    assert_eq!(refused_by_route["error"]["param"], "model");
+
+    // A good answer has no reason, and asks for the credential's own figures find it.
+    let good = gateway.settled(&trace_of(&gateway.chat_ok(&question(MINI)).await)).await;
+    assert_eq!(good["error"], Value::Null, "{good}");
+    let usage = gateway.get("/v2/usage?group_by=credential").await;
+    assert_eq!(row(&usage["data"], "credential", &credential)["requests"], 1, "{usage}");
+    let analytics = gateway.get("/v2/analytics").await;
+    assert_eq!(analytics["data"][0]["success_rate"], 0.25, "one of four: {analytics}");
+}
+
+#[tokio::test]
+async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let wrong = with(question(MINI), json!({"temperature": 77.5}));
+    let answer = gateway.chat(&wrong).await;
+    let told = refused(&answer, 400, "decimal_above_maximum_value")["message"].to_string();
+    let record = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(record["error_code"], "upstream_bad_request", "{record}");
+    let message = record["error"]["message"].as_str().unwrap();
+    assert!(told.contains("77.5"), "{told}");
+    assert!(
+        message.starts_with("openai refused the request as wrong: ") && !message.contains("77.5"),
+        "{message}"
+    );
+    assert!(message.contains("not kept") && record["error"]["param"] == "temperature", "{record}");
+
+    // Of its own failures nothing is the client's: the words are kept.
+    gateway.emulator.script(OWN, [Behaviour::status(500).message("The tide is out.").always()]);
+    let answer = gateway.chat(&question(MINI)).await;
+    let record = gateway.settled(&trace_of(&answer)).await;
+    assert!(record["error"]["message"].as_str().unwrap().ends_with(": The tide is out."), "{record}");
+    gateway.emulator.clear_scripts();
+
+    // Of the credential a provider may repeat a part: none of its words are kept.
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    let answer = gateway.chat(&question(MINI)).await;
+    let record = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(record["error"]["message"], "openai refused the credential.", "{record}");
+    assert!(!record.to_string().contains(OWN), "{record}");
+    assert_eq!(record["error"]["refused_by"], Value::Null, "{record}");
+}
+
+#[tokio::test]
+async fn sums_and_rows_are_each_credentials_own() {
+    let gateway = Gateway::start().await;
+    let project = json!({"name": "second", "environment": "production"});
+    let project = id_of(&gateway.make("/v2/projects", project).await);
+    let credential = async |name: &str, secret: &str, project: &str| {
+        let body = json!({"provider": "openai", "display_name": name, "secret": secret,
+            "base_url": gateway.emulator.base_url(), "scope": {"project_id": project}});
+        id_of(&gateway.make("/v2/provider-credentials", body).await)
+    };
+    let first = credential("team one", OWN, &gateway.founded.project_id).await;
+    let second = credential("team two", OWN_SECOND, &project).await;
+    let (key, _) = gateway.key(json!({"name": "two", "project_id": project})).await;
+    let node = gateway.node("rack", &["tide-1"]).await;
+    gateway.chat_ok(&scripted(MINI, "chunks=5")).await;
+    let client = gateway.with_key(&key);
+    for _ in 0..3 {
+        assert_eq!(client.post(crate::ask::CHAT, &question(MINI)).await.unwrap().status, 200);
+    }
+    gateway.chat_ok(&question("tide-1")).await;
+    let booked = gateway.booked(5).await;
+    let usage = gateway.get("/v2/usage?group_by=credential").await;
+    let of = |id: &str| row(&usage["data"], "credential", id).clone();
+    let total: i64 =
+        usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_i64().unwrap()).sum();
+    let own: i64 = [&first, &second].iter().map(|id| of(id)["provider_cost_micros"].as_i64().unwrap()).sum();
+    // Two keys at one provider are told apart, and nothing is counted twice.
+    assert_eq!(
+        (total, &of(&first)["requests"], &of(&second)["requests"]),
+        (5, &json!(1), &json!(3)),
+        "{usage}"
+    );
+    assert!((own - booked["provider_cost_micros"].as_i64().unwrap()).abs() <= 2, "{usage} {booked}");
+    assert_eq!(gateway.get("/v2/usage").await["data"][0]["spend_micros"], booked["provider_cost_micros"]);
+    let nodes = gateway.get("/v2/usage?group_by=node").await;
+    assert_eq!(row(&nodes["data"], "node", &node)["requests"], 1, "{nodes}");
+    let named = gateway.get("/v2/requests?filter=credential:%22team%20two%22").await;
+    assert_eq!(named["data"].as_array().unwrap().len() as i64, of(&second)["requests"].as_i64().unwrap());
+    let summed = gateway.get("/v2/usage?filter=node:rack").await;
+    assert_eq!(summed["data"][0]["requests"], 1, "{summed}");
+}

@@ -1,0 +1,195 @@
+//! Service tiers and tools that the provider runs: what they cost, and that nothing is sent on the operator's account whose
+//! price nobody knows.
+
+use harness::client::{Answer, Client};
+use harness::{Behaviour, Entry};
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, question, refused, trace_of, with};
+use crate::gateway::{Gateway, OWN, POOL};
+
+const RESPONSES: &str = "/v1/responses";
+const MESSAGES: &str = "/v1/messages";
+const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
+/// By the catalogue: micro-USD for a million tokens in and out, and for a thousand searches.
+const MINI_RATES: [i64; 2] = [150_000, 600_000];
+const MINI_PRIORITY: [i64; 2] = [250_000, 1_000_000];
+const SEARCHES: i64 = 10_000_000;
+
+async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
+    let answer = client.post(path, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
+
+async fn booked(gateway: &Gateway, answer: &Answer) -> Value {
+    gateway.settled(&trace_of(answer)).await
+}
+
+/// What the tokens of a record cost at these rates, in nanos.
+fn at(rates: [i64; 2], record: &Value) -> i64 {
+    let count = |name: &str| record[name].as_i64().unwrap();
+    (count("input_tokens") * rates[0] + count("output_tokens") * rates[1]) / 1_000
+}
+
+fn sent(gateway: &Gateway) -> Vec<Entry> {
+    gateway.emulator.journal().into_iter().filter(|entry| entry.method == "POST").collect()
+}
+
+/// The tier that the books name, what the provider asks, and whether a part of it has no price.
+fn cost(record: &Value) -> (Option<&str>, i64, bool) {
+    let tier = record["service_tier"].as_str();
+    (tier, record["provider_cost_nanos"].as_i64().unwrap(), record["unpriced"].as_bool().unwrap())
+}
+
+#[tokio::test]
+async fn a_request_costs_what_the_tier_costs_that_its_answer_names() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let half = MINI_RATES.map(|rate| rate / 2);
+    for stream in [false, true] {
+        for (asked, answered, tier, rates) in [
+            (None, "default", None, Some(MINI_RATES)),
+            (Some("flex"), "flex", Some("flex"), Some(half)),
+            (Some("priority"), "priority", Some("priority"), Some(MINI_PRIORITY)),
+            // It was not served as it was asked for, and costs what it was served at.
+            (Some("priority"), "default", None, Some(MINI_RATES)),
+            // A project's own setting.
+            (Some("auto"), "priority", Some("priority"), Some(MINI_PRIORITY)),
+            (Some("scale"), "scale", Some("scale"), None),
+            (None, "gold", Some("other"), None),
+        ] {
+            gateway.emulator.script(OWN, [Behaviour { tier: Some(answered.to_owned()), ..Behaviour::ok() }]);
+            let body = with(question(MINI), json!({"stream": stream, "service_tier": asked}));
+            let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
+            let expected = (tier, rates.map_or(0, |rates| at(rates, &record)), rates.is_none());
+            assert_eq!(cost(&record), expected, "{asked:?}, {answered}, {stream}: {record}");
+            assert_eq!(record["attempts"][0]["service_tier"], record["service_tier"], "{record}");
+        }
+    }
+    let body = json!({"model": MINI, "input": "hello", "service_tier": "flex"});
+    let record = booked(&gateway, &ask(&gateway.client(), RESPONSES, &body).await).await;
+    assert_eq!(cost(&record), (Some("flex"), at(half, &record), false), "{record}");
+    let summed = gateway.get("/v2/usage").await;
+    assert_eq!(summed["data"][0]["unpriced_requests"], 4, "{summed}");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_no_price() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    for (path, more, code, param, word) in [
+        (CHAT, json!({"service_tier": "scale"}), "service_tier_unpriced", "service_tier", "scale"),
+        (CHAT, json!({"service_tier": "fast"}), "service_tier_unpriced", "service_tier", "fast"),
+        (CHAT, json!({"web_search_options": {}}), "hosted_tool_unpriced", "tools", "web_search_preview"),
+        (RESPONSES, json!({"service_tier": "scale"}), "service_tier_unpriced", "service_tier", "scale"),
+        (
+            RESPONSES,
+            json!({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
+            "hosted_tool_unpriced",
+            "tools",
+            "code_execution",
+        ),
+        (
+            RESPONSES,
+            json!({"tools": [{"type": "image_generation"}]}),
+            "hosted_tool_unpriced",
+            "tools",
+            "image_generation",
+        ),
+        (
+            RESPONSES,
+            json!({"tools": [{"type": "web_search_preview"}]}),
+            "hosted_tool_unpriced",
+            "tools",
+            "web_search_preview",
+        ),
+    ] {
+        let body = if path == CHAT { question(MINI) } else { json!({"model": MINI, "input": "hello"}) };
+        let answer = gateway.client().post(path, &with(body, more)).await.unwrap();
+        refused(&answer, 400, code);
+        let error = &answer.json()["error"];
+        let message = error["message"].as_str().unwrap();
+        assert!(error["param"] == param && message.contains(word), "{error}");
+    }
+    assert_eq!(sent(&gateway).len(), 0);
+    // Those whose price is known are served, and the workspace pays it.
+    for (asked, rates) in [("flex", MINI_RATES.map(|rate| rate / 2)), ("priority", MINI_PRIORITY)] {
+        let body = with(question(MINI), json!({"service_tier": asked}));
+        let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
+        assert_eq!(cost(&record), (Some(asked), at(rates, &record), false), "{record}");
+        assert_eq!(record["cost_nanos"], record["provider_cost_nanos"], "{record}");
+    }
+    gateway.emulator.script(POOL, [Behaviour { searches: Some(3), ..Behaviour::ok() }]);
+    let body = json!({"model": MINI, "input": "hello", "tools": [{"type": "web_search"}]});
+    let record = booked(&gateway, &ask(&gateway.client(), RESPONSES, &body).await).await;
+    assert_eq!(cost(&record), (None, at(MINI_RATES, &record) + 3 * SEARCHES, false), "{record}");
+    assert_eq!(record["cost_nanos"], record["provider_cost_nanos"], "{record}");
+    let receipt = record["attempts"][0]["receipt"].as_array().unwrap();
+    let line = receipt.iter().find(|line| line["class"] == "web_searches").unwrap();
+    assert_eq!((&line["units"], &line["nanos"]), (&json!(3), &json!(3 * SEARCHES)), "{line}");
+    // An own credential is its owner's to spend.
+    gateway.credential("openai", OWN).await;
+    let body = with(question(MINI), json!({"service_tier": "scale"}));
+    let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
+    assert_eq!((&record["mode"], cost(&record)), (&json!("byok"), (Some("scale"), 0, true)), "{record}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_budget_holds_the_tier_that_is_asked_for() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    // Room for an answer at the standard price, and not for the same one at the dearer tier.
+    let body = with(question(MINI), json!({"max_tokens": 1_000}));
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 800});
+    gateway.make("/v2/budgets", budget).await;
+    let dear =
+        gateway.client().post(CHAT, &with(body.clone(), json!({"service_tier": "priority"}))).await.unwrap();
+    refused(&dear, 429, "quota_exceeded");
+    ask(&gateway.client(), CHAT, &with(body, json!({"max_tokens": 1_000}))).await;
+}
+
+#[tokio::test]
+async fn searches_of_messages_are_counted_and_priced() {
+    let gateway = Gateway::start().await;
+    let credential = json!({"provider": "anthropic", "display_name": "claude", "secret": OWN, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/provider-credentials", credential).await;
+    let tool = json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 5});
+    let body = json!({"model": CLAUDE, "max_tokens": 64, "tools": [tool], "messages": [{"role": "user", "content": "hello"}]});
+    for stream in [false, true] {
+        gateway.emulator.script(OWN, [Behaviour { searches: Some(2), ..Behaviour::ok() }]);
+        let answer = ask(&gateway.client(), MESSAGES, &with(body.clone(), json!({"stream": stream}))).await;
+        let record = booked(&gateway, &answer).await;
+        let expected = at([3_000_000, 15_000_000], &record) + 2 * SEARCHES;
+        assert_eq!(cost(&record), (None, expected, false), "{record}");
+        assert_eq!(record["units"]["web_searches"], 2, "{record}");
+    }
+    // What priority costs there was bought ahead: nobody's price of a token.
+    gateway.emulator.script(OWN, [Behaviour { tier: Some("priority".to_owned()), ..Behaviour::ok() }]);
+    let plain = with(body, json!({"tools": null, "service_tier": "auto"}));
+    let record = booked(&gateway, &ask(&gateway.client(), MESSAGES, &plain).await).await;
+    assert_eq!(cost(&record), (Some("priority"), 0, true), "{record}");
+}
+
+#[tokio::test]
+async fn a_downgrade_that_a_header_tells_is_priced_as_one() {
+    let gateway = Gateway::start().await;
+    let credential = json!({"provider": "gemini", "display_name": "gemini", "secret": OWN, "base_url": gateway.emulator.origin()});
+    gateway.make("/v2/provider-credentials", credential).await;
+    let model = "google/gemini-2.5-flash";
+    let path = format!("/v1beta/models/{model}:generateContent");
+    let body = |tier: &str| json!({"contents": [{"parts": [{"text": "hello"}]}], "serviceTier": tier});
+    let plain = booked(&gateway, &ask(&gateway.client(), &path, &body("STANDARD")).await).await;
+    let (none, standard, unpriced) = cost(&plain);
+    assert!(none.is_none() && standard > 0 && !unpriced, "{plain}");
+    let flex = booked(&gateway, &ask(&gateway.client(), &path, &body("FLEX")).await).await;
+    assert_eq!(cost(&flex).0, Some("flex"), "{flex}");
+    let tokens = |record: &Value| (record["input_tokens"].clone(), record["output_tokens"].clone());
+    assert_eq!((tokens(&flex), cost(&flex).1 * 2), (tokens(&plain), standard), "{flex}");
+    let priority = booked(&gateway, &ask(&gateway.client(), &path, &body("PRIORITY")).await).await;
+    assert_eq!(cost(&priority), (Some("priority"), 0, true), "{priority}");
+    gateway.emulator.script(OWN, [Behaviour::ok().header("x-gemini-service-tier", "standard")]);
+    let downgraded = booked(&gateway, &ask(&gateway.client(), &path, &body("PRIORITY")).await).await;
+    assert_eq!((cost(&downgraded).0, cost(&downgraded).2), (None, false), "{downgraded}");
+}

@@ -24,12 +24,13 @@ pub enum StoreError {
     /// The object is at another version than the caller expected.
     #[error("the {what} is at version {current}, not at the expected one")]
     Precondition { what: &'static str, current: u64 },
-    /// The database can't be reached or is too busy; the same call may succeed later.
-    #[error("the database is unavailable")]
-    Unavailable(#[source] sqlx::Error),
+    /// The database can't be reached or is too busy; the same call may succeed later. The cause is told in the words, not
+    /// as a source: a log line that shows nothing but these says why, too.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(sqlx::Error),
     /// The disk under the database is full or fails: nothing was written. The same call may succeed once it is mended.
-    #[error("the disk under the database takes no write")]
-    DiskRefuses(#[source] sqlx::Error),
+    #[error("the disk under the database takes no write: {0}")]
+    DiskRefuses(sqlx::Error),
     /// The commit was sent and its answer was lost: the write may be there or not.
     #[error("whether the write was kept is not known; read before writing again")]
     Uncertain,

@@ -44,6 +44,7 @@ mod request;
 mod responses;
 mod runtime;
 mod said;
+mod salt;
 mod speak;
 mod splice;
 mod standing;
@@ -93,6 +94,7 @@ pub use runtime::{
     read_runtime_texts, vectors_answer,
 };
 pub use said::{Guess, each_text, is_counted};
+pub use salt::{CacheSalt, salt_cache};
 pub use speak::{Listener, Spoken, decode_request, read_prompt, speak, write_prompt};
 pub use standing::{standing_headers, tells_limits};
 pub use status::status;

@@ -48,10 +48,11 @@ enum Place {
     Text(Span),
 }
 
-/// Text that is put into a request; nothing of the client's gives way to it.
+/// Text that is put into a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Insert {
-    at: usize,
+    /// What gives way to it; mostly nothing.
+    span: Span,
     text: Cow<'static, str>,
 }
 
@@ -304,7 +305,7 @@ impl Prefixes {
     /// A further member of the request: a text that needs no escapes.
     #[must_use]
     pub fn member(&self, name: &str, text: &str) -> Insert {
-        Insert { at: self.open, text: Cow::Owned(format!("\"{name}\":\"{text}\",")) }
+        Insert::at(self.open, format!("\"{name}\":\"{text}\","))
     }
 }
 
@@ -317,7 +318,7 @@ impl PrefixEnd {
 
 impl Place {
     fn inserts(self) -> [Option<Insert>; 2] {
-        let insert = |at, text| Some(Insert { at, text: Cow::Borrowed(text) });
+        let insert = |at, text: &'static str| Some(Insert::at(at, text));
         match self {
             Self::Object(brace) => [insert(brace, MARK), None],
             Self::Text(span) => [insert(span.start, BLOCK_OPEN), insert(span.end, BLOCK_CLOSE)],
@@ -326,8 +327,16 @@ impl Place {
 }
 
 impl Insert {
+    pub(crate) fn at(at: usize, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::instead(Span::new(at, at), text)
+    }
+
+    pub(crate) fn instead(span: Span, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { span, text: text.into() }
+    }
+
     pub(crate) fn edit(&self) -> Edit<'_> {
-        Edit { span: Span::new(self.at, self.at), text: Cow::Borrowed(&*self.text) }
+        Edit { span: self.span, text: Cow::Borrowed(&*self.text) }
     }
 }
 

@@ -18,7 +18,7 @@ use plan::{Attempt, Seat};
 use providers::{Ask, Outgoing, Provider, Signer, Target};
 
 use crate::answer::Exchange;
-use crate::caching::Care;
+use crate::caching::{self, Care};
 use crate::ceiling::ceiling;
 use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
@@ -420,10 +420,12 @@ fn outgoing_of(
     let call = &exchange.call;
     let body = exchange.body.borrow();
     let mut care = Care::of(exchange, attempt, provider);
-    let inserts = match &mut care {
-        Some(care) if prompt.is_none() => care.look_at_call(&body),
-        _ => Vec::new(),
-    };
+    let mut inserts = Vec::new();
+    if prompt.is_none() {
+        inserts = care.as_mut().map(|care| care.look_at_call(&body)).unwrap_or_default();
+        let grammar = call.dialect().grammar();
+        inserts.extend(caching::salt(exchange, attempt, provider, grammar, &body, !inserts.is_empty()));
+    }
     let ask = Ask {
         operation: call.operation(),
         grammar: call.dialect().grammar(),
@@ -446,13 +448,24 @@ fn outgoing_of(
         quirks: quirks(attempt.seat()),
     };
     let mut outgoing = provider.generate(&target, &ask)?;
-    let Some(mut care) = care else { return Ok((outgoing, None)) };
-    if let (true, [written]) = (prompt.is_some(), &*outgoing.body) {
-        let inserts = care.look_at(outgoing.grammar, written);
-        outgoing.body = dialects::insert(written, &inserts);
+    if prompt.is_some() {
+        let grammar = outgoing.grammar;
+        let written = joined(std::mem::take(&mut outgoing.body));
+        let mut inserts = care.as_mut().map(|care| care.look_at(grammar, &written)).unwrap_or_default();
+        inserts.extend(caching::salt(exchange, attempt, provider, grammar, &written, !inserts.is_empty()));
+        outgoing.body = dialects::insert(&written, &inserts);
     }
+    let Some(mut care) = care else { return Ok((outgoing, None)) };
     outgoing.headers.extend(care.header(&outgoing.headers));
     Ok((outgoing, care.record()))
+}
+
+/// One body of its pieces.
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => Bytes::from(pieces.concat()),
+    }
 }
 
 /// The request in the form between grammars, with what this provider must be shown again. `None` for what is no

@@ -4,11 +4,11 @@
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::time::Duration;
 
-use dialects::{Insert, Prefixes};
+use dialects::{CacheSalt, Insert, Prefixes};
 use domain::limits::{CACHE_TOKENS_MIN_UNKNOWN, PREFIX_PROMPT_BYTES_MIN};
 use domain::{CacheFacts, CacheMode, CacheRecord, Grammar, IdHasher, Operation, Rates};
 use http::header::{HeaderName, HeaderValue};
-use plan::Attempt;
+use plan::{Attempt, Seat};
 use providers::{CacheHelp, KeyOf, KeyPlace, Provider};
 
 use crate::answer::Exchange;
@@ -175,6 +175,36 @@ impl<'a> Care<'a> {
             }
         }
     }
+}
+
+/// Keeps the prompts of those that share an account apart in its cache: whoever could find another's beginning there would
+/// know by what it costs that it was sent.
+///
+/// Nothing, where nobody shares it, where nothing as short is cached, where a read from the cache has no price and so there
+/// is none, and where the provider keeps them apart by itself.
+pub(crate) fn salt(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    provider: &dyn Provider,
+    grammar: Grammar,
+    body: &[u8],
+    has_key: bool,
+) -> Vec<Insert> {
+    let (call, caller) = (&exchange.call, &exchange.caller);
+    let is_prompt = matches!(call.operation(), Operation::Chat | Operation::Run);
+    let is_long = is_prompt && call.request().prompt_bytes >= PREFIX_PROMPT_BYTES_MIN;
+    if !is_long || !matches!(attempt.seat(), Seat::Managed(_)) || provider.parts_caches() {
+        return Vec::new();
+    }
+    let is_shared = caller.snapshot().workspaces().nth(1).is_some();
+    let is_cached = attempt.rates_for(0).is_some_and(|rates| rates.cached_read.is_some());
+    if !is_shared || !is_cached {
+        return Vec::new();
+    }
+    let (snapshot, workspace) = (caller.snapshot(), caller.workspace().id);
+    let word = snapshot.cache_salt(workspace);
+    let salt = CacheSalt { word: &word, key: &|own| snapshot.cache_key_of(workspace, own) };
+    dialects::salt_cache(grammar, body, &salt, has_key)
 }
 
 impl Stakes {

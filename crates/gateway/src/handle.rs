@@ -28,6 +28,7 @@ use crate::metrics::Cores;
 use crate::realtime;
 use crate::reply::Reply;
 use crate::routes::{self, Access, Does, Found, Route};
+use crate::shed::Shedder;
 use crate::{AskReadiness, Readiness, Times};
 
 const FORM: &[u8] = b"multipart/form-data";
@@ -41,6 +42,7 @@ pub(crate) struct Desk {
     pub ready: AskReadiness,
     pub cores: Cores,
     pub proxies: Proxies,
+    pub shedder: Rc<Shedder>,
 }
 
 /// When and as what a request came.
@@ -353,6 +355,12 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         let body = PatientBody::new(body, desk.times);
         let (desk, request) = (Rc::clone(desk), Request::from_parts(head, body));
         return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
+    }
+    // Before who asks is looked up: a refusal is to cost next to nothing.
+    if route.does.is_inference()
+        && let Some(fault) = desk.shedder.refusal(arrival.us)
+    {
+        return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {

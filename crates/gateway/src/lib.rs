@@ -16,6 +16,7 @@ mod realtime;
 mod reply;
 pub mod routes;
 mod serve;
+mod shed;
 mod unpack;
 mod worker;
 
@@ -43,6 +44,7 @@ use crate::http1::Arrived;
 use crate::metrics::{Cores, Question};
 use crate::reply::Reply;
 use crate::serve::Phase;
+use crate::shed::Shedder;
 use crate::worker::{CoreFuture, Open, Room};
 
 pub use body::PatientBody;
@@ -93,6 +95,8 @@ pub struct GatewaySettings {
     pub proxies: Proxies,
     /// Connections of clients that are open at once; further ones wait until one is closed.
     pub connections_max: usize,
+    /// A serving thread whose queue stays longer than this refuses new requests; zero: never. Nodes have a queue of their own.
+    pub queue_delay_max: Duration,
 }
 
 /// Makes a core on its own thread; called once for each worker with its number.
@@ -187,6 +191,7 @@ pub async fn start(
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
         let (proxies, room) = (settings.proxies.clone(), room.clone());
+        let queue_delay_max = settings.queue_delay_max;
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
             Box::pin(async move {
                 let core = match make_core(number).await {
@@ -194,7 +199,9 @@ pub async fn start(
                     Err(error) => return drop(tell.send(Err(error))),
                 };
                 let _ = tell.send(Ok(()));
-                let desk = Desk { core, table: routes::table(), times, control, ready, cores, proxies };
+                let shedder = Rc::new(Shedder::new(queue_delay_max));
+                let table = routes::table();
+                let desk = Desk { core, table, times, control, ready, cores, proxies, shedder };
                 serve_core(Rc::new(desk), listener, watched, questions, room).await;
             })
         })?);
@@ -222,10 +229,14 @@ async fn serve_core(
             let _ = question.send(all);
         }
     });
+    let clock = Arc::clone(&desk.core.hands.world.clock);
+    let measuring = Rc::clone(&desk.shedder).measure(move || clock.monotonic_us());
+    let measuring = tokio::task::spawn_local(measuring);
     let times = desk.times;
     let handler = Rc::new(move |arrived: Arrived, peer| handle::answer(Rc::clone(&desk), arrived, peer));
     worker::serve(listener, times, phase, open, room, handler).await;
     answering.abort();
+    measuring.abort();
 }
 
 /// Listens for a node's service, which itself never does.

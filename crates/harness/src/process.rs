@@ -110,6 +110,8 @@ impl Launch {
                 command.env(name, value);
             }
         }
+        // Built for debugging, beside other tests on a few cores, it is slow and not overloaded.
+        command.env("TIDEGATE_QUEUE_DELAY_MAX_MS", "0");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

@@ -260,6 +260,11 @@ pub trait Provider: Sync {
         None
     }
 
+    /// Whether it is told who of those that share an account asks, and keeps their prompts apart in its cache.
+    fn parts_caches(&self) -> bool {
+        false
+    }
+
     /// A request to a model, in the client's grammar where the provider speaks it. Of the client's headers only those
     /// of that grammar are among its own.
     ///

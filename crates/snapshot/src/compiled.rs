@@ -91,6 +91,20 @@ impl Snapshot {
         format!("tgc_{half:032x}")
     }
 
+    /// What prompts of a workspace begin with in a cache that it shares, and a key of its own for one. They tell as little.
+    #[must_use]
+    pub fn cache_salt(&self, workspace: WorkspaceId) -> String {
+        let [half, _] = halves(&self.key_hash.digest(&format!("prompt cache salt {workspace}")));
+        format!("{:016x}", half >> 64)
+    }
+
+    /// A key that a client of the workspace chose for a cache, as it is told to a provider.
+    #[must_use]
+    pub fn cache_key_of(&self, workspace: WorkspaceId, own: &str) -> String {
+        let [half, _] = halves(&self.key_hash.digest(&format!("prompt cache key {workspace} {own}")));
+        format!("tgc_{half:032x}")
+    }
+
     #[must_use]
     pub fn key(&self, id: KeyId) -> Option<&Arc<KeyEntry>> {
         self.keys_by_id.get(id.as_uuid().as_u128()).map(|key| &key.entry)

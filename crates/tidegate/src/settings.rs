@@ -115,6 +115,13 @@ pub const DEFINITIONS: &[Definition] = &[
          X-Forwarded-For that is in none of these. Without it the header is not read.",
     ),
     plain(
+        "queue_delay_max_ms",
+        "TIDEGATE_QUEUE_DELAY_MAX_MS",
+        "250",
+        "Milliseconds that requests may wait for their turn on a serving thread: where they have waited longer for a whole \
+         second, new ones are refused (503 gateway_overloaded) until it has caught up. 0 refuses none.",
+    ),
+    plain(
         "node_heartbeat_ms",
         "TIDEGATE_NODE_HEARTBEAT_MS",
         "30000",
@@ -296,6 +303,12 @@ impl Layers {
         })
     }
 
+    fn queue_delay_max(&self) -> Result<Duration, SettingsError> {
+        self.parsed("queue_delay_max_ms", "a number of milliseconds from 0 to 60000", |text| {
+            text.parse().ok().filter(|count| (0..=60_000).contains(count)).map(Duration::from_millis)
+        })
+    }
+
     fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
@@ -362,6 +375,8 @@ pub struct Settings {
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
     pub trusted_proxies: Vec<snapshot::IpNet>,
+    /// Zero refuses nothing.
+    pub queue_delay_max: Duration,
     pub beat_every: Duration,
     pub emergency: bool,
     pub host_identity: Vec<WorkspaceId>,
@@ -440,6 +455,7 @@ impl Settings {
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
             node_networks: layers.parsed("node_networks", BLOCKS, parse_networks)?,
             trusted_proxies: layers.parsed("trusted_proxies", BLOCKS, parse_blocks)?,
+            queue_delay_max: layers.queue_delay_max()?,
             beat_every: layers.beat_every()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,

@@ -201,6 +201,49 @@ async fn workspaces_have_keys_and_memories_of_their_own() {
     assert_eq!(marked, [0, 2, 0]);
 }
 
+/// Case 21: who sends what another sent before learns nothing from what it costs.
+#[tokio::test]
+async fn what_one_workspace_sent_is_in_no_cache_of_another() {
+    let gateway = Gateway::start().await;
+    claude(&gateway, "/v2/accounts").await;
+    gateway.account("openai", POOL).await;
+    let mut marked = talk(MESSAGES, CLAUDE, "the sea", 1);
+    let text = instructions("the sea");
+    marked["system"] = json!([{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]);
+    ask(&gateway.client(), MESSAGES, &marked).await;
+    assert_eq!(json_of(&sent(&gateway)[0])["system"], marked["system"], "nobody shares the account yet");
+    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
+    let other = gateway.with_key(other["api_key"].as_str().unwrap());
+    let mut cached = Vec::new();
+    for client in [&gateway.client(), &gateway.client(), &other, &other] {
+        let answer = ask(client, MESSAGES, &marked).await.json();
+        cached.push(answer["usage"]["cache_read_input_tokens"].as_u64().unwrap() > 1_024);
+    }
+    assert_eq!(cached, [false, true, false, true], "each reads what it wrote itself");
+    let of = |number: usize| json_of(&sent(&gateway)[number]);
+    assert_eq!(of(1)["system"][1], marked["system"][0], "what the client said stays as it is");
+    // In the same way where it is translated, and in other grammars.
+    for (path, model, name) in [(CHAT, CLAUDE, "/system/0/text"), (CHAT, MINI, "/messages/0/content")] {
+        let before = sent(&gateway).len();
+        for client in [&gateway.client(), &other] {
+            ask(client, path, &talk(path, model, "the moon", 1)).await;
+        }
+        let [one, two] = [before, before + 1].map(|number| {
+            let body = of(number);
+            let said = body.pointer(name).or(body.get("system")).unwrap_or_else(|| panic!("{body}"));
+            said.as_str().unwrap().lines().next().unwrap().to_owned()
+        });
+        assert!(one.starts_with("[cache ") && two.starts_with("[cache ") && one != two, "{one} {two}");
+    }
+    let body = json!({"model": MINI, "input": text, "prompt_cache_key": "ours"});
+    let before = sent(&gateway).len();
+    for client in [&gateway.client(), &gateway.client(), &other] {
+        ask(client, "/v1/responses", &body).await;
+    }
+    let keys = [0, 1, 2].map(|number| of(before + number)["prompt_cache_key"].as_str().unwrap().to_owned());
+    assert!(keys[0] == keys[1] && keys[0] != keys[2] && !keys.contains(&"ours".to_owned()), "{keys:?}");
+}
+
 /// Case 21: what is answered is in no cache on the way, and no tenant of the pool says with whom a server shares its own.
 #[tokio::test]
 async fn nobody_keeps_answers_or_names_whose_memory_is_shared() {

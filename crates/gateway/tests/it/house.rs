@@ -43,6 +43,7 @@ pub struct Plan {
     pub ready: AskReadiness,
     pub proxies: Proxies,
     pub connections_max: usize,
+    pub queue_delay_max: Duration,
     /// In the place of the node.
     pub upstream: Option<SocketAddr>,
 }
@@ -54,6 +55,7 @@ impl Default for Plan {
             ready: Arc::new(|| Readiness::Ready),
             proxies: Proxies::default(),
             connections_max: usize::MAX,
+            queue_delay_max: Duration::ZERO,
             upstream: None,
         }
     }
@@ -95,9 +97,15 @@ impl House {
             adapters: None,
         };
         let any = "127.0.0.1:0".parse().unwrap();
-        let connections_max = plan.connections_max;
-        let door =
-            |times, proxies| GatewaySettings { listen: any, workers: 2, times, proxies, connections_max };
+        let Plan { connections_max, queue_delay_max, .. } = plan;
+        let door = |times, proxies| GatewaySettings {
+            listen: any,
+            workers: 2,
+            times,
+            proxies,
+            connections_max,
+            queue_delay_max,
+        };
         let node = gateway::serve_node(
             Service::new(Arc::new(Echo), settings).unwrap(),
             &door(Times::default(), Proxies::default()),

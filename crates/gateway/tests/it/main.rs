@@ -13,4 +13,5 @@ mod flow;
 mod heads;
 mod house;
 mod http2;
+mod overload;
 mod patience;

@@ -271,6 +271,7 @@ fn an_address_is_served_by_one_process_at_a_time() {
         times: Times::default(),
         proxies: Proxies::default(),
         connections_max: usize::MAX,
+        queue_delay_max: Duration::ZERO,
     };
     let refused = gateway::serve_node(service(), &settings).err().unwrap();
     assert_eq!(refused.to_string(), format!("{} is in use by another process", house.address));

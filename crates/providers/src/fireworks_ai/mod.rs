@@ -33,6 +33,10 @@ impl Provider for FireworksAi {
         Some(CacheHelp::Key { place: KeyPlace::Header("x-session-affinity"), of: KeyOf::Conversation })
     }
 
+    fn parts_caches(&self) -> bool {
+        true
+    }
+
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         let taste = if ask.operation == Operation::Rerank { &RANKING } else { &Taste::COMMON };
         let mut outgoing = compatible::generate_for(target, ask, self.grammars(ask.operation), taste)?;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::runtime::Runtime;
 use gateway::{GatewaySettings, Proxies, Times};
@@ -259,6 +260,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         times: Times::default(),
         proxies: Proxies::default(),
         connections_max: hardening::connections_max(),
+        queue_delay_max: Duration::ZERO,
     };
     LocalSet::new().block_on(&runtime, async {
         let mut stop = Stop::listen()?;

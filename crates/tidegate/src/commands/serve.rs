@@ -225,6 +225,7 @@ async fn open_door(
             is_fronted: settings.public_url.is_some(),
         },
         connections_max: hardening::connections_max(),
+        queue_delay_max: settings.queue_delay_max,
     };
     gateway::start(door, make_core, Some(control), readiness)
         .await

@@ -1,0 +1,226 @@
+//! Load shedding: a serving thread whose queue has been too long for a while refuses new work until it has caught up.
+//!
+//! How long the queue is, a task on the thread tells by waiting in it: it is woken as a request arrives, and has its turn
+//! once whatever was woken before it had one. Nothing is measured while nothing arrives.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use domain::{Fault, FaultClass};
+use tokio::sync::Notify;
+
+/// Between the end of one measurement and the beginning of the next.
+const MEASURE_EVERY_US: u64 = 5_000;
+/// A burst is queued: work is refused only once the queue has been too long for all of this time.
+const BURST_MAX_US: u64 = 1_000_000;
+/// Who was behind a moment ago has no burst to its credit.
+const RELAPSE_US: u64 = 1_000_000;
+/// What was measured longer ago says nothing: there were no requests meanwhile.
+const STALE_US: u64 = 250_000;
+const RETRY_AFTER_MS: u64 = 1_000;
+const TELL_EVERY_US: u64 = 10_000_000;
+
+/// Decides from measurements alone, so that tests need no clock.
+#[derive(Debug, Default)]
+struct QueueDelay {
+    max_us: u64,
+    /// When the measurement under way began.
+    begun_us: Option<u64>,
+    measured_us: u64,
+    /// Since then every measurement was too long.
+    behind_since_us: Option<u64>,
+    shed_us: Option<u64>,
+}
+
+impl QueueDelay {
+    /// Whether a measurement is to begin now.
+    fn begins(&mut self, now_us: u64) -> bool {
+        let is_due = self.begun_us.is_none() && now_us.saturating_sub(self.measured_us) >= MEASURE_EVERY_US;
+        if is_due {
+            self.begun_us = Some(now_us);
+        }
+        is_due
+    }
+
+    fn ended(&mut self, now_us: u64) {
+        let Some(begun) = self.begun_us.take() else { return };
+        self.saw(now_us.saturating_sub(begun), now_us);
+    }
+
+    fn saw(&mut self, delay_us: u64, now_us: u64) {
+        let is_stale = now_us.saturating_sub(self.measured_us) > STALE_US.max(delay_us);
+        self.measured_us = now_us;
+        if delay_us <= self.max_us {
+            self.behind_since_us = None;
+        } else if is_stale || self.behind_since_us.is_none() {
+            self.behind_since_us = Some(now_us);
+        }
+    }
+
+    /// Whether what arrives now is refused.
+    fn sheds(&mut self, now_us: u64) -> bool {
+        // What is late already is late, however late it will turn out to be.
+        if let Some(begun) = self.begun_us
+            && now_us.saturating_sub(begun) > self.max_us
+        {
+            self.saw(now_us.saturating_sub(begun), now_us);
+        }
+        let Some(since) = self.behind_since_us else { return false };
+        if now_us.saturating_sub(self.measured_us) > STALE_US {
+            return false;
+        }
+        let has_relapsed = self.shed_us.is_some_and(|shed| now_us.saturating_sub(shed) < RELAPSE_US);
+        let sheds = has_relapsed || now_us.saturating_sub(since) >= BURST_MAX_US;
+        if sheds {
+            self.shed_us = Some(now_us);
+        }
+        sheds
+    }
+}
+
+/// The queue of one serving thread.
+pub(crate) struct Shedder {
+    queue: RefCell<QueueDelay>,
+    is_on: bool,
+    begin: Notify,
+    /// Refused since the log said so.
+    untold: Cell<u64>,
+    told_us: Cell<Option<u64>>,
+}
+
+impl Shedder {
+    /// Zero: nothing is ever shed.
+    pub(crate) fn new(delay_max: Duration) -> Self {
+        let max_us = u64::try_from(delay_max.as_micros()).unwrap_or(u64::MAX);
+        let queue = RefCell::new(QueueDelay { max_us, ..QueueDelay::default() });
+        Self {
+            queue,
+            is_on: max_us > 0,
+            begin: Notify::new(),
+            untold: Cell::new(0),
+            told_us: Cell::new(None),
+        }
+    }
+
+    /// The refusal for a request that arrives now, if the thread is too far behind to serve it.
+    pub(crate) fn refusal(&self, now_us: u64) -> Option<Box<Fault>> {
+        if !self.is_on {
+            return None;
+        }
+        let mut queue = self.queue.borrow_mut();
+        let sheds = queue.sheds(now_us);
+        if queue.begins(now_us) {
+            self.begin.notify_one();
+        }
+        sheds.then(|| {
+            self.tell(now_us);
+            overloaded()
+        })
+    }
+
+    fn tell(&self, now_us: u64) {
+        let refused = self.untold.get() + 1;
+        if self.told_us.get().is_none_or(|told| now_us.saturating_sub(told) >= TELL_EVERY_US) {
+            tracing::warn!(refused, "a serving thread is too far behind: new requests are refused");
+            self.told_us.set(Some(now_us));
+            self.untold.set(0);
+        } else {
+            self.untold.set(refused);
+        }
+    }
+
+    /// Measures whenever it is asked to; it never ends.
+    pub(crate) async fn measure(self: Rc<Self>, now_us: impl Fn() -> u64) {
+        loop {
+            self.begin.notified().await;
+            self.queue.borrow_mut().ended(now_us());
+        }
+    }
+}
+
+fn overloaded() -> Box<Fault> {
+    let message = "The gateway gets more requests than it can serve.";
+    let fault = Fault::new(FaultClass::Unavailable, "gateway_overloaded", message)
+        .fix("Send the request again in a second, and fewer at once; whoever runs this gateway can add cores or gateways.");
+    Box::new(fault.retry_after_ms(RETRY_AFTER_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX_US: u64 = 50_000;
+
+    fn queue() -> QueueDelay {
+        QueueDelay { max_us: MAX_US, ..QueueDelay::default() }
+    }
+
+    /// One measurement from `from_us` on that takes `delay_us`; the time at its end.
+    fn measure(queue: &mut QueueDelay, from_us: u64, delay_us: u64) -> u64 {
+        assert!(queue.begins(from_us), "none is under way at {from_us}");
+        queue.ended(from_us + delay_us);
+        from_us + delay_us
+    }
+
+    /// Measurements of one length, each right behind the one before, for so long.
+    fn measure_for(queue: &mut QueueDelay, from_us: u64, delay_us: u64, for_us: u64) -> u64 {
+        let mut now = from_us;
+        while now < from_us + for_us {
+            now = measure(queue, now + MEASURE_EVERY_US, delay_us);
+        }
+        now
+    }
+
+    #[test]
+    fn a_queue_that_stays_too_long_is_shed_until_it_is_short() {
+        let mut queue = queue();
+        let now = measure_for(&mut queue, 10_000_000, 60_000, 900_000);
+        assert!(!queue.sheds(now), "a burst is queued");
+        let now = measure_for(&mut queue, now, 60_000, 200_000);
+        assert!(queue.sheds(now));
+        let now = measure(&mut queue, now + MEASURE_EVERY_US, 40_000);
+        assert!(!queue.sheds(now), "it has caught up");
+        let now = measure(&mut queue, now + MEASURE_EVERY_US, 60_000);
+        assert!(queue.sheds(now), "a relapse is no burst");
+    }
+
+    #[test]
+    fn one_short_queue_between_begins_the_burst_anew() {
+        let mut queue = queue();
+        let now = measure_for(&mut queue, 10_000_000, 60_000, 900_000);
+        let now = measure(&mut queue, now + MEASURE_EVERY_US, 1_000);
+        let now = measure_for(&mut queue, now, 60_000, 900_000);
+        assert!(!queue.sheds(now));
+    }
+
+    #[test]
+    fn a_measurement_that_does_not_end_is_too_long_by_itself() {
+        let mut queue = queue();
+        assert!(queue.begins(10_000_000));
+        assert!(!queue.begins(10_100_000), "it is under way");
+        for late in 1..=10 {
+            assert!(!queue.sheds(10_000_000 + late * 100_000), "{late}");
+        }
+        assert!(queue.sheds(11_100_000));
+    }
+
+    /// A single long turn, such as a large body's, is no overload; nor is a queue of long ago.
+    #[test]
+    fn what_was_measured_long_ago_says_nothing() {
+        let mut queue = queue();
+        let now = measure(&mut queue, 10_000_000, 3_000_000);
+        assert!(!queue.sheds(now));
+        let now = measure_for(&mut queue, now, 60_000, 1_100_000);
+        assert!(queue.sheds(now));
+        assert!(!queue.sheds(now + STALE_US + 1), "nothing arrived since");
+        let now = measure(&mut queue, now + 60_000_000, 60_000);
+        assert!(!queue.sheds(now), "another burst, a minute later");
+    }
+
+    #[test]
+    fn without_a_bound_nothing_is_shed() {
+        let shedder = Shedder::new(Duration::ZERO);
+        assert!(shedder.refusal(1).is_none() && shedder.refusal(u64::MAX).is_none());
+    }
+}

@@ -5,24 +5,22 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{AnswerForm, Asked, FilmAsk, Guess, HeardAsk, TurnState, Way, WholeAnswer};
+use dialects::{AnswerForm, Asked, FilmAsk, Guess, HeardAsk, Way, WholeAnswer};
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{
-    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, PriceTerms, Prompt, Quirks, Rates, Secret,
-    Tier, Units, Usage, UsageSource,
+    Fault, FaultClass, Grammar, Operation, PriceTerms, Rates, Secret, Tier, Units, Usage, UsageSource,
 };
 use egress::{Answer, Destination, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Begun, Intent, Tab};
 use plan::{Attempt, Seat};
-use providers::{Ask, Outgoing, Provider, Signer, Target};
+use providers::{Outgoing, Provider, Signer};
 
 use crate::answer::Exchange;
-use crate::caching::{self, Care};
 use crate::ceiling::ceiling;
 use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
-use crate::{Hands, lead, queue, read, recording, shared, stored, terms};
+use crate::{Hands, lead, outgoing, queue, read, recording, shared, stored, terms};
 
 const REQUEST_ID: &str = "x-request-id";
 const DROPPED: &str = "agent-dropped-params";
@@ -367,9 +365,9 @@ pub(crate) async fn begin(
     // Apart: few requests are translated, and every future has room for what is awaited in it.
     let prompt = match is_spoken {
         true => Ok(None),
-        false => Box::pin(prompt_for(exchange, attempt)).await,
+        false => Box::pin(outgoing::prompt_for(exchange, attempt)).await,
     };
-    let outgoing = prompt.and_then(|prompt| outgoing_of(exchange, attempt, provider, prompt.as_deref()));
+    let outgoing = prompt.and_then(|prompt| outgoing::write(exchange, attempt, provider, prompt.as_deref()));
     let (mut outgoing, caching) = match outgoing {
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
@@ -408,111 +406,6 @@ fn id_for(exchange: &Exchange, attempt: &Attempt) -> Option<(HeaderName, HeaderV
     let is_node = matches!(attempt.seat(), Seat::Byoc(_));
     let id = is_node.then(|| HeaderValue::try_from(&*exchange.call.trace().text()))?.ok()?;
     Some((HeaderName::from_static(REQUEST_ID), id))
-}
-
-/// The request as this seat's provider is asked, and what was done in it for the provider's cache.
-fn outgoing_of(
-    exchange: &Exchange,
-    attempt: &Attempt,
-    provider: &dyn Provider,
-    prompt: Option<&Prompt>,
-) -> Result<(Outgoing, Option<CacheRecord>), Box<Fault>> {
-    let call = &exchange.call;
-    let body = exchange.body.borrow();
-    let mut care = Care::of(exchange, attempt, provider);
-    let mut inserts = Vec::new();
-    if prompt.is_none() {
-        inserts = care.as_mut().map(|care| care.look_at_call(&body)).unwrap_or_default();
-        let grammar = call.dialect().grammar();
-        inserts.extend(caching::salt(exchange, attempt, provider, grammar, &body, !inserts.is_empty()));
-    }
-    let ask = Ask {
-        operation: call.operation(),
-        grammar: call.dialect().grammar(),
-        request: call.request(),
-        body: &body,
-        native_headers: call.native_headers(),
-        is_lenient: call.is_lenient(),
-        shared_by: match attempt.seat() {
-            Seat::Managed(_) => Some(exchange.caller.workspace().id),
-            Seat::Byok(_) | Seat::Byoc(_) => None,
-        },
-        inserts: &inserts,
-        prompt,
-    };
-    let target = Target {
-        base_url: attempt.base_url(),
-        upstream_model: attempt.upstream_model(),
-        hosting: attempt.seat().hosting(),
-        abilities: &|| abilities(exchange, attempt),
-        quirks: quirks(attempt.seat()),
-    };
-    let mut outgoing = provider.generate(&target, &ask)?;
-    if prompt.is_some() {
-        let grammar = outgoing.grammar;
-        let written = joined(std::mem::take(&mut outgoing.body));
-        let mut inserts = care.as_mut().map(|care| care.look_at(grammar, &written)).unwrap_or_default();
-        inserts.extend(caching::salt(exchange, attempt, provider, grammar, &written, !inserts.is_empty()));
-        outgoing.body = dialects::insert(&written, &inserts);
-    }
-    let Some(mut care) = care else { return Ok((outgoing, None)) };
-    outgoing.headers.extend(care.header(&outgoing.headers));
-    Ok((outgoing, care.record()))
-}
-
-/// One body of its pieces.
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.len() {
-        1 => pieces.swap_remove(0),
-        _ => Bytes::from(pieces.concat()),
-    }
-}
-
-/// The request in the form between grammars, with what this provider must be shown again. `None` for what is no
-/// conversation.
-async fn prompt_for(exchange: &Exchange, attempt: &Attempt) -> Result<Option<Rc<Prompt>>, Box<Fault>> {
-    let (call, caller) = (&exchange.call, &exchange.caller);
-    if !matches!(call.operation(), Operation::Chat | Operation::Run | Operation::Count) {
-        return Ok(None);
-    }
-    let mut prompt = match exchange.prompt.get() {
-        Some(prompt) => Rc::clone(prompt),
-        None => {
-            let body = exchange.body.borrow();
-            let mut prompt = dialects::read_prompt(call.dialect().grammar(), &body, call.request())?;
-            if call.operation() == Operation::Count {
-                dialects::forget_answer(&mut prompt);
-            }
-            Rc::clone(exchange.prompt.get_or_init(|| Rc::new(prompt)))
-        }
-    };
-    let calls = dialects::unsealed_calls(&prompt);
-    if calls.is_empty() {
-        return Ok(Some(prompt));
-    }
-    let found = exchange.hands.turns.find(caller.workspace().id, caller.project().id, calls).await;
-    let states = found.iter().flatten().filter_map(|content| TurnState::decode(content));
-    let own = states
-        .filter(|state| state.provider == attempt.provider() && state.model == attempt.upstream_model());
-    let own: Vec<_> = own.collect();
-    if !own.is_empty() {
-        dialects::recall(Rc::make_mut(&mut prompt), &own);
-    }
-    Ok(Some(prompt))
-}
-
-/// What is known of the model at its seller.
-fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
-    exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.known_model())
-}
-
-/// What the server is known not to take. Of pooled accounts nobody asks.
-fn quirks(seat: &Seat) -> Quirks {
-    match seat {
-        Seat::Byok(credential) => credential.quirks,
-        Seat::Byoc(node) => node.quirks,
-        Seat::Managed(_) => Quirks::default(),
-    }
 }
 
 pub(crate) fn intent(

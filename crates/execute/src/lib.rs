@@ -13,6 +13,7 @@ mod kept;
 mod lead;
 mod look;
 mod miss;
+mod outgoing;
 mod probe;
 mod queue;
 mod read;

@@ -345,11 +345,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
     let path = meant.as_deref().unwrap_or(head.uri.path());
     let (route, rest) = match routes::find(&desk.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
-        Found::OtherMethods(allowed, dialect) => {
-            return Asked::Answered(other_method(desk, &head, &allowed, dialect, arrival.trace));
-        }
-        Found::Nothing if path == "*" => return Asked::Answered(named(whole_server(), arrival.trace)),
-        Found::Nothing => return Asked::Answered(unknown(desk, &head, arrival)),
+        elsewhere => return Asked::Answered(no_route(desk, &head, path, elsewhere, arrival)),
     };
     if route.does == Does::Control {
         let body = PatientBody::new(body, desk.times);
@@ -357,9 +353,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
     // Before who asks is looked up: a refusal is to cost next to nothing.
-    if route.does.is_inference()
-        && let Some(fault) = desk.shedder.refusal(arrival.us)
-    {
+    if let Some(fault) = desk.shedder.refusal(route.does, arrival.us) {
         return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
@@ -485,6 +479,20 @@ fn refused_head(desk: &Desk, refusal: Refusal, trace: TraceId) -> Response<Reply
         *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     }
     answer
+}
+
+fn no_route(
+    desk: &Desk,
+    head: &Parts,
+    path: &str,
+    found: Found<'_, '_>,
+    arrival: Arrival,
+) -> Response<Reply> {
+    match found {
+        Found::OtherMethods(allowed, dialect) => other_method(desk, head, &allowed, dialect, arrival.trace),
+        _ if path == "*" => named(whole_server(), arrival.trace),
+        _ => unknown(desk, head, arrival),
+    }
 }
 
 fn other_method(

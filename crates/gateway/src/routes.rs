@@ -77,13 +77,6 @@ pub enum Does {
     Asset,
 }
 
-impl Does {
-    /// Somebody else is asked for the answer.
-    pub(crate) const fn is_inference(self) -> bool {
-        matches!(self, Self::Trip(_) | Self::Addressed | Self::Stored | Self::Realtime | Self::Kept(_))
-    }
-}
-
 /// One row.
 #[derive(Debug, Clone)]
 pub struct Route {

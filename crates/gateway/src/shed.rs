@@ -10,6 +10,8 @@ use std::time::Duration;
 use domain::{Fault, FaultClass};
 use tokio::sync::Notify;
 
+use crate::routes::Does;
+
 /// Between the end of one measurement and the beginning of the next.
 const MEASURE_EVERY_US: u64 = 5_000;
 /// A burst is queued: work is refused only once the queue has been too long for all of this time.
@@ -79,6 +81,11 @@ impl QueueDelay {
     }
 }
 
+/// What is refused: whatever somebody else is asked for.
+const fn is_shed(does: Does) -> bool {
+    matches!(does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Realtime | Does::Kept(_))
+}
+
 /// The queue of one serving thread.
 pub(crate) struct Shedder {
     queue: RefCell<QueueDelay>,
@@ -104,8 +111,8 @@ impl Shedder {
     }
 
     /// The refusal for a request that arrives now, if the thread is too far behind to serve it.
-    pub(crate) fn refusal(&self, now_us: u64) -> Option<Box<Fault>> {
-        if !self.is_on {
+    pub(crate) fn refusal(&self, does: Does, now_us: u64) -> Option<Box<Fault>> {
+        if !self.is_on || !is_shed(does) {
             return None;
         }
         let mut queue = self.queue.borrow_mut();
@@ -221,6 +228,6 @@ mod tests {
     #[test]
     fn without_a_bound_nothing_is_shed() {
         let shedder = Shedder::new(Duration::ZERO);
-        assert!(shedder.refusal(1).is_none() && shedder.refusal(u64::MAX).is_none());
+        assert!([1, u64::MAX].iter().all(|now_us| shedder.refusal(Does::Stored, *now_us).is_none()));
     }
 }

@@ -88,7 +88,10 @@ fn a_change_is_refused_at_each_page_and_made_once_there_is_room() {
             }
             assert!(matches!(told, Err(StoreError::DiskRefuses(_))), "{told:?}");
             let told = told.unwrap_err().to_string();
-            assert!(told.contains("takes no write") && told.contains("full"), "whoever logs it says why: {told}");
+            assert!(
+                told.contains("takes no write") && told.contains("full"),
+                "whoever logs it says why: {told}"
+            );
             assert_eq!(fresh.store.feed().version().await.unwrap(), version, "nothing is kept by half");
             fresh.store.projects().create(wide(number), act()).await.unwrap();
             revokes_a_key(&fresh, 5_000 + u64::from(pages)).await;

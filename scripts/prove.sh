@@ -77,6 +77,7 @@ case $which in
         ;;
     rotation)
         # Asked for, so that at least a thousand come of it.
+        export TIDEGATE_WRAPPED_KEYS=${TIDEGATE_WRAPPED_KEYS:-100000}
         export TIDEGATE_ROTATION_RATE=${TIDEGATE_ROTATION_RATE:-1100} TIDEGATE_ROTATION_CLIENTS=${TIDEGATE_ROTATION_CLIENTS:-128}
         build_all
         fast_build

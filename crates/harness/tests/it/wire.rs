@@ -17,8 +17,14 @@ async fn http2_with_prior_knowledge() {
     assert!(emulator.journal().iter().all(|entry| entry.version == "HTTP/2.0"));
     for behaviour in [Behaviour::ok().cut(3), Behaviour::ok().close(3)] {
         emulator.script(KEY, [behaviour]);
-        let (events, end) = client.stream(CHAT, &streaming()).await.unwrap().events().await;
-        assert!(end.is_err() && events.len() <= 3, "{} events", events.len());
+        match client.stream(CHAT, &streaming()).await {
+            Ok(mut begun) => {
+                let (events, end) = begun.events().await;
+                assert!(end.is_err() && events.len() <= 3, "{} events", events.len());
+            }
+            // A reset takes along what has not left yet: on a busy machine the head, too.
+            Err(reset) => assert!(format!("{reset:?}").contains("INTERNAL_ERROR"), "{reset:?}"),
+        }
     }
 }
 

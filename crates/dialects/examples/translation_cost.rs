@@ -104,23 +104,10 @@ fn streams() {
         let pieces: Vec<Bytes> = stream.chunks(1_400).map(Bytes::copy_from_slice).collect();
         for client in CLIENTS {
             let way = Way {
-                is_loose: false,
-                operation: Operation::Chat,
-                client,
-                upstream: Grammar::Chat,
-                usage: true,
-                as_array: false,
                 model: "m".to_owned(),
                 trace: TraceId::new(1, [1; 10]),
                 created_unix_s: 1,
-                asked: dialects::Asked::default(),
-                vectors: dialects::VectorForm::default(),
-                prompt_bytes: 0,
-                keeps_text: false,
-                form: dialects::AnswerForm::default(),
-                guess: None,
-                film: None,
-                heard: None,
+                ..Way::chat(client, Grammar::Chat)
             };
             let start = Instant::now();
             let mut answer = AnswerStream::new(way);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::{Grammar, Operation, TraceId, Usage};
+use domain::{Grammar, Operation, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -133,25 +133,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
 
 /// What an answer says that it used.
 pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
-    let way = Way {
-        operation,
-        client: grammar,
-        upstream: grammar,
-        is_loose: false,
-        usage: true,
-        as_array: false,
-        model: String::new(),
-        trace: TraceId::new(0, [0; 10]),
-        created_unix_s: 0,
-        asked: crate::Asked::default(),
-        vectors: crate::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: AnswerForm::Json,
-        guess: None,
-        film: None,
-        heard: None,
-    };
+    let way = Way { operation, form: AnswerForm::Json, ..Way::chat(grammar, grammar) };
     whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }
 

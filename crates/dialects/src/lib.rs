@@ -24,6 +24,9 @@ mod files;
 mod film;
 mod form;
 mod gemini;
+#[cfg(test)]
+#[path = "../tests/shared/golden_exchanges.rs"]
+mod golden_exchanges;
 mod hosted;
 mod job;
 pub mod json;

@@ -110,6 +110,30 @@ enum Mode {
 }
 
 impl Way {
+    /// The way of a chat's answer of which nothing else is known.
+    #[must_use]
+    pub fn chat(client: Grammar, upstream: Grammar) -> Self {
+        Self {
+            operation: Operation::Chat,
+            client,
+            upstream,
+            is_loose: false,
+            usage: true,
+            as_array: false,
+            model: String::new(),
+            trace: TraceId::new(0, [0; 10]),
+            created_unix_s: 0,
+            asked: Asked::default(),
+            vectors: VectorForm::default(),
+            prompt_bytes: 0,
+            keeps_text: false,
+            form: AnswerForm::default(),
+            guess: None,
+            film: None,
+            heard: None,
+        }
+    }
+
     pub(crate) fn wish(&self) -> Wish {
         Wish {
             usage: self.usage,

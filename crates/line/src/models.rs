@@ -32,7 +32,6 @@ pub fn models(
         modality: Modality::Chat,
         dialect,
         terms: PriceTerms::default(),
-        grammar: None,
     };
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
     let row = |model| row(caller, model);

@@ -187,7 +187,7 @@ impl Attempt {
         let known = catalogue.capabilities().provider(&self.provider);
         // A translation leaves out the tools of other providers, and tiers that this one is known not to have.
         let is_translated =
-            known.zip(question.grammar).is_some_and(|(known, grammar)| !known.grammars().contains(&grammar));
+            known.is_some_and(|known| !known.grammars().contains(&question.dialect.grammar()));
         let words = known.and_then(ProviderManifest::service_tiers).filter(|_| is_translated);
         let takes =
             |tier| words.is_none_or(|words| words.iter().any(|word| Tier::from_word(word) == Some(tier)));

@@ -224,7 +224,6 @@ fn ask_of<'a>(
         modality: modality(call.operation()),
         dialect: call.dialect(),
         terms: call.request().terms,
-        grammar: Some(call.dialect().grammar()),
     };
     let files = call.files().and_then(Result::ok);
     let maker = match (call.maker(), files) {

@@ -1,7 +1,7 @@
 //! What the broker is asked: whose call it is and which model it names.
 
 use catalogue::{Catalogue, Modality};
-use domain::{Dialect, Grammar, KeyId, PriceTerms, Principal};
+use domain::{Dialect, KeyId, PriceTerms, Principal};
 use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, WorkspaceEntry};
 use std::sync::Arc;
 
@@ -20,8 +20,6 @@ pub struct Question<'a> {
     pub dialect: Dialect,
     /// The tier that it asks for, and the tools of the provider's own that it offers the model.
     pub terms: PriceTerms,
-    /// The grammar that it is said in; `None` where there is no request.
-    pub grammar: Option<Grammar>,
 }
 
 impl Question<'_> {

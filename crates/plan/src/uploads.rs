@@ -200,7 +200,6 @@ files = true
             modality: Modality::Chat,
             dialect: Dialect::Native,
             terms: PriceTerms::default(),
-            grammar: None,
         };
         let ask = Ask {
             question,

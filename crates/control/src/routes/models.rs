@@ -56,7 +56,6 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
                 modality,
                 dialect: Dialect::Chat,
                 terms: PriceTerms::default(),
-                grammar: None,
             };
             for model in served_models(&question, &snapshot, control.world.clock.unix_ms()) {
                 found.entry(model.id).or_insert(model.owned_by);

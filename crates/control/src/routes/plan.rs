@@ -104,7 +104,6 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             modality: modality.unwrap_or(Modality::Chat),
             dialect,
             terms: domain::PriceTerms::default(),
-            grammar: None,
         };
         let clock = &control.world.clock;
         let random = control.world.random.next_u64();

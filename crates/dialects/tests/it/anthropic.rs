@@ -9,6 +9,8 @@ use domain::{Abilities, Fault, Grammar, Operation, Tier, Usage, UsageSource};
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use crate::golden_exchanges::each_exchange;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
 enum Exchange {
@@ -131,23 +133,10 @@ impl From<StreamFault> for Failed {
 
 fn way() -> Way {
     Way {
-        is_loose: false,
-        operation: Operation::Chat,
-        client: Grammar::Anthropic,
-        upstream: Grammar::Anthropic,
-        usage: true,
-        as_array: false,
         model: "my/claude".to_owned(),
         trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
         created_unix_s: 0,
-        asked: dialects::Asked::default(),
-        vectors: dialects::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        ..Way::chat(Grammar::Anthropic, Grammar::Anthropic)
     }
 }
 
@@ -162,25 +151,12 @@ fn said_again(body: &Bytes, model: &str) -> Result<Spoken, Box<Fault>> {
     speak(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, false)
 }
 
-fn exchanges() -> impl Iterator<Item = (String, Exchange)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/anthropic");
-    std::fs::read_dir(folder).expect("the folder is in the repository").map(|entry| {
-        let path = entry.expect("an entry").path();
-        let text = std::fs::read_to_string(&path).expect("a text");
-        let exchange =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        (path.display().to_string(), exchange)
-    })
-}
-
 #[test]
 fn every_exchange_is_what_it_says() {
-    let mut count = 0;
-    for (name, exchange) in exchanges() {
-        check(&name, exchange);
-        count += 1;
-    }
-    assert!(count > 25, "only {count} exchanges were found");
+    each_exchange("anthropic", 26, |name, exchange| {
+        check(name, exchange);
+        None
+    });
 }
 
 fn check(name: &str, exchange: Exchange) {
@@ -282,9 +258,14 @@ fn pushed(bytes: &[u8], cuts: &[usize]) -> (String, Option<StreamFault>, String)
 proptest! {
     #[test]
     fn a_stream_is_the_same_however_it_is_cut(cuts in proptest::collection::vec(0_usize..3000, 0..12)) {
-        for (name, exchange) in exchanges() {
-            let Exchange::Stream { upstream, .. } = exchange else { continue };
-            let bytes = upstream.concat().into_bytes();
+        let mut streams = Vec::new();
+        each_exchange("anthropic", 26, |name, exchange| {
+            if let Exchange::Stream { upstream, .. } = exchange {
+                streams.push((name.to_owned(), upstream.concat().into_bytes()));
+            }
+            None
+        });
+        for (name, bytes) in streams {
             let mut inside: Vec<usize> = cuts.iter().map(|cut| cut % bytes.len()).collect();
             inside.sort_unstable();
             prop_assert_eq!(pushed(&bytes, &inside), pushed(&bytes, &[]), "{}", name);

@@ -6,6 +6,8 @@ use dialects::{StreamFault, upstream_body};
 use domain::{Usage, UsageSource};
 use serde::Deserialize;
 
+use crate::golden_exchanges::each_exchange;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
 enum Exchange {
@@ -105,17 +107,10 @@ impl From<StreamFault> for Failed {
 
 #[test]
 fn every_exchange_is_what_it_says() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/chat");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
-        let path = entry.expect("an entry").path();
-        let text = std::fs::read_to_string(&path).expect("a text");
-        let exchange =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        check(&path.display().to_string(), exchange);
-        count += 1;
-    }
-    assert!(count > 30, "only {count} exchanges were found");
+    each_exchange("chat", 31, |name, exchange| {
+        check(name, exchange);
+        None
+    });
 }
 
 fn check(name: &str, exchange: Exchange) {

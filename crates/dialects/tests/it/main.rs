@@ -13,6 +13,9 @@ mod errors;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+#[path = "../shared/golden_exchanges.rs"]
+mod golden_exchanges;
+#[cfg(test)]
 mod json;
 #[cfg(test)]
 mod request;

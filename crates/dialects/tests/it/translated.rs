@@ -8,6 +8,8 @@ use dialects::{
 use domain::{Abilities, Grammar, Operation, Prompt, TraceId};
 use serde::{Deserialize, Serialize};
 
+use crate::golden_exchanges::each_exchange;
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Exchange {
@@ -43,25 +45,11 @@ fn grammar(word: &str) -> Grammar {
 
 #[test]
 fn every_exchange_is_what_it_says() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/translated");
-    let writes = std::env::var_os("TIDEGATE_GOLDEN").is_some_and(|value| value == "write");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
-        let path = entry.expect("an entry").path();
-        let text = std::fs::read_to_string(&path).expect("a text");
-        let exchange: Exchange =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(exchange.source.starts_with("constructed: "), "{}", path.display());
+    each_exchange("translated", 20, |name, exchange: Exchange| {
+        assert!(exchange.source.starts_with("constructed: "), "{name}");
         let expected = see(&exchange);
-        let seen = serde_json::to_string_pretty(&Exchange { expected, ..exchange }).expect("JSON") + "\n";
-        if writes {
-            std::fs::write(&path, seen).expect("it can be written");
-        } else {
-            assert_eq!(seen, text, "{}", path.display());
-        }
-        count += 1;
-    }
-    assert!(count >= 20, "only {count} exchanges were found");
+        Some(serde_json::to_string_pretty(&Exchange { expected, ..exchange }).expect("JSON") + "\n")
+    });
 }
 
 fn see(exchange: &Exchange) -> Expected {
@@ -116,22 +104,11 @@ fn answered(way: &Way, prompt: &Prompt, answer: &str) -> Vec<String> {
 
 fn way(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> Way {
     Way {
-        operation: Operation::Chat,
-        client,
-        upstream,
-        is_loose: false,
         usage,
-        as_array: false,
         model: "m".to_owned(),
         trace: TraceId::new(1_700_000_000_000, [7; 10]),
         created_unix_s: 1_700_000_000,
         asked: Asked::of(prompt),
-        vectors: dialects::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        ..Way::chat(client, upstream)
     }
 }

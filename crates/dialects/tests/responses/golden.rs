@@ -6,6 +6,8 @@ use dialects::{AnswerStream, StreamFault, Way, WholeAnswer, decode_request, upst
 use domain::{Grammar, Operation, TraceId, Usage};
 use serde::Deserialize;
 
+use crate::golden_exchanges::each_exchange;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
 enum Exchange {
@@ -78,23 +80,10 @@ impl From<Usage> for Counts {
 
 fn way() -> Way {
     Way {
-        is_loose: false,
-        operation: Operation::Chat,
-        client: Grammar::Responses,
-        upstream: Grammar::Responses,
-        usage: true,
-        as_array: false,
         model: "asked".to_owned(),
         trace: TraceId::new(1_700_000_000_000, [7; 10]),
         created_unix_s: 1_700_000_000,
-        asked: dialects::Asked::default(),
-        vectors: dialects::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        ..Way::chat(Grammar::Responses, Grammar::Responses)
     }
 }
 
@@ -109,17 +98,10 @@ fn word(fault: StreamFault) -> String {
 
 #[test]
 fn every_exchange_is_what_it_says() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/responses");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
-        let path = entry.expect("an entry").path();
-        let text = std::fs::read_to_string(&path).expect("a text");
-        let exchange =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        check(&path.display().to_string(), exchange);
-        count += 1;
-    }
-    assert!(count >= 14, "only {count} exchanges were found");
+    each_exchange("responses", 14, |name, exchange| {
+        check(name, exchange);
+        None
+    });
 }
 
 fn check(name: &str, exchange: Exchange) {

@@ -5,6 +5,9 @@
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+#[path = "../shared/golden_exchanges.rs"]
+mod golden_exchanges;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod streams;

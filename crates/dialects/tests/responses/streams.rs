@@ -10,23 +10,10 @@ const TRACE: &str = "018bcfe5680077078707070707070707";
 
 fn way() -> Way {
     Way {
-        is_loose: false,
-        operation: Operation::Chat,
-        client: Grammar::Responses,
-        upstream: Grammar::Responses,
-        usage: true,
-        as_array: false,
         model: "asked".to_owned(),
         trace: format!("trc_{TRACE}").parse::<TraceId>().expect("a trace"),
         created_unix_s: 1_700_000_000,
-        asked: Asked::default(),
-        vectors: dialects::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        ..Way::chat(Grammar::Responses, Grammar::Responses)
     }
 }
 

@@ -286,7 +286,6 @@ impl House {
             modality: self.modality,
             dialect: self.dialect,
             terms: self.terms,
-            grammar: None,
         }
     }
 

@@ -466,23 +466,10 @@ fn too_many_choices_or_calls_are_refused() {
 
 fn way() -> Way {
     Way {
-        is_loose: false,
-        client: domain::Grammar::Responses,
-        upstream: domain::Grammar::Chat,
-        operation: domain::Operation::Chat,
-        usage: true,
-        as_array: false,
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
-        asked: crate::Asked::default(),
-        vectors: crate::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: crate::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        ..Way::chat(domain::Grammar::Responses, domain::Grammar::Chat)
     }
 }
 

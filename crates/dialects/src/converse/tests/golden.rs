@@ -11,6 +11,7 @@ use crate::answer::ReadAnswer;
 use crate::converse::Reader;
 use crate::gemini::tests::golden::{shown, told};
 use crate::gemini::tests::way;
+use crate::golden_exchanges::each_exchange;
 use crate::{Addressed, Listener, decode_request, read_prompt, speak, whole_answer};
 
 #[derive(Serialize, Deserialize)]
@@ -79,24 +80,9 @@ enum Able {
 
 #[test]
 fn every_exchange_is_what_it_says() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/converse");
-    let writes = std::env::var_os("TIDEGATE_GOLDEN").is_some_and(|value| value == "write");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
-        let path = entry.expect("an entry").path();
-        let text = std::fs::read_to_string(&path).expect("a text");
-        let exchange: Exchange =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let seen = see(&path.display().to_string(), &exchange);
-        let seen = serde_json::to_string_pretty(&seen).expect("JSON") + "\n";
-        if writes {
-            std::fs::write(&path, seen).expect("it can be written");
-        } else {
-            assert_eq!(seen, text, "{}", path.display());
-        }
-        count += 1;
-    }
-    assert!(count > 35, "only {count} exchanges were found");
+    each_exchange("converse", 36, |name, exchange: Exchange| {
+        Some(serde_json::to_string_pretty(&see(name, &exchange)).expect("JSON") + "\n")
+    });
 }
 
 /// The exchange with what is seen in the place of what is expected.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{addressed, documents, read, way, wish};
 use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, write_prompt};
+use crate::golden_exchanges::each_exchange;
 use crate::{AnswerStream, Listener, Losses, StreamFault, whole_answer};
 
 #[derive(Deserialize)]
@@ -59,17 +60,10 @@ struct Requested {
 
 #[test]
 fn every_exchange_is_what_it_says() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/gemini");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
-        let path = entry.expect("an entry").path();
-        let text = std::fs::read_to_string(&path).expect("a text");
-        let exchange =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        check(&path.display().to_string(), exchange);
-        count += 1;
-    }
-    assert!(count > 25, "only {count} exchanges were found");
+    each_exchange("gemini", 26, |name, exchange| {
+        check(name, exchange);
+        None
+    });
 }
 
 fn check(name: &str, exchange: Exchange) {

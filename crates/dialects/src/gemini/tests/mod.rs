@@ -13,7 +13,7 @@ use domain::{Event, Grammar, Operation, Prompt, TraceId};
 
 use crate::answer::{ReadAnswer, StreamFault, Wish, WriteAnswer};
 use crate::gemini::{Reader, Writer, decode_request, read_prompt};
-use crate::{Addressed, VectorForm, Way};
+use crate::{Addressed, Way};
 
 /// Who asks for what, where it does not matter.
 fn addressed() -> Addressed {
@@ -29,23 +29,11 @@ fn read(body: &str) -> Prompt {
 
 pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
     Way {
-        is_loose: false,
-        operation: Operation::Chat,
-        client,
-        upstream,
-        usage: true,
         as_array,
         model: "asked-for".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        asked: crate::Asked::default(),
-        vectors: VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: crate::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        ..Way::chat(client, upstream)
     }
 }
 

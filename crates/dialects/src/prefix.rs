@@ -11,6 +11,8 @@ use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::splice::{Edit, splice};
 
 const MARK: &str = r#","cache_control":{"type":"ephemeral"}"#;
+/// A client's own word for what is to be cached together.
+pub(crate) const CACHE_KEY: &str = "prompt_cache_key";
 const MARK_NAME: &str = r#""cache_control""#;
 /// A text becomes a block where it is marked: grammars say that the two are one.
 const BLOCK_OPEN: &str = r#"[{"type":"text","text":"#;
@@ -68,14 +70,11 @@ struct Names {
 const fn names(grammar: Grammar) -> Option<Names> {
     match grammar {
         Grammar::Chat => {
-            Some(Names { instructions: "", turns: "messages", key: "prompt_cache_key", takes_marks: false })
+            Some(Names { instructions: "", turns: "messages", key: CACHE_KEY, takes_marks: false })
         }
-        Grammar::Responses => Some(Names {
-            instructions: "instructions",
-            turns: "input",
-            key: "prompt_cache_key",
-            takes_marks: false,
-        }),
+        Grammar::Responses => {
+            Some(Names { instructions: "instructions", turns: "input", key: CACHE_KEY, takes_marks: false })
+        }
         Grammar::Anthropic => {
             Some(Names { instructions: "system", turns: "messages", key: "cache_control", takes_marks: true })
         }
@@ -204,6 +203,11 @@ fn list(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> 
     Ok(Piece { span, place, ..Piece::default() })
 }
 
+/// Whether a message of this role, which is read, tells a model what to do.
+pub(crate) fn is_instruction(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
+    Ok(matches!(cursor.value()?, Value::String(role) if role.is("system") || role.is("developer")))
+}
+
 fn turn(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> {
     if cursor.kind()? != Kind::Object {
         return Ok(Piece { span: cursor.skip()?, ..Piece::default() });
@@ -213,8 +217,7 @@ fn turn(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> 
         if takes_marks && member.key.is("content") {
             piece.place = content(cursor, true)?.place;
         } else if !takes_marks && member.key.is("role") {
-            piece.is_instruction =
-                matches!(cursor.value()?, Value::String(role) if role.is("system") || role.is("developer"));
+            piece.is_instruction = is_instruction(cursor)?;
         } else {
             cursor.skip()?;
         }

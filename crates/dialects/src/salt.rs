@@ -4,7 +4,7 @@
 use domain::Grammar;
 
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
-use crate::prefix::Insert;
+use crate::prefix::{self, CACHE_KEY, Insert};
 
 /// What a prompt is told apart by.
 pub struct CacheSalt<'a> {
@@ -190,8 +190,7 @@ fn leading(cursor: &mut Cursor<'_>) -> Result<Option<Said>, JsonError> {
     let (mut is_instruction, mut content) = (false, None);
     cursor.object(|cursor, member| {
         if member.key.is("role") {
-            is_instruction =
-                matches!(cursor.value()?, Value::String(role) if role.is("system") || role.is("developer"));
+            is_instruction = prefix::is_instruction(cursor)?;
         } else if member.key.is("content") {
             content = Some(said(cursor)?);
         } else {
@@ -203,10 +202,9 @@ fn leading(cursor: &mut Cursor<'_>) -> Result<Option<Said>, JsonError> {
 }
 
 fn key(body: &[u8], salt: &CacheSalt<'_>, has_key: bool) -> Result<Option<Insert>, JsonError> {
-    const NAME: &str = "prompt_cache_key";
     let (mut found, mut own) = (Said::Nothing, None);
     let whole = Cursor::new(body)?.object(|cursor, member| {
-        if !member.key.is(NAME) {
+        if !member.key.is(CACHE_KEY) {
             return cursor.skip().map(drop);
         }
         if cursor.kind()? == Kind::String {
@@ -223,7 +221,7 @@ fn key(body: &[u8], salt: &CacheSalt<'_>, has_key: bool) -> Result<Option<Insert
         (Some((span, text)), _) => Some(Insert::instead(span, format!("\"{}\"", (salt.key)(&text)))),
         (None, Said::Null(span)) => Some(Insert::instead(span, format!("\"{}\"", (salt.key)("")))),
         (None, Said::Nothing) if !has_key => {
-            Some(Insert::at(whole.start + 1, format!("\"{NAME}\":\"{}\",", (salt.key)(""))))
+            Some(Insert::at(whole.start + 1, format!("\"{CACHE_KEY}\":\"{}\",", (salt.key)(""))))
         }
         (None, _) => None,
     })

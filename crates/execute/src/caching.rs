@@ -21,7 +21,9 @@ pub(crate) struct Care<'a> {
     exchange: &'a Exchange,
     attempt: &'a Attempt,
     provider: &'a dyn Provider,
-    is_applied: bool,
+    mode: CacheMode,
+    /// It is put in whatever the mode.
+    salt: Option<String>,
     record: Option<CacheRecord>,
     header: Option<(HeaderName, HeaderValue)>,
 }
@@ -56,24 +58,40 @@ impl<'a> Care<'a> {
         }
         let policy = caller.project().caching.or(caller.workspace().caching);
         let mode = policy.mode(attempt.profile());
-        let is_applied = mode == CacheMode::Apply;
-        let care = Self { exchange, attempt, provider, is_applied, record: None, header: None };
-        (mode != CacheMode::Off).then_some(care)
+        let salt = salt_for(exchange, attempt, provider);
+        let is_needed = mode != CacheMode::Off || salt.is_some();
+        is_needed.then(|| Self { exchange, attempt, provider, mode, salt, record: None, header: None })
     }
 
     /// What goes into the client's own bytes.
     pub(crate) fn look_at_call(&mut self, body: &[u8]) -> Vec<Insert> {
         let call = &self.exchange.call;
         let grammar = call.dialect().grammar();
-        self.look(grammar, body.len(), || call.prefixes(body))
+        let inserts = self.look(grammar, body.len(), || call.prefixes(body));
+        self.with_salt(grammar, body, inserts)
     }
 
     /// What goes into a request that was written in this grammar.
     pub(crate) fn look_at(&mut self, grammar: Grammar, body: &[u8]) -> Vec<Insert> {
         let read = std::cell::OnceCell::new();
-        self.look(grammar, body.len(), || {
+        let inserts = self.look(grammar, body.len(), || {
             read.get_or_init(|| dialects::read_prefixes(grammar, body)).as_ref()
-        })
+        });
+        self.with_salt(grammar, body, inserts)
+    }
+
+    fn with_salt(&self, grammar: Grammar, body: &[u8], mut inserts: Vec<Insert>) -> Vec<Insert> {
+        if let Some(word) = &self.salt {
+            let (snapshot, workspace) =
+                (self.exchange.caller.snapshot(), self.exchange.caller.workspace().id);
+            let salt = CacheSalt { word, key: &|own| snapshot.cache_key_of(workspace, own) };
+            inserts.extend(dialects::salt_cache(grammar, body, &salt, !inserts.is_empty()));
+        }
+        inserts
+    }
+
+    fn is_applied(&self) -> bool {
+        self.mode == CacheMode::Apply
     }
 
     /// The header that says what else belongs to it, unless the client said so itself.
@@ -83,7 +101,7 @@ impl<'a> Care<'a> {
             self.record = None;
             return None;
         }
-        Some(header).filter(|_| self.is_applied)
+        Some(header).filter(|_| self.is_applied())
     }
 
     pub(crate) const fn record(&self) -> Option<CacheRecord> {
@@ -96,7 +114,8 @@ impl<'a> Care<'a> {
         body_bytes: usize,
         read: impl FnOnce() -> Option<&'p Prefixes>,
     ) -> Vec<Insert> {
-        let Some(help) = self.provider.cache_help(grammar) else { return Vec::new() };
+        let help = self.provider.cache_help(grammar).filter(|_| self.mode != CacheMode::Off);
+        let Some(help) = help else { return Vec::new() };
         let manifest = self.exchange.caller.snapshot().catalogue().capabilities();
         let facts = manifest.cache_facts(self.attempt.provider(), self.attempt.known_model());
         let tokens_min = facts.tokens_min.unwrap_or(match help {
@@ -113,7 +132,7 @@ impl<'a> Care<'a> {
             CacheHelp::Marks => self.mark(prefixes, &sights, &facts),
             CacheHelp::Key { place, of } => self.name(prefixes, &sights, place, of),
         };
-        if self.is_applied { inserts } else { Vec::new() }
+        if self.is_applied() { inserts } else { Vec::new() }
     }
 
     /// Looks all prefixes up that are long enough, and remembers them: once for an exchange, however often it is tried.
@@ -144,7 +163,7 @@ impl<'a> Care<'a> {
         let chosen = choose(sights, stakes);
         if !chosen.is_empty() {
             self.record = Some(CacheRecord {
-                is_applied: self.is_applied,
+                is_applied: self.is_applied(),
                 marks: u8::try_from(chosen.len()).unwrap_or(u8::MAX),
                 has_key: false,
                 // What came twice had its mark the last time.
@@ -156,10 +175,10 @@ impl<'a> Care<'a> {
 
     fn name(&mut self, prefixes: &Prefixes, sights: &[Sight], place: KeyPlace, of: KeyOf) -> Vec<Insert> {
         let reusable_tokens = reusable(sights, 1);
-        if !self.is_applied && reusable_tokens == 0 {
+        if !self.is_applied() && reusable_tokens == 0 {
             return Vec::new();
         }
-        let (exchange, is_applied) = (self.exchange, self.is_applied);
+        let (exchange, is_applied) = (self.exchange, self.is_applied());
         self.record = Some(CacheRecord { is_applied, marks: 0, has_key: true, reusable_tokens });
         let prefix = match of {
             KeyOf::Head => prefixes.head(),
@@ -177,34 +196,19 @@ impl<'a> Care<'a> {
     }
 }
 
-/// Keeps the prompts of those that share an account apart in its cache: whoever could find another's beginning there would
+/// What keeps the prompts of those that share an account apart in its cache: whoever could find another's beginning there would
 /// know by what it costs that it was sent.
 ///
-/// Nothing, where nobody shares it, where nothing as short is cached, where a read from the cache has no price and so there
-/// is none, and where the provider keeps them apart by itself.
-pub(crate) fn salt(
-    exchange: &Exchange,
-    attempt: &Attempt,
-    provider: &dyn Provider,
-    grammar: Grammar,
-    body: &[u8],
-    has_key: bool,
-) -> Vec<Insert> {
-    let (call, caller) = (&exchange.call, &exchange.caller);
-    let is_prompt = matches!(call.operation(), Operation::Chat | Operation::Run);
-    let is_long = is_prompt && call.request().prompt_bytes >= PREFIX_PROMPT_BYTES_MIN;
-    if !is_long || !matches!(attempt.seat(), Seat::Managed(_)) || provider.parts_caches() {
-        return Vec::new();
+/// Nothing, where nobody shares it, where a read from the cache has no price and so there is none, and where the provider keeps
+/// them apart by itself.
+fn salt_for(exchange: &Exchange, attempt: &Attempt, provider: &dyn Provider) -> Option<String> {
+    if !matches!(attempt.seat(), Seat::Managed(_)) || provider.parts_caches() {
+        return None;
     }
-    let is_shared = caller.snapshot().workspaces().nth(1).is_some();
+    let (snapshot, workspace) = (exchange.caller.snapshot(), exchange.caller.workspace().id);
+    let is_shared = snapshot.workspaces().nth(1).is_some();
     let is_cached = attempt.rates_for(0).is_some_and(|rates| rates.cached_read.is_some());
-    if !is_shared || !is_cached {
-        return Vec::new();
-    }
-    let (snapshot, workspace) = (caller.snapshot(), caller.workspace().id);
-    let word = snapshot.cache_salt(workspace);
-    let salt = CacheSalt { word: &word, key: &|own| snapshot.cache_key_of(workspace, own) };
-    dialects::salt_cache(grammar, body, &salt, has_key)
+    (is_shared && is_cached).then(|| snapshot.cache_salt(workspace))
 }
 
 impl Stakes {

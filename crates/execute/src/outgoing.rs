@@ -9,7 +9,7 @@ use plan::{Attempt, Seat};
 use providers::{Ask, Outgoing, Provider, Target};
 
 use crate::answer::Exchange;
-use crate::caching::{self, Care};
+use crate::caching::Care;
 
 /// Writes the request, and says what was done in it for the provider's cache.
 pub(crate) fn write(
@@ -21,12 +21,10 @@ pub(crate) fn write(
     let call = &exchange.call;
     let body = exchange.body.borrow();
     let mut care = Care::of(exchange, attempt, provider);
-    let mut inserts = Vec::new();
-    if prompt.is_none() {
-        inserts = care.as_mut().map(|care| care.look_at_call(&body)).unwrap_or_default();
-        let grammar = call.dialect().grammar();
-        inserts.extend(caching::salt(exchange, attempt, provider, grammar, &body, !inserts.is_empty()));
-    }
+    let inserts = match &mut care {
+        Some(care) if prompt.is_none() => care.look_at_call(&body),
+        _ => Vec::new(),
+    };
     let ask = Ask {
         operation: call.operation(),
         grammar: call.dialect().grammar(),
@@ -49,14 +47,12 @@ pub(crate) fn write(
         quirks: quirks(attempt.seat()),
     };
     let mut outgoing = provider.generate(&target, &ask)?;
+    let Some(mut care) = care else { return Ok((outgoing, None)) };
     if prompt.is_some() {
-        let grammar = outgoing.grammar;
         let written = joined(std::mem::take(&mut outgoing.body));
-        let mut inserts = care.as_mut().map(|care| care.look_at(grammar, &written)).unwrap_or_default();
-        inserts.extend(caching::salt(exchange, attempt, provider, grammar, &written, !inserts.is_empty()));
+        let inserts = care.look_at(outgoing.grammar, &written);
         outgoing.body = dialects::insert(&written, &inserts);
     }
-    let Some(mut care) = care else { return Ok((outgoing, None)) };
     outgoing.headers.extend(care.header(&outgoing.headers));
     Ok((outgoing, care.record()))
 }

@@ -86,23 +86,24 @@ impl Snapshot {
     /// without the pepper finds another's.
     #[must_use]
     pub fn cache_key(&self, workspace: WorkspaceId, prefix: u64) -> String {
-        let digest = self.key_hash.digest(&format!("prompt cache {workspace} {prefix:016x}"));
-        let [half, _] = halves(&digest);
-        format!("tgc_{half:032x}")
+        format!("tgc_{:032x}", self.half_digest(&format!("prompt cache {workspace} {prefix:016x}")))
     }
 
     /// What prompts of a workspace begin with in a cache that it shares, and a key of its own for one. They tell as little.
     #[must_use]
     pub fn cache_salt(&self, workspace: WorkspaceId) -> String {
-        let [half, _] = halves(&self.key_hash.digest(&format!("prompt cache salt {workspace}")));
-        format!("{:016x}", half >> 64)
+        format!("{:016x}", self.half_digest(&format!("prompt cache salt {workspace}")) >> 64)
     }
 
     /// A key that a client of the workspace chose for a cache, as it is told to a provider.
     #[must_use]
     pub fn cache_key_of(&self, workspace: WorkspaceId, own: &str) -> String {
-        let [half, _] = halves(&self.key_hash.digest(&format!("prompt cache key {workspace} {own}")));
-        format!("tgc_{half:032x}")
+        format!("tgc_{:032x}", self.half_digest(&format!("prompt cache key {workspace} {own}")))
+    }
+
+    fn half_digest(&self, said: &str) -> u128 {
+        let [half, _] = halves(&self.key_hash.digest(said));
+        half
     }
 
     #[must_use]

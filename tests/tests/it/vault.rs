@@ -188,6 +188,31 @@ async fn an_address_within_is_refused_unless_the_operator_allows_it() {
     assert!(told.contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS"), "the setting is not named: {told}");
 }
 
+/// The operator may close what was open when the credential was made. It serves nothing then, and says so.
+#[tokio::test]
+async fn a_credential_whose_address_is_refused_now_is_invalid_until_it_is_allowed_again() {
+    let mut gateway = Gateway::start().await;
+    let path = format!("/v2/provider-credentials/{}", gateway.credential("openai", OWN).await);
+    let verify = format!("{path}/verify");
+    let asked_before = gateway.emulator.journal().len();
+    gateway.stop().await;
+    gateway.set("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0");
+    gateway.start_again().await;
+    let refused = gateway.admin().post(&verify, &json!({})).await.unwrap();
+    assert_eq!(refused.status, 200, "{}", refused.text());
+    let told = refused.json();
+    assert_eq!(told["status"], "invalid", "{told}");
+    assert!(told["last_error"].as_str().unwrap().contains("127.0.0.1"), "{told}");
+    assert_eq!(gateway.get(&path).await["status"], "invalid");
+    assert_eq!(gateway.emulator.journal().len(), asked_before, "it was asked all the same");
+    gateway.stop().await;
+    gateway.set("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1");
+    gateway.start_again().await;
+    let taken = gateway.admin().post(&verify, &json!({})).await.unwrap().json();
+    assert_eq!(taken["status"], "active", "{taken}");
+    gateway.chat_ok(&question(MINI)).await;
+}
+
 #[tokio::test]
 async fn rotation_under_load_fails_no_request() {
     let gateway = Gateway::start().await;

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade prove-flakes fuzz builtin-model test-clients
+.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade prove-flakes fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -12,6 +12,9 @@ setup: ## install what the tests need, once
 
 run: ## build the gateway and start it, then a node with the small model that comes with the source
 	@scripts/run.sh
+
+check: ## format, tidy, clippy and tests of the crates that you changed: a minute, without PostgreSQL or a browser
+	@cargo xtask check $(ARGS)
 
 test: ## every gate and every test
 	@scripts/test.sh

@@ -1,5 +1,6 @@
 //! The repository's own checks: `cargo xtask tidy`, `licences`, `duplicates`, `features` and `proofs`.
 
+mod change;
 mod duplicates;
 mod features;
 mod finding;
@@ -17,6 +18,7 @@ use finding::Finding;
 
 const USAGE: &str = "usage: cargo xtask <check>
 
+  check       format, tidy, clippy and tests of the crates that were changed since a commit (HEAD); minutes less than all
   tidy        import table, names, file heads, sizes, test habits, migrations
   licences    licence of every package against the allow-list, and banned packages
   duplicates  packages that the binary holds in more than one version
@@ -27,6 +29,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
+        ["check", since @ ..] if since.len() <= 1 => {
+            return ended(change::check(&tree::root(), since.first().copied()));
+        }
         ["tidy"] => tidy::check(&tree::root()),
         ["licences"] => licences::check(&tree::root()),
         ["duplicates"] => duplicates::check(&tree::root()),
@@ -42,6 +47,16 @@ fn main() -> ExitCode {
         }
     };
     report(outcome)
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn report(outcome: anyhow::Result<(Vec<Finding>, String)>) -> ExitCode {

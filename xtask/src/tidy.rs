@@ -1,8 +1,10 @@
 //! `cargo xtask tidy`: the rules of the house that a reading of the tree can hold.
 
+mod contributing;
 mod habits;
 mod imports;
 mod layout;
+mod manifests;
 mod names;
 mod shape;
 
@@ -27,6 +29,8 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
         findings.extend(shape::check(source));
         findings.extend(habits::check(source, &habits));
     }
+    findings.extend(manifests::check(&graph, &sources, &tree::read_table(root, "xtask/manifests.toml")?));
+    findings.extend(contributing::check(root, &tree::read(root, contributing::PATH)?));
     findings.extend(scripts(root, &habits)?);
     findings.extend(layout::check(root, &graph)?);
     findings.sort();

@@ -1,4 +1,4 @@
-//! How the emulator should behave, written in the request's `user` field, which a gateway passes on untouched.
+//! The emulator's behaviour for a request, encoded in its `user` field, which a gateway passes on untouched.
 
 use crate::http1::number;
 
@@ -17,7 +17,7 @@ impl Default for Behaviour {
 }
 
 impl Behaviour {
-    /// Parts that are missing keep their default; so does everything in a word that is not ours.
+    /// Missing parts keep their defaults, and so does a word in any other format.
     pub fn parse(word: &[u8]) -> Self {
         let mut behaviour = Self::default();
         let mut parts = word.split(|byte| *byte == b'-');

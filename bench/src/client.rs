@@ -1,4 +1,4 @@
-//! One connection of the load client: sends a prepared request and reads the stamps out of the answer.
+//! One connection of the load client: sends a prepared request and reads the timestamps out of the answer.
 
 use std::io;
 
@@ -11,7 +11,8 @@ use crate::http1::{Chunked, head_end, header, number};
 
 const STAMP_LEN: usize = 2 * STAMP_DIGITS + 2;
 
-/// When the emulator had a request whole, when it sent a piece of its answer, and when that piece was read here.
+/// When the emulator had received the request, when it sent this piece of its answer, and when the piece was
+/// read here.
 #[derive(Debug, Clone, Copy)]
 pub struct Stamp {
     pub received_ns: u64,
@@ -19,7 +20,7 @@ pub struct Stamp {
     pub read_ns: u64,
 }
 
-/// How an exchange ended; a failed one closes its connection.
+/// How an exchange ended. A failed exchange closes its connection.
 #[derive(Debug)]
 pub enum Ended {
     Answered { keep: bool },
@@ -39,7 +40,7 @@ impl Client {
         Ok(Self { stream, buffer: Vec::with_capacity(64 << 10), text: Vec::with_capacity(32 << 10) })
     }
 
-    /// Sends the request and hands over each stamp of the answer as it arrives.
+    /// Sends the request and passes on each timestamp of the answer as it arrives.
     pub async fn call(&mut self, request: &[u8], mut on_stamp: impl FnMut(Stamp)) -> io::Result<Ended> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -96,7 +97,7 @@ impl Client {
     }
 }
 
-/// Finds the complete stamps from `from` on; says where to go on when more text has come.
+/// Finds the complete timestamps from `from` on; returns where to continue when more text has arrived.
 fn scan(text: &[u8], mut from: usize, mut on_stamp: impl FnMut(u64, u64)) -> usize {
     while let Some(at) = text.get(from..).and_then(|rest| memmem::find(rest, b"t=")) {
         let start = from + at;
@@ -110,7 +111,7 @@ fn scan(text: &[u8], mut from: usize, mut on_stamp: impl FnMut(u64, u64)) -> usi
             None => from = start + 2,
         }
     }
-    // The text may end between the two bytes of the mark.
+    // The text may end between the two bytes of the marker.
     from.max(text.len().saturating_sub(1))
 }
 

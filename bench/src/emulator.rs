@@ -1,7 +1,8 @@
-//! An upstream in the shape of OpenAI's chat completions that says in each answer how long it held the request.
+//! An emulated provider with OpenAI's chat completions API, whose answers say how long it held the request.
 //!
-//! Every text carries `t=RECEIVED,SENT;` (19 digits each), so the client can tell exactly how much time the proxy
-//! between them added. The model's name is accepted as it comes; the request's `user` field chooses the behaviour.
+//! Every text carries `t=RECEIVED,SENT;` (19 digits each), so that the client can compute exactly how much
+//! time the proxy in between added. Any model name is accepted; the request's `user` field selects the
+//! behaviour.
 
 use std::io;
 use std::time::Duration;
@@ -24,16 +25,16 @@ const PADDING: &str = "Tides are the rise and fall of sea levels caused by the c
 const MODELS: &str = r#"{"object":"list","data":[{"id":"gpt-4o-mini","object":"model","created":1721172741,"owned_by":"system"}]}"#;
 const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-request-id: req_emu\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// Serves until the process is ended.
+/// Serves until the process is killed.
 pub fn run(listen: &str) -> anyhow::Result<()> {
     serve::on_one_thread(listen, |stream| async move {
-        // A peer that goes away in the middle is its own affair: the next connection is served.
+        // A peer that disconnects is ignored; the next connection is served.
         let _gone = connection(stream).await;
     })
     .context("serving the emulator")
 }
 
-/// What a request asked for.
+/// A parsed request.
 struct Asked {
     behaviour: Behaviour,
     stream: bool,
@@ -77,7 +78,7 @@ async fn answer(
     stream.write_all(out).await
 }
 
-/// The head and the first chunk leave together, then one segment a chunk, as providers do.
+/// The head and the first chunk are sent together, then one TCP segment per chunk, as providers do.
 async fn write_stream(
     stream: &mut TcpStream,
     answers: &Answers,
@@ -105,7 +106,7 @@ async fn write_stream(
     stream.write_all(if asked.include_usage { &answers.end_with_usage } else { &answers.end }).await
 }
 
-/// Reads one request whole; `None` when the peer has no more.
+/// Reads one complete request; `None` when the peer has closed the connection.
 async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Asked>> {
     let head = loop {
         if let Some(end) = head_end(buffer) {
@@ -172,7 +173,7 @@ fn understand(head: &[u8], body: &[u8]) -> Asked {
     }
 }
 
-/// An answer with a place for the two stamps.
+/// An answer with space for the two timestamps.
 struct Template {
     before: Vec<u8>,
     after: Vec<u8>,
@@ -212,7 +213,8 @@ struct Answers {
     models: Vec<u8>,
 }
 
-/// Bytes that a chunk of framing adds to the stamps' 39: they are counted, as the template has none yet.
+/// The length of the timestamps, which the chunk and content lengths include although the template lacks
+/// them.
 const STAMPS_LEN: usize = 2 * crate::clock::STAMP_DIGITS + 1;
 
 impl Answers {
@@ -245,7 +247,7 @@ fn json_answer(body: &str, added: usize) -> Vec<u8> {
         .into_bytes()
 }
 
-/// One event in one chunk of framing.
+/// One event in one HTTP chunk.
 fn event(choices: &str, usage: &str, added: usize) -> Vec<u8> {
     let data = format!(
         r#"data: {{"id":"{ID}","object":"chat.completion.chunk","created":1750000000,"model":"{MODEL}","service_tier":"default","system_fingerprint":"fp_emu","choices":{choices},"usage":{usage}}}"#

@@ -1,4 +1,4 @@
-//! The machine and the versions that a run was made with.
+//! The machine and the software versions of a run.
 
 use std::fmt;
 use std::fs;
@@ -56,7 +56,7 @@ fn line_after(path: &str, key: &str) -> String {
         .map_or("unknown".to_owned(), |(_, value)| value.trim().to_owned())
 }
 
-/// The first line that a program prints, on either channel.
+/// The first line that a program prints to standard output or standard error.
 fn first_line(program: &str, arguments: &[&str]) -> String {
     let Ok(output) = Command::new(program).args(arguments).output() else { return "absent".to_owned() };
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };

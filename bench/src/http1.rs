@@ -1,8 +1,9 @@
-//! Just enough HTTP/1.1 framing for the emulator and the client, so that both stay cheap beside what they measure.
+//! Just enough HTTP/1.1 parsing for the emulator and the client, so that both stay cheap compared with what
+//! they measure.
 
 use memchr::memmem;
 
-/// Position just past the head, once it is complete.
+/// The position after the head, once it is complete.
 pub fn head_end(bytes: &[u8]) -> Option<usize> {
     memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)
 }
@@ -22,9 +23,10 @@ pub fn number(bytes: &[u8]) -> u64 {
     digits.fold(0, |sum: u64, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
 }
 
-/// What follows `"key":` in a JSON text, spaces skipped. It finds nested keys as well; the bodies here have none.
+/// The value after `"key":` in a JSON text, spaces skipped. It finds nested keys as well; the bodies here
+/// have none.
 pub fn json_value<'a>(json: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
-    // The same word may stand as a value before: `"role":"user"`.
+    // The same word may occur earlier as a value: `"role":"user"`.
     memmem::find_iter(json, quoted_key).find_map(|at| {
         let rest = json.get(at + quoted_key.len()..)?.trim_ascii_start().strip_prefix(b":")?;
         Some(rest.trim_ascii_start())
@@ -42,7 +44,7 @@ enum State {
     Trailer,
 }
 
-/// An incremental reader of chunked framing.
+/// An incremental parser of chunked transfer encoding.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chunked {
     state: State,
@@ -50,7 +52,8 @@ pub struct Chunked {
 }
 
 impl Chunked {
-    /// Hands the payload in `bytes` to `sink`; says how many bytes it took, and whether the body ended.
+    /// Passes the payload in `bytes` to `sink`; returns how many bytes it consumed, and whether the body
+    /// ended.
     pub fn feed(&mut self, bytes: &[u8], mut sink: impl FnMut(&[u8])) -> (usize, bool) {
         let mut at = 0;
         while let Some(byte) = bytes.get(at).copied() {
@@ -74,7 +77,7 @@ impl Chunked {
         (at, false)
     }
 
-    /// Takes one byte of framing; says whether it was the body's last.
+    /// Consumes one byte of framing; returns whether it was the body's last.
     fn step(&mut self, byte: u8) -> bool {
         match (self.state, byte) {
             (State::Size | State::Extension, b'\n') => {

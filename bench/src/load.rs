@@ -1,4 +1,4 @@
-//! The load client: closed loop, open loop, streams, and streams held open; prints one JSON line.
+//! The load client: closed loop, open loop, streams, and held streams. Prints one JSON line.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,10 +14,10 @@ use crate::clock::now_ns;
 use crate::procfs;
 
 const PROMPT: &str = "Explain in one paragraph what a tide gate is and why one would be placed at the mouth of a creek. Keep it short.";
-/// Waiting for the last answers of an open loop.
+/// How long an open loop waits for its last answers.
 const TAIL_MAX: Duration = Duration::from_secs(20);
 
-/// What to send, where, and how.
+/// The load to generate, and its destination.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Load {
     pub shape: Shape,
@@ -25,7 +25,7 @@ pub struct Load {
     pub token: String,
     pub model: String,
     pub grammar: ClientGrammar,
-    /// The least that the conversation says beside its last question.
+    /// The minimum size of the conversation before its last question.
     pub prompt_bytes: usize,
     pub latency_ms: u64,
     pub chunk_count: u64,
@@ -37,25 +37,25 @@ pub struct Load {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
-    /// Each connection sends its next request when the last was answered.
+    /// Closed loop: each connection sends its next request after the last answer.
     Closed,
-    /// Requests start at a fixed rate, whatever came back.
+    /// Open loop: requests start at a fixed rate, whatever has been answered.
     Open,
-    /// As `Closed`, with streamed answers.
+    /// Like `Closed`, with streamed answers.
     Streams,
-    /// Streams that stay open until standard input says to end.
+    /// Streams that stay open until standard input requests the end.
     Held,
 }
 
-/// What the client speaks; the emulator speaks chat completions.
+/// The client's API; the emulator always serves chat completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientGrammar {
     Chat,
     Messages,
 }
 
-/// What came of it; times in microseconds. `added` is the time that a request didn't spend inside the emulator;
-/// for streams up to the first chunk. `age` is how old a chunk is when it is read.
+/// The results; times in microseconds. `added` is the time that a request spent outside of the emulator; for
+/// streams, up to the first chunk. `age` is a chunk's age when it is read.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Summary {
     pub seconds: f64,
@@ -113,7 +113,8 @@ impl Load {
         )
     }
 
-    /// The same in another grammar, which has no word for the emulator: it answers at once.
+    /// The same for the Messages API, whose body has no field for the behaviour: the emulator answers at
+    /// once.
     fn messages(&self) -> String {
         let (model, turns) = (&self.model, self.turns());
         format!(
@@ -121,7 +122,7 @@ impl Load {
         )
     }
 
-    /// Questions and answers of half a kibibyte, as long as is wanted, and the last question.
+    /// Questions and answers of half a KiB each, up to the wanted size, and the last question.
     fn turns(&self) -> String {
         let said = PROMPT.repeat(4);
         let count = self.prompt_bytes.div_ceil(2 * said.len());
@@ -156,7 +157,7 @@ async fn closed(load: &Load, tally: &Shared) {
     for number in 0..load.connection_count {
         let (load, tally, request) = (load.clone(), Rc::clone(tally), load.request());
         tasks.push(tokio::task::spawn_local(async move {
-            // Streams start apart, so that their chunks don't march in step.
+            // Streams start at different times, so that their chunks do not coincide.
             let apart_us = if load.is_stream() { number as u64 * 777 } else { 0 };
             tokio::time::sleep(Duration::from_micros(apart_us)).await;
             let mut client = None;
@@ -184,11 +185,11 @@ async fn open(load: &Load, tally: &Shared) {
             idle.borrow_mut().extend(client);
         }));
     }
-    // What is still unanswered after this long is lost to the figures, not to the run.
+    // Requests that are unanswered after this are missing from the figures, but the run continues.
     let _late = tokio::time::timeout(TAIL_MAX, join(tasks)).await;
 }
 
-/// Opens every stream, prints `open` once each gave its first chunk, and leaves when told to.
+/// Opens every stream, prints `open` after the first chunk of each, and exits on request.
 async fn held(load: &Load, tally: &Shared) -> Result<()> {
     let opened = Rc::new(tokio::sync::Semaphore::new(0));
     for _ in 0..load.connection_count {
@@ -262,7 +263,7 @@ async fn exchange(client: &mut Option<Client>, load: &Load, request: &[u8], tall
 
 async fn join(tasks: Vec<JoinHandle<()>>) {
     for task in tasks {
-        // A task that panicked has counted nothing; its absence shows in the totals.
+        // A task that panicked has counted nothing, which shows in the totals.
         let _panicked = task.await;
     }
 }

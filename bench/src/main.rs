@@ -1,4 +1,4 @@
-//! `make bench`: Tidegate, nginx and the thinnest pass-through, measured side by side in one run.
+//! `make bench`: Tidegate, nginx and a minimal pass-through proxy, measured side by side in one run.
 
 mod behaviour;
 mod client;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The four words that the benchmark starts itself with, in processes of their own, come first.
+/// The four subcommands that the benchmark runs itself with, in child processes.
 fn dispatch(arguments: &[&str]) -> Result<ExitCode> {
     match arguments {
         ["emulate", listen] => emulator::run(listen).map(|()| ExitCode::SUCCESS),

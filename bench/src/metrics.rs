@@ -1,4 +1,4 @@
-//! What is measured of each party, and the figures to reach.
+//! The metrics of each party, and their targets.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,17 +58,17 @@ impl Metric {
     }
 }
 
-/// A limit on one of our figures.
+/// A limit for one of our figures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum Limit {
-    /// Times the other's, paired by round.
+    /// A multiple of the other party's figure, paired by round.
     RatioMax(f64),
-    /// Above the other's, in the metric's unit, paired by round.
+    /// A difference to the other party's figure, in the metric's unit, paired by round.
     DifferenceMax(f64),
     Max(f64),
 }
 
-/// Whose figure is held to a limit, and whose it is compared with.
+/// The party whose figure is limited, and the party that it is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Target {
     pub metric: Metric,
@@ -98,7 +98,7 @@ pub const TARGETS: [Target; 11] = [
     ours(Metric::ReadyMs, Limit::Max(300.0)),
     growth(Metric::CpuUsPerRequest, Party::UsManyKeys, 1.05),
     growth(Metric::CpuUsPerRequest, Party::UsTwoWorkers, 1.1),
-    // None at all, but for what two runs of the same differ by.
+    // No growth at all, except for the variation between two runs.
     growth(Metric::ServingUsPerRequest, Party::UsPostgres, 1.05),
     times(Metric::CpuUsPerRequest, Party::Us4kTranslated, Party::Us4k, 2.0),
     Target {
@@ -116,11 +116,11 @@ pub struct Sample {
     pub round: usize,
     pub metric: Metric,
     pub value: f64,
-    /// Cores that nothing of the benchmark used meanwhile: noise.
+    /// Cores used by other processes meanwhile: noise.
     pub foreign_cores: f64,
 }
 
-/// The middle value; of an even number the mean of the two in the middle.
+/// The median; for an even number, the mean of the two middle values.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
@@ -128,7 +128,7 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-/// Three decimals: more would say more than was measured.
+/// Rounds to three decimals, which is as precise as the measurements are.
 pub fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

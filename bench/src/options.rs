@@ -1,4 +1,4 @@
-//! The benchmark's flags.
+//! The benchmark's command line.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The build that a party is of.
+    /// The binary that a party runs.
     pub fn binary_of(&self, party: Party) -> &Path {
         if party == Party::UsPlain { &self.plain } else { &self.binary }
     }

@@ -1,4 +1,4 @@
-//! Who is measured: how each is set up in a folder of its own, started and known to be ready.
+//! The measured parties: how each is set up in its own directory, started, and recognised as ready.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ pub enum Party {
     Nginx,
     #[serde(rename = "thin-hyper")]
     ThinHyper,
-    /// The same sources, released without a profile of requests.
+    /// The same sources, built without profile-guided optimisation.
     #[serde(rename = "us-plain")]
     UsPlain,
-    /// Beside `Us`, each with one thing that is more.
+    /// Variants of `Us`, each with one addition.
     #[serde(rename = "us-100k-keys")]
     UsManyKeys,
     #[serde(rename = "us-2-workers")]
     UsTwoWorkers,
     #[serde(rename = "us-postgres")]
     UsPostgres,
-    /// With longer prompts; each beside one whose client speaks another grammar than the emulator.
+    /// With longer prompts; each paired with one whose client uses another API than the emulator.
     #[serde(rename = "us-4k")]
     Us4k,
     #[serde(rename = "us-4k-translated")]
@@ -40,7 +40,7 @@ pub enum Party {
     Us100kTranslated,
 }
 
-/// A party with its folder, set up once; it may be started several times.
+/// A party with its directory, set up once; it may be started several times.
 pub struct Ready {
     pub party: Party,
     folder: PathBuf,
@@ -50,13 +50,13 @@ pub struct Ready {
     database: Option<Database>,
 }
 
-/// A PostgreSQL server of one party's own, on the core of emulator and client.
+/// A PostgreSQL server for one party, on the core of the emulator and the client.
 struct Database {
     _process: Running,
     url: String,
 }
 
-/// A started party.
+/// A running party.
 pub struct Serving {
     pub process: Running,
     pub address: String,
@@ -111,12 +111,12 @@ impl Party {
         !matches!(self, Self::Nginx | Self::ThinHyper)
     }
 
-    /// It is only measured beside `Us`, and only saturated.
+    /// Variants are only compared with `Us`, and only under saturation.
     pub fn is_variant(self) -> bool {
         self.is_us() && !matches!(self, Self::Us | Self::UsPlain)
     }
 
-    /// The least that the conversation in a request says; 0 is one short question.
+    /// The minimum size of a request's conversation; 0 is one short question.
     pub fn prompt_bytes(self) -> usize {
         match self {
             Self::Us4k | Self::Us4kTranslated => 4 << 10,
@@ -136,12 +136,12 @@ impl Party {
         if self == Self::UsManyKeys { 100_000 } else { 1_000 }
     }
 
-    /// The gateway names the seller; the others pass the name on to whoever is behind them.
+    /// The gateway expects the provider's name; the others pass the model on unchanged.
     pub fn model(self) -> &'static str {
         if self.is_us() { "openai/gpt-4o-mini" } else { "gpt-4o-mini" }
     }
 
-    /// Why this party can't take part on this machine.
+    /// Why this party can't run on this machine.
     pub fn missing(self, binary: &Path) -> Option<String> {
         match self {
             _ if self.is_us() && !binary.exists() => {
@@ -161,7 +161,8 @@ impl Party {
 }
 
 impl Ready {
-    /// Makes the party's folder, and for the gateway its keys and the credential that points at the emulator.
+    /// Creates the party's directory, and for the gateway its keys and the credential that points at the
+    /// emulator.
     pub fn set_up(party: Party, folder: PathBuf, binary: &Path, emulator: &str) -> Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let binary = binary.to_path_buf();
@@ -239,7 +240,7 @@ impl Ready {
         command
     }
 
-    /// Keys beside the two that are used, put where the gateway reads them when it starts.
+    /// Adds keys that are not used; the gateway loads them at its start.
     fn add_keys(&self, keys: &Keys) -> Result<()> {
         let (workspace, project) = (keys.workspace_id.parse()?, keys.project_id.parse()?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -274,7 +275,8 @@ fn has_postgres() -> bool {
     found.is_ok_and(|status| status.success())
 }
 
-/// A process of this program that makes a server and keeps it while it lives: it is pinned as a whole.
+/// Starts a child process that creates a PostgreSQL server and runs it while it lives, so that both are
+/// pinned together.
 fn start_database(folder: &Path) -> Result<Database> {
     let mut command = Command::new(std::env::current_exe().context("finding this program")?);
     command.arg("postgres").arg(folder);
@@ -285,7 +287,7 @@ fn start_database(folder: &Path) -> Result<Database> {
     Ok(Database { _process: process, url })
 }
 
-/// What that process does: it prints the address of an empty database and waits to be ended.
+/// The child process: prints the address of an empty database and waits to be killed.
 pub fn keep_database(folder: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -306,8 +308,8 @@ fn store_credential(address: &str, admin_key: &str, emulator: &str) -> Result<()
     Ok(())
 }
 
-/// One worker, a pool of kept connections, and a buffered access log: what an operator would run.
-/// Buffering of answers is off, as streams need it; both kinds come by the same path.
+/// One worker, a keep-alive pool, and a buffered access log: what an operator would run. Response buffering
+/// is off, as streams require; both kinds of answers use the same configuration.
 fn nginx_configuration(folder: &Path, address: &str, emulator: &str) -> String {
     let folder = folder.display();
     format!(

@@ -1,4 +1,4 @@
-//! The report as bars, one small chart a metric.
+//! The report as SVG bar charts, one per metric.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ const TITLE_HEIGHT: usize = 22;
 const GAP: usize = 14;
 const TOP: usize = 58;
 
-/// A picture that stands by itself: no script, no font of its own, a white ground in dark viewers too.
+/// A self-contained image: no scripts, no custom fonts, a white background in dark viewers too.
 pub fn draw(report: &Report) -> String {
     let rows: Vec<&Row> = report.rows.iter().filter(|row| !row.medians.is_empty()).collect();
     let mut body = String::new();
@@ -35,7 +35,7 @@ pub fn draw(report: &Report) -> String {
     )
 }
 
-/// Those that were asked the same: a request of a hundred times the size would leave the others no length.
+/// The parties with the same load: a request a hundred times larger would make all other bars vanish.
 fn shown(row: &Row) -> impl Iterator<Item = (&Party, &f64)> {
     row.medians.iter().filter(|(party, _)| party.prompt_bytes() == 0)
 }
@@ -43,7 +43,7 @@ fn shown(row: &Row) -> impl Iterator<Item = (&Party, &f64)> {
 fn draw_row(body: &mut String, row: &Row, top: usize) {
     let largest = shown(row).map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let title = escape(row.metric.label());
-    // Writing into a string can't fail.
+    // Writing to a string can't fail.
     let _ = writeln!(body, "<text x=\"16\" y=\"{}\" font-weight=\"bold\">{title}</text>", top + 14);
     for (at, (party, value)) in shown(row).enumerate() {
         let y = top + TITLE_HEIGHT + BAR_STEP * at;

@@ -1,4 +1,4 @@
-//! Processes of the benchmark: each on its core, and each ended by its own id.
+//! Child processes of the benchmark, each pinned to a core, each ended by its own id.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// The proxies' core, and that of emulator and client.
+/// The core of the proxies, and that of the emulator and the client.
 pub const PROXY_CORE: &str = "0";
 pub const LOAD_CORE: &str = "1";
 
@@ -17,15 +17,15 @@ const UP_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(1);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Below the range from which outgoing connections take theirs, so that none takes a server's between two starts.
+/// Below the ephemeral port range, so that no outgoing connection takes a server's port between two starts.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(21_000);
 
-/// A process that is ended when this is dropped.
+/// A process that is ended on drop.
 pub struct Running {
     child: Child,
 }
 
-/// Where a process reads and writes.
+/// Standard input and output of a process.
 pub struct Channels {
     pub stdin: Stdio,
     pub stdout: Stdio,
@@ -33,8 +33,8 @@ pub struct Channels {
 }
 
 impl Running {
-    /// Starts the command on one core. It is ended with us even when we are killed: nothing may stay behind and take
-    /// part of the load of the next run.
+    /// Starts the command on one core. It ends with this process even if that is killed, because a leftover
+    /// process would take part of the next run's load.
     pub fn start(core: &str, command: &Command, channels: Channels) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut pinned = Command::new("setpriv");
@@ -46,7 +46,7 @@ impl Running {
         Ok(Self { child })
     }
 
-    /// `setpriv` and `taskset` replace themselves, so this is the program's own id.
+    /// `setpriv` and `taskset` exec the program, so this is its own process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -55,7 +55,7 @@ impl Running {
         &mut self.child
     }
 
-    /// Fails when the process ended by itself.
+    /// Fails if the process has exited.
     pub fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait().context("asking after a process")? {
             Some(status) => bail!("it ended by itself: {status}"),
@@ -63,7 +63,7 @@ impl Running {
         }
     }
 
-    /// Polls until `is_up`; says how long that took from `since`.
+    /// Polls until `is_up` is true; returns the time since `since`.
     pub fn wait_until(&mut self, since: Instant, mut is_up: impl FnMut() -> bool) -> Result<Duration> {
         while !is_up() {
             self.check_alive()?;
@@ -90,13 +90,13 @@ impl Drop for Running {
         if !is_gone(&mut self.child) {
             eprintln!("bench: process {} did not end when asked to; it is killed", self.pid());
         }
-        // Both fail only for a process that is gone already, which is what they are for.
+        // Both fail only if the process is already gone.
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
     }
 }
 
-/// A loopback address that nothing listens on.
+/// A loopback address with an unused port.
 pub fn free_address() -> Result<String> {
     for _ in 0..2_000 {
         let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +111,7 @@ pub fn accepts(address: &str) -> bool {
     TcpStream::connect(address).is_ok()
 }
 
-/// One small request on a connection of its own: status and body.
+/// One small request on a connection of its own; returns status and body.
 pub fn ask(address: &str, method: &str, path: &str, token: &str, body: &str) -> Result<(u16, String)> {
     let socket: SocketAddr = address.parse().with_context(|| format!("reading the address {address}"))?;
     let mut stream = TcpStream::connect_timeout(&socket, ANSWER_MAX).context("connecting")?;

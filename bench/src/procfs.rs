@@ -1,9 +1,9 @@
-//! CPU time and memory of a process tree, read from `/proc`.
+//! CPU time and memory of a process tree, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-/// A process and everything below it.
+/// A process and all its descendants.
 pub fn tree(root: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for pid in pids() {
@@ -19,26 +19,26 @@ pub fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// Nanoseconds that the threads now alive have run, of all processes in the tree.
+/// CPU nanoseconds of all living threads in the tree.
 pub fn cpu_ns(root: u32) -> u64 {
     cpu_ns_of(root, "")
 }
 
-/// Those of threads whose names begin so.
+/// The same for threads whose names start with `name`.
 pub fn cpu_ns_of(root: u32, name: &str) -> u64 {
     tree(root).into_iter().map(|pid| process_cpu_ns(pid, name)).sum()
 }
 
-/// Proportional memory of the tree in KiB.
+/// Proportional set size of the tree in KiB.
 pub fn memory_kib(root: u32) -> u64 {
     tree(root).into_iter().filter_map(process_memory_kib).sum()
 }
 
-/// Clock ticks that all cores were busy, whoever used them.
+/// Clock ticks during which cores were busy, whatever ran on them.
 pub fn busy_ticks() -> u64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
-    // user, nice, system, irq and softirq; idle and iowait are the fourth and fifth.
+    // user, nice, system, irq and softirq; idle and iowait are the fourth and fifth fields.
     let busy = fields.enumerate().filter(|(at, _)| [0, 1, 2, 5, 6].contains(at));
     busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum()
 }
@@ -50,7 +50,7 @@ fn pids() -> Vec<u32> {
 
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold spaces; the parent is the second field after it.
+    // The name in parentheses may contain spaces; the parent id is the second field after it.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 

@@ -1,10 +1,10 @@
-//! The page of figures: each run's own section, told apart by processor, between two marks.
+//! Updates the page of published figures: a section for each processor, between two markers.
 
 const BEGIN: &str = "<!-- figures: written by `make bench` -->\n";
 const END: &str = "<!-- end of figures -->\n";
 const HEADING: &str = "### ";
 
-/// The page with this processor's section written, or written again; the others stay.
+/// The page with this processor's section added or replaced; the others are unchanged.
 pub fn with_section(page: &str, processor: &str, section: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (figures, after) = rest.split_once(END)?;

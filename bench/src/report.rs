@@ -1,4 +1,4 @@
-//! Medians, ratios paired by round, and the figures to reach.
+//! The report: medians, ratios paired by round, and targets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct Report {
     samples: Vec<Sample>,
 }
 
-/// One metric, for each party that gave it.
+/// One metric, with the figures of each party that has it.
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub metric: Metric,
@@ -44,12 +44,12 @@ impl Report {
         Self { facts, options: options.clone(), rows, targets, samples }
     }
 
-    /// The processor, by which runs are told apart: a ratio of one says little about another.
+    /// The processor, which identifies runs: ratios on one processor say little about another.
     pub fn processor(&self) -> String {
         format!("{}, {} cores", self.facts.processor, self.facts.core_count)
     }
 
-    /// What docs/benchmarks.md shows of this run: found beside asked.
+    /// The section for docs/benchmarks.md: each figure next to its target.
     pub fn published(&self) -> String {
         let Facts { date, compiler, nginx, commit, .. } = &self.facts;
         let noisy = self.samples.iter().filter(|sample| sample.foreign_cores > FOREIGN_CORES_MAX).count();
@@ -93,7 +93,7 @@ impl Row {
         let parties = || Party::ALL.into_iter();
         let medians =
             parties().filter_map(|party| Some((party, rounded(median(of(party).into_values().collect())?))));
-        // With another load than nginx's there is nothing to compare.
+        // Parties with another load than nginx's can't be compared with it.
         let ratios = parties().filter(|party| party.prompt_bytes() == 0).filter_map(|party| {
             Some((party, rounded(median(paired(metric, (party, Party::Nginx), samples, |a, b| a / b))?)))
         });
@@ -114,7 +114,7 @@ impl Verdict {
         Some(Self { target, found: rounded(found), met: found <= max })
     }
 
-    /// What was asked, and what was found.
+    /// The target and the figure, in words.
     fn words(&self) -> (String, String) {
         let (found, other) = (self.found, self.target.other.name());
         match self.target.limit {
@@ -132,7 +132,7 @@ fn by_round(metric: Metric, party: Party, samples: &[Sample]) -> BTreeMap<usize,
     wanted.map(|sample| (sample.round, sample.value)).collect()
 }
 
-/// The first party's figures compared with the second's of the same round.
+/// The first party's figures compared with the second's in the same round.
 fn paired(
     metric: Metric,
     parties: (Party, Party),

@@ -1,4 +1,4 @@
-//! The rounds: every party is up, one is driven at a time, in an order that alternates.
+//! The rounds: all parties are running, one at a time is under load, in an alternating order.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -15,16 +15,16 @@ use crate::parties::{Party, Ready, Serving};
 use crate::processes::{Channels, LOAD_CORE, Running, accepts, free_address};
 use crate::procfs;
 
-/// Ticks of `/proc/stat` in a second, the same on every Linux that this runs on.
+/// Ticks of `/proc/stat` per second, the same on every Linux that this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// What the names of the threads begin with that requests live and die on.
+/// The prefix of the serving threads' names.
 const SERVING_THREADS: &str = "serve-";
 const WARM_SECONDS: f64 = 1.5;
 const SETTLE: Duration = Duration::from_millis(800);
-/// More than this and a figure says as much about the neighbours as about the party.
+/// With more noise than this, a figure says as much about other processes as about the party.
 pub const FOREIGN_CORES_MAX: f64 = 0.2;
 
-/// One kind of load, and which figures it gives.
+/// One kind of load, and the figures that it yields.
 struct Phase {
     name: &'static str,
     shape: Shape,
@@ -59,7 +59,8 @@ const PHASES: [Phase; 4] = [
     },
 ];
 
-/// What a profile is made of: longer questions, fewer connections, other streams, so that no figure is of what was trained.
+/// The load for recording a PGO profile: longer questions, fewer connections and other streams than in the
+/// benchmark, so that no figure is of the trained load.
 const TRAINING: [Phase; 2] = [
     Phase {
         name: "training",
@@ -76,7 +77,7 @@ const TRAINING: [Phase; 2] = [
 ];
 const TRAINING_PROMPT_BYTES: usize = 1_500;
 
-/// A folder of this run alone, removed at its end.
+/// A directory for this run, removed at its end.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -122,7 +123,7 @@ pub fn run(options: &Options) -> Result<Vec<Sample>> {
     Ok(bench.samples)
 }
 
-/// The parties that can take part; the others are named, with what is missing.
+/// The parties that can run; for the others, prints what is missing.
 fn present(options: &Options) -> Result<Vec<Party>> {
     let mut present = Vec::new();
     for party in &options.only {
@@ -148,7 +149,7 @@ fn start_emulator() -> Result<(Running, String)> {
     Ok((emulator, address))
 }
 
-/// The order of a round: turned by the seed and the round, and every other round backwards.
+/// The order of a round: rotated by the seed and the round, and reversed in every other round.
 fn order(count: usize, seed: u64, round: usize) -> Vec<usize> {
     let turn = usize::try_from(seed % 1000).unwrap_or(0) + round / 2;
     let mut order: Vec<usize> = (0..count).map(|at| (at + turn) % count.max(1)).collect();
@@ -249,12 +250,13 @@ impl Bench<'_> {
         }));
     }
 
-    /// A process of its own, so that what an earlier load left in its heap doesn't count.
+    /// Measured in a fresh process, so that the heap of earlier loads does not count.
     fn memory(&mut self, round: usize, ready: &Ready) -> Result<()> {
         let serving = ready.start()?;
         std::thread::sleep(SETTLE);
         let idle_kib = procfs::memory_kib(serving.process.pid());
-        // What comes with the first stream, such as a tokenizer's table, is of no stream: it is a figure of its own.
+        // What the first stream loads once, such as a tokenizer's table, is not counted per stream; it is a
+        // figure of its own.
         self.held(ready, &serving, 1)?;
         std::thread::sleep(SETTLE);
         let served_kib = procfs::memory_kib(serving.process.pid());
@@ -278,7 +280,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Opens so many streams, measures, and ends them.
+    /// Opens streams, measures memory, and ends them.
     fn held(&self, ready: &Ready, serving: &Serving, streams: usize) -> Result<u64> {
         let mut load = self.load(ready, serving, &PHASES[1]);
         load.shape = Shape::Held;
@@ -340,11 +342,11 @@ fn drive(load: &Load) -> Result<Summary> {
     serde_json::from_str(&line.context("the client said nothing")?).context("understanding the client")
 }
 
-/// Time used so far, by us and by everyone.
+/// CPU time used so far, by the party and by everything.
 struct Usage {
     at: Instant,
     proxy_ns: u64,
-    /// Of that, on the gateway's serving threads.
+    /// The part used by the gateway's serving threads.
     serving_ns: u64,
     emulator_ns: u64,
     busy_ticks: u64,

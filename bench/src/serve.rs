@@ -1,4 +1,5 @@
-//! One thread, one listener, one task a connection: how the emulator and the thin proxy serve.
+//! One thread, one listener, one task per connection: the server of the emulator and of the pass-through
+//! proxy.
 
 use std::future::Future;
 use std::io;
@@ -9,8 +10,8 @@ use tokio::task::LocalSet;
 
 const BACKLOG: u32 = 4096;
 
-/// Serves until the process is ended. The port is never shared, so that a server left over from an earlier run
-/// makes this one fail instead of taking half of its load.
+/// Serves until the process is killed. The port is never shared, so that a server left over from an earlier
+/// run makes this one fail instead of taking half of its load.
 pub fn on_one_thread<F, Fut>(listen: &str, serve: F) -> io::Result<()>
 where
     F: Fn(TcpStream) -> Fut,
@@ -24,7 +25,7 @@ where
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         loop {
-            // Out of descriptors or a peer that left already: try the next one.
+            // No file descriptors left, or the peer has gone: continue with the next connection.
             if let Ok((stream, _)) = listener.accept().await {
                 tokio::task::spawn_local(serve(stream));
             }

@@ -1,4 +1,5 @@
-//! The thinnest hyper pass-through: the practical limit of a proxy in Rust. Bodies pass untouched, nothing is counted.
+//! A minimal pass-through proxy on hyper: the practical limit of a proxy in Rust. Bodies are passed
+//! untouched, and nothing is counted.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -19,7 +20,7 @@ use crate::serve;
 type Pool = Rc<RefCell<Vec<SendRequest<Incoming>>>>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Passes everything on to `upstream` until the process is ended.
+/// Passes everything on to `upstream` until the process is killed.
 pub fn run(listen: &str, upstream: &str) -> anyhow::Result<()> {
     let upstream = Rc::new(Upstream {
         address: upstream.to_owned(),
@@ -42,7 +43,7 @@ async fn client(stream: TcpStream, upstream: Rc<Upstream>) {
     }
     let service = service_fn(move |request| pass(request, Rc::clone(&upstream)));
     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // A client that hangs up ends its connection and nothing else.
+    // A client that disconnects ends only its own connection.
     let _gone = served.await;
 }
 
@@ -73,15 +74,15 @@ impl Upstream {
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::task::spawn_local(async move {
-            // The upstream closing an idle connection is normal; `ready` notices it.
+            // It is normal that the upstream closes an idle connection; `ready` notices.
             let _closed = connection.await;
         });
         Ok(sender)
     }
 }
 
-/// A body that gives its connection back at its end. A body of known length is not polled past its last byte, so
-/// the end is looked for after each frame.
+/// A body that returns its connection to the pool at its end. A body of known length is not polled past its
+/// last byte, so the end is checked after each frame.
 struct Returning {
     body: Incoming,
     back: Option<(SendRequest<Incoming>, Pool)>,

@@ -1,4 +1,5 @@
-//! Lists the built console, so that it is embedded; without one the list is empty and the server says how to build it.
+//! Embeds the built console: writes the table of its files that `console.rs` includes. Without a build the
+//! table is empty, and the server answers with how to build one.
 
 use std::env;
 use std::fmt::Write;
@@ -7,24 +8,25 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Written when a build of the console ended well.
+/// The console's build script writes this file last, after a successful build.
 const STAMP: &str = ".stamp";
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    // The folder is always there; only what is built in it is not.
+    // `dist` always exists; only its contents are build output.
     let dist = root.join("../../console/dist").canonicalize()?;
     println!("cargo::rerun-if-changed={}", dist.display());
     let app = dist.join("app");
     let mut found = Vec::new();
-    // Without its stamp a build is under way, or has failed.
+    // Without the stamp a build is still running, or has failed.
     if app.join(STAMP).is_file() {
         collect(&app, &mut found)?;
     }
     found.retain(|path| path.file_name().is_some_and(|name| name != STAMP));
     found.sort();
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    // Copied, so that a console that is built anew meanwhile takes nothing away from the compiler.
+    // Copied, so that a console rebuild during compilation cannot delete files that the compiler is about to
+    // read.
     let copies = out.join("console");
     fs::create_dir_all(&copies)?;
     let mut table = String::from("&[\n");

@@ -1,4 +1,5 @@
-//! `cargo xtask check`: what can be known of a change within a minute, without a database, a browser or an SDK.
+//! `cargo xtask check`: the checks of a change that take less than a minute and need no database, browser or
+//! SDK.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::graph::Graph;
 use crate::{finding, tidy};
 
-/// Crates whose sources lie elsewhere, too.
+/// Directories outside of a crate that its build or tests read.
 const ELSEWHERE: [(&str, &str); 4] = [
     ("catalogue/", "catalogue"),
     ("golden/dialects/", "dialects"),
@@ -18,10 +19,10 @@ const ELSEWHERE: [(&str, &str); 4] = [
     ("docs/openapi.json", "control"),
 ];
 
-/// Tests that a check of a change leaves to `make test`: those that need the built program, PostgreSQL, a browser or an SDK.
+/// Tests that are left to `make test`: they need the built binary, PostgreSQL, a browser or an SDK.
 const LEFT_OUT: &str = "not (package(journeys) | package(harness) | test(/postgres/))";
 
-/// Checks the files that differ from a commit, without one those that were not committed yet.
+/// Checks the files that differ from a commit, or the uncommitted ones if none is given.
 ///
 /// # Errors
 /// The first check that fails, or one that could not be run.
@@ -40,7 +41,9 @@ pub fn check(root: &Path, since: Option<&str>) -> Result<()> {
         let packages: Vec<&str> = crates.iter().flat_map(|name| ["-p", name.as_str()]).collect();
         let clippy = [&["clippy", "--locked", "--all-targets"], packages.as_slice()].concat();
         cargo(root, "clippy", &clippy, &["--", "-D", "warnings"])?;
-        let tests = [&["nextest", "run", "--locked", "--no-tests", "pass", "-E", LEFT_OUT], packages.as_slice()].concat();
+        let tests =
+            [&["nextest", "run", "--locked", "--no-tests", "pass", "-E", LEFT_OUT], packages.as_slice()]
+                .concat();
         cargo(root, "tests", &tests, &[])?;
     }
     println!("checked in {} s; `make test` runs the rest", started.elapsed().as_secs());
@@ -53,7 +56,7 @@ fn changed(root: &Path, since: &str) -> Result<BTreeSet<String>> {
     Ok(known.lines().chain(new.lines()).map(ToOwned::to_owned).collect())
 }
 
-/// The crates of ours that these files are of.
+/// The workspace members that these files belong to.
 fn crates(graph: &Graph, changed: &BTreeSet<String>) -> BTreeSet<String> {
     let members: Vec<(String, String)> = graph
         .members()
@@ -70,7 +73,11 @@ fn owner(members: &[(String, String)], path: &str) -> Option<String> {
 }
 
 fn list(names: &BTreeSet<String>) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.iter().map(String::as_str).collect::<Vec<_>>().join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
 }
 
 fn git(root: &Path, arguments: &[&str]) -> Result<String> {

@@ -1,4 +1,5 @@
-//! `cargo xtask features`: with and without the engine, shared packages have the same features, so that both builds share them.
+//! `cargo xtask features`: checks that shared packages have the same features with and without the engine, so
+//! that both builds can reuse them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::finding::Finding;
 
-/// The one package whose own features tell the two builds apart.
+/// The one package whose features may differ between the two builds.
 const PRODUCT: &str = "tidegate";
 
-/// The features of each package, by its name and version.
+/// Each package's features, by name and version.
 type Features = BTreeMap<String, BTreeSet<String>>;
 
 pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
@@ -20,7 +21,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     Ok((compare(&without, &with), summary))
 }
 
-/// What cargo resolves for the product alone, as `make run` builds it.
+/// The features that cargo resolves for the product alone, as `make run` builds it.
 fn tree(root: &Path, options: &[&str]) -> Result<Features> {
     let shown =
         ["tree", "--locked", "-p", PRODUCT, "-e", "normal,build", "--prefix", "none", "-f", "{p}|{f}"];
@@ -33,7 +34,8 @@ fn tree(root: &Path, options: &[&str]) -> Result<Features> {
 fn read(text: &str) -> Features {
     let mut features = Features::new();
     for (package, list) in text.lines().filter_map(|line| line.split_once('|')) {
-        // `name v1.0.0 (proc-macro)`, `name v1.0.0 (/path)`; a list that was shown before ends in a star.
+        // Lines like `name v1.0.0 (proc-macro)` or `name v1.0.0 (/path)`; a repeated list ends with an
+        // asterisk.
         let name = package.split(" (").next().unwrap_or(package).to_owned();
         let list = list.trim_end_matches(" (*)").split(',').filter(|feature| !feature.is_empty());
         features.entry(name).or_default().extend(list.map(str::to_owned));

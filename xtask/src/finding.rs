@@ -1,4 +1,4 @@
-//! One thing a check found: where, what, and how to put it right.
+//! One finding of a check: where, what, and how to fix it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The packages that cargo resolves for us, and those that it would really build.
+//! The packages that cargo resolves, and those that it would actually build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 
-/// The platform whose packages count; those of others never reach a release.
+/// The platform whose packages count; packages for others are never released.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// Versions by package name.
@@ -37,26 +37,26 @@ impl Graph {
         Ok(Self { root: root.to_path_buf(), metadata })
     }
 
-    /// Our own crates.
+    /// The workspace members.
     pub fn members(&self) -> impl Iterator<Item = &Package> {
         self.metadata.packages.iter().filter(|package| self.metadata.workspace_members.contains(&package.id))
     }
 
-    /// The manifest's path, relative to the repository's root.
+    /// The manifest's path, relative to the repository root.
     pub fn manifest(&self, package: &Package) -> String {
         let path = package.manifest_path.strip_prefix(&self.metadata.workspace_root);
         path.unwrap_or(&package.manifest_path).to_string().replace('\\', "/")
     }
 
-    /// The licence that a package names.
+    /// The licence in a package's manifest.
     pub fn licence(&self, name: &str, version: &str) -> Option<&str> {
         let mut packages = self.metadata.packages.iter();
         let found = packages.find(|package| package.name == name && package.version.to_string() == version);
         found.and_then(|package| package.license.as_deref())
     }
 
-    /// The packages of others that are built. Metadata also lists optional ones that no feature turns on,
-    /// so this asks `cargo tree`, which resolves features as a build does.
+    /// The third-party packages that are built. Cargo's metadata also lists optional packages that no feature
+    /// enables, so this runs `cargo tree`, which resolves features like a build.
     pub fn built(&self, purpose: Purpose) -> Result<Versions> {
         let scope: &[&str] = match purpose {
             Purpose::Everything => &["--workspace", "--edges", "normal,build,dev"],

@@ -1,4 +1,5 @@
-//! The repository's own checks: `cargo xtask tidy`, `licences`, `duplicates`, `features` and `proofs`.
+//! The repository's own checks: `cargo xtask check`, `tidy`, `licences`, `duplicates`, `features` and
+//! `proofs`.
 
 mod change;
 mod duplicates;

@@ -1,4 +1,5 @@
-//! `cargo xtask proofs`: which kept proofs are older than the newest migration, and whether each is of a run that passed.
+//! `cargo xtask proofs`: reports stored proofs that are older than the newest migration, and rejects those
+//! whose run did not pass.
 
 use std::fs;
 use std::path::Path;

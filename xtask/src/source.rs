@@ -1,4 +1,4 @@
-//! A Rust file taken apart just far enough for the checks: code, literals, comments, and test regions.
+//! Splits a Rust file into code, literals, comments and test regions, as far as the checks need it.
 
 use std::collections::BTreeSet;
 
@@ -10,22 +10,22 @@ enum Kind {
     Comment,
 }
 
-/// A Rust file with its comments and literals told apart from its code.
+/// A Rust file with comments and literals separated from its code.
 pub struct SourceFile {
     /// Relative to the repository's root, with forward slashes.
     pub path: String,
     pub raw: String,
-    /// Comments and literals blanked, lines kept.
+    /// Comments and literals replaced by blanks; lines kept.
     pub code: String,
-    /// Comments blanked, literals and lines kept.
+    /// Comments replaced by blanks; literals and lines kept.
     pub text: String,
     /// For each line, whether it is compiled for tests only.
     test_lines: Vec<bool>,
-    /// Modules declared in a test region whose body lies in a file of its own.
+    /// Modules declared in a test region whose body is in another file.
     test_modules: Vec<String>,
 }
 
-/// A function's name and the lines from its opening to its closing brace.
+/// A function's name and its body's lines.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Function {
     pub name: String,
@@ -86,8 +86,8 @@ pub fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 
     })
 }
 
-/// The characters of the kinds `kept`; the others become as many spaces as they have bytes, so that a
-/// position means the same in every form of the file.
+/// The characters of the kinds in `kept`. Others are replaced by as many spaces as they have bytes, so that
+/// positions are the same in every form of the file.
 fn keep(classified: &[(char, Kind)], kept: &[Kind]) -> String {
     let mut out = String::with_capacity(classified.len());
     for (c, kind) in classified {
@@ -128,7 +128,7 @@ fn classify(raw: &str) -> Vec<(char, Kind)> {
     out
 }
 
-/// Where the comment, literal or plain character at `at` ends.
+/// The end and kind of the comment, literal or plain character at `at`.
 fn span(chars: &[char], at: usize) -> (usize, Kind) {
     let here = |ahead: usize| chars.get(at + ahead).copied();
     let after_word = at.checked_sub(1).and_then(|before| chars.get(before)).copied().is_some_and(is_word);
@@ -194,7 +194,7 @@ fn raw_string(chars: &[char], start: usize, after_prefix: usize) -> (usize, Kind
     (at, Kind::Literal)
 }
 
-/// The lines that `#[cfg(test)]` (or the `fixtures` feature) covers, and the modules it declares elsewhere.
+/// The lines that `#[cfg(test)]` (or the `fixtures` feature) covers, and the modules that are declared there.
 fn test_regions(code: &str, text: &str, whole_file: bool) -> (Vec<bool>, Vec<String>) {
     let line_count = text.lines().count();
     let mut lines = vec![whole_file || code.contains("#![cfg(test)]"); line_count];
@@ -226,7 +226,7 @@ fn declared_module(item: &str) -> Option<String> {
     name.chars().all(is_word).then(|| name.to_owned())
 }
 
-/// The byte after the item that starts with an attribute at `from`.
+/// The end of the item whose attribute is at `from`.
 fn item_end(code: &str, from: usize) -> usize {
     let (mut braces, mut others) = (0_usize, 0_usize);
     for (ahead, c) in code.get(from..).unwrap_or_default().char_indices() {
@@ -261,7 +261,7 @@ fn functions(code: &str) -> Vec<Function> {
     found
 }
 
-/// Bytes of the opening and closing brace of the function at `from`; none for a declaration without a body.
+/// The positions of the braces of the function at `from`; `None` for a declaration without a body.
 fn body(code: &str, from: usize) -> Option<(usize, usize)> {
     let mut nested = 0_usize;
     let mut open = None;

@@ -1,9 +1,9 @@
-//! Licence expressions: whether an allow-list satisfies one.
+//! SPDX licence expressions: whether an allow-list satisfies one.
 
 use std::collections::BTreeSet;
 
-/// Whether the expression can be met with allowed licences alone; `None` when it can't be read.
-/// `A WITH exception` is met by `A`: an exception only permits more.
+/// Whether the allowed licences satisfy the expression; `None` if it can't be parsed. `A WITH exception` is
+/// satisfied by `A`, because an exception only permits more.
 pub fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> Option<bool> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the rules of the house that a reading of the tree can hold.
+//! `cargo xtask tidy`: repository rules that can be checked by reading the source tree.
 
 mod contributing;
 mod habits;
@@ -17,7 +17,7 @@ use crate::graph::Graph;
 use crate::source::{self, SourceFile};
 use crate::tree;
 
-/// Everything that does not follow the rules, sorted by place, and a sentence on what was looked at.
+/// All violations, sorted by location, and a sentence on what was checked.
 pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     let sources = sources(root)?;
     let graph = Graph::load(root)?;

@@ -1,20 +1,20 @@
-//! The files of the repository, and the data files of the checks.
+//! Access to the repository's files and the checks' data files.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 
-/// Folders that hold what others wrote or what a build left behind.
+/// Directories of third-party code and build output.
 const SKIPPED: [&str; 6] = ["target", "node_modules", ".git", ".venv", ".cache", "data"];
 
-/// The repository's root: the folder above this crate.
+/// The repository root: the directory above this crate.
 pub fn root() -> PathBuf {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     own.parent().map_or(own.clone(), Path::to_path_buf)
 }
 
-/// Paths below `root`, relative and with forward slashes, of every file whose name `wanted` accepts; sorted.
+/// The paths, relative to `root` and with forward slashes, of every file whose name `wanted` accepts; sorted.
 pub fn files(root: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut open = vec![root.to_path_buf()];
@@ -35,12 +35,12 @@ pub fn files(root: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> 
     Ok(found)
 }
 
-/// Reads a file of the repository as text.
+/// Reads a text file of the repository.
 pub fn read(root: &Path, path: &str) -> Result<String> {
     std::fs::read_to_string(root.join(path)).with_context(|| format!("reading {path}"))
 }
 
-/// Reads one of the data files beside this crate's manifest.
+/// Reads one of the data files next to this crate's manifest.
 pub fn read_table<T: DeserializeOwned>(root: &Path, path: &str) -> Result<T> {
     toml::from_str(&read(root, path)?).with_context(|| format!("understanding {path}"))
 }

@@ -1,4 +1,5 @@
-//! Programs that hold a model and do as a line says. Both speak the same lines, so that neither is measured otherwise.
+//! Child processes that hold a model and execute commands from standard input. The engine and llama.cpp use
+//! the same protocol, so that they are measured alike.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,7 +11,7 @@ pub struct Child {
     process: Process,
     asks: Option<ChildStdin>,
     tells: BufReader<ChildStdout>,
-    /// From its start to its first token.
+    /// Time from process start to the first token.
     pub load_seconds: f64,
 }
 
@@ -20,7 +21,7 @@ impl Child {
         Self::start(our_command(model, threads)?)
     }
 
-    /// The same, which remembers texts in eight bits.
+    /// The same with an 8-bit KV cache.
     pub fn ours_in_eight(model: &Path, threads: usize) -> Result<Self> {
         let mut command = our_command(model, threads)?;
         command.arg("q8");
@@ -33,14 +34,14 @@ impl Child {
         Self::start(command)
     }
 
-    /// The engine that trains, told a text's length and a rank.
+    /// The engine's trainer, given the sequence length and the LoRA rank.
     pub fn trains(model: &Path, threads: usize, sizes: &[String]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("train").arg(model).args(sizes).env("RAYON_NUM_THREADS", threads.to_string());
         Self::start(command)
     }
 
-    /// PEFT that trains, told the same.
+    /// PEFT as the trainer, given the same.
     pub fn peft(python: &Path, model: &Path, threads: usize, sizes: &[String]) -> Result<Self> {
         let mut command = Command::new(python);
         command.arg("bench/engine/train_by_peft.py").arg(model).arg(threads.to_string()).args(sizes);
@@ -90,7 +91,7 @@ fn our_command(model: &Path, threads: usize) -> Result<Command> {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Both end when nothing can be asked any more.
+        // Both exit at the end of their input.
         self.asks = None;
         let _ = self.process.wait();
     }

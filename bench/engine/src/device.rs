@@ -1,4 +1,5 @@
-//! `bench/gpu.sh`: the engine on a device, by what the device itself gives. Weights are drawn where they are computed.
+//! `bench/gpu.sh`: measures the engine on a device, relative to what the device itself can do. Weights are
+//! random, generated on the device.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::rows::{Row, Wanted, median};
 
 const USAGE: &str = "bench-engine device [--device cuda|cuda:N|metal|cpu-tensors] [--shape 8b|0.6b|tiny] [--rounds 5] [--save FILE]";
 
-/// What a run was asked for.
+/// The command line.
 struct Options {
     processor: Processor,
     load: Load,
@@ -26,31 +27,31 @@ struct Options {
     save: Option<PathBuf>,
 }
 
-/// What is computed.
+/// The workload.
 #[derive(Debug, Clone)]
 struct Load {
     name: &'static str,
     shape: Shape,
-    /// Of each text, before it is carried on.
+    /// Prompt tokens of each sequence, before decoding.
     prompt: usize,
     count: usize,
     texts: usize,
-    /// The prompt that is read at once.
+    /// The length of the prompt for prefill.
     long: usize,
     rank: usize,
 }
 
-/// Adapters that texts take turns with.
+/// Adapters that the sequences alternate between.
 const ADAPTERS: usize = 8;
-/// What is copied to see what memory gives, and the sides of the matrices that are multiplied to see what products give.
+/// The bytes copied to measure memory bandwidth, and the side of the matrices multiplied to measure compute.
 const LARGE: (usize, usize) = (1 << 30, 8192);
 const SMALL: (usize, usize) = (1 << 26, 512);
 
-/// What the device gives.
+/// What the device can do.
 struct Gives {
-    /// Bytes read or written in a second.
+    /// Memory bandwidth: bytes read or written per second.
     memory: f64,
-    /// Additions and multiplications in a second, of numbers of the kind that is computed in.
+    /// Additions and multiplications per second, in the data type of the computation.
     products: f64,
 }
 
@@ -139,18 +140,18 @@ fn gives(device: &Device, kind: DType) -> Result<Gives> {
         drop(product);
         Ok(())
     })?;
-    // A copy is read and written.
+    // A copy reads and writes each byte.
     Ok(Gives { memory: 2.0 * bytes as f64 / copied, products: 2.0 * (side as f64).powi(3) / multiplied })
 }
 
 impl Load {
-    /// Multiplications and additions of a prompt that is read at once; its head is asked of the last token alone.
+    /// Multiplications and additions of a prefill; the output head is computed for the last token only.
     fn operations(&self) -> f64 {
         let shape = &self.shape;
         let attention = shape.hidden * (2 * shape.query_width() + 2 * shape.kv_width());
         let weights = shape.layers * (attention + 3 * shape.hidden * shape.inner);
         let tokens = self.long as f64;
-        // Each token sees those before it: half of all pairs, once for scores and once for answers.
+        // Each token attends to those before it: half of all pairs, once for scores and once for values.
         let seen = 2.0 * (shape.layers * shape.query_width()) as f64 * tokens * tokens;
         2.0 * weights as f64 * tokens + seen
     }
@@ -162,12 +163,12 @@ impl Load {
     }
 }
 
-/// The tokens of all texts in a second.
+/// Tokens per second over all sequences.
 fn rate(child: &mut Child, load: &Load, texts: usize, rounds: usize) -> Result<f64> {
     let mut rates = Vec::new();
     for round in 0..=rounds {
         let seconds = child.decode(texts, load.prompt, load.count)?;
-        // The first one warms up.
+        // The first round is a warm-up.
         if round > 0 {
             rates.push((texts * load.count) as f64 / seconds);
         }
@@ -203,7 +204,7 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
     Ok(rows(load, &gives, &figures))
 }
 
-/// From now on texts take turns with so many adapters.
+/// Registers adapters; from now on, sequences alternate between them.
 fn adapters(child: &mut Child, load: &Load, directory: &Path) -> Result<()> {
     const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
     for (seed, name) in (0..ADAPTERS as u64).map(|seed| (seed, format!("adapter-{seed}"))) {
@@ -214,7 +215,7 @@ fn adapters(child: &mut Child, load: &Load, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What was measured: tokens a second, seconds, and the bytes of weights that a token reads.
+/// The measurements: tokens per second, seconds, and the weight bytes that one token reads.
 struct Figures {
     one: f64,
     many: f64,
@@ -281,7 +282,7 @@ fn rows(load: &Load, gives: &Gives, figures: &Figures) -> Vec<Row> {
     ]
 }
 
-/// What the device is called.
+/// The device's name.
 fn device_name(processor: Processor) -> String {
     let told = |program: &str, arguments: &[&str]| {
         let told = Command::new(program).args(arguments).output().ok().filter(|told| told.status.success());
@@ -317,7 +318,7 @@ fn table(options: &Options, rows: &[Row]) -> String {
     for row in rows {
         let Row { name, what, gate, target, is, .. } = row;
         let holds = if is >= gate { "yes" } else { "**no**" };
-        // A table is no file: nothing can go wrong with it.
+        // Writing to a string can't fail.
         let _ = writeln!(table, "| {name} | {what} | >= {gate} | >= {target} | {is:.3} | {holds} |");
     }
     table.push_str("\nThe figures behind them:\n\n");
@@ -346,7 +347,8 @@ mod tests {
     #[test]
     fn a_long_prompt_costs_what_it_costs() {
         let load = load("tiny").unwrap();
-        // Two layers of 64 by (128 + 64 + 64 + 128) and three of 64 by 128, twice each; and what 256 tokens see.
+        // Two layers with 64 × (128 + 64 + 64 + 128) and three times 64 × 128 weights, twice each; plus the
+        // attention of 256 tokens.
         let weights = 2 * (64 * 384 + 3 * 64 * 128);
         assert!(
             (load.operations() - (2.0 * f64::from(weights) * 256.0 + 2.0 * 256.0 * 65_536.0)).abs() < 1.0

@@ -1,4 +1,5 @@
-//! `make bench-engine`: the engine and llama.cpp, on the same files and the same threads, measured in turns.
+//! `make bench-engine`: the engine against llama.cpp on the same files with the same threads, measured
+//! alternately.
 
 mod children;
 mod device;
@@ -16,11 +17,11 @@ use anyhow::{Context, Result, bail};
 use engine::Keeps;
 
 const USAGE: &str = "bench-engine --llama CHILD [--llama-built HOW] [--rounds 5] [--threads 2] [--only G1,G2] [--peft PYTHON] [--no-save]";
-/// Where models are made once, and where the table is kept.
+/// The directory of the generated models, and the file of the results.
 const MODELS: &str = "target/bench-engine/models";
 const PROOF: &str = "docs/proofs/engine-bench.md";
 
-/// What a run was asked for.
+/// The command line.
 pub struct Options {
     llama: PathBuf,
     /// How llama.cpp was built, for the table.
@@ -28,7 +29,7 @@ pub struct Options {
     rounds: usize,
     threads: usize,
     only: Option<Vec<String>>,
-    /// An interpreter that has torch, transformers and peft.
+    /// A Python interpreter with torch, transformers and peft.
     peft: Option<PathBuf>,
     saves: bool,
 }
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The word that the benchmark starts itself with, in a process of its own, comes first.
+/// Subcommands that the benchmark runs itself with, in child processes.
 fn dispatch(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["child", path] => ours::run(Path::new(path), Keeps::Half),

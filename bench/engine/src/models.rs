@@ -1,4 +1,4 @@
-//! Models of the shape of a published one of 0.6 billion weights, made once of random numbers.
+//! Generates models with random weights in the shape of a published one with 0.6 billion parameters, once.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 use engine::made::Made;
 use engine::{Packing, Pairs, Rope, Shape, Stretch};
 
-/// One file of each way of rounding.
+/// One file for each quantisation.
 pub struct Models {
     pub eight: PathBuf,
     pub four: PathBuf,
-    /// One that says of each token the next, in eight bits.
+    /// A model that deterministically predicts the next token from each token, in 8 bits.
     pub counting: PathBuf,
 }
 
@@ -46,7 +46,7 @@ pub fn made(directory: &Path) -> Result<Models> {
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let made = Made::new("qwen3", shape(), 1);
     for (path, kind) in [(&models.eight, Packing::Q8_0), (&models.four, Packing::Q4K)] {
-        // The head is the table, and files that are published have it in eight bits.
+        // The output head is tied to the embedding table, which published files have in 8 bits.
         let unfinished = path.with_extension("part");
         made.write_packed_beside(&unfinished, kind, Packing::Q8_0)?;
         std::fs::rename(&unfinished, path)?;

@@ -1,4 +1,5 @@
-//! The engine as a child of the bench. It speaks the same lines as the other child: a command comes in, figures go out.
+//! The engine as a child process of the benchmark. It uses the same protocol as the other child: commands in,
+//! figures out.
 #![allow(clippy::cast_possible_truncation, reason = "counts of tokens are small")]
 
 use std::io::{BufRead, Write};
@@ -14,27 +15,27 @@ use engine::{
 
 use crate::own::{self, Ruled};
 
-/// As many tokens of room as the other child has.
+/// The same KV cache capacity, in tokens, as the other child.
 const CONTEXT: usize = 8192;
 const STEP_TOKENS: usize = 512;
 
 const SHARE: Share = Share(1);
-/// In how many steps all prompts are read.
+/// The most steps in which all prompts are prefilled.
 pub const PROMPT_STEPS_MAX: usize = 64;
 
 pub struct Child {
     model: Machine,
     runner: Runner,
-    /// What texts take turns with, where there are any.
+    /// The adapters that sequences alternate between, if any.
     adapters: Vec<AdapterId>,
-    /// No two prompts are alike, so that nothing is remembered that should not be.
+    /// Numbers the prompts so that no two are alike: the prefix cache must not help.
     texts: usize,
     keeps: Keeps,
 }
 
-/// What a child has room for.
+/// The capacity of a child.
 pub struct Holds {
-    /// Tokens that are remembered.
+    /// KV cache capacity in tokens.
     pub context: usize,
     pub step_tokens: usize,
     pub texts: usize,
@@ -59,7 +60,7 @@ pub fn run(path: &Path, keeps: Keeps) -> Result<()> {
             ("again", [shared, new]) => tell(&child.again(*shared, *new)?)?,
             ("adapters", []) => tell(&own::adapters(&child.model)?)?,
             ("rules", []) => {
-                // Made once: that takes longer than what is measured.
+                // Built once, because that takes longer than what is measured.
                 let made = ruled.take().map_or_else(|| Ruled::new(directory.path()), Ok)?;
                 tell(&ruled.insert(made).seconds(&child.model)?)?;
             }
@@ -78,7 +79,7 @@ pub fn tell(figures: &[f64]) -> Result<()> {
     Ok(std::io::stdout().flush()?)
 }
 
-/// What of this process is in memory, in bytes.
+/// The resident memory of this process, in bytes.
 fn resident() -> Result<usize> {
     let told = std::fs::read_to_string("/proc/self/statm")?;
     let pages: usize = told.split(' ').nth(1).context("no count of pages")?.parse()?;
@@ -99,7 +100,7 @@ impl Child {
         Ok(Self { runner: Runner::new(model.clone(), room)?, model, adapters: Vec::new(), texts: 0, keeps })
     }
 
-    /// Has texts take turns with an adapter from now on.
+    /// Registers an adapter; from now on, sequences alternate between the registered ones.
     pub fn wear(&mut self, name: &str, directory: &Path) -> Result<()> {
         let id = AdapterId::from(name);
         let registering = Registering { replaces: false, is_pinned: true };
@@ -109,7 +110,7 @@ impl Child {
         Ok(())
     }
 
-    /// The bytes that a token's keys and values take.
+    /// The KV cache size of a token in bytes.
     fn kept(&self) -> usize {
         Pool::block_bytes(self.model.shape(), self.keeps) / engine::BLOCK
     }
@@ -148,18 +149,18 @@ impl Child {
         Ok(happened.iter().filter(|happened| matches!(happened, Happened::Token { .. })).count())
     }
 
-    /// Leaves nothing of what was measured.
+    /// Cancels the sequences and clears the prefix cache.
     fn finish(&mut self, texts: Vec<TextId>) {
         texts.into_iter().for_each(|text| self.runner.cancel(text));
         self.runner.forget(SHARE);
     }
 
-    /// The seconds that so many tokens behind prompts of this length take.
+    /// The seconds to decode `count` tokens after prompts of this length.
     pub fn decode(&mut self, texts: usize, prompt: usize, count: usize) -> Result<f64> {
         let mut running = Vec::new();
         for _ in 0..texts {
             let prompt = self.prompt(prompt);
-            // Those that come first say more, until the last one has read its prompt.
+            // Early sequences generate more tokens, until the last prompt has been prefilled.
             running.push(self.submit(prompt, count + PROMPT_STEPS_MAX)?);
         }
         while self.step()? != texts {}
@@ -188,7 +189,7 @@ impl Child {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// The seconds to the first token of a prompt, and of another that begins as it did.
+    /// The seconds to the first token of a prompt, and of another with the same prefix.
     fn again(&mut self, shared: usize, new: usize) -> Result<[f64; 2]> {
         let beginning = self.prompt(shared);
         let mut prompts = [beginning.clone(), beginning];

@@ -1,4 +1,5 @@
-//! What is measured of the engine beside itself: with adapters, under a schema and with guesses, and without.
+//! Measures the engine against itself: with and without adapters, under a JSON schema and unconstrained, with
+//! and without speculative decoding.
 #![allow(clippy::cast_possible_truncation, reason = "counts of tokens are small")]
 
 use std::path::Path;
@@ -20,9 +21,10 @@ const ADAPTERS: u64 = 4;
 const RANK: usize = 16;
 const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-/// Pieces of words beside bytes and signs, so that there are about as many tokens as the model has.
+/// Vocabulary entries besides bytes and special tokens, so that the synthetic tokenizer has about as many
+/// tokens as the model.
 const WORDS: usize = 150_000;
-/// A text that is copied, and how often a token of it is another.
+/// The length of a repeated text, and how often one of its tokens differs.
 const COPIED: u32 = 400;
 const EDITED_EVERY: u32 = 20;
 const GUESSES: usize = 12;
@@ -47,7 +49,7 @@ fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
     }
 }
 
-/// The seconds that are taken once every text has said its first token, and the tokens that are said in them.
+/// The seconds after every sequence has its first token, and the number of tokens generated in them.
 fn said(runner: &mut Runner, requests: Vec<Request>) -> Result<(f64, usize)> {
     let mut silent = Vec::new();
     for request in requests {
@@ -74,7 +76,7 @@ fn said(runner: &mut Runner, requests: Vec<Request>) -> Result<(f64, usize)> {
     Ok((seconds, tokens))
 }
 
-/// The seconds of a token of eight texts without adapters, and with four of them.
+/// Seconds per token of eight sequences without adapters, and with four of them.
 pub fn adapters(model: &Machine) -> Result<[f64; 2]> {
     let directory = tempfile::tempdir()?;
     let name = |seed: u64| AdapterId::from(seed.to_string().as_str());
@@ -97,7 +99,7 @@ pub fn adapters(model: &Machine) -> Result<[f64; 2]> {
     Ok([time(false)?, time(true)?])
 }
 
-/// Rules for a model of random numbers, whose tokens are made up, too.
+/// Constrained decoding for a model with random weights and a synthetic tokenizer.
 pub struct Ruled {
     vocabulary: Arc<Vocabulary>,
     rules: Rulebook,
@@ -111,7 +113,7 @@ impl Ruled {
         Ok(Self { rules: Rulebook::new(Arc::clone(&vocabulary))?, vocabulary })
     }
 
-    /// The seconds of a token that is drawn freely, of one of a long text in JSON, and of one of a list of objects.
+    /// Seconds per token: unconstrained, in a long JSON string, and in a list of objects.
     pub fn seconds(&self, model: &Machine) -> Result<[f64; 3]> {
         let item = json!({
             "type": "object", "required": ["name", "count", "tags"], "additionalProperties": false,
@@ -137,8 +139,8 @@ impl Ruled {
     }
 }
 
-/// The seconds of a token of a text that is copied but for some tokens, without guesses and with them. The model is one that says
-/// of each token the next.
+/// Seconds per token of a repeated text with some tokens changed, without and with speculative decoding. The
+/// model predicts the next token from each token.
 pub fn copies(model: &Machine) -> Result<[f64; 2]> {
     let edited = |place: u32| if place % EDITED_EVERY == EDITED_EVERY - 1 { place + 10_000 } else { place };
     let prompt: Vec<u32> = (0..COPIED).map(edited).chain([0]).collect();

@@ -1,4 +1,4 @@
-//! The table that a run leaves.
+//! The results table of a run.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -24,7 +24,7 @@ pub fn table(options: &Options, rows: &[Row]) -> String {
         };
         let holds = if holds { "yes" } else { "**no**" };
         let Row { name, what, gate, target, is, .. } = row;
-        // A table is no file: nothing can go wrong with it.
+        // Writing to a string can't fail.
         let _ = writeln!(table, "| {name} | {what} | {sign} {gate} | {sign} {target} | {is:.3} | {holds} |");
     }
     table.push_str("\nThe figures behind them:\n\n");

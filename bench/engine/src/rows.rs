@@ -1,4 +1,4 @@
-//! What is measured: a function for each line of the table.
+//! The measurements: one function per row of the table.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -23,7 +23,7 @@ pub struct Row {
     pub gate: f64,
     pub target: f64,
     pub is: f64,
-    /// What the figure was made of.
+    /// The absolute figures behind the ratio.
     pub behind: String,
 }
 
@@ -33,7 +33,7 @@ enum Rounded {
     Four,
 }
 
-/// The children that are up, each started when it is first wanted.
+/// The running child processes, each started when it is first needed.
 struct Bench<'a> {
     options: &'a Options,
     models: &'a Models,
@@ -44,7 +44,7 @@ struct Bench<'a> {
 
 type Measure = fn(&mut Bench<'_>) -> Result<Row>;
 
-/// In their order, for some use what those before them measured.
+/// In this order: some rows use the measurements of earlier ones.
 const ROWS: [(&str, Measure); 19] = [
     ("G1", decode_eight),
     ("G2", decode_four),
@@ -115,12 +115,12 @@ impl Bench<'_> {
         self.llama.get_mut(&rounded).context("a child that was not started")
     }
 
-    /// How many a second both make of what takes the seconds that they tell: ours, and llama.cpp's.
+    /// The rates of the engine and of llama.cpp: `count` divided by the seconds that each reports.
     fn rates(&mut self, rounded: Rounded, line: &str, count: f64) -> Result<(f64, f64)> {
         let (mut ours, mut llama) = (Vec::new(), Vec::new());
         for round in 0..=self.options.rounds {
             let told = (self.ours(rounded)?.ask(line)?, self.llama(rounded)?.ask(line)?);
-            // The first one warms up.
+            // The first round is a warm-up.
             if round > 0 {
                 ours.push(count / told.0);
                 llama.push(count / told.1);
@@ -143,7 +143,7 @@ impl Bench<'_> {
         Ok(Row { name, what, wanted: Wanted::AtLeast, gate, target, is: ours / llama, behind })
     }
 
-    /// What an earlier row measured, or what it measures now.
+    /// The figure of an earlier row, measured now if it is missing.
     fn measured(&mut self, name: &'static str, measure: Measure) -> Result<f64> {
         if !self.measured.contains_key(name) {
             measure(self)?;
@@ -172,7 +172,7 @@ fn prefill_four(bench: &mut Bench<'_>) -> Result<Row> {
     bench.ratio(("G3 (Q4_K)", what), (0.65, 0.9), Rounded::Four, ("prefill 256", 256.0))
 }
 
-/// Reads half a gigabyte over and over, from all threads.
+/// Memory bandwidth: reads half a gigabyte over and over with all threads.
 fn read_bandwidth(threads: usize) -> Result<f64> {
     const BYTES: usize = 1 << 29;
     let numbers = vec![1u64; BYTES / 8];
@@ -261,13 +261,13 @@ fn again(bench: &mut Bench<'_>) -> Result<Row> {
     })
 }
 
-/// Medians of what a child tells in each round.
+/// The medians over the rounds of a child's figures.
 fn medians(rounds: usize, mut ask: impl FnMut() -> Result<Vec<f64>>) -> Result<Vec<f64>> {
     let mut all: Vec<Vec<f64>> = Vec::new();
     for round in 0..=rounds {
         let told = ask()?;
         all.resize(told.len(), Vec::new());
-        // The first one warms up.
+        // The first round is a warm-up.
         if round > 0 {
             all.iter_mut().zip(told).for_each(|(all, told)| all.push(told));
         }
@@ -291,7 +291,7 @@ fn adapters(bench: &mut Bench<'_>) -> Result<Row> {
     })
 }
 
-/// What a token takes freely, in a long text of JSON, and in a list of objects.
+/// Seconds per token: unconstrained, in a long JSON string, and in a list of objects.
 fn ruled(bench: &mut Bench<'_>) -> Result<[f64; 3]> {
     const NAMES: [&str; 3] = ["free", "text", "list"];
     if !bench.measured.contains_key("list") {
@@ -350,7 +350,7 @@ fn kept_eight(bench: &mut Bench<'_>) -> Result<Row> {
 }
 
 fn kept_row(name: &'static str, what: &'static str, kept: f64) -> Row {
-    // Stock candle keeps both in single precision, twice.
+    // Stock candle keeps keys and values in single precision, and two copies of each.
     let shape = crate::models::shape();
     let stock = (2 * 2 * 4 * shape.layers * shape.kv_width()) as f64;
     let behind = format!("{kept} bytes, stock candle {stock}");
@@ -375,12 +375,12 @@ fn decode_kept_eight(bench: &mut Bench<'_>) -> Result<Row> {
     })
 }
 
-/// A process of its own, that did a prompt and some tokens.
+/// Measured in a fresh process after one prompt and some tokens.
 fn memory(bench: &mut Bench<'_>) -> Result<Row> {
     let mut child = Child::ours(&bench.models.eight, bench.options.threads)?;
     child.ask("decode 1 512 16")?;
     let (held, kept) = (child.ask("memory")?, child.ask("kept")?);
-    // Room that nothing was kept in yet is not in memory either.
+    // KV cache blocks that were never written are not resident either.
     let room = kept * 528.0;
     let weights = std::fs::metadata(&bench.models.eight)?.len() as f64;
     let llama = {
@@ -408,7 +408,7 @@ fn memory(bench: &mut Bench<'_>) -> Result<Row> {
 
 fn load(bench: &mut Bench<'_>) -> Result<Row> {
     let (mut ours, mut llama) = (Vec::new(), Vec::new());
-    // The first one brings the file into the page cache.
+    // The first round brings the file into the page cache.
     for round in 0..=bench.options.rounds {
         let told = (
             Child::ours(&bench.models.eight, bench.options.threads)?.load_seconds,

@@ -1,4 +1,5 @@
-//! What a step of training takes, here and where PEFT trains the same adapter beside the same files on the same threads.
+//! Times a training step of the engine and of PEFT, for the same adapter on the same model files with the
+//! same threads.
 #![allow(clippy::cast_possible_truncation, reason = "tokens are far fewer than that")]
 
 use std::io::BufRead;
@@ -13,7 +14,7 @@ use engine::{Shape, Source};
 use crate::children::Child;
 use crate::{Options, models, ours};
 
-/// A model that is trained beside, how long its text is, and how many steps are taken at a time.
+/// A base model, the sequence length, and the steps per measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Trained {
     directory: &'static str,
@@ -44,7 +45,7 @@ impl Trained {
         Ok(directory)
     }
 
-    /// Both children, with a model of this shape: ours and PEFT's.
+    /// The two trainers on a model of this shape: ours and PEFT's.
     pub fn children(self, options: &Options, peft: &Path) -> Result<[Child; 2]> {
         let directory = self.made()?;
         let sizes = [self.tokens.to_string(), RANK.to_string()];
@@ -53,7 +54,8 @@ impl Trained {
     }
 }
 
-/// A child that trains: a line asks for so many steps, and is told their seconds.
+/// The training child process: each input line is a number of steps, each output line the seconds that they
+/// took.
 pub fn run(directory: &Path, sizes: &[&str]) -> Result<()> {
     let start = Instant::now();
     let [tokens, rank] = sizes else { bail!("a child that trains is told tokens and a rank") };

@@ -1,4 +1,4 @@
-//! Which limits and budgets a request is held to: its key's, its project's, its workspace's, and its end user's.
+//! Which limits and budgets apply to a request: those of its key, project, workspace and end user.
 
 use decode::Call;
 use domain::{Subject, Terms};
@@ -6,12 +6,12 @@ use ledger::{Bounds, CoreAllowances, Hold, Refused};
 
 use crate::Caller;
 
-/// What a token of a prompt takes in bytes, for the rate of tokens: a guess that settling puts right.
+/// Estimated bytes per prompt token, for the token rate limit; settling corrects the estimate.
 const PROMPT_BYTES_PER_TOKEN: u64 = 4;
-/// What an answer is guessed at that may be of any length.
+/// Estimated answer length where the request sets no maximum.
 const ANSWER_TOKENS: u64 = 256;
 
-/// Takes what the rates ask for; `None` where nothing bounds the caller.
+/// Takes the request's share of its limits and budgets; `None` where the workspace has none.
 pub(crate) fn hold(
     call: &Call,
     caller: &Caller,
@@ -30,7 +30,7 @@ pub(crate) fn hold(
             bounds.limits.push((subject, *limits));
         }
     }
-    // Every replica and core takes them in one order.
+    // In the same order on every replica and core.
     bounds.budgets.sort_by_key(|budget| budget.id);
     Hold::take(allowances, caller.workspace().id, bounds, now_us, call.received_unix_ms())
 }

@@ -1,4 +1,5 @@
-//! Who a request comes from: the proof that later rooms hold instead of looking a key up again.
+//! `Caller`: the identity behind a request, as a value that later stages hold instead of looking up the key
+//! again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,16 +7,16 @@ use std::sync::Arc;
 use domain::{ProjectId, WorkspaceId};
 use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
-/// What a path asks of a key.
+/// The scope that a path requires of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Any live key: what concerns the key itself.
+    /// Any valid key: what concerns the key itself.
     Known,
     Inference,
-    /// Usage, requests, lists: nothing is changed. What may change things may read them too.
+    /// Read-only: usage, requests, lists. Scopes that allow changes include it.
     Read,
     Admin,
-    /// The operator's own things.
+    /// The operator's own resources.
     Operator,
 }
 
@@ -41,7 +42,8 @@ impl Needs {
     }
 }
 
-/// A caller who was identified. It carries the snapshot it was found in: one request is served from one version.
+/// An authenticated caller. It holds the snapshot it was found in, so that one request is served from one
+/// version.
 #[derive(Clone)]
 pub struct Caller {
     key: Option<Arc<KeyEntry>>,
@@ -56,7 +58,7 @@ impl Caller {
         Some(Self { key: Some(key), project, workspace, snapshot })
     }
 
-    /// `None` for our own calls.
+    /// `None` for the gateway's own calls.
     #[must_use]
     pub const fn key(&self) -> Option<&Arc<KeyEntry>> {
         self.key.as_ref()
@@ -93,7 +95,7 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// The caller of our own trips: no key, and no scope that a key could have.
+/// The caller of the gateway's own trips: without a key, and without any scope.
 #[must_use]
 pub fn system(snapshot: Arc<Snapshot>, workspace: WorkspaceId, project: ProjectId) -> Option<Caller> {
     let (workspace, project) = places(&snapshot, workspace, project)?;

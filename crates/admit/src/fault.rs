@@ -1,4 +1,4 @@
-//! What a client reads that is not let in. Nothing here repeats what was presented: it may be somebody's secret.
+//! The errors of requests that are not admitted. They never repeat what was sent, since it may be a secret.
 
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ pub fn not_bearer() -> Box<Fault> {
     unauthenticated("invalid_api_key", "The Authorization header is not of the form `Bearer KEY`.", HOW)
 }
 
-/// A key of another house: a common mistake, best told at once.
+/// A key of another provider, which is a common mistake and gets its own message.
 pub fn foreign() -> Box<Fault> {
     unauthenticated(
         "invalid_api_key",
@@ -76,7 +76,7 @@ pub fn incomplete_signature(message: &'static str) -> Box<Fault> {
     unauthenticated("incomplete_signature", message, SIGN)
 }
 
-/// Something was signed that can't be right, whatever the secret.
+/// A signature that is wrong whatever the secret is.
 pub fn wrong_signature(message: impl Into<std::borrow::Cow<'static, str>>) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::Unauthenticated, "invalid_signature", message).fix(SIGN))
 }
@@ -110,7 +110,7 @@ pub fn unknown_access_key() -> Box<Fault> {
     )
 }
 
-/// The vault refuses the key's own secret.
+/// The vault can't open the key's signing secret.
 pub fn shut() -> Box<Fault> {
     unauthenticated(
         "invalid_api_key",

@@ -1,4 +1,4 @@
-//! From a request's headers to its caller, before the body is read.
+//! Authenticates a request by its headers, before the body is read.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::address::is_within;
 use crate::caller::{Caller, Needs};
 use crate::fault;
 
-/// Where SDKs put a key that is no bearer's.
+/// The headers in which SDKs send a key, besides `Authorization`.
 static API_KEYS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-goog-api-key"),
@@ -19,11 +19,11 @@ static API_KEYS: [HeaderName; 3] = [
 ];
 const SCHEME: &str = "bearer";
 
-/// Finds out who asks and whether they may. `peer` is the connection's own address, or the one that a trusted proxy names:
-/// what else forwarding headers say is whatever their sender wrote.
+/// Authenticates and authorises the caller. `peer` is the connection's address, or the one that a trusted
+/// proxy reports; other forwarding headers can't be trusted.
 ///
 /// # Errors
-/// 401 where no live key was presented, 403 where the key may not do this or not from here.
+/// 401 without a valid key, 403 where the key may not do this or not from this address.
 pub fn identify(
     snapshot: Arc<Snapshot>,
     headers: &HeaderMap,
@@ -36,11 +36,11 @@ pub fn identify(
         return Err(unknown(presented));
     };
     let key = Arc::clone(allowed(key, peer, needs, now_unix_ms)?);
-    // A key whose project is gone is as good as no key.
+    // A key whose project was deleted counts as unknown.
     Caller::of_key(snapshot, key).ok_or_else(fault::unknown)
 }
 
-/// Whether a key that was found lives, and may do this from here.
+/// Whether the key is valid, and may do this from this address.
 pub(crate) fn allowed(
     key: &Arc<KeyEntry>,
     peer: IpAddr,
@@ -62,8 +62,8 @@ pub(crate) fn allowed(
     Ok(key)
 }
 
-/// The key as it was sent. Where several headers carry something, the one that looks like a key of ours counts: a proxy
-/// in front may use another for itself.
+/// The key as sent. If several headers have a value, the one that looks like our key counts: a proxy in front
+/// may use another header for itself.
 fn presented(headers: &HeaderMap) -> Result<&str, Box<Fault>> {
     let mut own = None;
     for name in &API_KEYS {
@@ -91,7 +91,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>,
     if values.next().is_some() {
         return Err(fault::twice());
     }
-    // Bytes that are no text are no key.
+    // A value that isn't text can't be a key.
     let text = value.to_str().map_err(|_| fault::foreign())?.trim();
     Ok((!text.is_empty()).then_some(text))
 }

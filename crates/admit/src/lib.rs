@@ -1,4 +1,5 @@
-//! Who asks, whether they may, and the tab that is opened for what they ask.
+//! The second stage: authenticates the caller, applies its rate limits, and opens the tab that pays for the
+//! exchange.
 
 mod address;
 mod bounds;
@@ -24,27 +25,28 @@ pub use ledger::CoreAllowances;
 pub use signature::{SignedHead, is_signed};
 pub use signed::{OpenSecret, Signed, identify_signed};
 
-/// A call that may go on: its caller is known and its tab is open. Only `admit` makes one, so nothing is planned,
-/// let alone sent, that nobody answers for.
+/// An admitted call: its caller is known and its tab is open. Only `admit` makes one, so nothing is planned,
+/// let alone sent, that can't be charged to someone.
 pub struct Admitted {
     call: Call,
     caller: Caller,
     tab: Tab,
 }
 
-/// A call that was not let in. No tab was opened and nothing is owed.
+/// A call that was refused. No tab was opened and nothing is owed.
 pub struct AdmitFailed {
     pub fault: Box<Fault>,
-    /// How near the client is to its rate limits, where one of them keeps it out.
+    /// The client's standing at its rate limits, where one of them refused the call.
     pub standings: Standings,
     pub call: Call,
     pub caller: Caller,
 }
 
-/// Lets a call in, holds what its limits ask for, and opens its tab.
+/// Admits a call: takes its share of the limits, and opens its tab.
 ///
 /// # Errors
-/// A rate limit is used up, or the journal has no room for the exchange's record: what can't be booked isn't served.
+/// A rate limit is exhausted, or the journal has no space for the exchange's record: what can't be booked
+/// isn't served.
 pub fn admit(
     call: Call,
     caller: Caller,
@@ -99,22 +101,22 @@ impl Admitted {
         &self.caller
     }
 
-    /// Who made the answer that the call names was found out.
+    /// Sets what is known of the stored response or object that the call names.
     pub fn set_maker(&mut self, found: FoundResponse) {
         self.call.set_maker(found);
     }
 
-    /// What its maker calls what the call names was found out.
+    /// Sets the provider's id of the object that the call names.
     pub fn set_name_at_maker(&mut self, name: String) {
         self.call.set_name_at_maker(name);
     }
 
-    /// Where requests that came together go was found out.
+    /// Sets the provider's names of the models in a batch's requests.
     pub fn set_models_at_maker(&mut self, names: Vec<String>) {
         self.call.set_models_at_maker(names);
     }
 
-    /// Who keeps the files that the call names was found out, and what is kept under each name.
+    /// Sets the owner of the files that the call names, and maps each file's id to the provider's.
     pub fn set_files(
         &mut self,
         found: Result<FilesKeeper, Box<Fault>>,

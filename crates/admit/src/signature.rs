@@ -1,5 +1,5 @@
-//! Signature Version 4, as clients sign their requests with a pair of access keys. What is signed is read from the head as it
-//! was sent; the body's hash is put in when the body has come.
+//! Verifies AWS Signature Version 4, with which clients sign requests by an access key pair. The canonical
+//! request is built from the head as received; the body's hash is added once the body has arrived.
 
 use std::fmt::Write;
 
@@ -14,33 +14,33 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const END: &str = "aws4_request";
 const DATE: &str = "x-amz-date";
 const CONTENT_HASH: &str = "x-amz-content-sha256";
-/// How far a signer's clock may be from ours.
+/// The largest accepted clock skew.
 const SKEW_S: u64 = 5 * 60;
-/// The hash of a body, as text and as bytes.
+/// The length of a SHA-256 hash, in hexadecimal and in bytes.
 const HASH_CHARS: usize = 64;
 const HASH_BYTES: usize = 32;
 
-/// A request's head, as far as a signature is over it.
+/// The parts of a request's head that a signature covers.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedHead<'a> {
     pub method: &'a str,
-    /// As it was sent.
+    /// As sent.
     pub path: &'a str,
     pub query: &'a str,
     pub headers: &'a HeaderMap,
-    /// The host, where another version of HTTP has it in the place of a header.
+    /// The host of an HTTP/2 request, which has no `Host` header.
     pub authority: Option<&'a str>,
-    /// What it must be signed for.
+    /// The service that the signature must be scoped to.
     pub service: &'static str,
 }
 
-/// Whether a request says that it is signed.
+/// Whether a request claims to be signed.
 #[must_use]
 pub fn is_signed(headers: &HeaderMap) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(ALGORITHM.as_bytes()))
 }
 
-/// A signature and what it is over, but for the body.
+/// A parsed signature with what it covers, except for the body.
 pub(crate) struct Signature {
     pub access_key_id: String,
     day: String,
@@ -48,13 +48,13 @@ pub(crate) struct Signature {
     service: &'static str,
     stamp: String,
     signature: [u8; HASH_BYTES],
-    /// What is signed, up to the hash of the body.
+    /// The canonical request, up to the hash of the body.
     canonical: String,
-    /// The hash of the body, where the head says it.
+    /// The hash of the body, if the head declares it.
     pub declared: Option<String>,
 }
 
-/// What an `authorization` header says.
+/// A parsed `Authorization` header.
 struct Said<'a> {
     scope: Vec<&'a str>,
     headers: &'a str,
@@ -62,7 +62,7 @@ struct Said<'a> {
 }
 
 impl Signature {
-    /// Reads it, and refuses what is told by the head alone.
+    /// Parses the signature, and refuses everything that is wrong from the head alone.
     pub(crate) fn read(head: &SignedHead<'_>, now_unix_s: u64) -> Result<Self, Box<Fault>> {
         let said = Said::read(head.headers)?;
         let stamp = text(head.headers, DATE).ok_or_else(|| {
@@ -103,7 +103,7 @@ impl Signature {
         })
     }
 
-    /// Whether it was made with this secret, over a body of this hash.
+    /// Whether the signature was made with this secret, over a body of this hash.
     pub(crate) fn is_of(&self, secret: &Secret, body_hash: &str) -> bool {
         let signed = digest::digest(&digest::SHA256, format!("{}{body_hash}", self.canonical).as_bytes());
         let scope = format!("{}/{}/{}/{END}", self.day, self.region, self.service);
@@ -114,12 +114,12 @@ impl Signature {
             key = mac(key.as_ref(), part);
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());
-        // It compares in constant time.
+        // Compares in constant time.
         hmac::verify(&key, to_sign.as_bytes(), &self.signature).is_ok()
     }
 }
 
-/// The hash of a body, as signatures have it.
+/// The hash of a body, in hexadecimal as signatures use it.
 pub(crate) fn hash(body: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, body).as_ref())
 }
@@ -153,7 +153,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Refuses what was signed by a clock that is too far from this one.
+/// Refuses signatures whose date is too far from our clock.
 fn is_fresh(stamp: &str, now_unix_s: u64) -> Result<(), Box<Fault>> {
     let signed = read_stamp(stamp).ok_or_else(|| {
         fault::incomplete_signature("The \"x-amz-date\" header is not of the form 20261120T123600Z.")
@@ -195,12 +195,12 @@ fn write_stamp(unix_s: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// What changes how a request is answered, in the vendor's words and in ours.
+/// Prefixes of headers that affect the answer, AWS's and ours; all of these must be signed.
 const SIGNED_PREFIXES: [&str; 3] = ["x-amz-", "agent-", "idempotency-key"];
-/// What follows is a service's name, in what is said to that service.
+/// Prefix of headers for one service, followed by its name; those for our service must be signed too.
 const OF_SERVICE: &str = "x-amzn-";
 
-/// A header that has to be signed and is not: what is said of the request itself could be exchanged otherwise, or added.
+/// A header that must be signed but is not: it could have been changed or added on the way.
 fn unsigned<'a>(head: &SignedHead<'a>, signed: &[&str]) -> Option<&'a str> {
     let is_ours = |name: &&str| {
         let of_service = name.strip_prefix(OF_SERVICE).and_then(|rest| rest.strip_prefix(head.service));
@@ -210,7 +210,7 @@ fn unsigned<'a>(head: &SignedHead<'a>, signed: &[&str]) -> Option<&'a str> {
     ["host", DATE].into_iter().chain(own).find(|name| !signed.contains(name))
 }
 
-/// The form that both sides write, up to the hash of the body.
+/// The canonical request, up to the hash of the body.
 fn canonical(head: &SignedHead<'_>, names: &[&str], signed: &str) -> String {
     let mut text = format!("{}\n", head.method);
     escape_path(head.path, &mut text);
@@ -227,13 +227,13 @@ fn canonical(head: &SignedHead<'_>, names: &[&str], signed: &str) -> String {
     text
 }
 
-/// A value without space at its ends, and with one where several stand.
+/// A header value, trimmed and with runs of spaces collapsed.
 fn folded(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Escaped once more than on the wire. There are no detours in it: no route takes one.
+/// URI-encodes the path once more than on the wire. Dot segments are not normalised, since no route has any.
 fn escape_path(path: &str, text: &mut String) {
     for byte in path.bytes() {
         match byte {

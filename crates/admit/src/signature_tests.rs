@@ -1,4 +1,4 @@
-//! Signatures as the vendor of the scheme makes them.
+//! Tests of signature verification against signatures made by AWS's own tools.
 
 use super::*;
 use http::{HeaderName, HeaderValue};
@@ -13,7 +13,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     pairs.collect()
 }
 
-/// The authorization of the vendor's documents, with this service in the place of its own.
+/// The `Authorization` header of AWS's documentation, with this service's name.
 fn authorization(signed: &str, signature: &str) -> String {
     format!(
         "{ALGORITHM} Credential=AKIDEXAMPLE/20150830/us-east-1/tide/aws4_request, SignedHeaders={signed}, \
@@ -59,7 +59,7 @@ fn the_form_is_the_vendors() {
     );
 }
 
-/// Made with botocore's own signer.
+/// Made with botocore's signer.
 const SIGNED: &str = "e25c4c3cdd2e9f87b521fb5f9f3b3d6cd2f2fdf6c6ae08d153a7b7b455a78535";
 const BODY: &[u8] = br#"{"messages": []}"#;
 
@@ -108,7 +108,7 @@ fn what_is_told_by_the_head_alone_is_refused_at_once() {
     assert_eq!(read(&pairs(&good)[..1], NOW).err().unwrap().code, "incomplete_signature");
 }
 
-/// Whoever carries a signed request on its way can't add to it what changes its answer.
+/// An attacker on the way can't add headers that change the answer.
 #[test]
 fn what_changes_the_answer_is_signed() {
     let zeros = "0".repeat(64);

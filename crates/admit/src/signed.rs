@@ -1,4 +1,4 @@
-//! From a request that is signed to its caller: in two steps, for its signature is over its body too.
+//! Authenticates a signed request in two steps, because its signature also covers the body.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,31 +11,32 @@ use crate::fault;
 use crate::identify::allowed;
 use crate::signature::{Signature, SignedHead, hash};
 
-/// Opens the sealed secret of an object in a workspace. Why it does not open is whose it is to tell.
+/// Opens the sealed secret of an object in a workspace. The callee reports why it doesn't open.
 pub type OpenSecret<'a> = &'a dyn Fn(WorkspaceId, &str, &Sealed) -> Option<Secret>;
 
-/// A request whose access key is known, and whose signature is to be checked when its body has come.
+/// A request whose access key is known, and whose signature is verified when its body has arrived.
 pub struct Signed {
     key: Arc<KeyEntry>,
     snapshot: Arc<Snapshot>,
     signature: Signature,
     asked: Asked,
-    /// It was made over the hash that the head declares, and the body must have that.
+    /// The signature was verified with the hash that the head declares; the body must have that hash.
     is_checked: bool,
 }
 
-/// What is asked, from where and when.
+/// The parameters of the authorisation.
 struct Asked {
     peer: IpAddr,
     needs: Needs,
     now_unix_ms: u64,
 }
 
-/// Finds out who says to have signed a request. Where the head declares the body's hash, it is checked here that they did,
-/// and that they may do this, so that no body is read of who has no key.
+/// Finds the claimed signer of a request. If the head declares the body's hash, the signature and the
+/// authorisation are checked here, so that no body is read from an unauthenticated client.
 ///
 /// # Errors
-/// As `identify`, and 401 where the signature is of another time, of another secret or over less than it must be.
+/// Those of `identify`, and 401 where the signature is of another time, made with another secret, or covers
+/// too little.
 pub fn identify_signed(
     snapshot: Arc<Snapshot>,
     head: &SignedHead<'_>,
@@ -57,10 +58,10 @@ pub fn identify_signed(
 }
 
 impl Signed {
-    /// The caller, once the body has come.
+    /// The caller, once the body has arrived.
     ///
     /// # Errors
-    /// 401 where the signature is not of the key's secret, or over another body.
+    /// 401 where the signature was not made with the key's secret, or over another body.
     pub fn into_caller(self, open: OpenSecret<'_>, body: &[u8]) -> Result<Caller, Box<Fault>> {
         let hash = hash(body);
         if !self.is_checked {
@@ -71,8 +72,9 @@ impl Signed {
         Caller::of_key(self.snapshot, self.key).ok_or_else(fault::unknown_access_key)
     }
 
-    /// The signature before all else: what became of a key is told to nobody who only knows its id. A revoked one's secret
-    /// is gone, so that no signature is good any more. The secret is open for as long as this takes.
+    /// Verifies the signature before anything else: the state of a key is not disclosed to someone who only
+    /// knows its id. The secret of a revoked key is deleted, so its signatures are never valid. The secret is
+    /// open only during this call.
     fn check(&self, open: OpenSecret<'_>, body_hash: &str) -> Result<(), Box<Fault>> {
         if self.key.revoked {
             return Err(fault::other_signature());

@@ -4,23 +4,23 @@ use domain::limits::{BREAKER_FAILURES, BREAKER_OPEN_FIRST, BREAKER_OPEN_MAX, BRE
 
 use crate::micros;
 
-/// Where a breaker stands.
+/// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
     Closed,
-    /// Nothing passes before this time.
+    /// No request passes before this time.
     Open {
         until_us: u64,
     },
-    /// One try may pass.
+    /// One trial request may pass.
     HalfOpen,
-    /// The one try is under way; another may pass after this time.
+    /// The trial request is in flight; another may pass after this time.
     Trial {
         until_us: u64,
     },
 }
 
-/// Counts failures in a row. Successes close it at once; failures of the half-open try open it for longer.
+/// Counts consecutive failures. A success closes it at once; a failed trial opens it for longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Breaker {
     failures: u32,
@@ -44,7 +44,7 @@ impl Breaker {
         BreakerState::HalfOpen
     }
 
-    /// Takes the half-open try. `false` where it isn't half open.
+    /// Takes the half-open trial. `false` if it isn't half open.
     pub fn try_half_open(&mut self, now_us: u64) -> bool {
         if self.state(now_us) != BreakerState::HalfOpen {
             return false;
@@ -53,7 +53,7 @@ impl Breaker {
         true
     }
 
-    /// Gives the half-open try back unused, because its client went away.
+    /// Returns the half-open trial unused, because its client went away.
     pub const fn release(&mut self) {
         self.trial_until_us = 0;
     }
@@ -64,7 +64,7 @@ impl Breaker {
 
     pub fn failed(&mut self, now_us: u64) {
         self.failures = self.failures.saturating_add(1);
-        // Requests that were under way when it opened fail too; they tell nothing new.
+        // Requests that were in flight when it opened fail too; they say nothing new.
         let already_open = matches!(self.state(now_us), BreakerState::Open { .. });
         let trial_failed = self.openings > 0 && !already_open;
         if trial_failed || (self.openings == 0 && self.failures >= BREAKER_FAILURES) {
@@ -75,7 +75,7 @@ impl Breaker {
         }
     }
 
-    /// Whether it holds nothing worth keeping.
+    /// Whether it is in its initial state, so that it can be dropped.
     #[must_use]
     pub fn is_calm(&self) -> bool {
         *self == Self::default()

@@ -9,17 +9,17 @@ use crate::micros;
 /// One retry, in the budget's unit: a hundredth of a millionth, so that percent and microseconds are exact.
 const RETRY: u64 = 100_000_000;
 
-/// A bucket that first tries and time fill and that retries empty; pure, time passed in.
+/// A token bucket that first attempts and time fill and that retries empty; pure, with time passed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryBudget {
     level: u64,
     filled_us: u64,
-    /// This core's part of the free retries: one in so many.
+    /// This core's share of the free retries: one in this many.
     cores: u64,
 }
 
 impl RetryBudget {
-    /// A full second's free retries to begin with, so that a fresh process may retry at all.
+    /// Starts with a full second's free retries, so that a fresh process may retry at all.
     #[must_use]
     pub fn new(cores: u32, now_us: u64) -> Self {
         let cores = u64::from(cores.max(1));
@@ -27,7 +27,7 @@ impl RetryBudget {
         Self { level, filled_us: now_us, cores }
     }
 
-    /// A first try was sent.
+    /// A first attempt was sent.
     pub fn first_try(&mut self) {
         let share = u64::from(RETRY_BUDGET_PERCENT) * (RETRY / 100);
         self.level = self.level.saturating_add(share).min(self.level_max());

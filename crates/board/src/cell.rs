@@ -18,18 +18,18 @@ use domain::limits::{BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gauge {
     pub in_flight: u32,
-    /// A moving average of the time to the first byte; zero where nothing was measured.
+    /// A moving average of the time to the first byte; zero if nothing was measured yet.
     pub first_byte_us: u64,
 }
 
-/// One principal with one model. Tickets hold theirs, so that the end of a try needs no look-up; a seat with a ticket is
-/// never forgotten, for it is not idle.
+/// One principal with one model. Tickets hold theirs, so that ending an attempt needs no look-up; a seat with
+/// a ticket is not idle, and so is never evicted.
 #[derive(Debug, Default)]
 struct Seat {
     model: Box<str>,
     breaker: cell::Cell<Breaker>,
     gauge: cell::Cell<Gauge>,
-    /// When its provider's limits were told to all cores last.
+    /// When its provider's rate limits were last shared with all cores.
     limits_told_us: cell::Cell<u64>,
 }
 
@@ -48,7 +48,7 @@ impl Seat {
         }
     }
 
-    /// Counts a try in and takes the breaker's half-open try where that is what it stands at.
+    /// Counts an attempt in, and takes the breaker's trial if it is half open.
     fn enter(&self, now_us: u64) -> bool {
         self.count(|in_flight| in_flight.saturating_add(1));
         let mut breaker = self.breaker.get();
@@ -72,7 +72,7 @@ impl Seat {
 #[derive(Default)]
 struct Inside {
     seats: IdMap<Principal, HashMap<Box<str>, Rc<Seat>>>,
-    /// The seat that was found last: a request asks for the same one several times.
+    /// The seat that was found last, since a request looks the same one up several times.
     last: RefCell<Option<(Principal, Rc<Seat>)>>,
     budgets: HashMap<Box<str>, RetryBudget>,
     notices: Arc<Notices>,
@@ -103,7 +103,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// `cores` is how many serve beside this one; they share the free retries of an upstream.
+    /// `cores` is the number of serving cores, which share the free retries of an upstream.
     #[must_use]
     pub fn new(shared: Arc<Shared>, cores: u32) -> Rc<Self> {
         let inside =
@@ -111,13 +111,13 @@ impl Cell {
         Rc::new(Self { inside: RefCell::new(inside), prefixes: RefCell::default(), shared, cores })
     }
 
-    /// The prefixes of a workspace's prompts: never another one's.
+    /// The prompt prefixes of a workspace, never those of another.
     #[must_use]
     pub fn prefixes(&self, workspace: WorkspaceId, now_us: u64) -> Arc<Remembered> {
         self.prefixes.borrow_mut().of(self.shared.prefixes(), workspace, now_us)
     }
 
-    /// What all cores share, for whoever forgives a principal.
+    /// The state that all cores share, for callers that forgive a principal.
     #[must_use]
     pub const fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -134,12 +134,14 @@ impl Cell {
         inside.find(principal, upstream_model).map(|seat| seat.gauge.get()).unwrap_or_default()
     }
 
-    /// Leave to ask a principal for a model. The ticket counts as load until it is dropped. `secret_version` is the
-    /// secret that would be used: what was held against an older one is forgotten.
+    /// Permission to call a principal for a model. The ticket counts as load until it is
+    /// dropped. `secret_version` is the secret that would be used: what was recorded
+    /// against an older one is forgotten.
     ///
     /// # Errors
-    /// The standing that forbids it now. A breaker is ignored where `is_last`: with nobody else to ask, a client
-    /// is better served by a try than by a refusal, and the retry budget still bounds the traffic.
+    /// The standing that forbids it now. With `is_last` an open breaker is ignored: with no
+    /// other seat left, a client is better served by an attempt than by a refusal, and the retry
+    /// budget still bounds the traffic.
     pub fn claim(
         self: &Rc<Self>,
         principal: Principal,
@@ -179,8 +181,9 @@ impl Cell {
         })
     }
 
-    /// A provider told beside an answer how near the principal is to its limits. What would be refused isn't sent: where
-    /// no request is left, it rests for as long as one takes to come back.
+    /// Records how near a principal is to its rate limits, as its provider reported with an
+    /// answer. A request that would be refused isn't sent: if no request is left, the principal
+    /// rests until one is available again.
     pub fn hear_limits(
         &self,
         principal: Principal,
@@ -202,7 +205,7 @@ impl Cell {
         }
     }
 
-    /// A first try goes to this upstream, which lets retries to it grow.
+    /// A first attempt goes to this upstream, which adds to its retry budget.
     pub fn first_try(&self, upstream: &str, now_us: u64) {
         self.with_budget(upstream, now_us, RetryBudget::first_try);
     }
@@ -219,7 +222,8 @@ impl Cell {
             return act(budget);
         }
         if budgets.len() >= BOARD_UPSTREAMS_MAX {
-            // Forgetting gives each upstream one second's free retries anew, which is within the bound's spirit.
+            // Forgetting gives each upstream one second's free retries again,
+            // which is within the bound's spirit.
             budgets.clear();
         }
         act(budgets.entry(upstream.into()).or_insert_with(|| RetryBudget::new(self.cores, now_us)))
@@ -234,7 +238,7 @@ impl Cell {
         if let Some(seat) = inside.find(principal, model) {
             return seat;
         }
-        // Making room may forget the seat that was found last.
+        // Eviction may drop the seat that was found last.
         inside.last.take();
         let seats = &mut inside.seats;
         if seats.len() >= BOARD_PRINCIPALS_MAX && !seats.contains_key(&principal) {
@@ -277,7 +281,8 @@ impl std::fmt::Debug for Cell {
     }
 }
 
-/// One try that is under way. Dropping it untold says that nothing was learnt: the client went away.
+/// One attempt in progress. Dropped without a verdict, it means that nothing
+/// was learnt: the client went away.
 #[derive(Debug)]
 pub struct Ticket {
     cell: Rc<Cell>,
@@ -290,7 +295,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Reports how the try ended, or how it looks by now: a stream is well at its first byte and may yet break.
+    /// Reports how the attempt ended, or how it is so far: a stream is healthy at its
+    /// first byte and may break later.
     pub fn tell(&mut self, verdict: Verdict, now_us: u64) {
         self.is_told = true;
         let is_answered = matches!(verdict, Verdict::Well { .. } | Verdict::Neutral);
@@ -319,7 +325,7 @@ impl Ticket {
                 let first_byte_us = average(gauge.first_byte_us, first_byte_us);
                 self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
             }
-            // It answered: whatever it refused, it is not down.
+            // It answered, so whatever it refused, it is not down.
             Verdict::Neutral | Verdict::Rest { .. } | Verdict::Park { .. } | Verdict::ParkModel { .. } => {
                 self.seat.change(Breaker::succeeded);
             }
@@ -336,7 +342,7 @@ impl Drop for Ticket {
     }
 }
 
-/// An eighth of the new figure, so that one slow answer does not move a route.
+/// Moves by an eighth of the new value, so that one slow answer does not move a route.
 const fn average(old: u64, new: u64) -> u64 {
     if old == 0 { new } else { old - old / 8 + new / 8 }
 }

@@ -1,4 +1,5 @@
-//! Live state that plan reads and execute writes: breakers, rests, parkings, retry budgets, load and latency.
+//! Live state that `plan` reads and `execute` writes: breakers, rests, parkings,
+//! retry budgets, load and latency.
 
 mod breaker;
 mod budget;
@@ -16,11 +17,12 @@ use std::time::Duration;
 
 use domain::Principal;
 
-/// Whether a principal may be asked for a model now. Every `us` is the monotonic time from which it may be asked.
+/// Whether a principal may be called for a model now. Every `us` is the monotonic
+/// time from which it may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Open,
-    /// The breaker lets one try through to see whether the upstream is well again.
+    /// The breaker lets one attempt through to see whether the upstream is healthy again.
     HalfOpen,
     /// The provider named a time before which it refuses.
     RetryAt {
@@ -37,13 +39,13 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Whether it can be asked now without breaking a promise.
+    /// Whether it can be called now without ignoring a wait.
     #[must_use]
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Open | Self::HalfOpen)
     }
 
-    /// From when it may be asked again; zero where it may be asked now.
+    /// From when it may be called again; zero if it may be called now.
     #[must_use]
     pub const fn until_us(self) -> u64 {
         match self {
@@ -53,7 +55,7 @@ impl Standing {
     }
 }
 
-/// What plan asks of the board; it only reads.
+/// What `plan` reads from the board.
 pub trait Standings {
     fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Standing;
 }
@@ -75,13 +77,14 @@ pub enum Verdict {
     Well { first_byte_us: u64 },
     /// The upstream answered, and its refusal says nothing about its health (a 400, a filter).
     Neutral,
-    /// The upstream is ill: a 5xx, a timeout, a broken connection or stream.
+    /// The upstream is unhealthy: a 5xx, a timeout, a broken connection or stream.
     Ill,
     /// It refuses until then.
     Rest { until_us: u64 },
     /// It refuses the credential itself, or the account behind it has no money.
     Park { cause: domain::FaultClass },
-    /// It refuses the credential in words that may be about this model alone: for others it is still asked.
+    /// It refuses the credential in words that may concern this model alone: for
+    /// other models it is still called.
     ParkModel { cause: domain::FaultClass },
 }
 

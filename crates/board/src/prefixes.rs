@@ -1,5 +1,6 @@
-//! Which prefixes of prompts came before, and how often: a small memory for each workspace, which all cores read and write
-//! without a lock. It holds fingerprints alone; what it forgets or mixes up costs a cache mark.
+//! Which prompt prefixes were seen before, and how often: a small table for each workspace,
+//! which all cores read and write without a lock. It holds fingerprints alone; what it forgets
+//! or confuses costs a cache mark.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +9,10 @@ use std::time::Duration;
 use domain::limits::{PREFIX_WORKSPACES_MAX, PREFIXES_REMEMBERED_MAX};
 use domain::{IdMap, WorkspaceId};
 
-/// Slots that a fingerprint may be in.
+/// The slots that a fingerprint may be in (associativity).
 const WAYS: usize = 8;
 const BUCKETS: usize = PREFIXES_REMEMBERED_MAX / WAYS;
-/// Tables that a core holds on to; it asks for others anew.
+/// How many tables a core holds on to; others are fetched again.
 const KNOWN_MAX: usize = 64;
 const SECOND_US: u64 = 1_000_000;
 
@@ -23,11 +24,11 @@ const TAG_SHIFT: u32 = COUNT_BITS + SECOND_BITS;
 #[derive(Debug)]
 pub struct Remembered {
     buckets: Box<[[AtomicU64; WAYS]]>,
-    /// When a core last asked for it.
+    /// When a core last fetched it.
     used_us: AtomicU64,
 }
 
-/// What one slot says; zero is an empty one.
+/// The content of one slot; zero is an empty one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sight {
     tag: u64,
@@ -49,7 +50,7 @@ impl Sight {
         self.tag << TAG_SHIFT | self.second << COUNT_BITS | self.count as u64
     }
 
-    /// Seconds wrap around twice a year; what is as old as that is not looked for.
+    /// Seconds wrap around twice a year; nothing as old as that is looked up.
     const fn age_s(self, now_s: u64) -> u64 {
         now_s.wrapping_sub(self.second) & ((1 << SECOND_BITS) - 1)
     }
@@ -63,7 +64,7 @@ impl Default for Remembered {
 }
 
 impl Remembered {
-    /// How often a prefix came within its lifetime, each time within that of the one before.
+    /// How often a prefix was seen, each time within its lifetime of the time before.
     #[must_use]
     pub fn count(&self, fingerprint: u64, lifetime: Duration, now_us: u64) -> u8 {
         let (bucket, tag) = self.place(fingerprint);
@@ -72,7 +73,7 @@ impl Remembered {
         found.filter(is_alive).map_or(0, |sight| sight.count)
     }
 
-    /// Remembers that a prefix came. Of two cores that do so at once, one may not be counted.
+    /// Records that a prefix was seen. If two cores do so at once, one may not be counted.
     pub fn note(&self, fingerprint: u64, lifetime: Duration, now_us: u64) {
         let before = self.count(fingerprint, lifetime, now_us);
         let (bucket, tag) = self.place(fingerprint);
@@ -96,7 +97,7 @@ fn sight(slot: &AtomicU64) -> Option<Sight> {
     Sight::of(slot.load(Ordering::Relaxed))
 }
 
-/// The tables of all workspaces. A core comes here for one that it does not know yet.
+/// The tables of all workspaces. A core comes here for one that it does not hold yet.
 #[derive(Debug, Default)]
 pub struct Prefixes {
     tables: Mutex<IdMap<WorkspaceId, Arc<Remembered>>>,
@@ -104,7 +105,7 @@ pub struct Prefixes {
 
 impl Prefixes {
     fn of(&self, workspace: WorkspaceId, now_us: u64) -> Arc<Remembered> {
-        // A table is put in whole, so a panic elsewhere does not spoil the map.
+        // A table is inserted whole, so a panic elsewhere does not corrupt the map.
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         if tables.len() >= PREFIX_WORKSPACES_MAX && !tables.contains_key(&workspace) {
             let used_us = |table: &Arc<Remembered>| table.used_us.load(Ordering::Relaxed);
@@ -119,7 +120,7 @@ impl Prefixes {
     }
 }
 
-/// The tables that a core has asked for lately.
+/// The tables that a core fetched lately.
 #[derive(Debug, Default)]
 pub(crate) struct Known(IdMap<WorkspaceId, Arc<Remembered>>);
 

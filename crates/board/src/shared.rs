@@ -1,4 +1,4 @@
-//! What all cores must know of at once: refused credentials and the rests that providers asked for.
+//! State that all cores must see at once: refused credentials, and the pauses that providers asked for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,22 +10,22 @@ use crate::prefixes::Prefixes;
 use crate::{Standing, Standings};
 use domain::limits::{BOARD_MODELS_MAX, BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
 
-/// Why and until when a principal is left alone, with every model or with one.
+/// Why and until when a principal is not called, with every model or with one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parking {
     pub cause: FaultClass,
     pub probe_at_us: u64,
-    /// The secret that was refused: a newer one is not held to it.
+    /// The secret that was refused; a newer one is not affected.
     pub secret_version: u32,
 }
 
-/// A model, where it is about one alone, and why and until when it is left.
+/// The model, if it is about one alone, and why and until when it is not called.
 type ParkedFor = (Option<Box<str>>, Parking);
 
-/// One immutable state of the notices; cores hold it by reference until a newer one is up.
+/// One immutable version of the notices; cores hold it by reference until there is a newer one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notices {
-    /// With the model that it is for; without one it is for all of them.
+    /// With the model that each is for; without one it is for all of them.
     parked: IdMap<Principal, Vec<ParkedFor>>,
     rests: IdMap<Principal, Vec<(Box<str>, u64)>>,
 }
@@ -47,7 +47,7 @@ impl Notices {
 
     pub(crate) fn standing(&self, principal: Principal, model: &str, now_us: u64) -> Standing {
         if let Some(parking) = self.parking(principal, model) {
-            // Due for its probe: the one who claims it may ask.
+            // Due for its probe: the caller that claims it may make one call.
             return match parking.probe_at_us > now_us {
                 true => Standing::Parked { us: parking.probe_at_us },
                 false => Standing::HalfOpen,
@@ -64,8 +64,8 @@ impl Notices {
         rests.iter().find(|(name, _)| &**name == model).map_or(0, |(_, until)| *until)
     }
 
-    /// Makes room by forgetting what is over; what is left over the bound is dropped whole, for a rest that is
-    /// forgotten costs one refused call.
+    /// Makes room by dropping what is over. What is left over the bound is dropped entirely, since a
+    /// forgotten rest costs one refused call.
     fn tidy(&mut self, now_us: u64) {
         if self.rests.len() >= BOARD_NOTICES_MAX {
             self.rests.retain(|_, models| models.iter().any(|(_, until)| *until > now_us));
@@ -80,13 +80,13 @@ impl Notices {
     }
 }
 
-/// Whether what is held against a principal with `of`, or with every model, is held against it with this one.
+/// Whether a notice about a principal with `of`, or with every model, applies to this model.
 fn is_for(of: Option<&str>, model: &str) -> bool {
     of.is_none_or(|of| of == model)
 }
 
-/// The notice board of all cores. It is written when a provider refuses, which is rare; a core that only reads
-/// looks at one number.
+/// The notice board of all cores. It is written when a provider refuses, which is rare; a core
+/// that only reads loads one number.
 #[derive(Debug, Default)]
 pub struct Shared {
     version: AtomicU64,
@@ -95,7 +95,7 @@ pub struct Shared {
     limits: Mutex<IdMap<Principal, Vec<ToldLimits>>>,
 }
 
-/// How near a principal was to its provider's limits with one model, and when that was told.
+/// How near a principal was to its provider's rate limits with one model, and when that was reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToldLimits {
     pub upstream_model: Box<str>,
@@ -109,7 +109,7 @@ impl Shared {
         Arc::new(Self::default())
     }
 
-    /// Forgets all that is held against a principal: its owner rotated or verified it.
+    /// Forgets everything recorded against a principal: its owner rotated or verified it.
     pub fn forgive(&self, principal: Principal) {
         self.change(|notices| {
             notices.parked.remove(&principal);
@@ -117,7 +117,7 @@ impl Shared {
         });
     }
 
-    /// What is held against a principal with any model, for whoever looks at it.
+    /// The first notice against a principal with any model, for display.
     #[must_use]
     pub fn parking(&self, principal: Principal) -> Option<Parking> {
         self.current().parked.get(&principal)?.first().map(|(_, parking)| *parking)
@@ -127,17 +127,17 @@ impl Shared {
         self.current().parking(principal, model)
     }
 
-    /// What its provider told last of its limits, by model.
+    /// The rate limits that its provider last reported, by model.
     #[must_use]
     pub fn told_limits(&self, principal: Principal) -> Vec<ToldLimits> {
         self.limits().get(&principal).cloned().unwrap_or_default()
     }
 
-    /// Keeps what was told for whoever looks at the principal. Cores call it about once a second for each model.
+    /// Records reported limits for display. Cores call it about once a second for each model.
     pub(crate) fn note_limits(&self, principal: Principal, told: ToldLimits) {
         let mut limits = self.limits();
         if limits.len() >= BOARD_NOTICES_MAX && !limits.contains_key(&principal) {
-            // It is a figure to look at: it is told anew with the next answer.
+            // It is for display only, and the next answer reports it again.
             limits.clear();
         }
         let of_principal = limits.entry(principal).or_default();
@@ -163,7 +163,7 @@ impl Shared {
         Arc::clone(&self.lock())
     }
 
-    /// Leaves a principal alone, with one model where there is one.
+    /// Parks a principal, with one model if there is one.
     pub(crate) fn park(
         &self,
         principal: Principal,
@@ -188,7 +188,7 @@ impl Shared {
         self.change(|notices| notices.unpark(principal, model));
     }
 
-    /// Takes the one probe that is due. `false` where another core was first or it is not due.
+    /// Takes the one probe that is due. `false` if another core was first or it is not due.
     pub(crate) fn claim_probe(&self, principal: Principal, model: &str, now_us: u64) -> bool {
         let mut claimed = false;
         self.change(|notices| {
@@ -224,12 +224,12 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Notices>> {
-        // Every edit leaves the maps whole, so a panic elsewhere does not spoil them.
+        // Every edit leaves the maps whole, so a panic elsewhere does not corrupt them.
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is known without asking a serving core: rests and parkings, not breakers.
+/// What is known without a serving core: rests and parkings, not breakers.
 impl Standings for Shared {
     fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Standing {
         self.current().standing(principal, upstream_model, now_us)

@@ -1,7 +1,8 @@
-//! What providers and their models can do: each fact with the place where it was read, or marked as unverified.
+//! The capability manifest: what providers and their models can do, each fact with its
+//! source, or marked as unverified.
 //!
-//! A provider's facts hold for its models, but where a row of theirs says otherwise: by exact name, or by the
-//! beginning of a name. The more exact a row, the stronger.
+//! A provider's facts hold for its models, unless a row for the model overrides them: by exact name, or by a
+//! prefix. The more exact row wins.
 
 mod facts;
 mod kinds;
@@ -17,14 +18,14 @@ pub use facts::{Fact, Facts};
 pub use kinds::{CacheIsolation, CacheKind, GrammarName, PurgeControl, Retention, ThinkingControl};
 pub use rows::load;
 
-/// All that is known, immutable: another content has another revision.
+/// The whole manifest, immutable: other content has another revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Manifest {
     revision: String,
     providers: Vec<ProviderManifest>,
 }
 
-/// What is known of one provider.
+/// The facts of one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProviderManifest {
     provider: String,
@@ -32,20 +33,20 @@ pub struct ProviderManifest {
     models: Vec<ModelManifest>,
     #[serde(skip)]
     grammars: Vec<Grammar>,
-    /// Names and beginnings, to places in `models`; the more exact first.
+    /// Exact names and prefixes, to positions in `models`; the more exact first.
     #[serde(skip)]
     names: Vec<(Pattern, usize)>,
 }
 
-/// In what some models differ from their provider's other ones.
+/// In what some models differ from their provider's others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelManifest {
-    /// As the provider calls them; one that ends with `*` stands for all that begin so.
+    /// As the provider names them; a name that ends with `*` is a prefix.
     pub names: Vec<String>,
     pub facts: Facts,
 }
 
-/// What a model's name must be.
+/// Matches a model's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
     Exact(String),
@@ -53,7 +54,7 @@ enum Pattern {
 }
 
 impl Manifest {
-    /// Names this exact content, as `cap_2026_11_20_` and a digest; kept with what was decided by it.
+    /// Identifies this exact content, as `cap_2026_11_20_` and a digest; stored with what was decided by it.
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
@@ -64,13 +65,13 @@ impl Manifest {
         &self.providers
     }
 
-    /// By the canonical slug.
+    /// The manifest of a provider, by its canonical slug.
     #[must_use]
     pub fn provider(&self, slug: &str) -> Option<&ProviderManifest> {
         self.providers.iter().find(|manifest| manifest.provider == slug)
     }
 
-    /// What a request to this model must heed; the common case where nothing is known.
+    /// What a request to this model must respect; the common case if nothing is known.
     #[must_use]
     pub(crate) fn abilities(&self, slug: &str, model: &str) -> Abilities {
         let Some(provider) = self.provider(slug) else {
@@ -107,7 +108,7 @@ impl Manifest {
 }
 
 impl ProviderManifest {
-    /// The words for its tiers of service; `None` where nobody read them.
+    /// The names of its service tiers; `None` if they were never looked up.
     #[must_use]
     pub fn service_tiers(&self) -> Option<&[String]> {
         self.facts.service_tiers.as_ref()?.value().map(Vec::as_slice)
@@ -123,7 +124,7 @@ impl ProviderManifest {
         &self.grammars
     }
 
-    /// What holds for the provider's models where no row of theirs says otherwise.
+    /// The facts that hold for the provider's models unless a row of theirs overrides them.
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
@@ -134,18 +135,18 @@ impl ProviderManifest {
         &self.models
     }
 
-    /// All that holds for one model, by its name at the provider.
+    /// All facts that hold for one model, by its name at the provider.
     #[must_use]
     pub fn facts_of(&self, model: &str) -> Facts {
         self.rows_of(model).fold(Facts::default(), |found, facts| found.over(facts))
     }
 
-    /// The strongest word on one fact; unverified is none.
+    /// The strongest value of one fact; an unverified one has none.
     fn known<T>(&self, model: &str, fact: fn(&Facts) -> &Option<Fact<T>>) -> Option<&T> {
         self.rows_of(model).find_map(|facts| fact(facts).as_ref()).and_then(Fact::value)
     }
 
-    /// The rows that speak of a model, the strongest first. A path before its name is left out.
+    /// The rows that match a model, the strongest first. A path before its name is ignored.
     fn rows_of(&self, model: &str) -> impl Iterator<Item = &Facts> {
         let name = model.rsplit('/').next().unwrap_or(model);
         self.names

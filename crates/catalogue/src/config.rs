@@ -1,4 +1,4 @@
-//! What a credential says of its account: fields as data, so that the form, the check and the documentation are one.
+//! The fields of a credential's `config`, as data, so that the form, the check and the documentation agree.
 
 use std::borrow::Cow;
 
@@ -7,28 +7,28 @@ use serde::Deserialize;
 
 use crate::files::{AuthRow, ConfigRow};
 
-/// How a field is written.
+/// The format of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfigForm {
     /// The account's own name of each model, by the model's name.
     Names,
-    /// A day, `-preview` after it where it is one.
+    /// A date, followed by `-preview` if it is one.
     Version,
     /// One name or id, without spaces.
     Word,
-    /// An address.
+    /// A URL.
     Url,
 }
 
-/// How a secret is written.
+/// The format of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretForm {
     /// One line of text.
     #[default]
     Text,
-    /// A JSON object, as the cloud hands it out.
+    /// A JSON object, as the cloud issues it.
     Json,
     /// There is none.
     None,
@@ -45,28 +45,28 @@ pub struct ConfigField {
     pub example: String,
 }
 
-/// A way to prove who asks that a provider takes.
+/// An authentication method that a provider accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthFacts {
     pub kind: AuthKind,
     pub title: String,
-    /// What the secret is, and where it is found.
+    /// What the secret is, and where to find it.
     pub says: String,
     pub secret: SecretForm,
-    /// Fields of the `config` that it can't do without.
+    /// Fields of the `config` that it requires.
     pub needs: Vec<String>,
-    /// Fields that it alone may have.
+    /// Fields that only it may have.
     pub takes: Vec<String>,
-    /// It is the identity of the machine that asks.
+    /// It is the identity of the machine itself.
     pub host: bool,
-    /// The least that it must be allowed to do, as its cloud writes that.
+    /// The minimum permission that it needs, in its cloud's notation.
     pub permission: Option<String>,
-    /// The same beside it for batches in its owner's own storage.
+    /// The permission it also needs for batches in its owner's own storage.
     pub batch_permission: Option<String>,
 }
 
 impl ConfigField {
-    /// `None` where no room would read it.
+    /// `None` if nothing would read the field.
     pub(crate) fn of(name: String, row: ConfigRow) -> Option<Self> {
         let ConfigRow { title, says, form, required, example } = row;
         let is_read = match form {
@@ -85,7 +85,7 @@ impl AuthFacts {
         Self { kind, title, says, secret, needs, takes, host, permission, batch_permission }
     }
 
-    /// What a provider takes that says nothing else.
+    /// What a provider accepts by default: an API key.
     pub(crate) fn key() -> Self {
         Self {
             kind: AuthKind::ApiKey,
@@ -100,19 +100,19 @@ impl AuthFacts {
         }
     }
 
-    /// Whether it names a field as its own.
+    /// Whether it requires or accepts this field.
     #[must_use]
     pub fn names(&self, field: &str) -> bool {
         self.needs.iter().chain(&self.takes).any(|name| name == field)
     }
 }
 
-/// An address with the words of a `config` in it, such as `https://{resource}.example.com`.
+/// Fills the words of a `config` into an address such as `https://{resource}.example.com`.
 ///
 /// # Errors
-/// The name of the word that is not said.
+/// The name of the missing word.
 pub fn fill<'a>(address: &'a str, hosting: &Hosting) -> Result<Cow<'a, str>, &'a str> {
-    // Most have none, and are asked for with every request.
+    // Most addresses have none, and this runs for every request.
     if !address.contains('{') {
         return Ok(address.into());
     }
@@ -121,7 +121,7 @@ pub fn fill<'a>(address: &'a str, hosting: &Hosting) -> Result<Cow<'a, str>, &'a
     while let Some((before, after)) = rest.split_once('{') {
         let (name, behind) = after.split_once('}').unwrap_or((after, ""));
         filled.push_str(before);
-        // A word that is more than a label could lead the secret to another host.
+        // A word that is more than a DNS label could lead the secret to another host.
         let is_label = |word: &&str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         filled.push_str(hosting.word(name).filter(is_label).ok_or(name)?);
         rest = behind;

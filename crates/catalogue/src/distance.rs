@@ -1,12 +1,12 @@
-//! Which known names are near a mistyped one.
+//! Suggests known names that are close to a mistyped one.
 
-/// A name this much longer than any of ours is no typing error; it also bounds the work.
+/// A name this much longer than any of ours is not a typing error; it also bounds the work.
 const NAME_CHARS_MAX: usize = 128;
 
 /// Up to `count` of `names` that a person may have meant by `wanted`, nearest first.
 ///
-/// A name is near when few edits lead to it, counted against the whole name and against what stands after its last
-/// slash; upper and lower case count as the same, and one name being the beginning of the other as near.
+/// A name is near if few edits lead to it, counted for the whole name and for the part after its last slash.
+/// Case is ignored, and a name that is a prefix of the other counts as near.
 #[must_use]
 pub fn nearest_of<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, count: usize) -> Vec<String> {
     let wanted = fold(wanted);
@@ -40,7 +40,7 @@ fn fold(text: &str) -> Vec<char> {
     text.chars().flat_map(char::to_lowercase).take(NAME_CHARS_MAX + 1).collect()
 }
 
-/// The number of single characters to put in, take out or change.
+/// The edit distance (Levenshtein).
 fn edits(from: &[char], to: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (done, a) in from.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Why a catalogue file can't be used, with the line to mend.
+//! Why a catalogue file can't be used, with the line to fix.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use std::fmt;
 pub struct CatalogueError {
     /// The file, or `overlay`.
     pub file: String,
-    /// Counted from one; zero where no single line is at fault.
+    /// Counted from one; zero if no single line is at fault.
     pub line: usize,
-    /// The field, such as `model "openai/gpt-4o", offer "openai", source`; empty where the text is no TOML.
+    /// The field, as in `model "openai/gpt-4o", offer "openai", source`; empty if the text is not TOML.
     pub field: String,
     pub message: String,
 }

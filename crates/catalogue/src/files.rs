@@ -1,4 +1,4 @@
-//! The data files as they are written: every key is known, so that a misspelt one is refused and not passed over.
+//! The formats of the data files: every key is known, so that a misspelt one is refused rather than ignored.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ pub struct ProviderRow {
     pub fee: Vec<FeeRow>,
 }
 
-/// What a request of a batch costs, of what it costs else.
+/// The price of a request in a batch, relative to its usual price.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchRow {
@@ -76,7 +76,7 @@ pub struct BatchRow {
     pub checked: String,
 }
 
-/// What a credential says of its account beside its address and secret.
+/// A field of a credential's `config`, besides its address and secret.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigRow {
@@ -88,7 +88,7 @@ pub struct ConfigRow {
     pub example: String,
 }
 
-/// A way to prove who asks.
+/// An authentication method.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthRow {
@@ -111,7 +111,7 @@ pub struct AuthRow {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelsFile {
-    /// Ours is required; an overlay's is derived from its content.
+    /// Required for our own file; an overlay's is derived from its content.
     pub revision: Option<String>,
     #[serde(default)]
     pub model: Vec<ModelRow>,
@@ -121,7 +121,7 @@ pub struct ModelsFile {
 #[serde(deny_unknown_fields)]
 pub struct ModelRow {
     pub name: Spanned<String>,
-    /// `chat` where a new model says nothing.
+    /// A new model without one is `chat`.
     pub modality: Option<Spanned<String>>,
     pub context_tokens: Option<u64>,
     pub output_tokens_max: Option<u64>,
@@ -141,9 +141,9 @@ pub struct OfferRow {
     /// An operator's own price needs no source.
     pub source: Option<String>,
     pub checked: Option<String>,
-    /// The day that the source itself is of.
+    /// The date of the source itself.
     pub as_of: Option<String>,
-    /// The source repeats what it read at the seller's.
+    /// The source repeats what it read at the provider's.
     #[serde(default)]
     pub third_hand: bool,
     pub until: Option<String>,
@@ -158,13 +158,13 @@ pub struct LongPromptRow {
     pub rates: Spanned<RatesRow>,
 }
 
-/// Micro-USD for a million tokens, or for what the name says.
+/// Micro-USD per million tokens, or per what the name says.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RatesRow {
-    /// Required but of what is not sold by the token.
+    /// Required, except for what is not sold by the token.
     pub input: Option<u64>,
-    /// Required of every model that writes tokens.
+    /// Required for every model that writes tokens.
     pub output: Option<u64>,
     pub cached_read: Option<u64>,
     pub cache_write: Option<u64>,
@@ -175,13 +175,13 @@ pub struct RatesRow {
     pub image_input: Option<u64>,
     pub image_output: Option<u64>,
     pub per_image: Option<u64>,
-    /// Kept by the millisecond, to the nearest pico-USD.
+    /// Stored per millisecond, to the nearest pico-USD.
     pub per_audio_minute: Option<u64>,
     pub per_thousand_searches: Option<u64>,
     pub per_million_characters: Option<u64>,
-    /// For one of the units that the seller itself bills by.
+    /// For one of the provider's own billing units.
     pub per_billed_unit: Option<u64>,
-    /// For a second of film that is made.
+    /// For a second of generated video.
     pub per_video_second: Option<u64>,
 }
 

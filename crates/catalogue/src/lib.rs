@@ -1,7 +1,8 @@
-//! Models, their offers at sellers, prices and what differs by provider: the typed, validated form of the data files
-//! in `catalogue/`.
+//! Models, their offers at providers, prices and what differs by provider: the typed, validated form of the
+//! data files in `catalogue/`.
 //!
-//! A price stands in a file only with the place where it was read; an offer without one is *unpriced*, never free.
+//! A price is in a file only with the place where it was read; an offer without
+//! one is *unpriced*, never free.
 
 mod capabilities;
 mod config;
@@ -72,7 +73,7 @@ impl Modality {
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
-            // The word that people use for what `chat` serves.
+            // People say `text` for what `chat` serves.
             "text" => Some(Self::Chat),
             "embeddings" => Some(Self::Embedding),
             _ => Self::ALL.into_iter().find(|modality| modality.as_str() == word),
@@ -80,13 +81,13 @@ impl Modality {
     }
 }
 
-/// A model, whoever sells it.
+/// A model, independent of its providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// `publisher/name`; shared, for each call keeps it.
+    /// `publisher/name`; shared, since each call holds it.
     pub full: Arc<str>,
     pub publisher: String,
-    /// What stands after the publisher's first slash.
+    /// The part after the publisher's first slash.
     pub name: String,
     pub modality: Modality,
     pub context_tokens: Option<u64>,
@@ -95,36 +96,36 @@ pub struct Model {
 }
 
 impl Model {
-    /// The offer of one seller, by its canonical slug.
+    /// The offer of one provider, by its canonical slug.
     #[must_use]
     pub fn offer(&self, provider: &str) -> Option<&Offer> {
         self.offers.iter().find(|offer| offer.provider == provider)
     }
 }
 
-/// A model at one seller.
+/// A model at one provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// The seller's canonical slug.
+    /// The provider's canonical slug.
     pub provider: String,
-    /// The model's name at that seller; shared, for each call keeps it.
+    /// The model's name at that provider; shared, since each call holds it.
     pub upstream_model: Arc<str>,
-    /// Where the seller runs it, as far as the seller says; empty where it does not.
+    /// Where the provider runs it, as far as it says; else empty.
     pub regions: Vec<String>,
     /// `None` is unpriced.
     pub rates: Option<Rates>,
-    /// What a request with a longer prompt costs instead, all of it.
+    /// The price of a request with a longer prompt, which then applies to all of it.
     pub long_prompt: Option<LongPrompt>,
-    /// What tiers beside the standard one cost.
+    /// The prices of tiers other than the standard one.
     pub tiers: Arc<[TierPrice]>,
     /// Where the price was read.
     pub origin: Origin,
-    /// The last day of the price, where its seller has limited it.
+    /// The last day of the price, if its provider has limited it.
     pub until: Option<String>,
 }
 
 impl Offer {
-    /// The prices of a request whose prompt has so many tokens, those from a cache among them.
+    /// The prices of a request whose prompt has this many tokens, including cached ones.
     #[must_use]
     pub fn rates_for(&self, prompt_tokens: u64) -> Option<Rates> {
         match self.long_prompt {
@@ -141,7 +142,7 @@ pub struct LongPrompt {
     pub rates: Rates,
 }
 
-/// What the rooms need to know of a provider, so that none of them matches on a name.
+/// What other crates need to know of a provider, so that none of them matches on its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderFacts {
     pub slug: String,
@@ -150,54 +151,54 @@ pub struct ProviderFacts {
     pub synonyms: Vec<String>,
     /// Publishers whose own provider this is.
     pub publishers: Vec<String>,
-    /// What names of its models begin with: one that the catalogue does not know is its, too.
+    /// The prefixes of its model names: an unknown name with one of them is its, too.
     pub families: Vec<String>,
-    /// The client grammars that are its own: there, any other unknown name is meant for it.
+    /// The client dialects that are its own: on those, any other unknown name is meant for it.
     pub dialects: Vec<Dialect>,
-    /// Where it is reached when a credential or account names no address.
+    /// The address if a credential or account names none.
     pub base_url: Option<String>,
-    /// The same for places whose address is of another form, by the place.
+    /// The same for locations whose address has another form, by the location.
     pub base_urls: Vec<(String, String)>,
-    /// Whose customers have each an address of their own: one as it may look.
+    /// For a provider whose customers each have their own address: an example.
     pub base_url_example: Option<String>,
-    /// It runs this provider's models, under names that its customers give them.
+    /// It hosts this provider's models, under names that its customers give them.
     pub models_of: Option<String>,
-    /// What a credential says of its account, beside its address and its secret.
+    /// The fields of a credential's `config`, besides its address and its secret.
     pub config: Vec<ConfigField>,
-    /// How it can be proved who asks; the first is what is meant where nothing is said.
+    /// The authentication methods; the first is the default.
     pub auths: Vec<AuthFacts>,
-    /// Takes a customer's own credential.
+    /// Accepts a customer's own credential.
     pub byok: bool,
-    /// Takes an operator's account.
+    /// Accepts an operator's account.
     pub managed: bool,
-    /// Serves only when all of the pool have failed, and never on a customer's own credential.
+    /// Serves only if all others of the pool have failed, and never on a customer's own credential.
     pub emergency_only: bool,
     /// The environment variable that its own tools read a key from: offered for import.
     pub secret_env: Option<String>,
     /// Has code behind it in this build.
     pub available: bool,
-    /// Stands for servers of a workspace's own, whose slug the catalogue does not know.
+    /// Stands for a workspace's own servers, whose slugs the catalogue does not know.
     pub custom: bool,
-    /// Reports usage in a stream when asked with `stream_options.include_usage`.
+    /// Reports usage in a stream if requested with `stream_options.include_usage`.
     pub reports_usage: bool,
-    /// Keeps files, and works through batches of requests in them.
+    /// Stores files, and takes batches of requests in them.
     pub files: bool,
-    /// Works through batches of messages, whose requests come with them.
+    /// Takes batches of messages, whose requests are inline.
     pub message_batches: bool,
-    /// The same of its own grammar's requests, where it has one.
+    /// The same for requests in its own dialect, if it has one.
     pub content_batches: bool,
-    /// Works through batches that lie in its customers' own storage.
+    /// Takes batches in its customers' own storage.
     pub stored_batches: bool,
-    /// What a request of a batch costs, of what it costs else; `None` where nobody said so.
+    /// The price of a request in a batch, in per cent of its usual price; `None` if not known.
     pub batch_percent: Option<u16>,
-    /// What tiers cost of whatever has no price of its own for them.
+    /// The tier prices of whatever has none of its own.
     pub tiers: Arc<[TierPrice]>,
-    /// What the tools cost that it runs.
+    /// The prices of its hosted tools.
     pub fees: Vec<Fee>,
 }
 
 impl ProviderFacts {
-    /// Whether it works through batches of this kind, whose models are named with them.
+    /// Whether it takes batches of this kind, which name their models when they are made.
     #[must_use]
     pub const fn takes(&self, batches: KeptKind) -> bool {
         match batches {
@@ -208,10 +209,10 @@ impl ProviderFacts {
         }
     }
 
-    /// Where an account is reached that names no address.
+    /// The address of an account that names none.
     ///
     /// # Errors
-    /// The word of its `config` that the address lacks; none where the provider has no address at all.
+    /// The word of its `config` that the address lacks; `None` if the provider has no address at all.
     pub fn address(&self, hosting: &Hosting) -> Result<Cow<'_, str>, Option<&str>> {
         let place = hosting.place();
         let own = self.base_urls.iter().find(|(name, _)| Some(name.as_str()) == place);
@@ -219,25 +220,25 @@ impl ProviderFacts {
         config::fill(address, hosting).map_err(Some)
     }
 
-    /// What it says of a kind of secret; `None` where it takes none such.
+    /// The facts of an authentication method; `None` if it does not accept that.
     #[must_use]
     pub fn auth(&self, kind: AuthKind) -> Option<&AuthFacts> {
         self.auths.iter().find(|auth| auth.kind == kind)
     }
 }
 
-/// The whole of it, immutable.
+/// The whole catalogue, immutable.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     revision: String,
     providers: Vec<ProviderFacts>,
     models: Vec<Model>,
-    /// Slugs and synonyms, to places in `providers`. Requests ask all three for names of their own choice, and what
-    /// is not in a map can't make it slower.
+    /// Slugs and synonyms, to positions in `providers`. All three maps are looked up with names that clients
+    /// choose; names that are not in a map can't make it slower.
     provider_index: IdMap<String, usize>,
-    /// Full names, to places in `models`.
+    /// Full names, to positions in `models`.
     model_index: IdMap<String, usize>,
-    /// Names without their publisher, to places in `models`.
+    /// Names without their publisher, to positions in `models`.
     bare_index: IdMap<String, Vec<usize>>,
     manifest: Manifest,
     tokenizers: tokenizers::Tokenizers,
@@ -245,7 +246,7 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The catalogue that this build was made with.
+    /// The catalogue that is built into this binary.
     ///
     /// # Errors
     /// A data file is wrong; a test of this crate finds that before a build is shipped.
@@ -253,7 +254,7 @@ impl Catalogue {
         load::embedded()
     }
 
-    /// A catalogue of other files than ours, with nothing known of what models are able to.
+    /// A catalogue from other files than ours, without a capability manifest.
     ///
     /// # Errors
     /// A text is wrong; the error names its line and field.
@@ -261,7 +262,7 @@ impl Catalogue {
         load::from_texts(providers, models)
     }
 
-    /// Adds an operator's models, offers and prices, or puts them in the place of ours.
+    /// Adds an operator's models, offers and prices, or replaces ours.
     ///
     /// # Errors
     /// The overlay is wrong; the error names its line and field.
@@ -269,19 +270,19 @@ impl Catalogue {
         load::with_overlay(self, toml)
     }
 
-    /// With the operator's word on providers that are kept for emergencies.
+    /// With the operator's consent, or none, to emergency providers.
     #[must_use]
     pub fn with_emergencies(self, takes_emergencies: bool) -> Self {
         Self { takes_emergencies, ..self }
     }
 
-    /// Whether providers that are kept for emergencies may serve at all.
+    /// Whether emergency providers may serve at all.
     #[must_use]
     pub const fn takes_emergencies(&self) -> bool {
         self.takes_emergencies
     }
 
-    /// Names this exact content; kept with what was computed from it.
+    /// Identifies this exact content; stored with what was computed from it.
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
@@ -300,7 +301,7 @@ impl Catalogue {
         places.iter().filter_map(|place| self.models.get(*place)).collect()
     }
 
-    /// The model that a name means a release of, the name with its publisher or without.
+    /// The model that a name is a release of; the name with its publisher or without.
     #[must_use]
     pub fn release(&self, name: &str) -> Option<(Release, &Model)> {
         let (publisher, bare) = match name.split_once('/') {
@@ -320,7 +321,7 @@ impl Catalogue {
         Some((release, model))
     }
 
-    /// The provider whose models are named so.
+    /// The provider whose model names have this form.
     #[must_use]
     pub fn family(&self, name: &str) -> Option<&ProviderFacts> {
         let name = match Release::read(name) {
@@ -332,7 +333,7 @@ impl Catalogue {
         self.providers.iter().find(is_its)
     }
 
-    /// The provider whose own grammar this is.
+    /// The provider whose own dialect this is.
     #[must_use]
     pub fn vendor(&self, dialect: Dialect) -> Option<&ProviderFacts> {
         self.providers.iter().find(|facts| facts.dialects.contains(&dialect))
@@ -344,7 +345,7 @@ impl Catalogue {
         self.provider_index.get(slug_or_synonym).and_then(|place| self.providers.get(*place))
     }
 
-    /// The facts of a provider, or those of a compatible server where the slug is a workspace's own.
+    /// The facts of a provider, or those of a compatible server if the slug is a workspace's own.
     #[must_use]
     pub fn facts(&self, slug: &str) -> Option<&ProviderFacts> {
         self.provider(slug).or_else(|| self.providers.iter().find(|facts| facts.custom))
@@ -356,20 +357,20 @@ impl Catalogue {
         self.providers.iter().find(|facts| facts.publishers.iter().any(|own| own == publisher))
     }
 
-    /// What is known of all providers' capabilities.
+    /// The capability manifest of all providers.
     #[must_use]
     pub const fn capabilities(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The grammars that a provider speaks, the preferred one first. Of whom nobody read it speaks chat.
+    /// The dialects that a provider speaks, the preferred one first. The default is chat.
     #[must_use]
     pub fn grammars(&self, provider: &str) -> &[Grammar] {
         let slug = self.provider(provider).map_or(provider, |facts| facts.slug.as_str());
         self.manifest.provider(slug).map_or(&[Grammar::Chat], ProviderManifest::grammars)
     }
 
-    /// What a model at a provider takes; the model by its full name, or by its name there.
+    /// What a model at a provider accepts; the model by its full name, or by its name there.
     #[must_use]
     pub fn abilities(&self, provider: &str, model: &str) -> Abilities {
         let facts = self.provider(provider);
@@ -388,7 +389,7 @@ impl Catalogue {
         }
     }
 
-    /// The public tokenizer of a model, by its name at its seller; `None` of all others.
+    /// The public tokenizer of a model, by its name at its provider; `None` for all others.
     #[must_use]
     pub fn vocabulary(&self, upstream_model: &str) -> Option<Vocabulary> {
         self.tokenizers.of(upstream_model)
@@ -404,7 +405,7 @@ impl Catalogue {
         &self.models
     }
 
-    /// Whether some model or provider of ours carries this publisher.
+    /// Whether one of our models or providers has this publisher.
     #[must_use]
     pub fn is_publisher(&self, name: &str) -> bool {
         self.models.iter().any(|model| model.publisher == name) || self.own_provider(name).is_some()

@@ -1,4 +1,4 @@
-//! From the files to the catalogue: each row checked on its own, then the whole.
+//! From the files to the catalogue: each row is checked by itself, then the whole.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -23,9 +23,9 @@ const MODELS: &str = include_str!("../../../catalogue/models.toml");
 const CAPABILITIES: &str = include_str!("../../../catalogue/capabilities.toml");
 const TOKENIZERS: &str = include_str!("../../../catalogue/tokenizers.toml");
 
-/// What `source` says of a price that an operator gave without one.
+/// The `source` of an operator's price that names none.
 const OPERATOR: &str = "operator";
-/// Ten thousand USD for a million units: a larger number is a mistaken unit.
+/// Ten thousand USD per million units: a larger number is a mistaken unit.
 const PRICE_MAX: u64 = 10_000_000_000;
 
 pub fn embedded() -> Result<Catalogue, CatalogueError> {
@@ -140,7 +140,7 @@ fn add_provider(
     Ok(())
 }
 
-/// What is wrong with where a provider is asked, or whose models it sells.
+/// What is wrong with a provider's address, or with the provider whose models it hosts.
 fn wrong_address(catalogue: &Catalogue, row: &ProviderRow) -> Option<String> {
     if row.base_url.as_deref().is_some_and(|url| !url.starts_with("https://") || url.ends_with('/')) {
         return Some("base_url begins with https:// and ends without a slash".to_owned());
@@ -153,7 +153,7 @@ fn wrong_address(catalogue: &Catalogue, row: &ProviderRow) -> Option<String> {
     Some(format!("models_of \"{other}\" is no provider that stands before it"))
 }
 
-/// The grammars that a row names as its provider's own, where no family or grammar of it is another's.
+/// The dialects that a row claims as its provider's own, if no family or dialect of it is another's.
 fn own_dialects(
     catalogue: &Catalogue,
     families: &[String],
@@ -178,14 +178,14 @@ fn own_dialects(
     dialects.iter().map(read).collect()
 }
 
-/// What tiers and tools cost there, of whatever model.
+/// The provider-wide prices of tiers and tools.
 fn read_prices(tiers: Vec<TierRow>, fees: Vec<FeeRow>) -> Result<(Arc<[TierPrice]>, Vec<Fee>), String> {
     let no_rates = |_| Err("has a share of the standard price alone, for all models".to_owned());
     let tiers = tiers.into_iter().map(|tier| tier.read(UNVERIFIED, no_rates)).collect::<Result<_, _>>()?;
     Ok((tiers, fees.into_iter().map(FeeRow::read).collect::<Result<_, _>>()?))
 }
 
-/// A discount is nothing that is guessed at.
+/// A batch discount is never guessed.
 fn batch_percent(row: Option<BatchRow>) -> Result<Option<u16>, &'static str> {
     match row {
         None => Ok(None),
@@ -197,7 +197,7 @@ fn batch_percent(row: Option<BatchRow>) -> Result<Option<u16>, &'static str> {
     }
 }
 
-/// A provider that says nothing takes a key.
+/// A provider without a row accepts an API key.
 fn read_auths(rows: Vec<AuthRow>, config: &[ConfigField]) -> Result<Vec<AuthFacts>, String> {
     let mut auths: Vec<AuthFacts> = Vec::new();
     for auth in rows.into_iter().map(AuthFacts::of) {

@@ -1,24 +1,24 @@
-//! Names that vendors give to releases of a model: with a day, with `-latest`, or for what was fine-tuned of it.
+//! Names of a model's releases: with a date, with `-latest`, or of a fine-tune.
 
-/// What a name says beside its model.
+/// What a name says besides its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// The model as it was on a day, as in `gpt-4o-2024-08-06` or `claude-haiku-4-5-20251001`.
+    /// The model as of a date, as in `gpt-4o-2024-08-06` or `claude-haiku-4-5-20251001`.
     Dated,
-    /// Whatever its vendor has of the model now.
+    /// The vendor's current release of the model.
     Latest,
-    /// What a customer of its vendor made of the model, as in `ft:gpt-4o-mini-2024-07-18:acme::id`.
+    /// A fine-tune by a customer of the vendor, as in `ft:gpt-4o-mini-2024-07-18:acme::id`.
     FineTuned,
 }
 
 const FINE_TUNED: &str = "ft:";
 const LATEST: &str = "-latest";
-/// The forms of a day behind a name: `0` stands for a digit.
+/// The date suffixes: `0` stands for a digit.
 const DAYS: [&str; 4] = ["-0000-00-00", "-00000000", "@00000000", "-0000"];
 
 impl Release {
-    /// What a name says, with the rest of the name; `None` of a name that says nothing. A fine-tuned model's rest may be a
-    /// dated name itself.
+    /// The release that a name denotes, with the rest of the name; `None` if it denotes none. The rest of a
+    /// fine-tune may be a dated name itself.
     #[must_use]
     pub fn read(name: &str) -> Option<(Self, &str)> {
         if let Some(tuned) = name.strip_prefix(FINE_TUNED) {
@@ -30,8 +30,8 @@ impl Release {
         dated(name).map(|(base, _)| (Self::Dated, base))
     }
 
-    /// Whether a seller's own name of a model is not of the day that was asked for. Of a name without a day nothing is known
-    /// against it.
+    /// Whether a provider's own name of a model has another date than the requested one. A
+    /// name without a date is accepted.
     #[must_use]
     pub fn is_of_another_day(asked: &str, sold: &str) -> bool {
         let Some((_, day)) = dated(asked) else { return false };
@@ -40,7 +40,7 @@ impl Release {
     }
 }
 
-/// A name's base and its day.
+/// A name's base and its date.
 fn dated(name: &str) -> Option<(&str, &str)> {
     DAYS.iter().find_map(|form| {
         let (base, day) = name.split_at_checked(name.len().checked_sub(form.len())?)?;
@@ -49,7 +49,7 @@ fn dated(name: &str) -> Option<(&str, &str)> {
     })
 }
 
-/// A year, month and day; or of four digits a month beside a day or a year.
+/// A year, month and day; or, for four digits, a month with a day or a year.
 fn is_day(digits: &str) -> bool {
     let number = |from: usize, to: usize| digits.get(from..to).and_then(|text| text.parse::<u32>().ok());
     let is_month = |found: Option<u32>| found.is_some_and(|month| (1..=12).contains(&month));
@@ -59,7 +59,7 @@ fn is_day(digits: &str) -> bool {
     }
 }
 
-/// Whether a day stands somewhere in a name, as eight digits or with dashes between.
+/// Whether a name contains a date, as eight digits or with dashes between.
 fn has_day(text: &str) -> bool {
     let starts = || text.char_indices().map(|(at, _)| at);
     let form_at = |at: usize, form: &str| {
@@ -73,7 +73,7 @@ fn has_day(text: &str) -> bool {
     starts().any(|at| form_at(at, "00000000") || form_at(at, "0000-00-00"))
 }
 
-/// Whether a text has a digit for each `0` of a form, and else what the form has.
+/// Whether a string has a digit for each `0` of a form, and otherwise equals it.
 fn fits(text: &str, form: &str) -> bool {
     text.len() == form.len()
         && text.bytes().zip(form.bytes()).all(|(byte, wanted)| match wanted {

@@ -6,15 +6,15 @@ use serde::de::DeserializeOwned;
 
 use crate::error::CatalogueError;
 
-/// What `source` says where nothing was read.
+/// The `source` of a fact or price that was not looked up.
 pub const UNVERIFIED: &str = "unverified";
 
-/// A file's name and text, to tell lines by.
+/// A file's name and text, for line numbers in errors.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     pub file: &'a str,
     pub text: &'a str,
-    /// An overlay replaces what it names and may leave a price's source out.
+    /// An overlay replaces what it names, and may omit a price's source.
     pub overlay: bool,
 }
 
@@ -49,7 +49,7 @@ pub fn is_day(text: &str) -> bool {
     well && parts.next().is_none()
 }
 
-/// FNV-1a: names a content in records; nothing relies on it being hard to forge.
+/// FNV-1a: identifies content in records; nothing relies on it being hard to forge.
 pub fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -1,4 +1,4 @@
-//! What a provider asks for its tiers of service and for the tools that it runs, each price with where it was read.
+//! The prices of a provider's service tiers and hosted tools, each with its source.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::files::RatesRow;
 use crate::source::{UNVERIFIED, is_day};
 
-/// A dearer tier than this times the standard one is a mistaken unit.
+/// A tier that costs more than this percentage of the standard one is a mistaken unit.
 const PERCENT_MAX: u16 = 1_000;
 
 /// Where a price was read.
@@ -18,13 +18,13 @@ pub struct Origin {
     pub source: String,
     /// The day it was read there, or empty.
     pub checked: String,
-    /// The day that the source itself is of, where it says one.
+    /// The date of the source itself, if it has one.
     pub as_of: Option<String>,
-    /// The source repeats what somebody else has read at the seller's.
+    /// The source repeats what others read at the provider's.
     pub is_third_hand: bool,
 }
 
-/// What a tier costs.
+/// The price of a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierPrice {
     pub tier: Tier,
@@ -38,13 +38,13 @@ pub struct TierPrice {
     reason = "a few dozen stand in the catalogue, and are read where they stand"
 )]
 pub enum TierRates {
-    /// So many hundredths of the standard price, whatever that is.
+    /// A percentage of the standard price, whatever that is.
     Percent(u16),
-    /// Prices of its own, of requests whose prompt is not long.
+    /// Its own prices, for requests whose prompt is not long.
     Rates(Rates),
 }
 
-/// What a call of a tool costs that the provider runs.
+/// The price of a call of a hosted tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fee {
     pub tool: HostedTool,
@@ -52,7 +52,7 @@ pub struct Fee {
     pub origin: Origin,
 }
 
-/// The fees of a provider, to be put beside the prices of tokens.
+/// The fees of a provider, to be added to token prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fees {
     web_search: Option<Price>,
@@ -79,7 +79,7 @@ impl Fees {
         }
     }
 
-    /// The prices with these beside them.
+    /// The prices with these fees added.
     #[must_use]
     pub const fn beside(&self, mut rates: Rates) -> Rates {
         rates.units.web_search = self.web_search;
@@ -88,7 +88,7 @@ impl Fees {
     }
 }
 
-/// What a tier costs, in the files: a share of the standard price, or prices of its own.
+/// The price of a tier, in the files: a share of the standard price, or its own prices.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TierRow {
@@ -102,7 +102,7 @@ pub struct TierRow {
     pub third_hand: bool,
 }
 
-/// What a tool costs, in the files.
+/// The price of a tool, in the files.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeeRow {
@@ -174,7 +174,7 @@ impl FeeRow {
 
 impl Origin {
     /// # Errors
-    /// What a price lacks that stands in our own files, or in an operator's.
+    /// What is missing from a price in our own files, or in an operator's.
     pub fn check(&self, is_operators: bool) -> Result<(), &'static str> {
         if self.as_of.as_deref().is_some_and(|day| !is_day(day)) {
             return Err("says as_of, which is a day, as \"2026-11-20\"");
@@ -195,7 +195,7 @@ impl Origin {
     }
 }
 
-/// Those of the offer, and of its provider those of other tiers.
+/// The tier prices of an offer, and its provider's for other tiers.
 pub fn over(own: Vec<TierPrice>, below: &[TierPrice]) -> Arc<[TierPrice]> {
     let mut all = own;
     let more: Vec<_> =

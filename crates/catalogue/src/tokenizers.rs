@@ -1,4 +1,4 @@
-//! Which models read with a public tokenizer.
+//! Which models use a public tokenizer.
 
 use domain::Vocabulary;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ struct TokenizerRow {
     checked: Spanned<String>,
 }
 
-/// The models of each vocabulary, whoever sells them.
+/// The models of each vocabulary, whichever provider serves them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokenizers {
     /// Whole names, sorted.
@@ -33,7 +33,7 @@ pub struct Tokenizers {
 }
 
 impl Tokenizers {
-    /// By the model's name at its seller; a path before it is left out.
+    /// By the model's name at its provider; a path before it is ignored.
     pub fn of(&self, model: &str) -> Option<Vocabulary> {
         let name = model.rsplit('/').next().unwrap_or(model);
         let exact = self.exact.binary_search_by(|(exact, _)| exact.as_str().cmp(name)).ok();
@@ -67,7 +67,7 @@ pub fn load(source: Source<'_>) -> Result<Tokenizers, CatalogueError> {
         }
     }
     found.exact.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    // The longer beginning is the more exact one.
+    // The longer prefix is the more exact one.
     found.beginnings.sort_by_key(|(beginning, _)| std::cmp::Reverse(beginning.len()));
     Ok(found)
 }

@@ -1,4 +1,5 @@
-//! Who may use a route: what each row of the table declares, and what keeps an unsound table from serving.
+//! Authorisation of the `/v2` routes: which key scope and which role each route requires, and the check at
+//! startup that refuses an unsound route table.
 
 use domain::{Fault, FaultClass, Role};
 use http::Method;
@@ -6,62 +7,62 @@ use line::Needs;
 
 use crate::router::{Route, Way};
 
-/// What a route asks of a key, and of a person. `None` lets no such caller in.
+/// What a route requires of an API key, and of a signed-in person. `None` rejects callers of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
     pub key: Option<Needs>,
     pub people: Option<People>,
 }
 
-/// What a route asks of a person in the workspace that they act in.
+/// What a route requires of a person in the workspace they act in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum People {
-    /// This role, or one that covers it.
+    /// This role or a higher one.
     Least(Role),
-    /// An owner of the workspace that runs this installation.
+    /// An owner of the operator's workspace, which runs this installation.
     Operator,
 }
 
 impl Access {
-    /// Looks, and changes nothing.
+    /// Read-only.
     pub const LOOK: Self = Self::both(Needs::Read, Role::Viewer);
-    /// Keys that call models.
+    /// Managing keys that call models.
     pub const DEVELOP: Self = Self::both(Needs::Admin, Role::Developer);
     pub const MANAGE: Self = Self::both(Needs::Admin, Role::Admin);
-    /// Money is shown to whoever keeps the accounts.
+    /// Anything that shows or changes money.
     pub const BILL: Self = Self::both(Needs::Admin, Role::Billing);
-    /// What the workspace stands on.
+    /// The workspace itself.
     pub const OWN: Self = Self::both(Needs::Admin, Role::Owner);
-    /// The installation's own things.
+    /// Settings of the installation.
     pub const OPERATE: Self = Self { key: Some(Needs::Operator), people: Some(People::Operator) };
-    /// What concerns nobody but the caller.
+    /// What concerns only the caller itself.
     pub const ONESELF: Self = Self::both(Needs::Known, Role::Viewer);
-    /// What only a person in front of a screen can mean.
+    /// Only for a signed-in person, never for a key.
     pub const PERSON: Self = Self { key: None, people: Some(People::Least(Role::Viewer)) };
 
     const fn both(key: Needs, role: Role) -> Self {
         Self { key: Some(key), people: Some(People::Least(role)) }
     }
 
-    /// Whether a caller who may only look is let in.
+    /// Whether a read-only caller is let in.
     const fn lets_lookers_in(self) -> bool {
         matches!(self.key, Some(Needs::Known | Needs::Read | Needs::Inference))
             || matches!(self.people, Some(People::Least(Role::Viewer)))
     }
 }
 
-/// What strangers may ask for: ways to become known.
+/// Routes open to unauthenticated callers: the ways to sign in or to join.
 const OPEN: [&str; 5] =
     ["/v2/sign-in", "/v2/sign-in/link", "/v2/device", "/v2/device/token", "/v2/byoc/nodes/join"];
-/// What a node that joined may do: tell of itself.
+/// What a joined node may call: its own reports.
 const OF_NODES: [&str; 2] = ["/v2/byoc/nodes/heartbeat", "/v2/byoc/nodes/records"];
-/// Writing methods that change nothing but what is the caller's own.
+/// Non-GET routes that change nothing, or only what belongs to the caller.
 pub const HARMLESS: [&str; 4] = ["/v2/plan", "/v2/me", "/v2/sign-out", "/v2/device/approve"];
 
-/// Refuses a table that could be read in two ways, or that opens what must be closed.
+/// Refuses a route table that declares a route twice, or opens a route that must be protected.
 ///
 /// # Errors
-/// Names the row; the process does not start.
+/// Names the offending route; the process does not start.
 pub fn check(table: &[Route]) -> Result<(), String> {
     for (at, route) in table.iter().enumerate() {
         let shown = format!("{} {}", route.method, route.pattern);
@@ -87,7 +88,8 @@ pub fn check(table: &[Route]) -> Result<(), String> {
 fn is_sound(route: &Route, access: Access) -> bool {
     let reads = route.method == Method::GET || HARMLESS.contains(&route.pattern);
     let of_operator = (access.key == Some(Needs::Operator), access.people == Some(People::Operator));
-    // A role without its scope, or a scope without its role, would let one kind of caller past the other's wall.
+    // With operator rights required of only one of the two, the other kind of caller would get past the
+    // check.
     let agree = matches!(of_operator, (true, true) | (false, false));
     let somebody = access.key.is_some() || access.people.is_some();
     let of_others = OPEN.contains(&route.pattern) || OF_NODES.contains(&route.pattern);

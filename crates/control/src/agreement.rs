@@ -1,5 +1,5 @@
-//! What the owner of a credential or an account states of its contract with the provider, as it is sent and shown: limits,
-//! retention, commitment, compliance, and prices of its own.
+//! The terms that the owner of a credential or an account states of its contract with the provider, as `/v2`
+//! reads and shows them: limits, retention, commitment, compliance, and negotiated prices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::failure::invalid;
 
-/// More than this is no limit of any provider.
+/// No provider's limit is higher.
 const LIMIT_MAX: u64 = 1_000_000_000_000;
 /// Ten years.
 const RETENTION_DAYS_MAX: u32 = 3_650;
@@ -22,7 +22,7 @@ const COMMITMENT_MICROS_MAX: u64 = 1_000_000_000_000_000;
 const TAGS_MAX: usize = 32;
 const TAG_BYTES_MAX: usize = 63;
 const PRICED_MODELS_MAX: usize = 1_000;
-/// A USD a token: more is a slip of the hand.
+/// One USD per token: anything above is a typing error.
 const PRICE_MICROS_MAX: u64 = 1_000_000_000_000;
 
 /// What is absent is not stated.
@@ -110,7 +110,7 @@ pub struct RatesForm {
 /// By model name: `publisher/model`, or the seller's own.
 pub type PricingForm = BTreeMap<String, RatesForm>;
 
-/// What was sent, field by field.
+/// The fields as sent.
 pub struct Sent<'a> {
     pub limits: Option<LimitsForm>,
     pub retention: &'a Value,
@@ -118,7 +118,7 @@ pub struct Sent<'a> {
     pub compliance: &'a [String],
 }
 
-/// Refuses what can't be a fact of a contract.
+/// Validates the terms.
 ///
 /// # Errors
 /// 400 naming the field.
@@ -219,7 +219,7 @@ pub fn compliance(tags: &[String]) -> Result<Vec<String>, Box<Fault>> {
     Ok(tags.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect())
 }
 
-/// Refuses what can't be a price or the name of a model.
+/// Validates negotiated prices and their model names.
 ///
 /// # Errors
 /// 400 naming the field.

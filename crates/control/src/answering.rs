@@ -1,4 +1,5 @@
-//! How a request of `/v2` is answered: the headers that every answer has, and problem documents that name the place.
+//! Builds the HTTP response of a `/v2` request: the headers that every response carries, and problem
+//! documents that point at the offending field.
 
 use bytes::Bytes;
 use domain::{Dialect, Fault, TraceId};
@@ -10,12 +11,12 @@ use serde_json::{Value, json};
 use crate::reply::Reply;
 use crate::version;
 
-/// What is still needed of a request when it is used up.
+/// The parts of a request that are still needed after its body and head were consumed.
 pub struct Answering {
     trace: TraceId,
-    /// The versions that whoever asks has already.
+    /// `If-None-Match`: the ETags that the client already has.
     known: Option<String>,
-    /// Names of query parameters: what is wrong with one of them is no place in the body.
+    /// Names of the query parameters: an error about one of them gets no JSON pointer into the body.
     query: Vec<String>,
 }
 
@@ -83,7 +84,7 @@ impl Answering {
         self.finish(response)
     }
 
-    /// A field of the body as a JSON pointer; parameters and headers have none.
+    /// A body field as a JSON pointer; `None` for parameters and headers.
     fn pointer(&self, param: &str) -> Option<String> {
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.[]".contains(c);
         if self.query.iter().any(|name| name == param) || !param.chars().all(is_plain) {
@@ -94,7 +95,7 @@ impl Answering {
 
     fn finish(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
         let headers = response.headers_mut();
-        // Nothing of this is a page: whatever is put into an object can't become one, and nobody frames it.
+        // No response is a page: stored text can't be rendered as one, and nothing may be framed.
         for (name, value) in [
             (header::CACHE_CONTROL, "private, no-store"),
             (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),

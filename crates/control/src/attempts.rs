@@ -1,5 +1,6 @@
-//! How often somebody may try: counts by address, by account from an address, and by person, of all replicas together in the store, and in a table
-//! of bounded size before it, so that whoever is over the limit here costs the store nothing.
+//! Rate limits on sign-in attempts: by address, by account and address, and by person. All replicas count
+//! together in the store. A bounded table in memory comes first, so that a caller who is over the limit here
+//! costs the store nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,15 +16,15 @@ use crate::tokens::{self, Kind};
 
 const WINDOW_MS: u64 = 5 * 60_000;
 const TRIERS_MAX: usize = 10_000;
-/// Every so many tries, those whose window is over are taken out of the store.
+/// After every this many attempts, those with an expired window are deleted from the store.
 const FORGET_EVERY: u64 = 64;
 
-/// Who tries.
+/// The subject that attempts are counted for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Trier {
-    /// An IPv6 host has a whole /64 to itself.
+    /// The network: an IPv6 host usually has a whole /64 to itself.
     Address(u64),
-    /// With the address that it is tried from: nobody locks somebody else out.
+    /// An account together with the client's address, so that an attacker elsewhere can't lock its owner out.
     Account {
         email: String,
         address: u64,
@@ -44,14 +45,14 @@ impl Trier {
 
     const fn tries_max(&self) -> u64 {
         match self {
-            // Many people may share one, behind a proxy that is not known all of them.
+            // Many people may share an address, behind proxies that are not all known.
             Self::Address(_) => 60,
             Self::Account { .. } | Self::Person(_) => 10,
         }
     }
 }
 
-/// An IPv4 address, or what an IPv6 host has to itself.
+/// The IPv4 address, or the /64 prefix of an IPv6 address.
 fn network(peer: IpAddr) -> u64 {
     match peer.to_canonical() {
         IpAddr::V4(v4) => u64::from(v4.to_bits()),
@@ -59,7 +60,7 @@ fn network(peer: IpAddr) -> u64 {
     }
 }
 
-/// Whoever tries.
+/// The counts of all triers.
 pub struct Attempts {
     hasher: Arc<dyn KeyHash>,
     here: Mutex<HashMap<Trier, Tries>>,
@@ -71,10 +72,11 @@ impl Attempts {
         Self { hasher, here: Mutex::default(), counted: AtomicU64::new(0) }
     }
 
-    /// Counts a try of one, or of two at once, before it is made: many at once are as many, wherever they are made.
+    /// Counts an attempt for one trier, or for two at once. It is counted before it is made, so that
+    /// concurrent attempts can't slip under the limit, on whichever replica they run.
     ///
     /// # Errors
-    /// 429 where there were too many, and the store's.
+    /// 429 over the limit, and store errors.
     pub async fn count(
         &self,
         store: &Store,
@@ -88,7 +90,7 @@ impl Attempts {
         let (first, second) = (self.digest(trier), other.map(|other| self.digest(other)));
         let forgets = self.counted.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1;
         let store = store.clone();
-        // In a task of its own: a caller who hangs up has tried, and so has one who only rehearses.
+        // In a task of its own: the attempt counts even where the caller hangs up, or only rehearses.
         let counting = tokio::spawn(async move {
             let tries = store.sign_ins();
             if forgets {
@@ -126,7 +128,7 @@ impl Attempts {
         Ok(())
     }
 
-    /// A success clears what was tried before it, behind its answer.
+    /// A success clears the earlier attempts; the store is updated after the response.
     pub fn forget(&self, store: &Store, trier: &Trier) {
         self.lock().remove(trier);
         let (store, digest) = (store.clone(), self.digest(trier));
@@ -151,7 +153,7 @@ impl Attempts {
     }
 }
 
-/// Forgets whose window is over, else the one that began first.
+/// Evicts entries whose window is over, or else the oldest one.
 fn make_room(table: &mut HashMap<Trier, Tries>, now_unix_ms: u64) {
     table.retain(|_, tries| now_unix_ms.saturating_sub(tries.since_unix_ms) < WINDOW_MS);
     if table.len() >= TRIERS_MAX {
@@ -198,7 +200,7 @@ mod tests {
         let told = attempts.count_here(&email(1), 5).unwrap_err();
         assert_eq!((told.code, told.retry_after_ms), ("too_many_attempts", Some(WINDOW_MS)));
         attempts.count_here(&email(2), 5).unwrap();
-        // The owner, elsewhere, is not locked out by whoever guesses here.
+        // From another address the owner is not locked out by the guesses made here.
         let elsewhere = Trier::account("1@example.com".to_owned(), IpAddr::from([10, 0, 0, 1]));
         attempts.count_here(&elsewhere, 5).unwrap();
         assert!(attempts.count_here(&email(1), WINDOW_MS + 4).is_err());

@@ -1,4 +1,5 @@
-//! What is done without anybody asking: events sent, months finalised, expiry told, the old forgotten.
+//! Background jobs: delivering events, finalising months, announcing expiry, sending budget alerts, and
+//! deleting old events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,8 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const ALERTS_EVERY_MS: u64 = 5_000;
 
-/// Everything that this process's worker can do. An invoice waits for `grace` after its month for records on their way.
+/// All job handlers of this process. Finalising an invoice waits for `grace` after the end of its month, so
+/// that records on their way still arrive.
 #[must_use]
 pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -> Handlers {
     let ours = |kind, work: Work| {
@@ -47,10 +49,10 @@ pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -
     all
 }
 
-/// Asks for what comes again and again; whoever asks second changes nothing.
+/// Schedules the recurring jobs. Each has a fixed name, so a second call changes nothing.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn schedule(control: &Control, keeps_heads: bool) -> Result<(), StoreError> {
     let now = control.world.clock.unix_ms();
     let always = [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (TELL_ALERTS, ALERTS_EVERY_MS)];
@@ -71,7 +73,7 @@ pub async fn schedule(control: &Control, keeps_heads: bool) -> Result<(), StoreE
 
 type Work = for<'a> fn(&'a Ours, &'a JobRow) -> PortFuture<'a, Result<(), StoreError>>;
 
-/// A job of our own that only a fault of ours keeps from being done.
+/// A maintenance job of the system itself; it fails only through a fault of this system.
 struct Ours {
     kind: &'static str,
     work: Work,
@@ -101,14 +103,14 @@ impl Handler for Ours {
     }
 }
 
-/// Tells of the thresholds that budgets have crossed, each once.
+/// Claims the alerts for budget thresholds that were crossed, each once.
 async fn tell_alerts(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
     let (budgets, now) = (ours.control.store.budgets(), ours.control.world.clock.unix_ms());
     while budgets.claim_alerts(ALERTS_AT_ONCE, now).await?.len() as u64 == u64::from(ALERTS_AT_ONCE) {}
     Ok(())
 }
 
-/// Looks which workspaces have months that are over, and asks for each one's turn.
+/// Finds workspaces with finished months and enqueues a `FINALISE` job for each.
 async fn close_months(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
     let (store, now) = (&ours.control.store, ours.control.world.clock.unix_ms());
     let mut after = None;
@@ -136,7 +138,7 @@ async fn close_months(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
     }
 }
 
-/// Finalises a workspace's months that are over, oldest first: each looks at those before it.
+/// Finalises a workspace's finished months, oldest first, because each invoice depends on the earlier ones.
 async fn finalise(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
     let Some(workspace) = id_of::<WorkspaceId>(job, "workspace") else { return Ok(()) };
     let (store, world) = (&ours.control.store, &ours.control.world);
@@ -154,7 +156,7 @@ async fn finalise(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Tells of a credential's end, if that is still its end.
+/// Announces that a credential expires, unless its expiry has changed since the job was enqueued.
 async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
     let ids = (id_of::<WorkspaceId>(job, "workspace"), id_of::<CredentialId>(job, "credential"));
     let (Some(workspace), Some(credential)) = ids else { return Ok(()) };
@@ -170,7 +172,7 @@ async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
     if row.state == CredentialState::Revoked || expires <= now {
         return Ok(());
     }
-    // One that an earlier version asked for says nothing of how long before it is.
+    // Jobs enqueued by an earlier version don't state their lead time.
     let before_ms = job.payload.get("before_ms").and_then(Value::as_u64).unwrap_or_default();
     let event = EventRow {
         id: notice_id(credential, expires, before_ms),
@@ -188,8 +190,9 @@ async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
     ours.control.store.events().emit(event).await
 }
 
-/// The same however often it is asked for, so that each notice is told once; another for each end, for three days before
-/// one may be a day before another.
+/// Deterministic, so that each notice is emitted once however often its job runs. The lead time and the
+/// expiry are both part of it: three days before one expiry may be the same instant as one day before
+/// another.
 fn notice_id(credential: CredentialId, expires_unix_ms: u64, before_ms: u64) -> EventId {
     let mut random = credential.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
     for (byte, of_end) in random.iter_mut().zip(expires_unix_ms.to_le_bytes()) {

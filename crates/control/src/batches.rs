@@ -1,5 +1,5 @@
-//! Batches in the books: each is looked at until it has ended, and then each of its requests is booked once, at the price
-//! of batches, whoever reads its results and however often the reading begins anew.
+//! Billing of asynchronous batches: polls each batch until it has ended, then books each of its requests
+//! exactly once, at batch prices, whoever else reads its results and however often reading them restarts.
 
 use bytes::{Bytes, BytesMut};
 use domain::{Fault, KeptId, KeptKind, KeptOwner, MeterRecord, Operation, Rates, Tier, Usage};
@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use crate::kept_books::{Books, GONE, Used, said};
 use crate::{Control, moment};
 
-/// Requests of a batch that are booked at once.
+/// Records that are booked in one write.
 const BOOKED_AT_ONCE: usize = 100;
-/// No line of results is longer.
+/// The longest line of a results file.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What a provider says of a batch.
+/// A batch object of the OpenAI format, as the provider returns it.
 #[derive(Debug, Deserialize)]
 struct Told {
     status: String,
@@ -34,7 +34,7 @@ struct Told {
 }
 
 impl Told {
-    /// When it ended; `None` where it goes on, or failed before anything was done.
+    /// When it ended; `None` while it runs, or where it failed before any request was processed.
     fn ended_unix_ms(&self) -> Option<u64> {
         let at = match self.status.as_str() {
             "completed" => self.completed_at,
@@ -46,11 +46,11 @@ impl Told {
     }
 }
 
-/// One look.
+/// One poll.
 pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
     let now = control.world.clock.unix_ms();
     let found = control.store.kept_objects().find(owner, id, now).await.map_err(|error| error.to_string())?;
-    // Forgotten, with its project.
+    // Deleted together with its project.
     let Some(object) = found else { return Ok(Outcome::Done) };
     let snapshot = control.keeper.current();
     let Some(books) = Books::of(control, &snapshot, owner, id, &object) else {
@@ -68,7 +68,7 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Res
 }
 
 impl Books<'_> {
-    /// A batch of requests in a file, whose results are files, too.
+    /// A batch whose requests are in an input file and whose results are files too (OpenAI).
     async fn take_files(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
         let told: Told = serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
         self.show(self.id, provider_id, body).await?;
@@ -77,7 +77,7 @@ impl Books<'_> {
         }
         let Some(ended_unix_ms) = told.ended_unix_ms() else { return Err(format!("it is {}", told.status)) };
         for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
-            // Lists show it from now on, if its provider still has it.
+            // Lists show the file from now on, if the provider still has it.
             if let Ok(body) = self.whose.whole(Operation::File, file).await {
                 let id = self.name(KeptKind::File, file);
                 self.show(id, file, &body).await?;
@@ -94,7 +94,8 @@ impl Books<'_> {
         Ok(Outcome::Done)
     }
 
-    /// A batch that came with its requests, and whose results are at its own address.
+    /// A batch that was created with inline requests, and whose results have an address of their own
+    /// (Anthropic).
     async fn take_messages(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
         let told = line::read_bundle(body).ok_or("no batch")?;
         self.show(self.id, provider_id, body).await?;
@@ -105,8 +106,8 @@ impl Books<'_> {
         self.all_booked().await
     }
 
-    /// A batch that came with its requests, and whose results are in what is told of it: that is read twice, for when it
-    /// ended may be told behind them.
+    /// A batch that was created with inline requests, and whose results are inside the batch object (Gemini).
+    /// The object is read twice, because the time it ended may come after the results in the document.
     async fn take_contents(&self, provider_id: &str) -> Result<Outcome, String> {
         let mut results = self.results(provider_id);
         while results.next().await?.is_some() {}
@@ -117,13 +118,13 @@ impl Books<'_> {
         let ended_unix_ms = moment::read(&ended, "endTime").map_err(|fault| said(&fault))?;
         let mut again = self.results(provider_id);
         self.book_results(&mut again, ended_unix_ms).await?;
-        // An answer that was cut short is no such batch.
+        // A truncated or changed response does not count as this batch.
         let is_same =
             line::read_content_batch(&again.apart.rest()).is_some_and(|same| same.ended_at == Some(ended));
         if is_same { self.all_booked().await } else { Err("it was told otherwise".to_owned()) }
     }
 
-    /// From now on it may be deleted, and its results with it.
+    /// From now on the batch and its results may be deleted.
     async fn all_booked(&self) -> Result<Outcome, String> {
         let booked =
             self.whose.control.store.kept_objects().book(self.whose.owner, self.id, self.request).await;
@@ -131,7 +132,7 @@ impl Books<'_> {
         Ok(Outcome::Done)
     }
 
-    /// A batch whose results lie in its customer's own storage.
+    /// A batch whose results are written to the customer's own storage (Bedrock).
     async fn take_stored(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
         let told = line::read_job(body).ok_or("no batch")?;
         self.show(self.id, provider_id, body).await?;
@@ -144,14 +145,14 @@ impl Books<'_> {
         let id = told.results().ok_or("it does not say where its results lie")?;
         let look = KeptLook { operation: Operation::File, id, is_content: true };
         let booked = self.book_lines(look, line::JOBS, ended_unix_ms, &HashMap::new()).await;
-        // Its customer's storage may be closed to us for long, and only they can open it.
+        // The customer's storage may deny access for a long time, and only the customer can grant it.
         booked.inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
         Ok(Outcome::Done)
     }
 }
 
 impl Books<'_> {
-    /// The lines of a file, as they come.
+    /// Streams the lines of a file.
     fn lines(&self, look: KeptLook) -> Lines {
         Lines {
             shown: self.whose.control.trips.look(self.whose.target.clone(), look),
@@ -160,7 +161,7 @@ impl Books<'_> {
         }
     }
 
-    /// Which model each request asked for. A client may have deleted what it asked.
+    /// The model of each request in an input file; empty if the client has deleted that file.
     async fn models(&self, file: &str) -> Result<HashMap<String, String>, String> {
         let look = KeptLook { operation: Operation::File, id: file.to_owned(), is_content: true };
         let (mut models, mut lines) = (HashMap::new(), self.lines(look));
@@ -197,7 +198,7 @@ impl Books<'_> {
         self.whose.book(records).await
     }
 
-    /// The results in what is told of a batch, as they come.
+    /// Streams the results inside a batch object.
     fn results(&self, provider_id: &str) -> Results {
         let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
         let shown = self.whose.control.trips.look(self.whose.target.clone(), look);
@@ -207,7 +208,7 @@ impl Books<'_> {
     async fn book_results(&self, results: &mut Results, ended_unix_ms: u64) -> Result<(), String> {
         let (mut records, mut named) = (Vec::new(), Named::default());
         while let Some(result) = results.next().await? {
-            // What was asked for is known, and not what became of it.
+            // The request was made, but its result can't be read.
             let unread = || BatchItem {
                 custom_id: String::new(),
                 model: None,
@@ -233,11 +234,11 @@ impl Books<'_> {
         asked: &HashMap<String, String>,
     ) -> MeterRecord {
         let is_well = (200..300).contains(&item.status);
-        // What is not told is not guessed at: the record counts as unmetered.
+        // Unreported usage is not estimated: the record counts as unmetered.
         let is_untold = is_well && item.usage.is_none();
         let requested = asked.get(&item.custom_id).or(self.model.as_ref()).cloned();
         let requested = requested.or(item.model).unwrap_or_default();
-        // Whatever the answer calls it, it was served as part of a batch.
+        // Whatever tier the response reports, it was served as part of a batch.
         let usage = Usage { tier: item.usage.map(|_| Tier::Batch), ..item.usage.unwrap_or_default() };
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
         let (operation, grammar) = line::batch_operation(endpoint);
@@ -258,9 +259,9 @@ impl Books<'_> {
         })
     }
 
-    /// The model's name as everybody knows it, and what a request of a batch costs there.
+    /// The model's public name, and the price of a batched request to it.
     fn priced(&self, upstream_model: &str, prompt_tokens: u64) -> (String, Option<Rates>) {
-        // One that was never tried, of a batch of several models.
+        // A request that was never tried, in a batch of several models.
         if upstream_model.is_empty() {
             return (String::new(), None);
         }
@@ -275,19 +276,19 @@ impl Books<'_> {
             known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
         let own = self.whose.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
         let rates = own.map(|(_, rates)| *rates).or_else(|| known?.offer(provider)?.rates_for(prompt_tokens));
-        // Without a word of its seller on batches, what they cost is not known.
+        // Where the provider publishes no batch discount, the price is unknown.
         let percent = catalogue.provider(provider).and_then(|facts| facts.batch_percent);
         (name, rates.zip(percent).map(|(rates, percent)| rates.percent(percent)))
     }
 }
 
-/// Whether a name is that of an edition of a model, which answers tell with its day: `NAME-20251001`.
+/// Whether a reported name is a dated version of a model, as in `NAME-20251001`.
 fn is_edition(told: &str, name: &str) -> bool {
     let day = told.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
     day.is_some_and(|day| day.len() == 8 && day.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
-/// A file that is read while it comes.
+/// A file that is read as it streams in.
 struct Lines {
     shown: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
     held: BytesMut,
@@ -295,7 +296,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// The next line, without its end; what is behind the last end is one too.
+    /// The next line with its line end, or what follows the last line end.
     async fn next(&mut self) -> Result<Option<Bytes>, String> {
         let mut searched = 0;
         loop {
@@ -323,8 +324,8 @@ impl Lines {
     }
 }
 
-/// Not every provider minds two requests of one name, or of none. They come in the same order each time, so that their
-/// number tells them apart.
+/// Not every provider rejects duplicate or missing custom ids. Results come in the same order each time, so a
+/// running number tells duplicates apart.
 #[derive(Default)]
 struct Named(HashMap<String, u32>);
 
@@ -337,7 +338,7 @@ impl Named {
     }
 }
 
-/// What is told of a batch, taken apart while it comes.
+/// A batch object, parsed for its results as it streams in.
 struct Results {
     shown: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
     apart: ContentResults,
@@ -345,7 +346,7 @@ struct Results {
 }
 
 impl Results {
-    /// The next result; none once all was told.
+    /// The next result; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, String> {
         loop {
             if let Some(result) = self.found.pop_front() {

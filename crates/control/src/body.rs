@@ -1,4 +1,5 @@
-//! A body's JSON, read into the shape that a handler wants: objects are objects and never lists of their fields in order.
+//! Deserialises a JSON body into a handler's type. Unlike plain serde, a struct is accepted only as an
+//! object, never as an array of its fields in order.
 
 use domain::{Fault, FaultClass};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer, StringDeserializer};
@@ -8,10 +9,10 @@ use serde::de::{
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::Number;
 
-/// The whole numbers that a fraction of 64 bits holds exactly.
+/// The largest whole number up to which `f64` is exact.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// Parses JSON of the wanted shape, or says where it is wrong. An empty body is an empty object.
+/// Parses JSON of the expected shape, or reports where it is wrong. An empty body counts as an empty object.
 ///
 /// # Errors
 /// 400.
@@ -39,7 +40,7 @@ fn wrong(code: &'static str, path: &str, why: &str) -> Box<Fault> {
     Box::new(if is_whole { fault } else { fault.param(path.to_owned()) })
 }
 
-/// JSON as it came, with the members of objects in their order.
+/// The JSON as received, with the members of objects in order.
 #[derive(Debug)]
 enum Node {
     Null,
@@ -50,7 +51,7 @@ enum Node {
     Object(Vec<(String, Self)>),
 }
 
-/// What is wrong with a value, in words that name no type of ours.
+/// What is wrong with a value, in words that mention no Rust type.
 #[derive(Debug)]
 struct Wrong(String);
 
@@ -76,7 +77,7 @@ impl Error for Wrong {
     }
 }
 
-/// A type's name in words.
+/// A Rust type's name in plain words.
 fn wanted(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",
@@ -178,7 +179,7 @@ impl Node {
         Wrong(format!("expected an object, not {}", named(&self.unexpected())))
     }
 
-    /// A whole number, also where it is written as `5.0`.
+    /// A whole number, even if written as `5.0`.
     fn whole<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let fraction = match &self {
             Self::Number(number) if number.is_f64() => number.as_f64(),

@@ -1,4 +1,4 @@
-//! Who calls: an API key or a signed-in person, found out in this one place.
+//! Authentication of `/v2` requests: an API key, a signed-in person, or a joined node.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::site::Site;
 use crate::tokens::{self, Kind};
 
 pub const COOKIE_NAME: &str = "tidegate_session";
-/// Under this name a browser takes a cookie over https alone and from this very host: no neighbour's page, and nobody who
-/// answers in our name over http, can plant one.
+/// The `__Host-` prefix makes browsers accept the cookie only over https and only from this exact host:
+/// neither a sibling domain nor an attacker who answers for this host over http can plant one.
 const HOST_COOKIE_NAME: &str = "__Host-tidegate_session";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const CSRF: HeaderName = HeaderName::from_static("x-tidegate-csrf");
 const WORKSPACE: HeaderName = HeaderName::from_static("tidegate-workspace");
-/// When a session was last used is kept to this.
+/// The resolution of a session's last-used time.
 const TOUCH_EVERY_MS: u64 = 60_000;
 
-/// Whoever passed a route's authorisation.
+/// A caller that passed the route's authorisation.
 pub enum Caller {
     Key(line::Caller),
     Person(Box<Person>),
@@ -41,17 +41,17 @@ pub struct Person {
     pub acting: Membership,
     pub csrf_token: String,
     is_operator: bool,
-    /// Of the workspace that they act in, oldest first.
+    /// Of the workspace they act in, oldest first.
     projects: Vec<Arc<ProjectEntry>>,
 }
 
-/// Whoever asks to become known.
+/// An unauthenticated caller of a sign-in route.
 pub struct Stranger {
-    /// The session that they still carry, whether or not it lives.
+    /// The session cookie it sent, whether or not the session is still valid.
     pub carries: Option<Secret>,
 }
 
-/// A node that joined by itself, and has its credential.
+/// A joined node, authenticated by its node credential.
 pub struct Reporter {
     pub credential: TokenDigest,
     pub known: KnownNode,
@@ -82,7 +82,7 @@ impl Caller {
         }
     }
 
-    /// The project that is meant where none is named: the key's own, or the workspace's first.
+    /// The default project where a request names none: the key's own, or the workspace's first.
     #[must_use]
     pub fn project(&self) -> Option<&Arc<ProjectEntry>> {
         match self {
@@ -100,7 +100,7 @@ impl Caller {
         }
     }
 
-    /// The role that the caller's rights come to: nobody gives what they haven't got.
+    /// The role that the caller's rights are equivalent to: nobody can grant more than they have.
     #[must_use]
     pub fn rank(&self) -> Role {
         match self {
@@ -119,7 +119,7 @@ impl Caller {
     }
 }
 
-/// The least role that may give a key these scopes.
+/// The lowest role that may grant these scopes to a key.
 #[must_use]
 pub const fn rank_of(scopes: snapshot::Scopes) -> Role {
     match (scopes.operator, scopes.admin) {
@@ -129,17 +129,17 @@ pub const fn rank_of(scopes: snapshot::Scopes) -> Role {
     }
 }
 
-/// What the session's cookie is called where the request came from.
+/// The session cookie's name for the scheme that this request came by.
 #[must_use]
 pub fn cookie_name(site: &Site, headers: &HeaderMap) -> &'static str {
     if site.is_https(headers) { HOST_COOKIE_NAME } else { COOKIE_NAME }
 }
 
-/// Finds out who asks and whether they may, before the body is read. A key is what a program sends on purpose, so it wins
-/// over a cookie that a browser adds by itself.
+/// Authenticates and authorises the caller before the body is read. A key takes precedence over a cookie: a
+/// program sends the key on purpose, a browser adds the cookie by itself.
 ///
 /// # Errors
-/// 401 where nobody is known, 403 where they may not do this, 404 for a workspace that isn't theirs.
+/// 401 for an unknown caller, 403 where the caller may not do this, 404 for a workspace that isn't theirs.
 pub async fn identify(
     control: &Control,
     head: &Parts,
@@ -158,10 +158,10 @@ pub async fn identify(
     }
 }
 
-/// Finds out which node reports.
+/// Authenticates the node that reports.
 ///
 /// # Errors
-/// 401 where it is none, or none any more.
+/// 401 where the token is not a node's credential, or was revoked.
 pub async fn reporter(control: &Control, headers: &HeaderMap) -> Result<Reporter, Box<Fault>> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
@@ -223,10 +223,10 @@ async fn person(
     Ok(Person { signed_in, acting, csrf_token, is_operator, projects: projects.unwrap_or_default() })
 }
 
-/// The session behind a token, while it lives.
+/// The session of a token, if it is still valid.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn live(control: &Control, token: &str) -> Result<Option<SignedIn>, Box<Fault>> {
     let digest = tokens::digest(&*control.vault.hasher, Kind::Session, token);
     let found = control.store.sign_ins().find(digest).await.map_err(of_store)?;
@@ -236,7 +236,7 @@ pub async fn live(control: &Control, token: &str) -> Result<Option<SignedIn>, Bo
         let session = &signed_in.session;
         now < session.expires_unix_ms && now < session.used_unix_ms.saturating_add(idle_ms)
     };
-    // Whoever belongs nowhere has nothing to be signed in for.
+    // A person without any membership can't do anything, so the session doesn't count.
     Ok(found.filter(|found| lives(found) && !found.memberships.is_empty()))
 }
 
@@ -248,7 +248,7 @@ async fn touch(control: &Control, signed_in: &SignedIn) -> Result<(), Box<Fault>
     control.store.sign_ins().touch(session.digest, now).await.map_err(of_store)
 }
 
-/// A foreign workspace is told like one that never was.
+/// A workspace of others is answered like one that doesn't exist.
 fn acting(headers: &HeaderMap, memberships: &[Membership]) -> Result<Membership, Box<Fault>> {
     let found = match wanted_workspace(headers) {
         None => memberships.first(),
@@ -265,7 +265,8 @@ fn wanted_workspace(headers: &HeaderMap) -> Option<String> {
     (!wanted.is_empty()).then(|| wanted.chars().take(64).collect())
 }
 
-/// The session cookie's value. Two of that name are a 401: another port of this host may have planted one of them.
+/// The session cookie's value. Two cookies of that name are a 401: another port of this host may have planted
+/// one of them.
 ///
 /// # Errors
 /// 401.

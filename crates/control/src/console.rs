@@ -1,4 +1,4 @@
-//! The console: files built before this was compiled, each in three encodings, answered without work.
+//! Serves the console's files, which are embedded at compile time and compressed ahead of time.
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 /// One file of the built console.
 struct File {
     path: &'static str,
-    /// Its entity tag, quotes included.
+    /// Its ETag, quotes included.
     tag: &'static str,
     plain: &'static [u8],
     br: Option<&'static [u8]>,
@@ -16,7 +16,7 @@ struct File {
 
 const FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
 
-/// The paths that are pages; the console itself decides what it shows there.
+/// The paths that answer with the page; the console's own router decides what to show.
 pub const PAGES: &[&str] = &[
     "/sign-in",
     "/account",
@@ -49,19 +49,19 @@ pub const PAGES: &[&str] = &[
     "/audit",
 ];
 
-/// The paths that are files, beside pages.
+/// The paths of static files.
 pub const ASSETS: &[&str] = &["/assets/{rest}", "/favicon.svg", "/theme.js"];
 
 const PAGE: &str = "index.html";
-/// Files whose names hold a hash of what is in them.
+/// Files with a content hash in their name.
 const HASHED: &str = "assets/";
 
 const UNBUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate</title><h1>Tidegate is running</h1>\
     <p>This binary was compiled without its console. Run <code>scripts/console.sh</code>, which needs Node.js 20, and compile again. \
     The command line does all that the console does: <code>tidegate --help</code>.</p></html>";
 
-/// Nothing but what is named, nothing from elsewhere, nothing inline, in nobody's frame; and no text becomes markup but by the
-/// one policy through which the framework clones its own templates.
+/// Only what is listed: nothing from other origins, nothing inline, no framing. Strings become markup only
+/// through the Trusted Types policy with which Svelte clones its own templates.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; \
     object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
     trusted-types svelte-trusted-html";
@@ -73,7 +73,7 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
     accepted.split(',').any(|kind| kind.split(';').next().is_some_and(|name| name.trim() == "text/html"))
 }
 
-/// The page that every path of the console opens.
+/// The page, the same at every path of the console.
 #[must_use]
 pub fn page(headers: &HeaderMap) -> Response<Bytes> {
     match FILES.iter().find(|file| file.path == PAGE) {
@@ -82,7 +82,7 @@ pub fn page(headers: &HeaderMap) -> Response<Bytes> {
     }
 }
 
-/// What a browser is shown at a path that is no page: the console itself says so.
+/// The page with a 404, for browsers at an unknown path: the console shows the error.
 #[must_use]
 pub fn missing(headers: &HeaderMap) -> Response<Bytes> {
     let mut unconditional = headers.clone();
@@ -116,7 +116,7 @@ fn answer(file: &File, headers: &HeaderMap) -> Response<Bytes> {
     guarded(response)
 }
 
-/// The smallest form that the client reads.
+/// The smallest encoding that the client accepts.
 fn encoded(file: &File, headers: &HeaderMap) -> (&'static [u8], Option<&'static str>) {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
     let takes = |wanted: &str| {

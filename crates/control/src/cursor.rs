@@ -1,4 +1,5 @@
-//! Cursors: the place where the next page begins, sealed to the list that it is of.
+//! Pagination cursors: where the next page begins, sealed so that a cursor works only for the list it was
+//! issued for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,14 +12,14 @@ use subtle::ConstantTimeEq;
 
 const SEAL_BYTES: usize = 16;
 
-/// What a cursor is good for: one list of one workspace under one filter.
+/// Binds a cursor to one list of one workspace under one filter.
 pub struct CursorSeal {
     hasher: Arc<dyn KeyHash>,
     list: String,
 }
 
 impl CursorSeal {
-    /// `query` without what may differ from page to page.
+    /// `query` without the parameters that may differ from page to page.
     pub fn new(
         hasher: Arc<dyn KeyHash>,
         workspace: Option<WorkspaceId>,
@@ -30,7 +31,7 @@ impl CursorSeal {
         let filter = query.iter().filter(|(name, _)| !["limit", "cursor", "format"].contains(&name.as_str()));
         let parts = [workspace.as_str(), path].into_iter();
         for part in parts.chain(filter.flat_map(|(name, value)| [name.as_str(), value.as_str()])) {
-            // A length before each, so that no two lists are one text.
+            // Length-prefixed, so that no two lists are written alike.
             list.push_str(&format!("\n{}:{part}", part.len()));
         }
         Self { hasher, list }
@@ -42,7 +43,7 @@ impl CursorSeal {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The place that a cursor of this list names.
+    /// The position that a cursor of this list encodes.
     pub fn read<Id: std::str::FromStr>(&self, cursor: &str) -> Option<Id> {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
         let (seal, place) = bytes.split_at_checked(SEAL_BYTES)?;
@@ -96,7 +97,7 @@ mod tests {
             let mut touched = cursor.clone().into_bytes();
             touched[at] = if touched[at] == b'A' { b'B' } else { b'A' };
             let touched = String::from_utf8(touched).unwrap();
-            // The last letter has bits that mean nothing; the reader refuses them where they are set.
+            // The last base64 character has unused bits; the decoder rejects text that sets them.
             assert_eq!(own.read::<u64>(&touched), None, "{touched}");
         }
         for text in ["", "!", "NDI", "AAAAAAAAAAAAAAAAAAAAAAAA"] {

@@ -1,14 +1,14 @@
-//! Lists as files: JSON lines, and CSV that no spreadsheet mistakes for formulas.
+//! Lists as files: JSON lines, and CSV that spreadsheets can't mistake for formulas.
 
 use serde_json::Value;
 
-/// One object a line.
+/// One object per line.
 #[must_use]
 pub fn json_lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
-/// A head out of the first row's fields, and a line for each row.
+/// A header line from the first row's fields, then a line for each row.
 #[must_use]
 pub fn csv(rows: &[Value]) -> String {
     let Some(first) = rows.first().and_then(Value::as_object) else { return String::new() };
@@ -25,7 +25,8 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     line
 }
 
-/// A cell that begins like a formula is marked as text: what users name things must not run in somebody's spreadsheet.
+/// A cell that begins like a formula is marked as text: names that users choose must not run as code in a
+/// spreadsheet.
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),

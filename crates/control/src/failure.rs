@@ -1,11 +1,11 @@
-//! Failures of the store and the vault as faults that the caller of `/v2` can act on.
+//! Turns errors of the store and the vault into faults that a caller of `/v2` can act on.
 
 use std::borrow::Cow;
 
 use domain::{Fault, FaultClass};
 use store::StoreError;
 
-/// Tells a store's error in the API's words. What only we can mend is logged with its cause and told as a 500.
+/// A store error in the API's words. An internal error is logged with its cause and answered as a 500.
 #[must_use]
 pub fn of_store(error: StoreError) -> Box<Fault> {
     let fault = match error {
@@ -16,7 +16,7 @@ pub fn of_store(error: StoreError) -> Box<Fault> {
         )
         .fix("Check the id; the list at the collection's path shows what there is."),
         StoreError::Conflict { what, detail, existing } => {
-            // Some details name the other object already.
+            // Some details already name the other object.
             let unnamed = existing.filter(|id| !detail.contains(id.as_str()));
             let other = unnamed.map(|id| format!(" It is {id}.")).unwrap_or_default();
             Fault::new(FaultClass::Conflict, what, format!("{detail}.{other}"))
@@ -45,7 +45,7 @@ pub fn of_store(error: StoreError) -> Box<Fault> {
     Box::new(fault)
 }
 
-/// The database can't be asked, and will be again.
+/// The database can't be reached; the request may be retried.
 #[must_use]
 pub fn away() -> Fault {
     Fault::new(FaultClass::Unavailable, "database_unavailable", "The database is not available right now.")
@@ -53,7 +53,7 @@ pub fn away() -> Fault {
         .retry_after_ms(1_000)
 }
 
-/// The code of the journal's refusal for the same reason: to a client it is one condition.
+/// The same code as the journal's refusal for a full disk: to a client it is one condition.
 fn disk_refuses() -> Fault {
     Fault::new(
         FaultClass::Unavailable,
@@ -74,7 +74,7 @@ pub fn invalid(field: impl Into<String>, message: impl Into<String>, fix: impl I
     )
 }
 
-/// A 400 for a field that is not there.
+/// A 400 for a missing field.
 #[must_use]
 pub fn missing(field: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, str>>) -> Box<Fault> {
     let field = field.into();

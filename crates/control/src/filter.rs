@@ -1,4 +1,4 @@
-//! `filter=`: the one grammar as `/v2` reads it, with names looked up and moments counted from now.
+//! The `filter=` parameter of `/v2`: resolves names to ids and relative times to timestamps.
 
 use domain::filter::{Field, Term, Test};
 use domain::{CredentialId, Fault, FaultClass, Filter, FilterError, KeyId, NodeId, ProjectId};
@@ -7,7 +7,7 @@ use crate::failure::of_store;
 use crate::request::Ask;
 use crate::{Control, moment};
 
-/// What a request's filter asks for.
+/// A parsed filter.
 #[derive(Debug, Default)]
 pub struct Asked {
     pub terms: Vec<Term>,
@@ -16,17 +16,17 @@ pub struct Asked {
     pub until_unix_ms: Option<u64>,
 }
 
-/// Whose filter it is.
+/// The list that is filtered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Of {
     Requests,
     Sums,
 }
 
-/// The filter that a request carries; nothing where it carries none.
+/// The request's filter; empty where it has none.
 ///
 /// # Errors
-/// 400 with the place of what can't be read.
+/// 400 with the position of what can't be parsed.
 pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<Asked, Box<Fault>> {
     let mut asked = Asked::default();
     let Some(text) = ask.query.get("filter") else { return Ok(asked) };
@@ -49,7 +49,7 @@ pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<Asked, Box<Fau
     Ok(asked)
 }
 
-/// What has a name may be written by it: the name stands for every one that has it.
+/// Objects may be named instead of given by id: a name matches every object that has it.
 async fn looked_up(control: &Control, ask: &Ask, term: Term) -> Result<Term, Box<Fault>> {
     let (name, begins) = match &term.test {
         Test::Begins(name) => (name.clone(), true),
@@ -117,13 +117,13 @@ fn refused(error: &FilterError) -> Box<Fault> {
     Box::new(fault.param("filter").fix(error.fix.clone()))
 }
 
-/// The later of two beginnings.
+/// The later of two start times.
 #[must_use]
 pub fn later(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.max(other)
 }
 
-/// The earlier of two ends.
+/// The earlier of two end times.
 #[must_use]
 pub fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {

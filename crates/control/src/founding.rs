@@ -1,4 +1,5 @@
-//! A workspace made whole: its sealing key, a first project, an admin key and an API key, all in one transaction.
+//! Creating a workspace with everything it needs: its sealing key, a first project, an admin key and an API
+//! key, in one transaction.
 
 use domain::{Fault, KeyId, ProjectId, WorkspaceId};
 use schemars::JsonSchema;
@@ -18,16 +19,16 @@ pub struct Founded {
     pub api_key: String,
 }
 
-/// A workspace that can be written, and what its maker is shown.
+/// A workspace ready to be written, and what its creator is shown.
 pub struct NewWorkspace {
     pub founding: Founding,
     pub shown: Founded,
 }
 
-/// The environment of a first project: what an application that just starts would call live.
+/// The environment of the first project: what a new application would call live.
 const FIRST_ENVIRONMENT: &str = "production";
 
-/// Makes everything of a new workspace but the rows' place in the store.
+/// Prepares all rows of a new workspace; the caller writes them.
 ///
 /// # Errors
 /// 500 where the master key can't wrap the new workspace's key.
@@ -45,7 +46,8 @@ pub async fn found(
         Box::new(Fault::internal())
     })?;
     let admin = Scopes { inference: true, read: true, admin: true, operator };
-    // As every key that is made later: an application has no business with the workspace's people and credentials.
+    // As for every key made later: an application has no business with the workspace's members and
+    // credentials.
     let caller = Scopes { inference: true, ..Scopes::default() };
     let (admin_key, admin_row) =
         new_key(world, vault, (workspace, project), "admin", FIRST_ENVIRONMENT, admin);
@@ -77,7 +79,7 @@ pub async fn found(
     Ok(NewWorkspace { founding, shown })
 }
 
-/// A fresh key's text, which only its maker ever sees, and the row that finds it.
+/// A fresh key: its text, which only its creator ever sees, and the row it is found by.
 pub fn new_key(
     world: &World,
     vault: &Vault,

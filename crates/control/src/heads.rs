@@ -1,4 +1,5 @@
-//! Signed heads of the audit's chains, kept elsewhere by themselves: whoever can write the database can't unsay them.
+//! Stores the signed heads of the audit chains outside the installation, so that history rewritten in the
+//! database is detected.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,31 +17,31 @@ use crate::Control;
 use crate::owner::milliseconds;
 
 pub const KEEP: &str = "audit.keep_heads";
-/// What was done is out of the database's reach within this time.
+/// How often heads are stored: after this time an act can no longer be removed unnoticed.
 pub const LOOK_EVERY_MS: u64 = 10_000;
 
-/// Where heads are kept that this installation can't take back.
+/// Storage for heads that this installation cannot alter afterwards.
 pub trait HeadKeeper: Send + Sync {
-    /// They are kept durably once this returns.
+    /// Returns once they are stored durably.
     fn keep(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>>;
 }
 
-/// Keepers of one installation: where heads go, and after which time one that stays the same is kept again, so that
-/// silence is no excuse.
+/// Where heads go, and after which time an unchanged head is stored again, so that missing heads can't be
+/// excused by inactivity.
 #[derive(Clone)]
 pub struct Heads {
     pub keeper: Arc<dyn HeadKeeper>,
     pub again: Duration,
 }
 
-/// What this process kept last of a chain.
+/// The last head of a chain that this process stored.
 struct Kept {
     length: u64,
     hash: Digest,
     unix_ms: u64,
 }
 
-/// Does the job that keeps heads. One without a keeper leaves them to the gateways that have one.
+/// The job that stores heads. A gateway without a keeper leaves it to those that have one.
 pub struct KeepHeads {
     pub control: Arc<Control>,
     pub heads: Option<Heads>,

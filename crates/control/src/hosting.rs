@@ -1,5 +1,5 @@
-//! What a credential or an account says of itself beside its address: checked against the fields that its provider has,
-//! and shown as the schema of a form.
+//! Validates the provider-specific settings (`auth`, `config`, `region`) of a credential or an account
+//! against the fields that its provider declares, and shows those as a JSON schema for forms.
 
 use catalogue::{AuthFacts, ConfigField, ConfigForm, ProviderFacts, SecretForm};
 use domain::hosting::StoragePlace;
@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 use crate::Control;
 use crate::failure::{invalid, missing};
 
-/// A deployment's name stands in addresses.
+/// A deployment's name becomes part of URLs.
 const NAME_BYTES_MAX: usize = 64;
 const NAMES_MAX: usize = 1_000;
 
-/// An id, a project or a role; an ARN is the longest of them.
+/// For ids, projects and roles; ARNs are the longest.
 const WORD_BYTES_MAX: usize = 2_048;
 
-/// What a credential or an account is to be, as far as its provider decides what that may be.
+/// The requested settings of a credential or an account, as far as its provider constrains them.
 #[derive(Clone, Copy)]
 pub struct Claim<'a> {
     pub facts: Option<&'a ProviderFacts>,
@@ -29,7 +29,7 @@ pub struct Claim<'a> {
     pub region: Option<&'a str>,
 }
 
-/// How it proves who it is, where all that it says fits together.
+/// The kind of authentication, if all settings fit together.
 pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault>> {
     let auth = check_auth(claim.facts, claim.auth)?;
     let own = claim.facts.and_then(|facts| facts.auth(auth));
@@ -64,7 +64,7 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
     Ok(auth)
 }
 
-/// A provider that the catalogue doesn't know is a server that takes a key.
+/// A provider unknown to the catalogue is a compatible server that takes an API key.
 fn check_auth(facts: Option<&ProviderFacts>, auth: Option<&str>) -> Result<AuthKind, Box<Fault>> {
     let takes: Vec<AuthKind> = match facts {
         Some(facts) => facts.auths.iter().map(|auth| auth.kind).collect(),
@@ -78,7 +78,7 @@ fn check_auth(facts: Option<&ProviderFacts>, auth: Option<&str>) -> Result<AuthK
     })
 }
 
-/// The kind that a word names; without one, the provider's usual.
+/// The auth kind of this name; without one, the provider's default.
 fn kind_of(facts: Option<&ProviderFacts>, auth: Option<&str>) -> Option<AuthKind> {
     let usual = || facts.and_then(|facts| facts.auths.first()).map_or(AuthKind::ApiKey, |auth| auth.kind);
     auth.map_or_else(|| Some(usual()), AuthKind::from_name)
@@ -93,7 +93,8 @@ fn not_the_host(workspace: WorkspaceId) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::Forbidden, "host_identity_not_allowed", message).param("auth").fix(fix))
 }
 
-/// A kind and how its secret is written; whether the provider takes it is checked with all else.
+/// The auth kind and the format of its secret; whether the provider accepts that kind is checked with the
+/// rest.
 pub fn secret_of(control: &Control, provider: &str, auth: Option<&str>) -> (AuthKind, SecretForm) {
     let snapshot = control.keeper.current();
     let facts = snapshot.catalogue().provider(provider);
@@ -101,7 +102,7 @@ pub fn secret_of(control: &Control, provider: &str, auth: Option<&str>) -> (Auth
     (kind, facts.and_then(|facts| facts.auth(kind)).map_or(SecretForm::Text, |auth| auth.secret))
 }
 
-/// Where a secret is sent, as far as its owner says it.
+/// Where a secret is sent, as far as its owner configures it.
 #[derive(Clone, PartialEq)]
 pub struct Destination {
     base_url: Option<String>,
@@ -124,7 +125,7 @@ impl Destination {
     }
 }
 
-/// Where a provider has no fields, a `config` is its owner's own affair.
+/// Where the provider declares no fields, `config` is free-form and not checked.
 fn check_config(
     facts: Option<&ProviderFacts>,
     auth: Option<&AuthFacts>,
@@ -164,7 +165,7 @@ fn check_one(path: &str, field: &ConfigField, value: &Value) -> Result<(), Box<F
         }
         (ConfigForm::Version, Value::String(text)) => is_version(text),
         (ConfigForm::Word, Value::String(text)) => is_word(text),
-        // Whether it may be reached is looked at where all is known.
+        // Whether it may be reached is checked later, with the other addresses.
         (ConfigForm::Url, Value::String(_)) => true,
         _ => false,
     };
@@ -197,7 +198,7 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-/// It stands in addresses and forms.
+/// The value becomes part of URLs and forms.
 fn is_word(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@+=,".contains(&byte);
     (1..=WORD_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) && !text.contains("..")
@@ -210,7 +211,8 @@ fn is_version(text: &str) -> bool {
         && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
-/// What a credential of this provider takes beside its name and address: the secret, and the fields of its `config`.
+/// JSON schema of what a credential of this provider takes besides its name and address: the secret, and the
+/// fields of its `config`.
 pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
@@ -221,7 +223,7 @@ pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
         properties.insert("secret".to_owned(), Value::Object(secret));
         required.push("secret");
     }
-    // What only another kind has is no field of this one.
+    // Fields that only other auth kinds use are left out.
     let others = || facts.auths.iter().filter(|other| other.kind != auth.kind);
     let is_shown =
         |field: &&ConfigField| auth.names(&field.name) || !others().any(|other| other.names(&field.name));
@@ -251,7 +253,7 @@ pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
     json!({"type": "object", "required": required, "properties": properties})
 }
 
-/// It may stand in an address, where whatever is no word leads elsewhere.
+/// The region may become part of a URL, where other characters would change the destination.
 fn check_region(region: Option<&str>) -> Result<(), Box<Fault>> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     match region {
@@ -264,7 +266,7 @@ fn check_region(region: Option<&str>) -> Result<(), Box<Fault>> {
     }
 }
 
-/// Whose customers have each an address of their own needs it, or what it is made of.
+/// A provider with an address per customer needs `base_url`, or the parts that the address is built from.
 fn check_address(claim: &Claim<'_>) -> Result<(), Box<Fault>> {
     let Some(facts) = claim.facts.filter(|facts| claim.base_url.is_none() && !facts.custom) else {
         return Ok(());
@@ -282,7 +284,7 @@ fn check_address(claim: &Claim<'_>) -> Result<(), Box<Fault>> {
         (Err(Some(word)), None) => {
             Err(missing(format!("config.{word}"), format!("The address of {} has it.", facts.display_name)))
         }
-        // One that is stored before it can be asked.
+        // Stored before the provider can be called.
         (Err(None), None) => Ok(()),
     }
 }
@@ -329,7 +331,7 @@ mod tests {
         ] {
             assert_eq!(param(config.clone()).as_deref(), Some(wrong), "{config}");
         }
-        // Of others a config is their owner's own.
+        // For other providers `config` is free-form.
         assert!(check_config(catalogue.provider("openai"), None, &json!({"anything": 1})).is_ok());
     }
 

@@ -1,4 +1,5 @@
-//! A request of `/v2` as it comes in: what is read of it, and what is wrong with it before anybody looks at what it says.
+//! Reads a `/v2` request and checks everything that doesn't depend on its meaning: version, `Accept`, query
+//! parameters, size and media type.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// What a route's handler is given.
+    /// Reads the request into what the route's handler is given.
     ///
     /// # Errors
     /// 400, 406, 413 or 415.
@@ -61,7 +62,7 @@ where
     }
 }
 
-/// HTTP/2 names the host in the target.
+/// Copies the authority of an HTTP/2 request, which is in its target, into `Host`.
 pub fn name_host(head: &mut Parts) {
     if head.headers.contains_key(header::HOST) {
         return;
@@ -72,7 +73,7 @@ pub fn name_host(head: &mut Parts) {
     }
 }
 
-/// Whether `Accept` has room for JSON or, where there are any, for files. Weights are left to those who have a choice.
+/// Whether `Accept` allows JSON or, on routes that export them, files. Weights are ignored.
 fn takes_an_answer(headers: &HeaderMap, gives_files: bool) -> bool {
     let mut wanted =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
@@ -152,7 +153,7 @@ pub fn unknown_path(path: &str) -> Box<Fault> {
     )
 }
 
-/// What `Allow` lists: whatever gives may be asked for its head.
+/// The methods for `Allow`: every GET route takes HEAD too.
 pub fn allow_list(mut allowed: Vec<Method>) -> String {
     if allowed.contains(&Method::GET) {
         allowed.push(Method::HEAD);

@@ -1,4 +1,4 @@
-//! Drawing invoices from the books, finalising what is over, and checking what was finalised.
+//! Draws invoices from the books, finalises the months that are over, and verifies finalised invoices.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use store::{
 
 use crate::moment::{month_start, next_month};
 
-/// The month of a workspace that holds a moment.
+/// The month that contains a moment.
 #[must_use]
 pub fn month_of(workspace: WorkspaceId, unix_ms: u64) -> Period {
     let start_unix_ms = month_start(unix_ms);
     Period { workspace, start_unix_ms, end_unix_ms: next_month(start_unix_ms) }
 }
 
-/// What a month came to so far.
+/// The totals of a month so far.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn month(store: &Store, period: Period) -> Result<Month, StoreError> {
     let wholes = sums(store, period, vec![Dimension::Profile]).await?;
     let models = sums(store, period, vec![Dimension::Profile, Dimension::Model]).await?;
@@ -39,7 +39,7 @@ pub async fn month(store: &Store, period: Period) -> Result<Month, StoreError> {
     Ok(Month { profiles, acts: store.invoices().acts(period).await? })
 }
 
-/// The dearest models have lines of their own, whoever bills them.
+/// The most expensive models get lines of their own.
 fn profile_month(profile: Profile, whole: Counted, mut models: Vec<(String, Counted)>) -> ProfileMonth {
     models.sort_by_key(|(name, sums)| {
         (std::cmp::Reverse((sums.cost, sums.provider_cost, sums.requests)), name.clone())
@@ -71,15 +71,15 @@ const fn counted(sums: &UsageSums) -> Counted {
     }
 }
 
-/// The invoice of a month as it would be now, with what came late for earlier ones, less what credit pays of it.
+/// The invoice of a month as of now, with adjustments for earlier months, less the prepaid credit it uses.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn draw(store: &Store, period: Period) -> Result<Invoice, StoreError> {
     let workspace = period.workspace;
     let mut taken = taken(&earlier(store, period).await?);
     if credit(store, period, taken).await? > Nanos::ZERO {
-        // Months that are over and wait to be finalised take theirs first.
+        // Earlier months that are over but not finalised take their credit first.
         for month in open_months(store, workspace, period.start_unix_ms).await?.into_iter().rev() {
             if month.start_unix_ms < period.start_unix_ms {
                 let credit = credit(store, month, taken).await?;
@@ -96,31 +96,31 @@ async fn draw_with(store: &Store, period: Period, credit: Nanos) -> Result<Invoi
     Ok(Invoice::draw(period, tariff, &month(store, period).await?, &late, credit))
 }
 
-/// What may pay for a month: all that was paid ahead before its end, without what earlier months took. It follows from what
-/// stands, so whoever draws the month again finds the same.
+/// The credit that a month may use: everything prepaid before its end, less what earlier months took.
+/// Computed from stored data alone, so drawing the month again gives the same result.
 async fn credit(store: &Store, period: Period, taken: Nanos) -> Result<Nanos, StoreError> {
     let credited = store.budgets().credited(period.workspace, period.end_unix_ms).await?;
     Ok(Nanos(credited.plus(-taken).0.max(0)))
 }
 
-/// What invoices took of the credit.
+/// The credit that these invoices used.
 fn taken(invoices: &[InvoiceRow]) -> Nanos {
     -invoices.iter().map(|row| row.invoice.amount_of(LineKind::Credit)).sum::<Nanos>()
 }
 
-/// All finalised invoices before a month's; years of them are few.
+/// All finalised invoices before this month's. Even years of them are few.
 async fn earlier(store: &Store, period: Period) -> Result<Vec<InvoiceRow>, StoreError> {
     let mut rows = finalised(store, period.workspace, usize::MAX).await?;
     rows.retain(|row| row.invoice.period.start_unix_ms < period.start_unix_ms);
     Ok(rows)
 }
 
-/// A month drawn again by the tariff that its invoice was drawn by, without what is for other months.
+/// Draws a month again under the tariff of its invoice, without adjustments for other months.
 async fn again(store: &Store, period: Period, tariff: Tariff) -> Result<Invoice, StoreError> {
     Ok(Invoice::draw(period, tariff, &month(store, period).await?, &[], Nanos::ZERO))
 }
 
-/// Earlier months that came to something else than was invoiced for them so far.
+/// Earlier months whose totals now differ from what was invoiced for them so far.
 async fn late(store: &Store, period: Period) -> Result<Vec<Late>, StoreError> {
     let earlier: Vec<InvoiceRow> = finalised(store, period.workspace, INVOICE_ADJUSTED_MONTHS)
         .await?
@@ -145,7 +145,7 @@ fn requests(invoice: &Invoice) -> u64 {
     invoice.lines.iter().map(|line| line.counted.requests).sum()
 }
 
-/// What a month was invoiced at, with what other invoices added to it.
+/// The amount invoiced for a month, including later adjustments.
 fn invoiced<'a>(invoice: &Invoice, others: impl Iterator<Item = &'a Invoice>) -> Nanos {
     let added: Nanos = others.map(|other| other.adjustment_for(invoice.period.start_unix_ms)).sum();
     invoice.of_month().plus(added)
@@ -161,10 +161,10 @@ async fn finalised(
     Ok(store.invoices().list(workspace, Page::first(limit)).await?.rows)
 }
 
-/// Months that are not finalised, newest first: the running one, and those that are over and still wait.
+/// Months that are not finalised, newest first: the current one, and those that are over but still pending.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn open_months(
     store: &Store,
     workspace: WorkspaceId,
@@ -185,31 +185,34 @@ pub async fn open_months(
     Ok(months)
 }
 
-/// Finalises one month, once; says whether this did it.
+/// Finalises a month, once; returns whether this call did it.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn finalise(store: &Store, period: Period, act: Act) -> Result<bool, StoreError> {
     let invoice = draw(store, period).await?;
     let row = InvoiceRow { id: period.invoice_id(), invoice, finalised_unix_ms: act.unix_ms };
     store.invoices().finalise(row, act).await
 }
 
-/// What checking a finalised invoice found.
+/// The result of verifying a finalised invoice.
 #[derive(Debug)]
 pub struct Checked {
     pub invoice: Invoice,
-    /// Lines that don't follow from their own figures, the total from its lines, or the credit's part from what there was.
+    /// Arithmetic errors: lines that don't follow from their own figures, a total that isn't the sum of its
+    /// lines, or a credit part that doesn't match the available credit.
     pub unsound: Vec<Difference>,
-    /// Lines that the books don't come to.
+    /// Lines that the books don't confirm.
     pub differing: Vec<Difference>,
     /// What later invoices added for this month.
     pub adjusted: Nanos,
-    /// What the books come to over everything invoiced: late records that the next invoice takes, or an altered row.
+    /// What the books add up to beyond everything invoiced: late records that the next invoice will take, or
+    /// an altered row.
     pub unexplained: Nanos,
     /// The month's records, each recomputed.
     pub records: VerifyReport,
-    /// Exchanges that only the hourly sums still know: where there are any, the month was recomputed from the sums.
+    /// Exchanges that remain only in the hourly sums: where there are any, the month was recomputed from
+    /// those sums.
     pub without_record: u64,
 }
 
@@ -222,10 +225,10 @@ impl Checked {
     }
 }
 
-/// Recomputes a finalised invoice from the records of its month. `None` where there is none.
+/// Recomputes a finalised invoice from the month's records. `None` where there is no such invoice.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, StoreError> {
     let Some(row) = store.invoices().find(id).await? else { return Ok(None) };
     let invoice = row.invoice;
@@ -237,7 +240,7 @@ pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, Sto
     let by_records = Invoice::draw(period, invoice.tariff.clone(), &recorded.month(acts), &[], Nanos::ZERO);
     let without_record = requests(&by_sums).saturating_sub(requests(&by_records));
     let now = if without_record == 0 { by_records } else { by_sums };
-    // All there are: years of them are few.
+    // All of them. Even years of them are few.
     let all = finalised(store, period.workspace, usize::MAX).await?;
     let adjusted: Nanos = all.iter().map(|other| other.invoice.adjustment_for(period.start_unix_ms)).sum();
     let credit = credit(store, period, taken(&earlier(store, period).await?)).await?;
@@ -252,14 +255,14 @@ pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, Sto
     }))
 }
 
-/// A month as its records tell it.
+/// A month summed from its records.
 #[derive(Default)]
 struct Recorded {
     report: VerifyReport,
     profiles: BTreeMap<Profile, BTreeMap<String, Counted>>,
 }
 
-/// A trace begins with its time; a clock that was put right meanwhile may part the two by so much.
+/// A trace id begins with its time; if the clock was corrected in between, the two may differ by this much.
 const TRACE_SLACK_MS: u64 = 86_400_000;
 
 impl Recorded {
@@ -302,7 +305,7 @@ impl Recorded {
         let of = |profile: Profile| {
             let models = self.profiles.get(&profile)?;
             let whole = models.values().fold(Counted::default(), |sum, counted| sum.plus(*counted));
-            // As the sums have it: a model without a name is none.
+            // As in the hourly sums: an empty model name gets no line.
             let named = models.iter().filter(|(name, _)| !name.is_empty());
             let named = named.map(|(name, counted)| (name.clone(), *counted)).collect();
             Some(profile_month(profile, whole, named))

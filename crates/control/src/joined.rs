@@ -1,5 +1,5 @@
-//! Nodes that joined by themselves: what they say of themselves, that they are away once they say nothing, and that they are
-//! away as long as nobody answers at the address that they gave.
+//! Nodes that joined with a token: what their heartbeats report. They count as away when heartbeats stop, or
+//! while they can't be reached at the address they gave.
 
 use std::sync::Arc;
 
@@ -69,17 +69,18 @@ pub fn show(joined: &Joined) -> JoinedShown {
     }
 }
 
-/// Whether a node joined and says nothing now: then nobody is asked at its address.
+/// Whether the node joined and its heartbeats have stopped: then it is not polled either.
 pub fn is_silent(row: &NodeRow, now_unix_ms: u64) -> bool {
     row.joined.as_ref().is_some_and(|joined| !joined.is_heard(now_unix_ms))
 }
 
-/// What is told of a node that speaks and that nobody has asked yet.
+/// The status of a node that sends heartbeats and has not been polled yet.
 pub fn not_asked() -> String {
     "It says that it is there, and has not been asked at its address yet.".to_owned()
 }
 
-/// What is told of a node that speaks and does not answer: where it was asked, and what came back.
+/// The status of a node that sends heartbeats but can't be reached: which address was polled, and with what
+/// result.
 pub fn not_reached(name: &str, base_url: &str, said: &str) -> String {
     format!(
         "It says that it is there, but it can't be used at {base_url}: {said} It is asked again. If that is not its address, \
@@ -89,12 +90,12 @@ pub fn not_reached(name: &str, base_url: &str, said: &str) -> String {
 }
 
 impl Control {
-    /// When a node that says something now is away, should it say nothing more.
+    /// When a node that reports now counts as away, unless it reports again.
     pub(crate) fn due_unix_ms(&self, now_unix_ms: u64) -> u64 {
         now_unix_ms.saturating_add(milliseconds(self.beat_every * NODE_BEATS_MISSED_MAX))
     }
 
-    /// Asks those that are wanted, a few at once, until the process ends.
+    /// Polls the nodes in the `wanted` queue, a few at once, until the process ends.
     pub async fn watch_joined(self: Arc<Self>) {
         let places = Arc::new(Semaphore::new(JOINED_ASKED_AT_ONCE));
         let mut asked = JoinSet::new();
@@ -111,7 +112,7 @@ impl Control {
                     }
                     drop(place);
                 }
-                // However often it says that it is there, it is asked no more than this.
+                // However often it sends heartbeats, it is polled no more often than this.
                 tokio::time::sleep(control.beat_every.min(NODE_POLL_EVERY) / 2).await;
                 control.wanted.rested(workspace, node);
             });
@@ -121,13 +122,13 @@ impl Control {
     async fn ask_joined(&self, workspace: WorkspaceId, node: NodeId) -> Result<(), Box<Fault>> {
         match self.store.nodes().get(workspace, node).await {
             Ok(row) => self.ask_node(row).await.map(drop),
-            // It was removed meanwhile.
+            // Removed in the meantime.
             Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(of_store(error)),
         }
     }
 
-    /// Looks again and again for nodes that have said nothing for too long, until the process ends.
+    /// Periodically marks nodes whose heartbeats have stopped, until the process ends.
     pub async fn watch_heartbeats(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.beat_every).await;

@@ -1,9 +1,9 @@
-//! What a verification says of a credential: accepted, refused, or nothing, because the provider could not be asked or
-//! refused something else than the secret.
+//! The verdict of a credential's verification: accepted, refused, or unknown, because the provider could not
+//! be reached or refused something other than the secret.
 
 use line::VerifyReport;
 
-/// Whether the secret was accepted, and what went wrong, as a person reads it.
+/// Whether the secret was accepted, and what went wrong in readable words.
 #[must_use]
 pub fn of(report: &VerifyReport) -> (Option<bool>, Option<String>) {
     let Some(fault) = &report.fault else { return (Some(true), None) };

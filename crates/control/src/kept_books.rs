@@ -1,4 +1,5 @@
-//! What a provider was asked to do for a while, in the books: who asked, by whom it is done, and what a record says of it.
+//! Books the usage of work that a provider does asynchronously (batches, videos, background responses): the
+//! project, the credential, and the meter record.
 
 use std::sync::Arc;
 
@@ -15,11 +16,11 @@ use store::KeptObjectRow;
 
 use crate::Control;
 
-/// Of the books' journals it has none: each record is looked for before it is kept.
+/// These records come from no core's journal: the store looks each one up before it inserts it.
 const NO_JOURNAL: u32 = u32::MAX;
 const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
 
-/// Whose something is, and by whom it is done.
+/// The project that owns an object, and the credential that it was made with.
 pub(crate) struct Whose<'a> {
     pub control: &'a Control,
     pub snapshot: &'a Snapshot,
@@ -29,16 +30,16 @@ pub(crate) struct Whose<'a> {
     pub target: VerifyTarget,
 }
 
-/// A batch or a film.
+/// A batch or a video.
 pub(crate) struct Books<'a> {
     pub whose: Whose<'a>,
     pub id: KeptId,
     pub request: TraceId,
-    /// What all of its requests ask for, where that is one model and known.
+    /// The model of all its requests, where there is exactly one and it is known.
     pub model: Option<String>,
 }
 
-/// What is told in a record.
+/// The parts of a meter record that differ.
 pub(crate) struct Used {
     pub trace: TraceId,
     pub unix_ms: u64,
@@ -48,16 +49,16 @@ pub(crate) struct Used {
     pub requested: String,
     pub resolved: String,
     pub upstream_model: String,
-    /// `0` where nothing was asked at all.
+    /// `0` where no request was sent at all.
     pub status: u16,
-    /// Why it failed, where it did.
+    /// The fault, if it failed.
     pub fault_code: Option<String>,
     pub upstream_request_id: Option<String>,
     pub usage: Usage,
     pub rates: Option<Rates>,
 }
 
-/// Keeps records of what no serving core has done; one that is kept already is not kept again.
+/// Stores records that no serving core wrote; a record that is already stored is skipped.
 pub(crate) async fn book(control: &Control, records: Vec<MeterRecord>) -> Result<(), String> {
     if records.is_empty() {
         return Ok(());
@@ -68,7 +69,7 @@ pub(crate) async fn book(control: &Control, records: Vec<MeterRecord>) -> Result
 }
 
 impl<'a> Whose<'a> {
-    /// `None` where the project or its maker is no longer there.
+    /// `None` where the project or the credential no longer exists.
     pub fn of(
         control: &'a Control,
         snapshot: &'a Snapshot,
@@ -87,7 +88,7 @@ impl<'a> Whose<'a> {
         Principal::Credential(self.credential.id)
     }
 
-    /// What its provider says of something.
+    /// Fetches an object from its provider.
     pub async fn whole(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
         let asked = KeptLook { operation, id: provider_id.to_owned(), is_content: false };
         let mut shown = self.control.trips.look(self.target.clone(), asked);
@@ -177,7 +178,7 @@ impl<'a> Books<'a> {
         control.vault.requests.of_object(owner, kind, self.whose.maker(), provider_id)
     }
 
-    /// What lists show of something from now on.
+    /// Updates what lists show of an object.
     pub async fn show(&self, id: KeptId, provider_id: &str, body: &Bytes) -> Result<(), String> {
         let mut ours = |kind: KeptKind, id: &str| self.name(kind, id).to_string();
         let Some((_, made)) = line::rename_kept(body, id.kind, &mut ours) else { return Ok(()) };
@@ -203,7 +204,7 @@ impl<'a> Books<'a> {
     }
 }
 
-/// What the provider says of a file that is no longer there begins so.
+/// Prefix of an error that means the provider no longer has the file.
 pub(crate) const GONE: &str = "gone: ";
 
 pub(crate) fn said(fault: &Fault) -> String {

@@ -1,5 +1,6 @@
-//! The change of keys, behind the requests: each gateway follows which master key is in force, and one of them at a time
-//! wraps and seals anew what the old keys hold. What is left to do is read from the store, so that a kill costs nothing.
+//! Key rotation in the background. Each gateway follows which master key is in force; one gateway at a time
+//! rewraps and reseals what the old keys protect. The remaining work is read from the store, so a kill loses
+//! nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,44 +17,46 @@ use vault::{KeptPlace, MasterState, Masters, OpenError, VaultRecords};
 
 use crate::Control;
 
-/// At least so often a gateway looks at what the store says of keys; a write of any gateway wakes it at once.
+/// The longest time between two checks of the store; any gateway's write triggers one at once.
 const TURN_EVERY: Duration = Duration::from_millis(500);
-/// How often it says which master keys it holds, and how old such word may be.
+/// How often a gateway announces which master keys it holds. An announcement older than `WORD_AGE_MAX_MS` is
+/// ignored.
 const TELL_EVERY_US: u64 = 10_000_000;
 const WORD_AGE_MAX_MS: u64 = 30_000;
-/// A key that is lacking is looked for so often.
+/// How often a missing key is looked for.
 const LOOK_EVERY_US: u64 = 2_000_000;
-/// A key is dropped no sooner after its successor is in force: until then no gateway seals with it any more.
+/// An old key is dropped no sooner than this after its successor came into force: until then, another gateway
+/// may still seal with it.
 const DROP_AFTER_US: u64 = 10_000_000;
 const WRAPPED_ROWS: u32 = 500;
 const SEALED_ROWS: usize = 100;
-/// Kept answers and turns may be long.
+/// Stored answers and turns may be long.
 const KEPT_ROWS: u32 = 8;
 const HOLDER_PREFIX: &str = "holder.";
 
-/// Which master keys a gateway said that it holds.
+/// A gateway's announcement of the master keys it holds.
 pub struct Holder {
     pub replica: String,
     pub seen_unix_ms: u64,
     pub key_ids: Vec<String>,
 }
 
-/// What one gateway remembers between its turns. Nothing of it is needed after a kill.
+/// A gateway's state between its turns. Nothing of it is needed after a kill.
 #[derive(Default)]
 struct Turns {
     told: Option<(u64, Vec<String>)>,
     looked_us: Option<u64>,
     after: Option<KeyPlace>,
     broken: Vec<KeyPlace>,
-    /// Since when a workspace's newest key is in force here.
+    /// Since when a workspace's newest key has been in force here.
     since_us: HashMap<(WorkspaceId, String), u64>,
-    /// What does not open is told once, and left as it is.
+    /// What could not be opened: reported once, and left as it is.
     shut: HashSet<(WorkspaceId, String, String)>,
     failing: bool,
 }
 
 impl Control {
-    /// Follows and changes keys as long as the process lives.
+    /// Follows and rotates keys until the process ends.
     pub async fn keep_keys(self: Arc<Self>) {
         let mut versions = self.keeper.subscribe();
         let mut turns = Turns::default();
@@ -78,7 +81,7 @@ impl Control {
         }
     }
 
-    /// One look, and a bounded piece of work; whether there is more of it.
+    /// One check and a bounded piece of work; returns whether more is left.
     async fn turn(&self, turns: &mut Turns) -> Result<bool, StoreError> {
         let facts = self.vault_facts().await?;
         let state = MasterState::from_meta(&facts);
@@ -89,7 +92,7 @@ impl Control {
             return Ok(false);
         }
         let holders = self.holders().await?;
-        // Two that work at once do no harm; one is enough.
+        // Two gateways working at once do no harm, but one is enough.
         if holders.iter().map(|holder| holder.replica.as_str()).min() != Some(self.replica.as_str()) {
             return Ok(false);
         }
@@ -108,12 +111,12 @@ impl Control {
         Ok(more)
     }
 
-    /// The vault's records, and what is known of master keys.
+    /// The vault's records, including the state of the master keys.
     pub async fn vault_facts(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.store.meta().starting_with(vault::META_PREFIX.to_owned()).await
     }
 
-    /// Takes up what the store says, and looks for a key that is lacking here.
+    /// Adopts the state in the store, and looks for a key that is missing here.
     async fn follow_masters(&self, state: &MasterState, turns: &mut Turns) {
         let is_news = *state != self.masters.state();
         let now_us = self.world.clock.monotonic_us();
@@ -131,10 +134,10 @@ impl Control {
         }
     }
 
-    /// Reads the master keys again, where the operator keeps them.
+    /// Reads the master keys again from where the operator keeps them.
     pub async fn reread_masters(&self) {
         let masters = Arc::clone(&self.masters);
-        // A file, or a command that takes its time.
+        // Reading a file or running a command blocks.
         let read = tokio::task::spawn_blocking(move || masters.reread()).await;
         if let Ok(Err(error)) = read {
             let error = &error as &dyn std::error::Error;
@@ -158,7 +161,7 @@ impl Control {
         Ok(())
     }
 
-    /// The gateways that live, as far as is known, and which master keys each holds.
+    /// The live gateways, as far as is known, and which master keys each holds.
     pub async fn holders(&self) -> Result<Vec<Holder>, StoreError> {
         let facts = self.store.meta().starting_with(HOLDER_PREFIX.to_owned()).await?;
         let oldest = self.world.clock.unix_ms().saturating_sub(WORD_AGE_MAX_MS);
@@ -173,13 +176,13 @@ impl Control {
         Ok(holders.filter(|holder| holder.seen_unix_ms >= oldest || holder.replica == self.replica).collect())
     }
 
-    /// Says that this gateway is no more, so that nobody waits for it.
+    /// Withdraws this gateway's announcement, so that no other waits for it.
     pub async fn leave(&self) {
-        // Whoever is not told waits half a minute.
+        // If this fails, the others wait half a minute, until the announcement is too old.
         let _ = self.store.meta().remove(format!("{HOLDER_PREFIX}{}", self.replica)).await;
     }
 
-    /// Wraps a batch anew; with nothing left, puts the next key in force.
+    /// Rewraps a batch of keys; when none is left, puts the next master key in force.
     async fn rewrap_some(
         &self,
         turns: &mut Turns,
@@ -208,7 +211,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Wraps the keys after a place anew; the place to go on from, `None` at the end.
+    /// Rewraps the keys after a position; returns where to continue, `None` at the end.
     async fn rewrap_batch(
         &self,
         under: &str,
@@ -233,7 +236,7 @@ impl Control {
         Ok(last)
     }
 
-    /// Wraps everything that is left under a key anew; what does not unwrap at all.
+    /// Rewraps all remaining keys under a master key; returns those that don't unwrap.
     pub async fn rewrap_rest(&self, under: &str) -> Result<Vec<KeyPlace>, StoreError> {
         let (mut after, mut broken) = (None, Vec::new());
         loop {
@@ -244,7 +247,7 @@ impl Control {
         }
     }
 
-    /// Seals a batch of a workspace's things anew; with nothing left, drops its older keys.
+    /// Reseals a batch of a workspace's secrets; when none is left, drops its older keys.
     async fn reseal_some(
         &self,
         turns: &mut Turns,
@@ -253,7 +256,7 @@ impl Control {
     ) -> Result<bool, StoreError> {
         let is_gone = self.store.workspaces().wrapped_keys(workspace).await?.is_empty();
         if !is_gone && self.vault.sealer.current_key_id(workspace).as_ref() != Some(&key_id) {
-            // Not learned here yet.
+            // This gateway doesn't know the key yet.
             return Ok(false);
         }
         let rotations = self.store.rotations();
@@ -266,7 +269,7 @@ impl Control {
         }
         if !resealed.is_empty() {
             let written = rotations.reseal(workspace, resealed).await?;
-            // What was written meanwhile by somebody else was sealed by them.
+            // A row that another task wrote in the meantime was sealed by that task.
             return Ok(written.row > 0);
         }
         let now_us = self.world.clock.monotonic_us();
@@ -283,7 +286,7 @@ impl Control {
         Ok(false)
     }
 
-    /// The first of a workspace's kept contents that open, with their seals under the current key.
+    /// Reseals the first stored contents of a workspace that open.
     async fn reseal_kept(
         &self,
         turns: &mut Turns,
@@ -302,7 +305,7 @@ impl Control {
         Ok(resealed)
     }
 
-    /// The rows with their seals under the current key. What does not open is told, once.
+    /// Reseals the rows under the current key. A row that doesn't open is reported once.
     fn reseal(
         &self,
         turns: &mut Turns,
@@ -313,7 +316,7 @@ impl Control {
         let mut resealed = Vec::new();
         for old in rows {
             let shut = (workspace, name_of(&old.thing), old.sealed.key_id.clone());
-            // Each try is an opening, and each refusal an entry of the audit.
+            // Each attempt opens the secret, and each failure is an audit entry.
             if turns.shut.contains(&shut) {
                 continue;
             }
@@ -367,7 +370,7 @@ fn name_of(thing: &SealedThing) -> String {
     }
 }
 
-/// The keys that could be the next: held here, and never in force.
+/// Candidates for the next master key: held here, and never in force so far.
 pub fn candidates(masters: &Masters, state: &MasterState) -> Vec<String> {
     let used = |id: &String| {
         *id == state.current || state.previous.as_ref() == Some(id) || state.retired.contains(id)

@@ -1,4 +1,5 @@
-//! `/v2`: the workspace's own API over the store, the vault and the snapshot. It runs beside the serving cores, never on them.
+//! The admin API, `/v2`, on top of the store, the vault and the snapshot, with its background jobs. It runs
+//! on a runtime of its own, never on the serving cores.
 
 mod access;
 mod agreement;
@@ -78,29 +79,31 @@ pub use routes::checked_email;
 pub use site::Site;
 pub use webhooks::{PostError, Posted, Posting};
 
-/// How long a write waits until it is in force, before it says that it isn't yet.
+/// How long a write waits to take effect here before it answers that it hasn't yet.
 const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Trips of our own that leave the machine; they run on a core, since everything that goes out does.
+/// Outgoing requests of the control plane. They run on a serving core, as all egress does.
 pub trait Trips: Send + Sync {
     /// The cheapest real call with a credential, an account or a node.
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
-    /// A handful of small calls that tell what a compatible server takes. `models` are those that it is known to serve.
+    /// A few small calls that find out what a compatible server supports. `models` are those it is known to
+    /// serve.
     fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, Probed>;
-    /// One question to a runtime of ours, or one act of it.
+    /// One query or command to one of our own runtimes.
     fn ask_runtime(
         &self,
         target: VerifyTarget,
         asked: RuntimeAsk,
     ) -> PortFuture<'_, Result<RuntimeSaid, Box<Fault>>>;
-    /// A look at what a provider keeps, for the books: pieces as they come, and a fault where they break off.
+    /// Reads an object or its content from a provider, for billing: the pieces as they arrive, or a fault
+    /// where the stream breaks off.
     fn look(&self, target: VerifyTarget, asked: KeptLook) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
-    /// One request to where a workspace wants its events, under the address guard, within `WEBHOOK_TIME_MAX`, and without
-    /// following where its answer points.
+    /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
+    /// without following redirects.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;
 }
 
-/// Everything that `/v2` works on.
+/// The state and dependencies of `/v2`.
 pub struct Control {
     pub store: store::Store,
     pub keeper: Arc<snapshot::Keeper>,
@@ -111,12 +114,12 @@ pub struct Control {
     pub trips: Arc<dyn Trips>,
     pub world: World,
     pub site: Site,
-    /// Of requests that their callers may repeat.
+    /// Stored answers to requests with an idempotency key.
     pub answers: Arc<dyn AnswerKeeper>,
     /// This process's name among the gateways of one database.
     pub replica: String,
     beat_every: Duration,
-    /// Nodes that joined and are to be asked whether they answer at their address.
+    /// Joined nodes that are to be polled at their address.
     wanted: wanted::Wanted,
     /// The workspace whose owners run this installation.
     operator: WorkspaceId,
@@ -124,11 +127,11 @@ pub struct Control {
     attempts: Attempts,
     auditor: Auditor,
     table: Vec<Route>,
-    /// What `/v2/openapi.json` answers.
+    /// The body of `/v2/openapi.json`.
     document: Bytes,
 }
 
-/// What a `Control` is made of.
+/// The dependencies that a `Control` is built from.
 pub struct Parts {
     pub store: store::Store,
     pub keeper: Arc<snapshot::Keeper>,
@@ -142,14 +145,14 @@ pub struct Parts {
     pub answers: Arc<dyn AnswerKeeper>,
     /// Its name among the gateways of one database.
     pub replica: String,
-    /// How often nodes that joined are to say that they are there.
+    /// How often joined nodes are to send heartbeats.
     pub beat_every: Duration,
 }
 
-/// What a request came to.
+/// The outcome of a request.
 enum Answered {
     Once(Reply),
-    /// The first under its idempotency key.
+    /// The first request under its idempotency key.
     First(Reply, line::Held),
     Again(KeptAnswer),
 }
@@ -204,7 +207,7 @@ impl Control {
         }))
     }
 
-    /// Answers one request of `/v2`. It always answers: what goes wrong is a problem document.
+    /// Answers one `/v2` request. It never fails: errors become problem documents.
     pub async fn handle<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
@@ -236,7 +239,8 @@ impl Control {
     {
         let plain = |fault: Box<Fault>| (fault, None);
         let head = &incoming.head;
-        // Identity comes before the path is told: what exists here is nobody's business who isn't known.
+        // The caller is authenticated before the response depends on the path: unauthenticated callers must
+        // not find out which paths exist.
         let (route, parameters, other_methods) =
             match router::find(&self.table, &head.method, head.uri.path()) {
                 Matched::Found(route, parameters) => (Some(route), parameters, None),
@@ -274,7 +278,7 @@ impl Control {
             Some(line::Once::First(held)) => Some(held),
             None => None,
         };
-        // Where it fails, what is held is given back.
+        // If it fails, the claim on the idempotency key is released.
         let reply = self.play(ask.is_rehearsal, handler(self, ask)).await.map_err(plain)?;
         Ok(match held {
             Some(held) => Answered::First(reply, held),
@@ -282,12 +286,12 @@ impl Control {
         })
     }
 
-    /// Does what a handler does; of a rehearsal only the answer is left.
+    /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.
     async fn play(&self, is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
         if is_rehearsal { store::rehearse(handled).await.map(Reply::rehearsed) } else { handled.await }
     }
 
-    /// Makes the cheapest real call as a seat, and forgives it on the board where it is well again.
+    /// Verifies a seat with the cheapest real call, and clears its breaker on the board if it works.
     async fn verify(&self, seat: Seat) -> Result<VerifyReport, Box<Fault>> {
         let target = self.target(seat)?;
         let report = self.trips.verify(target).await;
@@ -297,7 +301,7 @@ impl Control {
         Ok(report)
     }
 
-    /// Where a seat is asked.
+    /// The address and credentials for calling a seat.
     fn target(&self, seat: Seat) -> Result<VerifyTarget, Box<Fault>> {
         VerifyTarget::of(seat, &self.keeper.current()).ok_or_else(|| {
             Box::new(
@@ -308,10 +312,10 @@ impl Control {
         })
     }
 
-    /// Returns once a write is what every request here is served with: who wrote it reads it.
+    /// Returns once requests on this gateway are served with a write, so that its author can read it back.
     ///
     /// # Errors
-    /// 503: it is kept, but not in force yet.
+    /// 503: the write is stored, but not in force yet.
     pub async fn published(&self, version: u64) -> Result<(), Box<Fault>> {
         match tokio::time::timeout(PUBLISH_TIME_MAX, self.keeper.await_version(version)).await {
             Ok(Ok(())) => Ok(()),
@@ -328,13 +332,14 @@ impl Control {
     }
 }
 
-/// Every route with who may use it, for tests and documentation; `None` where no key and no person is asked for.
+/// Every route with its access rule, for tests and documentation; `None` for a route that needs neither a key
+/// nor a person.
 #[must_use]
 pub fn declared() -> Vec<(http::Method, &'static str, Option<Access>)> {
     routes::all().into_iter().map(|route| (route.method, route.pattern, route.way.access())).collect()
 }
 
-/// Whether the document that `/v2/openapi.json` answers describes this method of this path.
+/// Whether the OpenAPI document describes this method of this path.
 #[must_use]
 pub fn describes(method: &http::Method, path: &str) -> bool {
     let document = openapi::document(&routes::all()).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Looks of our own at what a provider was asked to do for a while: from when it was asked until it is in the books.
+//! Jobs that poll what a provider does asynchronously (batches, videos, background responses), from its
+//! creation until it is booked.
 
 use std::sync::Arc;
 
@@ -10,18 +11,18 @@ use store::{JobRow, NewJob, StoredResponseRow};
 
 use crate::{Control, batches, responses, videos};
 
-/// It may be looked at soon after it was made.
+/// The first poll comes soon after creation.
 const FIRST_LOOK_MS: u64 = 1_000;
-/// Whoever has a response made in the background looks for it soon, and the record of that look says more: it has a key,
-/// and budgets feel it.
+/// Clients poll a background response soon, and the record of their poll is the better one: it names the key,
+/// and budgets count it. So ours comes later.
 const FIRST_LOOK_AT_RESPONSE_MS: u64 = 5_000;
-/// Providers end what they do within a day, and keep its results for a month.
+/// Providers finish within a day, and keep the results for a month.
 const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, offered_ms: 30 * 24 * 3_600_000 };
-/// Responses take minutes, some of them hours; one that is not over in days never will be.
+/// Responses take minutes, some of them hours; one that is unfinished after days never ends.
 const RESPONSE_POLICY: Policy =
     Policy { first_wait_ms: 2_000, wait_max_ms: 300_000, offered_ms: 7 * 24 * 3_600_000 };
 
-/// What is looked at.
+/// The kind of object that is polled.
 #[derive(Debug, Clone, Copy)]
 enum Object {
     Batch,
@@ -54,7 +55,7 @@ impl Object {
     }
 }
 
-/// The job that a new thing wants which a provider keeps, where it uses something once it is done.
+/// The polling job for a new object at a provider; `None` for objects that use nothing once they are done.
 #[must_use]
 pub fn chore_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<NewJob> {
     let payload = json!({"workspace": owner.workspace.to_string(), "project": owner.project.to_string()});
@@ -69,7 +70,8 @@ pub fn chore_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<NewJob> {
     })
 }
 
-/// The job that a new response wants whose end nobody has seen. Pooled accounts make none in the background.
+/// The polling job for a new response whose end nobody has seen. Pooled accounts create no background
+/// responses.
 #[must_use]
 pub fn response_chore_of(row: &StoredResponseRow, id: &str, unix_ms: u64) -> Option<NewJob> {
     let is_own = matches!(row.response.maker, Principal::Credential(_));

@@ -1,4 +1,4 @@
-//! Moments as `/v2` writes and reads them: RFC 3339 in UTC, to the millisecond.
+//! Timestamps as `/v2` reads and writes them: RFC 3339 in UTC, to the millisecond.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-/// A moment as it is shown.
+/// A timestamp as it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment(pub u64);
 
@@ -43,7 +43,7 @@ pub fn write(unix_ms: u64) -> String {
         .unwrap_or_default()
 }
 
-/// Reads any RFC 3339 moment, or a bare date as its midnight in UTC.
+/// Reads any RFC 3339 timestamp, or a bare date as its midnight in UTC.
 ///
 /// # Errors
 /// A 400 that names the field.
@@ -76,16 +76,16 @@ pub fn ago(text: &str, now_unix_ms: u64) -> Option<u64> {
     Some(now_unix_ms.saturating_sub(seconds.checked_mul(1_000)?))
 }
 
-/// The first moment of the month, in UTC, that holds `unix_ms`: the month of a budget and of an invoice is one.
+/// The start of the month (UTC) that contains `unix_ms`; budgets and invoices use the same months.
 #[must_use]
 pub const fn month_start(unix_ms: u64) -> u64 {
     Period::Month.start(unix_ms)
 }
 
-/// The first moment of the month after the one that begins then.
+/// The start of the following month.
 #[must_use]
 pub fn next_month(month_start_unix_ms: u64) -> u64 {
-    // Into the next month by less than a month.
+    // 32 days on is always in the next month.
     month_start(month_start_unix_ms.saturating_add(32 * 86_400_000))
 }
 

@@ -1,4 +1,5 @@
-//! What a joined node served by itself, in the books: a request of no key, of the workspace's first project.
+//! Books what a joined node served without a gateway: a request without a key, charged to the workspace's
+//! first project.
 
 use domain::record::PlanRecord;
 use domain::{
@@ -10,13 +11,14 @@ use store::{KnownNode, NodeRecord};
 
 use crate::{Control, kept_books};
 
-/// As what nodes are known in records.
+/// The provider name of nodes in records.
 const PROVIDER: &str = "byoc";
 
-/// Books what no gateway asked for; what one did is in the books by its own record. The same record twice is booked once.
+/// Books requests that no gateway sent to the node; those that a gateway sent are booked by its own record. A
+/// record that is reported twice is booked once.
 ///
 /// # Errors
-/// The store takes no records now: the node tells them again.
+/// The store can't take records now; the node reports them again.
 pub async fn book(
     control: &Control,
     snapshot: &Snapshot,
@@ -42,7 +44,7 @@ fn record_of(
     let principal = Principal::Node(known.node);
     let usage = usage_of(record);
     let (outcome, fault) = ended(&record.ended);
-    // A clock that is ahead makes nothing happen tomorrow.
+    // A node's clock that is fast must not date records in the future.
     let started_unix_ms = record.begun_unix_ms.min(now_unix_ms);
     let attempt = AttemptRecord {
         number: 1,
@@ -69,7 +71,7 @@ fn record_of(
         started_unix_ms,
         finished_unix_ms: started_unix_ms.saturating_add(record.took_ms),
         operation: operation(&record.operation),
-        // Nodes don't tell the grammar that they were asked in.
+        // Nodes don't report the dialect of the request.
         dialect: Dialect::Chat,
         stream: false,
         requested_model: record.model.clone(),
@@ -112,13 +114,13 @@ fn usage_of(record: &NodeRecord) -> Usage {
     }
 }
 
-/// What a node may have been asked for; a word that is none of these is of a newer node.
+/// The operation that a node reports; an unknown word comes from a newer node and counts as chat.
 fn operation(word: &str) -> Operation {
     let known = [Operation::Chat, Operation::Complete, Operation::Embed, Operation::Rerank, Operation::Count];
     known.into_iter().find(|operation| operation.as_str() == word).unwrap_or(Operation::Chat)
 }
 
-/// As the node's journal says it.
+/// The outcome in the words of the node's journal.
 fn ended(word: &str) -> (Outcome, Option<FaultClass>) {
     match word {
         "whole" => (Outcome::Completed, None),

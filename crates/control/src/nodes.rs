@@ -1,4 +1,4 @@
-//! Asking nodes what they serve: when one is added or says that it is there, and again every so often.
+//! Polls nodes for the models they serve: when one is added or sends a heartbeat, and periodically.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::failure::of_store;
 use crate::{Control, joined, judgement};
 
 impl Control {
-    /// Asks one node for its models and keeps what it said. One that joined tells its models itself, and is asked whether it
-    /// answers at its address.
+    /// Polls one node and stores what it reports. A joined node reports its models itself, so the poll only
+    /// checks that it can be reached at its address.
     ///
     /// # Errors
-    /// The store's.
+    /// Store errors.
     pub(crate) async fn ask_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
         if joined::is_silent(&row, self.world.clock.unix_ms()) {
             return Ok(row);
@@ -39,16 +39,17 @@ impl Control {
         Ok(written.row)
     }
 
-    /// Asks a node that is new, or at a new address, what it serves and what it takes.
+    /// Polls a new node, or one at a new address, and probes what it supports.
     ///
     /// # Errors
-    /// The store's.
+    /// Store errors.
     pub(crate) async fn learn_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
         let row = self.ask_node(row).await?;
         self.probe_node(Act::system(&self.world), row, None).await
     }
 
-    /// Asks every node again and again, until the process ends. One that is away is asked on: it may come back.
+    /// Polls all nodes periodically until the process ends. Unreachable nodes are polled too: they may come
+    /// back.
     pub async fn watch_nodes(self: Arc<Self>) {
         loop {
             tokio::time::sleep(NODE_POLL_EVERY).await;
@@ -64,7 +65,7 @@ impl Control {
                 };
                 for row in listed.rows {
                     let id = row.id;
-                    // One that joined is asked when it says that it is there; it may say so seldom.
+                    // A joined node is polled when its heartbeat arrives, which may be seldom.
                     if row.joined.is_some() {
                         if !row.reachable && !joined::is_silent(&row, self.world.clock.unix_ms()) {
                             self.wanted.add(row.workspace, id);

@@ -1,4 +1,4 @@
-//! Writes of `/v2` under an idempotency key: made once, and answered alike for a day.
+//! Idempotency keys on `/v2`: a write is made once, and repeats get the same answer for a day.
 
 use bytes::Bytes;
 use domain::Fault;
@@ -12,7 +12,8 @@ use crate::access::HARMLESS;
 use crate::request::Ask;
 use crate::router::Route;
 
-/// These answer with a secret that is shown once: such an answer is kept nowhere, and a key changes nothing.
+/// These answer with a secret that is shown once. Such an answer is never stored, and an idempotency key has
+/// no effect.
 const SHOWN_ONCE: [&str; 7] = [
     "/v2/api-keys",
     "/v2/workspaces",
@@ -23,30 +24,30 @@ const SHOWN_ONCE: [&str; 7] = [
     "/v2/byoc/nodes/join-tokens",
 ];
 
-/// Whether an answer of this route is kept where a key is sent.
+/// Whether this route's answer is stored where an idempotency key is sent.
 pub fn is_kept(route: &Route) -> bool {
     let pattern = &route.pattern;
     route.method == Method::POST && !SHOWN_ONCE.contains(pattern) && !HARMLESS.contains(pattern)
 }
 
-/// What a request with a key may do; `None` for one without.
+/// Claims the request's idempotency key; `None` where it has none.
 ///
 /// # Errors
-/// 400 for a key that is none, 409 while it is being answered or for another body, 503 while the store is away.
+/// 400 for an invalid key, 409 while it is being answered or for another body, 503 while the store is away.
 pub async fn claim(
     control: &Control,
     route: &Route,
     path: &str,
     ask: &Ask,
 ) -> Result<Option<Once>, Box<Fault>> {
-    // A rehearsal is made as often as it is asked for.
+    // A rehearsal may be repeated as often as the client likes.
     if ask.is_rehearsal || !is_kept(route) {
         return Ok(None);
     }
     let (Some(key), Some(project)) = (line::idempotency_key(&ask.headers)?, ask.caller.project()) else {
         return Ok(None);
     };
-    // People share a workspace's first project, and not their keys.
+    // People share the workspace's first project, but must not share their keys.
     let path = match ask.caller.person() {
         Some(_) => format!("{path} {}", ask.caller.actor()),
         None => path.to_owned(),
@@ -62,10 +63,10 @@ pub async fn claim(
     line::claim(&control.answers, asked).await.map(Some)
 }
 
-/// Keeps the first answer, and says that it is the first.
+/// Stores the first answer, and marks the response as the first.
 pub async fn keep(mut response: Response<Full<Bytes>>, held: Held) -> Response<Full<Bytes>> {
     let headers = line::first_headers(response.headers_mut());
-    // The body is there whole.
+    // The body is already buffered.
     let body = response.body().clone().collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
     let answer = KeptAnswer { status: response.status().as_u16(), headers, body };
     if let Some(kept) = held.keep(answer) {

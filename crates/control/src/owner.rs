@@ -1,4 +1,4 @@
-//! The first owner of an installation, and the links by which people sign in without a password.
+//! The first owner of an installation, and the links that sign people in without a password.
 
 use domain::limits::LINK_TIME_MAX;
 use domain::{MemberId, Role, WorkspaceId};
@@ -8,22 +8,22 @@ use world::World;
 
 use crate::tokens::{self, Kind};
 
-/// Who runs an installation until they say who they are.
+/// The installation owner's email until a real one is set.
 pub const OWNER_EMAIL: &str = "owner@localhost";
 
-/// The oldest workspace: it is founded with the installation, and never deleted.
+/// The operator's workspace, which is the oldest one: it is created with the installation and never deleted.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn operators_workspace(store: &Store) -> Result<WorkspaceId, StoreError> {
     let first = store.workspaces().list(Page::first(1)).await?;
     first.rows.first().map(|row| row.id).ok_or(StoreError::NotFound { what: "workspace" })
 }
 
-/// The owner who came first, of those that run this installation; made without a password where there is none.
+/// The first owner of the operator's workspace, created without a password if there is none.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn first_owner(store: &Store, world: &World, email: &str) -> Result<MemberId, StoreError> {
     let workspace = operators_workspace(store).await?;
     let mut page = Page::default();
@@ -53,10 +53,11 @@ pub async fn first_owner(store: &Store, world: &World, email: &str) -> Result<Me
     store.people().invite(invitation, Act::system(world)).await.map(|made| made.row.person.id)
 }
 
-/// A link that signs in the first owner, once and soon: what follows the gateway's address.
+/// A single-use, short-lived link that signs in the first owner, as a path to append to the gateway's
+/// address.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn owners_link(
     store: &Store,
     vault: &Vault,
@@ -72,11 +73,11 @@ pub async fn owners_link(
     store.people().add_link(link, workspace, act).await.map(|()| path)
 }
 
-/// A fresh link: what follows the gateway's address, and what is kept of it.
+/// A new link: the path to append to the gateway's address, and the digest that is stored.
 pub fn mint_link(vault: &Vault, world: &World) -> (String, TokenDigest) {
     let token = tokens::mint(&*world.random);
     let text = token.expose_text().unwrap_or_default();
-    // Behind a `#`, so that no server and no log is ever sent the token.
+    // The token is in the fragment, which browsers never send to a server, so it appears in no log.
     (format!("/sign-in#token={text}"), tokens::digest(&*vault.hasher, Kind::Link, text))
 }
 

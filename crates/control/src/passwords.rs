@@ -1,4 +1,4 @@
-//! Passwords: argon2id, off the threads that answer, a few at a time.
+//! Password hashing with argon2id, on blocking threads, a few at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use world::Random;
 use crate::failure::invalid;
 use crate::tokens::{self, Kind};
 
-/// Each takes 19 MiB and a core for some 20 ms: more at once would starve what else runs here.
+/// Each hash takes 19 MiB and a core for some 20 ms; more at once would starve everything else here.
 const AT_ONCE_MAX: usize = 2;
 const WAIT_MAX: Duration = Duration::from_secs(5);
 const SALT_BYTES: usize = 16;
 
-/// A hash of the usual cost that no password has: whoever has none is checked against it, so that the time of the answer
-/// doesn't tell who is known here.
+/// A hash with the usual cost parameters that matches no password. A person without one is checked against
+/// it, so that the response time doesn't reveal which emails are known.
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlzIQ$\
                        AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Hashes and compares.
+/// Hashes and verifies passwords.
 pub struct Passwords {
     hasher: Arc<dyn KeyHash>,
     slots: Semaphore,
@@ -34,10 +34,10 @@ impl Passwords {
         Self { hasher, slots: Semaphore::new(AT_ONCE_MAX) }
     }
 
-    /// Whether this is the password behind a hash. It takes as long where there is none.
+    /// Whether the password matches the hash. Takes the same time without a hash.
     ///
     /// # Errors
-    /// 503 where too many wait.
+    /// 503 where too many are waiting.
     pub async fn matches(&self, password: &Secret, hash: Option<String>) -> Result<bool, Box<Fault>> {
         let peppered = self.peppered(password);
         let is_somebodys = hash.is_some();
@@ -48,7 +48,7 @@ impl Passwords {
     }
 
     /// # Errors
-    /// 400 for one that is too short or too long, 503 where too many wait.
+    /// 400 for a password that is too short or too long, 503 where too many are waiting.
     pub async fn hash(&self, password: &Secret, random: &dyn Random) -> Result<String, Box<Fault>> {
         let text = password.expose_text().unwrap_or_default();
         if text.chars().count() < PASSWORD_CHARS_MIN || text.len() > PASSWORD_BYTES_MAX {
@@ -70,7 +70,7 @@ impl Passwords {
         })
     }
 
-    /// Keyed first: without the pepper, a copy of the database can't even be guessed at.
+    /// Applies the pepper first: without it, the hashes in a stolen database can't be brute-forced.
     fn peppered(&self, password: &Secret) -> [u8; 32] {
         tokens::digest(&*self.hasher, Kind::Password, password.expose_text().unwrap_or_default())
     }
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(short.param.as_deref(), Some("password"));
     }
 
-    /// If it could not be read, checking it would take no time, which is what it is there for.
+    /// If this hash could not be parsed, the check would take no time, which would defeat its purpose.
     #[test]
     fn nobodys_hash_is_a_hash_of_todays_cost() {
         let read = argon2::PasswordHash::new(NOBODYS).unwrap();

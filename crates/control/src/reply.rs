@@ -1,4 +1,5 @@
-//! Answers of `/v2`: JSON objects with an ETag, lists, and nothing for a delete.
+//! Responses of `/v2` before their headers: JSON objects with an ETag, lists and exports, and empty
+//! responses.
 
 use bytes::Bytes;
 use domain::Fault;
@@ -11,21 +12,21 @@ use crate::export;
 use crate::failure::invalid;
 use crate::incoming::allow_list;
 
-/// One answer, before its headers.
+/// A response, before its headers.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
     pub body: Bytes,
     pub content_type: &'static str,
-    /// Where the next page begins, for forms that have no place for it in their body.
+    /// The next page's cursor, for formats that have no place for it in the body.
     pub next_cursor: Option<String>,
     /// The object's version, which becomes its ETag.
     pub version: Option<u64>,
     pub location: Option<String>,
     pub set_cookie: Option<String>,
-    /// The methods that a path takes.
+    /// The methods that the path allows.
     pub allow: Option<String>,
-    /// Nothing of what it says was kept.
+    /// Whether this was a rehearsal: nothing was stored.
     pub is_rehearsed: bool,
 }
 
@@ -44,11 +45,11 @@ impl Reply {
         }
     }
 
-    /// A list in the form that `format` asks for: JSON with its cursor, or JSON lines or CSV for a file, with the cursor in
-    /// the `x-next-cursor` header.
+    /// A list in the requested `format`: JSON with its cursor, or JSON lines or CSV as a file, with the
+    /// cursor in the `x-next-cursor` header.
     ///
     /// # Errors
-    /// 400 for another form.
+    /// 400 for an unknown format.
     pub fn list<T: Serialize>(format: Option<&str>, page: &Page<T>) -> Result<Self, Box<Fault>> {
         let rows = || page.data.iter().map(|row| json!(row)).collect::<Vec<_>>();
         let (body, content_type) = match format {
@@ -69,7 +70,7 @@ impl Reply {
     }
 
     /// # Errors
-    /// 500, where a value of ours can't be written as JSON.
+    /// 500 where a value can't be serialised.
     pub fn json(value: &impl Serialize) -> Result<Self, Box<Fault>> {
         let body = serde_json::to_vec(value).map_err(|error| {
             tracing::error!(%error, "an answer could not be written as JSON");
@@ -78,7 +79,7 @@ impl Reply {
         Ok(Self::of(StatusCode::OK, body.into(), "application/json"))
     }
 
-    /// JSON that is written already.
+    /// JSON that is already serialised.
     #[must_use]
     pub fn written(body: Bytes) -> Self {
         Self::of(StatusCode::OK, body, "application/json")
@@ -103,13 +104,13 @@ impl Reply {
         self
     }
 
-    /// What a path takes.
+    /// 204 with the methods that a path allows.
     #[must_use]
     pub fn allows(methods: Vec<Method>) -> Self {
         Self { allow: Some(allow_list(methods)), ..Self::no_content() }
     }
 
-    /// Where nothing was kept there is nothing to go to, no version and no session.
+    /// A rehearsal stored nothing, so there is no location, version or session to return.
     #[must_use]
     pub fn rehearsed(self) -> Self {
         Self { is_rehearsed: true, version: None, location: None, set_cookie: None, ..self }
@@ -131,14 +132,14 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A list that is short by nature and always comes whole.
+    /// A list that is short by nature and is always returned whole.
     #[must_use]
     pub fn whole(data: Vec<T>) -> Self {
         Self { data, next_cursor: None, has_more: false }
     }
 }
 
-/// RFC 7396: a merge patch applied to a document.
+/// Applies a merge patch (RFC 7396) to a document.
 pub fn merge_patch(target: &mut serde_json::Value, patch: &serde_json::Value) {
     let Some(changes) = patch.as_object() else {
         *target = patch.clone();

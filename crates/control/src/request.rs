@@ -1,4 +1,4 @@
-//! What a handler is given: the caller, the path's parameters, the query, the headers and the body.
+//! The input of a handler: the caller, the path parameters, the query, the headers and the body.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,15 +23,15 @@ pub struct Ask<C = Caller> {
     pub peer: IpAddr,
     pub parameters: Vec<String>,
     pub query: BTreeMap<String, String>,
-    /// Nothing that this request writes is kept, and nothing that it would do elsewhere is done.
+    /// A dry run: nothing that the request writes is stored, and no side effect happens.
     pub is_rehearsal: bool,
-    /// Seals the cursors of the list that is asked for.
+    /// Seals the cursors of the requested list.
     pub cursor_seal: CursorSeal,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// A 404 that is the same for what never was and for what belongs to somebody else.
+/// The 404 for an object, the same whether it never existed or belongs to another workspace.
 #[must_use]
 pub fn not_found(what: &str, id: &str) -> Box<Fault> {
     Box::new(
@@ -41,7 +41,7 @@ pub fn not_found(what: &str, id: &str) -> Box<Fault> {
 }
 
 impl Ask {
-    /// The workspace that everything of this request is looked up in.
+    /// The workspace that this request's objects are looked up in.
     #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
         self.caller.workspace()
@@ -53,7 +53,7 @@ impl Ask {
         self.caller.is_operator()
     }
 
-    /// What is kept of a change that this request makes.
+    /// The audit's data about a change that this request makes.
     #[must_use]
     pub fn act(&self, world: &World) -> Act {
         Act::new(world, self.caller.actor(), Some(self.trace))
@@ -61,7 +61,7 @@ impl Ask {
 }
 
 impl<C> Ask<C> {
-    /// The page that `limit` and `cursor` ask for.
+    /// The page given by `limit` and `cursor`.
     ///
     /// # Errors
     /// 400.
@@ -84,7 +84,7 @@ impl<C> Ask<C> {
         Ok(store::Page { limit, after })
     }
 
-    /// A page of the store, each row as it is shown, with the cursor of the next.
+    /// A page of rows in their public form, with the cursor of the next page.
     #[must_use]
     pub fn paged<T, Row, Id: std::fmt::Display>(
         &self,
@@ -95,7 +95,7 @@ impl<C> Ask<C> {
         Page { data: listed.rows.iter().map(show).collect(), has_more: next_cursor.is_some(), next_cursor }
     }
 
-    /// The path's only parameter as an id of the wanted kind; a malformed one is simply not found.
+    /// The path's only parameter as an id of the given kind; a malformed one counts as not found.
     ///
     /// # Errors
     /// 404.
@@ -104,7 +104,7 @@ impl<C> Ask<C> {
         text.parse().map_err(|_| not_found(what, text))
     }
 
-    /// The body as JSON of the wanted shape. Unknown fields and wrong types are named by their place.
+    /// The body deserialised from JSON. Errors name the place of unknown fields and wrong types.
     ///
     /// # Errors
     /// 400 or 415.
@@ -112,7 +112,7 @@ impl<C> Ask<C> {
         body::read(&self.body)
     }
 
-    /// An object as it is written, with the body's merge patch applied.
+    /// The object's writable form with the body's merge patch applied.
     ///
     /// # Errors
     /// 400.
@@ -121,10 +121,10 @@ impl<C> Ask<C> {
         body::read(document.to_string().as_bytes())
     }
 
-    /// The version that `If-Match` names, if it is sent.
+    /// The version in `If-Match`, if the header is sent.
     ///
     /// # Errors
-    /// 400 where it is no ETag of ours.
+    /// 400 where it is not one of this API's ETags.
     pub fn if_match(&self) -> Result<Option<u64>, Box<Fault>> {
         let Some(value) = self.headers.get(http::header::IF_MATCH) else { return Ok(None) };
         if value == "*" {
@@ -157,7 +157,7 @@ impl<C> Ask<C> {
     }
 }
 
-/// A 400 for a query parameter that the route doesn't name.
+/// The 400 for a query parameter that the route doesn't know.
 pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
     let shown: String = unknown.chars().take(100).collect();
     let fix = if known.is_empty() {
@@ -169,7 +169,7 @@ pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(shown).fix(fix))
 }
 
-/// Reads a query string; a name that comes twice is a 400, since either could be meant.
+/// Parses a query string. A duplicate name is a 400, since either value could be meant.
 ///
 /// # Errors
 /// 400.

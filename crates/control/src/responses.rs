@@ -1,5 +1,5 @@
-//! Responses that are made in the background, in the books: each is looked at until it is over, and what it used is booked
-//! once, by whoever sees its end first: a request of its client's, or a look of our own.
+//! Billing of background responses (OpenAI's `background: true`): polls each until it is over, then books its
+//! usage once, whoever sees the end first: the client's own poll, or this job.
 
 use domain::ports::StoredResponse;
 use domain::{Dialect, KeptOwner, Operation, Rates, Tier, TraceId, Usage};
@@ -10,12 +10,12 @@ use store::JobRow;
 use crate::Control;
 use crate::kept_books::{GONE, Used, Whose};
 
-/// A client that leaves as the end comes gives the right back in a moment.
+/// A client that disconnects just as the response ends releases the right to book it shortly afterwards.
 const BOOKED: &str = "a request of its client's books it";
-/// A provider may know a new response at one of its servers before another.
+/// A new response may be unknown to some of its provider's servers for a moment.
 const UNKNOWN: &str = "its provider does not know it";
 
-/// One look.
+/// One poll.
 pub(crate) async fn look(
     control: &Control,
     owner: KeptOwner,
@@ -25,11 +25,11 @@ pub(crate) async fn look(
     let digest = control.vault.requests.of_response(owner.workspace, owner.project, id);
     let (responses, now) = (control.store.stored_responses(), control.world.clock.unix_ms());
     let found = responses.find(digest, now).await.map_err(|error| error.to_string())?;
-    // Deleted by its client, or forgotten with its project.
+    // Deleted by its client, or together with its project.
     let Some(response) = found else { return Ok(Outcome::Done) };
     let trace = control.vault.requests.of_background(job.created_unix_ms, &digest);
     let take_right = async || responses.book(digest, trace).await.map_err(|error| error.to_string());
-    // The right may be this look's own: of a gateway that died before it wrote the record.
+    // This job may hold the right already, from a gateway that died before it wrote the record.
     if response.is_booked && !take_right().await? {
         return told_again(job, BOOKED);
     }
@@ -50,7 +50,7 @@ pub(crate) async fn look(
     if !told.is_over {
         return Err("it is not over".to_owned());
     }
-    // What was cancelled may tell nothing, and nothing is guessed.
+    // A cancelled response may report no usage; it is not estimated.
     let Some(usage) = told.usage else { return Ok(Outcome::Done) };
     if !take_right().await? {
         return told_again(job, BOOKED);
@@ -60,7 +60,7 @@ pub(crate) async fn look(
     Ok(Outcome::Done)
 }
 
-/// What may be otherwise in a moment is believed once it is told twice.
+/// A condition that may be temporary is accepted once two polls in a row report it.
 fn told_again(job: &JobRow, told: &str) -> Result<Outcome, String> {
     if job.last_error.as_deref() == Some(told) { Ok(Outcome::Done) } else { Err(told.to_owned()) }
 }
@@ -69,7 +69,8 @@ fn hopeless(error: &str) -> Outcome {
     Outcome::Hopeless { error: error.to_owned() }
 }
 
-/// As the record of a client's look has it. Its time is that of the asking: whichever look writes it, it is the same.
+/// The same values as in a record of a client's poll. The time is that of creation, so the record is the same
+/// whichever poll writes it.
 fn used(whose: &Whose<'_>, response: StoredResponse, usage: Usage, (trace, unix_ms): (TraceId, u64)) -> Used {
     let usage = Usage { tier: usage.tier.filter(|tier| *tier != Tier::Standard), ..usage };
     Used {

@@ -1,4 +1,4 @@
-//! The table of `/v2`: every route declares its method, its path, who may call it and what it says of itself; nothing else
+//! The route table of `/v2`: every route declares its method, path, access and description, and nothing else
 //! is reachable.
 
 use std::future::Future;
@@ -17,26 +17,26 @@ use crate::{Control, Reply};
 /// What a handler returns.
 pub type Handled<'a> = Pin<Box<dyn Future<Output = Result<Reply, Box<Fault>>> + Send + 'a>>;
 
-/// A handler: it sees only callers that its route's access let in.
+/// A handler; it sees only callers that the route's access rule let in.
 pub type Handler = for<'a> fn(&'a Arc<Control>, Ask) -> Handled<'a>;
 
-/// A handler of what strangers may ask for.
+/// A handler for unauthenticated callers.
 pub type OpenHandler = for<'a> fn(&'a Arc<Control>, Ask<Stranger>) -> Handled<'a>;
 
-/// A handler of what nodes that joined report.
+/// A handler for reports of joined nodes.
 pub type NodeHandler = for<'a> fn(&'a Arc<Control>, Ask<Reporter>) -> Handled<'a>;
 
-/// How a route is reached.
+/// How callers authenticate.
 #[derive(Clone, Copy)]
 pub enum Way {
     Open(OpenHandler),
-    /// By a node, with the credential that it was given when it joined.
+    /// By a joined node, with its node credential.
     Node(NodeHandler),
     Known(Access, Handler),
 }
 
-/// One route. There is no way to make one without saying who may use it, and no process starts with one that doesn't
-/// describe itself.
+/// One route. It can't be constructed without an access rule, and the process does not start if one lacks a
+/// description.
 pub struct Route {
     pub method: Method,
     /// Segments in braces are parameters: `/v2/routes/{id}`.
@@ -63,7 +63,7 @@ impl Route {
 }
 
 impl Way {
-    /// `None` where no key and no person is asked for.
+    /// `None` for routes that need neither a key nor a person.
     pub const fn access(self) -> Option<Access> {
         match self {
             Self::Open(_) | Self::Node(_) => None,
@@ -72,10 +72,10 @@ impl Way {
     }
 }
 
-/// The outcome of a look-up.
+/// The result of a lookup.
 pub enum Matched<'a> {
     Found(&'a Route, Vec<String>),
-    /// The path is known, the method isn't: what `Allow` lists.
+    /// The path exists, but not with this method: what `Allow` lists.
     OtherMethods(Vec<Method>),
     Unknown,
 }
@@ -84,7 +84,7 @@ pub enum Matched<'a> {
 #[must_use]
 pub fn find<'a>(routes: &'a [Route], method: &Method, path: &str) -> Matched<'a> {
     let mut others = Vec::new();
-    // A head is asked for like the whole; the front door leaves the body out.
+    // HEAD uses the GET route; the gateway drops the body.
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     for route in routes {
         if let Some(parameters) = parameters(route.pattern, path) {
@@ -104,7 +104,7 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(found),
-            // Where more follows it may be a name that somebody else gave, such as an adapter's.
+            // Before further segments a parameter may also be a user-chosen name, such as an adapter's.
             (Some(want), Some(have)) if want.starts_with('{') && is_value(have, wanted.peek().is_some()) => {
                 found.push(have.to_owned())
             }
@@ -114,7 +114,8 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Ids have an underscore or a digit, so that a later release's `…/join-tokens` is no id of today's.
+/// Ids contain an underscore or a digit, so that a path such as `…/join-tokens` in a later release is never
+/// taken for an id now.
 fn is_value(have: &str, goes_on: bool) -> bool {
     let is_id = have.contains(|c: char| c == '_' || c.is_ascii_digit());
     is_id || (goes_on && !have.is_empty())

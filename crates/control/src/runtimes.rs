@@ -1,4 +1,5 @@
-//! Runtimes of ours that a workspace has among its nodes: which they are, what they are asked, and what their refusals mean here.
+//! Calls to the nodes of a workspace that run Tidegate's own runtime: which nodes these are, queries and
+//! commands to them, and their errors in terms of `/v2`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,15 +34,15 @@ pub struct Away {
     message: String,
 }
 
-/// What was asked of several, in the order of the nodes.
+/// The responses of several runtimes, in the order of the nodes.
 pub struct Heard<T> {
     pub said: Vec<(NodeRow, T)>,
     pub away: Vec<Away>,
 }
 
-/// What is told of a runtime's own words: the lines of a file that it names may be many.
+/// Longest passed-on text of a runtime's message: it may quote many lines of a file.
 const TEXT_CHARS_MAX: usize = 8_192;
-/// Codes of a runtime's refusals that programs may match on; every other is `node_refused`.
+/// Error codes of a runtime that are passed on for programs to match; all others become `node_refused`.
 const CODES: &[&str] = &[
     "adapter_exists",
     "adapter_limit",
@@ -72,10 +73,10 @@ const CODES: &[&str] = &[
 ];
 
 impl Control {
-    /// The runtimes of a workspace, or the one that is named.
+    /// The runtimes of a workspace, or the named one.
     ///
     /// # Errors
-    /// There is no such node, or it is no runtime of ours.
+    /// The node doesn't exist, or doesn't run Tidegate's runtime.
     pub(crate) async fn runtimes(
         &self,
         workspace: WorkspaceId,
@@ -108,10 +109,10 @@ impl Control {
         }
     }
 
-    /// The runtime that is meant: the one that is named, or the only one there is.
+    /// The named runtime, or the only one there is.
     ///
     /// # Errors
-    /// There is none, or it has to be named.
+    /// There is none, or there are several and none was named.
     pub(crate) async fn runtime(
         &self,
         workspace: WorkspaceId,
@@ -136,10 +137,10 @@ impl Control {
         }
     }
 
-    /// Asks a runtime for something it says in JSON.
+    /// Queries a runtime for a JSON document.
     ///
     /// # Errors
-    /// It is away, or says something else.
+    /// It can't be reached, or its response can't be read.
     pub(crate) async fn look_at_runtime<T: DeserializeOwned>(
         &self,
         row: &NodeRow,
@@ -149,10 +150,10 @@ impl Control {
         read(row, &bytes)
     }
 
-    /// Has a runtime do something.
+    /// Sends a command to a runtime.
     ///
     /// # Errors
-    /// It is away, refuses, or says something that can't be read.
+    /// It can't be reached, refuses, or its response can't be read.
     pub(crate) async fn have_runtime<T: DeserializeOwned>(
         &self,
         row: &NodeRow,
@@ -164,10 +165,10 @@ impl Control {
         read(row, &bytes)
     }
 
-    /// One trip to a runtime.
+    /// One request to a runtime.
     ///
     /// # Errors
-    /// It is away, or refuses.
+    /// It can't be reached, or refuses.
     pub(crate) async fn ask_runtime(
         &self,
         row: &NodeRow,
@@ -189,11 +190,11 @@ impl Control {
         }
     }
 
-    /// Asks each runtime that is meant for the same thing, all at once. Who is away is named beside what the others said; whose
-    /// refusal is one of `has_none` has nothing of the kind, and is not away.
+    /// Queries all runtimes, or the one the request names, concurrently. A runtime that can't be reached is
+    /// listed under `away`; one that refuses with a code in `has_none` lacks the feature and is left out.
     ///
     /// # Errors
-    /// There is no node of the name that the request says, or it is no runtime.
+    /// The named node doesn't exist, or doesn't run Tidegate's runtime.
     pub(crate) async fn look_at_each<T>(
         self: &Arc<Self>,
         ask: &Ask,
@@ -230,10 +231,10 @@ impl Control {
         Ok(all)
     }
 
-    /// Keeps who had a runtime do something, once it has done so.
+    /// Records a command to a runtime in the audit, after it succeeded.
     ///
     /// # Errors
-    /// The store's.
+    /// Store errors.
     pub(crate) async fn note_act(
         &self,
         ask: &Ask,
@@ -247,12 +248,12 @@ impl Control {
     }
 }
 
-/// A route that asks one runtime, and says that it may be away.
+/// A route that calls one runtime, with the refusals for one that can't be reached.
 pub fn asks_one(route: Route) -> Route {
     route.refuses(502, "upstream_unreachable").refuses(504, "upstream_timeout")
 }
 
-/// Whether a probe found, or a person stated, that a node is a runtime of ours.
+/// Whether the node runs Tidegate's own runtime, by a probe or by a stated fact.
 pub fn is_runtime(row: &NodeRow) -> bool {
     row.server.of(Trait::Runtime).0.is_some_and(|finding| finding.value == TIDEGATE)
 }
@@ -274,7 +275,8 @@ pub fn is_ours(row: NodeRow) -> Result<NodeRow, Box<Fault>> {
     Err(Box::new(Fault::new(FaultClass::Unsupported, "no_runtime", message).fix(fix)))
 }
 
-/// A name of our path as a part of a node's: what is none can be nobody's there.
+/// A path parameter as a segment of the node's path. Text that is not a valid name can't exist there, so it
+/// is a 404.
 ///
 /// # Errors
 /// 404.
@@ -284,10 +286,10 @@ pub fn path_part(what: &str, name: &str) -> Result<String, Box<Fault>> {
     if is_plain_name(&name) { Ok(name) } else { Err(not_found(what, &shown)) }
 }
 
-/// What a runtime says, as what it was asked for.
+/// Deserialises a runtime's response.
 ///
 /// # Errors
-/// It says something else.
+/// It can't be read.
 pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<Fault>> {
     serde_json::from_slice(bytes).map_err(|error| {
         let message = format!("The node {} said something that can't be read: {error}.", row.name);
@@ -296,8 +298,8 @@ pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<F
     })
 }
 
-/// A runtime's refusal in the words of this API. What it says of the request stays; that it may not be asked with this key is
-/// the workspace's own affair.
+/// A runtime's error in terms of `/v2`. What it says about the request is passed on; a refused key is a
+/// problem of the workspace's configuration, not of this caller.
 fn refused(node: (NodeId, &str), said: &RuntimeSaid) -> Box<Fault> {
     let (id, name) = node;
     let document: Value = serde_json::from_slice(&said.body).unwrap_or_default();
@@ -327,7 +329,7 @@ fn refused(node: (NodeId, &str), said: &RuntimeSaid) -> Box<Fault> {
     })
 }
 
-/// A node's text without its own id of the request: this one has another.
+/// A node's message without the node's own request id: this response has another.
 fn plain(text: &str) -> String {
     let text =
         text.rsplit_once(" (request id: ").filter(|(_, id)| id.ends_with(')')).map_or(text, |(text, _)| text);

@@ -1,4 +1,4 @@
-//! What compatible servers take: asked when one is registered and whenever somebody wants to know, or stated by hand.
+//! What compatible servers support: probed when one is registered and on request, or stated manually.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ pub fn show(facts: &ServerFacts) -> ServerShown {
     }
 }
 
-/// The facts that a person stated, by name.
+/// The manually stated facts, by name.
 pub fn stated(facts: &ServerFacts) -> BTreeMap<String, Value> {
     facts.stated.iter().map(|finding| (finding.of.name().to_owned(), value_of(finding))).collect()
 }
@@ -75,7 +75,7 @@ fn value_of(finding: &Finding) -> Value {
     finding.flag().map_or_else(|| finding.value.into(), Value::Bool)
 }
 
-/// Reads stated facts; one that was stated before keeps its date.
+/// Reads stated facts; one that was already stated keeps its date.
 pub fn read_stated(
     said: &BTreeMap<String, Value>,
     before: &[Finding],
@@ -112,10 +112,10 @@ fn read_fact(name: &str, value: &Value, unix_ms: u64) -> Result<Finding, Box<Fau
 }
 
 impl Control {
-    /// Asks a credential's server what it takes, and keeps what it said; of a provider that is known nothing is asked.
+    /// Probes a credential's server and stores the result; providers in the catalogue are not probed.
     ///
     /// # Errors
-    /// The store's. A server that can't be asked is none: what is kept says so.
+    /// Store errors. A server that can't be reached is not an error here: the stored result records it.
     pub(crate) async fn probe_credential(
         &self,
         act: Act,
@@ -138,10 +138,10 @@ impl Control {
         Ok(written.row)
     }
 
-    /// As `probe_credential`, of a node.
+    /// Like `probe_credential`, for a node.
     ///
     /// # Errors
-    /// The store's.
+    /// Store errors.
     pub(crate) async fn probe_node(
         &self,
         act: Act,

@@ -1,4 +1,4 @@
-//! Where this gateway is reached: whose `Host` and `Origin` it takes for its own, and the addresses it hands out.
+//! The gateway's own addresses: which `Host` and `Origin` headers it trusts, and the base URL of links.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,7 +10,7 @@ use http::uri::{Authority, Uri};
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The names of this gateway.
+/// The names that this gateway is reached by.
 #[derive(Debug, Clone)]
 pub struct Site {
     listen: SocketAddr,
@@ -24,23 +24,24 @@ struct Public {
 }
 
 impl Site {
-    /// `public_url` is what people type; without it, only this machine and the listen address are known.
+    /// `public_url` is the address that people use. Without it, only the local machine and the listen address
+    /// are trusted.
     ///
     /// # Errors
-    /// It is no `http` or `https` address, or has a path.
+    /// The URL is not `http` or `https`, or has a path.
     pub fn new(listen: SocketAddr, public_url: Option<&str>) -> Result<Self, String> {
         let public = public_url.map(read_public).transpose()?;
         Ok(Self { listen, public })
     }
 
-    /// The same names, at the port that was really taken.
+    /// The same names with the port that was actually bound.
     #[must_use]
     pub fn at(self, listen: SocketAddr) -> Self {
         Self { listen, ..self }
     }
 
-    /// Whether a browser that calls us by this name can have been sent by nobody but us. A page of somebody else's whose
-    /// name was turned to our address (DNS rebinding) still carries its own name.
+    /// Whether a browser that uses this `Host` must be on one of this gateway's own pages. With DNS
+    /// rebinding, an attacker's page still sends the attacker's host name.
     fn trusts(&self, host: &Authority) -> bool {
         let name = host.host().trim_start_matches('[').trim_end_matches(']');
         if self
@@ -51,13 +52,15 @@ impl Site {
             return true;
         }
         match name.parse::<IpAddr>() {
-            // Where we listen everywhere, each address may be ours; and none can be rebound, since it is no name.
+            // When listening on all interfaces, any IP address may be ours. IP addresses can't be rebound,
+            // since they aren't resolved.
             Ok(ip) => ip.is_loopback() || self.listen.ip().is_unspecified() || ip == self.listen.ip(),
             Err(_) => name.eq_ignore_ascii_case("localhost"),
         }
     }
 
-    /// Refuses what a browser sends for a page that isn't ours. `must_tell`: it has to say where the page is from.
+    /// Refuses browser requests from pages of another origin. With `must_tell`, the browser has to send the
+    /// origin.
     ///
     /// # Errors
     /// 403, naming the setting where the host is at fault.
@@ -77,7 +80,7 @@ impl Site {
         }
     }
 
-    /// A proxy in front may name us another host than the page's; the public address is told beforehand.
+    /// A proxy in front may change the `Host` header; the public address is configured in advance.
     fn is_own(&self, origin: &str, host: &Authority) -> bool {
         let Some((scheme, authority)) = origin.split_once("://") else { return false };
         let public = |public: &Public| {
@@ -87,7 +90,8 @@ impl Site {
             && (host.as_str().eq_ignore_ascii_case(authority) || self.public.as_ref().is_some_and(public))
     }
 
-    /// Whether the cookie may be kept to https. Whoever forges the header keeps only their own cookie from http.
+    /// Whether the cookie can be limited to https. A client that forges the header only affects its own
+    /// cookie.
     pub fn is_https(&self, headers: &HeaderMap) -> bool {
         let forwarded = headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes() == b"https");
         let public = self.public.as_ref().is_some_and(|public| {
@@ -96,7 +100,7 @@ impl Site {
         forwarded || public
     }
 
-    /// The address that links begin with: the public one, else the one that was asked, where it is ours.
+    /// The base URL of links: the public one, or else the requested host if it is trusted.
     #[must_use]
     pub fn base_url(&self, headers: &HeaderMap) -> String {
         if let Some(public) = &self.public {

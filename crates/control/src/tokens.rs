@@ -1,4 +1,4 @@
-//! Tokens and codes: what their holders are given, and the keyed hashes that are kept of them.
+//! Tokens and codes: minting them for their holders, and the keyed hashes that are stored of them.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,7 +7,7 @@ use domain::ports::KeyHash;
 use store::TokenDigest;
 use world::Random;
 
-/// What a token is for. A token of one kind is none of another.
+/// What a token is for. A token of one kind is never valid as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Session,
@@ -16,11 +16,11 @@ pub enum Kind {
     Device,
     UserCode,
     Password,
-    /// What a machine is let in with.
+    /// Lets a node join.
     Join,
-    /// What a node reports with from then on.
+    /// Authenticates a joined node's reports.
     Node,
-    /// Who tries to sign in: no token, and kept no more readable than one.
+    /// The subject of a sign-in rate limit: not a token, but hashed the same way.
     Trier,
 }
 
@@ -40,29 +40,29 @@ impl Kind {
     }
 }
 
-/// 256 random bits, as a cookie or a URL carries them.
+/// 256 random bits, safe for cookies and URLs.
 pub fn mint(random: &dyn Random) -> Secret {
     let mut bytes = [0_u8; 32];
     random.fill(&mut bytes);
     Secret::from_text(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Without the installation's pepper, a copy of the database is worth no token.
+/// Hashed with the installation's pepper, so that tokens can't be recovered from a copy of the database.
 pub fn digest(hasher: &dyn KeyHash, kind: Kind, text: &str) -> TokenDigest {
     let labelled = Secret::from_text(format!("{}{text}", kind.label()));
     hasher.digest(labelled.expose_text().unwrap_or_default())
 }
 
-/// The token that proves that a page of ours sends a request, and not another one on its visitor's cookie. It is derived
-/// from the session's own, so that one of another session is worth nothing.
+/// The CSRF token: proves that a request comes from the console's own page, not from another page that uses
+/// its visitor's cookie. Derived from the session token, so one session's CSRF token is worthless in another.
 pub fn csrf(hasher: &dyn KeyHash, session: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(hasher, Kind::Csrf, session))
 }
 
-/// Letters that are no word and can't be taken for digits or for one another.
+/// No vowels, so that codes form no words, and no letters that look like digits or like one another.
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
-/// What a person types from one screen into another, such as `BCDF-GHJK`.
+/// A code that a person types from one screen into another, such as `BCDF-GHJK`.
 pub fn mint_user_code(random: &dyn Random) -> String {
     let letter = || {
         let at = usize::try_from(random.below(LETTERS.len() as u64)).unwrap_or(0);
@@ -72,7 +72,7 @@ pub fn mint_user_code(random: &dyn Random) -> String {
     format!("{}-{}", half(), half())
 }
 
-/// A user code as people type it, in its one form.
+/// Normalises a user code as typed.
 pub fn read_user_code(typed: &str) -> String {
     typed
         .chars()

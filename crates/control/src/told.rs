@@ -1,4 +1,5 @@
-//! What is told of credentials and accounts: their limits, as this gateway heard them last, and which of them served.
+//! What gateways know of credentials and accounts from serving with them: the rate limits that the provider
+//! last reported, and the public id of who served.
 
 use domain::{Principal, Standing};
 use schemars::JsonSchema;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use crate::Control;
 use crate::moment::Moment;
 
-/// In the place of the id of one of the operator's accounts.
+/// Shown instead of the id of an operator account.
 const MANAGED: &str = "managed";
 
 /// How near to its provider's limits it was with one model.
@@ -49,7 +50,7 @@ pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
     shown.collect()
 }
 
-/// Who served, by its id: which of the operator's accounts it was is the operator's affair.
+/// The id of the credential, node or account that served; only the operator sees which account it was.
 #[must_use]
 pub fn principal(principal: Principal, is_operator: bool) -> String {
     match principal {

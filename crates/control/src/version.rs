@@ -1,14 +1,14 @@
-//! The dated version of `/v2`. Under one date only fields, routes and words are added; what breaks takes another date, and the
-//! one before goes on beside it.
+//! The dated version of `/v2`. Within one date, fields, routes and values are only added; a breaking change
+//! gets a new date, and the old version stays available.
 
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
 
-/// What every answer is of.
+/// The version of every response.
 pub const VERSION: &str = "2026-11-20";
 pub const HEADER: &str = "tidegate-version";
 
-/// Whether what is asked for is served.
+/// Whether the requested version is served.
 ///
 /// # Errors
 /// 400.

@@ -1,5 +1,5 @@
-//! Films in the books: each is looked at until it has ended, and then its seconds are booked once, whoever looked before,
-//! and if nobody did.
+//! Billing of generated videos: polls each until it has ended, then books its seconds once, whether or not a
+//! client ever polled it.
 
 use domain::{
     Dialect, KeptId, KeptObject, KeptOwner, Operation, Price, Rates, TraceId, Units, Usage, UsageSource,
@@ -10,14 +10,14 @@ use line::{Film, FilmState};
 use crate::Control;
 use crate::kept_books::{Books, GONE, Used};
 
-/// What was deleted is hidden, and there as long as it is not booked.
+/// Makes `find` return deleted objects too: they are hidden, but remain until they are booked.
 const HIDDEN_TOO: u64 = 0;
 
-/// One look.
+/// One poll.
 pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
     let objects = control.store.kept_objects();
     let found = objects.find(owner, id, HIDDEN_TOO).await.map_err(|error| error.to_string())?;
-    // Forgotten, with its project, or booked and then deleted.
+    // Deleted with its project, or booked and then deleted.
     let Some(object) = found.filter(|object| !object.is_booked) else { return Ok(Outcome::Done) };
     let snapshot = control.keeper.current();
     let Some(books) = Books::of(control, &snapshot, owner, id, &object) else {
@@ -43,14 +43,14 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Res
     Ok(Outcome::Done)
 }
 
-/// What is known of a film.
+/// What is known of a video.
 struct Seen {
     film: Film,
-    /// Nobody will know more of it.
+    /// No later poll will find out more.
     is_last: bool,
 }
 
-/// Of what is no longer at its provider, what was seen last tells whether it was made.
+/// For a video that its provider no longer has, the last stored state tells whether it was made.
 async fn see(books: &Books<'_>, id: KeptId, object: &KeptObject) -> Result<Seen, String> {
     let last = || Seen { film: line::read_film(object.shown.as_bytes()).unwrap_or_default(), is_last: true };
     if object.until_unix_ms.is_some() {
@@ -92,13 +92,13 @@ fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (
     }
 }
 
-/// Whether what it is sold by is known of it: what is not told is no nought.
+/// Whether the units that the video is priced by were reported; an unreported count is not zero.
 fn is_told(rates: &Rates, film: &Film) -> bool {
     let is_missing = |price: Option<Price>, count: Option<u64>| price.is_some() && count.is_none();
     !is_missing(rates.units.billed, film.billed) && !is_missing(rates.units.video_ms, film.video_ms)
 }
 
-/// What was agreed on the credential, or what its seller asks of everybody.
+/// The price agreed for the credential, or the provider's list price.
 fn rates(books: &Books<'_>, object: &KeptObject) -> Option<Rates> {
     let KeptObject { model, upstream_model, .. } = object;
     let own = books.whose.credential.pricing.iter().find(|(own, _)| own == model || own == upstream_model);

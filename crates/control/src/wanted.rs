@@ -1,5 +1,5 @@
-//! Which nodes that joined are to be asked whether they answer at their address: each once at a time, and with a rest before
-//! the next.
+//! The queue of joined nodes to poll at their address: each node once at a time, with a pause before its next
+//! poll.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,12 +16,13 @@ pub struct Wanted {
 #[derive(Default)]
 struct Round {
     waiting: VecDeque<(WorkspaceId, NodeId)>,
-    /// These, and those that are being asked or rest; whether one was wanted again since.
+    /// The queued nodes, and those being polled or pausing; the flag says whether a node was requested again
+    /// since.
     known: BTreeMap<NodeId, bool>,
 }
 
 impl Wanted {
-    /// Whoever adds one waits for nothing.
+    /// Never blocks.
     pub fn add(&self, workspace: WorkspaceId, node: NodeId) {
         let mut round = self.round();
         match round.known.get_mut(&node) {
@@ -34,10 +35,10 @@ impl Wanted {
         }
     }
 
-    /// The one that has waited longest, as soon as there is one.
+    /// Waits for the node that was queued first.
     pub async fn next(&self) -> (WorkspaceId, NodeId) {
         loop {
-            // In a statement of its own: the lock is not held while it waits.
+            // A separate statement, so that the lock is not held during the await.
             let next = self.round().take();
             match next {
                 Some(next) => return next,
@@ -46,9 +47,9 @@ impl Wanted {
         }
     }
 
-    /// It was asked, and has rested.
+    /// The node was polled, and its pause is over.
     pub fn rested(&self, workspace: WorkspaceId, node: NodeId) {
-        // In a statement of its own: `add` takes the lock, too.
+        // A separate statement: `add` takes the lock too.
         let is_wanted_again = self.round().known.remove(&node);
         if is_wanted_again == Some(true) {
             self.add(workspace, node);

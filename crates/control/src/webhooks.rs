@@ -1,4 +1,5 @@
-//! Sending events: one signed request (Standard Webhooks 1.0), under the address guard, whose answer is only a status.
+//! Webhook delivery: one signed request per attempt (Standard Webhooks 1.0), under the address guard; only
+//! the status of the response matters.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use world::Random;
 
 use crate::{Control, moment};
 
-/// What leaves the machine.
+/// An outgoing webhook request.
 #[derive(Debug, Clone)]
 pub struct Posting {
     pub url: String,
@@ -25,15 +26,16 @@ pub struct Posting {
     pub body: Bytes,
 }
 
-/// All that is looked at of an answer.
+/// The parts of the response that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Posted {
     pub status: u16,
-    /// What `Retry-After` asks for, in seconds.
+    /// `Retry-After` in seconds.
     pub retry_after_s: Option<u64>,
 }
 
-/// Why there was no answer: a word and what it means, without what only we may know, such as where a name leads.
+/// Why there was no response: a code and its meaning, without details such as the address that a name
+/// resolves to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostError {
     Refused,
@@ -59,22 +61,22 @@ impl PostError {
 
 const SECRET_PREFIX: &str = "whsec_";
 const SECRET_BYTES: usize = 32;
-/// A receiver that asks for more patience than this is asked again sooner.
+/// A longer `Retry-After` is capped at this.
 const RETRY_AFTER_S_MAX: u64 = 3_600;
 
-/// A fresh signing key.
+/// A new signing key.
 pub fn mint_secret(random: &dyn Random) -> Secret {
     let mut bytes = vec![0_u8; SECRET_BYTES];
     random.fill(&mut bytes);
     Secret::new(bytes)
 }
 
-/// A signing key as its receiver keeps it; shown once.
+/// A signing key as its receiver stores it; shown once.
 pub fn secret_text(secret: &Secret) -> String {
     format!("{SECRET_PREFIX}{}", STANDARD.encode(secret.expose()))
 }
 
-/// The body of an event: the same bytes however often it is sent.
+/// The body of an event: the same bytes on every attempt.
 pub fn body(event: &EventRow) -> Bytes {
     let body = json!({
         "id": event.id.to_string(),
@@ -86,7 +88,7 @@ pub fn body(event: &EventRow) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-/// What is kept in milliseconds is told as the rest of the API tells moments.
+/// Converts times in milliseconds to the timestamps that the rest of the API uses.
 pub fn readable(payload: &Value) -> Value {
     let Some(fields) = payload.as_object() else { return payload.clone() };
     let told = fields.iter().map(|(name, value)| match (name.strip_suffix("_unix_ms"), value.as_u64()) {
@@ -96,7 +98,7 @@ pub fn readable(payload: &Value) -> Value {
     Value::Object(told.collect::<Map<_, _>>())
 }
 
-/// `v1,…` for each key, parted by spaces: a receiver takes whichever it has.
+/// `v1,…` for each key, separated by spaces; the receiver accepts whichever key it has.
 fn signatures(keys: &[Secret], id: &str, unix_s: u64, body: &[u8]) -> String {
     let message = [format!("{id}.{unix_s}.").as_bytes(), body].concat();
     let mut text = String::new();
@@ -108,7 +110,8 @@ fn signatures(keys: &[Secret], id: &str, unix_s: u64, body: &[u8]) -> String {
 }
 
 impl Control {
-    /// One attempt: signs with every key in force and sends. Also says what patience the receiver asks for.
+    /// One attempt: signs with every key in force and sends. Also returns the wait that the receiver
+    /// requested.
     async fn send_event(&self, webhook: &WebhookRow, event: &EventRow) -> (DeliveryAttempt, Option<u64>) {
         let now = self.world.clock.unix_ms();
         let attempt = |state, status, error| (DeliveryAttempt { state, status, error, unix_ms: now }, None);
@@ -140,7 +143,7 @@ impl Control {
         }
     }
 
-    /// The newest first. Nothing where the newest doesn't open: what it should sign goes out when it does.
+    /// Newest first. `None` if the newest key doesn't open: the event is delivered once it does.
     fn keys_of(&self, webhook: &WebhookRow, now: u64) -> Option<Vec<Secret>> {
         let mut keys = Vec::new();
         let in_force = |expires: Option<u64>| expires.is_none_or(|expires| now < expires);
@@ -159,7 +162,7 @@ impl Control {
         (!keys.is_empty()).then_some(keys)
     }
 
-    /// Sends an event that nobody keeps, and says how it went: what somebody asks for who wants to see it work.
+    /// Sends an event that is not stored, for the test route, and returns the result.
     pub(crate) async fn test_webhook(&self, webhook: &WebhookRow, event: &EventRow) -> DeliveryAttempt {
         self.send_event(webhook, event).await.0
     }
@@ -174,7 +177,7 @@ impl Control {
             Ok(found) => found,
             Err(error) => return Outcome::failed(error),
         };
-        // Removed meanwhile, or sent by a worker that died before it could say so.
+        // Deleted in the meantime, or already sent by a worker that died before it recorded it.
         let Some((webhook, delivery)) = found.filter(|(_, found)| found.state == DeliveryState::Pending)
         else {
             return Outcome::Done;
@@ -220,12 +223,12 @@ impl Control {
     ) -> Outcome {
         match self.store.webhooks().attempted(webhook, event, attempt).await {
             Ok(()) => outcome,
-            // Offered again: the receiver knows it by its id.
+            // Sent again: the receiver recognises it by its id.
             Err(error) => Outcome::failed(error),
         }
     }
 
-    /// A receiver that answers 410 wants nothing more.
+    /// A receiver that answers 410 wants no more events.
     async fn disable(&self, webhook: WebhookRow) {
         let id = webhook.id;
         let row =
@@ -237,14 +240,14 @@ impl Control {
     }
 }
 
-/// For three days: first within seconds, at last every six hours.
+/// Retries for three days: within seconds at first, every six hours at the end.
 const POLICY: Policy = Policy {
     first_wait_ms: 5_000,
     wait_max_ms: 6 * 3_600_000,
     offered_ms: WEBHOOK_OFFERED_MAX.as_secs() * 1_000,
 };
 
-/// Does the jobs that deliveries are.
+/// The job handler of deliveries.
 pub struct Deliver(pub Arc<Control>);
 
 impl Handler for Deliver {
@@ -262,7 +265,7 @@ impl Handler for Deliver {
 }
 
 impl Posted {
-    /// What an answer says, bounded.
+    /// What a response says, with the wait capped.
     #[must_use]
     pub fn new(status: u16, retry_after: Option<&str>) -> Self {
         let asked = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
@@ -274,7 +277,7 @@ impl Posted {
 mod tests {
     use super::*;
 
-    /// The example of the specification's own libraries.
+    /// The example from the specification's own libraries.
     #[test]
     fn a_signature_is_the_published_one() {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();

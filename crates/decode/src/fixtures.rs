@@ -1,4 +1,4 @@
-//! Calls without a wire, for the tests of later rooms.
+//! Calls without a connection, for the tests of later stages.
 
 use bytes::Bytes;
 use dialects::chat;
@@ -7,18 +7,18 @@ use http::HeaderMap;
 
 use crate::{Call, Inbound, decode};
 
-/// A chat call of one short message to `model`.
+/// A chat call with one short message to `model`.
 ///
 /// # Errors
-/// The model's name can't be one.
+/// The model's name is invalid.
 pub fn chat_call(trace: TraceId, model: &str, stream: bool) -> Result<Call, Box<Fault>> {
     body_call(trace, chat::encode_request(model, &[("user", "Hello")], None, stream, &[]))
 }
 
-/// A chat call with a body of the test's own.
+/// A chat call with a custom body.
 ///
 /// # Errors
-/// As `decode`.
+/// Those of `decode`.
 pub fn body_call(trace: TraceId, body: Bytes) -> Result<Call, Box<Fault>> {
     let inbound = Inbound {
         trace,

@@ -1,4 +1,5 @@
-//! Forms: read until it is known what is asked for. What follows is handed on as it comes, and held by nobody.
+//! Multipart forms: parsed until the request is known. The rest is streamed to the upstream without being
+//! buffered.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -9,31 +10,32 @@ use domain::limits::{BODY_BYTES_MAX, FILE_BYTES_MAX, FORM_HELD_BYTES_MAX};
 use domain::upload::{Pieces, Upload};
 use domain::{Fault, FaultClass, Operation};
 
-/// A form, as far as it had to be read.
+/// A form, parsed as far as necessary.
 #[derive(Debug)]
 pub struct FormIn {
     pub(crate) request: Request,
-    /// Its first bytes; all of them where nothing follows.
+    /// The buffered first bytes; all of them where `rest` is `None`.
     pub(crate) held: Bytes,
     pub(crate) rest: Option<Upload>,
 }
 
-/// How a form comes.
+/// The circumstances of a form's arrival.
 #[derive(Debug, Clone, Copy)]
 pub struct Coming<'a> {
     pub operation: Operation,
     pub content_type: &'a str,
-    /// The body's length, where that was announced.
+    /// The body's announced length, if any.
     pub announced: Option<u64>,
-    /// It is to be held whole, whatever it is.
+    /// Whether it must be buffered in full.
     pub is_held: bool,
 }
 
-/// Reads a form until its model is known and its file begins, and at least what may be held anyway: what is held can be
-/// sent again. One whose file comes first is held whole, as the body of any other request is.
+/// Reads a form until its model is known and its file begins, and at least up to `FORM_HELD_BYTES_MAX`: what
+/// is buffered can be sent again by a retry. If the file comes first, the whole form is buffered, like the
+/// body of any other request.
 ///
 /// # Errors
-/// What is wrong with it, and what `source` says.
+/// What is wrong with the form, and errors of `source`.
 pub async fn open_form(mut source: Box<dyn Pieces>, coming: Coming<'_>) -> Result<FormIn, Box<Fault>> {
     let mut reader = FormReader::new(coming.content_type, coming.operation)?;
     let mut first = Bytes::new();
@@ -53,7 +55,7 @@ pub async fn open_form(mut source: Box<dyn Pieces>, coming: Coming<'_>) -> Resul
         check_length(length + piece.len(), BODY_BYTES_MAX)?;
         reader.push(&piece)?;
         if length == 0 {
-            // The usual short form comes in one piece and is not put together.
+            // A short form usually arrives in one piece, which is not copied.
             first = piece;
         } else {
             if held.is_empty() {
@@ -75,21 +77,21 @@ fn check_length(length: usize, bytes_max: usize) -> Result<(), Box<Fault>> {
     if length > bytes_max { Err(too_large(bytes_max)) } else { Ok(()) }
 }
 
-/// How long a form may be. What is only kept is never held, and may be longer.
+/// The size limit of a form. A file that is only stored is never buffered, so it may be longer.
 #[must_use]
 pub const fn form_bytes_max(operation: Operation) -> usize {
     if matches!(operation, Operation::File) { FILE_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
-/// The body is longer than this path takes.
+/// The body exceeds this path's limit.
 #[must_use]
 pub fn too_large(bytes_max: usize) -> Box<Fault> {
     let message = format!("The body is larger than the {bytes_max} bytes that this path takes.");
     Box::new(Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."))
 }
 
-/// What follows the bytes that were held. It is read on: an upstream is never sent the end of a form that says something
-/// else than what was decided upon.
+/// The bytes after the buffered ones. They are still parsed while streaming, so that an upstream never gets
+/// the end of a form that contradicts what was planned.
 struct Rest {
     source: Box<dyn Pieces>,
     reader: FormReader,
@@ -123,7 +125,7 @@ impl Rest {
     }
 }
 
-/// The body ended before its end.
+/// The body ended early.
 #[must_use]
 pub fn incomplete() -> Box<Fault> {
     let message = "The body broke off, or its framing is malformed.";
@@ -132,8 +134,8 @@ pub fn incomplete() -> Box<Fault> {
 }
 
 impl FormIn {
-    /// The bytes that were held, as they are compared with those of another request: libraries choose a new boundary for
-    /// each.
+    /// The buffered bytes without the boundary, for comparison with a repeated request: libraries choose a
+    /// new boundary each time.
     #[must_use]
     pub fn compared(&self) -> Bytes {
         self.request.form.as_ref().map_or_else(|| self.held.clone(), |form| form.without_boundary(&self.held))

@@ -1,4 +1,4 @@
-//! `Agent-Hints`: what a client would like to be known of its request; base64url of a JSON object.
+//! The `Agent-Hints` header: the client's hints about its request, as a JSON object in base64url.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
@@ -10,13 +10,14 @@ use serde::Deserialize;
 
 const HINTS: HeaderName = HeaderName::from_static("agent-hints");
 
-/// The hints as they travel. Fields that later rooms don't read yet are passed over.
+/// The header's JSON. Unknown fields are ignored.
 #[derive(Deserialize)]
 struct Wire {
     tag: Option<String>,
 }
 
-/// The request's tag. Hints that can't be read are refused: a tag chooses routes, and nobody would see why it chose none.
+/// The request's tag. Invalid hints are refused: a tag selects routes, and a silently ignored one would be
+/// hard to debug.
 ///
 /// # Errors
 /// 400.
@@ -29,7 +30,7 @@ pub fn tag(headers: &HeaderMap) -> Result<Option<String>, Box<Fault>> {
     })
 }
 
-/// The tag in a header's value.
+/// Parses the tag from a header value.
 ///
 /// # Errors
 /// What is wrong with it.

@@ -1,4 +1,5 @@
-//! The first room: bytes become a call, or a fault that says what is wrong with them.
+//! The first stage: parses a request's bytes into a `Call`, or returns a fault that says what is wrong with
+//! them.
 
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
@@ -20,25 +21,25 @@ pub use hints::read_tag;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
 
-/// A request as it arrived, its body read whole.
+/// A request as it arrived, with its body buffered.
 #[derive(Debug)]
 pub struct Inbound {
     pub trace: TraceId,
     pub dialect: Dialect,
     pub operation: Operation,
     pub headers: HeaderMap,
-    /// What the address says of the model, in grammars that name it there.
+    /// What the URL says about the model, in dialects that name it there.
     pub addressed: Option<Box<Addressed>>,
     pub body: Bytes,
-    /// A body that is a form, in the place of the other.
+    /// A multipart form, in place of `body`.
     pub form: Option<Box<FormIn>>,
-    /// Of the monotonic clock, when its first byte came.
+    /// Arrival of its first byte, on the monotonic clock.
     pub received_us: u64,
     pub received_unix_ms: u64,
 }
 
-/// A request that makes sense. Only `decode` makes one. It goes from room to room inside of other values, so what it
-/// says stays where it is.
+/// A decoded, valid request. Only `decode` makes one. Boxed, since it is moved from stage to stage inside
+/// other values.
 #[derive(Debug)]
 pub struct Call(Box<Said>);
 
@@ -60,20 +61,20 @@ struct Said {
     received_us: u64,
     received_unix_ms: u64,
     decoded_us: u64,
-    /// Apart: few requests are asked for them.
+    /// Computed lazily: few requests need them.
     prefixes: OnceCell<Option<Box<Prefixes>>>,
 }
 
-/// Reads a request.
+/// Decodes a request.
 ///
 /// # Errors
-/// What is wrong with it, where, and how to mend it; never anything about who sent it.
+/// What is wrong with the request, where, and how to fix it; never anything about the sender.
 pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
     let grammar = inbound.dialect.grammar();
     let (request, body, upload) = match inbound.form {
         Some(form) => {
             let mut request = form.request;
-            // The address may say what the form does not.
+            // The URL may name what the form doesn't.
             if let Some(addressed) = inbound.addressed.as_deref() {
                 if request.model.is_empty() {
                     request.model.clone_from(&addressed.model);
@@ -83,7 +84,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
             (request, form.held, form.rest)
         }
         None => {
-            // What is about an answer that was made before has no body that anybody reads.
+            // The body of a request about a stored response is not read.
             let is_about = inbound.addressed.as_ref().is_some_and(|addressed| addressed.stored.is_some());
             if !is_about {
                 check_content_type(&inbound.headers)?;
@@ -145,42 +146,44 @@ impl Call {
         &self.0.request
     }
 
-    /// Headers that belong to the client's grammar and go on to an upstream that speaks it.
+    /// Headers of the client's dialect that are forwarded to an upstream of the same dialect.
     #[must_use]
     pub fn native_headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.0.native
     }
 
-    /// What the answering side can't say may be left out, where it changes the answer too.
+    /// Whether parameters that the upstream can't express may be dropped even if that changes the answer
+    /// (`Agent-Lenient`).
     #[must_use]
     pub fn is_lenient(&self) -> bool {
         self.0.is_lenient
     }
 
-    /// Headers of ours that ask for what is not done here.
+    /// `Agent-*` headers of the request that are not supported here.
     #[must_use]
     pub fn unheeded(&self) -> &[&'static str] {
         &self.0.unheeded
     }
 
-    /// What is known of the answer that the request is about or goes on from. `None` where it names none.
+    /// What is known of the stored response or object that the request names. `None` where it names none.
     #[must_use]
     pub fn maker(&self) -> Option<&FoundResponse> {
         self.0.maker.as_ref()
     }
 
-    /// It was looked for.
+    /// Sets the result of the lookup.
     pub fn set_maker(&mut self, found: FoundResponse) {
         self.0.maker = Some(found);
     }
 
-    /// Who keeps the files that the request names, or why nobody may be asked for them. `None` where it names none of ours.
+    /// The owner of the files that the request names, or why they can't be used. `None` where it names none
+    /// of ours.
     #[must_use]
     pub fn files(&self) -> Option<Result<&FilesKeeper, &Fault>> {
         Some(self.0.files.as_ref()?.as_ref().map_err(Box::as_ref))
     }
 
-    /// They were looked for: their names in the body give way to what their keeper calls them.
+    /// Sets the result of the lookup, and replaces the files' ids in the body with the provider's ids.
     pub fn set_files(
         &mut self,
         found: Result<FilesKeeper, Box<Fault>>,
@@ -197,14 +200,14 @@ impl Call {
         }));
     }
 
-    /// Something new is to be made of what the request names.
+    /// Whether the request derives a new object from the stored one that it names.
     #[must_use]
     pub fn makes_of_kept(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
         self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Make)
     }
 
-    /// What kind of kept thing it names, where it names one.
+    /// The kind of stored object that the request names, if any.
     #[must_use]
     pub fn names_kind(&self) -> Option<KeptKind> {
         match self.makes_of_kept() && self.0.operation == Operation::Batch {
@@ -213,14 +216,14 @@ impl Call {
         }
     }
 
-    /// What it names is to be deleted where it is kept.
+    /// Whether the request deletes the stored object that it names.
     #[must_use]
     pub fn deletes_kept(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
         self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Delete)
     }
 
-    /// What the models of requests that came together are called where all of them go, in their order.
+    /// Sets the provider's names of the models in a batch's requests, in order.
     pub fn set_models_at_maker(&mut self, names: Vec<String>) {
         if let Some(bundle) = &mut self.0.request.bundle {
             for (model, name) in bundle.models.iter_mut().zip(names) {
@@ -229,7 +232,7 @@ impl Call {
         }
     }
 
-    /// What its maker calls what the request is about.
+    /// Sets the provider's id of the object that the request names.
     pub fn set_name_at_maker(&mut self, name: String) {
         if let Some(stored) = &mut self.0.request.stored {
             stored.at_maker = Some(name);
@@ -241,19 +244,20 @@ impl Call {
         &self.0.body
     }
 
-    /// What of the body has not come yet.
+    /// The part of the body that has not arrived yet.
     #[must_use]
     pub fn upload(&self) -> Option<&Upload> {
         self.0.upload.as_ref()
     }
 
-    /// The body, for whoever knows when it is no longer needed: the call itself is kept to the end of the answer.
+    /// Takes the body, once it is no longer needed: the call itself lives until the end of the answer.
     #[must_use]
     pub fn take_body(&mut self) -> Bytes {
         std::mem::take(&mut self.0.body)
     }
 
-    /// What of the request may come again in others. Its body is given, for the call may not have it any more.
+    /// The prompt prefixes that may recur in other requests. `body` is passed in, since it may already have
+    /// been taken.
     #[must_use]
     pub fn prefixes(&self, body: &[u8]) -> Option<&Prefixes> {
         let read = || dialects::read_prefixes(self.0.dialect.grammar(), body).map(Box::new);
@@ -266,7 +270,8 @@ impl Call {
         self.0.tag.as_deref()
     }
 
-    /// The map of the request's headers, empty: the answer's take their room, which is of about their size.
+    /// The request's emptied header map, so that the response can reuse its allocation, which is of about the
+    /// right size.
     #[must_use]
     pub fn take_room(&mut self) -> HeaderMap {
         std::mem::take(&mut self.0.room)
@@ -288,10 +293,10 @@ impl Call {
     }
 }
 
-/// A body without a type is taken for what the path takes; one with another type was meant otherwise.
+/// Accepts JSON, and a body without a content type; any other type is refused.
 ///
 /// # Errors
-/// 415, naming the type that came.
+/// 415, naming the type received.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();

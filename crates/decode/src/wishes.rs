@@ -1,25 +1,25 @@
-//! `Agent-` headers that ask for what is not done here: told to the client, never passed over in silence.
+//! Unsupported `Agent-*` headers: reported to the client, never silently ignored.
 
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
 
-/// What all headers begin with that are ours.
+/// The prefix of our own headers.
 const OURS: &str = "agent-";
-/// What would be another request without it: its answer needs what the header names.
+/// Refused: the answer depends on the session that it names.
 const SESSION: (&str, &str) = ("agent-session-ref", "Agent-Session-Ref");
-/// What the answer is the same without.
+/// Ignored and reported: the answer is the same without them.
 const HINTS: [(&str, &str); 2] =
     [("agent-hints-ref", "Agent-Hints-Ref"), ("agent-trace-mode", "Agent-Trace-Mode")];
 
-/// Whether any of the headers is ours: few requests have one, and those without are looked at no further.
+/// Whether any header is ours: few requests have one, and the others need no further checks.
 pub(crate) fn has_own(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with(OURS))
 }
 
-/// The headers that are not honoured, by the names that clients know.
+/// The headers that are not honoured, in their usual spelling.
 ///
 /// # Errors
-/// One of them says what the answer depends on, and its client did not say that it may be left out.
+/// The answer depends on one of them, and the client did not allow dropping it.
 pub(crate) fn unheeded(headers: &HeaderMap, is_lenient: bool) -> Result<Vec<&'static str>, Box<Fault>> {
     let mut found = Vec::new();
     if headers.contains_key(SESSION.0) {

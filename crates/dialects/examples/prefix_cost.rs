@@ -1,4 +1,4 @@
-//! What a look at a prompt's prefixes costs, and what marks do.
+//! Measures what hashing a prompt's prefixes costs, with and without inserting cache breakpoints.
 //!
 //! `cargo run --release -p dialects --example prefix_cost`
 
@@ -11,7 +11,7 @@ use domain::Grammar;
 
 const ROUNDS: u32 = 400;
 
-/// A conversation of about so many bytes, half of them instructions.
+/// A conversation of about `bytes` bytes, half of it instructions.
 fn talk(grammar: Grammar, bytes: usize) -> Bytes {
     let line = "The tide comes in twice a day and lifts what floats; \\\"né\\\" 漢字. ";
     let instructions = line.repeat(bytes / 2 / line.len());
@@ -33,7 +33,8 @@ fn talk(grammar: Grammar, bytes: usize) -> Bytes {
     })
 }
 
-/// The best of many short rounds, in microseconds for one: what else the machine does is not in it.
+/// The fastest of many short rounds, in microseconds per run, so that other load on the machine does not
+/// count.
 fn measure(mut run: impl FnMut()) -> f64 {
     let round = |_| {
         let start = Instant::now();

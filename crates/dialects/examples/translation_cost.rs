@@ -1,4 +1,5 @@
-//! What a request costs to read and say: passed on as it is, and said in each other grammar.
+//! Measures what it costs to read a request and write it again: forwarded as it is, and translated into each
+//! other dialect.
 //!
 //! `cargo run --release -p dialects --example translation_cost`
 
@@ -12,10 +13,10 @@ use dialects::{
 use domain::{Abilities, Grammar, Operation, TraceId};
 
 const ROUNDS: u32 = 7;
-/// The grammars that clients speak.
+/// The dialects that clients speak.
 const CLIENTS: [Grammar; 4] = [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini];
 
-/// A conversation with tools whose texts come to about so many bytes.
+/// A Chat Completions conversation with tools, whose texts add up to about `bytes` bytes.
 fn chat(bytes: usize) -> Bytes {
     let line = "The tide comes in twice a day and lifts what floats; \\\"né\\\" 漢字.";
     let turns = (bytes / (2 * (line.len() + 60))).max(1);
@@ -32,7 +33,7 @@ fn chat(bytes: usize) -> Bytes {
     ))
 }
 
-/// The middle of some rounds, in microseconds for one.
+/// The median of the rounds, in microseconds per run.
 fn measure(mut run: impl FnMut()) -> f64 {
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {
@@ -76,7 +77,7 @@ fn main() {
     streams();
 }
 
-/// The same conversation in another grammar.
+/// The same conversation, translated into another dialect.
 fn said(grammar: Grammar, bytes: usize) -> (Bytes, Option<Addressed>) {
     let body = chat(bytes);
     let listener = Listener { model: "a/b", abilities: Abilities::default() };
@@ -91,8 +92,8 @@ fn said(grammar: Grammar, bytes: usize) -> (Bytes, Option<Addressed>) {
     (Bytes::from(body.unwrap_or_default()), (grammar == Grammar::Gemini).then_some(addressed))
 }
 
-/// A stream of a thousand chunks of chat, as each client reads it; and one of ten megabytes, which must not cost more for a
-/// chunk.
+/// A Chat Completions stream of a thousand chunks, as each client dialect reads it, and one of ten megabytes,
+/// whose cost per chunk must not be higher.
 fn streams() {
     println!("\nstream of chat  chunks   for one chunk, µs");
     for chunks in [1_000, 40_000] {

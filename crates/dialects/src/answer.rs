@@ -1,4 +1,4 @@
-//! What each grammar's answers are read with and written with: the two halves of every translation.
+//! The reader and the writer of each dialect's answers: the two halves of every response translation.
 
 use std::fmt::Debug;
 use std::rc::Rc;
@@ -9,121 +9,122 @@ use crate::asked::Asked;
 use crate::said::Guess;
 use crate::{anthropic, chat, converse, gemini, responses};
 
-/// Why a stream, or a buffered answer, is no answer.
+/// Why a stream or a buffered response is not a usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamFault {
-    /// The upstream said so in its body. The report's provider is left empty.
+    /// The upstream reported an error in its body. The report's provider is left empty.
     Upstream(UpstreamReport, FaultClass),
-    /// The bytes are not what was promised; the word says how.
+    /// The bytes do not follow the expected format; the word names the problem.
     Broken(&'static str),
 }
 
-/// What is known of a stream so far.
+/// What is known about a stream so far.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StreamFacts {
-    /// The latest that the upstream reported; `None` where the caller must estimate.
+    /// The latest usage that the upstream reported; `None` where the caller must estimate.
     pub usage: Option<Usage>,
-    /// Some part of the answer itself, more than a role, was put out.
+    /// Some content of the answer was emitted, more than a role.
     pub content_started: bool,
     /// Decoded text and tool bytes seen.
     pub content_bytes: u64,
-    /// Events seen that say something; comments and ends are none.
+    /// Upstream events that carried something; comments and end markers do not count.
     pub events: u64,
-    /// Every choice that began has its finish reason.
+    /// Every choice that started has its finish reason.
     pub finished: bool,
-    /// The end was put out: nothing follows.
+    /// The end of the stream was emitted: nothing follows.
     pub done: bool,
 }
 
-/// What the books need of a buffered answer.
+/// What accounting needs to know about a buffered response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AnswerFacts {
-    /// What the upstream reported; `None` where the caller must estimate.
+    /// The usage that the upstream reported; `None` where the caller must estimate.
     pub usage: Option<Usage>,
-    /// Decoded text and tool bytes, for that estimate; not counted where the upstream reported.
+    /// Decoded text and tool bytes for that estimate; not counted where the upstream reported usage.
     pub content_bytes: u64,
 }
 
-/// Reads an upstream's answer. It holds what it must to tell parts apart, and nothing of their content.
+/// Reads an upstream's answer. It holds only the state that tells parts apart, and no content.
 pub(crate) trait ReadAnswer: Debug {
-    /// One event of a stream: its name, empty where it has none, and its data.
+    /// Reads one event of a stream: its name (empty where it has none) and its data.
     ///
     /// # Errors
-    /// The upstream says that it failed, or the bytes are not of its grammar.
+    /// The upstream reports a failure, or the bytes do not match its wire format.
     fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault>;
 
-    /// The upstream's bytes ended. `Done` is put out where the answer is whole and that was not told yet.
+    /// The upstream's bytes ended. Emits `Done` where the answer is complete and `Done` was not emitted yet.
     ///
     /// # Errors
-    /// The answer is not whole.
+    /// The answer is incomplete.
     fn end(&mut self, out: &mut Vec<Event>) -> Result<(), StreamFault>;
 
-    /// A whole answer, as the events that would have told it, `Start` to `Done`.
+    /// Reads a buffered response into the events that a stream of it would have carried, `Start` to `Done`.
     ///
     /// # Errors
     /// As `event`.
     fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault>;
 }
 
-/// How far an answer is that somebody goes on to write.
+/// How far an answer has come, for a writer that takes it over midway.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Progress {
-    /// `Start` went out, with these.
+    /// `Start` was emitted, with these values.
     pub started: bool,
     pub id: Option<String>,
     pub model: Option<String>,
     pub created_unix_s: Option<u64>,
-    /// Parts that began and have not ended.
+    /// Parts that started and have not ended.
     pub open: Vec<(u32, u32, PartKind)>,
-    /// How many parts began, of all choices.
+    /// How many parts started, over all choices.
     pub parts: u32,
-    /// Choices that began and those that have their finish, by number.
+    /// Indices of the choices that started, and of those that have their finish reason.
     pub begun: Vec<u32>,
     pub finished: Vec<u32>,
-    /// Events that went out, for grammars that number them.
+    /// Events that were emitted, for dialects that number them.
     pub events: u64,
     pub usage: Option<Usage>,
 }
 
-/// Writes an answer for a client.
+/// Writes an answer in a client's dialect.
 pub(crate) trait WriteAnswer: Debug {
-    /// Goes on with an answer whose beginning others wrote.
+    /// Continues an answer whose start was forwarded from the upstream as it came.
     fn resume(&mut self, progress: &Progress);
 
-    /// Bytes of the stream that say an event; none where the grammar has nothing to say of it yet.
+    /// Appends the stream bytes for one event; none where the dialect has nothing to send for it yet.
     fn event(&mut self, event: Event, out: &mut Vec<u8>);
 
-    /// The stream fails here. The caller breaks the connection off behind it.
+    /// Ends the stream with an error. The caller closes the connection after it.
     fn error(&mut self, fault: &Fault, trace: TraceId, out: &mut Vec<u8>);
 
-    /// A whole answer.
+    /// Writes a buffered response.
     fn whole(&mut self, events: Vec<Event>) -> Vec<u8>;
 }
 
 /// How the client wants its answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wish {
-    /// Usage is told in a stream.
+    /// The stream reports usage.
     pub usage: bool,
-    /// What the client called the model, for answers that must name one and were told none.
+    /// The model's name as the client sent it, for answers that must name a model where the upstream named
+    /// none.
     pub model: String,
-    /// What an answer is called that its upstream gave no name: unguessable, of this exchange.
+    /// Basis of the answer's id where the upstream gave none: unguessable, and unique to this exchange.
     pub trace: Option<TraceId>,
-    /// Seconds of Unix time, where the upstream told none.
+    /// Seconds of Unix time, used where the upstream reported none.
     pub created_unix_s: u64,
-    /// What else its request asks of it.
+    /// What else the request determines about its answer.
     pub asked: Asked,
-    /// Thoughts are told where the grammar's vendor has no place for them, as servers of one's own models do.
+    /// Reasoning is sent even where the dialect's vendor has no field for it, as self-hosted servers do.
     pub thoughts: bool,
-    /// The upstream speaks the client's grammar, so that its seals and what is of its own making are good there.
+    /// The upstream speaks the client's dialect, so its signatures and vendor-specific parts are valid there.
     pub is_own: bool,
-    /// Who knows of the answer what its upstream does not say.
+    /// Supplies what the upstream does not report about the answer.
     pub guess: Option<Rc<dyn Guess>>,
 }
 
 pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
     match grammar {
-        // Vectors come whole, and are read elsewhere.
+        // Embeddings are never streamed, and are read elsewhere.
         Grammar::Chat | Grammar::Hosted => Box::new(chat::Reader::default()),
         Grammar::Responses => Box::new(responses::Reader::default()),
         Grammar::Anthropic => Box::new(anthropic::Reader::default()),
@@ -134,7 +135,7 @@ pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
 
 pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
     match grammar {
-        // No client speaks the last; chat is what all others have in common.
+        // No client speaks `Hosted`; Chat Completions is the common denominator.
         Grammar::Chat | Grammar::Hosted => Box::new(chat::Writer::new(wish)),
         Grammar::Responses => Box::new(responses::Writer::new(wish)),
         Grammar::Anthropic => Box::new(anthropic::Writer::new(wish)),
@@ -143,26 +144,27 @@ pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
     }
 }
 
-/// What the body of a stream is called.
+/// The `content-type` of a stream.
 #[must_use]
 pub const fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
     match dialect {
         Dialect::Converse => "application/vnd.amazon.eventstream",
-        // A stream that is one array is a document, as far as its type tells.
+        // A stream in the form of one JSON array is, by its content type, a plain JSON document.
         _ if as_array => "application/json; charset=utf-8",
         _ => "text/event-stream; charset=utf-8",
     }
 }
 
-/// A comment or event that keeps a silent stream open, in a form that the grammar's SDKs pass over.
+/// A comment or event that keeps an idle stream open, in a form that the dialect's SDKs ignore.
 #[must_use]
 pub const fn ping(grammar: Grammar) -> &'static [u8] {
     match grammar {
         Grammar::Chat | Grammar::Responses | Grammar::Hosted => b": ping\n\n",
         Grammar::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
-        // Its SDKs read no comments, and their chats forget an answer that has a chunk without parts; blank lines pass.
+        // Gemini SDKs read no comments, and their chat sessions drop an answer that has a chunk without
+        // parts; blank lines pass.
         Grammar::Gemini => b"\r\n\r\n",
-        // No frame says nothing to every SDK: some hand on each event, known or not.
+        // No frame is ignored by every SDK: some pass on each event, known or not.
         Grammar::Converse => b"",
     }
 }

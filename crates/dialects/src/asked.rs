@@ -1,32 +1,35 @@
-//! What a request asks of the form of its answer, for whoever writes it in the client's grammar, and the answer made to fit.
+//! What a request determines about its answer (namespaces, custom tools, `parallel_tool_calls`), and the
+//! filter that makes the answer's events comply.
 
 use domain::prompt::{Echo, Prompt, Shows, ToolChoice, ToolKind};
 use domain::{Event, PartKind};
 
 use crate::one_text::OneText;
 
-/// What the answer's writer must know of its request.
+/// What the answer's writer must know about its request.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
-    /// Groups that the client declared its functions in, and that their flat names begin with.
+    /// Namespaces in which the client declared its functions; the flattened function names start with them.
     pub(crate) namespaces: Vec<String>,
-    /// Tools that take free text: an upstream that has none of this kind was told of functions.
+    /// Custom tools, which take free text: an upstream without this kind was sent functions instead.
     custom_tools: Vec<String>,
-    /// The client wants one call at a time.
+    /// The client wants one tool call at a time.
     one_call: bool,
-    /// The client reads summaries of thoughts.
+    /// The client reads reasoning summaries.
     pub(crate) summaries: bool,
-    /// What the answer repeats of the request.
+    /// Request fields that the answer repeats.
     pub(crate) echo: Echo,
 }
 
-/// Whether one call at a time is asked for, and what becomes of it where it can't be said.
+/// Whether the client disabled parallel tool calls, and what happens where the upstream's dialect can't say
+/// so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Single {
     Unasked,
-    /// One tool alone can be called, which models seldom do twice: left out, and named.
+    /// Only one tool can be called, and models seldom call it twice: the parameter is dropped and reported as
+    /// dropped.
     Hint,
-    /// The first call of the answer is passed on, and no other.
+    /// Only the first call of the answer is forwarded.
     First,
 }
 
@@ -63,29 +66,29 @@ impl Asked {
         }
     }
 
-    /// Of a request that goes on as it is, to a server that is not told to call one tool at a time.
+    /// For a request that is forwarded as it is, to a server that is not sent `parallel_tool_calls: false`.
     #[must_use]
     pub fn one_call() -> Self {
         Self { one_call: true, ..Self::default() }
     }
 
-    /// The upstream's bytes can't go on even where it speaks the client's grammar.
+    /// The answer must be rewritten even where the upstream speaks the client's dialect.
     pub(crate) const fn is_first_call_alone(&self) -> bool {
         self.one_call
     }
 }
 
-/// Makes an answer's events fit what was asked: the first call alone goes on where one was asked for, and calls of
-/// functions that stand for custom tools are told as calls of these.
+/// Makes an answer's events comply with the request: drops all calls but the first where parallel calls are
+/// disabled, and turns calls of functions that stand for custom tools back into custom tool calls.
 #[derive(Debug, Default)]
 pub(crate) struct Fitting {
     one_call: bool,
     custom_tools: Vec<String>,
-    /// Choices that called.
+    /// Choices that have made a call.
     callers: Vec<u32>,
-    /// Calls that are not told.
+    /// Calls that are dropped.
     hidden: Vec<(u32, u32)>,
-    /// Calls of custom tools that are open.
+    /// Open calls of custom tools.
     texts: Vec<((u32, u32), OneText)>,
 }
 
@@ -102,7 +105,7 @@ impl Fitting {
         *events = told;
     }
 
-    /// `None` where nothing of it is told.
+    /// `None` where the event is dropped.
     fn take(&mut self, event: Event) -> Option<Event> {
         match event {
             Event::Begin { choice, part, kind: PartKind::Call { id, name, is_custom } } => {

@@ -1,4 +1,4 @@
-//! Files of batches, line by line: what was asked of which model, and what became of it.
+//! Batch files, line by line: the requests in an input file and the results in an output file.
 
 use std::borrow::Cow;
 
@@ -12,20 +12,20 @@ use crate::transcript::AnswerForm;
 use crate::whole::whole_answer;
 use crate::{bundle, gemini, job};
 
-/// One request of a batch, as far as the books need it.
+/// One request of a batch, as far as accounting needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchAsk {
     pub custom_id: String,
     pub model: String,
 }
 
-/// What became of one request of a batch.
+/// The result of one request of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchItem {
     pub custom_id: String,
-    /// As its vendor calls it in the answer.
+    /// The model's name in the vendor's answer.
     pub model: Option<String>,
-    /// 0 where it was not even tried.
+    /// 0 where the request was never tried.
     pub status: u16,
     pub request_id: Option<String>,
     pub error_code: Option<String>,
@@ -71,7 +71,7 @@ struct Failed<'a> {
     code: Option<Cow<'a, str>>,
 }
 
-/// What one of its requests asks for, by the address that all of them have.
+/// The operation and the dialect of a batch's requests, by the endpoint that they share.
 #[must_use]
 pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
     match endpoint {
@@ -87,7 +87,7 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
     }
 }
 
-/// Reads a line of what was asked; `None` where it is none.
+/// Reads a line of an input file; `None` where it is not a request.
 #[must_use]
 pub fn read_batch_ask(line: &[u8]) -> Option<BatchAsk> {
     let read: AskLine<'_> = serde_json::from_slice(line).ok()?;
@@ -95,7 +95,7 @@ pub fn read_batch_ask(line: &[u8]) -> Option<BatchAsk> {
     Some(BatchAsk { custom_id: read.custom_id.into_owned(), model })
 }
 
-/// Reads a line of what became of it; `None` where it is none.
+/// Reads a line of an output file; `None` where it is not a result.
 #[must_use]
 pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
     match endpoint {
@@ -131,7 +131,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
     })
 }
 
-/// What an answer says that it used.
+/// The usage that an answer reports.
 pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
     let way = Way { operation, form: AnswerForm::Json, ..Way::chat(grammar, grammar) };
     whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage

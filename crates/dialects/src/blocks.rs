@@ -1,4 +1,4 @@
-//! The blocks of an answer, for grammars in which it is numbered blocks, one after the other.
+//! Content blocks of an answer, for dialects that number them and send them one after another.
 
 use std::collections::VecDeque;
 
@@ -11,30 +11,30 @@ use crate::answer::Progress;
 pub(crate) struct Block {
     part: u32,
     pub kind: PartKind,
-    /// Its number, once something of it went out.
+    /// Its index, once something of it was sent.
     pub number: Option<u32>,
-    /// What was said of it and not yet written.
+    /// Text that has arrived and is not written yet.
     pub text: String,
-    /// Something was said of it and written.
+    /// Some of its text was written.
     pub has_said: bool,
     pub seal: Option<String>,
     pub citations: Vec<Json>,
     pub ended: bool,
 }
 
-/// What the blocks were, so far as the end of the answer depends on it.
+/// What the answer's stop reason depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Shape {
     pub has_call: bool,
     pub has_refusal: bool,
 }
 
-/// Of a stream. Blocks go out one at a time, numbered without a gap: what else is said meanwhile waits.
+/// The blocks of a stream. They are sent one at a time, numbered without gaps; deltas for later blocks wait.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
-    /// Blocks that began and are not wholly written: the first goes out as it comes.
+    /// Blocks that started and are not fully written. The first one is sent as it arrives.
     open: VecDeque<Block>,
-    /// The number that the next block gets.
+    /// The index of the next block.
     next: u32,
     pub shape: Shape,
 }
@@ -71,7 +71,7 @@ impl Shape {
 }
 
 impl Blocks {
-    /// Others wrote the beginning of the answer.
+    /// Takes over an answer whose start was forwarded from the upstream.
     pub(crate) fn resume(&mut self, progress: &Progress) {
         self.next = progress.parts;
         for (_, part, kind) in progress.open.iter().filter(|(choice, _, _)| *choice == 0) {
@@ -81,7 +81,7 @@ impl Blocks {
         }
     }
 
-    /// Takes what is told of a block; anything else is given back.
+    /// Takes an event about a block; returns any other.
     pub(crate) fn take(&mut self, event: Event) -> Option<Event> {
         match about(event) {
             About::New(part, kind) => {
@@ -89,7 +89,7 @@ impl Blocks {
                 self.open.push_back(Block::new(part, kind));
                 None
             }
-            // The open ones are few: the one that is written, and calls beside it.
+            // Few blocks are open: the one that is being written, and parallel calls.
             About::Known(part, told) => {
                 let block = self.open.iter_mut().find(|block| block.part == part && !block.ended)?;
                 block.note(told);
@@ -103,8 +103,8 @@ impl Blocks {
         self.open.iter_mut().for_each(|block| block.ended = true);
     }
 
-    /// Writes what can be written: all of the blocks that ended, in order, and what there is of the first open one. A
-    /// block that begins takes the next number.
+    /// Writes what can be written: all ended blocks in order, and what has arrived of the first open one. A
+    /// block that starts takes the next index.
     pub(crate) fn advance(&mut self, mut write: impl FnMut(&mut Block, &mut u32)) {
         while let Some(block) = self.open.front_mut() {
             write(block, &mut self.next);
@@ -116,7 +116,7 @@ impl Blocks {
     }
 }
 
-/// All blocks of a whole answer, and what they were; what is told of none of them goes to `rest`.
+/// All blocks of a buffered answer and their `Shape`; events that belong to no block go to `rest`.
 pub(crate) fn gather(events: Vec<Event>, mut rest: impl FnMut(Event)) -> (Vec<Block>, Shape) {
     let (mut blocks, mut shape) = (Vec::<Block>::new(), Shape::default());
     for event in events {
@@ -125,7 +125,7 @@ pub(crate) fn gather(events: Vec<Event>, mut rest: impl FnMut(Event)) -> (Vec<Bl
                 shape.note(&kind);
                 blocks.push(Block::new(part, kind));
             }
-            // What is said is mostly said of the part that began last.
+            // Most events belong to the part that started last.
             About::Known(part, told) => {
                 if let Some(block) = blocks.iter_mut().rev().find(|block| block.part == part) {
                     block.note(told);
@@ -137,7 +137,7 @@ pub(crate) fn gather(events: Vec<Event>, mut rest: impl FnMut(Event)) -> (Vec<Bl
     (blocks, shape)
 }
 
-/// What is said when a provider ended an answer as failed, in grammars that have no other word for it.
+/// The error sent when a provider ended an answer as failed, in dialects that have no stop reason for it.
 pub(crate) fn unexplained_end() -> Box<Fault> {
     let message = "The provider ended the answer without saying why.";
     Box::new(Fault::new(FaultClass::Upstream, "upstream_error", message).fix("Send the request again."))
@@ -156,7 +156,7 @@ enum Told {
     End,
 }
 
-/// There is one answer in these grammars.
+/// These dialects have one choice only.
 fn about(event: Event) -> About {
     match event {
         Event::Begin { choice: 0, part, kind } => About::New(part, kind),

@@ -1,4 +1,5 @@
-//! Batches whose requests come with them: the models that they name, and results that hold whole answers.
+//! Batches that carry their requests inline or name where they are stored: `Bundle`, and the reader of
+//! Anthropic Message Batches.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,40 +18,40 @@ use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 use crate::request::{rename_at, resource_text};
 use crate::splice::{Edit, splice};
 
-/// What each of the requests would have been sent to alone.
+/// The endpoint that each request would be sent to on its own.
 pub const MESSAGES: &str = "/v1/messages";
 
 const REQUESTS: &str = "requests";
-/// As the vendor has it.
+/// The vendor's limit.
 const REQUESTS_MAX: usize = 100_000;
 const CUSTOM_ID_CHARS_MAX: usize = 64;
-/// Each of them is looked for among those who serve it.
+/// A bound of ours: each model is resolved against the offers.
 const MODELS_MAX: usize = 64;
 const SEVERAL: &str = "Send several batches.";
 const ID_HOW: &str = "Give each request an id of its own in its batch.";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 
-/// Requests that come together.
+/// The requests of a batch that come inline, or the storage that holds them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bundle {
-    /// The models that they name, each once, in the order in which they come.
+    /// The models that the requests name, each once, in the order of their first mention.
     pub models: Vec<BundledModel>,
-    /// Where they lie, where they do not come themselves.
+    /// The storage location of requests that are not inline.
     pub storage: Option<JobStorage>,
-    /// Where each request names which of them.
+    /// The span of each model name in the body, with its index in `models`.
     places: Vec<(Span, usize)>,
-    /// Where the one that the address names is named again, as a resource.
+    /// Spans that repeat the model of the address, as a resource name.
     resources: Vec<Span>,
 }
 
-/// A model that some of them name.
+/// A model that some of the requests name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundledModel {
     /// As the client wrote it.
     pub name: String,
-    /// Where it is named first.
+    /// Path of its first mention.
     pub place: String,
-    /// What it is called where they all go.
+    /// Its name at the provider that gets the batch.
     pub at_maker: Option<String>,
 }
 
@@ -59,19 +60,19 @@ fn model_of(request: usize) -> String {
 }
 
 impl Bundle {
-    /// Of one model, which the address names, and each of `resources` again.
+    /// For one model, named by the address and repeated at each of `resources`.
     pub(crate) fn addressed(model: &str, resources: Vec<Span>) -> Self {
         let model = BundledModel { name: model.to_owned(), place: "model".to_owned(), at_maker: None };
         Self { models: vec![model], resources, ..Self::default() }
     }
 
-    /// Whether one model is to answer all of them.
+    /// Whether one model answers all requests.
     #[must_use]
     pub fn is_of_one_model(&self) -> bool {
         self.models.len() == 1
     }
 
-    /// One model for requests that lie somewhere else.
+    /// For one model and requests that are stored elsewhere.
     pub(crate) fn of_job(model: String, span: Span, storage: JobStorage) -> Self {
         let model = BundledModel { name: model, place: job::MODEL.to_owned(), at_maker: None };
         Self { models: vec![model], storage: Some(storage), places: vec![(span, 0)], ..Self::default() }
@@ -92,7 +93,7 @@ impl Bundle {
         Ok(())
     }
 
-    /// The client's bytes, with every model by the name that it has where they go.
+    /// The client's bytes with every model renamed to what the provider calls it.
     pub(crate) fn upstream_body(&self, body: &Bytes) -> Vec<Bytes> {
         let renamed = self.places.iter().filter_map(|(span, at)| {
             let model = self.models.get(*at)?;
@@ -106,20 +107,20 @@ impl Bundle {
         });
         let mut out = Vec::with_capacity(1);
         splice(body, &mut renamed.chain(again).collect::<Vec<_>>(), &mut out);
-        // Thousands of them would be as many segments of each write.
+        // Thousands of pieces would make as many segments in each write.
         if out.len() > 1 { vec![out.concat().into()] } else { out }
     }
 }
 
-/// Where the results of a batch are read, by a name of ours.
+/// Where the results of a batch are read, by the id that Tidegate gave it.
 pub(crate) fn results_address(id: &str) -> String {
     format!("{MESSAGES}/batches/{id}/results")
 }
 
-/// Reads what the rooms need of a new batch.
+/// Reads what later stages need to know about a new batch.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = Cursor::new(body)?;
@@ -174,7 +175,7 @@ fn place(at: usize, name: &str) -> String {
 }
 
 fn read_ask<'b>(cursor: &mut Cursor<'b>, body: &'b Bytes, at: usize) -> Result<Asked<'b>, Box<Fault>> {
-    // Alone it would have been a body.
+    // Sent alone it would be a body: limits apply to each request by itself.
     cursor.begin_document();
     let kind = cursor.kind()?;
     if kind != Kind::Object {
@@ -228,14 +229,14 @@ impl<'b> Asked<'b> {
         read.map(drop)
     }
 
-    /// One more of a batch.
+    /// Adds this request to the batch.
     fn join(self, at: usize, bundle: &mut Bundle, ids: &mut HashSet<Cow<'b, str>>) -> Result<(), Box<Fault>> {
         let custom_id = self.custom_id.ok_or_else(|| missing(place(at, ".custom_id"), ID_HOW))?;
         if !(1..=CUSTOM_ID_CHARS_MAX).contains(&custom_id.chars().count()) {
             let fix = format!("Send 1 to {CUSTOM_ID_CHARS_MAX} characters.");
             return Err(wrong_value(place(at, ".custom_id"), "is empty or too long", fix));
         }
-        // By it the books know a request from the others.
+        // Accounting tells the requests apart by this id.
         if !ids.insert(custom_id) {
             let what = "is that of another request, too";
             return Err(wrong_value(place(at, ".custom_id"), what, ID_HOW.to_owned()));
@@ -248,16 +249,16 @@ impl<'b> Asked<'b> {
     }
 }
 
-/// How far a batch is.
+/// The status of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BundleTold {
     #[serde(rename = "processing_status")]
     pub status: String,
-    /// RFC 3339; set once all of its requests are done, well or not.
+    /// RFC 3339; set once all requests have ended, successfully or not.
     pub ended_at: Option<String>,
 }
 
-/// Reads what a provider says of a batch; `None` where it is no batch.
+/// Reads a provider's batch object; `None` where it is not one.
 #[must_use]
 pub fn read_bundle(body: &[u8]) -> Option<BundleTold> {
     serde_json::from_slice(body).ok()
@@ -295,7 +296,7 @@ struct Why<'a> {
     kind: Cow<'a, str>,
 }
 
-/// Reads a line of what became of the requests; `None` where it is none.
+/// Reads a line of a results file; `None` where it is not a result.
 pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
     let ItemLine { custom_id, result } = serde_json::from_slice(line).ok()?;
     let nothing = BatchItem {
@@ -329,7 +330,7 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
     })
 }
 
-/// The status that the vendor sends with an error of this name.
+/// The status code that Anthropic sends with this error type.
 fn status_of(kind: &str) -> u16 {
     match kind {
         "invalid_request_error" => 400,
@@ -426,7 +427,7 @@ mod tests {
         }
     }
 
-    /// Each is read as one that came alone, and they are counted.
+    /// Limits on object members apply to each request as if it came alone, and the requests are counted.
     #[test]
     fn the_members_of_one_request_do_not_count_for_the_others() {
         let batch = |number: usize| {

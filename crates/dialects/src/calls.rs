@@ -1,4 +1,4 @@
-//! Calls of tools and their results, for grammars that are strict about them.
+//! Tool calls and their results, for dialects that are strict about how they pair up.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -10,14 +10,15 @@ use serde_json::value::RawValue;
 
 use crate::json::{Cursor, Kind, Value, find_member};
 
-/// What the user says first where nobody said anything: a conversation can't begin otherwise.
+/// The user message that is inserted where the conversation would not start with one, which such dialects
+/// require.
 pub(crate) const FIRST_WORDS: &str = "Begin.";
 
-/// The results that answer the calls of each turn, by that turn's index: those that come before the next turn that
-/// calls, wherever among other turns they stand.
+/// For each turn with calls, by its index, the results that answer them: those that come before the next turn
+/// with calls, wherever they are among other turns.
 pub(crate) fn pair(turns: &[Turn]) -> Result<HashMap<usize, Vec<&Part>>, Box<Fault>> {
     let mut answered = HashMap::new();
-    // The turn that called last, and its calls that have no result yet.
+    // The latest turn with calls, and those of its calls that have no result yet.
     let mut calling: Option<usize> = None;
     let mut open: HashSet<&str> = HashSet::new();
     for (index, turn) in turns.iter().enumerate() {
@@ -37,7 +38,7 @@ pub(crate) fn pair(turns: &[Turn]) -> Result<HashMap<usize, Vec<&Part>>, Box<Fau
             answered.entry(caller).or_insert_with(Vec::new).push(part);
         }
     }
-    // Calls that end the conversation are the provider's to judge.
+    // Unanswered calls at the end of the conversation are for the provider to judge.
     let is_last = calling.is_some_and(|calling| calling + 1 == turns.len());
     if !is_last {
         check_answered(calling, &open)?;
@@ -70,7 +71,8 @@ fn refused(code: &'static str, message: String, fix: &'static str, turn: usize) 
 }
 
 /// # Errors
-/// The name is too long, or has characters that the grammar has no place for: another name would not be known to the client.
+/// The name is too long or has characters that the dialect does not allow. It can't be renamed: the client
+/// would not recognise another name.
 pub(crate) fn check_name(name: &str, bytes_max: usize, path: impl Fn() -> String) -> Result<(), Box<Fault>> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if !name.is_empty() && name.len() <= bytes_max && name.bytes().all(is_plain) {
@@ -83,7 +85,7 @@ pub(crate) fn check_name(name: &str, bytes_max: usize, path: impl Fn() -> String
     ))
 }
 
-/// The provider takes a schema of an object, and wants that said.
+/// A schema with `"type": "object"` added where it is missing, which the provider requires.
 pub(crate) fn typed(schema: &str) -> Cow<'_, str> {
     if schema.trim_start().trim_start_matches('{').trim_start() == "}" {
         return Cow::Borrowed(r#"{"type":"object","properties":{}}"#);
@@ -91,7 +93,7 @@ pub(crate) fn typed(schema: &str) -> Cow<'_, str> {
     with_member(schema, "type", "\"object\"")
 }
 
-/// What a function takes, as OpenAI wants it: a schema of an object that names its properties, be there none.
+/// A function's parameters as OpenAI requires them: an object schema with `properties`, even if empty.
 pub(crate) struct Parameters<'a>(pub(crate) &'a Json);
 
 impl Parameters<'_> {
@@ -125,7 +127,7 @@ pub(crate) fn with_member<'a>(object: &'a str, name: &str, value: &str) -> Cow<'
     }
 }
 
-/// The arguments where they are an object; none at all are an empty one.
+/// The arguments where they are a JSON object; empty arguments count as `{}`.
 pub(crate) fn object_of(arguments: &str) -> Option<&str> {
     if arguments.trim().is_empty() {
         return Some("{}");
@@ -137,24 +139,25 @@ pub(crate) fn object_of(arguments: &str) -> Option<&str> {
     is_object.then_some(arguments)
 }
 
-/// What the instructions say where the answer shall be some JSON object and the grammar has no word for that.
+/// Added to the instructions where the answer must be a JSON object and the dialect has no parameter for
+/// that.
 pub(crate) const JSON_ALONE: &str =
     "Answer with one valid JSON object and nothing else: no other text, no code fence.";
 
-/// A tool as a function: how a grammar is told of it that knows no other kind.
+/// A tool declared as a function, for dialects that have no other kind.
 pub(crate) struct Declared<'a> {
     pub name: &'a str,
     pub description: Option<Cow<'a, str>>,
     pub schema: Option<&'a str>,
     pub strict: Option<bool>,
-    /// What the text of a custom tool shall keep to is said in words alone.
+    /// The grammar constraint of a custom tool is only described in prose.
     pub loses_format: bool,
 }
 
-/// What a custom tool takes, as a function that the model gives one text.
+/// The schema of a function that stands for a custom tool: one string.
 const TEXT_SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#;
 
-/// `None` of a tool that its provider runs.
+/// `None` for a hosted tool, which the provider runs.
 pub(crate) fn declared(tool: &ToolKind) -> Option<Declared<'_>> {
     match tool {
         ToolKind::Function { name, description, schema, strict } => Some(Declared {
@@ -178,7 +181,7 @@ pub(crate) fn declared(tool: &ToolKind) -> Option<Declared<'_>> {
     }
 }
 
-/// The grammar of a custom tool's text, for the model to read; nothing where any text will do.
+/// The grammar constraint of a custom tool as a sentence for the model; `None` where any text will do.
 fn rules_of(format: &Json) -> Option<String> {
     let bytes = format.as_str().as_bytes();
     let said = |name| {
@@ -201,7 +204,7 @@ fn described<'a>(description: Option<&'a str>, rules: Option<&str>) -> Option<Co
     }
 }
 
-/// A text as an object of one member.
+/// A text as an object with one member.
 pub(crate) fn named_text(name: &str, text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap_or_default();
     format!("{{\"{name}\":{quoted}}}")
@@ -212,7 +215,7 @@ pub(crate) fn text_input(text: &str) -> String {
     named_text("input", text)
 }
 
-/// What the model wrote in the place of an object, for the client to see: it can't be said otherwise.
+/// Text that the model wrote where an object is required, wrapped so that the client sees it at all.
 pub(crate) fn raw_input(text: &str) -> String {
     named_text("_raw", text)
 }

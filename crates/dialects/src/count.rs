@@ -1,4 +1,4 @@
-//! Counts of a prompt's tokens, for whoever asks before they send it.
+//! Token counting endpoints: how many tokens a prompt has, before it is sent.
 
 use bytes::Bytes;
 use domain::prompt::{Caching, Output, Sampling};
@@ -12,7 +12,7 @@ use crate::request::resource_text;
 use crate::speak::{Listener, Spoken, speak};
 use crate::whole::WholeAnswer;
 
-/// The answer that says so many tokens, in a client's grammar.
+/// The response that reports this count, in a client's dialect.
 #[must_use]
 pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
     Bytes::from(match grammar {
@@ -25,7 +25,8 @@ pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
     })
 }
 
-/// Takes from a prompt what says how it is to be answered: it counts for nothing, and others may have no words for it.
+/// Removes the settings that only concern the answer: they do not affect the count, and other dialects may
+/// not be able to express them.
 pub fn forget_answer(prompt: &mut Prompt) {
     let format = prompt.output.format.take();
     prompt.output = Output { format, ..Output::default() };
@@ -38,7 +39,7 @@ pub fn forget_answer(prompt: &mut Prompt) {
     prompt.caching = Caching { content: prompt.caching.content.take(), ..Caching::default() };
 }
 
-/// Says a request, of which only the tokens are wanted, as its counter in this grammar takes it.
+/// Writes the body of a count request for an upstream's token counter.
 ///
 /// # Errors
 /// As `speak`.
@@ -66,7 +67,7 @@ pub fn speak_count(
     Ok(Spoken { body: Bytes::from(body), dropped })
 }
 
-/// What counters take of what their vendors' models are sent; they refuse all else.
+/// The members that token counters accept; they refuse all others.
 const ANTHROPIC_MEMBERS: &[&str] =
     &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"];
 const CONVERSE_MEMBERS: &[&str] = &["messages", "system", "toolConfig", "additionalModelRequestFields"];
@@ -82,7 +83,7 @@ const RESPONSES_MEMBERS: &[&str] = &[
     "truncation",
 ];
 
-/// The object with only the members of these names, each as it was written.
+/// The object with only the members of these names, each as written.
 pub(crate) fn keep_members(object: &[u8], names: &[&str]) -> Result<String, Box<Fault>> {
     let mut out = String::from("{");
     let mut cursor = Cursor::new(object)?;
@@ -100,7 +101,7 @@ pub(crate) fn keep_members(object: &[u8], names: &[&str]) -> Result<String, Box<
     Ok(out)
 }
 
-/// The object with one more member, before the others.
+/// The object with one more member, put first.
 fn with_first(object: &[u8], name: &str, value: &str) -> Result<String, Box<Fault>> {
     let text = std::str::from_utf8(object).ok().and_then(|text| text.strip_prefix('{'));
     let inside = text.ok_or_else(|| Box::new(Fault::internal()))?;
@@ -108,7 +109,7 @@ fn with_first(object: &[u8], name: &str, value: &str) -> Result<String, Box<Faul
     Ok(format!("{{\"{name}\":{value}{comma}{inside}"))
 }
 
-/// Reads an upstream's count, and says it as the client asked. Nothing was used for it.
+/// Reads an upstream's count, and writes it in the client's dialect. Counting uses no tokens.
 pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let tokens = read_count(way.upstream, &body)?;
     let facts = AnswerFacts { usage: Some(Usage::default()), content_bytes: 0 };
@@ -116,7 +117,7 @@ pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, Stream
     Ok(WholeAnswer::plain(body, facts))
 }
 
-/// The tokens that an answer tells of: an object that is no error.
+/// The count in a response that is an object and not an error.
 fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
     let text = chat::side::document(body)?;
     let mut cursor = Cursor::new(text)?;
@@ -144,7 +145,7 @@ fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
     }
     match tokens {
         Some(tokens) => Ok(tokens),
-        // Zeros are left out there.
+        // Gemini omits zeros.
         None if upstream == Grammar::Gemini => Ok(0),
         None => Err(StreamFault::Broken("no_count")),
     }
@@ -180,7 +181,7 @@ mod tests {
         assert!(count_answer(Grammar::Responses, 7).starts_with(b"{\"object\":\"response.input_tokens\""));
     }
 
-    /// What a counter of another grammar is sent for a request of a client that wants an answer of a kind, too.
+    /// What a counter of another dialect is sent for a request that also asks for a certain kind of answer.
     fn said(upstream: Grammar, body: &'static str) -> String {
         let mut prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
         forget_answer(&mut prompt);

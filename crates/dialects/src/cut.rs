@@ -1,4 +1,4 @@
-//! Cuts what comes into whole events. What is not whole yet is held, up to a bound.
+//! Splits incoming bytes into complete events. An incomplete event is held, up to a bound.
 
 use bytes::{Bytes, BytesMut};
 use domain::limits::EVENT_BYTES_MAX;
@@ -13,12 +13,12 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
-    /// How many bytes of a chunk still belong to the end of the event before it.
+    /// How many bytes of a chunk still belong to the end of the previous event.
     pub(crate) fn stray(&mut self, chunk: &[u8]) -> usize {
         usize::from(self.splitter.take_stray_line_feed(chunk))
     }
 
-    /// The next event of a chunk that comes to its end there, from `at` on, which goes behind it; `None` where the rest is
+    /// The next event that ends in this chunk, read from `at`, which moves past it; `None` where the rest is
     /// held for the next chunk.
     pub(crate) fn next(&mut self, chunk: &Bytes, at: &mut usize) -> Result<Option<Bytes>, StreamFault> {
         let rest = chunk.get(*at..).unwrap_or_default();
@@ -52,7 +52,7 @@ impl Cutter {
         self.carry.split().freeze()
     }
 
-    /// Whether an event is held that says something.
+    /// Whether a held event has data.
     pub(crate) fn holds_data(&self) -> bool {
         !self.carry.is_empty() && read_event(&self.carry).data != Data::None
     }

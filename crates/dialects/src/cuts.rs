@@ -1,13 +1,13 @@
-//! What is left out of an array of the client's bytes.
+//! Removes elements from a JSON array in the client's bytes.
 
 use crate::json::Span;
 
-/// Elements of one array that are to be cut out, with the commas that go with them.
+/// Array elements to remove, with the commas that belong to them.
 #[derive(Debug, Default)]
 pub(crate) struct Cuts {
-    /// Where the last element ends that stays.
+    /// Where the last kept element ends.
     kept_to: Option<usize>,
-    /// Where those begin that go, and where the last of them ends.
+    /// The run of removed elements since then: the start of the first, and the end of the last.
     gone: Option<Span>,
     spans: Vec<Span>,
 }
@@ -15,7 +15,7 @@ pub(crate) struct Cuts {
 impl Cuts {
     pub(crate) fn keep(&mut self, element: Span) {
         if let Some(gone) = self.gone.take() {
-            // The comma goes that stands before the run, or behind it where the run comes first.
+            // The comma before the run goes with it, or the one after it where the run comes first.
             let span = match self.kept_to {
                 Some(end) => Span::new(end, gone.end),
                 None => Span::new(gone.start, element.start),
@@ -30,7 +30,7 @@ impl Cuts {
         self.gone = Some(Span::new(start, element.end));
     }
 
-    /// Whether nothing of the array would stay.
+    /// Whether every element is removed.
     pub(crate) const fn is_all(&self) -> bool {
         self.gone.is_some() && self.kept_to.is_none()
     }

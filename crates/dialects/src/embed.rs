@@ -1,4 +1,4 @@
-//! Texts that are turned into vectors: their request and its answer, said in another grammar.
+//! Embeddings requests and responses, translated between dialects.
 
 mod hosted;
 
@@ -18,18 +18,18 @@ use crate::{Request, chat, gemini};
 
 pub use hosted::HostedForm;
 
-/// What is to be turned into vectors.
+/// The inputs to embed.
 #[derive(Debug)]
 pub(crate) struct Texts<'a> {
     pub texts: Vec<Cow<'a, str>>,
     pub dimensions: Option<u64>,
-    /// What each is for, where the client's grammar has words for it: as many as texts, or none.
+    /// The task type of each input, where the client's dialect has them: as many as inputs, or none.
     pub tasks: Vec<Task<'a>>,
-    /// What the client calls them.
+    /// The client's name for the inputs.
     pub param: &'static str,
 }
 
-/// What a text is to become a vector for.
+/// What an embedding is for: a task type, and a document title.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Task<'a> {
     pub kind: Option<Cow<'a, str>>,
@@ -46,7 +46,7 @@ impl Task<'_> {
     }
 }
 
-/// An answer: one vector for each text, in their order.
+/// A response: one vector for each input, in the same order.
 #[derive(Debug)]
 pub(crate) struct Vectors<'a> {
     pub vectors: Vec<Vector<'a>>,
@@ -55,16 +55,17 @@ pub(crate) struct Vectors<'a> {
 
 #[derive(Debug)]
 pub(crate) enum Vector<'a> {
-    /// An array of JSON, as it was written: no digit changes on the way.
+    /// A JSON array as written, so that no digit changes.
     Numbers(&'a str),
-    /// The bytes of little-endian `f32`.
+    /// Base64 of little-endian `f32`s.
     Base64(Cow<'a, str>),
 }
 
-/// Says a client's request for vectors in an upstream's grammar.
+/// Translates a client's embeddings request for an upstream.
 ///
 /// # Errors
-/// It is wrong, or means what the other grammar can't say and may not be left out.
+/// The request is invalid, or uses a feature that the other dialect can't express and that may not be
+/// dropped.
 pub fn speak_texts(
     client: Grammar,
     body: &[u8],
@@ -82,7 +83,7 @@ pub fn speak_texts(
     Ok(Spoken { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
 }
 
-/// Says it as a model that a cloud hosts reads it.
+/// Translates it into the form that a model hosted at Vertex AI or Bedrock reads.
 ///
 /// # Errors
 /// As `speak_texts`.
@@ -109,12 +110,12 @@ fn read_texts<'a>(
     match client {
         Grammar::Chat => chat::read_texts(body, losses),
         Grammar::Gemini => gemini::read_texts(body, request.vectors.is_batch, has_tasks, losses),
-        // The others have no words for it, nor a path.
+        // The other dialects have no embeddings, and no route leads here.
         _ => Err(Box::new(Fault::internal())),
     }
 }
 
-/// Reads the answer to a request for vectors, and says it as the client asked.
+/// Reads an embeddings response, and writes it as the client requested.
 pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = chat::side::document(&body)?;
     if way.is_same() && way.client == Grammar::Chat {
@@ -142,10 +143,10 @@ pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, Stream
 }
 
 impl Vector<'_> {
-    /// As an array of numbers.
+    /// The vector as an array of numbers.
     pub(crate) fn numbers(&self) -> Result<Cow<'_, str>, StreamFault> {
         match self {
-            // Some servers write a number a line.
+            // Some servers write one number per line.
             Self::Numbers(raw) if raw.bytes().any(|byte| byte.is_ascii_whitespace()) => {
                 Ok(Cow::Owned(raw.split_ascii_whitespace().collect()))
             }
@@ -175,7 +176,7 @@ impl Vector<'_> {
 
 const BROKEN: StreamFault = StreamFault::Broken("no_vector");
 
-/// What can't be said to this upstream, whatever is left out.
+/// The fault of a value that this upstream can't take, even if other fields are dropped.
 pub(crate) fn unsayable(param: String, what: &str, fix: &'static str) -> Box<Fault> {
     let message = format!("\"{param}\" {what}.");
     Box::new(Fault::new(FaultClass::Unsupported, "unsupported_value", message).fix(fix).param(param))

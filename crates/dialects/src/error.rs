@@ -1,4 +1,4 @@
-//! Renders a fault for a client: status, headers and body in the client's own grammar.
+//! Renders a fault as an error response in the client's dialect: status, headers and body.
 
 use bytes::Bytes;
 use domain::limits::RETRY_AFTER_SENT_MAX;
@@ -11,16 +11,16 @@ const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const LIMIT_OF: HeaderName = HeaderName::from_static("x-tidegate-limit-of");
-/// By it one dialect's SDKs tell errors apart.
+/// AWS SDKs tell errors apart by this header.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// A whole answer that says what went wrong.
+/// A buffered error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorAnswer {
     pub status: u16,
     pub content_type: &'static str,
-    /// The request id's header is among them: insert these, so that none is doubled.
+    /// Includes the request id's header: insert these rather than append, so that none is duplicated.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
 }
@@ -35,7 +35,7 @@ pub fn request_id_header(dialect: Dialect) -> HeaderName {
     })
 }
 
-/// The answer for a fault. The text ends with what to do about it and the request id.
+/// The response for a fault. The message ends with the fix and the request id.
 #[must_use]
 pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAnswer {
     let status = status(fault, dialect);
@@ -49,8 +49,8 @@ pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAns
     ErrorAnswer { status, content_type, headers: headers(fault, dialect, trace), body }
 }
 
-/// The answer for a prompt that was refused for its content, in a dialect that has one for it in the place of an error;
-/// in the form that was asked for, as every answer. `None` elsewhere.
+/// The response for a prompt that was blocked for its content, in a dialect where that is not an error
+/// (Gemini); in the form that the request asked for, like every answer. `None` in the others.
 #[must_use]
 pub fn render_blocked(
     fault: &Fault,
@@ -93,7 +93,7 @@ fn headers(fault: &Fault, dialect: Dialect, trace: TraceId) -> Vec<(HeaderName, 
     headers
 }
 
-/// A 429 or 402 of ours and one of a provider look alike to an SDK: this header tells them apart.
+/// SDKs can't tell a 429 or 402 of the gateway from one of the provider; this header says whose it is.
 const fn whose_limit(class: FaultClass) -> Option<&'static str> {
     match class {
         FaultClass::Limited | FaultClass::BudgetReached | FaultClass::CreditsRequired => Some("gateway"),
@@ -102,8 +102,8 @@ const fn whose_limit(class: FaultClass) -> Option<&'static str> {
     }
 }
 
-/// What `x-should-retry` says. SDKs retry 408, 409, 429 and 5xx by themselves, so where that can't help
-/// they are told; a wait longer than we may send is one of these cases.
+/// The value of `x-should-retry`. SDKs retry 408, 409, 429 and 5xx on their own, so this stops them where a
+/// retry can't help; that includes waits longer than `retry-after` may say.
 fn should_retry(fault: &Fault) -> Option<bool> {
     let hopeless = matches!(fault.class, FaultClass::UpstreamAuth | FaultClass::UpstreamQuota);
     let too_long = fault.retry_after_ms.is_some_and(|wait| wait > sent_ms_max());
@@ -128,7 +128,8 @@ pub(crate) fn is_retryable(fault: &Fault) -> bool {
     should_retry(fault).unwrap_or(class)
 }
 
-/// What a person reads of a fault, in one line: what is wrong, what to do, and the ids to ask with. SDKs show no more.
+/// The message for a human, in one line: what is wrong, what to do, and the ids for support. SDKs show
+/// nothing else.
 pub(crate) fn message(fault: &Fault, trace: TraceId) -> String {
     let mut message = format!("{}{}", fault.message, wait_sentence(fault));
     if let Some(fix) = &fault.fix {
@@ -144,13 +145,13 @@ pub(crate) fn message(fault: &Fault, trace: TraceId) -> String {
     message
 }
 
-/// The provider and its own id of the request, for its support desk.
+/// The provider, and its own request id for its support desk.
 fn told_id(report: &UpstreamReport) -> Option<(&str, &str)> {
     let id = report.request_id.as_deref()?;
     Some((if report.provider.is_empty() { "the provider" } else { &report.provider }, id))
 }
 
-/// The true wait, told in the text where it is longer than the header may say.
+/// The actual wait, in the message where it is longer than the header may say.
 pub(crate) fn wait_sentence(fault: &Fault) -> String {
     match fault.retry_after_ms {
         Some(wait) if wait > sent_ms_max() => format!(" It may be tried again in {} s.", wait.div_ceil(1000)),

@@ -1,4 +1,4 @@
-//! Fields of a request that a room reads: each of the one type that it may have, or `null`.
+//! Readers for request fields of one type each, or `null`.
 
 use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::{Fault, HostedTool, HostedTools, Tier};
@@ -7,13 +7,13 @@ use crate::Request;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::refusal::{empty, no_object, too_small, wrong_type, wrong_value};
 
-/// Refuses a body with nothing in it.
+/// Refuses an empty body.
 pub(crate) fn not_empty(body: &[u8]) -> Result<(), Box<Fault>> {
     if body.iter().all(u8::is_ascii_whitespace) { Err(empty()) } else { Ok(()) }
 }
 
-/// A body at the beginning of the object that it must be. What is something else is checked to its end first: whoever sends
-/// broken JSON is told so.
+/// Opens a body that must be an object. Any other value is validated to its end first, so that broken JSON is
+/// reported as such.
 pub(crate) fn open_object(body: &[u8]) -> Result<Cursor<'_>, Box<Fault>> {
     let mut cursor = Cursor::new(body)?;
     let kind = cursor.kind()?;
@@ -66,7 +66,7 @@ pub(crate) fn optional_text(cursor: &mut Cursor<'_>, name: &str) -> Result<Optio
     }
 }
 
-/// The tier that a word names. What is no word is the upstream's to refuse.
+/// The service tier with this name. Values that are not strings are for the upstream to refuse.
 pub(crate) fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError> {
     match cursor.value()? {
         Value::String(word) => Ok(Tier::from_word(&word.decode())),
@@ -74,7 +74,8 @@ pub(crate) fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, Jso
     }
 }
 
-/// The bytes of a list of tools; those that the provider runs are told by their `type`.
+/// The size of a tool list in bytes; hosted tools, which the provider runs, are recognised by their `type`
+/// and recorded.
 pub(crate) fn read_tools(
     cursor: &mut Cursor<'_>,
     hosted: &mut HostedTools,
@@ -103,7 +104,7 @@ pub(crate) fn read_tools(
     Ok(span.len() as u64)
 }
 
-/// The model's name, and where it stands.
+/// Reads the model's name and records its span.
 pub(crate) fn read_model(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<Fault>> {
     let kind = cursor.kind()?;
     let Value::String(text) = cursor.value()? else {
@@ -114,7 +115,7 @@ pub(crate) fn read_model(cursor: &mut Cursor<'_>, request: &mut Request) -> Resu
     Ok(())
 }
 
-/// A name that a model may have.
+/// Validates a model's name.
 pub(crate) fn checked_model(model: &str) -> Result<String, Box<Fault>> {
     let what = if model.is_empty() {
         "is empty"

@@ -1,4 +1,4 @@
-//! Files that conversations name: found while a request is read, and exchanged by the spans of their ids.
+//! Files that conversations reference: found while a request is read, and their ids replaced by span.
 
 use bytes::Bytes;
 use domain::{Fault, Grammar, Operation};
@@ -9,7 +9,7 @@ use crate::speak::decode_request;
 use crate::splice::splice;
 use crate::{NamedFile, Request};
 
-/// Reads the id of a file, or passes over what is none.
+/// Reads a file id, or skips a value that is not a string.
 pub(crate) fn read_id(
     cursor: &mut Cursor<'_>,
     files: &mut Vec<NamedFile>,
@@ -24,7 +24,7 @@ pub(crate) fn read_id(
     Ok(())
 }
 
-/// Reads an object that may hold the id of a file beside others.
+/// Reads an object that may hold a file id among other members.
 pub(crate) fn read_object(
     cursor: &mut Cursor<'_>,
     files: &mut Vec<NamedFile>,
@@ -40,10 +40,10 @@ pub(crate) fn read_object(
     Ok(())
 }
 
-/// The body with what `at_keeper` says in the place of each file's id, and what is read of it then.
+/// The body with each file id replaced by what `at_keeper` returns for it, and the request decoded from it.
 ///
 /// # Errors
-/// The body is no longer what was read before.
+/// The changed body can't be decoded.
 pub fn exchange_files(
     grammar: Grammar,
     operation: Operation,

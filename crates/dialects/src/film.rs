@@ -1,39 +1,40 @@
-//! Films, as their makers tell of them: passed on as they are, and read for how far they are and how long.
+//! Video objects of OpenAI's `/videos` API: forwarded as they are, and read for state and length.
 
 use domain::Fault;
 
 use crate::json::{Cursor, JsonError, Value};
 use crate::refusal::wrong_type;
 
-/// Seconds that no film lasts.
+/// Longer than any video, in seconds.
 const SECONDS_MAX: f64 = 1e6;
 
-/// By which a film tells how many millionths of its seller's units are billed for it, where they are told apart from it.
+/// The member that states the billed millionths of the provider's units, where the provider reports them
+/// separately.
 pub(crate) const BILLED: &str = "billed_micro_units";
 
-/// What is told of a film.
+/// What a video object reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Film {
     pub state: FilmState,
-    /// `None` where it is not told.
+    /// `None` where it is not reported.
     pub video_ms: Option<u64>,
-    /// Millionths of the units that it is sold by, where they are told.
+    /// Millionths of the provider's billing units, where they are reported.
     pub billed: Option<u64>,
     pub created_unix_s: u64,
     pub completed_unix_s: Option<u64>,
 }
 
-/// How far it is.
+/// The state of a video job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FilmState {
-    /// It is waited for, and nobody here knows better of a word that is new.
+    /// In progress. Unknown statuses count as this.
     #[default]
     Coming,
     Made,
     Failed,
 }
 
-/// Reads what is told of a film; `None` of what is no document.
+/// Reads a video object; `None` where the body is not an object.
 #[must_use]
 pub fn read_film(body: &[u8]) -> Option<Film> {
     let mut film = Film::default();
@@ -64,8 +65,8 @@ fn state(word: &str) -> FilmState {
     }
 }
 
-/// How long a film is to be: a text, as the vendor's SDK sends it, or a number. What is neither whole nor broken seconds
-/// is the upstream's to refuse.
+/// The requested length of a video: a string, as OpenAI's SDK sends it, or a number. A string that is not a
+/// length is for the upstream to refuse.
 pub(crate) fn read_seconds(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;
     match cursor.value()? {
@@ -78,7 +79,7 @@ pub(crate) fn read_seconds(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, B
     }
 }
 
-/// Milliseconds of a decimal number of seconds, to the nearest; `None` of what is none, or nothing.
+/// Milliseconds of a decimal number of seconds, to the nearest; `None` where it is zero or not a length.
 pub(crate) fn millis(seconds: &str) -> Option<u64> {
     let seconds: f64 = seconds.trim().parse().ok()?;
     let is_some_length = seconds.is_finite() && (0.0..SECONDS_MAX).contains(&seconds);

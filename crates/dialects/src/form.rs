@@ -1,5 +1,5 @@
-//! Requests that are forms with files in them: what the rooms need of one, read while it comes, and its bytes with the
-//! model renamed for an upstream.
+//! Multipart form requests with files: read incrementally for what later stages need, and forwarded with the
+//! model renamed for the upstream.
 
 use std::ops::Range;
 
@@ -14,64 +14,64 @@ use crate::film;
 use crate::pooled::is_form_field;
 use crate::refusal::{duplicate, missing, wrong_value};
 
-/// Reads a form piece by piece. Of its values it keeps where they stand, and no byte.
+/// Reads a form piece by piece. It stores the positions of values, and none of their bytes.
 #[derive(Debug, Clone)]
 pub struct FormReader {
     operation: Operation,
     boundary: String,
     scanner: Scanner,
     found: Vec<Found>,
-    /// The part that is being read: where its value begins, and which it is.
+    /// The current part: its field, and where its value starts.
     open: Option<(Field, u64)>,
     model: Option<Range<u64>>,
     provider: Option<Range<u64>>,
     stream: Option<Range<u64>>,
     count: Option<Range<u64>>,
-    /// Parts that are for us alone, and where the one that is read began.
+    /// Parts that only the gateway reads, and where the current part starts.
     own: Vec<Range<u64>>,
     begun: u64,
     has_form: bool,
     has_prompt: bool,
-    /// Those that it is about, and all that came.
+    /// Files that are the request's subject, and all files so far.
     subjects: u64,
     files: u64,
-    /// The request went on its way with what was known then.
+    /// The request has been forwarded with what was known so far.
     went: bool,
     prompt_bytes: u64,
-    /// The first part whose name is in no table.
+    /// The first part whose name is not in the table.
     unknown: Option<String>,
 }
 
-/// A form as far as the rooms read it.
+/// A form as far as later stages read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Form {
     boundary: String,
-    /// Where its model stands among the bytes that were held; `None` where it is for no model.
+    /// The model's position in the held bytes; `None` where the request names no model.
     model: Option<Range<usize>>,
-    /// What of these is for us alone.
+    /// The ranges of the held bytes that only the gateway reads.
     own: Vec<Range<usize>>,
-    /// How many those are.
+    /// How many bytes are held.
     pub held_bytes: u64,
-    /// Files that were in them.
+    /// The number of files in the held bytes.
     pub files: u64,
-    /// The first part whose name is in no table of this grammar.
+    /// The first part whose name is not in this dialect's table.
     pub unknown: Option<String>,
 }
 
-/// The parts that are looked at.
+/// The parts that are read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Model,
-    /// Which provider is to keep the file. Its second name is that of another gateway.
+    /// Which provider stores the file. Its second name is LiteLLM's.
     Provider,
     Stream,
     Prompt,
     ResponseForm,
-    /// How many answers are wanted.
+    /// The number of images, or seconds of video.
     Count,
-    /// What the request is about.
+    /// The file that the request is about.
     File,
-    /// A file beside it.
+    /// An additional file, for example a mask.
     Beside,
     Other,
 }
@@ -102,7 +102,7 @@ impl Field {
     }
 }
 
-/// What the file is called that a request is about.
+/// The name of the part that holds the request's file.
 const fn file(operation: Operation) -> &'static str {
     if operation.makes_pictures() { IMAGE } else { FILE }
 }
@@ -113,12 +113,12 @@ const fn has_stream(operation: Operation) -> bool {
 
 const FILE: &str = "file";
 const IMAGE: &str = "image";
-/// What a film begins with, or looks like.
+/// The first frame or a reference image of a video.
 const INPUT: &str = "input_reference";
 
 impl FormReader {
     /// # Errors
-    /// 415 for another type than that of a form, 400 where it names no boundary.
+    /// 415 for a content type other than a form, 400 where it names no boundary.
     pub fn new(content_type: &str, operation: Operation) -> Result<Self, Box<Fault>> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("multipart/form-data") {
@@ -153,7 +153,7 @@ impl FormReader {
     /// Takes the next bytes of the body.
     ///
     /// # Errors
-    /// It is no form, or says twice what may be said once.
+    /// The body is not a form, or a field is duplicated.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Box<Fault>> {
         let mut found = std::mem::take(&mut self.found);
         let pushed = self.scanner.push(bytes, &mut found).map_err(malformed);
@@ -190,7 +190,7 @@ impl FormReader {
         Ok(())
     }
 
-    /// A part begins.
+    /// Checks a part when it starts.
     fn begin(&mut self, field: Field, named: &str) -> Result<(), Box<Fault>> {
         self.files += u64::from(field.is_file());
         if field == Field::Other && !is_form_field(self.operation, named) {
@@ -203,7 +203,7 @@ impl FormReader {
             Field::Model => (self.model.is_some(), "model"),
             Field::Provider => (self.provider.is_some(), "provider"),
             Field::Stream => (self.stream.is_some(), "stream"),
-            // What is wanted has been reserved for.
+            // The amount was already reserved when the request was forwarded.
             Field::Count if self.went => {
                 let (fix, name) = ("Put it before the files.".to_owned(), self.count_name().to_owned());
                 return Err(wrong_value(name, "stands behind a file of a long form", fix));
@@ -223,7 +223,7 @@ impl FormReader {
         if again { Err(duplicate(name.to_owned())) } else { Ok(()) }
     }
 
-    /// What nobody here knows may name something that is kept: whoever is asked was chosen by what came before.
+    /// An unknown part may reference a stored object, and the upstream was chosen by the parts before it.
     fn note_unknown(&mut self, named: &str) -> Result<(), Box<Fault>> {
         if self.went {
             let fix = "Put it before the files.".to_owned();
@@ -233,22 +233,22 @@ impl FormReader {
         Ok(())
     }
 
-    /// Whether enough is known for the request to go on its way, and what comes now is a file.
+    /// Whether enough is known to forward the request, and the current part is a file.
     #[must_use]
     pub fn can_go(&self) -> bool {
         let is_known = self.model.is_some() || self.keeps_file();
         is_known && self.open.is_some_and(|(field, _)| field.is_file())
     }
 
-    /// The file is to be kept, and read by no model now.
+    /// The file is stored, and no model reads it now.
     fn keeps_file(&self) -> bool {
         self.operation == Operation::File
     }
 
-    /// The body came to its end.
+    /// The body has ended.
     ///
     /// # Errors
-    /// The form did not.
+    /// The form is incomplete.
     pub fn end(&self) -> Result<(), Box<Fault>> {
         if !self.scanner.is_over() {
             return Err(malformed(Malformed("it breaks off before its last boundary")));
@@ -265,10 +265,10 @@ impl FormReader {
         Ok(())
     }
 
-    /// What the rooms need of it. `held` are its first bytes, its model among them.
+    /// What later stages need to know. `held` is the start of the body, up to and including the model.
     ///
     /// # Errors
-    /// The model's name is none, what is said of a stream is not, or as many pictures are wanted as nobody makes.
+    /// The model's name is not valid, `stream` is not a boolean, or the number of images is out of range.
     pub fn request(&mut self, held: &[u8]) -> Result<Request, Box<Fault>> {
         self.went = true;
         if self.keeps_file() {
@@ -301,19 +301,19 @@ impl FormReader {
         if self.operation.makes_pictures() { "n" } else { "seconds" }
     }
 
-    /// What is said of how many pictures, or seconds, are wanted; empty where it is no text.
+    /// The number of images or seconds as written; empty where it is not UTF-8.
     fn said_count<'h>(&self, held: &'h [u8]) -> Option<&'h str> {
         let said = held.get(self.count.as_ref().and_then(place)?)?;
         Some(std::str::from_utf8(said).unwrap_or_default())
     }
 
-    /// How long a film is to be.
+    /// The requested length of a video.
     fn length_ms(&self, held: &[u8]) -> u64 {
         let said = self.said_count(held).filter(|_| self.operation == Operation::Video);
         said.and_then(film::millis).unwrap_or(0)
     }
 
-    /// How many pictures are to be made.
+    /// The requested number of images.
     fn wanted(&self, held: &[u8]) -> Result<u64, Box<Fault>> {
         if !self.operation.makes_pictures() {
             return Ok(0);
@@ -329,7 +329,7 @@ impl FormReader {
         }
     }
 
-    /// The same of a file that is to be kept. Where it goes may be said by the provider's name, or by that of a model.
+    /// The same for a file upload. The provider may be given by its name, or by that of a model.
     fn upload(&self, held: &[u8]) -> Result<Request, Box<Fault>> {
         let said = |range: &Option<Range<u64>>, name: &str| {
             let bytes = range.as_ref().and_then(place).and_then(|range| held.get(range));
@@ -376,7 +376,7 @@ impl Form {
         &self.boundary
     }
 
-    /// Its type, for an upstream. A boundary that is no token is quoted.
+    /// Its content type for an upstream. The boundary is quoted where it is not a token.
     #[must_use]
     pub fn content_type(&self) -> String {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"'+_-.".contains(&byte);
@@ -386,7 +386,7 @@ impl Form {
         }
     }
 
-    /// The bytes that were held without their boundary, to be compared with others.
+    /// The held bytes without their boundary, so that two requests can be compared.
     #[must_use]
     pub fn without_boundary(&self, held: &[u8]) -> Bytes {
         let delimiter = format!("--{}", self.boundary).into_bytes();
@@ -400,7 +400,7 @@ impl Form {
         plain.into()
     }
 
-    /// The bytes that were held, with the upstream's name for the model in the place of the client's.
+    /// The held bytes with the upstream's model name in place of the client's.
     pub(crate) fn upstream_body(&self, held: &Bytes, upstream_model: &str) -> Vec<Bytes> {
         if !self.own.is_empty() {
             return self.without_own(held);
@@ -429,7 +429,7 @@ impl Form {
     }
 }
 
-/// The file may have gone on by then.
+/// The file may already have been forwarded.
 fn behind_its_file(name: &str) -> Box<Fault> {
     let message = format!("\"{name}\" stands behind the file, which is sent on while it comes.");
     let fault = Fault::new(FaultClass::BadRequest, "field_behind_file", message);

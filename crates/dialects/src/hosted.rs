@@ -1,5 +1,5 @@
-//! Bodies for a cloud that hosts a vendor's models: what its addresses say is not said again, and what the vendor reads in
-//! headers it reads in the body.
+//! Adapts bodies for Vertex AI's hosted models: what the address says is left out, and what the model's
+//! vendor reads from headers is added to the body.
 
 use bytes::Bytes;
 use domain::Fault;
@@ -7,11 +7,11 @@ use domain::Fault;
 use crate::json::{Cursor, JsonError, Kind, Span};
 use crate::splice::{Edit, splice};
 
-/// The object with these members in the place of its own, each a name and its JSON, and without its `model` where the
-/// address has it. There is at least one.
+/// The object with these members (name and JSON) replacing its own, and without `model` where the address has
+/// it. There must be at least one member.
 ///
 /// # Errors
-/// It is no object.
+/// The body is not an object.
 pub fn with_members(
     body: &[Bytes],
     members: &[(&str, String)],
@@ -34,7 +34,7 @@ pub fn with_members(
         Ok::<(), JsonError>(())
     })?;
     let open = object.start + 1;
-    // What stands before the first value begins behind the brace.
+    // An edit before the first value starts after the brace.
     let mut edits: Vec<Edit<'_>> =
         edits.into_iter().map(|(start, end)| Edit::cut(Span::new(start.max(open), end))).collect();
     let mut text = String::new();
@@ -54,14 +54,15 @@ pub fn with_members(
     Ok(out)
 }
 
-/// What of a request such a cloud's counter takes: the request itself, not one inside of another.
+/// The members that Vertex AI's `countTokens` accepts, which takes the request itself and not one nested in
+/// another.
 const COUNTED: [&str; 6] =
     ["contents", "systemInstruction", "system_instruction", "tools", "generationConfig", "generation_config"];
 
-/// A question for a count as such a cloud takes it.
+/// A Gemini token count request, as Vertex AI takes it.
 ///
 /// # Errors
-/// It is no object.
+/// The body is not an object.
 pub fn bare_count(body: &[Bytes]) -> Result<Vec<Bytes>, Box<Fault>> {
     let body = joined(body);
     let mut inner = None;

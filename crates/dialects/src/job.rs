@@ -1,5 +1,5 @@
-//! Batches whose requests and results lie in their customer's own storage: a job says where, of which model, and in which
-//! role; and the lines of its results say what each request used.
+//! Bedrock model invocation jobs: batches whose requests and results are in the customer's own S3 storage. A
+//! job names the storage, the model and the role; result lines report the usage of each request.
 
 use std::borrow::Cow;
 
@@ -21,14 +21,14 @@ use crate::models::moment;
 use crate::refusal::{duplicate, missing, no_object, wrong_type};
 use crate::whole::WholeAnswer;
 
-/// Where jobs are made.
+/// The endpoint that creates jobs.
 pub const JOBS: &str = "/model-invocation-job";
 
 pub(crate) const MODEL: &str = "modelId";
-/// By which a job is named in answers.
+/// The member that holds a job's id in responses.
 pub(crate) const NAME: &str = "jobArn";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
-/// What lists show of a job before anybody looked at it, as its client said it.
+/// The members of the client's request that lists show until the job is polled.
 const SHOWN: [&str; 7] = [
     "jobName",
     "roleArn",
@@ -39,19 +39,19 @@ const SHOWN: [&str; 7] = [
     "modelInvocationType",
 ];
 
-/// Where in a customer's storage a job's requests and results lie, and who may reach them.
+/// Where a job's requests and results are stored, and the role that gives access to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobStorage {
     pub places: BatchPlaces,
-    /// What its client said of it, for lists.
+    /// The members of the client's request that lists show.
     said: Map<String, Json>,
 }
 
 impl JobStorage {
-    /// How far a job is that was made just now.
+    /// The status of a new job.
     pub const NEW: &'static str = "Submitted";
 
-    /// A job as lists show it from when it was made until it was looked at.
+    /// A job as lists show it after its creation, until it is polled.
     #[must_use]
     pub fn shown(&self, name: &str, model: &str, made_unix_s: u64) -> String {
         let made = &*moment(made_unix_s);
@@ -63,10 +63,10 @@ impl JobStorage {
     }
 }
 
-/// Reads what the rooms need of a new job.
+/// Reads what later stages need to know about a new job.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = Cursor::new(body)?;
@@ -118,7 +118,7 @@ fn read(span: Span, body: &[u8]) -> Json {
     serde_json::from_slice(span.of(body)).unwrap_or_default()
 }
 
-/// The words at a place below an object.
+/// The string at a dotted path below an object.
 fn text(said: &Map<String, Json>, place: &'static str, fix: &'static str) -> Result<String, Box<Fault>> {
     let mut parts = place.split('.');
     let first = parts.next().and_then(|part| said.get(part));
@@ -140,7 +140,7 @@ fn kind_of(value: &Json) -> Kind {
     }
 }
 
-/// An answer about a job. Of what is only done nothing is said.
+/// A response about a job. Stopping one returns an empty body.
 pub(crate) fn whole_answer(body: &Bytes) -> Result<WholeAnswer, StreamFault> {
     let body = match skip_lead(body).first() {
         None => Bytes::from_static(b"{}"),
@@ -150,7 +150,7 @@ pub(crate) fn whole_answer(body: &Bytes) -> Result<WholeAnswer, StreamFault> {
     Ok(WholeAnswer::plain(body, AnswerFacts::default()))
 }
 
-/// How far a job is, and where its results lie.
+/// The status of a job, and where its results are.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobTold {
@@ -184,14 +184,14 @@ struct Place {
     uri: String,
 }
 
-/// What became of a job as a whole.
+/// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobEnd {
-    /// It goes on.
+    /// It is still running.
     None,
-    /// It ended, and nothing of it was worked through.
+    /// It ended without a single processed request.
     Nothing,
-    /// It ended, and its results lie there.
+    /// It ended, and its results are stored.
     Results,
 }
 
@@ -211,7 +211,7 @@ impl JobTold {
         self.end_time.as_deref().or(self.last_modified_time.as_deref()).unwrap_or(&self.submit_time)
     }
 
-    /// Why it is where it is, as its provider says it.
+    /// The status and its reason in the provider's words.
     #[must_use]
     pub fn why(&self) -> Cow<'_, str> {
         match &self.message {
@@ -220,7 +220,7 @@ impl JobTold {
         }
     }
 
-    /// The place of its results: in a folder of the job's own, a file for the one that was read.
+    /// The URI of its results: a file named after the input file, in a folder named after the job.
     #[must_use]
     pub fn results(&self) -> Option<String> {
         let job = self.name.rsplit('/').next()?;
@@ -229,7 +229,7 @@ impl JobTold {
     }
 }
 
-/// Reads what a provider says of a job; `None` where it is none.
+/// Reads a provider's job object; `None` where it is not one.
 #[must_use]
 pub fn read_job(body: &[u8]) -> Option<JobTold> {
     serde_json::from_slice(body).ok()
@@ -251,7 +251,7 @@ struct Failed {
     error_code: Option<Json>,
 }
 
-/// Reads a line of what became of the requests; `None` where it is none.
+/// Reads a line of a results file; `None` where it is not a result.
 pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
     let ItemLine { record_id, model_output, error } = serde_json::from_slice(line).ok()?;
     let nothing = BatchItem {
@@ -286,7 +286,7 @@ struct Shape {
     usage: Option<Map<String, Json>>,
 }
 
-/// What an answer says that it used, where it is of a form that says so: each vendor's is another one.
+/// The usage in a model's own response, where its vendor's form reports one.
 fn usage_in(output: &str) -> Option<Usage> {
     let shape: Shape = serde_json::from_str(output).ok()?;
     let usage = shape.usage?;

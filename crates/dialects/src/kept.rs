@@ -1,5 +1,5 @@
-//! What providers keep beside answers, and clients know by names of ours: files, batches and films. A name goes out as its
-//! provider's own, and comes back as ours.
+//! Files, batches and videos that providers store and that clients know by Tidegate's ids. Requests are sent
+//! with the provider's id, and responses are rewritten with ours.
 
 use std::borrow::Cow;
 
@@ -19,30 +19,30 @@ use crate::whole::WholeAnswer;
 use crate::{Addressed, Request, Stored, StoredAct, gemini};
 
 const INPUT: &str = "input_file_id";
-/// Members by which such a thing names files.
+/// The members in which such an object names files.
 const FILES: [&str; 3] = [INPUT, "output_file_id", "error_file_id"];
-/// By which a film names another.
+/// The member in which a video names the one that it was remixed from.
 const REMIXED: &str = "remixed_from_video_id";
 
-/// What an answer tells of a thing that is kept.
+/// What a response reports about a stored object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeptMade {
-    /// What its provider calls it.
+    /// The provider's id.
     pub id: String,
     pub created_unix_s: Option<u64>,
     pub expires_unix_s: Option<u64>,
-    /// What it is for.
+    /// A file's purpose, or the status of a batch in customer storage.
     pub purpose: String,
-    /// Files that it names, beside itself, as its provider calls them.
+    /// The provider's ids of the files that it names, besides itself.
     pub files: Vec<String>,
-    /// As lists show it, in names of ours: without what it was made of.
+    /// The object for lists, with our ids and without the prompt.
     pub shown: String,
 }
 
-/// Reads a request about something that is kept.
+/// Decodes a request about a stored object.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub(crate) fn decode(
     grammar: Grammar,
     operation: Operation,
@@ -72,7 +72,7 @@ pub(crate) fn decode(
     Ok(Request { stored_value, ..Request::about(stored) })
 }
 
-/// The file that a new batch is made of, and where it is named.
+/// The input file of a new batch, and the span of its id.
 fn input_of(body: &Bytes) -> Result<(String, Span), Box<Fault>> {
     not_empty(body)?;
     let mut cursor = Cursor::new(body)?;
@@ -102,12 +102,12 @@ fn input_of(body: &Bytes) -> Result<(String, Span), Box<Fault>> {
     })
 }
 
-/// An answer that is one JSON object.
+/// Checks a response that is one JSON object.
 pub(crate) fn whole_answer(grammar: Grammar, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = skip_lead(&body);
     match text.first() {
         None => Err(StreamFault::Broken("empty")),
-        // It says nothing of what was cancelled or deleted.
+        // Gemini returns an empty object for what was cancelled or deleted.
         Some(b'{') if grammar == Grammar::Gemini => Ok(WholeAnswer::plain(body, AnswerFacts::default())),
         Some(b'{') if find_member(text, "id").is_ok_and(|found| found.is_some()) => {
             Ok(WholeAnswer::plain(body, AnswerFacts::default()))
@@ -116,7 +116,7 @@ pub(crate) fn whole_answer(grammar: Grammar, body: Bytes) -> Result<WholeAnswer,
     }
 }
 
-/// The answer about a thing, with every name that is its provider's replaced by `ours`, and what it tells of the thing.
+/// The response with every id of the provider's replaced by `ours`, and what it reports about the object.
 pub fn rename_kept(
     body: &Bytes,
     kind: KeptKind,
@@ -137,7 +137,7 @@ pub fn rename_kept(
         match (&*name, value) {
             (name, Value::String(text)) if name == own => {
                 made.id = text.decode().into_owned();
-                // The end of such a name is enough for its provider, and can stand in an address as it is.
+                // The last segment of the ARN is enough for Bedrock, and needs no escaping in a path.
                 if let (KeptKind::StoredBatch, Some((_, end))) = (kind, made.id.rsplit_once('/')) {
                     made.id = end.to_owned();
                 }
@@ -154,7 +154,7 @@ pub fn rename_kept(
             ("prompt", _) if kind == KeptKind::Video => words = Some(span),
             ("results_url", Value::String(_)) if kind == KeptKind::MessageBatch => results = Some(span),
             ("purpose", Value::String(text)) => made.purpose = text.decode().into_owned(),
-            // By it lists of them are filtered.
+            // Lists are filtered by it.
             ("status", Value::String(text)) if kind == KeptKind::StoredBatch => {
                 made.purpose = text.decode().into_owned();
             }

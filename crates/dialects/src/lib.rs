@@ -1,4 +1,5 @@
-//! The client's wire grammars, each written once and both ways, what lies between them, and the one table of statuses.
+//! The wire formats of clients and upstreams, each with a reader and a writer, the intermediate form that
+//! they translate through, and the one table of status codes.
 
 #![expect(
     clippy::result_large_err,

@@ -1,5 +1,5 @@
-//! What one grammar says and another has no words for: one table, sorted once into what changes the answer and what
-//! doesn't.
+//! Request features that one dialect has and another can't express: one table, which says for each whether
+//! the feature may be dropped.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use domain::{Fault, FaultClass, Grammar, Prompt};
 
 use crate::calls::Declared;
 
-/// What a request may say that some grammar can't.
+/// A request feature that some dialect can't express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Feature {
     Choices,
@@ -26,7 +26,7 @@ pub enum Feature {
     Video,
     Document,
     ProviderFile,
-    /// Media that lie on the web.
+    /// Media given by URL.
     MediaUrl,
     Modalities,
     SpokenAudio,
@@ -41,42 +41,42 @@ pub enum Feature {
     CacheRetention,
     CachedContent,
     SingleToolCalls,
-    /// That some tool is called.
+    /// `tool_choice` that forces a call.
     ForcedCall,
-    /// That no tool is called, where some are declared.
+    /// `tool_choice` that forbids calls although tools are declared.
     NoCall,
-    /// The grammar that a custom tool's text shall keep to.
+    /// The grammar constraint on a custom tool's text.
     CustomFormat,
     HostedTool,
     StrictTool,
     JsonObject,
     JsonSchema,
     Reasoning,
-    /// That what the model thinks is shown.
+    /// Whether reasoning is returned to the client.
     ShownReasoning,
     ThinkingBudget,
     EncryptedReasoning,
-    /// A thought in the history that only its own provider reads, or that has no place.
+    /// Reasoning in the history that only its own provider can read, or that has no field.
     Thought,
     Citations,
     ParticipantName,
     ImageDetail,
     DocumentContext,
-    /// That a stream tells what it used.
+    /// Usage in a stream.
     StreamUsage,
 }
 
-/// Whether a thing may be left out.
+/// Whether a feature may be dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sort {
-    /// Without it the answer is another: a request that needs it is refused.
+    /// Without it the answer differs: the request is refused unless the client is lenient.
     Meaning,
-    /// Without it the answer is the same, or as good: it is left out, and named.
+    /// Without it the answer is the same, or as good: it is dropped and reported.
     Hint,
 }
 
-/// One row: the feature, its sort, and what it is called in chat, responses, anthropic, gemini and converse; empty where
-/// that grammar has no words for it.
+/// One row: the feature, its sort, and its name in Chat Completions, Responses, Anthropic, Gemini and
+/// Converse; empty where that dialect can't express it.
 struct Row(Feature, Sort, [&'static str; 5]);
 
 const TABLE: &[Row] = &[
@@ -162,7 +162,8 @@ const TABLE: &[Row] = &[
         ["prompt_cache_retention", "prompt_cache_retention", "", "", ""],
     ),
     Row(Feature::CachedContent, Sort::Meaning, ["", "", "", "cachedContent", ""]),
-    // Where it can't be said and several tools could be called, the answer's first call alone goes on.
+    // Where it can't be expressed and several tools could be called, only the first call of the answer is
+    // forwarded.
     Row(
         Feature::SingleToolCalls,
         Sort::Hint,
@@ -197,7 +198,7 @@ const TABLE: &[Row] = &[
         Sort::Hint,
         ["tools.function.strict", "tools.strict", "tools.strict", "", "toolSpec.strict"],
     ),
-    // Where it can't be said, the instructions say it.
+    // Where it can't be expressed, the instructions say it.
     Row(
         Feature::JsonObject,
         Sort::Hint,
@@ -260,7 +261,8 @@ const TABLE: &[Row] = &[
     Row(Feature::StreamUsage, Sort::Hint, ["stream_options", "", "", "", ""]),
 ];
 
-/// What servers of chat added to it, has no place in the table, and an answer is as good without.
+/// Extension fields of Chat Completions servers that are not in the table, and that the answer is as good
+/// without.
 const ADDED_HINTS: &[&str] = &[
     "min_p",
     "typical_p",
@@ -269,23 +271,23 @@ const ADDED_HINTS: &[&str] = &[
     "reasoning_format",
     "reasoning_history",
     "include_reasoning",
-    // That usage is told with the answer, as OpenRouter has it: every answer tells it.
+    // OpenRouter's request for usage in the answer: every answer reports it.
     "usage",
 ];
 
-/// What clients mark the end of a cached prefix with.
+/// The names of a cache breakpoint.
 const MARKS: &[&str] = &["cache_control", "prompt_cache_breakpoint", "cachePoint"];
 
-/// Whether it is a cache mark: wherever it stands, the answer is the same without it.
+/// Whether it is a cache breakpoint: wherever it is, the answer is the same without it.
 pub(crate) fn is_mark(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     MARKS.contains(&last)
 }
 
-/// What the web search of chat, which is no tool there but a field, is called among the tools.
+/// The tool kind that stands for web search in Chat Completions, where it is a field and not a tool.
 pub(crate) const WEB_SEARCH: &str = "web_search_options";
 
-/// Whether a field of chat that the table does not have means something.
+/// Whether dropping a Chat Completions field that is not in the table changes the answer.
 pub(crate) fn is_meaning(name: &str) -> bool {
     !ADDED_HINTS.contains(&name)
 }
@@ -306,7 +308,7 @@ impl Feature {
         TABLE.iter().map(|row| row.0)
     }
 
-    /// What a grammar calls so.
+    /// The feature with this name in a dialect.
     #[must_use]
     pub fn named(grammar: Grammar, name: &str) -> Option<Self> {
         Self::all().find(|feature| feature.name(grammar) == Some(name))
@@ -332,7 +334,7 @@ impl Feature {
         }
     }
 
-    /// What it is called; `None` where the grammar has no words for it.
+    /// Its name in a dialect; `None` where the dialect can't express it.
     #[must_use]
     pub fn name(self, grammar: Grammar) -> Option<&'static str> {
         let name = *self.row()?.2.get(column(grammar))?;
@@ -340,23 +342,23 @@ impl Feature {
     }
 }
 
-/// What can't be said of one request, as its client named it.
+/// The dropped fields of one request, under the client's names for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Losses {
     client: Grammar,
     aliases: Aliases,
     by: By,
     lost: Vec<(String, Sort, Option<Feature>)>,
-    /// The names in it: a body may hold as many as it has room for.
+    /// The names in `lost`: a body may hold as many as fit into it, so lookups must be fast.
     names: HashSet<String>,
 }
 
-/// Why something can't be said.
+/// Why something is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// The upstream's grammar has no words for it.
+    /// The upstream's dialect can't express it.
     Grammar(Grammar),
-    /// The grammar has, and this server does not take them.
+    /// The dialect can, but this server does not accept it.
     Server,
 }
 
@@ -367,49 +369,49 @@ impl Losses {
         Self { client, aliases, by: By::Grammar(upstream), lost: Vec::new(), names: HashSet::new() }
     }
 
-    /// With the names that the client used where its grammar has several.
+    /// Sets the names that the client used where its dialect has several.
     #[must_use]
     pub fn called(mut self, aliases: &Aliases) -> Self {
         self.aliases.clone_from(aliases);
         self
     }
 
-    /// By a server that takes only a part of its grammar.
+    /// For a server that supports only part of its dialect.
     #[must_use]
     pub fn of_server(client: Grammar) -> Self {
         let aliases = Aliases::default();
         Self { client, aliases, by: By::Server, lost: Vec::new(), names: HashSet::new() }
     }
 
-    /// What the client calls it; `None` where its grammar has no words for it.
+    /// The client's name for a feature; `None` where its dialect can't express it.
     fn own_name(&self, feature: Feature) -> Option<&'static str> {
         let alias = feature.aliased().and_then(|aliased| self.aliases.name(aliased));
         alias.or_else(|| feature.name(self.client))
     }
 
-    /// Whose words the names of what is lost are.
+    /// The dialect whose names are reported.
     #[must_use]
     pub const fn client(&self) -> Grammar {
         self.client
     }
 
-    /// The target can't say it.
+    /// The target can't express the feature.
     pub fn lose(&mut self, feature: Feature) {
         let name = self.own_name(feature).unwrap_or("this");
         self.lose_at(feature, name);
     }
 
-    /// Of these, what was said.
+    /// Drops those features that the request uses.
     pub fn lose_said(&mut self, rows: impl IntoIterator<Item = (bool, Feature)>) {
         rows.into_iter().filter(|(is_said, _)| *is_said).for_each(|(_, feature)| self.lose(feature));
     }
 
-    /// The target can't say it, and this is where the client did: `messages[2].content[0]`.
+    /// The target can't express the feature, which the client used at this path: `messages[2].content[0]`.
     pub fn lose_at(&mut self, feature: Feature, name: impl Into<String>) {
         self.push(name.into(), feature.sort(), Some(feature));
     }
 
-    /// The target can't say what stands in a part, whose place is told.
+    /// The target can't express a feature used in a part, whose place may be known.
     pub fn lose_in(&mut self, feature: Feature, place: &Place) {
         match (place.as_str(), self.own_name(feature)) {
             (Some(place), Some(name)) => self.lose_at(feature, format!("{place}.{name}")),
@@ -417,10 +419,10 @@ impl Losses {
         }
     }
 
-    /// A tool that the target doesn't have.
+    /// The target does not have this tool.
     pub fn lose_tool(&mut self, index: usize, tool: &ToolKind) {
         match tool {
-            // No tool in the client's grammar, but a field.
+            // In the client's dialect this is a field, not a tool.
             ToolKind::Hosted { kind, .. } if kind == WEB_SEARCH => {
                 self.lose_at(Feature::HostedTool, WEB_SEARCH)
             }
@@ -428,7 +430,7 @@ impl Losses {
         }
     }
 
-    /// What the text of a custom tool shall keep to, where that is said in words alone.
+    /// Reports a custom tool's grammar constraint, where it is only described in prose.
     pub(crate) fn lose_format(&mut self, index: usize, declared: &Declared<'_>) {
         if declared.loses_format {
             let name = self.own_name(Feature::CustomFormat).unwrap_or("format");
@@ -436,13 +438,14 @@ impl Losses {
         }
     }
 
-    /// What a tool of the provider's own said or was asked in an earlier turn, or what else its provider alone reads. A
-    /// long history has many, so each kind is named once.
+    /// Calls and results of hosted tools in earlier turns, and other parts that only their own provider can
+    /// read. A long history has many, so each kind is reported once.
     pub fn lose_foreign(&mut self, kind: &str) {
         self.lose_at(Feature::HostedTool, kind);
     }
 
-    /// The target can't say a part of it, and the answer is as good without that part: it is named and no more.
+    /// The target can't express one aspect of the feature, and the answer is as good without it: always a
+    /// hint.
     pub fn lose_part(&mut self, feature: Feature) {
         let name = self.own_name(feature).unwrap_or("this");
         self.push(name.to_owned(), Sort::Hint, Some(feature));
@@ -459,10 +462,11 @@ impl Losses {
         }
     }
 
-    /// What is left out, by the client's names.
+    /// The dropped fields, under the client's names.
     ///
     /// # Errors
-    /// Something must not be left out, and the client has not said that it may: the fault names it.
+    /// A field that changes the answer would be dropped, and the client has not allowed that: the fault names
+    /// it.
     pub fn settle(self, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
         let needed = self.lost.iter().find(|(_, sort, _)| *sort == Sort::Meaning && !is_lenient);
         if let Some((name, _, feature)) = needed {
@@ -475,7 +479,7 @@ impl Losses {
     }
 }
 
-/// How to draw tokens and to tell of it, as grammars of chat alone have words for it.
+/// Sampling settings that only chat dialects can express.
 pub fn of_sampling(prompt: &Prompt) -> [(bool, Feature); 6] {
     let sampling = &prompt.sampling;
     [
@@ -488,7 +492,7 @@ pub fn of_sampling(prompt: &Prompt) -> [(bool, Feature); 6] {
     ]
 }
 
-/// Of the answer's form, of thoughts and of caches, what grammars of messages have no words for.
+/// Output, reasoning and caching settings that Messages-like dialects (Anthropic, Converse) can't express.
 pub fn of_messages(prompt: &Prompt) -> [(bool, Feature); 8] {
     let Prompt { output, caching, .. } = prompt;
     [

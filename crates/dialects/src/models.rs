@@ -1,4 +1,4 @@
-//! Lists of models, as each grammar writes them.
+//! Model lists (`/v1/models`), in each dialect's format.
 
 use bytes::Bytes;
 use domain::Dialect;
@@ -98,13 +98,13 @@ fn gemini(row: &ModelRow) -> GeminiModel<'_> {
     }
 }
 
-/// A moment as RFC 3339 writes it.
+/// A time in RFC 3339 format.
 pub(crate) fn moment(unix_s: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::of(unix_s);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// These types hold nothing that JSON can't say, so there is no failure to report.
+/// These types hold nothing that JSON can't represent, so there is no failure to report.
 fn json(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Headers that are a part of a grammar: what a client says in them goes on to an upstream that speaks it.
+//! Request headers that are part of a wire format, and are forwarded to an upstream that speaks it.
 
 use domain::Grammar;
 use http::HeaderMap;
@@ -9,7 +9,7 @@ const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
-/// By grammar; a value that names a conversation keeps it where its prefix is cached.
+/// By format. A header that names a conversation keeps it on the server where its prefix is cached.
 static OF_OPENAI: [HeaderName; 2] = [CONVERSATION, AFFINITY];
 static OF_ANTHROPIC: [HeaderName; 3] = [VERSION, BETA, AFFINITY];
 
@@ -21,7 +21,7 @@ const fn names(grammar: Grammar) -> &'static [HeaderName] {
     }
 }
 
-/// The client's own, each value of them. No key is among them.
+/// The client's headers of this format, with every value. None of them carries a credential.
 #[must_use]
 pub fn native_headers(grammar: Grammar, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut native = Vec::new();

@@ -1,5 +1,5 @@
-//! A request's JSON in its low form: values know where they stand, members are taken out of their object by name, and
-//! what nobody took is told.
+//! JSON values that know their path, for strict request readers: members are taken out of their object by
+//! name, and those left over are reported as unsupported.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,12 @@ use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::losses::is_mark;
 use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 
-/// A value, and the way to it.
+/// A value and its path.
 #[derive(Debug, Clone)]
 pub(crate) struct Field<'a> {
     pub path: String,
     pub kind: Kind,
-    /// As it was written.
+    /// As written.
     pub raw: &'a str,
 }
 
@@ -34,7 +34,7 @@ struct Member<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// The whole body, as an object.
+    /// The whole body as an object.
     pub(crate) fn document(body: &'a [u8]) -> Result<Object<'a>, Box<Fault>> {
         let mut cursor = Cursor::new(body)?;
         let kind = cursor.kind()?;
@@ -47,7 +47,7 @@ impl<'a> Field<'a> {
         Self { path: String::new(), kind, raw }.object()
     }
 
-    /// JSON that stands in a text of its own.
+    /// A JSON document inside a string.
     pub(crate) fn of(json: &'a str) -> Result<Self, Box<Fault>> {
         let mut cursor = Cursor::new(json.as_bytes())?;
         let kind = cursor.kind()?;
@@ -113,7 +113,7 @@ impl<'a> Field<'a> {
         Ok(self.json())
     }
 
-    /// An object that is kept as it was written.
+    /// An object, kept as written.
     pub(crate) fn object_json(&self) -> Result<Json, Box<Fault>> {
         if self.kind != Kind::Object {
             return Err(wrong_type(self.path.clone(), "an object", self.kind));
@@ -125,7 +125,7 @@ impl<'a> Field<'a> {
         Json(self.raw.to_owned())
     }
 
-    /// The fault of a word that this grammar doesn't have.
+    /// The fault for an enum value that this dialect doesn't have.
     pub(crate) fn unknown(self, known: &str) -> Box<Fault> {
         let fix = format!("Send one of {known}.");
         wrong_value(self.path, "is none of the words that this field takes", fix)
@@ -135,7 +135,7 @@ impl<'a> Field<'a> {
         Cursor::new(self.raw.as_bytes())?.value()
     }
 
-    /// Whether it says something: empty lists, objects and texts don't.
+    /// Whether it carries anything: empty lists, objects and strings don't.
     fn is_something(&self) -> bool {
         let value = self.value();
         match self.kind {
@@ -147,10 +147,10 @@ impl<'a> Field<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Takes a member out; one that is `null` is as good as absent.
+    /// Takes a member out; `null` counts as absent.
     ///
     /// # Errors
-    /// It is there twice.
+    /// The member is duplicated.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<Field<'a>>, Box<Fault>> {
         let Some(at) = self.members.iter().position(|member| member.name == name) else { return Ok(None) };
         let Member { kind, raw, .. } = self.members.remove(at);
@@ -193,7 +193,7 @@ impl<'a> Object<'a> {
         self.take(name)?.map_or_else(|| Ok(Vec::new()), |field| field.items())
     }
 
-    /// Its members, all of which are texts.
+    /// Its members, all of which must be strings.
     pub(crate) fn texts(mut self) -> Result<Vec<(String, String)>, Box<Fault>> {
         let mut texts = Vec::new();
         while let Some(name) = self.members.first().map(|member| member.name.clone()) {
@@ -204,7 +204,8 @@ impl<'a> Object<'a> {
         Ok(texts)
     }
 
-    /// Tells what nobody took: hints by their names, all else as meaning.
+    /// Reports the members that were not taken: those named in `hints` as hints, all others as changing the
+    /// meaning.
     pub(crate) fn leave(self, hints: &[&str], extras: &mut Vec<Extra>) {
         for Member { name, kind, raw } in self.members {
             let path = join(&self.path, &name);

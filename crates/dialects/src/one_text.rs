@@ -1,27 +1,28 @@
-//! Reads an object of one text, `{"input": "…"}`, as it comes: the text goes on while its object is not whole.
+//! Extracts the text of `{"input": "…"}` incrementally: the text is forwarded while its object is still
+//! incomplete.
 
-/// What stands before the text, but for white space.
+/// The bytes before the text, apart from whitespace.
 const LEAD: &[u8] = b"{\"input\":\"";
 
-/// The bytes of `LEAD` within which white space is no longer between two tokens.
+/// The range of `LEAD` in which whitespace is not between two tokens.
 const KEY: std::ops::Range<usize> = 2..8;
 
 #[derive(Debug, Default)]
 pub(crate) struct OneText {
     state: State,
-    /// An escape that has not come whole.
+    /// An incomplete escape.
     escape: String,
-    /// The first half of a character that two escapes make.
+    /// The first half of a surrogate pair.
     high: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// So many bytes of the lead have come.
+    /// How many bytes of the lead have arrived.
     Lead(usize),
     Text,
     End,
-    /// It is no such object: it goes on as it is.
+    /// Not such an object: it is forwarded as it is.
     Other,
 }
 
@@ -32,7 +33,7 @@ impl Default for State {
 }
 
 impl OneText {
-    /// Takes more of the object, and gives what that says of the text.
+    /// Takes more of the object, and returns the text that it adds.
     pub(crate) fn push(&mut self, piece: &str) -> String {
         let mut text = String::with_capacity(piece.len());
         for character in piece.chars() {
@@ -73,7 +74,7 @@ impl OneText {
         }
     }
 
-    /// Another character of an escape.
+    /// Takes another character of an escape.
     fn escaped(&mut self, character: char, text: &mut String) {
         self.escape.push(character);
         let is_unit = self.escape.starts_with("\\u");
@@ -108,7 +109,7 @@ impl OneText {
         }
     }
 
-    /// A half that no other half follows is no character.
+    /// Replaces a high surrogate that no low one follows.
     fn end_half(&mut self, text: &mut String) {
         if self.high.take().is_some() {
             text.push(char::REPLACEMENT_CHARACTER);

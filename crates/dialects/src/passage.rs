@@ -1,5 +1,5 @@
-//! An answer's way from an upstream to a client: passed on as it is where both speak one grammar, else translated event
-//! by event.
+//! Relays an answer from an upstream to a client: forwarded as it is where both speak the same dialect,
+//! otherwise translated event by event.
 
 use std::rc::Rc;
 
@@ -23,41 +23,41 @@ use crate::transcript::{AnswerForm, Transcript};
 use crate::turns::{Gatherer, TurnState};
 use crate::{VectorForm, responses};
 
-/// Between which grammars an answer travels, and how its client wants it.
+/// The dialects on both sides of an answer, and how the client wants it.
 #[derive(Debug, Clone)]
 pub struct Way {
     pub operation: Operation,
     pub client: Grammar,
     pub upstream: Grammar,
-    /// Its server is known to take liberties with the grammar: a whole answer is mended on its way.
+    /// The server is known to deviate from the format: a buffered response is repaired on the way.
     pub is_loose: bool,
-    /// The client is told the usage of a stream.
+    /// The stream reports usage to the client.
     pub usage: bool,
-    /// A stream is one array that grows.
+    /// The stream is sent as one growing JSON array (Gemini without `alt=sse`).
     pub as_array: bool,
     /// As the client named it.
     pub model: String,
     pub trace: TraceId,
     pub created_unix_s: u64,
-    /// What the request asks of the form of its answer.
+    /// What the request determines about its answer.
     pub asked: Asked,
-    /// How the client wants vectors.
+    /// How the client wants embedding vectors.
     pub vectors: VectorForm,
-    /// Bytes of text in the prompt, for what an upstream does not count.
+    /// Bytes of text in the prompt, to estimate what the upstream does not count.
     pub prompt_bytes: u64,
-    /// The text of a stream is kept, up to a bound, so that its tokens can be counted.
+    /// Whether the text of a stream is kept, up to a bound, so that its tokens can be counted.
     pub keeps_text: bool,
-    /// In which form the upstream answers, where that is known and not the grammar's to say.
+    /// The form of the upstream's response, where its content type decides.
     pub form: AnswerForm,
-    /// Who says what was used where the upstream does not, and its answer is written anew.
+    /// Estimates usage where the upstream reports none and the answer is rewritten.
     pub guess: Option<Rc<dyn Guess>>,
-    /// Of a film whose maker tells of it as of an operation.
+    /// For a video whose provider reports it as a long-running operation.
     pub film: Option<Box<FilmAsk>>,
-    /// Of a recording that an app listened to.
+    /// For a transcription by a fal app.
     pub heard: Option<Box<HeardAsk>>,
 }
 
-/// A stream on its way.
+/// An answer that is being streamed to a client.
 #[derive(Debug)]
 pub struct AnswerStream {
     kind: Kind,
@@ -65,16 +65,16 @@ pub struct AnswerStream {
 
 #[derive(Debug)]
 enum Kind {
-    /// Chat on both sides, which is most of all traffic: read without being understood.
+    /// Chat Completions on both sides, which is most traffic: scanned without being turned into events.
     Scan(Box<StreamScanner>),
     Walk(Box<Walk>),
-    /// No text: nothing of it is understood but its counts.
+    /// Media: nothing of it is read but its usage.
     Media(Box<MediaStream>),
-    /// What was heard, which goes on as it is.
+    /// A transcript, forwarded as it is.
     Listen(Box<Transcript>),
 }
 
-/// A stream whose events are read, and passed on or written anew.
+/// A stream whose events are read, and forwarded or rewritten.
 #[derive(Debug)]
 struct Walk {
     way: Way,
@@ -82,15 +82,15 @@ struct Walk {
     frames: FrameDecoder,
     mode: Mode,
     reader: Box<dyn ReadAnswer>,
-    /// `None` where the upstream's own bytes go on.
+    /// `None` where the upstream's own bytes are forwarded.
     writer: Option<Box<dyn WriteAnswer>>,
     progress: Progress,
     facts: StreamFacts,
-    /// Kept for its room.
+    /// Reused for its allocation.
     events: Vec<Event>,
-    /// Members of the client's array that went out.
+    /// The number of elements sent of the client's array.
     members: u64,
-    /// The last event went on as it was, and so does what still belongs to its end.
+    /// The last event was forwarded unchanged, so the rest of its line end is too.
     last_passed: bool,
     gatherer: Gatherer,
     kept: KeptText,
@@ -99,18 +99,18 @@ struct Walk {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Too little has come to tell.
+    /// Too little has arrived to tell.
     #[default]
     Start,
     Events,
-    /// Binary frames, of which the decoder holds what has not come whole.
+    /// Binary frames; the decoder holds an incomplete one.
     Frames,
-    /// One JSON document in the place of a stream: held whole, then told as events.
+    /// One JSON document instead of a stream: buffered, then turned into events.
     Whole,
 }
 
 impl Way {
-    /// The way of a chat's answer of which nothing else is known.
+    /// The way of a chat answer with default settings.
     #[must_use]
     pub fn chat(client: Grammar, upstream: Grammar) -> Self {
         Self {
@@ -141,14 +141,15 @@ impl Way {
             trace: Some(self.trace),
             created_unix_s: self.created_unix_s,
             asked: self.asked.clone(),
-            // A server of chat that tells its thoughts is passed on with them, whoever writes.
+            // Reasoning from a server of the client's own dialect reaches the client, even where the answer
+            // is rewritten.
             thoughts: self.is_same(),
             is_own: self.is_same(),
             guess: self.guess.clone(),
         }
     }
 
-    /// The answer was made before, and goes on as it is.
+    /// The request reads a stored response, which is forwarded as it is.
     fn is_look(&self) -> bool {
         self.operation == Operation::Stored
     }
@@ -157,7 +158,7 @@ impl Way {
         self.client == self.upstream
     }
 
-    /// The upstream's own bytes go on.
+    /// The upstream's own bytes are forwarded.
     pub(crate) fn is_passed_on(&self) -> bool {
         self.is_same() && !self.asked.is_first_call_alone()
     }
@@ -194,10 +195,10 @@ impl AnswerStream {
         Self { kind: Kind::Walk(Box::new(Walk::new(way))) }
     }
 
-    /// The upstream's head came, with this type of what follows.
+    /// The upstream's response head arrived, with this content type.
     ///
     /// # Errors
-    /// It is nothing that could be passed on.
+    /// The content type is not one that can be forwarded.
     pub fn opened(&mut self, media_type: &[u8]) -> Result<(), StreamFault> {
         match &mut self.kind {
             Kind::Scan(_) | Kind::Walk(_) => Ok(()),
@@ -209,7 +210,7 @@ impl AnswerStream {
         }
     }
 
-    /// What its body is, where that is not what the upstream calls its own.
+    /// The content type for the client, where it differs from the upstream's.
     #[must_use]
     pub fn media_type(&self) -> Option<&'static str> {
         match &self.kind {
@@ -218,10 +219,10 @@ impl AnswerStream {
         }
     }
 
-    /// Takes what the upstream sent and appends to `out` what the client gets.
+    /// Takes bytes from the upstream and appends to `out` what the client gets.
     ///
     /// # Errors
-    /// The stream failed. What was whole before the fault is in `out`; nothing more may be pushed.
+    /// The stream failed. What was complete before the fault is in `out`; nothing more may be pushed.
     pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.push(chunk, out),
@@ -231,10 +232,10 @@ impl AnswerStream {
         }
     }
 
-    /// Takes the upstream's end.
+    /// Takes the end of the upstream's bytes.
     ///
     /// # Errors
-    /// The stream ended before its terminal state. What could still be put out is in `out`.
+    /// The stream ended before its terminal state. What could still be emitted is in `out`.
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.finish(out),
@@ -244,7 +245,7 @@ impl AnswerStream {
         }
     }
 
-    /// What its provider calls the answer, where it was told.
+    /// The provider's id of the answer, where it sent one.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         match &self.kind {
@@ -263,7 +264,7 @@ impl AnswerStream {
         }
     }
 
-    /// The beginning of the answer's text, where it is kept.
+    /// The start of the answer's text, where it is kept.
     #[must_use]
     pub fn text(&self) -> &str {
         match &self.kind {
@@ -273,7 +274,7 @@ impl AnswerStream {
         }
     }
 
-    /// What the provider must be shown again with the results of the calls of this answer.
+    /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
     #[must_use]
     pub fn turn(&self) -> Option<TurnState> {
         match &self.kind {
@@ -282,13 +283,13 @@ impl AnswerStream {
         }
     }
 
-    /// What ends the stream here as if the answer had reached its length. `last` is what was put out last.
+    /// Ends the stream here as if the answer had reached its length. `last` is what was emitted last.
     #[must_use]
     pub fn length_stop(&mut self, last: &[u8], used: Usage) -> Bytes {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.length_stop(last, used),
             Kind::Walk(walk) => walk.length_stop(used),
-            // They have no word for an end before their end.
+            // These formats can't express an early end.
             Kind::Media(_) | Kind::Listen(_) => Bytes::new(),
         }
     }
@@ -303,8 +304,9 @@ impl AnswerStream {
         }
     }
 
-    /// Whether the event that tells of an error is one of the ends that the client's grammar has: behind it the stream
-    /// ends as any other does. Elsewhere an end would look like that of an answer.
+    /// Whether an error event is a regular end of a stream in the client's dialect (Responses), so that the
+    /// stream closes normally after it. In other dialects a normal close would look like the end of an
+    /// answer.
     #[must_use]
     pub fn ends_with_its_error(&self) -> bool {
         match &self.kind {
@@ -313,7 +315,7 @@ impl AnswerStream {
         }
     }
 
-    /// What keeps a silent stream open; nothing where there is no place for it.
+    /// Bytes that keep an idle stream open; none where the format has no place for them.
     #[must_use]
     pub fn ping(&self) -> Bytes {
         match &self.kind {
@@ -398,7 +400,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Takes bytes of a stream of frames.
+    /// Takes bytes of a stream of binary frames.
     fn cut(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let first = out.len();
         self.frames.push(chunk);
@@ -410,7 +412,7 @@ impl Walk {
                         break Err(fault);
                     }
                 }
-                // What comes behind the end of an answer is nobody's.
+                // Anything after the end of an answer is ignored.
                 Err(_) if self.facts.done => break Ok(()),
                 Err(fault) => break Err(no_frame(fault)),
             }
@@ -419,7 +421,7 @@ impl Walk {
         result
     }
 
-    /// One whole frame of the upstream's.
+    /// One complete frame of the upstream.
     fn take_frame(&mut self, frame: &Frame, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         if self.facts.done {
             return Ok(());
@@ -439,7 +441,7 @@ impl Walk {
         read
     }
 
-    /// One whole event of the upstream's.
+    /// One complete event of the upstream.
     fn take(&mut self, event: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         self.last_passed = false;
         let parsed = read_event(event);
@@ -466,7 +468,7 @@ impl Walk {
         read
     }
 
-    /// The upstream's own bytes, in the framing that the client wants.
+    /// Forwards the upstream's own bytes, in the framing that the client wants.
     fn pass(&mut self, event: &Bytes, data: &[u8], out: &mut Vec<Bytes>) {
         if !self.way.as_array {
             self.last_passed = true;
@@ -486,7 +488,7 @@ impl Walk {
         self.members += 1;
     }
 
-    /// Writes events anew, by the stream's writer or by one that goes on behind what was passed.
+    /// Rewrites events with the stream's writer, or with one that continues after what was forwarded.
     fn write(&mut self, events: &mut Vec<Event>, out: &mut Vec<Bytes>) {
         let ends = events.contains(&Event::Done);
         self.fitting.fit(events);
@@ -512,7 +514,7 @@ impl Walk {
         if !self.way.as_array {
             return out.push(bytes);
         }
-        // What our own writers put between two documents: no JSON of theirs holds it.
+        // The line feeds that our own writers put between two documents; none of their JSON contains one.
         for frame in bytes.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data: ")) {
             self.add_member(bytes.slice_ref(frame.trim_ascii_end()), out);
         }
@@ -537,7 +539,8 @@ impl Walk {
     }
 
     fn note(&mut self, event: &Event) {
-        // Where the upstream's own bytes go on, the client is told the seals and brings them back by itself.
+        // Where the upstream's own bytes are forwarded, the client sees the signatures and sends them back
+        // itself.
         if self.writer.is_some() {
             self.gatherer.note(event, self.way.upstream);
         }
@@ -595,13 +598,13 @@ impl Walk {
         Ok(())
     }
 
-    /// A whole answer in the place of a stream is told as one.
+    /// A buffered response instead of a stream is converted into one.
     fn finish_whole(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let body = self.cutter.take();
         let mut events = Vec::new();
         self.reader.whole(&body, &mut events)?;
         self.facts.events = 1;
-        // Nothing of it was passed on, so its writer begins at the beginning.
+        // Nothing was forwarded yet, so the writer starts from the beginning.
         if self.writer.is_none() {
             self.writer = Some(writer(self.way.client, self.way.wish()));
         }
@@ -611,7 +614,7 @@ impl Walk {
     }
 
     fn length_stop(&mut self, used: Usage) -> Bytes {
-        // It is made already: what it used is known with its end.
+        // The response is already complete: its usage comes with its end.
         if self.way.is_look() {
             return Bytes::new();
         }
@@ -630,7 +633,7 @@ impl Walk {
     }
 
     fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
-        // The answer itself did not fail: it can be looked at again.
+        // The stored response itself did not fail: it can be read again.
         if self.way.is_look() {
             return chat::error_event(fault, trace);
         }
@@ -684,7 +687,7 @@ impl Progress {
         !self.begun.is_empty() && self.begun.len() == self.finished.len()
     }
 
-    /// The choices that have no finish yet; the first, where none began.
+    /// The choices without a finish reason; the first one, where none started.
     fn unfinished(&self) -> impl Iterator<Item = u32> {
         let begun = if self.begun.is_empty() { vec![0] } else { self.begun.clone() };
         let finished = self.finished.clone();
@@ -692,7 +695,7 @@ impl Progress {
     }
 }
 
-/// The bytes of text and of calls that an event says.
+/// The bytes of text and tool calls in an event.
 pub(crate) const fn content_bytes(event: &Event) -> u64 {
     match event {
         Event::Delta { text, .. } => text.len() as u64,

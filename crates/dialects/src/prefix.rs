@@ -1,5 +1,5 @@
-//! What of a request may come again in others: its prefixes, up to each place where a provider's cache can end, and what is put
-//! into its bytes so that they are cached.
+//! Prompt prefixes and cache breakpoints: fingerprints of a request up to each point where a provider's
+//! prompt cache can end, and the edits that make the provider cache there.
 
 use std::borrow::Cow;
 
@@ -11,58 +11,58 @@ use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::splice::{Edit, splice};
 
 const MARK: &str = r#","cache_control":{"type":"ephemeral"}"#;
-/// A client's own word for what is to be cached together.
+/// The client's own key for requests that share a cached prefix.
 pub(crate) const CACHE_KEY: &str = "prompt_cache_key";
 const MARK_NAME: &str = r#""cache_control""#;
-/// A text becomes a block where it is marked: grammars say that the two are one.
+/// Marking a string turns it into a text block: formats define the two as equivalent.
 const BLOCK_OPEN: &str = r#"[{"type":"text","text":"#;
 const BLOCK_CLOSE: &str = r#","cache_control":{"type":"ephemeral"}}]"#;
 
-/// The prefixes of one request, in the order in which its provider reads it: tools, instructions, turns.
+/// The prefixes of one request, in the order in which a provider reads it: tools, instructions, turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefixes {
     ends: Vec<PrefixEnd>,
     head: u64,
     conversation: u64,
     is_helped: bool,
-    /// Behind the brace that opens the request.
+    /// The position after the brace that opens the request.
     open: usize,
 }
 
-/// Where a prefix ends.
+/// The end of a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrefixEnd {
-    /// Of all bytes up to here.
+    /// Hash of all bytes up to here.
     pub fingerprint: u64,
-    /// So many bytes of the request are in it.
+    /// The prefix's length in bytes of the request.
     pub bytes: u64,
     /// It ends before the first turn.
     pub is_head: bool,
     place: Option<Place>,
 }
 
-/// Where a mark goes.
+/// Where a cache breakpoint is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Before this closing brace.
     Object(usize),
-    /// Around this text.
+    /// Around this string.
     Text(Span),
 }
 
-/// Text that is put into a request.
+/// Text to insert into a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Insert {
-    /// What gives way to it; mostly nothing.
+    /// The span that it replaces; usually empty.
     span: Span,
     text: Cow<'static, str>,
 }
 
-/// The members of a request that a prefix is made of.
+/// The members of a request that make up its prefix.
 struct Names {
     instructions: &'static str,
     turns: &'static str,
-    /// Says that the client helps the cache itself.
+    /// The member by which a client manages caching itself.
     key: &'static str,
     takes_marks: bool,
 }
@@ -82,7 +82,7 @@ const fn names(grammar: Grammar) -> Option<Names> {
     }
 }
 
-/// A part of a prefix as it stands in the request.
+/// A part of a prefix as it is in the request.
 #[derive(Debug, Clone, Copy, Default)]
 struct Piece {
     span: Span,
@@ -98,7 +98,8 @@ struct Draft {
     is_helped: bool,
 }
 
-/// Reads the prefixes of a request that was found to be one. `None` where the grammar has none, or nothing is said.
+/// Reads the prefixes of a request that was decoded before. `None` where the format has no prompt caching of
+/// this kind, or there are no turns.
 #[must_use]
 pub fn read_prefixes(grammar: Grammar, body: &[u8]) -> Option<Prefixes> {
     let names = names(grammar)?;
@@ -112,7 +113,7 @@ pub fn read_prefixes(grammar: Grammar, body: &[u8]) -> Option<Prefixes> {
     (!draft.turns.is_empty()).then(|| draft.finish(body, open))
 }
 
-/// A request of our own with these put in.
+/// The body with these inserts.
 #[must_use]
 pub fn insert(body: &Bytes, inserts: &[Insert]) -> Vec<Bytes> {
     let mut out = Vec::with_capacity(1);
@@ -120,7 +121,8 @@ pub fn insert(body: &Bytes, inserts: &[Insert]) -> Vec<Bytes> {
     out
 }
 
-/// Marks may also stand deep inside of results of tools. Text that names them is escaped, or is taken for one.
+/// Searches the whole body, since breakpoints may be nested in tool results. Text that contains the name has
+/// its quotation marks escaped, or is taken for a breakpoint.
 fn has_mark(body: &[u8]) -> bool {
     std::str::from_utf8(body).is_ok_and(|text| text.contains(MARK_NAME))
 }
@@ -179,7 +181,7 @@ impl Draft {
                 place: piece.place,
             });
         }
-        // Conversations go on at their end: of a long one its middle is of no use.
+        // Conversations grow at their end, so prefixes that end in the middle of a long one are dropped.
         let surplus = ends.len().saturating_sub(PREFIX_ENDS_MAX);
         let heads = head_pieces.min(PREFIX_ENDS_MAX / 2);
         ends.drain(heads..heads + surplus);
@@ -203,7 +205,7 @@ fn list(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> 
     Ok(Piece { span, place, ..Piece::default() })
 }
 
-/// Whether a message of this role, which is read, tells a model what to do.
+/// Whether a message is an instruction, by the value of its `role`, which is read here.
 pub(crate) fn is_instruction(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
     Ok(matches!(cursor.value()?, Value::String(role) if role.is("system") || role.is("developer")))
 }
@@ -226,7 +228,7 @@ fn turn(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> 
     Ok(piece)
 }
 
-/// A text, or blocks of which the last may be marked. Nothing, where nothing is said.
+/// A string, or blocks of which the last may be marked; an empty piece for `null`.
 fn content(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> {
     match cursor.kind()? {
         Kind::Null => {
@@ -250,7 +252,7 @@ fn content(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonErro
     }
 }
 
-/// Thoughts and empty texts take no mark.
+/// Reasoning and empty text can't carry a breakpoint.
 fn block(cursor: &mut Cursor<'_>) -> Result<Option<Place>, JsonError> {
     if cursor.kind()? != Kind::Object {
         cursor.skip()?;
@@ -274,38 +276,40 @@ fn block(cursor: &mut Cursor<'_>) -> Result<Option<Place>, JsonError> {
 const MARKED: [&str; 5] = ["text", "image", "document", "tool_use", "tool_result"];
 
 impl Prefixes {
-    /// Those of instructions and tools, then the last ones of the turns.
+    /// The ends in tools and instructions, then the last ones in the turns.
     #[must_use]
     pub fn ends(&self) -> &[PrefixEnd] {
         &self.ends
     }
 
-    /// Stands for what is before the first turn; for the first turn, where there is nothing.
+    /// Fingerprint of everything before the first turn; of the first turn, where nothing comes before it.
     #[must_use]
     pub const fn head(&self) -> u64 {
         self.head
     }
 
-    /// Stands for all up to the first turn, which is the same as long as the conversation goes on.
+    /// Fingerprint of everything up to and including the first turn, which stays the same while the
+    /// conversation goes on.
     #[must_use]
     pub const fn conversation(&self) -> u64 {
         self.conversation
     }
 
-    /// The client itself says what is to be cached, or together with what.
+    /// The client manages caching itself, by breakpoints or by a cache key.
     #[must_use]
     pub const fn is_helped(&self) -> bool {
         self.is_helped
     }
 
-    /// Marks the ends of these numbers. One that takes no mark gets none.
+    /// The inserts that put breakpoints at the ends with these indices. An end that can't carry one is
+    /// skipped.
     #[must_use]
     pub fn marks(&self, chosen: &[usize]) -> Vec<Insert> {
         let places = chosen.iter().filter_map(|number| self.ends.get(*number)?.place);
         places.flat_map(|place| place.inserts().into_iter().flatten()).collect()
     }
 
-    /// A further member of the request: a text that needs no escapes.
+    /// Adds a member to the request, whose value needs no escapes.
     #[must_use]
     pub fn member(&self, name: &str, text: &str) -> Insert {
         Insert::at(self.open, format!("\"{name}\":\"{text}\","))
@@ -343,7 +347,7 @@ impl Insert {
     }
 }
 
-/// A fingerprint of what has come so far. Whoever finds two texts of one fingerprint finds them among their own.
+/// A rolling fingerprint. It is not collision-resistant, but a client can only collide with its own requests.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rolling {
     state: u64,

@@ -1,4 +1,4 @@
-//! Prefixes are the same as long as their bytes are, and what is put in changes nothing else.
+//! Tests that prefixes are equal as long as their bytes are, and that inserts change nothing else.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -105,7 +105,7 @@ fn of_a_long_conversation_its_beginning_and_its_end_are_kept() {
     assert_eq!(shorter.ends().last().unwrap().fingerprint, all.ends()[PREFIX_ENDS_MAX - 2].fingerprint);
 }
 
-/// The request without its marks, texts as blocks.
+/// The request without its breakpoints, and strings as blocks.
 fn bare(value: &Json) -> (Json, usize) {
     match value {
         Json::Object(members) => {
@@ -173,7 +173,8 @@ fn request() -> impl Strategy<Value = Json> {
 }
 
 proptest! {
-    /// Whatever ends are chosen, the request is the client's but for the marks, each of which a block or tool bears.
+    /// Whatever ends are chosen, the request differs from the client's only in its breakpoints, each on a
+    /// block or tool.
     #[test]
     fn marks_change_nothing_else(body in request(), pretty in any::<bool>(), choice in any::<u64>()) {
         let text = if pretty { serde_json::to_string_pretty(&body) } else { serde_json::to_string(&body) };
@@ -191,7 +192,7 @@ proptest! {
         prop_assert_eq!(plain, marked);
     }
 
-    /// A further member is one, whatever else is put at the same place.
+    /// An added member is exactly one, whatever else is inserted at the same place.
     #[test]
     fn a_member_is_added(text in "[ -~]{0,20}", stream in any::<bool>()) {
         let body = json!({"model": "m", "stream": stream, "messages": [{"role": "user", "content": text}]});

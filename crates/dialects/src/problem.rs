@@ -1,4 +1,4 @@
-//! Problem documents (RFC 9457), for `/v2`, `/v1/run` and everything without a dialect of its own.
+//! Problem documents (RFC 9457), the errors of `/v2`, `/v1/run` and every path without a dialect.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, TraceId};

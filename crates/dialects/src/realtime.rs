@@ -1,4 +1,5 @@
-//! The events of a realtime session: what is to be known of those that pass, and the one that we write ourselves.
+//! The events of OpenAI's Realtime API: what the gateway reads of those that pass through, and the error
+//! event that it writes.
 
 use bytes::Bytes;
 use domain::{Fault, TraceId, Units, Usage, UsageSource};
@@ -7,51 +8,51 @@ use serde_json::{Value as Json, json};
 use crate::chat;
 use crate::json::{Cursor, JsonError, Kind, Value};
 
-/// What one event says to the books. What the client and the provider say else is theirs.
+/// What the gateway needs to know of an event, to meter the session. The rest passes unread.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RealtimeEvent {
     pub kind: String,
-    /// The sender's own name for it.
+    /// The sender's own id of the event.
     pub id: Option<String>,
-    /// Of the response that it is about.
+    /// The id of the response that the event is about.
     pub response: Option<String>,
-    /// How the response ended.
+    /// The status with which the response ended.
     pub status: Option<String>,
-    /// Why it failed, or the error itself.
+    /// The message of an error, or of a response's failure.
     pub message: Option<String>,
     pub code: Option<String>,
-    /// The client's event that an error is about.
+    /// The id of the client's event that an error is about.
     pub about: Option<String>,
     pub usage: Option<Usage>,
-    /// Bytes of a piece of an answer.
+    /// The size of a delta in bytes.
     pub delta_bytes: u64,
-    /// A second model is to write down what the client says.
+    /// A second model is to transcribe the client's audio.
     pub transcribes: bool,
 }
 
-/// What an event does, as far as somebody has to know.
+/// What an event does, as far as the gateway needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RealtimeAct {
-    /// The client wants a response.
+    /// The client requests a response.
     Create,
-    /// The client says how the session is to be.
+    /// The client configures the session.
     Configure,
-    /// Sound of the client's: no text, whatever its length.
+    /// The client sends audio, which is not counted as text.
     Sound,
-    /// A response has begun.
+    /// A response has started.
     Created,
     /// A response has ended.
     Done,
-    /// A piece of a response's text, or of what it says aloud.
+    /// A delta of a response's text, of the transcript of its audio, or of a call's arguments.
     TextDelta,
-    /// A piece of a response's sound.
+    /// A delta of a response's audio.
     SoundDelta,
     Error,
     Other,
 }
 
 impl RealtimeEvent {
-    /// Reads an event, as far as it goes: one that is cut off is known by what stands before that.
+    /// Reads an event, as far as possible: of a truncated event, the part before the cut.
     #[must_use]
     pub fn read(text: &[u8]) -> Self {
         let mut event = Self::default();
@@ -59,12 +60,13 @@ impl RealtimeEvent {
             Ok(text) => text.as_bytes(),
             Err(error) => text.get(..error.valid_up_to()).unwrap_or_default(),
         };
-        // What follows a fault in it is nothing that could be relied on.
+        // Anything after a syntax error is unreliable, so it is ignored.
         let _ = event.read_members(whole);
         event
     }
 
-    /// Whether it can be read whole, and says once and in a text what it is: then nobody else reads anything else in it.
+    /// Whether the event is valid JSON with exactly one `type`, a string, so that every parser takes it for
+    /// the same event.
     #[must_use]
     pub fn is_whole(text: &[u8]) -> bool {
         let mut kinds = 0;
@@ -83,7 +85,7 @@ impl RealtimeEvent {
         read.is_ok() && kinds == 1 && is_word
     }
 
-    /// What it does. The names before the grammar's last are known, too.
+    /// The event's kind, by the API's current and earlier names.
     #[must_use]
     pub fn act(&self) -> RealtimeAct {
         match self.kind.as_str() {
@@ -127,7 +129,8 @@ impl RealtimeEvent {
         Ok(())
     }
 
-    /// Whatever place the grammar has, or had, for it: within `audio.input`, or beside it.
+    /// Reads the transcription settings from each place where the API has or had them: in `audio.input`, or
+    /// at the top level.
     fn read_session(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         cursor.object(|cursor, member| match &*member.key.decode() {
             "transcription" | "input_audio_transcription" => {
@@ -169,7 +172,7 @@ impl RealtimeEvent {
     }
 }
 
-/// Counts of one direction, by what they are counts of.
+/// Token counts of one direction, by modality.
 #[derive(Debug, Clone, Copy, Default)]
 struct Parts {
     audio: u64,
@@ -186,7 +189,7 @@ fn read_usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
     cursor.object(|cursor, member| match &*member.key.decode() {
         "input_tokens" => count(cursor, &mut input),
         "output_tokens" => count(cursor, &mut output),
-        // Both spellings are in use.
+        // Both spellings occur.
         "input_token_details" | "input_tokens_details" if cursor.kind()? == Kind::Object => {
             read_parts(cursor, &mut asked)
         }
@@ -195,7 +198,7 @@ fn read_usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
         }
         _ => skip(cursor),
     })?;
-    // What was cached is among the tokens of its own kind, and is counted once.
+    // Cached tokens are included in the counts of their modality, and are counted once only.
     let audio_in = asked.audio.saturating_sub(asked.cached_audio);
     let image_in = asked.image.saturating_sub(asked.cached_image);
     let units = Units {
@@ -255,7 +258,7 @@ fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
     cursor.skip().map(|_| ())
 }
 
-/// The event that tells a client of an error: with the client's own event that it is about, where there is one.
+/// The error event for a client, with the id of the client's event that it is about, if any.
 #[must_use]
 pub fn realtime_error(fault: &Fault, trace: TraceId, about: Option<&str>) -> Bytes {
     let mut error = serde_json::from_slice::<Json>(&chat::error_body(fault, trace)).unwrap_or_default();

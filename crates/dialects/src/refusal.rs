@@ -1,4 +1,4 @@
-//! The faults that a request can have, told with their field and their mending.
+//! The faults of invalid requests, each with the field and a fix.
 
 use domain::limits::{JSON_DEPTH_MAX, JSON_KEYS_MAX};
 use domain::{Fault, FaultClass};
@@ -56,13 +56,13 @@ pub(crate) fn wrong_value(param: String, what: &str, fix: String) -> Box<Fault> 
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_value", message).fix(fix).param(param))
 }
 
-/// A list that must not be empty, by the code that OpenAI gives such a fault.
+/// An empty list, with OpenAI's error code for it.
 pub(crate) fn empty_array(param: String, fix: &str) -> Box<Fault> {
     let message = format!("\"{param}\" is empty.");
     Box::new(Fault::new(FaultClass::BadRequest, "empty_array", message).fix(fix.to_owned()).param(param))
 }
 
-/// A whole number that is too small, by the code that OpenAI gives such a fault.
+/// A number that is too small, with OpenAI's error code for it.
 pub(crate) fn too_small(param: String, least: u64) -> Box<Fault> {
     let message = format!("\"{param}\" is less than {least}.");
     let fix = format!("Send a whole number from {least} in \"{param}\", or leave it out.");

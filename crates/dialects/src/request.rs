@@ -1,4 +1,5 @@
-//! What the rooms need of a request, whatever its grammar, and its bytes edited for an upstream of the same one.
+//! What later stages need to know about a request in any dialect, and its bytes edited for an upstream of the
+//! same dialect.
 
 use std::borrow::Cow;
 
@@ -12,55 +13,56 @@ use crate::json::{Cursor, Span, Value, plain_end};
 use crate::prefix::Insert;
 use crate::splice::{Edit, splice};
 
-/// What the rooms need of a request; everything else stays in the body's bytes.
+/// What later stages need to know about a request; everything else stays in the body's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
     pub model: String,
     pub stream: bool,
-    /// The client itself asked for usage in the stream. Grammars that always say it need no asking.
+    /// The client requested usage in the stream. Dialects that always report it need no such request.
     pub include_usage: bool,
-    /// A stream is one array that grows, in the place of events.
+    /// The stream is one growing JSON array instead of events (Gemini without `alt=sse`).
     pub as_array: bool,
     pub max_output_tokens: Option<u64>,
-    /// How many answers are wanted.
+    /// The number of choices requested.
     pub choices: u32,
     /// Bytes of text in the prompt, for estimates.
     pub prompt_bytes: u64,
-    /// What the request itself says of the units of its answer: pictures, characters, searches at most.
+    /// Billed units that the request itself determines: images, characters, an upper bound of searches.
     pub units: Units,
-    /// The tier that it asks for, and the tools of the provider's own that it offers the model.
+    /// The requested service tier, and the hosted tools that it offers the model.
     pub terms: PriceTerms,
-    /// How vectors are wanted, where texts are to be turned into some.
+    /// The format of vectors, for an embeddings request.
     pub vectors: VectorForm,
-    /// An answer that its provider keeps, where the request is about one or goes on from one.
+    /// The stored response that the request is about or continues.
     pub stored: Option<Box<Stored>>,
-    /// Its own answer is to be kept.
+    /// Whether the provider is to store the answer.
     pub is_kept: bool,
-    /// The client does not wait for its answer, and looks for it later.
+    /// Background mode: the client does not wait for the answer, and polls for it later.
     pub is_background: bool,
-    /// Files that it names by their ids, in the order of the body.
+    /// Files that it names by id, in the order of the body.
     pub files: Vec<NamedFile>,
-    /// The body is a form, and no JSON.
+    /// The body is a multipart form, not JSON.
     pub form: Option<Box<Form>>,
-    /// Which provider is to keep what is sent, where that is said.
+    /// The provider that is to store the file, where the request names one.
     pub provider: Option<String>,
-    /// Requests that come in it, to be answered by and by.
+    /// Requests of an asynchronous batch.
     pub bundle: Option<Box<Bundle>>,
-    /// Where the body names what is made of.
+    /// The span of the id of the object that the request derives from.
     pub(crate) stored_value: Option<Span>,
-    /// Where the body names the model; `None` where the address does.
+    /// The span of the model's name; `None` where the address has it.
     pub(crate) model_value: Option<Span>,
-    /// Where the client says who asks.
+    /// The span of the end user's id.
     pub(crate) end_user: Option<Span>,
-    /// Where the body names the model again, beside its address.
+    /// Spans that repeat the model of the address.
     pub(crate) resources: Vec<Span>,
-    /// Where the prompt stands, where it is not the whole body.
+    /// The span of the prompt, where it is not the whole body.
     pub(crate) prompt: Option<Span>,
-    /// What to put where, so that the upstream is asked for usage; `None` where it is anyway.
+    /// The edit that requests usage from the upstream; `None` where it is reported anyway.
     pub(crate) usage_edit: Option<(Span, &'static str)>,
-    /// Where the sealed form of the model's thoughts is asked for.
+    /// The span that requests encrypted reasoning.
     pub(crate) sealed_thoughts: Option<Span>,
-    /// What we wrote for this conversation in an earlier answer, and an upstream of the same grammar refuses.
+    /// Parts that we wrote into an earlier answer of this conversation, and that an upstream of the same
+    /// dialect refuses.
     pub(crate) cuts: Vec<Span>,
 }
 
@@ -69,39 +71,39 @@ pub struct Request {
 pub struct NamedFile {
     /// As the client wrote it.
     pub id: String,
-    /// Where, in the client's words.
+    /// Its path in the request.
     pub place: String,
-    /// It was exchanged for what its keeper calls it.
+    /// The id was replaced by the provider's.
     pub is_exchanged: bool,
     pub(crate) span: Span,
 }
 
 impl NamedFile {
-    /// It is a name that was given here, or would be one.
+    /// The id has the form of those that Tidegate issues.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.id.starts_with(KeptKind::File.prefix())
     }
 }
 
-/// How vectors are told.
+/// The format of embedding vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VectorForm {
-    /// The bytes of little-endian `f32` in base64, in the place of numbers.
+    /// Base64 of little-endian `f32`s instead of numbers.
     pub as_base64: bool,
-    /// A list, in the place of a single one.
+    /// A list instead of a single vector.
     pub is_batch: bool,
 }
 
-/// An answer that its provider keeps, and what is to be done with it.
+/// A stored response or other stored object, and what to do with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// As the client knows it.
+    /// The id that the client uses.
     pub id: String,
     pub act: StoredAct,
-    /// What the address asks further, as it was written.
+    /// The query string, as written.
     pub query: String,
-    /// What its provider calls it, where its client knows it by a name of ours.
+    /// The provider's id, where the client uses one of ours.
     pub at_maker: Option<String>,
 }
 
@@ -111,7 +113,7 @@ impl Stored {
         Self { id, act, query, at_maker: None }
     }
 
-    /// Its name in an address of its provider.
+    /// Its id in requests to the provider.
     #[must_use]
     pub fn upstream_id(&self) -> &str {
         self.at_maker.as_deref().unwrap_or(&self.id)
@@ -120,44 +122,44 @@ impl Stored {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredAct {
-    /// A new answer goes on from it.
+    /// A new response continues it.
     Continue,
-    /// Something new is made of it.
+    /// A new object is derived from it.
     Make,
     Read,
-    /// What is in it.
+    /// Its content.
     Content,
     Delete,
     Cancel,
-    /// What it was asked.
+    /// Its input items.
     ListInput,
 }
 
-/// What the address of a request says, where its grammar puts it there.
+/// What a request's address says, in dialects that put it there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Addressed {
     pub model: String,
     pub stream: bool,
-    /// A stream is one array that grows, in the place of events.
+    /// The stream is one growing JSON array instead of events.
     pub as_array: bool,
-    /// Several requests are in the body.
+    /// The body holds several requests.
     pub is_batch: bool,
-    /// The address is of an answer that was made before, or of something else that is kept.
+    /// The stored object that the address names.
     pub stored: Option<Stored>,
-    /// Bytes of text that were said before, where the request itself holds none.
+    /// Bytes of earlier text, where the request itself holds none.
     pub prompt_bytes: u64,
-    /// Which provider is to keep what is sent.
+    /// The provider that is to store what is sent.
     pub provider: Option<String>,
 }
 
 impl Request {
-    /// One that names a model and says nothing else.
+    /// A request that names only a model.
     #[must_use]
     pub(crate) fn of_model(model: &str) -> Self {
         Self { model: model.to_owned(), choices: 1, ..Self::default() }
     }
 
-    /// One about something that is kept.
+    /// A request about a stored object.
     #[must_use]
     pub fn about(stored: Stored) -> Self {
         Self {
@@ -169,8 +171,8 @@ impl Request {
         }
     }
 
-    /// The same without a wish for the sealed form of the model's thoughts, which a vendor may refuse for models that
-    /// think none, and the name of the wish. `None` where nobody wishes.
+    /// The same request without asking for encrypted reasoning, which OpenAI may refuse for models that do
+    /// not reason, and the name of the dropped field. `None` where it was not requested.
     #[must_use]
     pub fn without_sealed_thoughts(&self) -> Option<(Self, &'static str)> {
         let span = self.sealed_thoughts?;
@@ -179,7 +181,7 @@ impl Request {
         Some((request, "include"))
     }
 
-    /// Whom the client asks for, cut to what we keep; `body` is the one that was read.
+    /// The client's end user, cut to the stored length; `body` is the body that was decoded.
     #[must_use]
     pub fn end_user(&self, body: &[u8]) -> Option<String> {
         let Ok(Value::String(text)) = Cursor::new(self.end_user?.of(body)).ok()?.value() else { return None };
@@ -189,14 +191,14 @@ impl Request {
     }
 }
 
-/// The client's bytes for an upstream of the same grammar: the model renamed, usage asked for where `ask_usage` says so
-/// and the answer is a stream. Large bodies are sliced, not copied.
+/// The client's bytes for an upstream of the same dialect: the model is renamed, and usage is requested where
+/// `ask_usage` is set and the answer is a stream. Large bodies are sliced, not copied.
 #[must_use]
 pub fn upstream_body(body: &Bytes, request: &Request, upstream_model: &str, ask_usage: bool) -> Vec<Bytes> {
     upstream_body_with(body, request, upstream_model, ask_usage, &[])
 }
 
-/// The same with what else is put in.
+/// The same with further inserts.
 #[must_use]
 pub fn upstream_body_with(
     body: &Bytes,
@@ -235,7 +237,7 @@ pub fn upstream_body_with(
     out
 }
 
-/// What puts the upstream's name for the model in, and what asks for usage.
+/// The edit that renames the model, and the one that requests usage.
 pub(crate) fn own_edits<'a>(
     request: &Request,
     upstream_model: &'a str,
@@ -247,14 +249,14 @@ pub(crate) fn own_edits<'a>(
     (rename, usage.map(|(span, text)| Edit { span, text: Cow::Borrowed(text) }))
 }
 
-/// A model's name as a JSON text, where it is a resource.
+/// A model's resource name as a JSON string.
 pub(crate) fn resource_text(model: &str) -> String {
     let has_kind = model.starts_with("models/") || model.starts_with("tunedModels/");
     let name = if has_kind { Cow::Borrowed(model) } else { Cow::Owned(format!("models/{model}")) };
     serde_json::to_string(&name).unwrap_or_default()
 }
 
-/// Puts a name in the place of a string, whose quotation marks stay where nothing in the name must be escaped.
+/// Replaces a string, keeping its quotation marks where the name needs no escapes.
 pub(crate) fn rename_at(string: Span, name: &str) -> Edit<'_> {
     if plain_end(name.as_bytes(), 0) == name.len() {
         return Edit {

@@ -1,4 +1,4 @@
-//! Requests to a runtime of one's own, in whichever grammar, and its answers.
+//! Requests to a self-hosted runtime, in any dialect, and its responses.
 
 mod vectors;
 
@@ -15,10 +15,11 @@ pub use vectors::{
     EmbedAsked, RankAsked, ranks_answer, read_runtime_ranking, read_runtime_texts, vectors_answer,
 };
 
-/// Reads a whole request, with the words that only such servers know. `is_lenient` leaves out what it does not.
+/// Reads a whole request, including the extension fields of self-hosted runtimes. If `is_lenient` is set,
+/// unknown fields are dropped instead of refused.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub fn read_runtime(
     grammar: Grammar,
     operation: Operation,
@@ -44,21 +45,21 @@ pub fn read_runtime(
     Ok(GenerateRequest { model: request.model.clone(), prompt, continues, words })
 }
 
-/// How a client wants the answer of a runtime.
+/// The form in which a client wants a runtime's response.
 #[derive(Debug, Clone)]
 pub struct RuntimeWish {
     pub grammar: Grammar,
     pub operation: Operation,
-    /// Usage is told in a stream.
+    /// Whether a stream reports usage.
     pub usage: bool,
     pub model: String,
     pub trace: TraceId,
     pub created_unix_s: u64,
-    /// What its request asks of the form of it.
+    /// What the request asks of the response's form.
     pub asked: Asked,
 }
 
-/// Writes the answer of a runtime for its client.
+/// Writes a runtime's response for its client.
 #[derive(Debug)]
 pub struct AnswerWriter {
     writer: Box<dyn WriteAnswer>,
@@ -85,21 +86,21 @@ impl AnswerWriter {
         Self { writer, trace }
     }
 
-    /// What of a stream says an event; nothing where there is nothing to say yet.
+    /// The bytes of the stream for this event; empty if there is nothing to send yet.
     pub fn event(&mut self, event: Event) -> Bytes {
         let mut out = Vec::new();
         self.writer.event(event, &mut out);
         Bytes::from(out)
     }
 
-    /// The stream fails here, and is to be broken off.
+    /// The bytes of an error, after which the stream must be closed.
     pub fn error(&mut self, fault: &Fault) -> Bytes {
         let mut out = Vec::new();
         self.writer.error(fault, self.trace, &mut out);
         Bytes::from(out)
     }
 
-    /// A whole answer.
+    /// A buffered response.
     pub fn whole(&mut self, events: Vec<Event>) -> Bytes {
         Bytes::from(self.writer.whole(events))
     }

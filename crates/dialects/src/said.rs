@@ -1,4 +1,4 @@
-//! What is said, as text: of prompts and of answers, for whoever must count its tokens.
+//! The text of prompts and answers, for counting its tokens.
 
 use std::fmt::Debug;
 
@@ -6,22 +6,23 @@ use domain::limits::COUNTED_BYTES_MAX;
 use domain::prompt::{Content, Part, ToolKind};
 use domain::{Event, PartKind, Prompt, Usage};
 
-/// Tells what the upstream of an answer does not.
+/// Supplies what the upstream does not report about an answer.
 pub trait Guess: Debug {
-    /// What was used, by the text of the answer, so far as it was kept, and the bytes of all of it. Marked as an estimate.
+    /// The usage, estimated from the kept start of the answer's text and the byte count of all of it. Marked
+    /// as an estimate.
     fn usage(&self, text: &str, content_bytes: u64) -> Usage;
 
-    /// How long its client has waited up to now.
+    /// How long the client has waited so far.
     fn elapsed_ms(&self) -> u64;
 }
 
-/// Zeros for an answer with text in it are no count.
+/// Whether usage was reported: zeros for an answer with text are not a count.
 #[must_use]
 pub fn is_counted(reported: Option<&Usage>, content_bytes: u64) -> bool {
     reported.is_some_and(|usage| content_bytes == 0 || !usage.is_nothing())
 }
 
-/// The beginning of an answer's text, where its tokens may have to be counted.
+/// The start of an answer's text, where its tokens may have to be counted.
 #[derive(Debug, Default)]
 pub(crate) struct KeptText(Option<String>);
 
@@ -60,7 +61,7 @@ impl KeptText {
     }
 }
 
-/// Each text of a prompt, in its order; of what is not text, nothing.
+/// Calls `take` with each text of a prompt in order; other content is skipped.
 pub fn each_text(prompt: &Prompt, take: &mut dyn FnMut(&str)) {
     prompt.instructions.iter().for_each(|instruction| take(&instruction.text));
     for tool in &prompt.tools {

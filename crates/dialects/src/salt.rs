@@ -1,23 +1,23 @@
-//! Keeps prompts apart in a provider's cache that several share: a line of each one's own comes first in the instructions, so
-//! that no prefix is another's.
+//! Isolates workspaces that share a provider's prompt cache: each one's own line is put first in the
+//! instructions, so that their prompts never share a prefix.
 
 use domain::Grammar;
 
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::prefix::{self, CACHE_KEY, Insert};
 
-/// What a prompt is told apart by.
+/// What sets a workspace's prompts apart.
 pub struct CacheSalt<'a> {
-    /// A word that needs no escapes.
+    /// The salt; it needs no escapes.
     pub word: &'a str,
-    /// A key of the client's own under which a cache is asked, as it is told to the provider; no escapes either.
+    /// Derives the cache key that the provider is sent from the client's own; the result needs no escapes.
     pub key: &'a dyn Fn(&str) -> String,
 }
 
-/// Salts a request that was found to be one.
+/// Salts a request that was decoded before.
 ///
-/// Responses repeats its instructions to its client, so there the salt goes into the key under which its cache is asked, which
-/// `has_key` says it has already.
+/// Responses repeats its instructions to the client, so there the salt goes into `prompt_cache_key`.
+/// `has_key` says that another insert already sets that key.
 #[must_use]
 pub fn salt_cache(grammar: Grammar, body: &[u8], salt: &CacheSalt<'_>, has_key: bool) -> Vec<Insert> {
     let read = match grammar {
@@ -28,7 +28,7 @@ pub fn salt_cache(grammar: Grammar, body: &[u8], salt: &CacheSalt<'_>, has_key: 
         Grammar::Responses => key(body, salt, has_key),
         Grammar::Hosted => Ok(None),
     };
-    // Whoever reads it next says what is wrong with it.
+    // A body that can't be read here is reported by its next reader.
     read.ok().flatten().into_iter().collect()
 }
 
@@ -36,12 +36,12 @@ fn line(word: &str) -> String {
     format!("[cache {word}]")
 }
 
-/// The line before a text: behind its quote.
+/// Inserts the line before a string's text, after its quotation mark.
 fn before_text(text: Span, word: &str) -> Insert {
     Insert::at(text.start + 1, format!("{}\\n", line(word)))
 }
 
-/// A first element of an array.
+/// Inserts a first element into an array.
 fn first(array: Span, is_empty: bool, element: &str) -> Insert {
     let comma = if is_empty { "" } else { "," };
     Insert::at(array.start + 1, format!("{element}{comma}"))
@@ -51,15 +51,15 @@ fn text_block(word: &str) -> String {
     format!(r#"{{"type":"text","text":"{}"}}"#, line(word))
 }
 
-/// Where a grammar has its instructions.
+/// Where a format has its instructions.
 struct Instructions {
     name: &'static str,
     alias: &'static str,
-    /// They are in this member of the object that stands there.
+    /// The member of that object which holds the list.
     inner: Option<&'static str>,
-    /// The line as one more block of what is said already.
+    /// The line as an additional block.
     block: fn(&str) -> String,
-    /// The line alone.
+    /// The line alone, as the whole value.
     value: fn(&str) -> String,
 }
 
@@ -89,7 +89,7 @@ fn bare_block(word: &str) -> String {
     format!(r#"{{"text":"{}"}}"#, line(word))
 }
 
-/// What stands where instructions may.
+/// The value found in the place of the instructions.
 #[derive(Clone, Copy)]
 enum Said {
     Nothing,
@@ -99,7 +99,7 @@ enum Said {
         span: Span,
         is_empty: bool,
     },
-    /// It has no place for a line.
+    /// A value that the line can't be added to.
     Other,
 }
 
@@ -122,7 +122,7 @@ fn said(cursor: &mut Cursor<'_>) -> Result<Said, JsonError> {
     })
 }
 
-/// What a member of an object says.
+/// The value of an object's member.
 fn said_in(cursor: &mut Cursor<'_>, name: &str) -> Result<Said, JsonError> {
     let mut inside = Said::Other;
     cursor.object(|cursor, member| {
@@ -158,7 +158,7 @@ fn instructions(body: &[u8], place: &Instructions, word: &str) -> Result<Option<
     })
 }
 
-/// A chat's instructions are its first message, if that is of such a role.
+/// In Chat Completions the instructions are the first message, if its role is `system` or `developer`.
 fn chat(body: &[u8], word: &str) -> Result<Option<Insert>, JsonError> {
     let (mut messages, mut instructions) = (None, None);
     Cursor::new(body)?.object(|cursor, member| {
@@ -185,7 +185,7 @@ fn chat(body: &[u8], word: &str) -> Result<Option<Insert>, JsonError> {
     })
 }
 
-/// What a message says, if it is an instruction.
+/// The content of a message, if it is an instruction.
 fn leading(cursor: &mut Cursor<'_>) -> Result<Option<Said>, JsonError> {
     let (mut is_instruction, mut content) = (false, None);
     cursor.object(|cursor, member| {
@@ -242,7 +242,7 @@ mod tests {
         serde_json::from_slice(&insert(&Bytes::from(text), &inserts).concat()).unwrap()
     }
 
-    /// The instructions of a request of this grammar, before and after.
+    /// Salts a request in this format, and compares its instructions before and after.
     fn check(grammar: Grammar, name: &str, before: Option<Json>, after: &Json) {
         let mut body = json!({"model": "m", "max_tokens": 7});
         if let Some(before) = before {

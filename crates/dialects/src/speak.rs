@@ -1,4 +1,4 @@
-//! A request said in another grammar.
+//! Translates a request into another dialect.
 
 use bytes::Bytes;
 use domain::{Abilities, Fault, Grammar, Operation, Prompt};
@@ -6,34 +6,36 @@ use domain::{Abilities, Fault, Grammar, Operation, Prompt};
 use crate::losses::Losses;
 use crate::{Addressed, Request, anthropic, chat, converse, gemini, kept, responses};
 
-/// For whom a request is written.
+/// The target that a request is written for.
 #[derive(Debug, Clone, Copy)]
 pub struct Listener<'a> {
-    /// The model's name there.
+    /// The model's name at the target.
     pub model: &'a str,
     pub abilities: Abilities,
 }
 
 impl Listener<'_> {
-    /// The length that is asked for, so far as the model gives it: more would be refused, and gives no more.
+    /// The requested output limit, capped at the model's maximum: a higher one would be refused, and yields
+    /// no more.
     pub(crate) fn tokens_max(&self, prompt: &Prompt) -> Option<u64> {
         let most = self.abilities.output_tokens_max.unwrap_or(u64::MAX);
         prompt.output.tokens_max.map(|tokens| tokens.min(most))
     }
 }
 
-/// A request in another grammar.
+/// A request in another dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spoken {
     pub body: Bytes,
-    /// What was left out, by the client's names.
+    /// The dropped fields, under the client's names.
     pub dropped: Vec<String>,
 }
 
-/// Reads what the rooms need of a request. `addressed` is what its address said, for grammars that say the model there.
+/// Reads what later stages need to know about a request. `addressed` is what its address says, for dialects
+/// that name the model there.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub fn decode_request(
     grammar: Grammar,
     operation: Operation,
@@ -45,7 +47,7 @@ pub fn decode_request(
     }
     match grammar {
         Grammar::Chat => match addressed {
-            // Nothing but its address says anything of it.
+            // Its address says all there is to know.
             Some(said) => Ok(Request { prompt_bytes: said.prompt_bytes, ..Request::of_model(&said.model) }),
             None => chat::side::decode(operation, body),
         },
@@ -61,10 +63,10 @@ pub fn decode_request(
     }
 }
 
-/// Reads a whole request into the form that every grammar can be written from.
+/// Reads a complete request into `Prompt`, the intermediate form that every dialect can be written from.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
     match grammar {
         Grammar::Chat => chat::read_prompt(body),
@@ -76,10 +78,10 @@ pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<P
     }
 }
 
-/// Writes a request. What the grammar can't say is told to `losses`.
+/// Writes a request. Fields that the dialect can't express are recorded in `losses`.
 ///
 /// # Errors
-/// What the prompt holds can't be written at all, such as arguments of a call that are no JSON.
+/// The prompt holds something that can't be written at all, for example call arguments that are not JSON.
 pub fn write_prompt(
     grammar: Grammar,
     prompt: &Prompt,
@@ -92,15 +94,16 @@ pub fn write_prompt(
         Grammar::Anthropic => anthropic::write_prompt(prompt, listener, losses),
         Grammar::Gemini => gemini::write_prompt(prompt, listener, losses),
         Grammar::Converse => converse::write_prompt(prompt, listener, losses),
-        // It has no words for conversations.
+        // It can't express conversations.
         Grammar::Hosted => Err(Box::new(Fault::internal())),
     }
 }
 
-/// Says a client's request in an upstream's grammar.
+/// Translates a client's request into an upstream's dialect.
 ///
 /// # Errors
-/// The request is wrong, or means what the other grammar can't say and may not be left out.
+/// The request is invalid, or uses a feature that the other dialect can't express and that may not be
+/// dropped.
 pub fn speak(
     client: Grammar,
     prompt: &Prompt,

@@ -1,4 +1,4 @@
-//! Edits bytes in place: slices of the original around what is put in.
+//! Applies edits to the bytes of a body: slices of the original, with the inserted text between them.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::json::Span;
 
-/// Below this one copy is cheaper than another segment in every write that follows.
+/// Below this size one copy is cheaper than another segment in every write that follows.
 const COPY_BYTES_MAX: usize = 16 * 1024;
 
-/// The bytes at `span` give way to `text`.
+/// Replaces the bytes at `span` with `text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Edit<'a> {
     pub span: Span,
@@ -46,7 +46,7 @@ pub(crate) fn splice(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>)
     out.push(Bytes::from(whole));
 }
 
-/// The same in pieces, for who joins those of several bodies at once.
+/// The same as separate pieces, for callers that join the pieces of several bodies.
 pub(crate) fn splice_apart(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) {
     if edits.is_empty() {
         out.push(body.clone());
@@ -62,7 +62,7 @@ pub(crate) fn splice_apart(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<B
     push(out, slice(body, at, body.len()));
 }
 
-/// Makes one segment of those from `first` on, where they are small together.
+/// Joins the segments from `first` on into one, where they are small together.
 pub(crate) fn join_small(out: &mut Vec<Bytes>, first: usize) {
     let Some(pieces) = out.get(first..).filter(|pieces| pieces.len() > 1) else { return };
     let length = pieces.iter().map(Bytes::len).sum();
@@ -83,7 +83,7 @@ fn push(out: &mut Vec<Bytes>, piece: Bytes) {
     }
 }
 
-/// As `Bytes::slice`, empty instead of a panic where the range lies outside.
+/// As `Bytes::slice`, but empty instead of a panic where the range is out of bounds.
 fn slice(body: &Bytes, start: usize, end: usize) -> Bytes {
     if start <= end && end <= body.len() { body.slice(start..end) } else { Bytes::new() }
 }

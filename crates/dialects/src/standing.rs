@@ -1,15 +1,15 @@
-//! How near a client is to its rate limits, in each dialect's own headers.
+//! Rate limit headers in each dialect's own names: limit, remaining, reset.
 
 use std::fmt::Write;
 
 use domain::{Dialect, Grammar, Standing, Standings};
 use http::header::{HeaderName, HeaderValue};
 
-/// A dialect's names for limit, what remains and when all of it is there again; and how it writes that time.
+/// A dialect's header names for the limit, the remainder and the reset; and how it writes the reset time.
 struct Form {
     requests: [HeaderName; 3],
     tokens: [HeaderName; 3],
-    /// `None` where it is a moment of the clock, which nobody here knows.
+    /// `None` where it is a wall-clock time, which is not known here.
     reset: Option<fn(u64) -> String>,
 }
 
@@ -28,7 +28,7 @@ const fn form(dialect: Dialect) -> Form {
             ],
             reset: None,
         },
-        // Where a dialect has no names of its own for these, its clients read the ones that most know.
+        // Dialects without names of their own use OpenAI's, which most clients read.
         Dialect::Chat
         | Dialect::Responses
         | Dialect::Gemini
@@ -50,7 +50,7 @@ const fn form(dialect: Dialect) -> Form {
     }
 }
 
-/// The headers of the limits that apply; none where none does.
+/// The headers of the limits that apply; none where no limit does.
 #[must_use]
 pub fn standing_headers(dialect: Dialect, standings: &Standings) -> Vec<(HeaderName, HeaderValue)> {
     let form = form(dialect);
@@ -69,20 +69,19 @@ pub fn standing_headers(dialect: Dialect, standings: &Standings) -> Vec<(HeaderN
     headers
 }
 
-/// Whether a provider tells with this header how near an account is to its limits, in the words that clients of the
-/// grammar look for.
+/// Whether this is a provider's rate limit header in the names that clients of the dialect look for.
 #[must_use]
 pub fn tells_limits(grammar: Grammar, name: &[u8]) -> bool {
     let beginning: &[u8] = match grammar {
         Grammar::Chat | Grammar::Responses => b"x-ratelimit-",
         Grammar::Anthropic => b"anthropic-ratelimit-",
-        // Its providers tell no limits beside their answers, and its clients look for none.
+        // Their providers send no rate limit headers, and their clients look for none.
         Grammar::Gemini | Grammar::Converse | Grammar::Hosted => return false,
     };
     name.get(..beginning.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(beginning))
 }
 
-/// As Go writes a duration: `12ms`, `1.5s`, `6m0s`.
+/// A duration in Go's format: `12ms`, `1.5s`, `6m0s`.
 fn duration(ms: u64) -> String {
     let mut text = String::new();
     let (minutes, rest) = (ms / 60_000, ms % 60_000);

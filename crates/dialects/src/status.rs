@@ -1,23 +1,23 @@
-//! The one table of statuses: what a client of each dialect is answered for each class of fault.
+//! The one table of status codes: what each fault class is answered with in each dialect.
 
 use domain::{Dialect, Fault, FaultClass};
 
-/// A status that says the client closed the connection; nobody reads it but logs and records.
+/// The client closed the connection; only logs and records show this status.
 const CLIENT_CLOSED: u16 = 499;
 
-/// The status that a fault is answered with.
+/// The status code for a fault.
 #[must_use]
 pub fn status(fault: &Fault, dialect: Dialect) -> u16 {
     match (dialect, fault.class) {
         (Dialect::Anthropic, FaultClass::Overloaded) => 529,
-        // Its SDKs know no status of money.
+        // Gemini's SDKs do not know 402.
         (Dialect::Gemini, FaultClass::UpstreamQuota) => 429,
         (Dialect::Converse, class) => of_converse(class).unwrap_or_else(|| common(fault, class)),
         (_, class) => common(fault, class),
     }
 }
 
-/// Its vendor answers these otherwise, and its SDKs do not send again what is answered so: nothing would be mended by that.
+/// AWS uses other statuses here, and its SDKs do not retry them, which would not help anyway.
 const fn of_converse(class: FaultClass) -> Option<u16> {
     match class {
         FaultClass::Unauthenticated => Some(403),
@@ -27,14 +27,15 @@ const fn of_converse(class: FaultClass) -> Option<u16> {
     }
 }
 
-/// Statuses that say only how a request is wrong: none has a class of its own, and none is about the connection.
+/// Statuses that refine "the request is wrong": none has a fault class of its own, and none is about the
+/// connection.
 const fn is_shade(status: u16) -> bool {
     matches!(status, 405 | 406 | 410..=418 | 422..=424 | 428 | 431 | 451)
 }
 
 fn common(fault: &Fault, class: FaultClass) -> u16 {
     match class {
-        // The provider's own shade of "your request is wrong" decides which exception an SDK raises.
+        // The provider's own status decides which exception an SDK raises.
         FaultClass::BadRequest => {
             let said = fault.upstream.as_ref().and_then(|report| report.status);
             said.filter(|status| is_shade(*status)).unwrap_or(400)
@@ -77,7 +78,7 @@ mod tests {
             check(FaultClass::BadRequest, shade, Dialect::Chat, shade);
             check(FaultClass::BadRequest, shade, Dialect::Anthropic, shade);
         }
-        // What would be taken for another class, or for a word about the client's own connection.
+        // Statuses of other fault classes, and those about the client's own connection, are not passed on.
         for other in [200, 302, 401, 402, 403, 404, 407, 408, 409, 421, 426, 429, 499, 500] {
             check(FaultClass::BadRequest, other, Dialect::Chat, 400);
         }

@@ -1,4 +1,4 @@
-//! What was said in a recording: an answer that goes on as it is, read on its way for what it used.
+//! Transcription and translation responses: forwarded as they are, and read on the way for their usage.
 
 use bytes::Bytes;
 use domain::limits::ANSWER_BYTES_MAX;
@@ -11,7 +11,7 @@ use crate::cut::Cutter;
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::splice::join_small;
 
-/// In which form an upstream answers, as the type of its body tells.
+/// The form of an upstream's response, by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AnswerForm {
     #[default]
@@ -22,13 +22,13 @@ pub enum AnswerForm {
 }
 
 impl AnswerForm {
-    /// `content_type` is the upstream's, where it told one.
+    /// `content_type` is the upstream's, where it sent one.
     #[must_use]
     pub fn of(content_type: Option<&str>) -> Self {
         let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
         match essence.to_ascii_lowercase().as_str() {
             "text/event-stream" => Self::Events,
-            // A page is no transcript, whatever it says.
+            // HTML is not a transcript; reading it as JSON fails.
             "text/html" => Self::Json,
             essence if essence.starts_with("text/") || essence == "application/x-subrip" => Self::Text,
             _ => Self::Json,
@@ -36,7 +36,7 @@ impl AnswerForm {
     }
 }
 
-/// A transcript that comes event by event, or whole in the place of a stream.
+/// A transcript that arrives as events, or whole instead of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Transcript {
     form: AnswerForm,
@@ -53,7 +53,7 @@ impl Transcript {
         &self.facts
     }
 
-    /// What may stand before a body that has not begun.
+    /// What may be sent before a body has started.
     pub(crate) const fn ping(&self) -> &'static [u8] {
         match self.form {
             AnswerForm::Events => ping(Grammar::Chat),
@@ -95,7 +95,7 @@ impl Transcript {
             self.facts.usage = Some(usage);
         }
         if said.is_done {
-            // The whole text comes again at the end.
+            // The last event repeats the full text.
             self.facts.content_bytes = self.facts.content_bytes.max(said.text_bytes);
             (self.facts.finished, self.facts.done) = (true, true);
         }
@@ -127,10 +127,10 @@ impl Transcript {
     }
 }
 
-/// What the books need of a whole transcript.
+/// What accounting needs to know about a buffered transcript.
 ///
 /// # Errors
-/// It is none, or tells of an error under a status of success.
+/// The body is not a transcript, or it is an error in a 200.
 pub(crate) fn read_whole(form: AnswerForm, body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     match form {
         AnswerForm::Json => {
@@ -150,7 +150,7 @@ pub(crate) fn read_whole(form: AnswerForm, body: &Bytes) -> Result<AnswerFacts, 
     }
 }
 
-/// What one document or event says.
+/// What one document or event reports.
 #[derive(Debug, Default)]
 struct Said {
     is_done: bool,
@@ -159,7 +159,7 @@ struct Said {
     input: Option<u64>,
     audio: u64,
     output: Option<u64>,
-    /// What the usage tells, and what the transcript itself does.
+    /// The duration from the usage object, and from the transcript itself.
     usage_ms: Option<u64>,
     duration_ms: Option<u64>,
 }
@@ -169,7 +169,7 @@ impl Said {
         self.text_bytes == 0 && self.delta_bytes == 0
     }
 
-    /// `None` where nothing was told.
+    /// `None` where nothing was reported.
     fn usage(&self) -> Option<Usage> {
         if let (None, None) = (self.input, self.output) {
             return self.usage_ms.or(self.duration_ms).map(|ms| of_duration(ms, UsageSource::Provider));
@@ -229,7 +229,7 @@ fn read_usage(cursor: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError>
     Ok(())
 }
 
-/// Of a number of seconds, or of a text that is one, as some write it.
+/// Milliseconds from a number of seconds, which some write as a string.
 fn milliseconds(cursor: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
     Ok(match cursor.value()? {
         Value::Number(number) => seconds_to_ms(number),
@@ -244,14 +244,14 @@ fn seconds_to_ms(text: &str) -> Option<u64> {
     u64::try_from(ms).ok()
 }
 
-/// When the last line of subtitles is taken away: what was heard ends there, at the earliest.
+/// The end of the last subtitle cue: the recording is at least that long.
 fn last_cue_ms(body: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(body).ok()?;
     let ends = text.lines().filter_map(|line| line.split_once(" --> "));
     ends.filter_map(|(_, end)| clock_ms(end.split_whitespace().next()?)).max()
 }
 
-/// `[hours:]minutes:seconds.milliseconds`, with a comma where subtitles have one.
+/// `[hours:]minutes:seconds.milliseconds`, with a comma in SRT subtitles.
 fn clock_ms(text: &str) -> Option<u64> {
     let (clock, fraction) = text.split_once([',', '.'])?;
     let mut seconds = 0_u64;

@@ -1,20 +1,20 @@
-//! What a provider must be shown again when the results of its model's calls come back, and most clients have no words
-//! for: thoughts with their seals, and the seals of the calls themselves.
+//! Reasoning that a provider must get back with the results of its model's tool calls, and that most client
+//! dialects have no field for: signed or encrypted reasoning, and the signatures of the calls themselves.
 
 use domain::limits::KEPT_TURN_BYTES_MAX;
 use domain::prompt::{Content, Part, Prompt, Signature, Thought, ToolCall};
 use domain::{Event, Grammar, PartKind};
 use serde::{Deserialize, Serialize};
 
-/// The seals of one answer that called tools.
+/// The signatures of one answer that called tools.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnState {
-    /// Whose they are: nobody else reads them.
+    /// The provider that made them; no other can read them.
     pub provider: String,
     pub model: String,
     pub grammar: Grammar,
     thoughts: Vec<Thought>,
-    /// Each call by its id, with its own seal.
+    /// Each call's id with its own signature.
     calls: Vec<(String, Option<String>)>,
 }
 
@@ -39,7 +39,8 @@ impl TurnState {
     }
 }
 
-/// Gathers an answer's seals as its events go by. It holds thoughts, bounded: those that are longer are not kept.
+/// Collects an answer's signatures from its events. The reasoning that it holds is bounded: longer reasoning
+/// is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Gatherer {
     open: Vec<(u32, u32, Sealed)>,
@@ -110,7 +111,7 @@ impl Gatherer {
         }
     }
 
-    /// What is to be kept; nothing where no tool was called, or nothing is sealed.
+    /// What to store; `None` where no tool was called, or nothing is signed.
     pub(crate) fn state(&self, grammar: Grammar) -> Option<TurnState> {
         let is_sealed = !self.thoughts.is_empty() || self.calls.iter().any(|(_, seal)| seal.is_some());
         if self.calls.is_empty() || !is_sealed {
@@ -126,7 +127,7 @@ impl Gatherer {
     }
 }
 
-/// The calls of a conversation whose provider's seals the client did not bring along.
+/// The ids of calls in a conversation for which the client sent no signature.
 #[must_use]
 pub fn unsealed_calls(prompt: &Prompt) -> Vec<String> {
     let calls = prompt.turns.iter().flat_map(|turn| &turn.parts).filter_map(|part| match &part.content {
@@ -136,8 +137,8 @@ pub fn unsealed_calls(prompt: &Prompt) -> Vec<String> {
     calls.collect()
 }
 
-/// Puts back what was kept, in the turns of these calls. Thoughts that the client sent without a seal give way to the
-/// sealed ones.
+/// Puts stored signatures back into the turns with these calls. Reasoning that the client sent without a
+/// signature is replaced by the signed original.
 pub fn recall(prompt: &mut Prompt, states: &[TurnState]) {
     for turn in &mut prompt.turns {
         let first = turn.parts.iter().find_map(|part| match &part.content {

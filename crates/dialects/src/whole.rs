@@ -1,4 +1,4 @@
-//! A whole answer's way from an upstream to a client, read at once.
+//! Reads a buffered response at once, and produces what the client gets.
 
 use bytes::Bytes;
 use domain::{Event, Grammar, Operation};
@@ -14,30 +14,32 @@ use crate::transcript::read_whole;
 use crate::turns::{Gatherer, TurnState};
 use crate::{count, embed, job, kept, media, responses};
 
-/// A whole answer as the client gets it.
+/// A buffered response as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WholeAnswer {
     pub body: Bytes,
     pub facts: AnswerFacts,
-    /// What the provider must be shown again with the results of the calls of this answer.
+    /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
     pub turn: Option<TurnState>,
-    /// The answer as its provider knows it, where it says so and may keep it.
+    /// The response's id at its provider, where it has one and may be stored.
     pub made: Option<Box<Made>>,
-    /// What the answer says, where its upstream counted nothing of it.
+    /// The answer's text, where the upstream reported no usage.
     pub text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
     pub id: String,
-    /// It has come to its end; one that is made in the background has not.
+    /// It is complete; a background response is not yet.
     pub is_over: bool,
 }
 
-/// Reads a body that came with status 200, and makes of it what the client gets: itself, where both speak one grammar.
+/// Reads the body of a response with status 200, and returns what the client gets: the body itself, where
+/// both sides speak the same dialect.
 ///
 /// # Errors
-/// It is no answer: an error in a 200, HTML, nothing at all, JSON cut short, or a stream that does not end well.
+/// The body is not an answer: an error in a 200, HTML, nothing at all, truncated JSON, or a stream that does
+/// not end well.
 pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     match way.operation {
         Operation::Count => count::whole_answer(way, body),
@@ -58,7 +60,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
     }
 }
 
-/// What both sides write in one way, of which nothing more is read than what it used.
+/// Chat Completions on both sides: only the usage is read.
 fn same_chat(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     if way.operation == Operation::Moderate {
         let facts = chat::side::read_answer(&body)?;
@@ -72,7 +74,7 @@ fn same_chat(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     Ok(WholeAnswer { text, ..WholeAnswer::plain(body, facts) })
 }
 
-/// What is read into events, and written anew where the client speaks otherwise.
+/// Reads the response into events, and rewrites it where the client speaks another dialect.
 fn conversation(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = skip_lead(&body);
     let mut reader = reader(way.upstream);
@@ -115,7 +117,7 @@ fn conversation(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     Ok(WholeAnswer { turn: gatherer.state(way.upstream), made, text, ..WholeAnswer::plain(body, facts) })
 }
 
-/// What is asked about an answer that was made before is passed on, whatever it is.
+/// A response about a stored answer is forwarded, whatever it is.
 fn looked_at(body: Bytes) -> WholeAnswer {
     let facts = AnswerFacts { usage: responses::read_look(&body), content_bytes: 0 };
     WholeAnswer::plain(body, facts)
@@ -127,10 +129,10 @@ impl WholeAnswer {
     }
 }
 
-/// What a whole answer of the chat grammar says.
+/// The text of a buffered Chat Completions response.
 fn text_of(body: &[u8]) -> String {
     let mut events = Vec::new();
-    // It was read as an answer already: what can't be read as one here says no text that could be counted.
+    // It was already accepted as an answer: if it can't be read here, it has no text to count.
     drop(reader(Grammar::Chat).whole(skip_lead(body), &mut events));
     KeptText::of(&events).as_str().to_owned()
 }

@@ -1,10 +1,10 @@
-//! What several grammars write alike: objects whose members keep their order, and JSON that goes out as it came.
+//! Serialisation that several dialects share: objects whose members keep their order, and raw JSON.
 
 use domain::Fault;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// Names and values, owned or lent.
+/// Names and values, owned or borrowed.
 pub(crate) trait Rows {
     type Name: Serialize;
     type Value: Serialize;
@@ -27,7 +27,7 @@ impl<Name: Serialize, Value: Serialize> Rows for &[(Name, Value)] {
     }
 }
 
-/// An object of names and values in the order in which they were said.
+/// Names and values as a JSON object, in their original order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pairs<R>(pub R);
 
@@ -43,7 +43,7 @@ impl<R: Rows> Serialize for Pairs<R> {
     }
 }
 
-/// JSON that somebody checked, to be written as it is.
+/// JSON that was validated before, to be written as it is.
 pub(crate) fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
     serde_json::from_str(json).map_err(|_| Box::new(Fault::internal()))
 }

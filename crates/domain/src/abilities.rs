@@ -1,17 +1,17 @@
-//! What a model at a seller takes, so far as a request must be written otherwise for it. What nobody read is the default:
-//! the grammar's common case.
+//! What a model accepts at one provider, as far as a request must be written differently for it. A property
+//! that was never looked up has the default: the usual behaviour of the wire format.
 
-/// How a model is told to think.
+/// How a request asks the model to think (reason).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Thinking {
-    /// Nobody read whether it thinks: an effort is passed on as it is.
+    /// Not known whether it thinks: a requested effort is passed on unchanged.
     #[default]
     Unknown,
-    /// It does not think, and takes no word about it.
+    /// It does not think and accepts no thinking parameter.
     Never,
-    /// By a budget of tokens.
+    /// Thinking is set by a token budget.
     Budget,
-    /// By an effort.
+    /// Thinking is set by an effort level.
     Effort,
 }
 
@@ -19,12 +19,12 @@ pub enum Thinking {
 pub struct Abilities {
     pub output_tokens_max: Option<u64>,
     pub thinking: Thinking,
-    /// It refuses temperature and its like.
+    /// Rejects `temperature` and the other sampling parameters.
     pub refuses_sampling: bool,
-    /// Its answer's length is asked for as `max_tokens`, where its grammar has a newer name.
+    /// The output limit is called `max_tokens`, where the wire format has a newer name.
     pub old_length_name: bool,
-    /// Instructions are the developer's and not the system's.
+    /// Instructions go under the role `developer` instead of `system`.
     pub developer_role: bool,
-    /// Marks in the prompt say what is cached.
+    /// The prompt cache is controlled by explicit marks in the prompt.
     pub cache_marks: bool,
 }

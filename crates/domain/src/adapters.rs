@@ -1,53 +1,53 @@
-//! What a runtime can be asked about adapters: few numbers beside a model's own, by which it answers otherwise for whoever
-//! names them.
+//! The interface through which a runtime's LoRA adapters are managed. An adapter is a small set of weights
+//! beside a model's own; requests that name it are answered with both.
 
 use std::path::PathBuf;
 use std::pin::Pin;
 
 use crate::fault::Fault;
 
-/// Something that a runtime does meanwhile.
+/// An asynchronous operation of a runtime.
 pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
-/// A name's length.
+/// The longest adapter name.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// A name that reads the same in a path, a file's name and behind a model's.
+/// Whether a name needs no escaping in a URL path, in a file name, or after a model's name.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.')
 }
 
-/// One that is to be known by a name.
+/// An adapter to register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAdapter {
     pub id: String,
-    /// Where its files are.
+    /// The directory that holds its files.
     pub directory: PathBuf,
-    /// Another of that name makes place for it; otherwise that is an error.
+    /// Replaces an adapter of the same name; if false, an existing one is an error.
     pub replaces: bool,
-    /// It stays in memory.
+    /// Keeps the adapter loaded: it is never evicted.
     pub is_pinned: bool,
 }
 
-/// One that is known by a name.
+/// A registered adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterState {
     pub id: String,
-    /// Counted up by every one that came under any name.
+    /// Incremented by every registration, under whatever name.
     pub generation: u64,
     pub rank: usize,
     pub bytes: u64,
     pub is_resident: bool,
     pub is_pinned: bool,
-    /// The answers that have it.
+    /// The number of running generations that use it.
     pub in_use: usize,
-    /// Why it could not be read when it was wanted last.
+    /// Why the last attempt to load it failed.
     pub failed: Option<String>,
 }
 
-/// How much of adapters there may be.
+/// The limits for adapters: how many are registered or loaded, how large, and of which rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdapterRoom {
     pub registered_max: usize,
@@ -59,18 +59,19 @@ pub struct AdapterRoom {
 pub trait Adapters: Send + Sync {
     fn room(&self) -> AdapterRoom;
 
-    /// All of them, by name.
+    /// All registered adapters, by name.
     fn list(&self) -> Doing<'_, Vec<AdapterState>>;
 
-    /// Has one known, and tells its generation. Answers that have one that it replaces keep that to their end.
+    /// Registers an adapter and returns its generation. Running generations keep the adapter that is replaced
+    /// until they end.
     fn register(&self, new: NewAdapter) -> Doing<'_, u64>;
 
-    /// Has one brought into memory; where nobody `waits` it may not be there yet.
+    /// Loads an adapter into memory. Without `waits`, the future may end before it is loaded.
     fn load(&self, id: String, waits: bool) -> Doing<'_, ()>;
 
-    /// Whether one stays in memory.
+    /// Sets whether an adapter stays loaded.
     fn pin(&self, id: String, is_pinned: bool) -> Doing<'_, ()>;
 
-    /// Forgets one. Answers that have it keep it; those that wait for it fail.
+    /// Removes an adapter. Running generations keep it; requests that wait for it to load fail.
     fn unload(&self, id: String) -> Doing<'_, ()>;
 }

@@ -1,17 +1,18 @@
-//! What the owner of a credential or an account says of its contract with the provider: no probe finds it out.
+//! The contract terms that the owner of a credential or an account declares: limits, retention, commitment,
+//! compliance. No probe can find them out.
 
-/// All that is stated; what is not is unknown, never "none".
+/// All declared terms. What is not declared is unknown, never "none".
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Agreement {
     pub limits: AgreedLimits,
     pub retention: Option<Retention>,
     pub commitment: Option<Commitment>,
-    /// What it may be used under, such as `hipaa`: sorted, each once.
+    /// The compliance regimes that it may be used under, such as `hipaa`: sorted, without duplicates.
     pub compliance: Vec<String>,
 }
 
 impl Agreement {
-    /// The facts in which two differ, by their names.
+    /// The names of the terms in which two agreements differ.
     #[must_use]
     pub fn changed(&self, other: &Self) -> Vec<&'static str> {
         let facts = [
@@ -24,19 +25,19 @@ impl Agreement {
     }
 }
 
-/// What the provider allows.
+/// The rate limits that the provider granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AgreedLimits {
     pub requests_per_minute: Option<u64>,
     pub tokens_per_minute: Option<u64>,
     pub requests_per_day: Option<u64>,
     pub concurrent_requests: Option<u64>,
-    /// Bought ahead, in the provider's own units of throughput.
+    /// Reserved (provisioned) throughput, in the provider's own units.
     pub reserved_units: Option<u64>,
 }
 
 impl AgreedLimits {
-    /// Each by its name.
+    /// Each limit with its name.
     #[must_use]
     pub const fn named(&self) -> [(&'static str, Option<u64>); 5] {
         [
@@ -49,15 +50,15 @@ impl AgreedLimits {
     }
 }
 
-/// How long the provider keeps what it is sent.
+/// How long the provider retains what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
-    /// Not at all: agreed with the provider, not hoped for.
+    /// Zero retention, by agreement with the provider.
     Zero,
     Days(u32),
 }
 
-/// Money that is owed to the provider whether it is used or not.
+/// A minimum spend: owed to the provider whether it is used or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commitment {
     pub amount_micros: u64,

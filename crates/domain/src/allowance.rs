@@ -1,4 +1,5 @@
-//! What somebody may use: rates and money, whose they are, and over which time they count.
+//! Rate limits and budgets: what is limited, for whom (workspace, project, key or end user), and over which
+//! period.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -14,21 +15,21 @@ use crate::record::Charge;
 
 const DAY_MS: u64 = 86_400_000;
 const MINUTE_MS: u64 = 60_000;
-/// The first of January 1970 was a Thursday; weeks begin on Monday.
+/// 1 January 1970 was a Thursday, and weeks start on Monday.
 const FIRST_MONDAY_MS: u64 = 4 * DAY_MS;
 
-/// Whose use is bounded, within a workspace.
+/// Whose use is limited, within a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
     Workspace,
     Project(ProjectId),
     Key(KeyId),
-    /// As the client names its own user.
+    /// An end user, under the name that the client gave it.
     EndUser(Arc<str>),
 }
 
 impl Subject {
-    /// The word that rows and answers say.
+    /// The word for this kind of subject in rows and responses.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -40,12 +41,12 @@ impl Subject {
     }
 }
 
-/// Rates that hold at every moment. Nothing is bounded where nothing is said.
+/// Rate limits. A limit that is `None` does not apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Limits {
     pub requests_per_minute: Option<u64>,
     pub tokens_per_minute: Option<u64>,
-    /// Requests at the same time, streams or not.
+    /// Concurrent requests, streaming or not.
     pub concurrent_streams: Option<u64>,
 }
 
@@ -58,14 +59,14 @@ impl Limits {
     }
 }
 
-/// The time that a budget is for; all begin at midnight UTC.
+/// The period that a budget applies to. All periods start at midnight UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Period {
     Day,
-    /// From Monday.
+    /// Starts on Monday.
     Week,
     Month,
-    /// Never begins anew: a workspace's credit.
+    /// Never resets: prepaid credit.
     Ever,
 }
 
@@ -80,7 +81,7 @@ impl Period {
         }
     }
 
-    /// When the period that holds `unix_ms` began.
+    /// The start of the period that contains `unix_ms`.
     #[must_use]
     pub const fn start(self, unix_ms: u64) -> u64 {
         match self {
@@ -97,20 +98,20 @@ impl Period {
         }
     }
 
-    /// When the period that began at `start_unix_ms` ends; `None` where it never does.
+    /// The end of the period that starts at `start_unix_ms`; `None` if it has none.
     #[must_use]
     pub const fn end(self, start_unix_ms: u64) -> Option<u64> {
         match self {
             Self::Day => Some(start_unix_ms + DAY_MS),
             Self::Week => Some(start_unix_ms + 7 * DAY_MS - start_unix_ms_before_first_monday(start_unix_ms)),
-            // Into the next month by less than a month.
+            // 32 days on is always within the next month.
             Self::Month => Some(Self::Month.start(start_unix_ms + 32 * DAY_MS)),
             Self::Ever => None,
         }
     }
 }
 
-/// The week that 1970 began in is cut to its last days.
+/// The week that contains the start of 1970 is cut to its last days; this is how much of it is missing.
 const fn start_unix_ms_before_first_monday(start_unix_ms: u64) -> u64 {
     if start_unix_ms == 0 { 7 * DAY_MS - FIRST_MONDAY_MS } else { 0 }
 }
@@ -125,12 +126,12 @@ impl FromStr for Period {
     }
 }
 
-/// What happens at a budget's end.
+/// What happens when a budget is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnReached {
-    /// Requests are refused, and streams cut.
+    /// Requests are refused and streams are cut.
     Pause,
-    /// Everything goes on; the budget only counts and warns.
+    /// Nothing stops; the budget only counts and warns.
     Allow,
 }
 
@@ -151,12 +152,13 @@ impl FromStr for OnReached {
     }
 }
 
-/// Which money a budget counts.
+/// Which costs a budget counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Counts {
-    /// What the workspace pays to anybody: what it owes the operator, and what providers bill to its own credentials.
+    /// All that the workspace pays: what it owes the operator, and what providers bill to its own
+    /// credentials.
     All,
-    /// What the workspace owes the operator.
+    /// Only what the workspace owes the operator.
     Owed,
 }
 
@@ -169,11 +171,11 @@ impl Counts {
         }
     }
 
-    /// Of one attempt's money what counts.
+    /// The part of one attempt's charge that counts.
     #[must_use]
     pub const fn of(self, profile: Profile, charge: &Charge) -> Nanos {
         match (self, profile) {
-            // What a pooled account costs is the operator's affair; what the workspace pays for it is `cost`.
+            // What a pooled account costs concerns the operator alone; the workspace pays `cost` for it.
             (Self::Owed, _) | (Self::All, Profile::ManagedProvider | Profile::Byoc) => charge.cost,
             (Self::All, Profile::Byok | Profile::Subscription) => charge.cost.plus(charge.provider_cost),
         }
@@ -187,7 +189,7 @@ impl FromStr for Counts {
     }
 }
 
-/// A bound on money, as requests are held to it.
+/// A spending limit that requests are checked against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     pub id: BudgetId,
@@ -201,18 +203,18 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Whether this is what a workspace paid ahead, and no bound that it set itself.
+    /// Whether this is prepaid credit rather than a limit that the workspace set itself.
     #[must_use]
     pub fn is_credit(&self) -> bool {
         self.period == Period::Ever
     }
 }
 
-/// All that bounds the requests of one workspace.
+/// All rate limits and budgets of one workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Terms {
     pub limits: HashMap<Subject, Limits>,
-    /// Of each end user by itself.
+    /// Apply to each end user separately.
     pub end_user_limits: Limits,
     pub budgets: HashMap<Subject, Vec<Arc<Budget>>>,
 }
@@ -223,7 +225,7 @@ impl Terms {
         self.limits.is_empty() && self.end_user_limits.is_empty() && self.budgets.is_empty()
     }
 
-    /// Whether anything depends on who the client's own user is.
+    /// Whether any limit or budget depends on the end user.
     #[must_use]
     pub fn tell_end_users_apart(&self) -> bool {
         !self.end_user_limits.is_empty()
@@ -231,17 +233,17 @@ impl Terms {
     }
 }
 
-/// That an exchange draws on a budget, fixed when it was admitted: whatever happens to budgets and clocks later, it
-/// counts there, in that period, once.
+/// An exchange's claim on a budget, fixed at admission: it counts in that budget and period, once, however
+/// budgets and clocks change later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drawing {
     pub budget: BudgetId,
-    /// When the budget's period began.
+    /// The start of the budget's period.
     pub period_unix_ms: u64,
     pub counts: Counts,
 }
 
-/// What an exchange came to in one budget.
+/// What an exchange cost in one budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drawn {
     pub budget: BudgetId,
@@ -249,23 +251,23 @@ pub struct Drawn {
     pub amount: Nanos,
 }
 
-/// How far a client is from one rate limit.
+/// How much of one rate limit is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     pub limit: u64,
     pub remaining: u64,
-    /// Until all of it is there again.
+    /// Time until the limit is fully available again.
     pub reset_ms: u64,
 }
 
-/// What a client is told of its limits, of each the one that is nearest.
+/// The rate limits reported to the client: of each kind the one closest to exhaustion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standings {
     pub requests: Option<Standing>,
     pub tokens: Option<Standing>,
 }
 
-/// A minute, as rates count it.
+/// One minute, the window of the rate limits.
 pub const RATE_WINDOW_US: u64 = MINUTE_MS * 1_000;
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! The text form of our API keys: `tg_live_` or `tg_test_`, 32 random characters, and a checksum of six. A key may have a pair
-//! of access keys beside it, for clients that sign: an id that is the key's own, and a secret of 40 random characters.
+//! The text form of Tidegate's API keys: `tg_live_` or `tg_test_`, 32 random characters and a six-character
+//! checksum. A key may come with an AWS-style access key pair for clients that sign their requests: an id
+//! derived from the key's id, and a secret of 40 random characters.
 
 use uuid::Uuid;
 
 use crate::KeyId;
 
-/// The characters of a key after its prefix: no two look alike to a shell or a URL.
+/// The characters that follow the prefix. None of them is special to a shell or in a URL.
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_CHARS: usize = 32;
 const CHECK_CHARS: usize = 6;
@@ -13,7 +14,8 @@ const CHECK_CHARS: usize = 6;
 pub const LIVE_PREFIX: &str = "tg_live_";
 pub const TEST_PREFIX: &str = "tg_test_";
 
-/// Writes a key from 32 random bytes. A byte's bias towards the first letters costs less than 2 of its 190 bits.
+/// Encodes a key from 32 random bytes. The bias of `byte % 62` towards the first letters costs less than 2 of
+/// the key's 190 bits.
 #[must_use]
 pub fn encode(live: bool, random: &[u8; RANDOM_CHARS]) -> String {
     let mut key = String::with_capacity(LIVE_PREFIX.len() + RANDOM_CHARS + CHECK_CHARS);
@@ -27,14 +29,15 @@ pub fn encode(live: bool, random: &[u8; RANDOM_CHARS]) -> String {
     key
 }
 
-/// Whether a text begins like a key of ours and is as long as one.
+/// Whether a text has the prefix and the length of one of our keys.
 #[must_use]
 pub fn is_of_form(text: &str) -> bool {
     let prefixed = text.starts_with(LIVE_PREFIX) || text.starts_with(TEST_PREFIX);
     prefixed && text.len() == LIVE_PREFIX.len() + RANDOM_CHARS + CHECK_CHARS
 }
 
-/// Whether a text has the form of a key and its checksum is right: what a typing error or a scanner's find is told by.
+/// Whether a text has the form of a key and a correct checksum. This is how typing errors and a secret
+/// scanner's false positives are recognised.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -43,17 +46,17 @@ pub fn is_well_formed(text: &str) -> bool {
     is_of_form(text) && random.iter().all(u8::is_ascii_alphanumeric) && checksum(body) == check
 }
 
-/// What ids of access keys begin with.
+/// The prefix of access key ids.
 const ACCESS_PREFIX: &str = "TGAK";
 const SECRET_CHARS: usize = 40;
 
-/// The access key's id of an API key: whoever reads it knows which key signed.
+/// The access key id of an API key. It contains the API key's id, so a signature shows which key made it.
 #[must_use]
 pub fn access_key_id(id: KeyId) -> String {
     format!("{ACCESS_PREFIX}{:X}", id.as_uuid().simple())
 }
 
-/// The API key that an access key's id names.
+/// The API key that an access key id belongs to.
 #[must_use]
 pub fn of_access_key(text: &str) -> Option<KeyId> {
     let digits = text.strip_prefix(ACCESS_PREFIX)?;
@@ -62,7 +65,7 @@ pub fn of_access_key(text: &str) -> Option<KeyId> {
     Uuid::try_parse(digits).ok().filter(|_| is_of_form).map(KeyId::from_uuid)
 }
 
-/// Writes the secret of an access key from random bytes.
+/// Encodes the secret of an access key from random bytes.
 #[must_use]
 pub fn encode_access_secret(random: &[u8; SECRET_CHARS]) -> String {
     random.iter().map(|byte| char::from(letter(u32::from(*byte)))).collect()
@@ -81,7 +84,7 @@ fn letter(number: u32) -> u8 {
     ALPHABET.get(number as usize % ALPHABET.len()).copied().unwrap_or(b'0')
 }
 
-/// Bit by bit: it is asked for keys that are made or not found.
+/// Bit by bit, without a table: it runs only when a key is created or not found.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc: u32, byte| {
         let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };

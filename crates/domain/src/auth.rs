@@ -1,27 +1,29 @@
-//! How a credential or an account proves to its provider who asks.
+//! The ways in which a credential or account authenticates to its provider.
 
 use serde::Deserialize;
 
-/// The kinds that a provider can take; which of them it takes, and what each needs, is the catalogue's to say.
+/// The kinds of authentication. The catalogue says which of them a provider accepts and what each needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthKind {
-    /// The secret is the key.
+    /// An API key; the secret is the key.
     #[default]
     ApiKey,
-    /// The secret is the JSON file of a service account's key.
+    /// A service account; the secret is its JSON key file (Google).
     ServiceAccount,
-    /// The secret is an application's, which it is known by to the cloud's directory.
+    /// OAuth client credentials; the secret belongs to an application registered in the cloud's directory
+    /// (Entra).
     OauthClient,
-    /// The machine's own identity: there is no secret.
+    /// The machine's own identity, from the cloud's metadata service; there is no secret.
     ManagedIdentity,
-    /// The secret is a pair of access keys, with a session token where they are for a while.
+    /// AWS access keys, with a session token if they are temporary.
     IamStatic,
-    /// Access keys that may take on a role.
+    /// AWS access keys that may assume a role.
     IamRole,
-    /// A token that something else vouches with.
+    /// Workload identity federation: the secret is a token from another issuer.
     WorkloadIdentity,
-    /// The same, out of a file of the machine that whoever runs it writes anew in time.
+    /// Workload identity federation with the token in a file on this machine, which the operator's platform
+    /// renews.
     WorkloadIdentityFile,
 }
 
@@ -51,7 +53,7 @@ impl AuthKind {
         }
     }
 
-    /// Whether the secret signs nothing itself, and is exchanged for what does, for a while.
+    /// Whether the secret signs no request itself but is exchanged for a short-lived token or key pair.
     #[must_use]
     pub const fn is_exchanged(self) -> bool {
         match self {

@@ -1,4 +1,5 @@
-//! What the gateway does for the prompt caches of providers: what a workspace lets it do, and what was done of it.
+//! Help for providers' prompt caches: what a workspace allows the gateway to do, and the record of what it
+//! did.
 
 use std::time::Duration;
 
@@ -6,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::profile::Profile;
 
-/// How much is done.
+/// How far the gateway goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CacheMode {
     Off,
-    /// What would have been done is told with the request; its bytes stay.
+    /// Reports with the request what would have been done; leaves its bytes unchanged.
     Suggest,
     Apply,
 }
@@ -33,23 +34,24 @@ impl CacheMode {
     }
 }
 
-/// What a workspace or a project says of it; `None` leaves it to the wider one, and at last to us.
+/// The setting of a workspace or project; `None` inherits the wider one, and in the end our default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct CachePolicy {
-    /// On the operator's accounts.
+    /// For the operator's accounts.
     pub managed: Option<CacheMode>,
-    /// On the customer's own credentials.
+    /// For the customer's own credentials.
     pub byok: Option<CacheMode>,
 }
 
 impl CachePolicy {
-    /// This one, and the wider one where it says nothing.
+    /// This policy, filled in from `wider` where it is unset.
     #[must_use]
     pub fn or(self, wider: Self) -> Self {
         Self { managed: self.managed.or(wider.managed), byok: self.byok.or(wider.byok) }
     }
 
-    /// What holds for a profile. A customer's own account is not written to unasked; a node caches by itself.
+    /// The mode for a profile. Requests on a customer's own credential are not modified unless the customer
+    /// allows it; a node does its own caching.
     #[must_use]
     pub fn mode(self, profile: Profile) -> CacheMode {
         match profile {
@@ -60,27 +62,28 @@ impl CachePolicy {
     }
 }
 
-/// How a seller caches a model's prompts.
+/// How a provider caches a model's prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheFacts {
-    /// No shorter prefix is kept; `None` where nobody read how long.
+    /// The shortest prefix that is cached; `None` if unknown.
     pub tokens_min: Option<u64>,
     pub lifetime: Duration,
-    /// What a written token costs and what a read one saves, in per cent of the price of a fresh one.
+    /// The price of a written token and the saving on a read one, in per cent of the price of an uncached
+    /// token.
     pub write_pct: Option<u64>,
     pub discount_pct: Option<u64>,
 }
 
-/// What was done for one exchange, or would have been.
+/// What was done for one exchange, or would have been done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CacheRecord {
-    /// Else it is a suggestion.
+    /// If false, this is a suggestion.
     pub is_applied: bool,
-    /// Marks that were put into the prompt.
+    /// Cache marks inserted into the prompt.
     pub marks: u8,
-    /// It was said which requests belong together.
+    /// A cache key was set, which tells the provider which requests share a prefix.
     pub has_key: bool,
-    /// Tokens of the prompt that had been sent before: an estimate of what a cache can have of it.
+    /// Prompt tokens that had been sent before: an estimate of what a cache can save.
     pub reusable_tokens: u64,
 }
 

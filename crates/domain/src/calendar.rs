@@ -1,7 +1,7 @@
-//! Days of the Gregorian calendar, for who has only seconds since 1970: years begin in March, so that the leap day is a
-//! year's last.
+//! Conversion between Unix time and the Gregorian calendar. Years are counted from March, so that the leap
+//! day is a year's last day.
 
-/// A moment as people write it, in UTC.
+/// A date and time of day, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Civil {
     pub year: u64,
@@ -32,7 +32,7 @@ impl Civil {
         }
     }
 
-    /// Seconds since 1970; `None` of a moment that no calendar has, or before that year.
+    /// Seconds since 1970; `None` for a date that does not exist, or before 1970.
     #[must_use]
     pub fn unix_s(self) -> Option<u64> {
         let Self { year, month, day, hour, minute, second } = self;

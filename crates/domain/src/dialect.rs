@@ -1,43 +1,45 @@
-//! The wire grammars: of a client's surface, and of what travels to and from a model.
+//! The wire formats: `Dialect` for a client's API surface, `Grammar` for requests and responses between the
+//! gateway and a model.
 
 use serde::{Deserialize, Serialize};
 
 use crate::kept::KeptKind;
 
-/// What names of batches in a customer's own storage begin with: their clients take no other form, of which the part that
-/// says where is ours.
+/// The prefix of our ids for batches whose files are in a customer's own storage. AWS SDKs accept only ARNs,
+/// so the account and resource parts are made up.
 pub(crate) const STORED_BATCH: &str = "arn:aws:bedrock:tidegate:000000000000:model-invocation-job/";
 
-/// The client's surface: it decides how requests are read and how answers and errors are written. Records number them:
-/// new ones come last.
+/// The API surface that a client speaks. It decides how requests are parsed and how responses and errors are
+/// written. Records store the variant's number: append new ones at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dialect {
-    /// OpenAI chat completions, and what else of its API has no stream of its own kind.
+    /// OpenAI chat completions, and everything else in OpenAI's API that has no streaming format of its own.
     Chat,
-    /// Our own `/v1/run`; its model steps travel as chat.
+    /// Our own `/v1/run`; its model steps use the chat format.
     Run,
-    /// The native `/v2` surface and everything that has no dialect of its own: RFC 9457 problem documents.
+    /// The native `/v2` surface and everything without a dialect of its own: RFC 9457 problem documents.
     Native,
-    /// OpenAI responses.
+    /// OpenAI Responses.
     Responses,
-    /// Anthropic messages.
+    /// Anthropic Messages.
     Anthropic,
-    /// Gemini generateContent.
+    /// Gemini `generateContent`.
     Gemini,
-    /// Amazon Bedrock's Converse.
+    /// Amazon Bedrock Converse.
     Converse,
 }
 
-/// How a request to a model and its answer are written. An upstream speaks one or more, a client one.
+/// The wire format of a model request and its response. An upstream speaks one or more, a client exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Grammar {
     Chat,
     Responses,
     Anthropic,
     Gemini,
-    /// Amazon Bedrock's Converse.
+    /// Amazon Bedrock Converse.
     Converse,
-    /// What clouds ask models that they host for vectors in, each in a form of its maker's. No client speaks it.
+    /// Vendor-specific request bodies without a chat format, such as those of fal, Vertex AI `predict` and
+    /// Bedrock `InvokeModel`. No client speaks it.
     Hosted,
 }
 
@@ -58,7 +60,7 @@ impl Dialect {
         }
     }
 
-    /// The service for which its clients sign what they send, where they do.
+    /// The AWS service name that clients of this dialect sign their requests for (SigV4), if they sign.
     #[must_use]
     pub const fn signed_for(self) -> Option<&'static str> {
         match self {
@@ -67,7 +69,7 @@ impl Dialect {
         }
     }
 
-    /// The grammar of its model steps.
+    /// The wire format of its model steps.
     #[must_use]
     pub const fn grammar(self) -> Grammar {
         match self {
@@ -79,7 +81,7 @@ impl Dialect {
         }
     }
 
-    /// The kind of batches that are made and looked at in it.
+    /// The kind of batch that this dialect creates and reads.
     #[must_use]
     pub const fn batches(self) -> KeptKind {
         match self {
@@ -92,7 +94,7 @@ impl Dialect {
 }
 
 impl Grammar {
-    /// Those in which conversations are had.
+    /// The formats that carry conversations.
     pub const ALL: [Self; 5] = [Self::Chat, Self::Responses, Self::Anthropic, Self::Gemini, Self::Converse];
 
     #[must_use]
@@ -107,7 +109,7 @@ impl Grammar {
         }
     }
 
-    /// The surface whose clients speak it.
+    /// The client surface that uses this format.
     #[must_use]
     pub const fn dialect(self) -> Dialect {
         match self {

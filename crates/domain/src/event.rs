@@ -1,14 +1,14 @@
-//! An answer as a series of events: the form that every grammar's stream, and every whole answer, is read into and
-//! written from.
+//! A model's answer as a sequence of events: the intermediate form that every wire format's stream, and every
+//! buffered response, is read into and written from.
 
 use crate::prompt::Json;
 use crate::usage::Usage;
 
-/// One step of an answer. For each choice parts begin and end, numbered from 0 in the order in which they began; several
-/// may be open at once only where they are calls of tools.
+/// One event of an answer. Each choice has parts that begin and end, numbered from 0 in the order in which
+/// they begin. Only tool calls may be open at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The first, once.
+    /// The first event, once.
     Start {
         id: Option<String>,
         model: Option<String>,
@@ -19,25 +19,25 @@ pub enum Event {
         part: u32,
         kind: PartKind,
     },
-    /// More of a text, a thought, a refusal, or of a call's arguments.
+    /// The next piece of a text, thinking or refusal part, or of a tool call's arguments.
     Delta {
         choice: u32,
         part: u32,
         text: String,
     },
-    /// The provider's seal on a thought or a call; the latest counts.
+    /// The provider's signature over a thinking part or a tool call; the latest replaces earlier ones.
     Signature {
         choice: u32,
         part: u32,
         value: String,
     },
-    /// A citation of the text, as its grammar writes it.
+    /// A citation in the text, as its wire format writes it.
     Citation {
         choice: u32,
         part: u32,
         json: Json,
     },
-    /// Of the tokens of a text: an array as the chat grammar writes it.
+    /// Log probabilities of text tokens: an array in the chat format.
     Logprobs {
         choice: u32,
         tokens: Json,
@@ -50,9 +50,9 @@ pub enum Event {
         choice: u32,
         finish: Finish,
     },
-    /// All that was used up to here: the latest counts.
+    /// Total usage so far: the latest replaces earlier ones.
     Usage(Usage),
-    /// The last, once: the answer is whole.
+    /// The last event, once: the answer is complete.
     Done,
 }
 
@@ -64,7 +64,7 @@ pub enum PartKind {
         /// The item's id at its provider.
         id: Option<String>,
     },
-    /// A thought that only its provider reads; its seal is all there is of it.
+    /// Redacted thinking: only its provider can read it, and its signature is all that there is.
     Redacted,
     Refusal,
     Call {
@@ -72,7 +72,7 @@ pub enum PartKind {
         name: String,
         is_custom: bool,
     },
-    /// Of one provider's own making; it has no deltas.
+    /// A part specific to one provider; it has no deltas.
     Foreign {
         kind: String,
         json: Json,
@@ -83,9 +83,9 @@ pub enum PartKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finish {
     pub reason: Reason,
-    /// The word of the upstream's grammar.
+    /// The stop reason in the upstream's own word.
     pub raw: Option<String>,
-    /// The stop sequence that was met, where the upstream tells.
+    /// The stop sequence that matched, if the upstream reports it.
     pub sequence: Option<String>,
     /// Why content was refused, in the provider's words.
     pub explanation: Option<String>,
@@ -100,11 +100,11 @@ pub enum Reason {
     Calls,
     ContentFilter,
     Refusal,
-    /// The provider waits to go on: the answer so far is to be sent again.
+    /// The provider paused the turn: send the answer so far again to continue.
     Pause,
-    /// The model called a tool in a way that nobody can read.
+    /// The model wrote a tool call that cannot be parsed.
     MalformedCall,
-    /// The provider says that it failed, without saying how.
+    /// The provider reports that it failed, without details.
     Error,
 }
 

@@ -1,4 +1,4 @@
-//! What went wrong, as a value: who is at fault, whether a retry may help and when, and what the client may read.
+//! Errors as values: who is at fault, whether and when a retry may help, and what the client may read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{BudgetId, PolicyId, RouteId};
 
-/// Whose doing it is; decides who is told what, and what is charged.
+/// Who is at fault. This decides who is notified of what, and what is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Blame {
     Client,
@@ -23,13 +23,13 @@ pub enum Blame {
 pub enum FaultClass {
     /// The request is wrong as sent: 400.
     BadRequest,
-    /// The target can't do what was asked: 400.
+    /// The target can't do what was requested: 400.
     Unsupported,
     /// The body is over the limit: 413.
     TooLarge,
     /// The prompt is longer than the model's context: 400.
     ContextLength,
-    /// No key of ours, or one that is unknown, revoked or expired: 401.
+    /// No Tidegate key, or one that is unknown, revoked or expired: 401.
     Unauthenticated,
     /// The key may not do this: 403.
     Forbidden,
@@ -37,7 +37,7 @@ pub enum FaultClass {
     NotFound,
     /// A known path with another method: 405.
     MethodNotAllowed,
-    /// The body is not of the type the path takes: 415.
+    /// The body's media type is not one that the path accepts: 415.
     MediaType,
     /// The client sent too slowly: 408.
     ClientTimeout,
@@ -45,9 +45,9 @@ pub enum FaultClass {
     Conflict,
     /// `If-Match` names another version: 412.
     Precondition,
-    /// The provider refuses the credential: 502 to the client, auth to failover.
+    /// The provider rejects the credential: 502 to the client, an authentication failure to failover.
     UpstreamAuth,
-    /// The provider refuses this model, region or country to the credential: 403.
+    /// The provider denies this credential the model, region or country: 403.
     UpstreamPermission,
     /// The provider does not know the model or deployment: 404.
     UpstreamNotFound,
@@ -61,25 +61,27 @@ pub enum FaultClass {
     Timeout,
     /// The provider failed: 502.
     Upstream,
-    /// The provider's stream ended without its terminal event, or could not be read: 502 or in band.
+    /// The provider's stream ended without its terminal event, or could not be parsed: 502, or an error in
+    /// the stream.
     StreamBroken,
     /// The provider refuses the content: 400.
     ContentPolicy,
     /// The request's own hard deadline passed: 504.
     Deadline,
-    /// The client went away: nobody reads the answer.
+    /// The client disconnected: nobody reads the answer.
     Cancelled,
-    /// We have no room for it now: 503 with `Retry-After`.
+    /// Tidegate has no capacity for it now: 503 with `Retry-After`.
     Unavailable,
-    /// A defect of ours: 500.
+    /// A bug in Tidegate: 500.
     Internal,
-    /// A rate limit of ours: 429.
+    /// A rate limit set in Tidegate: 429.
     Limited,
-    /// A budget of ours is used up: 429.
+    /// A budget set in Tidegate is used up: 429.
     BudgetReached,
     /// The workspace's credit is used up: 402.
     CreditsRequired,
-    /// The client takes none of the forms that the answer has: 406. Records number the classes: new ones come last.
+    /// The response has no form that the client accepts: 406. Records store the class's number: append new
+    /// ones at the end.
     NotAcceptable,
 }
 
@@ -147,7 +149,7 @@ impl FaultClass {
         }
     }
 
-    /// The name that records, logs and `/v2` show.
+    /// The name in records, logs and `/v2`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -185,27 +187,28 @@ impl FaultClass {
     }
 }
 
-/// What an upstream said about its own failure; never holds a secret.
+/// What an upstream reported about its own failure; never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UpstreamReport {
     pub status: Option<u16>,
     pub provider: String,
-    /// The provider's own request id, for its support desk.
+    /// The provider's own request id, for its support.
     pub request_id: Option<String>,
     pub kind: Option<String>,
     pub code: Option<String>,
-    /// It says itself that there is no code.
+    /// The error has an explicit `"code": null`.
     pub has_null_code: bool,
     pub param: Option<String>,
-    /// The provider's message, bounded in length.
+    /// The provider's message, truncated.
     pub message: Option<String>,
 }
 
-/// What of a workspace's own configuration refused a request. Records number these: new ones come last.
+/// The part of a workspace's own configuration that refused a request. Records store the variant's number:
+/// append new ones at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refuser {
     Budget(BudgetId),
-    /// The budget that is the workspace's credit.
+    /// The budget that is the workspace's prepaid credit.
     Credit(BudgetId),
     Policy(PolicyId),
     Route(RouteId),
@@ -232,23 +235,23 @@ impl Refuser {
     }
 }
 
-/// One failure, told so that a person can mend it. Boxed where it travels, since it is rare and large.
+/// One failure, described so that a person can fix it. Boxed where it travels, since it is rare and large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub class: FaultClass,
-    /// A stable word that programs match on, such as `model_not_served`.
+    /// A stable code for programs to match on, such as `model_not_served`.
     pub code: &'static str,
     /// What is wrong, in one sentence.
     pub message: Cow<'static, str>,
     /// What to do about it, in one imperative sentence.
     pub fix: Option<Cow<'static, str>>,
-    /// The field, as the dialect names it. Boxed, so that every `Result` with a fault stays small.
+    /// The offending field, as the dialect names it. Boxed, so that every `Result` with a fault stays small.
     pub param: Option<Box<str>>,
     pub retry_after_ms: Option<u64>,
-    /// What `x-should-retry` says; `None` leaves the decision to the client's own rule.
+    /// The value of `x-should-retry`; `None` leaves the decision to the client's own rule.
     pub should_retry: Option<bool>,
     pub upstream: Option<Box<UpstreamReport>>,
-    /// What the workspace would change to be let through, where that is one thing.
+    /// The setting that the workspace would have to change for the request to pass, if it is a single one.
     pub refused_by: Option<Box<Refuser>>,
 }
 
@@ -304,7 +307,8 @@ impl Fault {
         self
     }
 
-    /// The message as it may be kept: what a provider says of a wrong request may quote the request.
+    /// The message in a form that may be stored: a provider's message about a malformed request may quote the
+    /// request, so it is left out.
     #[must_use]
     pub fn message_without_content(&self) -> Cow<'_, str> {
         let quoting = self.upstream.as_deref().filter(|_| self.class.blame() == Blame::Client);
@@ -324,7 +328,8 @@ impl Fault {
         }
     }
 
-    /// A defect of ours. The client reads that it was ours and the request id, the log has the cause.
+    /// A bug in Tidegate. The client learns that it was ours and gets the request id; the cause is in the
+    /// log.
     #[must_use]
     pub fn internal() -> Self {
         Self::new(FaultClass::Internal, "internal_error", "Tidegate failed to handle this request.")

@@ -1,10 +1,11 @@
-//! The one grammar of filters: what the console's search box, `/v2` and the command line mean by `status:error model:gpt-4o* cost:>0.01`.
+//! The filter language of the console's search box, `/v2` and the command line, as in `status:error
+//! model:gpt-4o* cost:>0.01`.
 
 use std::fmt;
 
 use crate::limits::{FILTER_BYTES_MAX, FILTER_TERMS_MAX};
 
-/// What a term looks at.
+/// The fields that a term can test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Field {
     Model,
@@ -34,33 +35,34 @@ pub enum Field {
     Until,
 }
 
-/// How a field's values are written and compared.
+/// The type of a field: how its values are written and compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// Whole, or by its beginning: `model:gpt-4o*`.
+    /// Compared in full, or as a prefix: `model:gpt-4o*`.
     Text,
-    /// One of a few words.
+    /// One of a fixed set of words.
     Word(&'static [&'static str]),
     /// `429`, `>=500`, `4xx`, `error`, `ok`.
     Status,
-    /// A whole number, also as `10k` or `2M`.
+    /// An integer, also written as `10k` or `2M`.
     Count,
-    /// Dollars, down to a billionth.
+    /// US dollars, to a billionth.
     Money,
-    /// A time with its unit: `250ms`, `1.5s`.
+    /// A duration with its unit: `250ms`, `1.5s`.
     Time,
-    /// `24h` ago, or a moment. Read by who knows the time.
+    /// A point in time: a date, or an age such as `24h`. The caller resolves it, since this module has no
+    /// clock.
     Moment,
 }
 
-/// What a field's value must be.
+/// The condition on a field's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     Is(String),
     Begins(String),
-    /// What a name stood for, once somebody looked it up.
+    /// Any of several values: the ids that a name was resolved to.
     OneOf(Vec<String>),
-    /// Both ends belong to it. Money is in nano-USD, time in microseconds.
+    /// An inclusive range. Money is in nano-USD, durations in microseconds.
     Within {
         least: i64,
         most: i64,
@@ -68,18 +70,18 @@ pub enum Test {
     Moment(String),
 }
 
-/// One condition; all of a filter's must hold.
+/// One condition; a filter matches when all of its terms do.
 #[derive(Debug, Clone)]
 pub struct Term {
     pub field: Field,
-    /// Written with a `-` before it.
+    /// Written with a leading `-`.
     pub negated: bool,
     pub test: Test,
-    /// Where it stands in the text, in characters.
+    /// Position in the filter text, in characters.
     pub at: usize,
 }
 
-/// Where it stands is no part of what it means.
+/// The position does not take part in equality.
 impl PartialEq for Term {
     fn eq(&self, other: &Self) -> bool {
         (self.field, self.negated, &self.test) == (other.field, other.negated, &other.test)
@@ -93,20 +95,20 @@ pub struct Filter {
     pub terms: Vec<Term>,
 }
 
-/// A filter that can't be read.
+/// A filter that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterError {
-    /// The first character that is wrong, counted from 0.
+    /// The first wrong character, counted from 0.
     pub at: usize,
     pub message: String,
     pub fix: String,
 }
 
-/// What a filter is asked about.
+/// Something that a filter can be applied to.
 pub trait Subject {
-    /// Whether one of the field's texts is as wanted; `false` where it has none.
+    /// Whether any of the field's texts satisfies the predicate; `false` if it has none.
     fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool;
-    /// As `Test::Within` counts it.
+    /// The field's number, in the units of `Test::Within`.
     fn number(&self, field: Field) -> Option<i64>;
 }
 
@@ -116,7 +118,7 @@ const OUTCOMES: &[&str] = &["completed", "cut", "failed", "client_cancelled", "i
 const NANOS_PER_DOLLAR_DIGITS: u32 = 9;
 
 impl Field {
-    /// With the words they are written by, and whether sums over requests know them as well.
+    /// Each field with its name, its measure, and whether aggregated usage has it too.
     pub const ALL: [(Self, &'static str, Measure, bool); 25] = [
         (Self::Model, "model", Measure::Text, true),
         (Self::Provider, "provider", Measure::Text, true),
@@ -165,7 +167,7 @@ impl Field {
         self.row().1
     }
 
-    /// Whether sums over many requests can be told apart by it.
+    /// Whether aggregated usage can be filtered by it.
     #[must_use]
     pub fn is_of_sums(self) -> bool {
         self.row().2
@@ -174,7 +176,7 @@ impl Field {
 
 impl Filter {
     /// # Errors
-    /// Names the place, what is wrong there, and how to write it.
+    /// Says where the text is wrong, what is wrong, and how to write it.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let mut reader = Reader { text, rest: text };
         if text.len() > FILTER_BYTES_MAX {
@@ -204,7 +206,8 @@ impl Filter {
 }
 
 impl Term {
-    /// Whether it is true of this. Moments are for who knows the time, and hold here.
+    /// Whether the term holds for `subject`. A test of a point in time always holds here: only a caller with
+    /// a clock can evaluate it.
     #[must_use]
     pub fn holds(&self, subject: &impl Subject) -> bool {
         let is_so = match &self.test {
@@ -221,7 +224,7 @@ impl Term {
 }
 
 impl FilterError {
-    /// The text with a mark under the place.
+    /// The text, with a mark under the position of the error.
     #[must_use]
     pub fn shown_in(&self, text: &str) -> String {
         let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -237,7 +240,7 @@ impl fmt::Display for FilterError {
 
 impl std::error::Error for FilterError {}
 
-/// As it is read again.
+/// In the syntax that `parse` reads.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, term) in self.terms.iter().enumerate() {
@@ -289,7 +292,7 @@ fn number_text(measure: Measure, number: i64) -> String {
     }
 }
 
-/// What is left of the text.
+/// The parser's state: the text that is left.
 struct Reader<'t> {
     text: &'t str,
     rest: &'t str,
@@ -298,7 +301,7 @@ struct Reader<'t> {
 const OPERATORS: [&str; 5] = [">=", "<=", ">", "<", "="];
 
 impl<'t> Reader<'t> {
-    /// At the next term: what is left from there on.
+    /// Moves to the next term and returns the text from there on.
     fn next_term(&mut self) -> Option<&'t str> {
         self.rest = self.rest.trim_start();
         Some(self.rest).filter(|rest| !rest.is_empty())
@@ -406,11 +409,11 @@ impl<'t> Reader<'t> {
 struct Value {
     text: String,
     is_quoted: bool,
-    /// A quoted text with a `*` behind it.
+    /// A quoted text followed by `*`.
     begins: bool,
 }
 
-/// What is wrong with a value, and how to write it.
+/// What is wrong with a value, and how to write it correctly.
 type Wrong = (String, String);
 
 fn test_of(field: Field, operator: Option<&str>, value: &Value) -> Result<Test, Wrong> {
@@ -528,7 +531,7 @@ fn microseconds(text: &str) -> Option<i64> {
     })
 }
 
-/// A decimal number, times ten to the power of `digits`; one with more places than that is none.
+/// A decimal number times ten to the power of `digits`; `None` if it has more decimal places than that.
 fn scaled(text: &str, digits: u32) -> Option<i64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let places = u32::try_from(part.len()).ok().filter(|places| *places <= digits)?;

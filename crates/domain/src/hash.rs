@@ -1,14 +1,15 @@
-//! A hasher for maps whose keys are ids of ours: a few instructions, where the standard one defends against strangers.
+//! A fast hasher for maps keyed by our own ids: a few instructions, where the standard hasher defends against
+//! hash flooding.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Multiplies and folds, eight bytes at a time. Ids are random already, so nobody can aim at a bucket; it is not for
-/// text that others choose.
+/// Multiply-and-fold, eight bytes at a time. Ids are random already, so nobody can aim at a bucket; don't use
+/// it for text from clients.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IdHasher(u64);
 
-/// A map by ids of ours.
+/// A map keyed by our own ids.
 pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
 impl Hasher for IdHasher {
@@ -39,7 +40,7 @@ impl Hasher for IdHasher {
         self.mix(number);
     }
 
-    /// Lengths and variants of enums: whatever follows mixes them in.
+    /// Lengths and enum discriminants: they are mixed in by the write that follows.
     #[inline]
     fn write_usize(&mut self, number: usize) {
         self.0 = self.0.rotate_left(5) ^ number as u64;
@@ -56,7 +57,7 @@ impl IdHasher {
     #[expect(clippy::cast_possible_truncation, reason = "both halves of the product are used")]
     fn mix(&mut self, word: u64) {
         const ODD: u128 = 0x9E37_79B9_7F4A_7C15;
-        // Without the addend, a word that equals the state would wipe it.
+        // Without the addend, a word equal to the state would zero it.
         let product = u128::from(self.0.rotate_left(23) ^ word ^ 0xD6E8_FEB8_6659_FD93) * ODD;
         self.0 = product as u64 ^ (product >> 64) as u64;
     }

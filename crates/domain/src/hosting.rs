@@ -1,5 +1,5 @@
-//! What a cloud's customer says of their own account beside its address: clouds run models under names and versions
-//! that their customers choose.
+//! A customer's settings for an account at a cloud, beyond its address: clouds run models under deployment
+//! names and versions that their customers choose.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -8,55 +8,56 @@ use serde::Deserialize;
 
 use crate::AuthKind;
 
-/// Out of a credential's or an account's `config`; what else stands there is its owner's.
+/// The part of a credential's or account's `config` that providers read; other members of the `config` are
+/// ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct Hosting {
-    /// The names that models have there, by the names that everybody knows: full, or without their publisher.
+    /// Deployment names by public model name, with or without the publisher.
     pub deployments: BTreeMap<String, String>,
-    /// The version of the cloud's interface that is asked for; the current one without.
+    /// The cloud's API version; the current one if unset.
     pub api_version: Option<String>,
-    /// The name of the customer's own resource, which its address begins with.
+    /// The name of the customer's own resource: the first label of its host name.
     pub resource: Option<String>,
     pub project: Option<String>,
-    /// Where the cloud serves; the region of the credential where it says nothing.
+    /// Where the cloud serves from; the credential's region if unset.
     pub location: Option<String>,
-    /// Whose requests count against whose quota, where it is another project than the one that is asked.
+    /// The project whose quota requests count against, if it is not the project that is called.
     pub quota_project: Option<String>,
-    /// The directory in which an application is known, and its id there.
+    /// The directory (tenant) that an application is registered in, and the application's id there.
     pub tenant_id: Option<String>,
     pub client_id: Option<String>,
-    /// Where the cloud exchanges secrets for tokens, where that is another address than its usual one.
+    /// Where the cloud exchanges secrets for tokens, if not at its usual address.
     pub token_url: Option<String>,
-    /// Where requests are put into the provider's queue; without it they are answered at once.
+    /// The base URL of the provider's queue; requests are answered synchronously without it.
     pub queue_url: Option<String>,
     pub role_arn: Option<String>,
     pub external_id: Option<String>,
-    /// What the cloud's own records call who takes on the role.
+    /// The session name that the cloud's audit log shows for whoever assumed the role.
     pub session_name: Option<String>,
-    /// The machine's file with the token that something else vouches with.
+    /// The file on this machine that holds the federated token.
     pub token_file: Option<String>,
-    /// Where batches may read their requests and leave their results: a bucket, and what all names in it begin with.
+    /// Where batches may read their requests and write their results: a bucket and a key prefix.
     pub batch_storage: Option<String>,
-    /// The only role that batches may take on there.
+    /// The only role that batches may assume there.
     pub batch_role: Option<String>,
-    /// Where the storage is asked, where that is another address than the cloud's usual one.
+    /// The address of the storage service, if not the cloud's usual one.
     pub storage_url: Option<String>,
-    /// What stands beside the `config`: the region of the credential or account.
+    /// Not part of the `config`: the region of the credential or account.
     #[serde(skip)]
     pub region: Option<String>,
-    /// What stands beside the `config`: what kind of secret there is.
+    /// Not part of the `config`: the kind of secret.
     #[serde(skip)]
     pub auth: AuthKind,
 }
 
-/// What is said of an account that says nothing.
+/// The hosting of an account without any settings.
 pub static PLAIN: LazyLock<Hosting> = LazyLock::new(Hosting::default);
 
 /// Reads one field.
 type Read = fn(&Hosting) -> Option<&str>;
 
-/// The fields of a `config` that are one word or id.
+/// The fields of a `config` that hold a single word or id.
 const WORDS: [(&str, Read); 12] = [
     ("resource", |said| said.resource.as_deref()),
     ("project", |said| said.project.as_deref()),
@@ -72,16 +73,16 @@ const WORDS: [(&str, Read); 12] = [
     ("batch_role", |said| said.batch_role.as_deref()),
 ];
 
-/// A place in a cloud's storage: a bucket, and a name in it.
+/// A location in a cloud's object storage: a bucket and a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoragePlace<'a> {
     pub bucket: &'a str,
-    /// Without slashes at its ends; empty for the whole bucket.
+    /// Without leading or trailing slashes; empty for the whole bucket.
     pub key: &'a str,
 }
 
 impl<'a> StoragePlace<'a> {
-    /// Reads `s3://bucket/name`. What would lead out of where it is, read as a path, is no place.
+    /// Reads `s3://bucket/name`. A key that would traverse upwards if it were read as a path is rejected.
     #[must_use]
     pub fn read(uri: &'a str) -> Option<Self> {
         let (bucket, key) =
@@ -98,7 +99,7 @@ impl<'a> StoragePlace<'a> {
         (is_bucket && is_key).then_some(Self { bucket, key })
     }
 
-    /// Whether the other one is here or below.
+    /// Whether `other` is this location or below it.
     #[must_use]
     pub fn holds(&self, other: &StoragePlace<'_>) -> bool {
         let below = other.key.strip_prefix(self.key);
@@ -108,7 +109,7 @@ impl<'a> StoragePlace<'a> {
     }
 }
 
-/// Where a batch's requests and results lie, and who may reach them.
+/// Where a batch's requests and results are stored, and the role that may access them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchPlaces {
     pub input: String,
@@ -117,32 +118,32 @@ pub struct BatchPlaces {
 }
 
 impl BatchPlaces {
-    /// Where a request says them.
+    /// The paths of these fields in a request.
     pub const INPUT: &'static str = "inputDataConfig.s3InputDataConfig.s3Uri";
     pub const OUTPUT: &'static str = "outputDataConfig.s3OutputDataConfig.s3Uri";
     pub const ROLE: &'static str = "roleArn";
 }
 
-/// Whether a field of this name is one word or id.
+/// Whether the field of this name holds a single word or id.
 #[must_use]
 pub fn is_word(field: &str) -> bool {
     WORDS.iter().any(|(name, _)| *name == field)
 }
 
 impl Hosting {
-    /// The first of a model's names that is deployed, by its name there.
+    /// The deployment name for the first of a model's names that has one.
     #[must_use]
     pub fn deployment(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| self.deployments.get(*name)).map(String::as_str)
     }
 
-    /// Where it is: the location that it says, else its region.
+    /// The configured location, or else the region.
     #[must_use]
     pub fn place(&self) -> Option<&str> {
         self.location.as_deref().or(self.region.as_deref())
     }
 
-    /// What stands under the name of a field that is one word or id, or the region beside them.
+    /// The value of a field that holds a single word or id, or the region.
     #[must_use]
     pub fn word(&self, field: &str) -> Option<&str> {
         match WORDS.iter().find(|(name, _)| *name == field) {

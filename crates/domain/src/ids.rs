@@ -1,4 +1,4 @@
-//! Identifiers: a prefix that says what the thing is, then a UUIDv7 in hex, so ids sort by age and can't be guessed.
+//! Identifiers: a prefix for the type, then a UUIDv7 in hex, so that ids sort by age and can't be guessed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Why a text is no id of the wanted kind.
+/// Why a text is not an id of the expected type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdError {
     pub expected_prefix: &'static str,
@@ -37,10 +37,10 @@ fn parse(text: &str, prefix: &'static str) -> Result<Uuid, IdError> {
     Uuid::try_parse(hex).map_err(|_| wrong)
 }
 
-/// The longest prefix, its line, and the digits.
+/// The longest prefix, the underscore, and the hex digits.
 const TEXT_BYTES: usize = 40;
 
-/// An id as text that needs no memory of its own.
+/// An id's text form, without a heap allocation.
 #[derive(Clone, Copy)]
 pub struct IdText {
     bytes: [u8; TEXT_BYTES],
@@ -92,7 +92,7 @@ macro_rules! define_id {
                 Self(uuid_from(unix_ms, random))
             }
 
-            /// What each of them is like, as documents of an API say it.
+            /// The regular expression that ids of this type match, for API documents.
             #[must_use]
             pub fn pattern() -> String {
                 format!("^{}_[0-9a-f]{{{HEX_DIGITS}}}$", $prefix)

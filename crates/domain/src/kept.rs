@@ -1,4 +1,5 @@
-//! What providers keep for a project beside answers: files, batches, videos. Clients know each by a name of ours.
+//! Objects that providers store for a project, other than responses: files, batches and videos. Clients know
+//! each by an id of ours.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -8,21 +9,21 @@ use crate::ids::{ProjectId, TraceId, WorkspaceId};
 use crate::operation::Operation;
 use crate::profile::Principal;
 
-/// What kind of thing it is.
+/// The type of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeptKind {
     File,
     Batch,
     Video,
-    /// A batch whose requests came with it, and whose results are no file.
+    /// A batch whose requests come in the creating request, and whose results are not a file (Anthropic).
     MessageBatch,
-    /// A batch whose requests and results lie in its customer's own storage.
+    /// A batch whose requests and results are in the customer's own storage (Bedrock).
     StoredBatch,
-    /// The same, whose results come with what is told of it.
+    /// A batch whose results are part of the batch object (Gemini).
     ContentBatch,
 }
 
-/// Of the digits of a name whose form has room for few: five bits each.
+/// The digits of short ids: five bits each.
 const SHORT_DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const SHORT_LENGTH: u32 = 12;
 const SHORT_BITS: u32 = 5;
@@ -31,7 +32,7 @@ impl KeptKind {
     pub const ALL: [Self; 6] =
         [Self::File, Self::Batch, Self::Video, Self::MessageBatch, Self::StoredBatch, Self::ContentBatch];
 
-    /// What an operation is about in a dialect; `None` where it is about nothing that is kept so.
+    /// The kind of object that an operation in a dialect is about; `None` if it is not about a stored object.
     #[must_use]
     pub const fn of(operation: Operation, dialect: Dialect) -> Option<Self> {
         match operation {
@@ -42,13 +43,14 @@ impl KeptKind {
         }
     }
 
-    /// Whether its provider works through requests in it.
+    /// Whether it is any kind of batch.
     #[must_use]
     pub const fn is_batch(self) -> bool {
         matches!(self, Self::Batch) || self.is_bundle()
     }
 
-    /// A batch that is all of one model's or of several named at its making.
+    /// Whether the batch's models are known when it is created: one model for all of it, or several that the
+    /// request names.
     #[must_use]
     pub const fn is_bundle(self) -> bool {
         matches!(self, Self::MessageBatch | Self::StoredBatch | Self::ContentBatch)
@@ -66,7 +68,7 @@ impl KeptKind {
         }
     }
 
-    /// What a name of this kind begins with, for a provider's own begin so too.
+    /// The prefix of our ids of this kind. Providers' own ids have the same one.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -79,14 +81,14 @@ impl KeptKind {
         }
     }
 
-    /// Whether its clients know it by names of a form that holds no more than sixty bits.
+    /// Whether clients accept only ids of a form that holds no more than sixty bits.
     const fn is_short(self) -> bool {
         matches!(self, Self::StoredBatch)
     }
 }
 
-/// Our name for it: of a keyed hash of whose it is and what its provider calls it. So it is the same whoever meets it
-/// first, nobody can guess it, and it tells nothing of the provider's.
+/// Our id for the object: a keyed hash of its owner, its maker and the provider's id. Whichever replica sees
+/// the object first derives the same id, nobody can guess it, and it reveals nothing about the provider's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeptId {
     pub kind: KeptKind,
@@ -94,7 +96,7 @@ pub struct KeptId {
 }
 
 impl KeptId {
-    /// The name of a hash: of its end, where the form has no room for all of it.
+    /// The id made from a hash; from its last sixty bits where the form has no space for all of it.
     #[must_use]
     pub const fn of(kind: KeptKind, hash: [u8; 16]) -> Self {
         let kept = u128::from_be_bytes(hash) & ((1 << (SHORT_LENGTH * SHORT_BITS)) - 1);
@@ -133,7 +135,7 @@ impl fmt::Debug for KeptId {
     }
 }
 
-/// The text is no name of ours.
+/// The text is not one of our ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoKeptId;
 
@@ -155,60 +157,60 @@ impl FromStr for KeptId {
     }
 }
 
-/// Whose it is.
+/// The workspace and project that own an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptOwner {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
 }
 
-/// Who made it, and what is known of it. Nothing of its content.
+/// Which credential or account created an object, and its metadata. Never its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptObject {
-    /// The request that made it, or that first met it.
+    /// The request that created it, or the first that referred to it.
     pub request: TraceId,
-    /// Whose identity made it: nobody else's provider knows it.
+    /// The credential or account that created it: no other one knows it at the provider.
     pub maker: Principal,
-    /// What its provider calls it.
+    /// The provider's id for it.
     pub provider_id: String,
-    /// The model as it was resolved, and its name at the seller; empty where it is of none.
+    /// The resolved model and the provider's name for it; empty if the object has no model.
     pub model: String,
     pub upstream_model: String,
-    /// What lists are filtered by, such as a file's purpose.
+    /// The attribute that lists can be filtered by, such as a file's purpose.
     pub label: String,
-    /// As lists show it, in names of ours; empty as long as nobody has seen that.
+    /// The object as lists show it, with our ids; empty until a response has shown it.
     pub shown: String,
-    /// What it used is in the books.
+    /// Its usage has been booked.
     pub is_booked: bool,
     pub created_unix_ms: u64,
-    /// When its provider forgets it, where that is known.
+    /// When its provider deletes it, if known.
     pub until_unix_ms: Option<u64>,
 }
 
-/// What is known of a name.
+/// The result of looking up an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FoundObject {
     Known(Box<KeptObject>),
     Unknown,
-    /// Nobody knows: the store does not answer.
+    /// Unknown, because the store does not answer.
     Away,
 }
 
-/// Who keeps the files that a conversation names.
+/// The credential or account that stores the files that a conversation names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesKeeper {
     pub principal: Principal,
-    /// Where the first of them is named.
+    /// Where in the request the first of them is named.
     pub place: String,
 }
 
-/// Which part of a project's things is wanted.
+/// One page of a project's objects, and how to select it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptPage {
     pub owner: KeptOwner,
     pub kind: KeptKind,
     pub label: Option<String>,
-    /// The last of the page before.
+    /// The last id of the previous page.
     pub after: Option<KeptId>,
     pub oldest_first: bool,
     pub limit: u32,

@@ -1,4 +1,4 @@
-//! The words of the product as types: what a call, a credential, a price or a fault *is*; no I/O, no clock.
+//! The product's vocabulary as types: calls, credentials, prices, faults, limits. No I/O and no clock.
 
 pub mod abilities;
 pub mod adapters;

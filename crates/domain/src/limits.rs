@@ -1,401 +1,468 @@
-//! Every bound of the system, named once: bodies, queues, retries, streams, times.
+//! Every limit of the system, named once: sizes, queues, retries, streams and timeouts.
 
 use std::time::Duration;
 
-/// A request body, after decompression.
+/// Size of a request body after decompression. Bodies are held in memory to be retried and translated, so
+/// this bounds the memory of one request.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// A compressed body may grow by this factor once it is past `BODY_RATIO_FREE_BYTES`.
+/// How much larger than its compressed form a body may become, once it is past `BODY_RATIO_FREE_BYTES`. A
+/// higher ratio is taken for a decompression bomb.
 pub const BODY_RATIO_MAX: usize = 100;
+/// Output below which the compression ratio is not checked: small repetitive bodies compress well.
 pub const BODY_RATIO_FREE_BYTES: usize = 1024 * 1024;
-/// So much of a packed body is unpacked before other requests of the core have their turn. A decoder takes 3 us for a block
-/// of ten bits that puts out nothing: 3 ms for this much.
+/// Compressed input that is decompressed before other requests on the core get a turn. Decoding a ten-bit
+/// block that produces no output takes 3 us, so this much input blocks the core for at most 3 ms.
 pub const UNPACK_SLICE_BYTES: usize = 1024;
-/// A packed body that has put out less than one byte for `UNPACK_IDLE_SHARE` of its bytes is refused once it took this much.
-/// No encoder makes what it packs larger than it was by more than a few bytes; zstd puts out nothing before 128 KiB of a
-/// block are there.
+/// Compressed input after which a body is refused if it has produced less than one byte per
+/// `UNPACK_IDLE_SHARE` bytes of input. No encoder makes its output more than a few bytes larger than its
+/// input; zstd produces nothing until 128 KiB of a block have arrived, hence twice that.
 pub const UNPACK_IDLE_BYTES_MAX: usize = 256 * 1024;
+/// See `UNPACK_IDLE_BYTES_MAX`.
 pub const UNPACK_IDLE_SHARE: usize = 4;
-/// Unpacking one body may take a core so long, and so much longer for each MiB that comes out.
+/// CPU time for decompressing one body, so that no body can be cheap to send and expensive to decode: a fixed
+/// amount, plus `UNPACK_WORK_PER_MIB` for each MiB of output.
 pub const UNPACK_WORK_FREE: Duration = Duration::from_millis(200);
 pub const UNPACK_WORK_PER_MIB: Duration = Duration::from_millis(20);
-/// A gzip body may be so many files, one behind the other; each costs a decoder.
+/// Members (concatenated files) of one gzip body. Each allocates a new decoder.
 pub const GZIP_MEMBERS_MAX: usize = 16;
-/// A `/v2` body: configuration, never content.
+/// Size of a `/v2` body. It carries configuration, never content.
 pub const CONTROL_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// A file that a provider is to keep, with the form around it: the most that one of them takes.
+/// Size of a file upload with its multipart form: 512 MiB, the most that any provider stores, and 1 MiB for
+/// the form.
 pub const FILE_BYTES_MAX: usize = 513 * 1024 * 1024;
-/// Things of a project that one page of a list shows.
+/// Rows on one page of a list of stored objects (files, batches, videos).
 pub const KEPT_ROWS_MAX: u32 = 1_000;
-/// Files that one request names by names of ours, which are looked up one by one.
+/// Our file ids in one request. Each is looked up separately.
 pub const FILES_NAMED_MAX: usize = 64;
-/// Of a form, so much is held and can be sent again; what follows goes on as it comes.
+/// The part of an uploaded form that is buffered, so that it can be sent again; the rest is streamed to the
+/// upstream as it arrives.
 pub const FORM_HELD_BYTES_MAX: usize = 1024 * 1024;
-/// Nesting of JSON that we accept.
+/// Nesting depth of JSON that is accepted, so that no document can exhaust a parser's stack.
 pub const JSON_DEPTH_MAX: usize = 128;
-/// Members of any one JSON document.
+/// Members in one JSON document, over all its objects. Bounds the time that scanning takes.
 pub const JSON_KEYS_MAX: usize = 100_000;
-/// A model's name: it travels in records, headers and messages.
+/// Length of a model name. Names are copied into records, headers and error messages.
 pub const MODEL_NAME_BYTES_MAX: usize = 256;
-/// Of the end user's name, which is for records alone, what we keep.
+/// The part of an end user's name that is stored; the rest is cut.
 pub const END_USER_BYTES_MAX: usize = 256;
-/// Choices that one request may ask for; the vendor's own limit.
+/// Choices (`n`) per request; OpenAI's own limit.
 pub const CHOICES_MAX: u32 = 128;
-/// The value of `Agent-Hints`; more is no hint.
+/// Length of the `Agent-Hints` header; a longer value is ignored.
 pub const HINTS_BYTES_MAX: usize = 8 * 1024;
-/// A request's tag: a short word that routes match on.
+/// Length of a request's tag, a short word that routes match on.
 pub const TAG_BYTES_MAX: usize = 128;
-/// All request headers together.
+/// Size of all request headers together.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
-/// How long a client may take to send its headers.
+/// Time for a client to send its headers; slower clients hold a connection for nothing (slowloris).
 pub const HEADER_READ_TIME_MAX: Duration = Duration::from_secs(10);
-/// A body slower than `BODY_RATE_MIN_BYTES_S` after this grace is given up.
+/// Time before the minimum rate applies to a request body. After it, a body slower than
+/// `BODY_RATE_MIN_BYTES_S` is given up.
 pub const BODY_GRACE: Duration = Duration::from_secs(10);
+/// Minimum rate of a request body, after `BODY_GRACE`.
 pub const BODY_RATE_MIN_BYTES_S: u64 = 1024;
-/// A client that lets what it is sent wait for this long is gone. By each byte that it takes it earns the time that the byte
-/// takes at the least rate.
+/// How long a client may leave its response unread before it counts as gone. Each byte that it reads earns it
+/// the time that the byte takes at `WRITE_RATE_MIN_BYTES_S`.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// See `WRITE_STALL_MAX`.
 pub const WRITE_RATE_MIN_BYTES_S: u64 = 1024;
-/// Frames of an HTTP/2 client that ask for nothing but an answer to themselves (pings, settings, priorities, empty data): so
-/// many at once, and so many a second.
+/// HTTP/2 frames that a client may send in a burst without requesting anything: pings, settings, priorities,
+/// empty data. Each costs an answer or CPU time.
 pub const H2_IDLE_FRAMES_MAX: u32 = 1_000;
+/// The sustained rate of such frames.
 pub const H2_IDLE_FRAMES_PER_S: u32 = 100;
 
-/// Tries of one exchange, over all principals.
+/// Attempts of one exchange, over all its credentials and accounts.
 pub const ATTEMPTS_MAX: u32 = 6;
-/// Tries with one principal before the next is asked.
+/// Attempts with one credential or account before the next is tried.
 pub const TRIES_PER_PRINCIPAL_MAX: u32 = 3;
+/// The longest first pause between attempts. Pauses are random (full jitter); their ceiling doubles with each
+/// retry, up to `BACKOFF_MAX`.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(8);
-/// A longer `Retry-After` is not waited for: the next principal is asked, or the client is told.
+/// The longest `Retry-After` that is waited out. For a longer one the next credential or account is tried, or
+/// the error returned.
 pub const RETRY_AFTER_WAIT_MAX: Duration = Duration::from_secs(10);
-/// The longest `Retry-After` we send; SDKs sleep for whatever they are told.
+/// The longest `Retry-After` that is sent to clients. SDKs sleep for as long as it says.
 pub const RETRY_AFTER_SENT_MAX: Duration = Duration::from_secs(60);
-/// Retries may add this share to an upstream's traffic, in percent, plus `RETRY_BUDGET_FREE_PER_S`.
+/// Retry budget: the traffic that retries may add to an upstream, in per cent of its first attempts, on top
+/// of `RETRY_BUDGET_FREE_PER_S`. These two numbers and `RETRY_BUDGET_KEPT` are Linkerd's defaults.
 pub const RETRY_BUDGET_PERCENT: u32 = 20;
+/// Retries per second that need no budget, so that an upstream with little traffic can be retried at all.
 pub const RETRY_BUDGET_FREE_PER_S: u32 = 10;
 
-/// So many failures in a row open a breaker.
+/// Consecutive failures that open a circuit breaker.
 pub const BREAKER_FAILURES: u32 = 5;
-/// The first opening lasts this long, each further one without a success between twice as long.
+/// How long a breaker stays open the first time; each further opening without a success in between lasts
+/// twice as long, up to `BREAKER_OPEN_MAX`.
 pub const BREAKER_OPEN_FIRST: Duration = Duration::from_secs(5);
 pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
-/// A half-open try that nobody reported on is given up after this, so that a lost one can't keep a breaker shut.
+/// When a half-open breaker's trial request that nobody reported on counts as lost, so that it can't keep the
+/// breaker shut: the longest waits for a connection and for a first byte together.
 pub const BREAKER_TRIAL_MAX: Duration = Duration::from_secs(130);
-/// A parked principal is probed this often, over all cores together.
+/// How often a parked credential or account is probed, over all cores together.
 pub const PARKED_PROBE_EVERY: Duration = Duration::from_secs(60);
-/// A core tells the others this often how near a principal is to its provider's limits.
+/// How often a core shares with the others how close a credential or account is to its provider's rate
+/// limits.
 pub const LIMITS_TOLD_EVERY: Duration = Duration::from_secs(1);
-/// A rest that a provider asks for is believed up to this.
+/// The longest pause requested by a provider that is believed.
 pub const REST_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Unspent retries are kept for this long.
+/// How long unspent retry budget accumulates.
 pub const RETRY_BUDGET_KEPT: Duration = Duration::from_secs(10);
-/// Principals that a core keeps state of.
+/// Credentials and accounts that a core has state for.
 pub const BOARD_PRINCIPALS_MAX: usize = 65_536;
-/// Models of one principal that a core keeps state of; their names may come from clients.
+/// Models of one credential or account that a core has state for. Bounded because clients may choose the
+/// names.
 pub const BOARD_MODELS_MAX: usize = 256;
-/// Upstreams that a core keeps a retry budget of.
+/// Upstreams that a core has a retry budget for.
 pub const BOARD_UPSTREAMS_MAX: usize = 4_096;
-/// Parkings and rests that all cores share.
+/// Parked and resting credentials and accounts in the table that all cores share.
 pub const BOARD_NOTICES_MAX: usize = 16_384;
 
-/// Where prefixes of one request end: of longer conversations their middle is not looked at.
+/// Prefixes that are computed for one prompt. In a longer conversation those in the middle are skipped,
+/// because conversations continue at their end.
 pub const PREFIX_ENDS_MAX: usize = 48;
-/// No prompt with less text is looked at: no provider caches a shorter prefix.
+/// Prompts with less text are not examined for reusable prefixes, because no provider caches a shorter
+/// prefix.
 pub const PREFIX_PROMPT_BYTES_MIN: u64 = 2 * 1024;
-/// A mark where the manifest does not say from how much on a prefix is kept: as much as the most asks for.
+/// Assumed minimum length of a cacheable prefix, where the manifest has none: the longest minimum known.
 pub const CACHE_TOKENS_MIN_UNKNOWN: u64 = 4_096;
-/// How long a prefix is kept, where the manifest does not say it: as long as the least does.
+/// Assumed lifetime of a cached prefix, where the manifest has none: the shortest lifetime known.
 pub const CACHE_LIFETIME_UNKNOWN: Duration = Duration::from_secs(300);
-/// Prefixes that are remembered of one workspace.
+/// Prompt prefixes that are remembered for one workspace.
 pub const PREFIXES_REMEMBERED_MAX: usize = 2_048;
-/// Workspaces whose prefixes are remembered; those that were away longest are forgotten first.
+/// Workspaces whose prompt prefixes are remembered; the least recently active are forgotten first.
 pub const PREFIX_WORKSPACES_MAX: usize = 1_024;
 
-/// Of the texts of one prompt or answer, so much is counted by a tokenizer; what is longer goes on as it began. 100 KiB of
-/// prose or code took a core 2 ms, of Chinese 5 ms, of one letter or of blanks, at worst, 16 ms.
+/// Text of one prompt or answer that is tokenised to estimate usage; the count of the rest is extrapolated.
+/// Tokenising 100 KiB took a core 2 ms for prose or code, 5 ms for Chinese, and at worst (one repeated
+/// letter, or blanks) 16 ms.
 pub const COUNTED_BYTES_MAX: usize = 128 * 1024;
-/// The body of a streamed request is kept up to this for the length of its answer, to be counted should nobody else do so.
+/// The longest body of a streamed request that is held until the answer ends, in case its tokens have to be
+/// estimated.
 pub const COUNTED_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Models whose bytes for a token are learned; those of which least is known are forgotten first.
+/// Models for which the ratio of bytes to tokens is learned; those with the fewest observations are forgotten
+/// first.
 pub const RATIOS_MAX: usize = 1_024;
 
+/// Time to open a connection to an upstream, TLS included.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// Until the upstream's first byte of an answer.
+/// Time until the first byte of an upstream's answer.
 pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
-/// Between two reads of an answer.
+/// Time between two reads of an upstream's answer.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
-/// One exchange from its first byte to its last.
+/// Time for one exchange, from its first byte to its last.
 pub const DEADLINE: Duration = Duration::from_secs(600);
-/// The longest that a verification takes; a person waits for it.
+/// Time for verifying a credential or node. A person waits for it.
 pub const VERIFY_TIME_MAX: Duration = Duration::from_secs(20);
-/// Asking a server what it takes: one call, and all of them. A person waits for it.
+/// Time for one call of a compatibility probe, which finds out what a server supports.
 pub const PROBE_CALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time for all calls of a probe together. A person waits for it.
 pub const PROBE_TIME_MAX: Duration = Duration::from_secs(20);
-/// What is read of one answer to it.
+/// The part of a probed server's answer that is read.
 pub const PROBE_ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Asking a runtime of ours what it runs; a person waits for it, and the others that are asked beside it are shown with it.
+/// Time to query a runtime's state. A person waits for it, and a list of runtimes is shown when the slowest
+/// has answered.
 pub const RUNTIME_LOOK_TIME_MAX: Duration = Duration::from_secs(10);
-/// Having it do something: an adapter is read from a disk, a job's texts are counted.
+/// Time for an operation on a runtime: loading an adapter from disk, or counting the tokens of a training
+/// job.
 pub const RUNTIME_ACT_TIME_MAX: Duration = Duration::from_secs(50);
-/// What is read of one answer of a runtime.
+/// The part of a runtime's answer that is read.
 pub const RUNTIME_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The nodes of a workspace that are asked for one list.
+/// Nodes of a workspace that are queried for one list.
 pub const RUNTIMES_ASKED_MAX: usize = 100;
-/// How long the text of an upstream's refusal may take; its status alone tells enough.
+/// Time to read the body of an upstream's error. Its status alone says enough.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(5);
-/// The answer to one step from a secret to the token that it is exchanged for.
+/// Size of the answer to one step of a token exchange (OAuth, STS, metadata service).
 pub const GRANT_BYTES_MAX: usize = 64 * 1024;
+/// Steps of one token exchange. No provider needs more; it ends an exchange that never does.
 pub const GRANT_STEPS_MAX: usize = 6;
-/// All steps together.
+/// Time for all steps of a token exchange.
 pub const GRANT_TIME_MAX: Duration = Duration::from_secs(20);
-/// For so long a refusal of such an exchange is told to who comes after it, without asking again.
+/// How long a failed token exchange is answered from memory, so that waiting requests don't each repeat it.
 pub const GRANT_REFUSED_FOR: Duration = Duration::from_secs(1);
-/// What is kept of one turn for its provider; longer thoughts are not.
+/// Size of the provider state that is stored for one turn, such as signed thinking blocks; larger states are
+/// not stored.
 pub const KEPT_TURN_BYTES_MAX: usize = 1024 * 1024;
-/// The longest form with a recording that is sent on as a document, for which it is held whole.
+/// The largest audio upload for a provider that takes recordings as a JSON document, for which the recording
+/// is held in memory.
 pub const RECORDING_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// So many further places an answer may lead to before what was asked for is there.
+/// Further URLs that an answer may lead to before the result is there; it ends a chain of references that
+/// never does.
 pub const LEADS_MAX: usize = 4;
-/// Of an upstream's refusal, so much is read.
+/// The part of an upstream's error body that is read.
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
-/// How long a stream's head waits for the upstream's first event.
+/// How long the headers of a stream are held back for the upstream's first event, so that an early error
+/// still gets its own status.
 pub const HEAD_WAIT: Duration = Duration::from_secs(20);
-/// Comments that keep a silent stream's connection open.
+/// Interval of the comments that keep a silent stream's connection open.
 pub const PING_EVERY: Duration = Duration::from_secs(15);
-/// A server drops what it has not yet written when a body fails: the error event gets this long to leave.
+/// A server drops unsent data when a body fails, so the error event gets this long to be sent.
 pub const ERROR_EVENT_LINGER: Duration = Duration::from_millis(10);
 
-/// A buffered answer of an upstream, after decompression.
+/// Size of an upstream's buffered answer, after decompression.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// One event of a stream.
+/// Size of one event of a stream.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Numbered parts, such as tool calls, of an answer that is put together from a stream.
+/// Tool calls, and other numbered parts, of an answer that is assembled from a stream.
 pub const ASSEMBLED_CALLS_MAX: usize = 1024;
-/// What a stream may hold back for a slow client before it stops reading the upstream.
+/// Data that a stream buffers for a slow client before it stops reading the upstream (backpressure).
 pub const STREAM_BUFFER_BYTES_MAX: usize = 256 * 1024;
-/// Chunks that have come already go to the client together, up to this.
+/// Chunks that have already arrived are sent to the client together, up to this size, to save writes.
 pub const STREAM_PIECE_BYTES: usize = 16 * 1024;
-/// Of a provider's error message, what we pass on.
+/// The part of a provider's error message that is passed on.
 pub const UPSTREAM_MESSAGE_BYTES_MAX: usize = 1024;
-/// A stable word of a provider's, such as its error code; longer ones are no words.
+/// Length of an identifier in a provider's error, such as its code. A longer text is not taken for one.
 pub const UPSTREAM_WORD_BYTES_MAX: usize = 128;
-/// A provider's id of a request, for its support desk to search for; anything longer is none.
+/// Length of a provider's request id. A longer one is ignored.
 pub const UPSTREAM_REQUEST_ID_BYTES_MAX: usize = 128;
-/// A wait beyond this says no more than "not today", and keeps arithmetic on it safe.
+/// The longest wait that is read from a provider. Anything longer means "not today", and the bound keeps
+/// arithmetic on it from overflowing.
 pub const UPSTREAM_WAIT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 
-/// Streams on one HTTP/2 connection to an upstream before the next connection is opened.
+/// Concurrent streams on one HTTP/2 connection to an upstream before another connection is opened; servers
+/// commonly allow 100.
 pub const H2_STREAMS_PER_CONNECTION: usize = 90;
+/// Idle connections that a core holds to one host.
 pub const IDLE_CONNECTIONS_PER_HOST: usize = 256;
+/// How long an idle connection to an upstream is held; servers close theirs, too, commonly after 60 s.
 pub const IDLE_CONNECTION_TIME_MAX: Duration = Duration::from_secs(50);
 
-/// A stream's tally goes to the journal after so many bytes or so long.
+/// How often a stream's usage so far is written to the journal: after this many bytes or `CHECKPOINT_EVERY`,
+/// whichever is first. A crash loses at most this much of the count.
 pub const CHECKPOINT_BYTES: u64 = 64 * 1024;
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// `fdatasync` follows a write within this.
+/// `fdatasync` follows a journal write within this time, so that one sync covers many writes.
 pub const JOURNAL_SYNC_EVERY: Duration = Duration::from_millis(5);
+/// Size of a journal segment. Segments are allocated ahead and recycled.
 pub const JOURNAL_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
-/// One journal record.
+/// Size of one journal record.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 256 * 1024;
-/// Text of the client's or the provider's that a record keeps; the rest is cut at a character.
+/// Length of a text from the client or the provider in a record; the rest is cut at a character boundary.
 pub const RECORD_TEXT_BYTES_MAX: usize = 256;
-/// The message, and what to do about it, of a failed exchange: each in its record; the rest is cut at a character.
+/// Length of a failed exchange's error message in a record, and of the advice with it; the rest is cut at a
+/// character boundary.
 pub const RECORD_REASON_BYTES_MAX: usize = 1024;
-/// Candidates, and rejections, that a record keeps.
+/// Candidates, and rejections, that a record lists.
 pub const RECORD_PLAN_ROWS_MAX: usize = 32;
-/// The drainer looks for settled records this often. They are to be seen within a second, and each look is a commit.
+/// How often the drainer polls for settled records. They must be visible within a second, and each batch is a
+/// commit.
 pub const DRAIN_EVERY: Duration = Duration::from_millis(200);
 
-/// A document that `/v1/run` fetches or decodes.
+/// Size of a document that `/v1/run` fetches or decodes.
 pub const DOCUMENT_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// Time to fetch such a document.
 pub const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Redirects while fetching one; each target is checked again.
 pub const DOCUMENT_REDIRECTS_MAX: u32 = 3;
 
-/// A node without a model list is asked for it this often.
+/// How often a node without a declared model list is polled for its models.
 pub const NODE_POLL_EVERY: Duration = Duration::from_secs(30);
-/// So many heartbeats that a joined node leaves out, and it is away.
+/// Missed heartbeats after which a joined node counts as offline.
 pub const NODE_BEATS_MISSED_MAX: u32 = 3;
-/// Joined nodes that are asked at once whether they answer at their address; the others wait their turn.
+/// Joined nodes whose address is checked at the same time; the others queue.
 pub const JOINED_ASKED_AT_ONCE: usize = 8;
-/// Models that a node says it serves.
+/// Models that a node may report.
 pub const NODE_MODELS_MAX: usize = 1_000;
-/// A control plane that is away is asked again after a while that grows from the first of these to the second, with jitter.
+/// A node's first pause before it calls an unreachable control plane again; the pauses grow up to
+/// `NODE_BACKOFF_MAX`, with jitter.
 pub const NODE_BACKOFF_BASE: Duration = Duration::from_secs(1);
 pub const NODE_BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// Between two reports of a node that has not much to say.
+/// Pause between two reports of a node when there is no backlog.
 pub const NODE_REPORT_EVERY: Duration = Duration::from_secs(1);
-/// The longest that a node waits for an answer of its control plane.
+/// Time for one call from a node to its control plane.
 pub const NODE_CALL_TIME_MAX: Duration = Duration::from_secs(30);
-/// What it reads of such an answer.
+/// The part of the control plane's answer that a node reads.
 pub const NODE_CALL_BYTES_MAX: usize = 64 * 1024;
-/// Records that a node reports at once.
+/// Usage records in one report of a node.
 pub const NODE_RECORDS_MAX: usize = 500;
-/// A token that a machine joins with waits for it so long where nobody says, and at most.
+/// Lifetime of a join token when none is given.
 pub const JOIN_TOKEN_TIME: Duration = Duration::from_secs(3_600);
+/// The longest lifetime of a join token.
 pub const JOIN_TOKEN_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
-/// After its time a token is known for so long: whoever brings it is told that it is too old.
+/// How long an expired join token is remembered, so that the error for it can say that it expired.
 pub const JOIN_TOKEN_KEPT: Duration = Duration::from_secs(7 * 86_400);
-/// Rows of one `/v2` page.
+/// Rows on one `/v2` page.
 pub const PAGE_ROWS_MAX: u32 = 1000;
-/// Entries of one proof of the audit.
+/// Entries in one proof of the audit log.
 pub const AUDIT_PROOF_ROWS_MAX: u32 = 10_000;
+/// Rows on a `/v2` page when no number is given.
 pub const PAGE_ROWS_DEFAULT: u32 = 50;
-/// A filter, as text and in terms.
+/// Length of a filter's text.
 pub const FILTER_BYTES_MAX: usize = 2_000;
+/// Terms in one filter.
 pub const FILTER_TERMS_MAX: usize = 32;
-/// Keys or projects that one name in a filter may stand for.
+/// Keys or projects that one name in a filter may match.
 pub const FILTER_NAMED_MAX: u32 = 1_000;
-/// How long a drain waits for streams before it cuts them.
+/// How long a shutdown waits for streams before it cuts them.
 pub const DRAIN_STREAMS_MAX: Duration = Duration::from_secs(600);
-/// How long a drain waits for the first byte of a connection that was there before it: its request may be on the way.
+/// How long a shutdown waits for the first byte on connections that were already open: a request may be on
+/// its way.
 pub const DRAIN_FIRST_BYTE_MAX: Duration = Duration::from_secs(1);
-/// How long a drain waits for clients who are half connected, while nobody new connects: a long round trip.
+/// How long a shutdown waits for half-open connections after it stops accepting new ones: one long round
+/// trip.
 pub const DRAIN_HANDSHAKE_MAX: Duration = Duration::from_millis(100);
 
-/// A signed-in session that nobody used for so long is over.
+/// Time without use after which a signed-in session ends.
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(12 * 3_600);
-/// A session ends after this, however much it is used.
+/// Lifetime of a session, however much it is used.
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
-/// A sign-in link works once, and so long.
+/// Lifetime of a sign-in link, which works once.
 pub const LINK_TIME_MAX: Duration = Duration::from_secs(600);
-/// An invitation waits for its reader.
+/// Lifetime of an invitation.
 pub const INVITATION_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
-/// A device waits so long for its person's yes, and asks no more often than this.
+/// How long a device waits for its user's approval (RFC 8628).
 pub const DEVICE_TIME_MAX: Duration = Duration::from_secs(600);
+/// The shortest interval between a device's polls; the RFC's default.
 pub const DEVICE_POLL_EVERY: Duration = Duration::from_secs(5);
-/// Devices that wait at once, of everybody.
+/// Devices that wait for approval at the same time, over all workspaces.
 pub const DEVICES_WAITING_MAX: u32 = 1_000;
-/// A key that a device was given.
+/// Lifetime of a key that a device received.
 pub const DEVICE_KEY_TIME_MAX: Duration = Duration::from_secs(90 * 86_400);
-/// A password's length: long enough that its hash is worth nothing, short enough that hashing it costs nothing.
+/// The shortest password: long enough that a stolen hash is worth nothing.
 pub const PASSWORD_CHARS_MIN: usize = 12;
+/// The longest password: short enough that hashing it costs nothing.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
 
-/// How long a job's worker is believed to live without a sign of life; it gives one three times as often.
+/// How long a job stays leased to a worker without a renewal. Workers renew three times as often.
 pub const JOB_LEASE: Duration = Duration::from_secs(30);
-/// How often a process looks for jobs whose time has come.
+/// How often a process polls for jobs that are due.
 pub const JOB_POLL_EVERY: Duration = Duration::from_millis(250);
-/// Jobs that a process runs at once, and of them those of one workspace.
+/// Jobs that a process runs at the same time.
 pub const JOBS_AT_ONCE: usize = 32;
+/// Of these, jobs of one workspace, so that none can occupy a whole process.
 pub const JOBS_AT_ONCE_OF_WORKSPACE: usize = 8;
-/// What a stopping process gives its jobs to end by themselves.
+/// How long a stopping process waits for its running jobs.
 pub const JOB_GOODBYE_MAX: Duration = Duration::from_secs(5);
-/// Of a job's trouble, what is kept.
+/// The part of a job's error that is stored.
 pub const JOB_ERROR_BYTES_MAX: usize = 512;
-/// Jobs that were given up, and events that were told, are kept so long.
+/// How long abandoned jobs and delivered events are stored.
 pub const EVENTS_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
-/// One call of a webhook.
+/// Time for one webhook call.
 pub const WEBHOOK_TIME_MAX: Duration = Duration::from_secs(15);
-/// An event is offered so long to a receiver that does not take it.
+/// How long delivery of an event is retried.
 pub const WEBHOOK_OFFERED_MAX: Duration = Duration::from_secs(3 * 86_400);
-/// After a rotation the secret before still signs for so long.
+/// How long the previous webhook secret still signs after a rotation.
 pub const WEBHOOK_OVERLAP: Duration = Duration::from_secs(24 * 3_600);
+/// Webhooks of one workspace.
 pub const WEBHOOKS_OF_WORKSPACE_MAX: u32 = 32;
-/// So long before a credential expires its workspace is told.
+/// How long before a credential's expiry its workspace is notified.
 pub const CREDENTIAL_EXPIRY_NOTICES: [Duration; 3] =
     [Duration::from_secs(14 * 86_400), Duration::from_secs(3 * 86_400), Duration::from_secs(86_400)];
 
-/// Finalised months that a new invoice is checked against for what came late.
+/// Finalised months that a new invoice is compared with, to bill records that arrived late.
 pub const INVOICE_ADJUSTED_MONTHS: usize = 12;
-/// Models that an invoice has a line for; the others share one.
+/// Models with an invoice line of their own; the others share one.
 pub const INVOICE_MODEL_LINES_MAX: usize = 200;
-/// An idempotency key, in characters.
+/// Characters in an idempotency key.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
-/// A kept answer is given again for so long.
+/// How long a stored answer is replayed for its idempotency key.
 pub const ANSWER_KEPT: Duration = Duration::from_secs(24 * 3_600);
-/// A turn can be shown to its provider again for so long.
+/// How long the provider state of a turn is stored.
 pub const TURN_KEPT: Duration = Duration::from_secs(24 * 3_600);
-/// Turns that a process remembers, over all workspaces.
+/// Memory for the turns that a process caches, over all workspaces.
 pub const TURNS_REMEMBERED_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What is remembered is believed for so long; then the store is asked, where another process may have purged it.
+/// How long a cached turn is trusted before the store is read again, since another process may have purged
+/// it.
 pub const TURN_BELIEVED: Duration = Duration::from_secs(600);
-/// Turns that wait for the store; more are remembered alone.
+/// Memory for turns that wait to be written to the store. Beyond it turns are only cached.
 pub const TURNS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A request waits so long for the turns that the store knows.
+/// How long a request waits for its turns to be read from the store.
 pub const TURN_FIND_TIME_MAX: Duration = Duration::from_secs(2);
-/// Calls of one conversation whose turns are looked for; of more, the newest.
+/// Tool calls of one conversation whose turns are looked up; the newest, if there are more.
 pub const TURN_CALLS_MAX: usize = 1024;
-/// How long it is known who made an answer that its provider keeps: providers keep theirs so long.
+/// How long it is remembered who created a stored response. Providers store responses for as long.
 pub const RESPONSE_KNOWN: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// A longer id of such an answer, or one with other characters than letters, digits, `-` and `_`, is not remembered.
+/// Length of a stored response's id. A longer one, or one with characters other than letters, digits, `-` and
+/// `_`, is not remembered.
 pub const RESPONSE_ID_BYTES_MAX: usize = 256;
-/// The same of what else providers keep; some of these names hold what is known of a film.
+/// The same for other stored objects. Some ids of videos contain all that is known of the video, so they are
+/// longer.
 pub const KEPT_ID_BYTES_MAX: usize = 1_024;
-/// Answers that wait for the store; more are not remembered.
+/// Stored responses that wait to be written to the store; beyond that they are not remembered.
 pub const RESPONSES_WAITING_MAX: usize = 16_384;
-/// A request waits so long for the store to tell who made an answer, or whether it may book what that used.
+/// How long a request waits for the store to say who created a response, or whether it may book the
+/// response's usage.
 pub const RESPONSE_FIND_TIME_MAX: Duration = Duration::from_secs(2);
-/// Of one conversation's turns, what is read from the store, the newest first.
+/// Size of the turns of one conversation that are read from the store, newest first.
 pub const TURNS_FOUND_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// A keyed request that nobody speaks for any longer than this is free: its process died.
+/// A claim on an idempotency key that is not renewed for this long is free: its process died.
 pub const CLAIM_TIME_MAX: Duration = Duration::from_secs(60);
-/// A process speaks this often for the keyed requests that it is answering.
+/// How often a process renews the claims of the requests that it is answering.
 pub const CLAIM_EXTENDED_EVERY: Duration = Duration::from_secs(15);
-/// A keyed request waits so long for the store before it is refused.
+/// How long a request with an idempotency key waits for the store before it is refused.
 pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(3);
-/// The end of an answer waits so long until it is kept.
+/// How long the end of an answer is held back until the answer is stored for replay.
 pub const KEEP_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long a request may wait for settlements and leases before a budget refuses it.
+/// How long a request waits for settlements and leases before a budget refuses it.
 pub const BUDGET_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Requests that wait for one budget at once; more are refused.
+/// Requests that wait for one budget; more are refused.
 pub const BUDGET_WAITING_MAX: usize = 10_000;
-/// A replica that lost its centre spends on for so long; the centre takes the lease back only after this and the skew.
+/// How long a replica that has lost the central store may spend from its leases. The centre takes a lease
+/// back only after this and `LEASE_SKEW_MAX`.
 pub const LEASE_TIME_MAX: Duration = Duration::from_secs(15 * 60);
-/// Clocks of a database and of what it serves run apart by less than this in such a time.
+/// The most that the clocks of the database and of a replica may drift apart within a lease's time.
 pub const LEASE_SKEW_MAX: Duration = Duration::from_secs(60);
-/// Leases are held on to this often; also how soon a lost call for their return is made good.
+/// How often leases are renewed, and so how soon a lost call to return them is repeated.
 pub const LEASE_RENEW_EVERY: Duration = Duration::from_secs(60);
-/// What nobody drew on for so long goes back to the centre.
+/// How long a part of a lease may stay unused before it is returned to the centre.
 pub const LEASE_IDLE_MAX: Duration = Duration::from_secs(10);
-/// A slice of a budget is at most this share of it, in percent, and half of an equal share of what is free.
+/// The largest slice of a budget that a replica leases at once, in per cent of the budget. It is also at most
+/// half of an equal share of what is free, so that no replica starves the others.
 pub const LEASE_SLICE_PERCENT_MAX: i64 = 1;
-/// A replica that was not heard of for so long takes no share any more.
+/// A replica that has not been seen for this long gets no share.
 pub const REPLICA_SEEN_MAX: Duration = Duration::from_secs(3 * 60);
-/// The largest budget: ten million USD. A hundredfold of it still fits the arithmetic.
+/// The largest budget: ten million USD. A hundred times as much still fits the arithmetic.
 pub const BUDGET_MICROS_MAX: u64 = 10_000_000_000_000;
-/// What a model without a known limit is taken to write at most.
+/// Assumed output limit of a model without a known one, for reserving money.
 pub const OUTPUT_TOKENS_UNKNOWN: u64 = 32_768;
-/// The same of a response within a realtime session.
+/// The same for a response in a realtime session.
 pub const REALTIME_OUTPUT_TOKENS_MAX: u64 = 4_096;
-/// A token of a realtime answer's sound is 50 ms of it: at 24 kHz and two bytes, in base64.
+/// Encoded size of one realtime audio token, which is 50 ms of sound: 24 kHz, two bytes a sample, base64.
 pub const REALTIME_SOUND_BYTES_PER_TOKEN: u64 = 3_200;
-/// The longest message of a realtime session, either way.
+/// Size of one message in a realtime session, in either direction.
 pub const REALTIME_MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// So much of a message is read; a longer one is known by its beginning.
+/// The part of a realtime message that is parsed; a longer message is classified by its beginning.
 pub const REALTIME_READ_BYTES_MAX: usize = 1024 * 1024;
-/// A client's message of up to so many bytes goes on when it was read; of a longer one all but its end goes on before.
+/// The longest client message that is held until it has been parsed. Of a longer one, all but the end is
+/// forwarded before.
 pub const REALTIME_HELD_BYTES_MAX: usize = 16 * 1024;
-/// So much waits for a side of a realtime session that takes nothing; then the other is not read.
+/// Data that may wait for a slow side of a realtime session before the other side is no longer read
+/// (backpressure).
 pub const REALTIME_WAITING_BYTES_MAX: usize = 128 * 1024;
-/// A realtime session in which nothing is said for so long is ended.
+/// A realtime session without messages for this long is ended.
 pub const REALTIME_IDLE_MAX: Duration = Duration::from_secs(15 * 60);
-/// Responses of one session that are under way at once.
+/// Responses in progress in one realtime session.
 pub const REALTIME_RESPONSES_MAX: usize = 16;
-/// How long a side of a realtime session has to say that it closes, too.
+/// How long each side of a realtime session has to answer a close frame.
 pub const REALTIME_CLOSE_WAIT: Duration = Duration::from_secs(5);
-/// How long a realtime session is still served when a drain begins, if a response is under way.
+/// How long a shutdown waits for a realtime session with a response in progress: ten seconds less than for
+/// streams, to close it properly.
 pub const REALTIME_DRAIN_MAX: Duration = Duration::from_secs(590);
-/// How soon a request in a provider's queue is looked at, how rarely in the end, and how many looks in a row may fail.
+/// The first pause between polls of a request in a provider's queue; the pauses grow up to `QUEUE_LOOK_MAX`.
 pub const QUEUE_LOOK_FIRST: Duration = Duration::from_millis(100);
 pub const QUEUE_LOOK_MAX: Duration = Duration::from_secs(2);
+/// Consecutive polls that may fail.
 pub const QUEUE_LOOKS_FAILED_MAX: u32 = 3;
-/// What one picture is taken to be told in at most, and a character of speech.
+/// The most tokens that one image is assumed to take, for reserving money.
 pub const IMAGE_TOKENS_MAX: u64 = 8_192;
-/// What is taken to be sent with a picture that is to be edited, at most, where not all of the request has come: a text of
-/// 32,000 characters, sixteen pictures and a mask.
+/// The most text that is assumed to come with an image edit of which a part has not arrived yet: 32,000
+/// characters of four bytes.
 pub const PICTURE_TEXT_BYTES_MAX: u64 = 128_000;
+/// The most images that are assumed to come with it: sixteen and a mask.
 pub const PICTURES_SENT_MAX: u64 = 17;
-/// Millionths of a unit that one picture is billed as at most, where that is a megapixel: 4096 by 4096.
+/// The most that one image is assumed to be billed, in millionths of a unit that is a megapixel: 4096 by
+/// 4096.
 pub const IMAGE_UNITS_MAX: u64 = 16_000_000;
-/// The same of a character that is read aloud, where that is a second of sound or a thousand characters: nobody takes
-/// longer than a tenth of a second for one.
+/// The same for a character of speech synthesis, where the unit is a second of audio or a thousand
+/// characters: no voice takes more than a tenth of a second per character.
 pub const CHARACTER_UNITS_MAX: u64 = 100_000;
-/// The same of a millisecond of sound that is listened to, where that is a second of a machine: none listens more slowly
-/// than it is said.
+/// The same for a millisecond of transcribed audio, where the unit is a second of machine time: no model is
+/// slower than real time.
 pub const SOUND_UNITS_OF_MS_MAX: u64 = 1_000;
-/// Searches of each kind that a budget keeps room for where a model may search as often as it likes.
+/// Searches of each kind that money is reserved for where a model may search as often as it likes.
 pub const HOSTED_SEARCHES_MAX: u64 = 16;
+/// The most audio tokens that one character of speech is assumed to take.
 pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
-/// Live limits and leases that a core remembers.
+/// Rate limits and leases that a core caches.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;

@@ -1,17 +1,19 @@
-//! The names of master keys: under which facts an installation keeps them, and how what they wrapped begins.
+//! Under which names an installation stores its master keys' ids, and the prefix of what a master key
+//! wrapped.
 
-/// The master key in force.
+/// The master key in use.
 pub const CURRENT: &str = "vault.master_key_id";
-/// The one that is to replace it.
+/// The master key that is to replace it.
 pub const NEXT: &str = "vault.next_master_key_id";
-/// The one that was replaced, and still opens what somebody wrapped under it meanwhile.
+/// The master key that was replaced. It still opens keys that were wrapped under it during the rotation.
 pub const PREVIOUS: &str = "vault.previous_master_key_id";
-/// Those that open nothing any more, one a line.
+/// Master keys that no longer open anything, one id a line.
 pub const RETIRED: &str = "vault.retired_master_key_ids";
 
 const FORMAT: u8 = 2;
 
-/// How each key begins that this master key wrapped. The store tells by it what is left to wrap anew.
+/// The prefix of every workspace key that this master key wrapped. The store finds the keys that are still to
+/// be rewrapped by it.
 #[must_use]
 pub fn wrapped_prefix(master_key_id: &str) -> Vec<u8> {
     let name = master_key_id.as_bytes();

@@ -1,4 +1,5 @@
-//! Money as integers: a price is micro-USD per million units, so one unit times one price is exact in pico-USD.
+//! Money as integers: a price is micro-USD per million units, so that one unit times one price is exact in
+//! pico-USD.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,8 @@ pub struct Nanos(pub i64);
 impl Nanos {
     pub const ZERO: Self = Self(0);
 
-    /// Adds without wrapping: a total at the edge of 64 bits stays there and is visibly wrong, never small.
+    /// Adds, saturating: a total at the edge of 64 bits stays there and is visibly wrong, instead of wrapping
+    /// to a small one.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
@@ -25,7 +27,7 @@ impl Nanos {
 }
 
 impl From<Price> for Nanos {
-    /// A price for the thing itself, such as a month.
+    /// For a price of the thing itself (a month, for example), not of a million units.
     fn from(price: Price) -> Self {
         Self(i64::try_from(i128::from(price.0) * 1_000).unwrap_or(i64::MAX))
     }
@@ -49,116 +51,116 @@ const MS_PER_MINUTE: u64 = 60_000;
 const PER_ONE: u64 = 1_000_000;
 const PER_THOUSAND: u64 = 1_000;
 
-/// Micro-USD for a million units.
+/// Micro-USD per million units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Price(pub u64);
 
 impl Price {
-    /// What so many units cost: exact in pico-USD, rounded once to nano, half to even.
+    /// The cost of `units`: exact in pico-USD, rounded once to nano-USD, half to even.
     #[must_use]
     pub fn of(self, units: u64) -> Nanos {
         line_nanos(units, self)
     }
 
-    /// From micro-USD for one unit.
+    /// From micro-USD per unit.
     #[must_use]
     pub const fn of_one(micros: u64) -> Self {
         Self(micros.saturating_mul(PER_ONE))
     }
 
-    /// From micro-USD for a thousand.
+    /// From micro-USD per thousand units.
     #[must_use]
     pub const fn of_thousand(micros: u64) -> Self {
         Self(micros.saturating_mul(PER_THOUSAND))
     }
 
-    /// From micro-USD for a minute, of which a millisecond is the unit: to the nearest.
+    /// From micro-USD per minute, counted in milliseconds; rounded to the nearest.
     #[must_use]
     pub const fn of_minute(micros: u64) -> Self {
         Self(micros.saturating_mul(PER_ONE).saturating_add(MS_PER_MINUTE / 2) / MS_PER_MINUTE)
     }
 
-    /// From micro-USD for a second, of which a millisecond is the unit.
+    /// From micro-USD per second, counted in milliseconds.
     #[must_use]
     pub const fn of_second(micros: u64) -> Self {
         Self(micros.saturating_mul(PER_THOUSAND))
     }
 
-    /// So many hundredths of it: to the nearest, and up where two are as near.
+    /// `percent` per cent of the price, rounded half up.
     #[must_use]
     pub const fn percent(self, percent: u16) -> Self {
         Self(self.0.saturating_mul(percent as u64).saturating_add(50) / 100)
     }
 
-    /// Micro-USD for one unit.
+    /// Micro-USD per unit.
     #[must_use]
     pub const fn for_one(self) -> u64 {
         self.0 / PER_ONE
     }
 
-    /// Micro-USD for a thousand.
+    /// Micro-USD per thousand units.
     #[must_use]
     pub const fn for_thousand(self) -> u64 {
         self.0 / PER_THOUSAND
     }
 
-    /// Micro-USD for a second, of which a millisecond is the unit.
+    /// Micro-USD per second, counted in milliseconds.
     #[must_use]
     pub const fn for_second(self) -> u64 {
         self.0 / PER_THOUSAND
     }
 
-    /// Micro-USD for a minute, of which a millisecond is the unit.
+    /// Micro-USD per minute, counted in milliseconds.
     #[must_use]
     pub const fn for_minute(self) -> u64 {
         self.0.saturating_mul(MS_PER_MINUTE).saturating_add(PER_ONE / 2) / PER_ONE
     }
 }
 
-/// The prices of one offer. A class without a price of its own falls back as its field says.
+/// The prices of one offer. A token class without its own price falls back as its field says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "RatesForm", into = "RatesForm")]
 pub struct Rates {
     pub input: Price,
     pub output: Price,
-    /// Cached reads; the input price where the seller names none.
+    /// Cached reads; the input price if unset.
     pub cached_read: Option<Price>,
-    /// Cache writes kept five minutes (Anthropic) or by default; the input price where none is named.
+    /// Cache writes that last five minutes (Anthropic) or the default time; the input price if unset.
     pub cache_write: Option<Price>,
-    /// Cache writes kept an hour or longer; the `cache_write` price where none is named.
+    /// Cache writes that last an hour or longer; the `cache_write` price if unset.
     pub cache_write_long: Option<Price>,
-    /// Reasoning tokens; the output price where none is named.
+    /// Reasoning tokens; the output price if unset.
     pub reasoning: Option<Price>,
-    /// What is no token of text.
+    /// Everything that is not a text token.
     pub units: UnitRates,
 }
 
-/// Prices of what is no token of text, each for one.
+/// Prices per unit of everything that is not a text token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UnitRates {
-    /// Tokens of sound in the prompt; the input price where none is named.
+    /// Audio tokens in the prompt; the input price if unset.
     pub audio_in: Option<Price>,
-    /// Tokens of sound in the answer; the output price where none is named.
+    /// Audio tokens in the answer; the output price if unset.
     pub audio_out: Option<Price>,
-    /// Tokens of pictures in the prompt; the input price where none is named.
+    /// Image tokens in the prompt; the input price if unset.
     pub image_in: Option<Price>,
-    /// Tokens of pictures in the answer; the output price where none is named.
+    /// Image tokens in the answer; the output price if unset.
     pub image_out: Option<Price>,
     pub image: Option<Price>,
-    /// A millisecond of sound that is listened to.
+    /// A millisecond of transcribed audio.
     pub audio_ms: Option<Price>,
     pub search: Option<Price>,
     pub character: Option<Price>,
-    /// A millionth of the unit that its provider sells a model by.
+    /// A millionth of the provider's own billing unit for a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed: Option<Price>,
-    /// A millisecond of film that is made.
+    /// A millisecond of generated video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video_ms: Option<Price>,
-    /// A search of the web that the provider makes for an answer, beside its tokens.
+    /// A web search that the provider runs for an answer, billed on top of its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web_search: Option<Price>,
-    /// The same of files that it keeps.
+    /// A search of stored files, billed likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_search: Option<Price>,
 }
@@ -177,14 +179,15 @@ impl UnitRates {
 }
 
 impl Rates {
-    /// What `usage` costs at these prices: each line exact in pico-USD and rounded once to nano, half to even.
+    /// The cost of `usage` at these prices: each line is exact in pico-USD and rounded once to nano-USD, half
+    /// to even.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> Nanos {
         let priced = self.tokens(usage).chain(self.counted(&usage.units));
         priced.map(|(_, units, price)| line_nanos(units, price)).sum()
     }
 
-    /// So many hundredths of each price.
+    /// Each price, times `percent` per cent.
     #[must_use]
     pub fn percent(&self, percent: u16) -> Self {
         let of = |price: Option<Price>| price.map(|price| price.percent(percent));
@@ -207,14 +210,14 @@ impl Rates {
                 character: of(units.character),
                 billed: of(units.billed),
                 video_ms: of(units.video_ms),
-                // What tools cost is the same at every tier.
+                // Tool fees are the same at every tier.
                 web_search: units.web_search,
                 file_search: units.file_search,
             },
         }
     }
 
-    /// The receipt: one line for each token class that was used.
+    /// The receipt: one line for each class that was used.
     #[must_use]
     pub fn lines(&self, usage: &Usage) -> Vec<LineItem> {
         let line = |is_unit| {
@@ -226,8 +229,8 @@ impl Rates {
         self.tokens(usage).map(line(false)).chain(self.counted(&usage.units).map(line(true))).collect()
     }
 
-    /// Whether these prices say what `usage` costs: its tokens, or what it has beside them. A seller counts the same work in
-    /// one of the two ways, so that one price is enough.
+    /// Whether these prices cover `usage`: its tokens or its units. A provider counts the same work in one of
+    /// the two ways, so one price is enough.
     #[must_use]
     pub const fn say_of(&self, usage: &Usage) -> bool {
         let units = &usage.units;
@@ -240,7 +243,7 @@ impl Rates {
         has_count || (usage.has_tokens() && self.are_of_tokens())
     }
 
-    /// Whether each tool that the provider ran for the answer has a price here.
+    /// Whether every hosted tool that the provider ran for the answer has a price here.
     #[must_use]
     pub const fn say_of_hosted(&self, units: &Units) -> bool {
         units.hosted_calls == 0
@@ -248,13 +251,13 @@ impl Rates {
             && (units.file_searches == 0 || self.units.file_search.is_some())
     }
 
-    /// Whether these are prices of tokens: not where a unit has the only one.
+    /// Whether tokens have a price: not if the only price is one per unit.
     #[must_use]
     pub const fn are_of_tokens(&self) -> bool {
         self.input.0 > 0 || self.output.0 > 0 || !self.units.has_counts()
     }
 
-    /// The token classes that were used, each with its count and its price.
+    /// The token classes that were used, each with its count and price.
     fn tokens(&self, usage: &Usage) -> impl Iterator<Item = (&'static str, u64, Price)> {
         let write = self.cache_write.unwrap_or(self.input);
         let write_long = self.cache_write_long.unwrap_or(write);
@@ -274,7 +277,7 @@ impl Rates {
         .filter(|(_, units, _)| *units > 0)
     }
 
-    /// What is not counted in tokens, where it has a price.
+    /// The units that were used and have a price.
     fn counted(&self, units: &Units) -> impl Iterator<Item = (&'static str, u64, Price)> {
         [
             ("images", units.images, self.units.image),
@@ -292,8 +295,9 @@ impl Rates {
     }
 }
 
-/// As records hold them: without prices of units the bytes are those of before there were any, for the last field says
-/// whether they follow, and whether others that came later follow those, each by its unit's number.
+/// The serialised form in records. Without unit prices the bytes are the same as before there were any: the
+/// last field says whether unit prices follow, and whether prices of units that were added later follow
+/// those, each by its unit's number.
 #[derive(Serialize, Deserialize)]
 struct RatesForm {
     input: Price,
@@ -304,7 +308,7 @@ struct RatesForm {
     reasoning: ReasoningForm,
 }
 
-/// The first two are numbered as those of an `Option`.
+/// The first two variants are numbered as those of an `Option`.
 #[derive(Serialize, Deserialize)]
 enum ReasoningForm {
     None,
@@ -315,7 +319,7 @@ enum ReasoningForm {
     SomeAnd(Price, FirstUnitRates, Vec<(u8, Price)>),
 }
 
-/// Prices of the units of the first form.
+/// The prices of the units that the first version of the form had.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct FirstUnitRates {
     audio_in: Option<Price>,
@@ -402,7 +406,7 @@ impl From<RatesForm> for Rates {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineItem {
     pub class: &'static str,
-    /// It is not of tokens.
+    /// It counts units, not tokens.
     pub is_unit: bool,
     pub units: u64,
     pub price: Price,

@@ -1,64 +1,65 @@
-//! What a client asks for.
+//! The kinds of request that a client can make.
 
 use serde::{Deserialize, Serialize};
 
-/// What one trip down the line does. Records number them: new ones come last.
+/// The operation that one request performs. Records store the variant's number: append new ones at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operation {
-    /// An answer of a model to a conversation, in whichever grammar.
+    /// A model's answer to a conversation, in any wire format.
     Chat,
     /// A model step of `/v1/run`.
     Run,
-    /// The cheapest real call with a credential, account or node, to learn whether it works.
+    /// The cheapest real call with a credential, account or node, to check that it works.
     Verify,
-    /// The tokens of a request, counted and not answered.
+    /// The number of tokens of a request, without an answer.
     Count,
-    /// Vectors of texts.
+    /// Embeddings of texts.
     Embed,
-    /// Whether texts are such as should not be there.
+    /// Moderation: whether texts violate a content policy.
     Moderate,
-    /// The continuation of a text.
+    /// Text completion: the continuation of a prompt that is not a conversation.
     Complete,
-    /// Something about an answer that its provider keeps: read, watched, cancelled, deleted.
+    /// An operation on a response that its provider stores: retrieve, resume the stream, cancel, delete.
     Stored,
-    /// Pictures of what a text says.
+    /// Images generated from a text.
     Images,
-    /// A text read aloud.
+    /// Speech synthesis: a text read aloud.
     Speech,
-    /// Texts in the order of what they say to a question.
+    /// Documents ranked by their relevance to a query.
     Rerank,
-    /// What was said in a recording, in its own language.
+    /// Transcription of a recording in its own language.
     Transcribe,
-    /// What was said in a recording, in English.
+    /// Transcription of a recording in English translation.
     Translate,
-    /// Pictures made of others, as a text says.
+    /// Images edited according to a text.
     ImageEdits,
-    /// Pictures like another.
+    /// Variations of an image.
     ImageVariations,
     /// A response within a realtime session.
     Realtime,
-    /// Something about a file that its provider keeps: uploaded, read, deleted.
+    /// An operation on a file that its provider stores: upload, retrieve, delete.
     File,
-    /// Something about a batch of requests, which its provider works through by and by.
+    /// An operation on an asynchronous batch of requests.
     Batch,
-    /// Something about a film: asked for, looked at, downloaded, deleted; and its seconds, once it is made.
+    /// An operation on a generated video: create, retrieve, download, delete; and the record that bills its
+    /// seconds once it is finished.
     Video,
 }
 
 impl Operation {
-    /// Whether its answer is no text that could be counted or cut.
+    /// Whether its answer is not a text whose tokens could be counted or that could be cut short.
     #[must_use]
     pub const fn is_media(self) -> bool {
         self.makes_pictures() || self.is_kept() || matches!(self, Self::Speech | Self::Rerank)
     }
 
-    /// Whether its answer is pictures.
+    /// Whether its answer is images.
     #[must_use]
     pub const fn makes_pictures(self) -> bool {
         matches!(self, Self::Images | Self::ImageEdits | Self::ImageVariations)
     }
 
-    /// Whether it listens to a recording.
+    /// Whether it transcribes a recording.
     #[must_use]
     pub const fn listens(self) -> bool {
         matches!(self, Self::Transcribe | Self::Translate)
@@ -89,19 +90,19 @@ impl Operation {
         }
     }
 
-    /// Whether its request is a form with files in it.
+    /// Whether its request is a multipart form with files.
     #[must_use]
     pub const fn is_form(self) -> bool {
         self.listens() || matches!(self, Self::ImageEdits | Self::ImageVariations)
     }
 
-    /// Whether it is about something that its provider keeps under a name of ours.
+    /// Whether it is about an object that its provider stores and that has an id of ours.
     #[must_use]
     pub const fn is_kept(self) -> bool {
         matches!(self, Self::File | Self::Batch | Self::Video)
     }
 
-    /// Whether its answer comes in a form that only the upstream's word for it tells.
+    /// Whether only the upstream's `content-type` says which form the answer has.
     #[must_use]
     pub const fn is_told_by_type(self) -> bool {
         self.is_form() || matches!(self, Self::Speech) || self.is_kept()

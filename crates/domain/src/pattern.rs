@@ -1,17 +1,17 @@
-//! Which models a route or policy names: one by its full name, or all whose names begin alike.
+//! Model patterns of routes and policies: a full name, or a prefix.
 
 use std::borrow::Cow;
 
-/// Ends a pattern that names every model whose name begins so.
+/// At the end of a pattern: matches every model whose name starts with what precedes it.
 const ANY: char = '*';
-/// Ends the name of a publisher, and so names all of its models.
+/// At the end of a publisher's name: matches all of its models.
 const PUBLISHER: char = '/';
 
 /// Exact unless it ends in `*` or `/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelPattern<'a> {
     Exact(&'a str),
-    /// Without its `*`.
+    /// The prefix, without the `*`.
     Beginning(&'a str),
 }
 
@@ -25,7 +25,7 @@ impl<'a> ModelPattern<'a> {
         }
     }
 
-    /// The text that `read` reads as this pattern: `openai/*` and `openai/` are one.
+    /// The canonical text of this pattern: `openai/*` and `openai/` are the same pattern.
     #[must_use]
     pub fn as_text(self) -> Cow<'a, str> {
         match self {
@@ -35,7 +35,7 @@ impl<'a> ModelPattern<'a> {
         }
     }
 
-    /// The name, or what names begin with.
+    /// The exact name, or the prefix.
     #[must_use]
     pub const fn fixed(self) -> &'a str {
         match self {

@@ -1,21 +1,22 @@
-//! What a project's requests may reach, whatever a route says.
+//! Policies: what a project's requests may reach, whatever a route says.
 
 use crate::agreement::Retention;
 use crate::ids::PolicyId;
 use crate::pattern::ModelPattern;
 use crate::profile::Profile;
 
-/// What is not said allows everything.
+/// The restrictions of a policy. One that is not set allows everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicySpec {
     pub providers: Vec<String>,
-    /// Patterns of full names: exact unless they end in `*` or `/`.
+    /// Patterns of full model names: exact unless they end in `*` or `/`.
     pub models: Vec<String>,
     pub regions: Vec<String>,
     pub profiles: Vec<Profile>,
-    /// The longest that a provider may keep what it is sent, by what is agreed with it.
+    /// The longest data retention by the provider, as the agreement with it states.
     pub retention: Option<Retention>,
-    /// What a credential or account must be agreed to be usable under: all of it.
+    /// Compliance regimes that the agreement with a credential's or account's provider must include, all of
+    /// them.
     pub compliance: Vec<String>,
 }
 
@@ -26,7 +27,7 @@ pub struct Policy {
     pub spec: PolicySpec,
 }
 
-/// The part of a policy that refuses, by the name that its owner knows it by.
+/// The rule of a policy that refused a request, under the name that its owner knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PolicyRule {
     Providers,
@@ -59,7 +60,7 @@ impl PolicySpec {
 }
 
 impl Retention {
-    /// Whether who agreed to `agreed` keeps nothing longer than this. Of whom nothing is known nothing is hoped.
+    /// Whether a provider with the agreed retention meets this bound. An unknown retention does not.
     #[must_use]
     pub fn is_kept_by(self, agreed: Option<Self>) -> bool {
         match (self, agreed) {

@@ -1,4 +1,5 @@
-//! What a low room asks of a higher one, as traits: audit, key wrapping, kept answers and their purge.
+//! Traits that lower crates call and higher ones implement: audit, key wrapping, stored answers and their
+//! purge.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,29 +16,29 @@ use crate::secret::Secret;
 /// A future that may run on any thread.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One thing that must be findable later: who did what to which object.
+/// One audit entry: who did what to which object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub workspace: Option<WorkspaceId>,
     /// A key's or a member's id, `system`, or `vault`.
     pub actor: String,
-    /// Such as `credential.create` or `credential.open_refused`.
+    /// For example `credential.create` or `credential.open_refused`.
     pub action: &'static str,
     pub object: String,
-    /// Why, or with which result; never a secret and never content.
+    /// The reason or the result; never a secret and never content.
     pub detail: String,
     pub trace: Option<TraceId>,
 }
 
-/// Where audit entries go. It never blocks and never fails: what can't be written at once is queued.
+/// Where audit entries go. It never blocks and never fails: entries that can't be written at once are queued.
 pub trait AuditSink: Send + Sync {
     fn record(&self, entry: AuditEntry);
 
-    /// A credential was opened for an attempt; counted, so that every opening can be accounted for.
+    /// A credential was opened for an attempt. These are counted, so that every opening can be accounted for.
     fn credential_opened(&self, credential: CredentialId);
 }
 
-/// An audit sink for places that have nothing to tell, such as a node without a control plane.
+/// An audit sink for processes that have nothing to audit, such as a node without a control plane.
 #[derive(Debug, Default)]
 pub struct NoAudit;
 
@@ -46,7 +47,7 @@ impl AuditSink for NoAudit {
     fn credential_opened(&self, _credential: CredentialId) {}
 }
 
-/// Why a key service did not answer. The text never holds key material.
+/// Why a key service failed. The text never holds key material.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyWrapError(pub String);
 
@@ -58,9 +59,9 @@ impl std::fmt::Display for KeyWrapError {
 
 impl std::error::Error for KeyWrapError {}
 
-/// The holder of the master key: our own, or a KMS. `context` is bound to the wrapped key.
+/// The holder of the master key: this process, or a KMS. `context` is authenticated with the wrapped key.
 pub trait KeyWrap: Send + Sync {
-    /// Names the master key in use; kept beside what it wrapped.
+    /// The id of the master key in use; stored with what it wrapped.
     fn key_id(&self) -> String;
     fn wrap<'a>(
         &'a self,
@@ -74,18 +75,19 @@ pub trait KeyWrap: Send + Sync {
     ) -> PortFuture<'a, Result<Secret, KeyWrapError>>;
 }
 
-/// The keyed hash that API keys are found by: without its key, a copy of the database finds none.
+/// The keyed hash under which API keys are stored: without the hash's own key, a copy of the database can't
+/// be searched for them.
 pub trait KeyHash: Send + Sync {
     fn digest(&self, presented: &str) -> [u8; 32];
 }
 
-/// A request that its client may repeat: who sent it, where to, and under which key.
+/// A request with an idempotency key: who sent it, to which path, and under which key.
 #[derive(Clone)]
 pub struct KeyedRequest {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub path: Cow<'static, str>,
-    /// The client's own word for this request.
+    /// The client's idempotency key.
     pub key: String,
     pub body: Bytes,
     pub request: TraceId,
@@ -97,18 +99,18 @@ impl fmt::Debug for KeyedRequest {
     }
 }
 
-/// The right to answer a keyed request. Whoever has it keeps the answer, or gives the right back.
+/// The right to answer a keyed request. Its holder either stores the answer or releases the claim.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The keyed hash of project, path and key.
     pub digest: [u8; 32],
     pub workspace: WorkspaceId,
     pub project: ProjectId,
-    /// The request that has it: nobody else keeps or gives it back.
+    /// The request that holds the claim: only it may store the answer or release the claim.
     pub request: TraceId,
 }
 
-/// An answer as it was sent.
+/// An answer, stored for replay.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeptAnswer {
     pub status: u16,
@@ -122,35 +124,37 @@ impl fmt::Debug for KeptAnswer {
     }
 }
 
-/// What becomes of a keyed request.
+/// The state of a keyed request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// Nobody has answered it yet.
+    /// Not answered yet: the caller now holds the claim.
     Yours(Claim),
-    /// It was answered before.
+    /// Answered before; this is the stored answer.
     Answered(KeptAnswer),
-    /// It was answered before, and the kept answer does not open.
+    /// Answered before, but the stored answer does not decrypt.
     Unreadable,
-    /// It is being answered.
+    /// Another request is answering it now.
     InFlight,
-    /// The key was used for something else.
+    /// The key was used for a request with another body.
     OtherBody,
-    /// Nobody knows: the store does not answer.
+    /// Unknown, because the store does not answer.
     Away,
 }
 
-/// The answers that are given again to whoever repeats a request under its key.
+/// Stores answers and replays them when a request is repeated under its idempotency key.
 pub trait AnswerKeeper: Send + Sync {
-    /// An answer with a longer body is not kept.
+    /// The longest body of an answer that is stored.
     fn body_bytes_max(&self) -> usize;
-    /// Answers within a few seconds. A claim that nobody waits for any more is given back.
+    /// Claims the request. Completes within a few seconds; if the caller no longer waits, the claim is
+    /// released.
     fn claim(&self, asked: KeyedRequest) -> PortFuture<'static, Claimed>;
-    /// Ends when the answer is kept, or when that takes too long to hold the client up; keeping goes on then.
+    /// Stores the answer. Completes when it is stored, or when that takes too long to hold up the client;
+    /// storing then continues.
     fn keep(&self, claim: Claim, answer: KeptAnswer) -> PortFuture<'static, ()>;
     fn release(&self, claim: Claim);
 }
 
-/// For places without a store: a keyed request is told that nobody knows.
+/// For processes without a store: the state of every keyed request is unknown.
 #[derive(Debug, Default)]
 pub struct NoAnswers;
 
@@ -170,14 +174,15 @@ impl AnswerKeeper for NoAnswers {
     fn release(&self, _claim: Claim) {}
 }
 
-/// What is kept of a request to be found by names of it: what a provider must be shown again of a turn in which its model
-/// called tools, and the client has no words for; or the task that ran.
+/// State that is stored for a request and found by names in it: what a provider must be sent again for a turn
+/// with tool calls and the client's wire format can't carry (signed thinking, for example), or a finished
+/// task.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeptTurn {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub request: TraceId,
-    /// The ids of the calls, or the name of the task, by any of which it is found again.
+    /// The ids of the tool calls, or the id of the task; any of them finds the turn.
     pub calls: Vec<String>,
     pub content: Vec<u8>,
 }
@@ -188,22 +193,22 @@ impl fmt::Debug for KeptTurn {
     }
 }
 
-/// Keeps what providers need to see again, sealed and for a while.
+/// Stores the state of turns, encrypted and for a limited time.
 pub trait TurnKeeper: Send + Sync {
-    /// From here on this process finds it; others do when the future ends.
+    /// Stores a turn. This process finds it at once; other replicas find it when the future ends.
     fn keep(&self, turn: KeptTurn) -> PortFuture<'static, ()>;
-    /// The content of each of the calls whose turn is known, in the order of the calls.
+    /// The content for each call, in the order of the calls; `None` for calls whose turn is unknown.
     fn find(
         &self,
         workspace: WorkspaceId,
         project: ProjectId,
         calls: Vec<String>,
     ) -> PortFuture<'static, Vec<Option<Bytes>>>;
-    /// Forgets what is kept of a request; whether it is gone.
+    /// Deletes what is stored for a request; returns whether it is gone.
     fn forget(&self, workspace: WorkspaceId, request: TraceId) -> PortFuture<'static, bool>;
 }
 
-/// For places that keep nothing.
+/// For processes that store nothing.
 #[derive(Debug, Default)]
 pub struct NoTurns;
 
@@ -226,7 +231,7 @@ impl TurnKeeper for NoTurns {
     }
 }
 
-/// What an answer is called that its provider keeps. The id is the provider's, and means something in one project alone.
+/// The provider's id of a stored response, and the project in which alone it is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseName {
     pub workspace: WorkspaceId,
@@ -234,44 +239,45 @@ pub struct ResponseName {
     pub id: String,
 }
 
-/// Where such an answer lies, and what is known of it. Nothing of its content.
+/// Where a stored response is, and its metadata. Never its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
-    /// The request that made it.
+    /// The request that created it.
     pub request: TraceId,
-    /// Whose identity made it: nobody else's provider knows it.
+    /// The credential or account that created it: no other one knows it at the provider.
     pub maker: Principal,
-    /// The model as it was resolved, and its name at the seller.
+    /// The resolved model and the provider's name for it.
     pub model: String,
     pub upstream_model: String,
-    /// What it used is in the books, or is in them once its own request ends. An answer that is made in the background
-    /// is booked by the first request that sees its end.
+    /// Its usage has been booked, or will be when the creating request ends. A background response is booked
+    /// by the first request that sees its end.
     pub is_booked: bool,
 }
 
-/// What is known of a name.
+/// The result of looking up a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FoundResponse {
     Known(StoredResponse),
     Unknown,
-    /// Nobody knows: the store does not answer.
+    /// Unknown, because the store does not answer.
     Away,
 }
 
-/// Remembers who made the answers that providers keep.
+/// Remembers which credential or account created the responses that providers store.
 pub trait ResponseKeeper: Send + Sync {
-    /// From here on this process finds it; others do when the future ends, which it does in a moment in any case.
+    /// Remembers a response. This process finds it at once; other replicas find it when the future ends,
+    /// which takes a moment at most.
     fn keep(&self, name: ResponseName, response: StoredResponse) -> PortFuture<'static, ()>;
     fn find(&self, name: ResponseName) -> PortFuture<'static, FoundResponse>;
-    /// Asks for the right to book what an answer used: of all requests ever, one is given it.
+    /// Requests the right to book the response's usage. It is granted to exactly one request, ever.
     fn book(&self, name: ResponseName, by: TraceId) -> PortFuture<'static, bool>;
-    /// Gives the right back, by whoever has it and could not use it.
+    /// Returns the right unused; only its holder may call this.
     fn unbook(&self, name: ResponseName, by: TraceId);
-    /// The provider deleted it.
+    /// Removes a response that the provider has deleted.
     fn forget(&self, name: ResponseName);
 }
 
-/// For places that remember nothing.
+/// For processes that remember nothing.
 #[derive(Debug, Default)]
 pub struct NoResponses;
 
@@ -293,24 +299,25 @@ impl ResponseKeeper for NoResponses {
     fn forget(&self, _name: ResponseName) {}
 }
 
-/// Remembers who made what providers keep beside answers: files, batches, videos.
+/// Remembers which credential or account created other stored objects: files, batches, videos.
 pub trait ObjectKeeper: Send + Sync {
-    /// Our name for what a maker calls so; the same every time.
+    /// Our id for the object that the maker knows as `provider_id`. Deterministic.
     fn id(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, provider_id: &str) -> KeptId;
-    /// Whether every replica finds it from here on. What is known already stays as it is, but for what lists show of it.
+    /// Remembers an object; returns whether every replica can find it now. An object that is known already is
+    /// unchanged, except for the form that lists show.
     fn keep(&self, owner: KeptOwner, id: KeptId, object: KeptObject) -> PortFuture<'static, bool>;
     fn find(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, FoundObject>;
-    /// What a project made of a kind; `None` where the store does not answer.
+    /// A page of a project's objects of one kind; `None` if the store does not answer.
     fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(KeptId, KeptObject)>>>;
-    /// Asks for the right to book what it used: of all requests ever, one is given it.
+    /// Requests the right to book the object's usage. It is granted to exactly one request, ever.
     fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, bool>;
-    /// Gives the right back, by whoever has it and could not use it.
+    /// Returns the right unused; only its holder may call this.
     fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, ()>;
-    /// The provider deleted it.
+    /// Removes an object that the provider has deleted.
     fn forget(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, ()>;
 }
 
-/// For places that remember nothing.
+/// For processes that remember nothing.
 #[derive(Debug, Default)]
 pub struct NoObjects;
 
@@ -344,7 +351,7 @@ impl ObjectKeeper for NoObjects {
     }
 }
 
-/// Whose content goes.
+/// The workspace or project whose content is to be purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgeScope {
     pub workspace: WorkspaceId,
@@ -370,12 +377,12 @@ impl fmt::Display for PurgeError {
 
 impl std::error::Error for PurgeError {}
 
-/// A place that keeps content of a workspace's.
+/// A store that holds a workspace's content.
 pub trait Purgeable: Send + Sync {
-    /// What a receipt calls the place.
+    /// The name of the store on a receipt.
     fn place(&self) -> &'static str;
-    /// Removes the content; how many pieces there were.
+    /// Removes the content; returns how many items there were.
     fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>>;
-    /// How many pieces are there now.
+    /// How many items are left.
     fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>>;
 }

@@ -1,4 +1,5 @@
-//! Who serves a request: the execution profile, the billing mode it counts under, and the principal behind it.
+//! Who serves a request: the execution profile, its billing mode, and the principal that an attempt
+//! authenticates as.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, CredentialId, IdError, NodeId};
 
-/// The value of `Agent-Execution-Profile`.
+/// The execution profile, also the value of the `Agent-Execution-Profile` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Profile {
     Byok,
     Byoc,
     ManagedProvider,
-    /// Named so that routes may list it; the profile itself ships off and no attempt carries it yet.
+    /// Exists so that routes may list it. The profile is switched off and no attempt carries it yet.
     Subscription,
 }
 
@@ -61,7 +62,7 @@ impl FromStr for Profile {
     }
 }
 
-/// The row of the billing snapshot that a profile counts under.
+/// The row of the billing snapshot that a profile is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     Mi,
@@ -82,7 +83,8 @@ impl Mode {
     }
 }
 
-/// Whose identity an attempt uses upstream; the profile follows from it and can't disagree.
+/// The credential, account or node that an attempt authenticates as upstream. The profile is derived from it,
+/// so the two can't disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Principal {
     Credential(CredentialId),

@@ -1,46 +1,47 @@
-//! A request to a model in the form that every grammar is read into and written from. It holds what two grammars can
-//! both say; what only one can say is named in `extras`, and where a thing is written as JSON it is kept as written.
+//! A request to a model in the intermediate form that every wire format is read into and written from. It
+//! holds what at least two formats can express. What only one can express is listed in `extras`, and values
+//! that are JSON are kept exactly as the client wrote them.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// JSON as somebody wrote it. Whoever makes one has checked that it is JSON.
+/// JSON text as its author wrote it. The code that makes one has checked that it is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Json(pub String);
 
-/// A whole request.
+/// A complete request.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Prompt {
-    /// What comes before the first turn: instructions of the system or of the developer.
+    /// Instructions before the first turn, from the system or the developer role.
     pub instructions: Vec<Instruction>,
     pub turns: Vec<Turn>,
     pub tools: Vec<Tool>,
     pub tool_choice: Option<ToolChoice>,
-    /// Whether several tools may be called at once; `None` is the target's own default, which is yes.
+    /// Whether the model may call several tools at once; `None` leaves the target's default, which is yes.
     pub parallel_tools: Option<bool>,
     pub sampling: Sampling,
     pub output: Output,
     pub reasoning: Reasoning,
     pub caching: Caching,
     pub stream: bool,
-    /// The answer shall be kept by the provider, to be referred to later.
+    /// Whether the provider is to store the answer, to be referred to later.
     pub store: Option<bool>,
     pub service_tier: Option<ServiceTier>,
-    /// Who asks, as the client's own users are named.
+    /// The end user, under the name that the client gave it.
     pub end_user: Option<String>,
     pub metadata: Vec<(String, String)>,
-    /// Groups that the client declared its functions in. Where names are flat, a function is `group__function`, and its
-    /// calls are told apart again by these.
+    /// Groups (namespaces) in which the client declared its functions. In formats with flat names a function
+    /// is `group__function`, and this list is needed to split the names in its calls again.
     pub namespaces: Vec<String>,
-    /// What was said and has no place here.
+    /// Fields of the request that the intermediate form cannot express.
     pub extras: Vec<Extra>,
-    /// Where the client used another of its grammar's names than the usual one.
+    /// Fields for which the client used another of its format's names than the usual one.
     pub aliases: Aliases,
     pub echo: Echo,
 }
 
-/// A thing that some grammar has several names for.
+/// A field for which some wire format has several names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Aliased {
     CacheMark,
@@ -50,16 +51,17 @@ pub enum Aliased {
     Thought,
 }
 
-/// The names that the client used, so that it is told of what was left out by these. They change nothing of what is asked.
+/// The names that the client used, so that reports about dropped fields use them too. They do not change the
+/// request's meaning.
 #[derive(Debug, Clone, Default)]
 pub struct Aliases(Vec<(Aliased, &'static str)>);
 
-/// Settings as the client wrote them, by name, for grammars whose answers repeat them. They ask for nothing that the rest
-/// of the prompt does not.
+/// Settings as the client wrote them, by name, for wire formats whose answers repeat them. They add nothing
+/// to the request.
 #[derive(Debug, Clone, Default)]
 pub struct Echo(Arc<[(&'static str, Json)]>);
 
-/// One instruction; texts of one kind that follow each other stay apart, as their cache marks do.
+/// One instruction. Consecutive instructions of one role stay separate, because each has its own cache mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instruction {
     pub is_developer: bool,
@@ -71,7 +73,7 @@ pub struct Instruction {
 pub enum Role {
     User,
     Assistant,
-    /// Results of tools that the assistant called; all that follow each other are one turn.
+    /// Results of tools that the assistant called; consecutive results form one turn.
     Tool,
     /// An instruction in the middle of a conversation.
     System,
@@ -81,12 +83,12 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     pub role: Role,
-    /// Which of several participants of one role speaks.
+    /// The participant's name, where several share a role.
     pub name: Option<String>,
     pub parts: Vec<Part>,
 }
 
-/// A part of a turn, and whether what comes up to its end is to be cached.
+/// A part of a turn, and whether the prompt up to its end is to be cached.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     pub content: Content,
@@ -94,8 +96,8 @@ pub struct Part {
     pub place: Place,
 }
 
-/// Where the client said a thing that not every upstream can be told, as errors name it: `messages[2].content[0]`. What is
-/// said is the same wherever it stands.
+/// The path of a value that not every upstream can be sent, as errors name it: `messages[2].content[0]`. It
+/// takes no part in comparisons.
 #[derive(Debug, Clone, Default)]
 pub struct Place(Option<Box<str>>);
 
@@ -103,7 +105,7 @@ pub struct Place(Option<Box<str>>);
 pub enum Content {
     Text {
         text: String,
-        /// Citations as the grammar of their provider writes them, each with its kind.
+        /// Citations in their provider's wire format, each with its type.
         citations: Vec<Json>,
     },
     Image {
@@ -119,41 +121,41 @@ pub enum Content {
     Document {
         source: Source,
         name: Option<String>,
-        /// What the model is told about it.
+        /// Context about the document for the model.
         context: Option<String>,
-        /// The answer shall cite it.
+        /// Whether the answer is to cite the document.
         cite: bool,
     },
     ToolCall(ToolCall),
     ToolResult(ToolResult),
     Thought(Thought),
-    /// The model's own words for not answering.
+    /// The model's own words when it refuses to answer.
     Refusal {
         text: String,
     },
-    /// A part of one provider's own making, such as the call of a tool that it runs itself.
+    /// A part specific to one provider, such as the call of a tool that the provider runs itself.
     Foreign {
-        /// As its grammar calls it, such as `web_search_call`.
+        /// The part's type in its wire format, such as `web_search_call`.
         kind: String,
         json: Json,
     },
 }
 
-/// Where the bytes of a part are.
+/// Where a part's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Base64, as it came.
+    /// Base64, as received.
     Inline {
         media_type: String,
         base64: String,
     },
-    /// Plain text in the place of a file.
+    /// Plain text instead of a file.
     Text(String),
     Url {
         url: String,
         media_type: Option<String>,
     },
-    /// A file that a provider keeps, by its id there.
+    /// A file stored at a provider, by its id there.
     File {
         id: String,
         media_type: Option<String>,
@@ -164,48 +166,49 @@ pub enum Source {
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    /// The arguments, byte for byte as the model wrote them: JSON, unless the model erred. Of a custom tool, free text.
+    /// The arguments, byte for byte as the model wrote them: JSON, unless the model made a mistake. For a
+    /// custom tool, free text.
     pub arguments: String,
     pub is_custom: bool,
-    /// What a provider needs to see again with this call.
+    /// What the provider must be sent again with this call.
     pub signature: Option<Signature>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolResult {
-    /// Of the call that it answers.
+    /// The id of the call that it answers.
     pub id: String,
-    /// Of the tool; grammars that pair by id leave it out.
+    /// The tool's name; formats that pair results with calls by id omit it.
     pub name: Option<String>,
-    /// Texts and media; never another call.
+    /// Text and media parts; never another call.
     pub parts: Vec<Part>,
     pub is_error: bool,
     pub is_custom: bool,
 }
 
-/// What the model thought before it answered.
+/// The model's thinking before its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Thought {
-    /// Its own words, or empty where the provider keeps them back.
+    /// The thinking text; empty where the provider withholds it.
     pub text: String,
-    /// The text is a summary that was made for readers.
+    /// The text is a summary for readers.
     pub is_summary: bool,
     pub signature: Option<Signature>,
-    /// The provider gives it only in a form that it alone reads; `signature` holds it.
+    /// The thinking is given only in a form that the provider alone can read, held by `signature`.
     pub is_redacted: bool,
     /// The item's id at its provider.
     pub id: Option<String>,
 }
 
-/// A provider's seal on its own words, good only there.
+/// A provider's signature over its own output, valid only there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
-    /// The grammar that it was read from.
+    /// The wire format that it was read from.
     pub grammar: crate::Grammar,
     pub value: String,
 }
 
-/// Everything up to here may be cached.
+/// A cache mark: the prompt up to here may be cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheMark {
     pub lifetime: Option<CacheLifetime>,
@@ -230,13 +233,13 @@ pub enum ToolKind {
     Function {
         name: String,
         description: Option<String>,
-        /// JSON Schema; `None` where it takes nothing.
+        /// JSON Schema of the parameters; `None` if there are none.
         schema: Option<Json>,
         strict: Option<bool>,
     },
-    /// A tool that takes free text, or text of a grammar.
+    /// A tool whose input is free text, or text that follows a grammar.
     Custom { name: String, description: Option<String>, format: Option<Json> },
-    /// A tool that the provider runs itself.
+    /// A hosted tool, which the provider runs itself.
     Hosted { kind: String, json: Json },
 }
 
@@ -244,20 +247,20 @@ pub enum ToolKind {
 pub enum ToolChoice {
     Auto,
     None,
-    /// At least one of them.
+    /// The model must call at least one tool.
     Required,
     Named {
         name: String,
         is_custom: bool,
     },
-    /// Only some of those that are declared.
+    /// Only some of the declared tools may be called.
     Allowed {
         names: Vec<String>,
         is_required: bool,
     },
 }
 
-/// How tokens are drawn. Numbers are kept as they were written.
+/// Sampling parameters. Numbers are kept as they were written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sampling {
     pub temperature: Option<Json>,
@@ -266,12 +269,12 @@ pub struct Sampling {
     pub seed: Option<i64>,
     pub presence_penalty: Option<Json>,
     pub frequency_penalty: Option<Json>,
-    /// Token id to bias, as an object.
+    /// An object from token id to bias.
     pub logit_bias: Option<Json>,
     pub stop: Vec<String>,
     pub logprobs: bool,
     pub top_logprobs: Option<u64>,
-    /// How many answers; `None` is one.
+    /// How many answers; `None` means one.
     pub choices: Option<u32>,
 }
 
@@ -279,13 +282,13 @@ pub struct Sampling {
 pub struct Output {
     pub tokens_max: Option<u64>,
     pub format: Option<OutputFormat>,
-    /// Other than text.
+    /// Output modalities other than text.
     pub modalities: Vec<String>,
-    /// Voice and format of spoken answers.
+    /// Voice and format of audio output.
     pub audio: Option<Json>,
     /// `low`, `medium`, `high`.
     pub verbosity: Option<String>,
-    /// What most of the answer is expected to be.
+    /// Predicted output: the expected text of most of the answer.
     pub prediction: Option<Json>,
 }
 
@@ -296,15 +299,15 @@ pub enum OutputFormat {
     JsonSchema { name: Option<String>, description: Option<String>, schema: Json, strict: Option<bool> },
 }
 
-/// How much the model thinks, and how much of it is shown.
+/// How much the model thinks, and how much of its thinking is returned.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reasoning {
     pub effort: Option<Effort>,
     pub budget_tokens: Option<u64>,
-    /// The model decides how much, up to the effort.
+    /// Adaptive thinking: the model decides how much, up to the effort.
     pub is_adaptive: bool,
     pub shows: Option<Shows>,
-    /// The provider's own form of it is wanted back, to be sent again.
+    /// Whether to return the thinking in the provider's encrypted form, so that it can be sent again.
     pub wants_encrypted: bool,
 }
 
@@ -341,7 +344,7 @@ impl Effort {
         Self::ALL.into_iter().find(|effort| effort.as_str().eq_ignore_ascii_case(word))
     }
 
-    /// What a budget of thinking tokens comes to.
+    /// The effort that corresponds to a budget of thinking tokens.
     #[must_use]
     pub const fn of_budget(tokens: u64) -> Self {
         match tokens {
@@ -353,7 +356,7 @@ impl Effort {
         }
     }
 
-    /// What models are given that only know a budget.
+    /// The budget for models that accept no effort.
     #[must_use]
     pub const fn budget(self) -> u64 {
         match self {
@@ -369,7 +372,8 @@ impl Effort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shows {
     Nothing,
-    /// Nothing is said of it, in a grammar that shows thoughts unasked: those of a grammar that doesn't are asked for.
+    /// Unset, in a format that returns thinking by default. Towards a format that does not, thinking is
+    /// requested.
     Unasked,
     Summary,
     Full,
@@ -377,13 +381,13 @@ pub enum Shows {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Caching {
-    /// Requests of one key go to where the prefix is cached.
+    /// Cache key: requests with the same key are routed to where the prefix is cached.
     pub key: Option<String>,
-    /// The provider places a mark by itself.
+    /// The provider places a cache mark by itself.
     pub automatic: Option<CacheMark>,
-    /// What is kept beyond the usual, as the provider names it.
+    /// Retention beyond the default, in the provider's word.
     pub retention: Option<String>,
-    /// A prefix that the provider keeps, by its name there.
+    /// An explicitly cached prefix at the provider, by its name there.
     pub content: Option<String>,
 }
 
@@ -395,25 +399,25 @@ pub enum ServiceTier {
     Priority,
 }
 
-/// A field that has no place in the form.
+/// A field that the intermediate form cannot express.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extra {
-    /// As the client wrote it, with the way to it: `context_management`, `messages[2].content[0].source`.
+    /// The field's path, as the client wrote it: `context_management`, `messages[2].content[0].source`.
     pub name: String,
-    /// Without it the answer is another: it may not be left out silently.
+    /// Whether dropping the field would change the answer, so that it may not be dropped silently.
     pub is_meaning: bool,
 }
 
 impl Prompt {
-    /// What one says; no turn where that is nothing.
+    /// Appends a turn, unless it has no parts.
     pub fn push_turn(&mut self, role: Role, parts: Vec<Part>) {
         if !parts.is_empty() {
             self.turns.push(Turn { role, name: None, parts });
         }
     }
 
-    /// What a user says where the results of tools are part of that. They come first, wherever among it they stand: other
-    /// grammars have them right behind the call.
+    /// Appends a user message that may contain tool results. Results come first, wherever in the message they
+    /// were: other formats want them directly after the call.
     pub fn push_user(&mut self, parts: Vec<Part>) {
         let is_result = |part: &Part| matches!(part.content, Content::ToolResult(_));
         let (mut results, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(is_result);
@@ -440,7 +444,7 @@ impl PartialEq for Aliases {
 }
 
 impl Aliases {
-    /// The first name counts.
+    /// Records the name used for a field; the first one counts.
     pub fn add(&mut self, of: Aliased, name: &'static str) {
         if self.name(of).is_none() {
             self.0.push((of, name));
@@ -484,7 +488,8 @@ impl Part {
         Self { content, cache: None, place: Place(None) }
     }
 
-    /// As the client said it there. Of most parts nobody will ask where they stood.
+    /// A part with its path in the request. The path is kept only for parts that some upstream cannot be
+    /// sent.
     #[must_use]
     pub fn said(content: Content, cache: Option<CacheMark>, place: &str) -> Self {
         let is_asked_for = match content {

@@ -1,4 +1,4 @@
-//! What a runtime makes of texts beside answers: vectors, and how well documents fit a question.
+//! Work of a runtime other than generation: embeddings, and relevance scores for reranking.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,7 +7,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::runtime::Continues;
 use crate::usage::Usage;
 
-/// What a model is for.
+/// Which operations a model serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Makes {
     pub answers: bool,
@@ -22,7 +22,7 @@ impl Default for Makes {
 }
 
 impl Makes {
-    /// As clients read it.
+    /// The operations' names for clients.
     #[must_use]
     pub fn words(self) -> Vec<&'static str> {
         let all = [(self.answers, "chat"), (self.vectors, "embeddings"), (self.ranks, "rerank")];
@@ -30,49 +30,49 @@ impl Makes {
     }
 }
 
-/// Texts that vectors are to be made of.
+/// Texts to embed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EmbedRequest {
     pub model: String,
     pub texts: Vec<Continues>,
-    /// How long each vector is to be; as long as the model makes them where nothing is said.
+    /// The length of each vector; the model's own if unset.
     pub dimensions: Option<u64>,
-    /// Which of the prompts that its makers wrote stands before each text.
+    /// Which of the model's predefined prompts is put before each text (Sentence Transformers' `prompts`).
     pub prompt_name: Option<String>,
-    /// A LoRA that the model reads with.
+    /// The LoRA adapter to use.
     pub adapter: Option<String>,
-    /// Whose turn it waits for: requests of the same word share theirs.
+    /// The scheduling group: requests with the same value share one turn.
     pub share: Option<String>,
 }
 
-/// Documents that are to be put in the order in which they fit a question.
+/// Documents to rank by their relevance to a query.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RankRequest {
     pub model: String,
     pub query: String,
     pub documents: Vec<String>,
-    /// What fitting means, where it is not what the model's makers had in mind.
+    /// What counts as relevant, where it differs from the model's own instruction.
     pub instruction: Option<String>,
     pub adapter: Option<String>,
     pub share: Option<String>,
 }
 
-/// Work that is told when all of it is done. Dropping it cancels within one step.
+/// A computation that returns its result when all of it is done. Dropping it cancels within one step.
 pub trait Reckoning {
     type Told;
 
     /// # Errors
-    /// A fault ends the work.
+    /// A fault ends the computation.
     fn poll_told(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Told, Fault>>;
 
-    /// What was used up to now.
+    /// Usage so far.
     fn used(self: Pin<&Self>) -> Usage;
 }
 
-/// Work that somebody else drives.
+/// A computation that another task drives.
 pub type Reckoned<T> = Pin<Box<dyn Reckoning<Told = T> + Send>>;
 
-/// A runtime makes none of what was asked for.
+/// The fault for an operation that the runtime does not serve.
 pub(crate) fn not_made(what: &str) -> Fault {
     let message = format!("This runtime makes no {what}.");
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);

@@ -1,6 +1,6 @@
-//! The meter record: everything that is kept of one settled exchange, without a word of its content.
+//! The meter record: all that is stored of one settled exchange, without any of its content.
 //!
-//! `Text` is how its words are held: owned, or `&str`, borrowed from the bytes that the record is read from.
+//! `Text` is the string type: owned, or `&str` borrowed from the serialised record.
 
 use std::borrow::Cow;
 
@@ -23,12 +23,12 @@ use crate::usage::Usage;
 #[serde(from = "Written", into = "Written")]
 pub enum Outcome {
     Completed,
-    /// A budget ended before the answer did. It is written as completed with the budget's fault, as every version reads it;
-    /// `MeterRecord::read_back` tells the two apart.
+    /// A budget was used up before the answer ended. It is written as `Completed` with the budget's fault, so
+    /// that every version can read it; `MeterRecord::read_back` tells the two apart.
     Cut,
-    /// Refused or failed; the fault says by whom.
+    /// Refused or failed; the fault says who is at fault.
     Failed,
-    /// The client went away before the end.
+    /// The client disconnected before the end.
     ClientCancelled,
     /// The process died; closed from the journal at the next start.
     Interrupted,
@@ -36,7 +36,7 @@ pub enum Outcome {
     Deadline,
 }
 
-/// An outcome as records number it: a version that meets a number it doesn't know can't read the record.
+/// The serialised outcome. Never extend it: a version that meets an unknown number can't read the record.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 enum Written {
     Completed,
@@ -91,40 +91,41 @@ impl Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Priced {
     Priced,
-    /// Nobody told us a price: counted and shown, never taken for zero.
+    /// No price is known: counted and shown, never taken for zero.
     Unpriced,
-    /// No token price by nature (a node), or nothing was used.
+    /// Nothing is charged for tokens (a node), or nothing was used.
     #[default]
     Free,
 }
 
-/// Money of one exchange or attempt.
+/// The cost of one exchange or attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Charge {
     /// What the workspace owes the operator.
     pub cost: Nanos,
-    /// What the provider will bill: the customer under BYOK, the operator under managed.
+    /// What the provider will bill: to the customer under BYOK, to the operator for managed accounts.
     pub provider_cost: Nanos,
     pub priced: Priced,
 }
 
-/// One upstream try. `Text` is how its names are held: while the exchange is open they are shared with its plan.
+/// One upstream attempt. `Text` is the string type: while the exchange is open, the strings are shared with
+/// its plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord<Text = String> {
     pub number: u32,
     pub principal: Principal,
     pub provider: Text,
-    /// The model's name at that seller.
+    /// The provider's name for the model.
     pub upstream_model: Text,
     pub region: Option<Text>,
-    /// After the exchange's first byte.
+    /// Time since the exchange's first byte.
     pub started_us: u64,
     pub duration_us: u64,
     pub status: Option<u16>,
     pub fault: Option<FaultClass>,
     pub upstream_request_id: Option<Text>,
     pub usage: Usage,
-    /// The prices that were in force, kept so that every charge can be recomputed from the record alone.
+    /// The prices in force, stored so that every charge can be recomputed from the record alone.
     pub rates: Option<Rates>,
     pub markup_bps: u32,
     pub charge: Charge,
@@ -137,7 +138,7 @@ impl<Text> AttemptRecord<Text> {
     }
 }
 
-/// Why a candidate of the plan was not chosen; `reason` is a stable word, `detail` tells a person.
+/// Why a candidate of the plan was rejected; `reason` is a stable code, `detail` is for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected<Text = String> {
     pub principal: Principal,
@@ -146,26 +147,26 @@ pub struct Rejected<Text = String> {
     pub detail: Text,
 }
 
-/// The part of a plan that is kept with the record.
+/// The part of a plan that is stored in the record.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PlanRecord<Text = String> {
-    /// The rule of resolution that matched, such as `catalogue` or `node_model`.
+    /// How the model name was resolved, such as `catalogue` or `node_model`.
     pub resolution: Cow<'static, str>,
-    /// The winning route's id, or empty where the broker's own order decided.
+    /// The winning route's id; empty where the broker's default order decided.
     pub route: Text,
     pub candidates: Vec<Principal>,
     pub rejected: Vec<Rejected<Text>>,
     pub snapshot_version: u64,
 }
 
-/// Why an exchange failed or was cut, in the words that its client read.
+/// Why an exchange failed or was cut, in the words that the client read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason<Text = String> {
     pub message: Text,
     pub fix: Option<Text>,
-    /// The field that is wrong.
+    /// The offending field.
     pub param: Option<Text>,
-    /// What of the workspace's own configuration refused.
+    /// The part of the workspace's own configuration that refused the request.
     pub refused_by: Option<Refuser>,
 }
 
@@ -186,7 +187,8 @@ fn clip(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
 }
 
-/// Records of earlier versions end before it, and one that a later version writes otherwise is not worth the record.
+/// Records of earlier versions end before this field. If a later version wrote it in another form, it is
+/// dropped instead of the whole record.
 fn reason_or_end<'de, D, Text>(deserializer: D) -> Result<Option<Reason<Text>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -209,15 +211,16 @@ pub struct MeterRecord<Text = String> {
     pub dialect: Dialect,
     pub stream: bool,
     pub requested_model: Text,
-    /// `publisher/model`, or the node's or custom server's own name.
+    /// `publisher/model`, or the name used by the node or custom server.
     pub resolved_model: Text,
     pub outcome: Outcome,
-    /// What the client was sent.
+    /// The status code sent to the client.
     pub status: u16,
     pub fault: Option<FaultClass>,
     /// The fault's stable code, such as `model_not_served`.
     pub fault_code: Option<Text>,
-    /// What answered, or the last that was tried; `None` where no attempt was made.
+    /// The credential, account or node that answered, or the last that was tried; `None` if no attempt was
+    /// made.
     pub principal: Option<Principal>,
     pub provider: Text,
     pub fallback_used: bool,
@@ -227,19 +230,19 @@ pub struct MeterRecord<Text = String> {
     pub attempts: Vec<AttemptRecord<Text>>,
     pub plan: PlanRecord<Text>,
     pub timeline: Timeline,
-    /// Bytes of the answer that went to the client.
+    /// Bytes of the answer that were sent to the client.
     pub bytes_out: u64,
-    /// The budgets that this was drawn on, each with the money that counts there.
+    /// The budgets that the exchange was charged to, each with the amount.
     pub drawn: Vec<Drawn>,
-    /// What was done for the provider's cache of prompts, or would have been.
+    /// What was done for the provider's prompt cache, or would have been.
     pub caching: Option<CacheRecord>,
-    /// Behind the rest, where versions that don't know it don't look, and nothing where nothing went wrong.
+    /// The last field, so that older versions ignore it; omitted where nothing failed.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "reason_or_end")]
     pub reason: Option<Reason<Text>>,
 }
 
 impl<Text> MeterRecord<Text> {
-    /// The record that was written: an answer that a budget's end cut is no completed one.
+    /// Restores what serialisation merged: a completed exchange with a budget's fault was cut.
     #[must_use]
     pub fn read_back(mut self) -> Self {
         let is_cut = matches!(self.fault, Some(FaultClass::BudgetReached | FaultClass::CreditsRequired));

@@ -1,27 +1,27 @@
-//! What a person may do in a workspace.
+//! The roles of people in a workspace.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A member's role. Billing and developer stand beside each other: neither may do what only the other may.
+/// A member's role. Neither billing nor developer includes the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Members with every right, and the workspace itself.
+    /// Manages members of every role, and the workspace itself.
     Owner,
-    /// Everything of the workspace but its owners.
+    /// Everything in the workspace except its owners.
     Admin,
-    /// Keys that call models.
+    /// Manages keys and calls models.
     Developer,
-    /// Money: budgets, invoices, credits.
+    /// Budgets, invoices and credit.
     Billing,
-    /// Looks, and changes nothing.
+    /// Read-only.
     Viewer,
 }
 
 impl Role {
     pub const ALL: [Self; 5] = [Self::Owner, Self::Admin, Self::Developer, Self::Billing, Self::Viewer];
 
-    /// Whether this role may do whatever `least` may.
+    /// Whether this role includes all rights of `least`.
     #[must_use]
     pub const fn covers(self, least: Self) -> bool {
         match least {

@@ -13,16 +13,16 @@ pub struct RouteScope {
     pub key_id: Option<KeyId>,
     pub project_id: Option<ProjectId>,
     pub alias: Option<String>,
-    /// A pattern of a model's name: exact (`openai/gpt-4o`) unless it ends in `*` or `/` (`openai/gpt-4o*`, `openai/`). The
-    /// longest match wins.
+    /// A model pattern: exact (`openai/gpt-4o`) unless it ends in `*` or `/` (`openai/gpt-4o*`, `openai/`).
+    /// The longest match wins.
     pub model: Option<String>,
     pub modality: Option<String>,
-    /// The pinned seller, else the publisher's own provider.
+    /// The pinned provider, or else the publisher's own.
     pub provider: Option<String>,
     pub environment: Option<String>,
 }
 
-/// What happens after a credential of the customer's own has failed.
+/// What happens after one of the customer's own credentials has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ByokFallback {
     #[default]
@@ -68,7 +68,7 @@ impl FallbackClass {
         }
     }
 
-    /// The class a fault falls under, or `None` where the same request would fail anywhere.
+    /// The class that a fault belongs to, or `None` where the same request would fail anywhere.
     #[must_use]
     pub const fn of(class: FaultClass) -> Option<Self> {
         match class {
@@ -85,24 +85,26 @@ impl FallbackClass {
     }
 }
 
-/// What a route says once it applies.
+/// What a route prescribes for the requests that it matches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteSpec {
     pub scope: RouteScope,
-    /// In order of choice; empty leaves the broker's own order.
+    /// In order of preference; empty leaves the broker's default order.
     pub profiles: Vec<Profile>,
-    /// Sellers in order; empty leaves the publisher's own first.
+    /// Providers in order of preference; empty puts the publisher's own first.
     pub providers: Vec<String>,
-    /// Only these credentials, in order; empty means every one in scope.
+    /// Only these credentials, in this order; empty allows every one in scope.
     pub credential_ids: Vec<CredentialId>,
     pub regions: Vec<String>,
     pub node_labels: Vec<String>,
     pub byok_fallback: ByokFallback,
-    /// Empty means every class that a fallback can help.
+    /// Empty means every class for which a fallback can help.
     pub fallback_on: Vec<FallbackClass>,
-    /// `overflow: managed`: what exceeds own capacity is sent to the pool. Failure never triggers it.
+    /// `overflow: managed`: load beyond the customer's own capacity goes to the pooled accounts. A failure
+    /// never triggers it.
     pub overflow_managed: bool,
-    /// `emergency: allowed`: once all of the pool have failed, an account that is kept for that may serve.
+    /// `emergency: allowed`: when all pooled accounts have failed, an account reserved for emergencies may
+    /// serve.
     pub emergency_allowed: bool,
     pub head_wait_ms: Option<u64>,
     pub first_byte_timeout_ms: Option<u64>,

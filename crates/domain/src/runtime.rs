@@ -1,4 +1,4 @@
-//! The trait of a model engine: a node serves whatever implements it.
+//! The trait of an inference engine. A node serves any implementation of it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,56 +17,56 @@ pub struct RuntimeModel {
     pub id: String,
     pub owned_by: String,
     pub created_unix_s: u64,
-    /// `true` where the runtime is honest-to-goodness inference; `echo` says `false`.
+    /// Whether the runtime runs a real model; `false` for `echo`.
     pub is_model: bool,
-    /// The longest text, prompt and answer together.
+    /// The context length: prompt and answer together.
     pub context_tokens: Option<u64>,
     pub makes: Makes,
 }
 
-/// What to generate.
+/// A request to generate.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GenerateRequest {
     pub model: String,
-    /// The conversation, and how it is to be answered.
+    /// The conversation and the parameters of its answer.
     pub prompt: Prompt,
-    /// What is to be gone on with, in the place of a conversation.
+    /// A text to continue, instead of a conversation.
     pub continues: Option<Continues>,
     pub words: RuntimeWords,
 }
 
-/// A text that is no conversation.
+/// A raw prompt that is not a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Continues {
     Text(String),
     Tokens(Vec<u32>),
 }
 
-/// What no vendor's grammar has a word for, and servers of one's own models are told.
+/// Parameters that vendors' APIs lack and self-hosted servers accept.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RuntimeWords {
-    /// Relative to the likeliest.
+    /// The minimum probability of a token, relative to the most likely one.
     pub min_p: Option<f64>,
     pub repetition_penalty: Option<f64>,
-    /// Beside the end of its own, nothing ends the answer.
+    /// The model's end-of-sequence tokens do not end the answer (`ignore_eos`).
     pub ignores_end: bool,
-    /// What the template is given beside the conversation.
+    /// Extra variables for the chat template.
     pub template: Option<Json>,
     pub rule: Option<RuleText>,
-    /// A LoRA that the model answers with.
+    /// The LoRA adapter to use.
     pub adapter: Option<String>,
-    /// Those, or none, that it goes on with from a token of the answer on, in order.
+    /// Adapters, or none, to switch to from the given token of the answer on, in order.
     pub later_adapters: Vec<(u64, Option<String>)>,
-    /// Whose remembered beginnings may be used: those of the same word.
+    /// The scope of prefix caching: only prefixes cached under the same value are reused.
     pub share: Option<String>,
 }
 
-/// What every answer has to be of, written in a language of its own.
+/// A constraint on the answer (structured decoding), in one of several notations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleText {
     Expression(String),
     Grammar(String),
-    /// One of these texts.
+    /// The answer must be one of these texts.
     Choice(Vec<String>),
 }
 
@@ -78,86 +78,86 @@ pub trait Generation {
     /// A fault ends the generation.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>>;
 
-    /// What was used up to now, whether or not that was told.
+    /// Usage so far, whether or not an event has reported it.
     fn used(self: Pin<&Self>) -> Usage;
 }
 
-/// A generation that somebody else drives.
+/// A generation that another task drives.
 pub type Generating = Pin<Box<dyn Generation + Send>>;
 
-/// A model engine. It knows no HTTP and no tenant.
+/// An inference engine. It knows nothing of HTTP or tenants.
 pub trait Runtime: Send + Sync {
     fn models(&self) -> Vec<RuntimeModel>;
 
     /// # Errors
-    /// The model is unknown, or the request asks for what the runtime can't do.
+    /// The model is unknown, or the request needs something that the runtime can't do.
     fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault>;
 
-    /// The tokens of the prompt as the model would be given it. Faults are those of `generate`.
+    /// The number of tokens in the prompt as the model would receive it. The errors are those of `generate`.
     fn count(&self, request: GenerateRequest) -> Doing<'_, u64>;
 
-    /// Vectors of texts, one for each in their order.
+    /// Embeddings, one for each text, in their order.
     ///
     /// # Errors
-    /// The model is unknown, or makes none.
+    /// The model is unknown, or does not embed.
     fn embed(&self, _request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {
         Err(not_made("vectors of texts"))
     }
 
-    /// How well each document fits the question, from 0 to 1, in their order.
+    /// The relevance of each document to the query, from 0 to 1, in their order.
     ///
     /// # Errors
-    /// The model is unknown, or can't tell.
+    /// The model is unknown, or does not rank.
     fn rank(&self, _request: RankRequest) -> Result<Reckoned<Vec<f64>>, Fault> {
         Err(not_made("ranks of documents"))
     }
 
-    /// What it can be asked about adapters; nothing where it takes none.
+    /// Management of LoRA adapters; `None` if the runtime takes none.
     fn adapters(&self) -> Option<&dyn Adapters> {
         None
     }
 
-    /// What it can be asked to train; nothing where it only answers.
+    /// Training; `None` if the runtime only does inference.
     fn trainer(&self) -> Option<&dyn Trainer> {
         None
     }
 
-    /// What it has to do just now; nothing where it keeps no texts waiting.
+    /// The current load; empty for a runtime without a queue.
     fn load(&self) -> RuntimeLoad {
         RuntimeLoad::default()
     }
 
-    /// Forgets all that is remembered of conversations of this word (`RuntimeWords::share`), and tells how much that was.
-    /// Answers that go on keep what they have until they end; nothing of them is remembered any more.
+    /// Clears the prefix cache of one scope (`RuntimeWords::share`) and returns how much that was. Running
+    /// generations keep their blocks until they end; those blocks are not reused.
     fn forget(&self, _share: Option<String>) -> Doing<'_, Forgotten> {
         Box::pin(async { Ok(Forgotten::default()) })
     }
 }
 
-/// What a runtime has to do, and what it remembers.
+/// A runtime's load and cache use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RuntimeLoad {
-    /// Texts that are carried on, and those that wait for their turn.
+    /// Sequences that are running, and those that wait to be scheduled.
     pub running: u64,
     pub waiting: u64,
-    /// Memory in which something of a conversation is, of all that there is for it.
+    /// KV cache memory in use, and its total.
     pub cache_bytes: u64,
     pub cache_bytes_max: u64,
 }
 
-/// What a runtime had remembered of conversations, and has no more.
+/// What was cleared from a runtime's prefix cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Forgotten {
-    /// Those that a later request could have found.
+    /// Cached tokens that a later request could have reused.
     pub tokens: u64,
-    /// What is empty now.
+    /// Blocks that are free now.
     pub blocks: u64,
     pub bytes: u64,
-    /// What goes when the answers that have it end.
+    /// What is freed when the generations that use it end.
     pub held: Held,
 }
 
-/// What answers that go on still have.
+/// What running generations still use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Held {
     pub answers: u64,

@@ -1,4 +1,4 @@
-//! A secret in memory: wiped on drop, never printed, compared nowhere.
+//! Secrets in memory: wiped on drop, never printed, never compared.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ impl Secret {
         Self::new(text.into_bytes())
     }
 
-    /// The one door to the plaintext: every call is a place to review.
+    /// The only access to the plaintext: every call is a place to review.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The plaintext as text, if it is UTF-8.
+    /// The plaintext as a string, if it is UTF-8.
     #[must_use]
     pub fn expose_text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
@@ -42,23 +42,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret at rest: what the vault wrote, and what only the vault reads.
+/// An encrypted secret: written by the vault, and readable only by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// Counts the secrets of one object; bound into the seal, so that an older row can't be put back.
+    /// The secret's generation, bound into the encryption so that an older row can't be restored.
     pub version: u32,
-    /// The workspace key that sealed it.
+    /// The workspace key that encrypted it.
     pub key_id: String,
     /// Nonce, ciphertext and tag.
     pub bytes: Vec<u8>,
 }
 
-/// Content that is kept sealed for a while.
+/// Kinds of content that are stored encrypted for a limited time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// An answer under an idempotency key.
+    /// An answer stored under an idempotency key.
     Answer,
-    /// What a provider must be shown again of a turn.
+    /// The state of a turn that a provider must be sent again.
     Turn,
 }
 

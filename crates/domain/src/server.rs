@@ -1,20 +1,20 @@
-//! What a compatible server takes and sends of the common grammar: facts with their dates, and what of them shapes a
-//! request.
+//! What an OpenAI-compatible server supports: facts with their dates, and the subset that shapes requests to
+//! it.
 
-/// One thing to know of a server.
+/// One property of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Trait {
-    /// It lists its models.
+    /// Lists its models.
     Models,
-    /// It answers a conversation.
+    /// Serves chat completions.
     Chat,
     Stream,
-    /// A whole answer says what it used.
+    /// Reports usage in a buffered answer.
     Usage,
     StreamOptions,
-    /// A stream says what it used, asked or not.
+    /// Reports usage in a stream, requested or not.
     StreamUsage,
-    /// A stream ends with the grammar's own end.
+    /// Ends a stream with `[DONE]`.
     Done,
     DeveloperRole,
     MaxCompletionTokens,
@@ -22,17 +22,17 @@ pub enum Trait {
     ForcedCall,
     ParallelToolCalls,
     JsonSchema,
-    /// Lists of texts as the content of system and tool messages.
+    /// Accepts a list of text parts as the content of system and tool messages.
     ContentParts,
-    /// `null` as the content of a message that is calls alone.
+    /// Accepts `null` as the content of a message that has only tool calls.
     NullContent,
-    /// Fields that it does not know are passed over.
+    /// Ignores unknown fields.
     UnknownFields,
-    /// Where it tells what the model thought.
+    /// Where it returns the model's thinking.
     Reasoning,
     /// The shape of its errors.
     Errors,
-    /// Whether it is a runtime of ours, which says what it runs and lets adapters and training be managed.
+    /// Whether it is a Tidegate runtime, which reports its state and lets adapters and training be managed.
     Runtime,
 }
 
@@ -40,7 +40,7 @@ const NO: &str = "no";
 const YES: &str = "yes";
 const FLAG: &[&str] = &[NO, YES];
 
-/// One row: the trait, what it is called, and the values that it may have.
+/// One row: the trait, its name, and its possible values.
 struct Row(Trait, &'static str, &'static [&'static str]);
 
 const TABLE: &[Row] = &[
@@ -64,12 +64,12 @@ const TABLE: &[Row] = &[
     Row(Trait::Runtime, "runtime", &[OTHER, TIDEGATE]),
 ];
 
-/// What a server is, of which `Trait::Runtime` is known.
+/// The values of `Trait::Runtime`.
 pub const TIDEGATE: &str = "tidegate";
 pub const OTHER: &str = "other";
 
 impl Trait {
-    /// Every trait, in the order of the table.
+    /// All traits, in the order of the table.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|row| row.0)
     }
@@ -84,20 +84,20 @@ impl Trait {
         self.row().map_or("", |row| row.1)
     }
 
-    /// What it may be.
+    /// The possible values.
     #[must_use]
     pub fn values(self) -> &'static [&'static str] {
         self.row().map_or(&[], |row| row.2)
     }
 
-    /// The finding of this value; `None` where it has no such value.
+    /// A finding with this value; `None` if the trait has no such value.
     #[must_use]
     pub fn found(self, value: &str, unix_ms: u64) -> Option<Finding> {
         let value = self.values().iter().copied().find(|known| *known == value)?;
         Some(Finding { of: self, value, unix_ms })
     }
 
-    /// The finding that the server does it, or that it does not.
+    /// A finding that the server has the trait, or that it lacks it.
     #[must_use]
     pub const fn is(self, truth: bool, unix_ms: u64) -> Finding {
         Finding { of: self, value: if truth { YES } else { NO }, unix_ms }
@@ -108,7 +108,7 @@ impl Trait {
     }
 }
 
-/// What is known of one trait, and since when.
+/// What is known about one trait, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
     pub of: Trait,
@@ -118,7 +118,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Whether the server does it; `None` where the trait has other values.
+    /// Whether the server has the trait; `None` for a trait with other values.
     #[must_use]
     pub fn flag(&self) -> Option<bool> {
         match self.value {
@@ -132,10 +132,10 @@ impl Finding {
 /// Where a fact comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
-    /// Nobody asked the server yet, or it did not say.
+    /// The server was not probed yet, or the probe was inconclusive.
     Unverified,
     Probed,
-    /// A person said so, and is believed above a probe.
+    /// Declared by a person; takes precedence over a probe.
     Stated,
 }
 
@@ -150,27 +150,28 @@ impl Evidence {
     }
 }
 
-/// What a probe came to.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Probed {
     pub unix_ms: u64,
-    /// Which model was asked.
+    /// The model that the probe used.
     pub model: Option<String>,
-    /// What kept it from finding out everything.
+    /// Why the probe is incomplete, if it is.
     pub error: Option<String>,
     pub found: Vec<Finding>,
 }
 
-/// All that is known of a server.
+/// All known facts about a server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerFacts {
-    /// `None` where it was never probed. What an earlier probe found and this one did not is kept, with its date.
+    /// `None` if it was never probed. What an earlier probe found and this one did not is kept, with its
+    /// date.
     pub probed: Option<Probed>,
     pub stated: Vec<Finding>,
 }
 
 impl ServerFacts {
-    /// A trait's finding, and where it comes from.
+    /// The finding for a trait, and where it comes from.
     #[must_use]
     pub fn of(&self, of: Trait) -> (Option<Finding>, Evidence) {
         let find = |findings: &[Finding]| findings.iter().find(|finding| finding.of == of).copied();
@@ -179,7 +180,7 @@ impl ServerFacts {
         stated.or_else(probed).unwrap_or((None, Evidence::Unverified))
     }
 
-    /// Takes what a newer probe found.
+    /// Merges a newer probe.
     pub fn learn(&mut self, mut probed: Probed) {
         if let Some(before) = self.probed.take() {
             let is_found = |of| probed.found.iter().any(|finding| finding.of == of);
@@ -191,7 +192,7 @@ impl ServerFacts {
         self.probed = Some(probed);
     }
 
-    /// What requests are shaped by.
+    /// The properties that shape requests.
     #[must_use]
     pub fn quirks(&self) -> Quirks {
         Trait::all()
@@ -200,12 +201,12 @@ impl ServerFacts {
     }
 }
 
-/// The traits that a server is known not to have; none of one that nobody asked.
+/// The traits that a server is known to lack; empty for a server that was never probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quirks(u32);
 
 impl Quirks {
-    /// With one more.
+    /// Adds a trait.
     #[must_use]
     pub const fn lacking(self, of: Trait) -> Self {
         Self(self.0 | 1 << of as u32)

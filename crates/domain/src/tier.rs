@@ -1,17 +1,17 @@
-//! The tiers that providers serve requests at, each for its own price, and the tools that they run for an answer.
+//! Providers' service tiers, each with its own price, and the hosted tools that providers run for an answer.
 
-/// A tier, under the one word that we have for it whatever its provider calls it.
+/// A service tier, under one name whatever its provider calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
     Standard,
     Flex,
     Priority,
-    /// Capacity that was bought ahead.
+    /// Reserved capacity.
     Scale,
     Fast,
     Ultrafast,
     Batch,
-    /// One that has another name.
+    /// A tier that is not in this list.
     Other,
 }
 
@@ -41,7 +41,8 @@ impl Tier {
         }
     }
 
-    /// The tier that a provider's word names, in whichever case; `None` where it leaves the choice to the provider.
+    /// The tier that a provider's word names, in any case; `None` if the word leaves the choice to the
+    /// provider.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
@@ -63,22 +64,22 @@ impl Tier {
         Self::ALL.iter().position(|tier| *tier == self).map_or(u64::MAX, |place| place as u64)
     }
 
-    /// One that a newer version wrote has no price here.
+    /// A tier written by a newer version has no price here.
     pub(crate) fn of_number(number: u64) -> Self {
         usize::try_from(number).ok().and_then(|place| Self::ALL.get(place)).copied().unwrap_or(Self::Other)
     }
 }
 
-/// A tool that the provider runs and may bill beside the tokens.
+/// A tool that the provider runs and may bill on top of the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HostedTool {
     WebSearch,
-    /// The older one, whose fee is another.
+    /// The older version, which has another fee.
     WebSearchPreview,
     FileSearch,
     CodeExecution,
     ImageGeneration,
-    /// One that has another name.
+    /// A tool that is not in this list.
     Other,
 }
 
@@ -110,7 +111,7 @@ impl HostedTool {
     }
 }
 
-/// The tools that a request offers its model and that the provider runs.
+/// The hosted tools that a request offers its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct HostedTools(u8);
 
@@ -134,10 +135,10 @@ impl HostedTools {
     }
 }
 
-/// What of a request makes its tokens dearer, or is billed beside them.
+/// The properties of a request that change its token prices or are billed on top of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct PriceTerms {
-    /// The tier that is asked for; `None` leaves it to the provider.
+    /// The requested tier; `None` leaves it to the provider.
     pub tier: Option<Tier>,
     pub hosted: HostedTools,
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Zero means "not reached". Built from the monotonic clock, so no figure is ever negative.
+/// Times of one exchange. Zero means "not reached". They come from the monotonic clock, so that none is ever
+/// negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Timeline {
     pub decoded_us: u64,

@@ -1,4 +1,4 @@
-//! What a runtime that trains can be asked for: adapters that are made of conversations while it goes on answering.
+//! The interface of a runtime that trains: LoRA fine-tuning on conversations while it continues to serve.
 
 use std::path::Path;
 
@@ -6,39 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 
-/// How an adapter is trained. All of it is said: a run that is taken up again must be the same one.
+/// The hyperparameters of a training run. All are explicit, because a resumed run must be the same run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     pub rank: usize,
     pub alpha: f64,
-    /// What is added is `alpha / sqrt(rank)` of the product, and not `alpha / rank`.
+    /// Scales by `alpha / sqrt(rank)` (rsLoRA) instead of `alpha / rank`.
     pub is_rank_stable: bool,
-    /// The matrices that it stands beside, as PEFT names them.
+    /// The weight matrices that get an adapter, under PEFT's names.
     pub targets: Vec<String>,
     pub seed: u64,
     pub epochs: usize,
-    /// The tokens that are gone over at once.
+    /// Tokens per forward and backward pass (micro-batch).
     pub batch_tokens: usize,
-    /// How many such batches make a step.
+    /// Micro-batches per optimizer step (gradient accumulation).
     pub accumulation: usize,
-    /// How many texts make a step, in the place of batches.
+    /// Examples per optimizer step, instead of micro-batches.
     pub step_texts: Option<usize>,
     pub rate: f64,
     pub warmup_steps: usize,
     pub schedule: RateSchedule,
     pub weight_decay: f64,
-    /// The texts that are only looked at, to see how well what is not learned goes.
+    /// The validation set: examples that are evaluated and not trained on.
     pub held_out: HeldOut,
-    /// Says which texts are held out; where it says nothing, `seed` does.
+    /// Selects the validation set; `seed` if unset.
     pub held_out_seed: Option<u64>,
-    /// After how many steps those are looked at.
+    /// Steps between two evaluations of the validation set.
     pub held_out_every: usize,
     pub checkpoint_every: usize,
-    /// Goes over each layer twice, and keeps less meanwhile.
+    /// Gradient checkpointing: computes each layer twice to hold fewer activations.
     pub saves_memory: bool,
 }
 
-/// How the rate goes on once it has been reached.
+/// The learning-rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RateSchedule {
@@ -51,108 +51,109 @@ pub enum RateSchedule {
 #[serde(rename_all = "snake_case")]
 pub enum HeldOut {
     Texts(usize),
-    /// This part of all texts.
+    /// This fraction of all examples.
     Share(f64),
 }
 
-/// What is learned, and by what.
+/// The training data of a run, with its hyperparameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Lesson<'a> {
     pub course: &'a Course,
-    /// Conversations, a line of JSON each.
+    /// The training set: conversations, one line of JSON each.
     pub learned: &'a [u8],
-    /// The same, which are only looked at.
+    /// The validation set, in the same form.
     pub held_out: &'a [u8],
-    /// The directory of an adapter that it goes on from; a new one begins where nothing is said.
+    /// The directory of an adapter to continue from; a new adapter is trained if unset.
     pub from: Option<&'a Path>,
 }
 
-/// Where a run leaves what is its own.
+/// The directories that a run writes to.
 #[derive(Debug, Clone, Copy)]
 pub struct Places<'a> {
-    /// What it needs to be taken up again.
+    /// Checkpoints, from which the run can be resumed.
     pub work: &'a Path,
-    /// What came of it at the end of each epoch but the last: a directory for each, called by [`left_at`].
+    /// The adapter at the end of each epoch but the last: a directory for each, named by [`left_at`].
     pub epochs: &'a Path,
-    /// What came of it in the end.
+    /// The finished adapter.
     pub result: &'a Path,
 }
 
-/// What the directory is called that holds what a run was at the end of an epoch.
+/// The name of the directory that holds the adapter after `step`, the end of an epoch.
 #[must_use]
 pub fn left_at(step: u64) -> String {
     format!("step-{step}")
 }
 
-/// What a lesson comes to.
+/// What a run would take: the size of its data and its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outlook {
-    /// Texts that are learned from; a conversation may be several.
+    /// Training examples; one conversation may give several.
     pub texts: u64,
     pub held_out_texts: u64,
-    /// Of one time over all that is learned from.
+    /// Tokens in one epoch.
     pub tokens: u64,
-    /// Those among them that are learned.
+    /// Of these, the tokens that count in the loss.
     pub learned_tokens: u64,
     pub longest_text_tokens: u64,
     pub steps: u64,
-    /// The numbers that are trained.
+    /// Trainable parameters.
     pub parameters: u64,
-    /// What a run takes beside the model that answers, about.
+    /// Approximate memory for the run, on top of the serving model.
     pub memory_bytes: u64,
 }
 
-/// A line of what is to be learned that can't be used.
+/// A line of training data that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnusableLine {
-    /// The first is 1.
+    /// Counted from 1.
     pub line: usize,
-    /// Where in it; nothing where it is the line itself.
+    /// The field within the line; empty if it is the line itself.
     pub field: String,
     pub why: String,
 }
 
-/// Why a lesson makes no run.
+/// Why a run can't start.
 #[derive(Debug)]
 pub enum Unfit {
-    /// All lines that can't be used, up to a bound, and how many there are beyond that.
+    /// All unusable lines up to a bound, and how many more there are.
     Lines {
         of_held_out: bool,
         lines: Vec<UnusableLine>,
         more: usize,
     },
     Fault(Box<Fault>),
-    /// Whoever asked wants it no more.
+    /// The caller cancelled it.
     CalledOff,
 }
 
-/// How far a run is.
+/// The progress of a run after one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub step: u64,
     pub of: u64,
-    /// The mean over the tokens that were learned in this step.
+    /// The mean loss over the tokens trained in this step.
     pub loss: f64,
-    /// The same of what is held out, where that was looked at.
+    /// The mean loss on the validation set, if it was evaluated.
     pub held_out_loss: Option<f64>,
     pub rate: f64,
-    /// All tokens that were gone over since the run began.
+    /// Tokens processed since the run began.
     pub tokens: u64,
-    /// The run can be taken up again from here.
+    /// A checkpoint was written: the run can be resumed from here.
     pub is_kept: bool,
-    /// An epoch that is not the last ended, and what has come of the run so far is left.
+    /// An epoch other than the last ended, and its adapter was written.
     pub is_left: bool,
 }
 
-/// Whoever wants something trained, as the run sees it.
+/// The run's view of its owner: cancellation, and where progress is reported.
 pub trait Watch: Sync {
-    /// It is to stop, and what the step that it is in had done is of no worth. Asked many times in a step.
+    /// Whether to stop now and discard the current step. Called many times in a step.
     fn is_called_off(&self) -> bool;
 
-    /// It is called off for now, and will be taken up again: what was done so far is worth being kept.
+    /// Whether a cancelled run will be resumed later, so that a checkpoint is worth writing.
     fn goes_on_later(&self) -> bool;
 
-    /// Where the run begins, or is taken up; and the step before, of which whoever was killed may have told nothing.
+    /// The run starts or resumes at this step. `last` is the step before it, which a killed process may not
+    /// have reported.
     fn begun(&self, step: u64, of: u64, last: Option<&Step>);
 
     fn went(&self, step: &Step);
@@ -165,30 +166,30 @@ pub enum RunEnd {
     CalledOff,
 }
 
-/// A runtime that trains. What it does takes as long as it takes, on the thread that asks.
+/// A runtime that trains. Its calls block the calling thread until they are done.
 pub trait Trainer: Send + Sync {
-    /// What is meant where nothing is said; of whoever goes on from an adapter, what that is.
+    /// The default hyperparameters; with `from`, those of that adapter.
     ///
     /// # Errors
-    /// What is in the directory is no adapter that training can go on from.
+    /// The directory does not hold an adapter that training can continue from.
     fn usual(&self, from: Option<&Path>) -> Result<Course, Unfit>;
 
-    /// Reads what is to be learned, and begins nothing. `may_go_on` is asked between one text and the next.
+    /// Reads the training data without starting a run. `may_go_on` is polled between examples.
     ///
     /// # Errors
-    /// Lines that can't be used, or a course that can't be gone.
+    /// Unusable lines, or hyperparameters that don't fit together.
     fn outlook(&self, lesson: &Lesson<'_>, may_go_on: &dyn Fn() -> bool) -> Result<Outlook, Unfit>;
 
-    /// The memory that a run may take now, where that is known.
+    /// The memory that a run may use now, if known.
     fn spare_bytes(&self) -> Option<u64>;
 
-    /// Trains, and leaves in its places what comes of it. With the same lesson beside the same model it goes on from what is
-    /// there to the same end, to the bit. It stands still while answers are given.
+    /// Trains, and writes the results to `places`. The same lesson on the same model resumes from the last
+    /// checkpoint and ends in the same adapter, bit for bit. It pauses while answers are generated.
     ///
     /// # Errors
     /// The lesson is unfit, or the run can't go on.
     fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit>;
 
-    /// Has a run that stands still ask its watch again.
+    /// Makes a paused run poll its watch again.
     fn wake(&self);
 }

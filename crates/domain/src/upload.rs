@@ -1,4 +1,4 @@
-//! The rest of a request's body, which goes on to an upstream while it comes.
+//! Uploads: the rest of a request's body, which is streamed to an upstream as it arrives.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,17 @@ use bytes::Bytes;
 
 use crate::Fault;
 
-/// Where an upload comes from.
+/// The source of an upload.
 pub trait Pieces: Send {
     /// The next piece, which is not empty; `None` at the end.
     ///
     /// # Errors
-    /// What the client is told; nothing follows.
+    /// The error for the client; nothing follows it.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<Fault>>>>;
 }
 
-/// The rest of a body. Nothing of it is kept: what was taken can't be taken again. Clones are the same upload.
+/// The rest of a body. Nothing is buffered: a piece that was taken can't be taken again. Clones share the
+/// same upload.
 #[derive(Clone)]
 pub struct Upload(Arc<Mutex<State>>);
 
@@ -27,16 +28,16 @@ struct State {
     left: Option<u64>,
     taken: u64,
     fault: Option<Box<Fault>>,
-    /// Who waits for the end.
+    /// The task that waits for the end.
     waiting: Option<Waker>,
 }
 
-/// It broke off; `Upload::fault` says why.
+/// The upload broke off; `Upload::fault` says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broke;
 
 impl Upload {
-    /// `left` is its length, where that was announced.
+    /// `left` is the length, if the client declared it.
     #[must_use]
     pub fn new(pieces: Box<dyn Pieces>, left: Option<u64>) -> Self {
         let state = State { pieces: Some(pieces), left, taken: 0, fault: None, waiting: None };
@@ -47,7 +48,7 @@ impl Upload {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next piece; `None` at the end. The client is asked for it only now.
+    /// The next piece; `None` at the end. Nothing is read from the client before this is called.
     ///
     /// # Errors
     /// It broke off.
@@ -76,13 +77,13 @@ impl Upload {
         Poll::Ready(polled)
     }
 
-    /// What is still to come, where that was announced.
+    /// The bytes still to come, if the length was declared.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         self.state().left
     }
 
-    /// Bytes that were taken: they are gone.
+    /// The bytes taken so far, which can't be sent again.
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.state().taken
@@ -94,7 +95,7 @@ impl Upload {
         self.state().fault.clone()
     }
 
-    /// Ready once all of it was taken, or it broke off.
+    /// Ready when all of it was taken or it broke off.
     pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if state.pieces.is_none() {

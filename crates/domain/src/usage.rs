@@ -1,4 +1,4 @@
-//! What an exchange used, in disjoint token classes, and how far to trust the counts.
+//! The usage of an exchange in disjoint token classes, and how far the counts can be trusted.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,18 +7,18 @@ use crate::tier::Tier;
 /// Where the counts came from; the order is from most to least trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum UsageSource {
-    /// The upstream reported them, or they were counted where there is nothing to guess: pictures of an answer, characters of
-    /// a request.
+    /// The upstream reported them, or they were counted where there is nothing to estimate: images in an
+    /// answer, characters in a request.
     Provider,
-    /// We estimated them, because the upstream said nothing or said zero for a non-empty answer.
+    /// We estimated them, because the upstream reported nothing, or zero for a non-empty answer.
     Estimate,
     /// Nothing was used, or nothing is known.
     #[default]
     None,
 }
 
-/// Disjoint counts: `prompt_total = input + cached_read + cache writes + media in`, `completion_total = output +
-/// reasoning + media out`.
+/// Disjoint counts: `prompt_total = input + cached_read + cache writes + media in`,
+/// `completion_total = output + reasoning + media out`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "UsageForm", into = "UsageForm")]
 pub struct Usage {
@@ -30,38 +30,40 @@ pub struct Usage {
     /// Visible output, without reasoning.
     pub output: u64,
     pub reasoning: u64,
-    /// What is no token of text.
+    /// Everything that is not a text token.
     pub units: Units,
-    /// The tier that it was served at, where that was told.
+    /// The tier that served it, if reported.
     pub tier: Option<Tier>,
     pub source: UsageSource,
 }
 
-/// What is counted beside tokens of text. Most exchanges have none of it.
+/// What is counted besides text tokens. Most exchanges have none of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Units {
-    /// Tokens of sound in the prompt, which are not among `input`; the three below likewise.
+    /// Audio tokens in the prompt, which are not part of `input`; the same holds for the three fields below.
     pub audio_in: u64,
     pub audio_out: u64,
     pub image_in: u64,
     pub image_out: u64,
-    /// Pictures that were made.
+    /// Generated images.
     pub images: u64,
-    /// Milliseconds of sound that were listened to.
+    /// Milliseconds of transcribed audio.
     pub audio_ms: u64,
-    /// Searches, as those count them who sell ranking by the search.
+    /// Searches, as providers count them that sell reranking by the search.
     pub searches: u64,
-    /// Characters that were read aloud.
+    /// Characters of synthesised speech.
     pub characters: u64,
-    /// Millionths of the unit that a model is sold by, as its provider tells them: a megapixel, a second of a machine.
+    /// Millionths of the provider's own billing unit, as it reports them: a megapixel, a second of machine
+    /// time.
     pub billed: u64,
-    /// Milliseconds of film that were made.
+    /// Milliseconds of generated video.
     pub video_ms: u64,
-    /// Searches of the web that the provider made for an answer, and bills one by one.
+    /// Web searches that the provider ran for an answer and bills individually.
     pub web_searches: u64,
-    /// The same of files that it keeps.
+    /// Searches of stored files, likewise.
     pub file_searches: u64,
-    /// Calls of other tools that the provider runs and bills in ways that no count of calls tells.
+    /// Calls of other hosted tools, which the provider bills in ways that the number of calls does not
+    /// determine.
     pub hosted_calls: u64,
 }
 
@@ -71,7 +73,7 @@ impl Units {
         *self == Self::default()
     }
 
-    /// Whether there is any of what is not counted in tokens at all.
+    /// Whether anything was counted in units instead of tokens.
     #[must_use]
     pub const fn has_counts(&self) -> bool {
         self.images > 0
@@ -82,7 +84,7 @@ impl Units {
             || self.video_ms > 0
     }
 
-    /// Whether the provider ran tools for the answer that it bills beside its tokens.
+    /// Whether the provider ran hosted tools for the answer, which it bills on top of its tokens.
     #[must_use]
     pub const fn has_hosted_calls(&self) -> bool {
         self.web_searches > 0 || self.file_searches > 0 || self.hosted_calls > 0
@@ -107,7 +109,7 @@ impl Units {
         }
     }
 
-    /// Those of the first form, and what came later by its number.
+    /// Splits the units into those of the first serialised form and the later ones, by number.
     #[must_use]
     pub fn apart(&self) -> (FirstUnits, Later) {
         let Self { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters, .. } =
@@ -124,7 +126,7 @@ impl Units {
         (first, later.into_iter().filter(|(_, count)| *count > 0).collect())
     }
 
-    /// What `apart` took apart. What a newer version counted is not known here.
+    /// The inverse of `apart`. Units that a newer version counted are ignored.
     #[must_use]
     pub fn of(first: FirstUnits, later: &[(u8, u64)]) -> Self {
         let FirstUnits { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters } =
@@ -148,21 +150,21 @@ impl Units {
     }
 }
 
-/// Units that came later than the first form, by their numbers, where there are any.
+/// Units that were added after the first serialised form, by their numbers.
 pub type Later = Vec<(u8, u64)>;
 
-/// The number of the provider's own units among those that came later.
+/// The number of the provider's own billing units among the later units.
 pub(crate) const BILLED: u8 = 1;
-/// That of film.
+/// The number of generated video.
 pub(crate) const VIDEO_MS: u8 = 2;
-/// Those of tools that the provider runs.
+/// The numbers of hosted tools.
 pub(crate) const WEB_SEARCHES: u8 = 3;
 pub(crate) const FILE_SEARCHES: u8 = 4;
 const HOSTED_CALLS: u8 = 5;
-/// The tier's, which stands among them and is no unit.
+/// The number of the tier, which is stored among the units but is not one.
 const TIER: u8 = 6;
 
-/// Units as the first form of records that had any holds them.
+/// The units of the first serialised form that had any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FirstUnits {
     audio_in: u64,
@@ -194,7 +196,7 @@ impl Usage {
             .saturating_add(self.units.image_out)
     }
 
-    /// Whether tokens were counted, of whatever kind.
+    /// Whether tokens of any kind were counted.
     #[must_use]
     pub const fn has_tokens(&self) -> bool {
         self.prompt_total() > 0 || self.completion_total() > 0
@@ -206,7 +208,7 @@ impl Usage {
         !self.has_tokens() && !self.units.has_counts()
     }
 
-    /// The counts of both; where they came from is what this one says.
+    /// The sum of both; the source stays this one's.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
@@ -228,8 +230,9 @@ impl Usage {
     }
 }
 
-/// As records hold it. What was written before there were units reads as it did, and without units the bytes are the
-/// same: the source, which is last, says whether units follow it, and whether others that came later follow those.
+/// The serialised form in records. Usage written before there were units reads as it did, and without units
+/// the bytes are the same: the last field, the source, says whether units follow, and whether later units
+/// follow those.
 #[derive(Serialize, Deserialize)]
 struct UsageForm {
     input: u64,
@@ -241,7 +244,7 @@ struct UsageForm {
     source: SourceForm,
 }
 
-/// The first three are numbered as those of `UsageSource`.
+/// The first three variants are numbered as those of `UsageSource`.
 #[derive(Serialize, Deserialize)]
 enum SourceForm {
     Provider,

@@ -1,6 +1,6 @@
-//! Tokenizers that are public, so that anybody can count with them.
+//! Public tokenizers, with which anybody can count tokens.
 
-/// A table of tokens that models are known to read with.
+/// A tokenizer vocabulary that models are known to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Vocabulary {
     Cl100k,
@@ -18,7 +18,7 @@ impl Vocabulary {
         }
     }
 
-    /// The vocabulary that a word names.
+    /// The vocabulary of this name.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|vocabulary| vocabulary.as_str() == word)

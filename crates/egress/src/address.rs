@@ -1,4 +1,4 @@
-//! What an IP address is to the guard: public, allowed by a setting, or never reachable.
+//! Classifies IP addresses for the guard: public, allowed by a setting, or never reachable.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,16 +11,16 @@ pub struct IpNet {
     prefix: u8,
 }
 
-/// Why a text is no network.
+/// Why a string is not a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IpNetError(String);
 
-/// The answer to "may this address be reached, and which setting decides".
+/// The class of an address: whether it may be reached, and which setting decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
     Public,
     Loopback,
-    /// RFC 1918, unique local, carrier-grade NAT: somebody's inside.
+    /// RFC 1918, unique local, carrier-grade NAT: someone's internal network.
     Private,
     /// The host's own link: cloud metadata lives here.
     LinkLocal,
@@ -28,7 +28,7 @@ pub enum AddressKind {
     Metadata,
     /// Multicast, unspecified, documentation, future use.
     Reserved,
-    /// An IPv4 address dressed as IPv6: mapped, compatible, NAT64, 6to4, Teredo.
+    /// An IPv4 address embedded in IPv6: mapped, compatible, NAT64, 6to4, Teredo.
     Embedded,
 }
 
@@ -60,7 +60,7 @@ const METADATA_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
 ];
 
-/// Sorts an address.
+/// Classifies an address.
 #[must_use]
 pub fn kind(address: IpAddr) -> AddressKind {
     match address {

@@ -1,4 +1,5 @@
-//! The two bodies: segments of known length on the way out, a stream that cancels when dropped on the way in.
+//! Request and response bodies: outgoing segments of known length, and an incoming
+//! stream that cancels when dropped.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,7 +14,8 @@ use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::http1::Framing;
 use crate::pool::Lease;
 
-/// A request body: a few segments that are not copied together, and what a client is still sending behind them.
+/// A request body: a few segments that are not concatenated, and what a client
+/// is still uploading behind them.
 #[derive(Debug, Clone, Default)]
 pub struct OutBody {
     segments: VecDeque<Bytes>,
@@ -28,24 +30,24 @@ impl OutBody {
         Self { segments: VecDeque::new(), left: 0, rest: None }
     }
 
-    /// With what is sent behind the segments as it comes.
+    /// Appends an upload, which is sent behind the segments as it arrives.
     #[must_use]
     pub fn followed_by(mut self, rest: Option<Upload>) -> Self {
         self.rest = rest;
         self
     }
 
-    /// The segments and their length together.
+    /// The segments and their total length.
     pub(crate) const fn parts(&self) -> (&VecDeque<Bytes>, u64) {
         (&self.segments, self.left)
     }
 
-    /// What follows the segments.
+    /// The upload that follows the segments.
     pub(crate) const fn rest(&self) -> Option<&Upload> {
         self.rest.as_ref()
     }
 
-    /// How long it is; `None` where nobody knows yet.
+    /// The total length; `None` if it is not known yet.
     pub(crate) fn length(&self) -> Option<u64> {
         match &self.rest {
             Some(rest) => rest.left().map(|left| self.left.saturating_add(left)),
@@ -101,20 +103,20 @@ impl Body for OutBody {
     }
 }
 
-/// An answer's body. Dropped before its end, it cancels the exchange: the connection is closed (HTTP/1.1) or the
-/// stream reset (HTTP/2) within the same turn of the loop.
+/// A response body. Dropped before its end, it cancels the exchange: the connection is closed (HTTP/1.1) or
+/// the stream reset (HTTP/2) within the same turn of the event loop.
 pub struct InBody {
     source: Source,
-    /// Held until the last byte; giving it back makes the connection free for the next request.
+    /// Held until the last byte; giving it back frees the connection for the next request.
     lease: Option<Lease>,
 }
 
 enum Source {
-    /// Read from the lease's own connection, which is used again only if the peer `keeps` it.
+    /// Read from the lease's own connection, which is reused only if the peer `keeps` it alive.
     Own { framing: Framing, keeps: bool },
     /// A stream of a shared connection.
     Shared(Incoming),
-    /// What was read before; nothing holds a connection for it.
+    /// Bytes that were read before; no connection is held for them.
     Read(Bytes),
 }
 
@@ -127,7 +129,7 @@ impl InBody {
         Self::new(Source::Shared(incoming), lease)
     }
 
-    /// A body that was read already.
+    /// A body that was read before.
     #[must_use]
     pub const fn read(bytes: Bytes) -> Self {
         Self { source: Source::Read(bytes), lease: None }
@@ -139,7 +141,7 @@ impl InBody {
         body
     }
 
-    /// A body that knows its length is never polled to its end, so the end is looked for, not waited for.
+    /// A body of known length is never polled to its end, so the end has to be checked for.
     fn look_for_end(&mut self) {
         if self.is_over()
             && let Some(mut lease) = self.lease.take()
@@ -179,7 +181,7 @@ impl InBody {
         Poll::Ready(frame)
     }
 
-    /// Reads to the end, at most `bytes_max`.
+    /// Reads to the end, up to `bytes_max` bytes.
     ///
     /// # Errors
     /// The stream broke, or it holds more than `bytes_max`.
@@ -220,7 +222,7 @@ impl Body for InBody {
     ) -> Poll<Option<Result<Frame<Bytes>, EgressError>>> {
         let frame = ready!(self.poll_source(cx));
         match &frame {
-            // What broke is not given back: the lease's drop closes it.
+            // A broken connection is not given back: dropping the lease closes it.
             Some(Err(_)) => self.lease = None,
             Some(Ok(_)) => self.look_for_end(),
             None => {

@@ -1,4 +1,4 @@
-//! From a checked target to a connection: resolve, connect to that very address, TLS, HTTP handshake.
+//! From a checked target to a connection: resolve, connect to exactly that address, TLS, HTTP handshake.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -24,15 +24,16 @@ use crate::http1::{Connection, Wire};
 use crate::pool::Gauge;
 use crate::{EgressSettings, Reach};
 
-/// A dead peer is noticed by an unanswered ping, else every later request would choose its connection.
+/// Detects a dead peer by an unanswered ping; otherwise every later request would choose its connection.
 const H2_PING_EVERY: Duration = Duration::from_secs(15);
 const H2_PING_WAIT: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// A connection that has shaken hands.
+/// A connection whose handshakes are done.
 pub(crate) enum Opened {
     Http1(Box<Connection>),
-    /// With the number of streams that the peer allows now; its task runs on this core until the peer ends it.
+    /// With the number of streams that the peer allows now; its task runs on
+    /// this core until the peer ends it.
     Http2(http2::SendRequest<OutBody>, Rc<Cell<usize>>),
 }
 
@@ -50,7 +51,7 @@ where
     }
 }
 
-/// Opens one connection within `CONNECT_TIME_MAX`, the name's resolution included.
+/// Opens one connection within `CONNECT_TIME_MAX`, including name resolution.
 pub(crate) async fn open(
     target: &Target,
     reach: Reach,
@@ -107,7 +108,8 @@ fn server_name(target: &Target) -> Result<ServerName<'static>, EgressError> {
     }
 }
 
-/// The addresses in the resolver's order; each gets its share of the time, so that one dead address can't eat it all.
+/// Tries the addresses in the resolver's order. Each gets its share of the time, so that one
+/// dead address can't use it all up.
 async fn connect_any(addresses: &[SocketAddr], target: &Target) -> Result<TcpStream, EgressError> {
     let end = Instant::now() + CONNECT_TIME_MAX;
     let mut last = too_slow(target);
@@ -151,7 +153,7 @@ where
         .keep_alive_interval(H2_PING_EVERY)
         .keep_alive_timeout(H2_PING_WAIT)
         .initial_stream_window_size(stream_window)
-        // As wide as all streams together: a client that reads slowly holds up its own stream only.
+        // As large as all stream windows together: a client that reads slowly holds up only its own stream.
         .initial_connection_window_size(stream_window.saturating_mul(streams))
         .handshake(TokioIo::new(stream))
         .await

@@ -12,7 +12,7 @@ use url::Url;
 use crate::error::{EgressError, EgressErrorKind};
 use crate::{Answer, Client, Headers, Reach, Request};
 
-/// What a document may cost.
+/// The bounds of fetching a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DocumentLimits {
     pub bytes_max: usize,
@@ -33,14 +33,14 @@ impl Default for DocumentLimits {
 /// A fetched document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// The media type without parameters, in lower case; `application/octet-stream` if the server said none.
+    /// The media type without parameters, in lower case; `application/octet-stream` if the server sent none.
     pub mime: String,
-    /// As the server said it.
+    /// As the server sent it.
     pub charset: Option<String>,
     pub bytes: Bytes,
 }
 
-/// Fetches `url`. Plain http is spoken to the loopback only, and only where the operator allows it.
+/// Fetches `url`. Plain http is used for the loopback only, and only if the operator allows it.
 ///
 /// # Errors
 /// The guard refuses a hop, the server does not answer 200 in time, or the document is too large.
@@ -76,7 +76,7 @@ async fn get(client: &Client, url: &Url) -> Result<Answer, Box<Fault>> {
     request.headers = vec![
         (USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")))),
         (ACCEPT, HeaderValue::from_static("*/*")),
-        // Nothing is unpacked here, so there is no bomb to unpack.
+        // Nothing is decompressed here, so a decompression bomb can do no harm.
         (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
     ];
     client.send(&request, Reach::Document).await.map_err(|error| from_egress(&error))

@@ -1,10 +1,10 @@
-//! Why a request got no answer, or half of one: the kind decides about a retry, the text is for a person.
+//! Why a request got no response, or half of one: the kind decides about a retry, the text is for people.
 
 use std::fmt;
 
 use crate::http1::Broke;
 
-/// At which step it failed.
+/// The step at which it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EgressErrorKind {
     /// The address guard refused the target; no byte was sent anywhere.
@@ -13,21 +13,21 @@ pub enum EgressErrorKind {
     Dns,
     /// No connection could be opened.
     Connect,
-    /// The connection opened, the TLS handshake failed.
+    /// The connection was opened, but the TLS handshake failed.
     Tls,
     /// The peer cut the connection or the stream.
     Reset,
-    /// The peer broke the rules of HTTP, or said more than we read.
+    /// The peer violated HTTP, or sent more than we read.
     Protocol,
     /// It took too long.
     Timeout,
-    /// The connection was closed before an answer came.
+    /// The connection was closed before a response came.
     Closed,
-    /// What was to be sent broke off.
+    /// The request body broke off.
     Body,
 }
 
-/// One failure on the way out. Cloned to every request that waited for the same connection.
+/// One failed request. Cloned to every request that waited for the same connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressError {
     pub kind: EgressErrorKind,
@@ -73,7 +73,7 @@ pub(crate) fn from_broke(broke: Broke, host: &str) -> EgressError {
     EgressError::new(kind, text)
 }
 
-/// Sorts what hyper reports; `sent` says whether the request had been handed to the connection.
+/// Classifies an error of hyper; `sent` is whether the request had been passed to the connection.
 pub(crate) fn from_hyper(error: &hyper::Error, sent: bool, host: &str) -> EgressError {
     let (kind, what) = if error.is_incomplete_message() {
         (EgressErrorKind::Closed, "closed the connection before its answer was complete")
@@ -90,7 +90,8 @@ pub(crate) fn from_hyper(error: &hyper::Error, sent: bool, host: &str) -> Egress
     let mut refused = false;
     if let Some(cause) = std::error::Error::source(error) {
         let cause = cause.to_string();
-        // HTTP/2 says of such a stream that nothing was processed; the type that says so is not hyper's to show.
+        // For HTTP/2 this means that the stream was not processed; hyper does not expose
+        // the type, so the text is checked.
         refused = cause.contains("refused stream");
         text.push_str(": ");
         text.push_str(&cause);

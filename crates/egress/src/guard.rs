@@ -1,4 +1,5 @@
-//! The address guard: which targets may be reached, decided on the text when saved and on every address when used.
+//! The address guard: which targets may be reached. The URL is checked when saved, and
+//! every resolved address when used.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,12 +11,12 @@ use crate::error::{EgressError, EgressErrorKind};
 use crate::{EgressSettings, Reach};
 
 const URL_BYTES_MAX: usize = 2048;
-/// Of a name's answer, how many addresses are looked at; a longer answer is refused, not cut.
+/// How many addresses a name may resolve to; a longer list is refused, not cut.
 const ADDRESSES_MAX: usize = 64;
-/// Where webhooks may be sent: a tenant's URL must not knock at other services.
+/// The ports that webhooks may use: a tenant's URL must not reach other services.
 const WEBHOOK_PORTS: [u16; 2] = [443, 8443];
 
-/// Where a request goes, read from its URI and checked as far as text allows.
+/// Where a request goes, read from its URI and checked as far as the text allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub https: bool,
@@ -25,7 +26,7 @@ pub(crate) struct Target {
     pub port: u16,
 }
 
-/// Why not, and what would change it.
+/// Why it is refused, and what would change that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub message: String,
@@ -44,7 +45,8 @@ impl From<Refusal> for EgressError {
     }
 }
 
-/// Whether a base URL may be saved. Names are checked again, by their addresses, whenever a connection is opened.
+/// Whether a base URL may be saved. Names are checked again, by their addresses,
+/// whenever a connection is opened.
 ///
 /// # Errors
 /// A 400 that says which rule refuses it and which setting would allow it.
@@ -58,7 +60,7 @@ pub fn check_base_url(url: &str, settings: &EgressSettings, reach: Reach) -> Res
     })
 }
 
-/// Whether events may be sent to a URL. As for base URLs, and only to the ports of web servers.
+/// Whether a webhook URL may be saved. As for base URLs, and with the ports of web servers only.
 ///
 /// # Errors
 /// A 400 that says which rule refuses it and which setting would allow it.
@@ -89,7 +91,8 @@ fn check_text(url: &str, settings: &EgressSettings, reach: Reach) -> Result<(), 
     }
 }
 
-/// Scheme, host and port of a request's URI; refuses every way of writing a host that two parsers may read as two.
+/// Reads scheme, host and port of a request's URI; refuses every spelling of a host that
+/// two parsers may read differently.
 pub(crate) fn read_target(uri: &Uri) -> Result<Target, Refusal> {
     let https = match uri.scheme_str() {
         Some("https") => true,
@@ -168,7 +171,8 @@ fn check_port(target: &Target, settings: &EgressSettings, reach: Reach) -> Resul
     Err(Refusal::new(format!("Events are not sent to port {}.", target.port), fix))
 }
 
-/// A name whose addresses are not known yet: what can be said already is said when it is saved.
+/// Checks a name whose addresses are not known yet, so that what can be refused
+/// already is refused when it is saved.
 fn check_name(target: &Target, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
     let host = target.host.as_str();
     if is_metadata_name(host) && reach == Reach::Machine {
@@ -195,7 +199,7 @@ fn is_metadata_name(host: &str) -> bool {
         || host == "instance-data.ec2.internal"
 }
 
-/// The rule of a connection: every address of the target must pass.
+/// The rule for a connection: every address of the target must pass.
 pub(crate) fn check_address(
     address: IpAddr,
     target: &Target,
@@ -206,7 +210,7 @@ pub(crate) fn check_address(
         Some(_) => (address.to_string(), false),
         None => (target.host.clone(), true),
     };
-    // Whoever names a host learns nothing of what names stand for inside.
+    // A client that names a host must not learn what names resolve to internally.
     let words = |kind: AddressKind| if is_named { "not a public address" } else { kind.words() };
     let listed = reach == Reach::Node && settings.node_networks.iter().any(|net| net.contains(address));
     match kind(address) {
@@ -214,7 +218,8 @@ pub(crate) fn check_address(
         _ if reach == Reach::Machine => Ok(()),
         AddressKind::Public if target.https || listed => Ok(()),
         AddressKind::Public => Err(plain_http(&shown, reach)),
-        // A document's URL comes with a request, so the operator's permission for base URLs covers the loopback only.
+        // A document's URL comes with a request, so the operator's permission for base
+        // URLs covers only the loopback.
         AddressKind::Private if reach == Reach::Document => Err(Refusal::new(
             format!("{shown} is {}.", words(AddressKind::Private)),
             "Documents are fetched from public https addresses; send it as a data: URI instead.",

@@ -1,4 +1,5 @@
-//! The only way out: address guard, pinned connections, TLS and per-core pools for every request that we send.
+//! The only way out: address guard, pinned connections, TLS and per-core pools
+//! for every request that we send.
 
 pub mod address;
 mod body;
@@ -34,13 +35,13 @@ pub use socket::{Shaken, Socket};
 pub struct EgressSettings {
     /// `TIDEGATE_ALLOW_PRIVATE_UPSTREAMS`: loopback and private addresses may be reached by every base URL.
     pub allow_private: bool,
-    /// `TIDEGATE_NODE_NETWORKS`: where nodes may be, beside public addresses.
+    /// `TIDEGATE_NODE_NETWORKS`: where nodes may be, besides public addresses.
     pub node_networks: Vec<IpNet>,
-    /// `TIDEGATE_CA_FILE`: more roots for every TLS connection.
+    /// `TIDEGATE_CA_FILE`: additional root certificates for every TLS connection.
     pub extra_roots_pem: Option<Vec<u8>>,
-    /// `TIDEGATE_METADATA_URL`: where the machine's own cloud answers, in the place of the clouds' own addresses.
+    /// `TIDEGATE_METADATA_URL`: the machine's metadata service, instead of the clouds' own addresses.
     pub metadata_url: Option<String>,
-    /// `TIDEGATE_HOST_IDENTITY`: workspaces whose credentials may be the machine's own identity.
+    /// `TIDEGATE_HOST_IDENTITY`: workspaces whose credentials may use the machine's own identity.
     pub host_identity: Vec<domain::WorkspaceId>,
     /// `TIDEGATE_TOKEN_FILES`: files of the machine that hold a token of its own.
     pub token_files: Vec<String>,
@@ -63,7 +64,8 @@ impl Default for EgressSettings {
 }
 
 impl EgressSettings {
-    /// Whether a token may be read out of this file. Nobody else names files: any other could hold anything.
+    /// Whether a token may be read from this file. Only the operator names files, since
+    /// any other could hold anything.
     #[must_use]
     pub fn may_read(&self, path: &str) -> bool {
         self.token_files.iter().any(|file| file == path)
@@ -79,7 +81,7 @@ impl std::fmt::Debug for EgressSettings {
     }
 }
 
-/// What the target is to us; it decides which addresses may be reached.
+/// What kind of target it is, which decides the addresses that may be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// The base URL of a credential or an account.
@@ -88,31 +90,31 @@ pub enum Reach {
     Node,
     /// A document that a request names.
     Document,
-    /// Where a workspace wants its events: only the ports of web servers.
+    /// A workspace's webhook: only the ports of web servers.
     Webhook,
     /// An address that the operator configured.
     System,
-    /// Where a cloud answers inside every machine of its own; no request and no row names it.
+    /// A cloud's metadata service, reachable from its machines; no request and no database row names it.
     Machine,
 }
 
-/// What the target is to us, and whose.
+/// The kind of the target, and its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Destination {
     pub reach: Reach,
-    /// The workspace that wrote the address. Its connections are its own: what a server of its says out of turn over one of
-    /// them is heard by nobody else.
+    /// The workspace that wrote the address. Its connections are separate: an unsolicited response that its
+    /// server sends over one of them reaches no other workspace.
     pub owner: Option<domain::WorkspaceId>,
 }
 
 impl From<Reach> for Destination {
-    /// To an address that no workspace wrote, or without a word of whose it is.
+    /// To an address that no workspace wrote, or whose owner is not stated.
     fn from(reach: Reach) -> Self {
         Self { reach, owner: None }
     }
 }
 
-/// A core's way out: its own connections, shared with no other core. Clones share the pool.
+/// A core's HTTP client: its own connections, shared with no other core. Clones share the pool.
 #[derive(Clone)]
 pub struct Client {
     pool: Rc<pool::Pool>,
@@ -122,15 +124,15 @@ impl Client {
     /// Use it inside a `LocalSet`: connections are tasks of the core that opened them.
     ///
     /// # Errors
-    /// `extra_roots_pem` holds no certificate that can be read.
+    /// `extra_roots_pem` contains no readable certificate.
     pub fn new(settings: Arc<EgressSettings>) -> io::Result<Self> {
         let tls = tls::client_config(settings.extra_roots_pem.as_deref())?;
         Ok(Self { pool: Rc::new(pool::Pool::new(settings, tls)) })
     }
 
-    /// Sends a request over a pooled or new connection and returns at the answer's head.
-    /// There is no timeout here but the connection's: the caller owns first byte, idle and deadline.
-    /// Dropping the future cancels the exchange.
+    /// Sends a request over a pooled or new connection and returns at the response head. There is no
+    /// timeout here but the connection's: the caller owns first byte, idle and deadline. Dropping
+    /// the future cancels the exchange.
     ///
     /// # Errors
     /// The guard refuses the target, no connection opens, or the peer breaks off before the head.
@@ -142,11 +144,10 @@ impl Client {
         pool::send(&self.pool, request, destination.into())
     }
 
-    /// Asks the peer to hand a connection over for a WebSocket, with a key that nobody can guess. As with `send`, the
-    /// caller owns the clocks.
+    /// Requests a WebSocket upgrade, with an unpredictable key. As with `send`, the caller owns the timeouts.
     ///
     /// # Errors
-    /// As of `send`, and where the peer's side of the handshake is wrong.
+    /// As for `send`, and if the peer's side of the handshake is wrong.
     pub fn open_socket(
         &self,
         request: &Request,
@@ -156,7 +157,7 @@ impl Client {
         pool::open_socket(&self.pool, request, destination, key)
     }
 
-    /// Reads an absolute URL for `send`; those that were read lately cost nothing.
+    /// Parses an absolute URL for `send`; those that were parsed lately cost nothing.
     ///
     /// # Errors
     /// It is not a URL.
@@ -164,7 +165,7 @@ impl Client {
         self.pool.read_url(url)
     }
 
-    /// The address of a cloud inside its machines, or at the address that the operator put in its place.
+    /// The address of a cloud's metadata service, or the one that the operator set instead.
     #[must_use]
     pub fn machine_url(&self, url: String) -> String {
         let Some(own) = self.settings().metadata_url.as_deref() else { return url };
@@ -172,7 +173,7 @@ impl Client {
         format!("{}{}", own.trim_end_matches('/'), path.unwrap_or_default())
     }
 
-    /// Connections now open, idle ones among them.
+    /// Open connections, including idle ones.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.pool.connections()

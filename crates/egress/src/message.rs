@@ -1,4 +1,4 @@
-//! The two messages: a request on its way out, and the head of an answer.
+//! Messages: a request on its way out, and the head of a response.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -6,18 +6,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use crate::body::{InBody, OutBody};
 
-/// A request. It is lent to `send`, so that it can go out again over another connection.
+/// A request. It is lent to `send`, so that it can be sent again over another connection.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: Method,
     /// Absolute.
     pub url: Uri,
-    /// What is the connection's to say (host, length) is left out of them, whoever put it there.
+    /// Headers that belong to the connection (host, length) are left out, whoever put them here.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: OutBody,
 }
 
-/// An answer whose head has come.
+/// A response whose head has arrived.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -25,28 +25,28 @@ pub struct Answer {
     pub body: InBody,
 }
 
-/// The headers of an answer: their lines as they came, checked but not taken apart, because of dozens a few are asked
-/// for.
+/// The headers of a response: their lines as they arrived, checked but not split, since of
+/// dozens only a few are looked up.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
     lines: Bytes,
 }
 
 impl Request {
-    /// One without headers and body.
+    /// A request without headers and body.
     #[must_use]
     pub const fn new(method: Method, url: Uri) -> Self {
         Self { method, url, headers: Vec::new(), body: OutBody::empty() }
     }
 
-    /// The headers but those that are the connection's to say.
+    /// The headers, except those that belong to the connection.
     pub(crate) fn own_headers(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         let is_ours =
             |name: &HeaderName| [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name);
         self.headers.iter().filter(move |(name, _)| !is_ours(name))
     }
 
-    /// What hyper sends over a shared connection.
+    /// The request that hyper sends over a shared connection.
     pub(crate) fn to_shared(&self) -> http::Request<OutBody> {
         let mut request = http::Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
@@ -57,12 +57,12 @@ impl Request {
 }
 
 impl Headers {
-    /// Lines that `http1::answer` has checked, each with its end.
+    /// Lines that `http1::answer` has checked, each with its line end.
     pub(crate) const fn of_lines(lines: Bytes) -> Self {
         Self { lines }
     }
 
-    /// The first of this name, whatever its case.
+    /// The first of this name, ignoring case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let name = name.as_bytes();
@@ -73,7 +73,7 @@ impl Headers {
         self.lines().find(is_named).and_then(split_line).map(|(_, value)| value)
     }
 
-    /// The first of this name, where it is visible ASCII.
+    /// The first of this name, if it is visible ASCII.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         let value = self.get(name)?;
@@ -81,7 +81,7 @@ impl Headers {
         std::str::from_utf8(value).ok().filter(|_| is_plain)
     }
 
-    /// Names, in whatever case they came, and values, in their order.
+    /// Names, in the case in which they arrived, and values, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.lines().filter_map(split_line)
     }
@@ -95,7 +95,7 @@ impl Headers {
         })
     }
 
-    /// A value of these headers to hand on; its bytes are shared.
+    /// A value of these headers to pass on; its bytes are shared.
     #[must_use]
     pub fn share(&self, value: &[u8]) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(self.lines.slice_ref(value)).ok()
@@ -126,11 +126,11 @@ impl From<&HeaderMap> for Headers {
     }
 }
 
-/// Name and value of a line without its end.
+/// Name and value of a line without its line end.
 pub(crate) fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
     let mut value = value.get(1..)?;
-    // Only these two: a line feed without its return must not vanish here.
+    // Only these two: a line feed without its carriage return must not vanish here.
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }

@@ -1,4 +1,5 @@
-//! One core's connections: HTTP/1.1 ones taken and given back, HTTP/2 ones shared up to a number of streams.
+//! One core's connection pool: HTTP/1.1 connections taken and given back, HTTP/2 ones
+//! shared up to a number of streams.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -22,9 +23,9 @@ use crate::message::{Answer, Headers, Request};
 use crate::socket::Shaken;
 use crate::{Destination, EgressSettings};
 
-/// How often idle connections are looked over, while there are any.
+/// How often idle connections are checked, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// The look that finds a connection idle for as long as it may be, so that no request reads a clock for it.
+/// The sweep at which a connection has been idle for too long, so that no request reads a clock for it.
 const SWEEPS_MAX: u64 = IDLE_CONNECTION_TIME_MAX.as_secs() / SWEEP_EVERY.as_secs();
 const READ_URLS_MAX: usize = 8;
 
@@ -38,15 +39,15 @@ pub(crate) struct Pool {
     settings: Arc<EgressSettings>,
     tls: Arc<rustls::ClientConfig>,
     hosts: RefCell<HashMap<Authority, Vec<Rc<Host>>>>,
-    /// The one that was asked last, which is most often asked next.
+    /// The host of the last request, which is most often that of the next.
     latest: RefCell<Option<Rc<Host>>>,
-    /// URLs as they were given, and as they are read.
+    /// URLs as given, and as parsed.
     read_urls: RefCell<Vec<(String, Uri)>>,
     gauge: Rc<Gauge>,
     sweeping: Cell<bool>,
 }
 
-/// One (scheme, authority, destination): what the guard read of it, and its connections.
+/// One (scheme, authority, destination): what the guard read from it, and its connections.
 pub(crate) struct Host {
     target: Target,
     destination: Destination,
@@ -71,14 +72,14 @@ struct Idle {
 
 struct Shared {
     sender: http2::SendRequest<OutBody>,
-    /// What the peer allows, kept by the connection's task.
+    /// The number that the peer allows, updated by the connection's task.
     streams_allowed: Rc<Cell<usize>>,
     streams: Cell<usize>,
-    /// Since it was used.
+    /// Sweeps since it was last used.
     sweeps: Cell<u64>,
 }
 
-/// A connection on its way that requests have agreed to wait for.
+/// A connection that is being opened and that requests have agreed to wait for.
 struct Opening {
     seats: Cell<usize>,
     outcome: watch::Sender<Option<Result<(), EgressError>>>,
@@ -97,7 +98,7 @@ enum Hold {
 
 enum Sent {
     Answer(Answer),
-    /// The connection was gone before it took the request: nothing was written.
+    /// The connection was closed before it took the request: nothing was written.
     Untouched(EgressError),
     Failed(EgressError),
 }
@@ -129,7 +130,7 @@ impl Pool {
     }
 
     pub(crate) fn connections(&self) -> usize {
-        // Nobody waits on an idle HTTP/1.1 connection, so its peer's close is seen by looking.
+        // No task polls an idle HTTP/1.1 connection, so a close by its peer has to be checked for.
         for host in self.hosts.borrow().values().flatten() {
             host.idle.borrow_mut().retain_mut(|idle| idle.connection.is_quiet());
         }
@@ -140,7 +141,7 @@ impl Pool {
         &self.settings
     }
 
-    /// Reads a URL. The last few are kept: requests go to few of them.
+    /// Parses a URL. The last few are cached, since requests go to few of them.
     pub(crate) fn read_url(&self, url: String) -> Result<Uri, InvalidUri> {
         let mut known = self.read_urls.borrow_mut();
         if let Some((_, uri)) = known.iter().find(|(text, _)| *text == url) {
@@ -154,7 +155,7 @@ impl Pool {
         Ok(uri)
     }
 
-    /// The host of a URI. It is read and checked once; later requests find it by its authority.
+    /// The host of a URI. It is parsed and checked once; later requests find it by its authority.
     fn host(self: &Rc<Self>, uri: &Uri, destination: Destination) -> Result<Rc<Host>, EgressError> {
         let https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         if let (Some(authority), Some(host)) = (uri.authority(), &*self.latest.borrow())
@@ -202,7 +203,7 @@ impl Pool {
         Ok(host)
     }
 
-    /// The sweeper lives as long as there are hosts to look at: an idle process is not woken.
+    /// The sweeper lives as long as there are hosts to check: an idle process is not woken.
     fn start_sweeping(self: &Rc<Self>) {
         if self.sweeping.replace(true) {
             return;
@@ -220,7 +221,7 @@ impl Pool {
         });
     }
 
-    /// Drops what was idle too long and hosts without connections; `true` if none is left.
+    /// Drops connections that were idle too long, and hosts without connections; `true` if none is left.
     fn sweep(&self) -> bool {
         *self.latest.borrow_mut() = None;
         let mut hosts = self.hosts.borrow_mut();
@@ -249,12 +250,12 @@ impl Host {
         idle.is_empty() && shared.is_empty() && self.opening.borrow().is_empty()
     }
 
-    /// The connection that was used last, or room on a shared one.
+    /// The connection that was used last, or a free stream of a shared one.
     fn checkout(self: &Rc<Self>) -> Option<Lease> {
         if self.protocol.get() == Some(Protocol::Http2) {
             let mut all = self.shared.borrow_mut();
             all.retain(|shared| !shared.sender.is_closed());
-            // The first with room: those that a burst opened then fall idle and are closed.
+            // The first with a free stream: those that a burst opened then fall idle and are closed.
             let shared = all.iter().find(|shared| shared.has_room()).map(Rc::clone)?;
             return Some(self.lease_shared(shared));
         }
@@ -306,7 +307,8 @@ impl Shared {
 }
 
 impl Lease {
-    /// The answer was read to its end: the connection is free, if its peer `keeps` it and nothing is left over.
+    /// The response was read to its end: the connection is free, if its peer
+    /// `keeps` it and nothing is left over.
     pub(crate) fn give_back(&mut self, keeps: bool) {
         match self.hold.take() {
             Some(Hold::Exclusive(mut connection)) if keeps && connection.is_clean() => {
@@ -318,7 +320,7 @@ impl Lease {
         }
     }
 
-    /// The connection that the exchange has for itself.
+    /// The connection that the exchange has to itself.
     pub(crate) fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.hold {
             Some(Hold::Exclusive(connection)) => Some(connection),
@@ -340,7 +342,7 @@ impl Shared {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // Dropped, a connection of one's own is closed; a shared one's stream is reset by the drop of its body.
+        // Dropping an exclusive connection closes it; a shared one's stream is reset by the drop of its body.
         if let Some(Hold::Shared(shared)) = self.hold.take() {
             shared.leave();
         }
@@ -374,7 +376,7 @@ pub(crate) async fn send(
     }
 }
 
-/// Shakes hands for a WebSocket, over a connection that nobody else gets.
+/// The WebSocket handshake, over a connection that no other request gets.
 pub(crate) async fn open_socket(
     pool: &Rc<Pool>,
     request: &Request,
@@ -382,7 +384,7 @@ pub(crate) async fn open_socket(
     key: &str,
 ) -> Result<Shaken, EgressError> {
     let host = pool.host(&request.url, destination)?;
-    // HTTP/2 has no connection to hand over.
+    // An HTTP/2 connection can't be upgraded.
     let mut tls = rustls::ClientConfig::clone(&pool.tls);
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let opened =
@@ -400,7 +402,7 @@ pub(crate) async fn open_socket(
         (SEC_WEBSOCKET_KEY, key_value),
     ]);
     connection.begin(&asking, &host.header);
-    // Its secret does not wait for the answer.
+    // Its secret is not held while waiting for the response.
     drop(asking);
     let head = match connection.head(&request.method).await {
         Ok(head) => head,
@@ -427,7 +429,7 @@ pub(crate) async fn open_socket(
     Ok(Shaken::Open(head.headers, connection.into_socket()))
 }
 
-/// A connection of one's own; or, where streams share one, `None` once there is something to check out.
+/// An exclusive connection; or, for HTTP/2, `None` once there is a shared one to check out.
 async fn open(pool: &Rc<Pool>, host: &Rc<Host>) -> Result<Option<Lease>, EgressError> {
     if host.protocol.get() == Some(Protocol::Http1) {
         let opened =
@@ -454,8 +456,8 @@ async fn open(pool: &Rc<Pool>, host: &Rc<Host>) -> Result<Option<Lease>, EgressE
     }
 }
 
-/// A seat on a connection that is being opened, or a new one: a burst of requests opens as many connections as its
-/// streams need, not one each.
+/// A place on a connection that is being opened, or a new one: a burst of requests opens as many connections
+/// as its streams need, not one each.
 fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Result<(), EgressError>>> {
     let joined = host
         .opening
@@ -471,7 +473,7 @@ fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Resu
     let opening = Rc::new(Opening { seats: Cell::new(1), outcome });
     host.opening.borrow_mut().push(Rc::clone(&opening));
     let (pool, host) = (Rc::clone(pool), Rc::clone(host));
-    // A task of its own: the request that began it may be cancelled while others wait.
+    // A task of its own: the request that started it may be cancelled while others wait.
     tokio::task::spawn_local(async move {
         let opened =
             connect::open(&host.target, host.destination.reach, &pool.settings, &pool.tls, &pool.gauge).await;

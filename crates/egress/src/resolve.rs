@@ -1,11 +1,11 @@
-//! Names to addresses, as an argument: the system's resolver, or one that a test flips between two answers.
+//! Name resolution as an argument: the system's resolver, or one that a test flips between two answers.
 
 use std::io;
 use std::net::IpAddr;
 
 use domain::ports::PortFuture;
 
-/// Asked once for each new connection; the connection then goes to an address of this very answer.
+/// Called once for each new connection, which then goes to an address of exactly this answer.
 pub trait Resolver: Send + Sync {
     fn resolve<'a>(&'a self, host: &'a str) -> PortFuture<'a, io::Result<Vec<IpAddr>>>;
 }

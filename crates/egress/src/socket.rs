@@ -1,4 +1,4 @@
-//! A connection that its peer handed over: HTTP shook hands over it, and what follows is ours and the peer's.
+//! A connection after an HTTP upgrade: its bytes are the new protocol's.
 
 use std::io;
 use std::pin::Pin;
@@ -11,18 +11,18 @@ use crate::http1::Wire;
 use crate::message::{Answer, Headers};
 use crate::pool::Counted;
 
-/// What came of a handshake.
+/// The outcome of a WebSocket handshake.
 #[derive(Debug)]
 pub enum Shaken {
     Open(Headers, Socket),
-    /// The peer answered, and handed nothing over.
+    /// The peer responded without upgrading.
     Answered(Answer),
 }
 
-/// The bytes between us and the peer. Dropped, the connection is closed.
+/// The upgraded connection. Dropping it closes the connection.
 pub struct Socket {
     wire: Wire,
-    /// What came right behind the answer's head.
+    /// Bytes that arrived right behind the response head.
     early: BytesMut,
     _counted: Counted,
 }

@@ -1,4 +1,4 @@
-//! TLS towards upstreams: the web's roots, and those that the operator adds.
+//! TLS towards upstreams: the web's root certificates, and those that the operator adds.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Writes the small models of the tests with texts for them, for `scripts/model-goldens.py` to say what transformers makes of
-//! the same files.
+//! Writes the synthetic models of the tests and inputs for them. `scripts/model-goldens.py` runs the same
+//! files in transformers, to record the expected states.
 //!
 //! `made_models DIRECTORY`
 #![allow(

@@ -1,5 +1,5 @@
-//! Trains adapters of small models that are made up on the spot, and writes base, adapter and what the trained model says of
-//! a text, for `scripts/verify-peft.py` to compare with what PEFT makes of the same files.
+//! Trains LoRA adapters of synthetic models, and writes base model, adapter and the trained model's logits,
+//! for `scripts/verify-peft.py` to compare with PEFT's on the same files.
 //!
 //! `train_adapter DIRECTORY`
 

@@ -1,4 +1,5 @@
-//! How fast this machine trains: a small model whole, and adapters of it and of two layers as wide as those of larger models.
+//! Training benchmark: all weights of a small model, adapters of that model, and adapters of a two-layer
+//! model that is as wide as larger models.
 //!
 //! `train_whole [STEPS]`
 
@@ -46,7 +47,7 @@ fn measure(what: &str, shape: Shape, trains: Trains, steps: usize) -> Result<(),
     let vocabulary = u32::try_from(shape.vocabulary)?;
     Made::new("qwen3", shape, 7).write_plain(&directory.join("base"), false)?;
     let source = Source::open(&directory.join("base"))?;
-    // Sixteen texts of 128 tokens in each step.
+    // Sixteen sequences of 128 tokens per step.
     let text = |of: u32| {
         let tokens = (0..128).map(|place| (place * 37 + of * 101) % vocabulary).collect();
         Text { tokens, is_learned: vec![true; 128] }
@@ -61,7 +62,7 @@ fn measure(what: &str, shape: Shape, trains: Trains, steps: usize) -> Result<(),
     };
     let mut job = Job::open(&source, texts, settings, &directory.join("run"))?;
     let parameters = job.network().parameters().len();
-    // The first step makes room for the others.
+    // Warm-up: the first step allocates the memory that the others reuse.
     job.step(&mut || true)?;
     let (start, mut tokens) = (Instant::now(), 0);
     for _ in 0..steps {

@@ -1,8 +1,9 @@
-//! What a model says, for `scripts/verify-model.py` to compare with what transformers says of the same files.
+//! Prints a model's output, for `scripts/verify-model.py` to compare with that of transformers on the same
+//! files.
 //!
-//! `verify_model make DIRECTORY` writes a small model that is made up on the spot; `verify_model ask DIRECTORY [--device cpu]
-//! [--tokens 64]` reads conversations from its input, a list of lists of messages, and tells a line for each: the text and the
-//! tokens that the model was given, and what it said of them, greedily.
+//! `verify_model make DIRECTORY` writes a small synthetic model. `verify_model ask DIRECTORY [--device cpu]
+//! [--tokens 64]` reads conversations from stdin, as a list of lists of messages, and prints a line for each:
+//! the rendered prompt, its tokens, and the model's output with greedy decoding.
 
 use std::error::Error;
 use std::io::Read;
@@ -15,9 +16,9 @@ use engine::{
 };
 use serde_json::{Value, json};
 
-/// How many of the likeliest are told with each token.
+/// How many of the most likely tokens are printed with each token.
 const LIKELIEST: usize = 5;
-/// The longest conversation that is asked for.
+/// The longest supported conversation.
 const CONTEXT: usize = 4_096;
 const TEMPLATE: &str = include_str!("../tests/fixtures/templates/qwen3.jinja");
 
@@ -43,7 +44,7 @@ fn make(directory: &Path) -> Result<(), Box<dyn Error>> {
     Ok(made.write_plain(directory, false)?)
 }
 
-/// The text that the model is given.
+/// Renders a conversation with the model's chat template.
 fn opened(messages: Vec<Value>, beside: &Beside) -> Result<String, Box<dyn Error>> {
     let template = beside.template.as_ref().ok_or("the model comes without a template for conversations")?;
     let mut conversation = Conversation::new(messages, None, Last::Answer);
@@ -51,7 +52,7 @@ fn opened(messages: Vec<Value>, beside: &Beside) -> Result<String, Box<dyn Error
         conversation.set_own(name, sign.clone().unwrap_or_default());
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-    // Nobody writes signs here, so none is looked for.
+    // The input is trusted, so that special tokens in user text are not neutralised.
     Ok(conversation.open(template, &Signs::default(), &|| 0, now)?.text)
 }
 
@@ -96,7 +97,7 @@ fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<
     let source = Source::open(directory)?;
     let beside = source.beside()?;
     let machine = Machine::load(&source, processor)?;
-    // As exact as it can be: transformers computes in single precision, too.
+    // For the smallest rounding error: transformers computes in single precision, too.
     let keeps = Keeps::Single;
     let bytes = (CONTEXT + tokens).div_ceil(engine::BLOCK) * Pool::block_bytes(machine.shape(), keeps);
     let room = Room { bytes, keeps, tokens: processor.step_tokens(), texts: 1, waiting: 1, guesses: 0 };

@@ -1,26 +1,29 @@
-//! What is computed in one step: pieces of several texts, one behind the other.
+//! One forward pass (a "step") over a ragged batch: token runs of several sequences, concatenated without
+//! padding.
 
 use std::sync::Arc;
 
 use crate::pool::BLOCK;
 use crate::{Adapter, EngineError, Shape};
 
-/// A piece of one text. Prompts, pieces of prompts, single new tokens and guesses that are checked are all the same.
+/// A run of tokens of one sequence. Whole prompts, prefill chunks, single decode tokens and draft tokens to
+/// be verified all have this form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub tokens: Vec<u32>,
-    /// The place of the first token in its text; what is before it was computed in steps before.
+    /// The position of the first token in its sequence; everything before it was computed by earlier steps.
     pub start: usize,
-    /// Where in the pool the text is remembered, enough for what comes with this step.
+    /// The sequence's block table, long enough for the tokens of this step as well.
     pub blocks: Vec<u32>,
-    /// From which of these tokens on the next one is to be told; as many as there are tokens where of none.
+    /// Index of the first of these tokens for which the step returns an output row; `tokens.len()` if it
+    /// returns none.
     pub told_from: usize,
-    /// What it is computed with beside the model; the same for all of a text.
+    /// The LoRA adapter of this run; a run has only one.
     pub adapter: Option<Arc<Adapter>>,
 }
 
 impl Part {
-    /// Where the text ends after this step.
+    /// The sequence length in the KV cache after this step.
     #[must_use]
     pub const fn end(&self) -> usize {
         self.start + self.tokens.len()
@@ -33,13 +36,13 @@ pub struct Ragged {
 }
 
 impl Ragged {
-    /// All tokens of the step.
+    /// The number of tokens in the step: the rows of its matrices.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.tokens.len()).sum()
     }
 
-    /// Whether all that it names is there.
+    /// Checks that positions, blocks, token ids and adapters are within range.
     pub(crate) fn check(&self, shape: &Shape) -> Result<(), EngineError> {
         for part in &self.parts {
             if part.end() > shape.context {
@@ -58,7 +61,7 @@ impl Ragged {
         Ok(())
     }
 
-    /// Each row's part, and its place in that part's text.
+    /// For each row, the index of its part and its position in that part's sequence.
     pub(crate) fn places(&self) -> Vec<(usize, usize)> {
         let each = |(index, part): (usize, &Part)| {
             let start = part.start;
@@ -67,7 +70,7 @@ impl Ragged {
         self.parts.iter().enumerate().flat_map(each).collect()
     }
 
-    /// The rows of which the next token is to be told.
+    /// The rows whose output (logits or hidden state) the step returns.
     pub(crate) fn told(&self) -> Vec<usize> {
         let mut told = Vec::new();
         let mut first = 0;

@@ -1,20 +1,22 @@
-//! Who has which block of the pool, and which of them hold the beginning of a text that may come again.
+//! The block allocator of the KV cache and its prefix cache: which sequences hold which blocks, and which
+//! full blocks can be reused by a prompt with the same prefix.
 //!
-//! A block that is full is found again by what is in it: its own tokens, after the very block before it, and under the
-//! share that it belongs to. Nothing is compared by a hash alone, so that no two texts are ever taken for one.
+//! A full block is found by its content: its own tokens, the block before it, and the cache scope (`Under`).
+//! Keys are compared in full, not by hash alone, so two different prefixes are never confused.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::pool::BLOCK;
 
-/// Texts of one share may find each other's beginnings, if they have the same adapter, as it is now, or none. Whoever asks
-/// says what makes one: a model, a workspace.
+/// A prefix-cache scope (a "cache salt"). Sequences of one scope can reuse each other's cached prefixes if
+/// they also have the same adapter generation, or no adapter. The caller decides what makes a scope: a model,
+/// a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Share(pub u128);
 
-/// What a text is computed under: whose it is, and the adapter that it has, as it is now. No two of a runner's adapters
-/// have one number, and nought is none. Texts that are only read find what those of the same request left alone: `reading`
-/// is its number, and nought that of texts that are told.
+/// What a cached prefix is bound to besides its tokens: the cache scope and the adapter generation.
+/// Generations are unique within a runner, and 0 means no adapter. `reading` is the request's number for
+/// embedding inputs, which only reuse prefixes of their own request; it is 0 for texts that are generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Under {
     pub share: Share,
@@ -22,7 +24,7 @@ pub(crate) struct Under {
     pub reading: u64,
 }
 
-/// What a full block is found by.
+/// The lookup key of a full block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     after: After,
@@ -32,7 +34,7 @@ struct Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum After {
     Beginning(Under),
-    /// The block that was remembered so: a number that none had before, for blocks are used again.
+    /// The preceding cached block, as a serial number that is never reused, unlike block indices.
     Serial(u64),
 }
 
@@ -44,32 +46,33 @@ struct Remembered {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Block {
-    /// How many texts have it now.
+    /// Reference count: how many running sequences hold the block.
     held: u32,
-    /// Whose numbers are in it, also where nobody finds them any more; `None` where it was wiped since.
+    /// Whose data the block still contains, even if it can no longer be looked up; `None` once it was wiped.
     of: Option<Under>,
     remembered: Option<Remembered>,
-    /// When the last of them gave it back; a place in `idle`.
+    /// The tick at which its last holder released it: its key in `idle`.
     idle_since: u64,
 }
 
-/// What came of forgetting.
+/// The result of `Blocks::forget`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wiping {
-    /// Blocks that nobody has, to be wiped.
+    /// Blocks that no sequence holds, for the caller to zero.
     pub blocks: Vec<u32>,
-    /// How many blocks could be found before.
+    /// How many of the blocks were in the prefix cache.
     pub found: usize,
-    /// How many blocks texts that go on still have.
+    /// How many of the blocks running sequences still hold.
     pub held: usize,
 }
 
 #[derive(Debug)]
 pub(crate) struct Blocks {
     blocks: Vec<Block>,
-    /// Those that nothing can be found in.
+    /// Free blocks without a prefix-cache entry.
     empty: Vec<u32>,
-    /// Those that nobody has and something is in, the longest unused first.
+    /// Cached blocks that no sequence holds, in the order in which they are evicted (least recently used
+    /// first).
     idle: BTreeMap<u64, u32>,
     known: HashMap<Key, u32>,
     serial: u64,
@@ -89,12 +92,12 @@ impl Blocks {
         }
     }
 
-    /// How many have something in them.
+    /// The number of blocks that hold something cached or in use.
     pub(crate) fn filled(&self) -> usize {
         self.blocks.len().saturating_sub(self.empty.len())
     }
 
-    /// How many can be had.
+    /// The number of blocks that can be allocated, evicting cached ones if necessary.
     pub(crate) fn free(&self) -> usize {
         self.empty.len() + self.idle.len()
     }
@@ -103,8 +106,8 @@ impl Blocks {
         self.blocks.get_mut(block as usize)
     }
 
-    /// The blocks of the longest beginning that is remembered, which the caller now has. One token at least is left to
-    /// be computed, for something is to be said of it.
+    /// Looks up the longest cached prefix and takes a reference to its blocks for the caller. At least one
+    /// token is left uncached: it has to be computed to get an output for it.
     pub(crate) fn find(&mut self, under: Under, tokens: &[u32]) -> Vec<u32> {
         let most = tokens.len().saturating_sub(1) / BLOCK;
         let (mut found, mut after) = (Vec::new(), After::Beginning(under));
@@ -132,7 +135,8 @@ impl Blocks {
         }
     }
 
-    /// A number of blocks for a text, or none of them. What was unused for longest is forgotten for them.
+    /// Allocates `count` blocks for a sequence, or none of them. Evicts the least recently used cached blocks
+    /// if needed.
     pub(crate) fn take(&mut self, under: Under, count: usize) -> Option<Vec<u32>> {
         if count > self.free() {
             return None;
@@ -157,7 +161,8 @@ impl Blocks {
         Some(block)
     }
 
-    /// Remembers all full blocks of a text of which so many tokens are computed.
+    /// Enters the full blocks of a sequence whose first `computed` tokens are in the KV cache into the prefix
+    /// cache.
     pub(crate) fn remember(&mut self, under: Under, computed: &[u32], blocks: &[u32]) {
         let mut after = After::Beginning(under);
         for (tokens, block) in computed.as_chunks::<BLOCK>().0.iter().zip(blocks) {
@@ -165,7 +170,8 @@ impl Blocks {
             let Some(at) = self.blocks.get(*block as usize) else { return };
             let serial = match (at.remembered, self.known.get(&key)) {
                 (Some(remembered), _) => remembered.serial,
-                // Two were computed side by side: the first is found from now on, and the second is its own text's.
+                // Two sequences computed the same block concurrently: the first one is cached, and the second
+                // stays private.
                 (None, Some(first)) => {
                     match self.blocks.get(*first as usize).and_then(|first| first.remembered) {
                         Some(first) => first.serial,
@@ -186,12 +192,13 @@ impl Blocks {
         }
     }
 
-    /// Gives back what a text had. Its end is forgotten before its beginning.
+    /// Releases a sequence's blocks. The end of a prefix is evicted before its beginning.
     pub(crate) fn give(&mut self, blocks: &[u32]) {
         self.give_back(blocks, false);
     }
 
-    /// The same of a text that was forgotten while it went on. Tells the blocks that nobody has now, which are to be wiped.
+    /// Releases the blocks of a sequence whose scope was forgotten while it ran. Returns the blocks that no
+    /// sequence holds any more, for the caller to zero.
     pub(crate) fn give_to_wipe(&mut self, blocks: &[u32]) -> Vec<u32> {
         self.give_back(blocks, true)
     }
@@ -223,8 +230,9 @@ impl Blocks {
         wiped
     }
 
-    /// Forgets all that is under what is meant, what nobody could find included: the ends of texts that were too short to be
-    /// remembered. Texts that go on keep what they have; whoever has them must not have it remembered again.
+    /// Drops every cache entry whose scope matches, including partly filled blocks that were never in the
+    /// prefix cache. Running sequences keep their blocks; the caller must not enter those into the prefix
+    /// cache again.
     pub(crate) fn forget(&mut self, is_meant: impl Fn(Under) -> bool) -> Wiping {
         let mut wiping = Wiping::default();
         for (index, block) in (0..).zip(&mut self.blocks) {
@@ -261,7 +269,7 @@ mod tests {
         (0..length).collect()
     }
 
-    /// A text that was computed and ended.
+    /// A sequence that was computed and has ended.
     fn past(blocks: &mut Blocks, under: Under, tokens: &[u32]) -> Vec<u32> {
         let taken = blocks.take(under, tokens.len().div_ceil(BLOCK)).unwrap();
         blocks.remember(under, tokens, &taken);

@@ -1,5 +1,6 @@
-//! A request as templates are given it: messages, tools and settings, in the shape that the authors of templates know from
-//! Python. Models here read text alone, so what is none is refused.
+//! Turns a decoded prompt into the input of a chat template: messages, tools and settings, in the shape that
+//! template authors know from Hugging Face `transformers`. The models here take text only, so other content
+//! is refused.
 
 use std::ops::Range;
 
@@ -11,43 +12,44 @@ use crate::signs::{Guard, Signs};
 use crate::speech::{Form, is_offered};
 use crate::{EngineError, Manner, Template};
 
-/// Stands behind what is to be continued, so that the place is found again in what the template made of it.
+/// Appended to a final message that is to be continued, so that its end is found again in the rendered
+/// prompt.
 const MARK: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
-/// What a template is given.
+/// The input of a chat template.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
     messages: Vec<Value>,
     tools: Option<Vec<Value>>,
     settings: Map<String, Value>,
-    /// What the model's own files say, such as `bos_token`.
+    /// Values from the model's own files, for example `bos_token`.
     own: Map<String, Value>,
     last: Last,
 }
 
-/// What comes behind the last message.
+/// What the template appends after the last message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
-    /// An answer to it.
+    /// The header of an assistant turn (`add_generation_prompt`).
     Answer,
-    /// More of it: it is the beginning of the answer.
+    /// Nothing, and the last message stays open: the model continues it (assistant prefill).
     More,
     /// Nothing.
     Nothing,
 }
 
-/// What a model is given to go on from.
+/// The rendered prompt from which the model generates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
     pub text: String,
-    /// It ends within a thought.
+    /// The prompt ends inside an open `<think>` block.
     pub is_in_thought: bool,
-    /// Places within what looks like a sign and was written by somebody.
+    /// Byte positions inside text that looks like a special token but comes from user input.
     pub written: Vec<usize>,
 }
 
 impl Opening {
-    /// Whether what looks like a sign is text that somebody wrote.
+    /// Whether the special-token text at this range comes from user input rather than from the template.
     #[must_use]
     pub fn is_written(&self, sign: &Range<usize>) -> bool {
         let next = self.written.partition_point(|place| *place <= sign.start);
@@ -57,12 +59,13 @@ impl Opening {
 
 impl Conversation {
     /// # Errors
-    /// It holds what a model of text can't be told; the fault says what and where.
+    /// The prompt has content that a text model can't take; the fault says what and where.
     pub fn of(prompt: &Prompt, manner: Manner) -> Result<Self, Box<Fault>> {
         let mut writing = Writing { manner, messages: Vec::new(), names: Vec::new() };
         let instructions: Vec<&str> = prompt.instructions.iter().map(|said| said.text.as_str()).collect();
         if !instructions.is_empty() {
-            // One message of all: most templates know one, and it is the first.
+            // All instructions go into one message: most templates support a single system message, in first
+            // place.
             writing.messages.push(json!({"role": "system", "content": instructions.join("\n\n")}));
         }
         for turn in &prompt.turns {
@@ -81,27 +84,27 @@ impl Conversation {
         Ok(Self { messages, tools, settings, own: Map::new(), last })
     }
 
-    /// Messages and tools as Python's library takes them.
+    /// Takes messages and tools in the form of `transformers`' `apply_chat_template`.
     #[must_use]
     pub fn new(messages: Vec<Value>, tools: Option<Vec<Value>>, last: Last) -> Self {
         Self { messages, tools, settings: Map::new(), own: Map::new(), last }
     }
 
-    /// Adds what else somebody has the template told. What a conversation has by itself stays.
+    /// Adds a template setting from elsewhere. Settings from the prompt take precedence.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.settings.entry(name).or_insert_with(|| value.into());
     }
 
-    /// Adds what the model's own files say, such as `bos_token`: a sign in it is one.
+    /// Adds a value from the model's own files, for example `bos_token`. Special tokens in it count as such.
     pub fn set_own(&mut self, name: &str, value: impl Into<Value>) {
         self.own.insert(name.to_owned(), value.into());
     }
 
-    /// The text that the model goes on from. Signs that somebody wrote into messages, tools and settings are told apart from
-    /// the template's own; `chance` gives numbers that nobody can guess.
+    /// Renders the prompt. Special-token text in messages, tools and settings is told apart from the special
+    /// tokens that the template itself writes; `chance` must return unpredictable numbers for that.
     ///
     /// # Errors
-    /// The template refuses the conversation, or leaves out what is to be continued.
+    /// The template rejects the conversation, or drops the message that is to be continued.
     pub fn open(
         &self,
         template: &Template,
@@ -137,20 +140,20 @@ impl Conversation {
     }
 }
 
-/// Cuts a text off where it is to be continued.
+/// Cuts the rendered prompt off where the model is to continue.
 fn cut(text: &mut String) -> Result<(), EngineError> {
     let lost = || EngineError::Template("it leaves out the answer that is to be continued".to_owned());
     let at = text.rfind(MARK.trim_end()).ok_or_else(lost)?;
     let is_trimmed = !text.get(at..).is_some_and(|rest| rest.starts_with(MARK));
     text.truncate(at);
     if is_trimmed {
-        // The template takes space off the end, so what the model would have written after it goes, too.
+        // The template trims trailing white space, so the white space before the mark goes, too.
         text.truncate(text.trim_end().len());
     }
     Ok(())
 }
 
-/// Whether the model is to think; `None` where nothing is said of it.
+/// Whether the model should reason; `None` if the request does not say.
 fn thinks(prompt: &Prompt) -> Option<bool> {
     let reasoning = &prompt.reasoning;
     match (reasoning.effort, reasoning.budget_tokens) {
@@ -192,7 +195,7 @@ fn tools(prompt: &Prompt) -> Result<Vec<Value>, Box<Fault>> {
     Ok(tools)
 }
 
-/// What a part is that no template can be given.
+/// The fault for content that no chat template takes.
 fn refuse(place: Option<&str>, thing: &str, what: &str, fix: &'static str) -> Box<Fault> {
     let subject = place.map_or_else(|| thing.to_owned(), |place| format!("\"{place}\""));
     let message = format!("{subject} {what}, and this model reads text alone.");
@@ -210,7 +213,7 @@ fn refuse_part(part: &Part, what: &str) -> Box<Fault> {
 struct Writing {
     manner: Manner,
     messages: Vec<Value>,
-    /// Of the calls so far, by their ids.
+    /// Tool names by call id, in order, to name the tool of a result that gives only the id.
     names: Vec<(String, String)>,
 }
 
@@ -244,7 +247,7 @@ impl Writing {
         let (mut thoughts, mut calls, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         for part in &turn.parts {
             match &part.content {
-                // What only its provider reads is nobody's here.
+                // Encrypted reasoning that only its provider can read is dropped.
                 Content::Thought(thought) => thoughts.push(thought.text.as_str()),
                 Content::ToolCall(call) => calls.push(self.call(part, call)?),
                 _ => parts.push(part),
@@ -253,7 +256,7 @@ impl Writing {
         thoughts.retain(|thought| !thought.is_empty());
         let mut more = Map::new();
         if !thoughts.is_empty() {
-            // Both names that templates know of it.
+            // Templates use either of these names.
             for name in ["reasoning_content", "thinking"] {
                 more.insert(name.to_owned(), thoughts.join("\n").into());
             }
@@ -274,7 +277,8 @@ impl Writing {
             Ok(Value::Object(arguments)) => Value::Object(arguments),
             Ok(Value::Null) => json!({}),
             _ if call.arguments.trim().is_empty() => json!({}),
-            // Templates of this form write each argument by itself. What the model wrote wrongly is still told to it.
+            // Templates with tagged calls write each argument separately. Malformed arguments still reach the
+            // model, as one.
             _ if self.manner.form == Some(Form::Tagged) => json!({"arguments": call.arguments}),
             _ => Value::from(call.arguments.as_str()),
         };
@@ -284,7 +288,7 @@ impl Writing {
 
     fn result(&mut self, part: &Part) -> Result<(), Box<Fault>> {
         let Content::ToolResult(ToolResult { id, name, parts, is_error, is_custom }) = &part.content else {
-            // Whatever else stands between results is said by the user.
+            // Other content between tool results becomes a user message.
             let content = texts([part])?;
             self.messages.push(json!({"role": "user", "content": content}));
             return Ok(());
@@ -310,7 +314,7 @@ impl Writing {
     }
 }
 
-/// The texts of a message, each on lines of its own.
+/// The text parts of a message, joined by line breaks.
 fn texts<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Result<String, Box<Fault>> {
     let mut texts = Vec::new();
     for part in parts {
@@ -320,7 +324,7 @@ fn texts<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Result<String, Box<Fa
                 let said = [name.as_deref(), context.as_deref(), Some(text)];
                 said.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
             }
-            // Thoughts that stand where nobody thinks are told to nobody.
+            // Reasoning outside assistant turns is dropped.
             Content::Thought(_) => continue,
             Content::Image { .. } => return Err(refuse_part(part, "is an image")),
             Content::Audio { .. } => return Err(refuse_part(part, "is audio")),

@@ -1,5 +1,5 @@
-//! What may come next of a text, guessed without the model. Guesses are checked by it in one step: where they are right a
-//! step tells several tokens, and where they are wrong nothing is different but the work.
+//! Speculative decoding: draft tokens that the model verifies in one step. Each one accepted saves a step; a
+//! rejected one changes nothing in the output and costs only compute.
 
 mod draft;
 
@@ -7,44 +7,44 @@ pub use draft::Draft;
 
 use crate::runner::TextId;
 
-/// How many of the last tokens are looked for.
+/// Longest n-gram that prompt lookup matches.
 const LONGEST: usize = 3;
-/// Where fewer than three of ten come true, no more is guessed for a while.
+/// The lowest acceptance rate (3 of 10). Below it a sequence gets no draft tokens for a while.
 const ENOUGH: (usize, usize) = (3, 10);
-/// So many guesses are looked at before that is said.
+/// How many draft tokens are verified before the acceptance rate is judged.
 const JUDGED: usize = 12;
-/// So many tokens are told before it is tried again.
+/// How many tokens are generated without drafts before drafting is tried again.
 const REST: usize = 48;
 const FIRST: usize = 4;
 
-/// Whoever guesses.
+/// A drafter: proposes tokens for the model to verify.
 pub trait Guesses: std::fmt::Debug + Send {
-    /// What may come next of a text of this prompt and answer, so many tokens at most.
+    /// Proposes at most `most` tokens to follow this prompt and the tokens generated so far.
     fn guess(&mut self, text: TextId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32>;
 
-    /// Nothing more comes of a text.
+    /// Frees the drafter's state of a sequence that has ended.
     fn forget(&mut self, text: TextId);
 
-    /// Leaves nothing of the texts that are over.
+    /// Zeroes what the drafter still stores of ended sequences.
     fn wipe(&mut self) {}
 }
 
-/// Guesses that what was said once is said again.
+/// Prompt lookup: proposes the tokens that followed the same n-gram earlier in the sequence.
 #[derive(Debug, Default)]
 pub struct Repeats;
 
 impl Repeats {
-    /// What came behind as many tokens as are looked for, and nothing else.
+    /// Proposes tokens only if a full n-gram of `LONGEST` tokens matches.
     pub(crate) fn surely(prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
         Self::behind(prompt, said, most, LONGEST)
     }
 
-    /// What came the last time behind the last tokens, where at least so many of them agree.
+    /// The tokens that followed the most recent of the longest matches, if at least `least` tokens match.
     fn behind(prompt: &[u32], said: &[u32], most: usize, least: usize) -> Vec<u32> {
         let all = Both { prompt, said };
         let length = prompt.len() + said.len();
         let mut best = (0, 0);
-        // The last of the longest that agree.
+        // The most recent among the longest matches.
         for end in (1..length).rev() {
             let most = LONGEST.min(end);
             let agree = (1..=most).take_while(|back| all.at(end - back) == all.at(length - back)).count();
@@ -60,7 +60,7 @@ impl Repeats {
         if agree < least {
             return guessed;
         }
-        // What goes round goes on to do so: at the end of the text the guess itself is read on.
+        // A repetition is assumed to go on: past the end of the sequence, the proposal itself is read.
         for at in end..end + most {
             match all.at(at).or_else(|| guessed.get(at.checked_sub(length)?).copied()) {
                 Some(token) => guessed.push(token),
@@ -91,13 +91,13 @@ impl Both<'_> {
     }
 }
 
-/// How a text's guesses went lately, which says how many more are worth their work.
+/// A sequence's recent acceptance rate, from which the number of draft tokens of its next step follows.
 #[derive(Debug)]
 pub(crate) struct Lately {
     guessed: usize,
     came_true: usize,
     next: usize,
-    /// How much is to be said before anything is guessed again.
+    /// The generated length below which nothing is drafted.
     until: usize,
 }
 
@@ -106,7 +106,7 @@ impl Lately {
         Self { guessed: 0, came_true: 0, next: FIRST, until: 0 }
     }
 
-    /// How many to guess of a text that said so much.
+    /// How many tokens to draft for a sequence with this many generated tokens.
     pub(crate) const fn next(&self, said: usize) -> usize {
         if said < self.until { 0 } else { self.next }
     }

@@ -1,5 +1,5 @@
-//! A runner on a thread of its own: what is asked of it comes over a channel, and what happens goes back over one for each
-//! text. Whoever stops listening has called off what it asked for.
+//! Runs a `Runner` on its own thread. Commands come over a channel, and each sequence's events go back over a
+//! channel of its own. Dropping the receiver cancels the sequence.
 
 mod adapted;
 mod passages;
@@ -25,16 +25,16 @@ use crate::runner::{End, Happened, Passage, Refused, Request, Room, Runner, Text
 use crate::sampler::Drawn;
 use way::Way;
 
-/// What is told of a text, the first thing first.
+/// Events of a sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
     Refused(Refused),
-    /// It has its turn; so much of its prompt did not have to be computed.
+    /// The sequence was scheduled; this many tokens of its prompt came from the prefix cache.
     Begun {
         remembered: usize,
     },
     Token(Drawn),
-    /// What the model made of a text that was only read.
+    /// The final hidden state of a sequence that is only prefilled (embeddings, reranking).
     State(Vec<f32>),
     End(End),
 }
@@ -42,11 +42,11 @@ pub enum Told {
 enum Command {
     Carry(Request, UnboundedSender<Told>),
     Read(Passage, UnboundedSender<Told>),
-    /// Whatever else is done between two steps.
+    /// Anything else that is done between two steps.
     Do(Box<dyn FnOnce(&mut Desk) + Send>),
 }
 
-/// Where a runner runs. Dropping it ends the thread, after the step that it is in.
+/// A runner's threads. Dropping it ends them, after the current step.
 #[derive(Debug)]
 pub struct Host {
     commands: Option<UnboundedSender<Command>>,
@@ -56,9 +56,9 @@ pub struct Host {
     is_lost: Arc<AtomicBool>,
     load: Arc<Mutex<RuntimeLoad>>,
     way: Arc<Way>,
-    /// How many requests had texts read that have something in common.
+    /// Counter of requests whose passages share a cached prefix.
     readings: Arc<AtomicU64>,
-    /// The runner's, and that of what is read for it.
+    /// The runner's thread, and the one that reads adapter files.
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -66,34 +66,34 @@ struct Desk {
     runner: Runner,
     commands: UnboundedReceiver<Command>,
     open: HashMap<TextId, UnboundedSender<Told>>,
-    /// What is read aside.
+    /// Adapter reads for the reader thread.
     jobs: Sender<Job>,
-    /// Who waits until an adapter is in memory.
+    /// Callers that wait until an adapter is in memory.
     expecting: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
-    /// Taken while there is something to answer.
+    /// Taken while there are sequences to run, so that background work pauses.
     way: Arc<Way>,
     load: Arc<Mutex<RuntimeLoad>>,
 }
 
 impl Host {
     /// # Errors
-    /// The room is not enough, or no thread can be had.
+    /// The memory budget is too small, or no thread can be started.
     pub fn start(model: impl Into<Machine>, room: Room) -> Result<Self, EngineError> {
         Self::start_with(model, room, Limits::default())
     }
 
-    /// The same with other limits for adapters.
+    /// Like `start`, with other limits for adapters.
     ///
     /// # Errors
-    /// The room is not enough, or no thread can be had.
+    /// The memory budget is too small, or no thread can be started.
     pub fn start_with(model: impl Into<Machine>, room: Room, limits: Limits) -> Result<Self, EngineError> {
         Self::of(Runner::new(model, room)?.with_limits(limits))
     }
 
-    /// Has a runner run, that is as it shall be.
+    /// Starts the threads for a configured runner.
     ///
     /// # Errors
-    /// No thread can be had.
+    /// No thread can be started.
     pub fn of(runner: Runner) -> Result<Self, EngineError> {
         let (longest, limits, block_bytes) = (runner.longest(), runner.limits(), runner.block_bytes());
         let (commands, asked) = unbounded_channel();
@@ -116,7 +116,7 @@ impl Host {
                 lost.store(true, Ordering::Release);
             }
         };
-        // What is read must not keep the runner from seeing that nobody can ask any more.
+        // A weak sender: the reader thread must not keep the command channel open once the host is dropped.
         let back = commands.downgrade();
         let threads =
             vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
@@ -125,47 +125,47 @@ impl Host {
         Ok(Self { commands, longest, limits, block_bytes, is_lost, load, way, readings, threads })
     }
 
-    /// The longest text, prompt and answer together, that can be carried on here.
+    /// The longest sequence that can run here, prompt and output together.
     #[must_use]
     pub const fn longest(&self) -> usize {
         self.longest
     }
 
-    /// What of adapters there may be at once.
+    /// The limits on adapters.
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// What a block of remembered tokens takes.
+    /// Bytes of a KV cache block.
     #[must_use]
     pub const fn block_bytes(&self) -> usize {
         self.block_bytes
     }
 
-    /// Whether the model failed for good; nothing is told any more.
+    /// Whether the model failed for good; no more events are sent.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire)
     }
 
-    /// What it had to do when it was last looked at.
+    /// The load, as of the last step.
     #[must_use]
     pub fn load(&self) -> RuntimeLoad {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where what has time waits for what is answered.
+    /// Where background work waits while requests are served.
     pub(crate) fn way(&self) -> &Way {
         &self.way
     }
 
-    /// Has a text carried on. What is told ends early where the model was lost.
+    /// Submits a sequence. The channel closes early if the model fails.
     #[must_use]
     pub fn carry(&self, request: Request) -> UnboundedReceiver<Told> {
         let (told, telling) = unbounded_channel();
         if let Some(commands) = &self.commands {
-            // Nobody there: the receiver is told nothing, and that it ends.
+            // If the runner is gone, the receiver sees a closed channel.
             let _ = commands.send(Command::Carry(request, told));
         }
         telling
@@ -206,7 +206,8 @@ impl Desk {
         }
     }
 
-    /// Takes what was asked meanwhile, and waits where there is nothing to do. `false` where nobody can ask any more.
+    /// Takes the pending commands, and blocks while there is nothing to run. `false` once the host was
+    /// dropped.
     fn take_all(&mut self) -> bool {
         self.note();
         if self.runner.is_idle() || self.runner.waits_for_adapters() {
@@ -231,7 +232,7 @@ impl Desk {
         }
     }
 
-    /// Keeps what there is to do, for whoever asks.
+    /// Publishes the current load.
     fn note(&self) {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = self.runner.standing();
     }
@@ -250,7 +251,7 @@ impl Desk {
         }
     }
 
-    /// Ends what nobody listens to.
+    /// Cancels the sequences whose receivers were dropped.
     fn call_off(&mut self) {
         let runner = &mut self.runner;
         self.open.retain(|text, told| {
@@ -269,7 +270,7 @@ impl Desk {
             Happened::State { text, state } => (text, Told::State(state)),
             Happened::End { text, end } => {
                 if let Some(open) = self.open.remove(&text) {
-                    // Who left meanwhile is told nothing.
+                    // The receiver may have been dropped meanwhile.
                     let _ = open.send(Told::End(end));
                 }
                 return;

@@ -1,5 +1,5 @@
-//! Models that run on hardware of one's own: their weights, what they remember of a conversation, and the steps in which
-//! many conversations are carried on at once. It knows no HTTP and no tenant.
+//! The inference and training engine for models on your own hardware: weights, KV cache, continuous batching,
+//! constrained decoding, adapters and fine-tuning. It knows nothing of HTTP or tenants.
 
 mod adapters;
 mod batch;

@@ -1,4 +1,4 @@
-//! Products with a model's weights.
+//! Linear layers: matrix products with a model's weights.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, Storage, Tensor};
 use crate::EngineError;
 use crate::kernels::{Eight, Matrix, Rounded, round};
 
-/// A matrix of weights, as it lies in its file.
+/// A weight matrix in the dtype of its file.
 #[derive(Debug, Clone)]
 pub(crate) enum Linear {
     Rounded(Arc<Rounded>),
@@ -18,7 +18,7 @@ pub(crate) enum Linear {
         width: usize,
         outputs: usize,
     },
-    /// Matrices of one input, their outputs one behind the other.
+    /// Matrices that share an input (for example Q, K and V), their outputs concatenated.
     Beside(Vec<Linear>),
 }
 
@@ -31,7 +31,7 @@ impl Linear {
         })
     }
 
-    /// All numbers of it, a row for each output, in single precision.
+    /// All weights in f32, a row for each output.
     pub(crate) fn singles(&self) -> Result<Cow<'_, [f32]>, EngineError> {
         Ok(match self {
             Self::Rounded(matrix) => Cow::Owned(matrix.singles()),
@@ -46,7 +46,7 @@ impl Linear {
         })
     }
 
-    /// One row of it, as numbers.
+    /// One row of weights in f32.
     pub(crate) fn row(&self, output: u32, width: usize) -> Result<Vec<f32>, EngineError> {
         if output as usize >= self.outputs()? {
             return Err(EngineError::Step("a row that a matrix does not have"));
@@ -62,14 +62,15 @@ impl Linear {
         })
     }
 
-    /// What this matrix makes of rows of this width, which lie one behind the other.
+    /// Multiplies a contiguous batch of rows, each `width` wide, by this matrix.
     pub(crate) fn apply(&self, rows: &[f32], width: usize) -> Result<Vec<f32>, EngineError> {
         let mut out = Vec::new();
         self.apply_into(rows, width, &mut out, &mut Vec::new())?;
         Ok(out)
     }
 
-    /// The same, into what is there already; rows are rounded in `eights` where weights are.
+    /// Like `apply`, into an existing buffer. For quantised weights the rows are quantised into `eights`
+    /// first.
     pub(crate) fn apply_into(
         &self,
         rows: &[f32],
@@ -94,7 +95,7 @@ impl Linear {
         }
     }
 
-    /// Fills these columns of `out`, whose rows are so long.
+    /// Writes these columns of `out`, whose rows are `stride` wide.
     fn product(
         &self,
         (rows, width): (&[f32], usize),
@@ -118,7 +119,7 @@ impl Linear {
     }
 }
 
-/// The numbers of a tensor.
+/// The values of a CPU tensor in f32.
 pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, EngineError> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {

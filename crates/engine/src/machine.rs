@@ -1,4 +1,4 @@
-//! A model on whatever computes it, and what it remembers there.
+//! A model together with its backend, and the KV cache there.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::model::Tells;
 use crate::pool::{Keeps, Pool};
 use crate::{EngineError, Model, Shape, Source};
 
-/// A model, by kernels of ours or by tensors.
+/// A model, on this crate's own CPU kernels or as tensors on a device.
 #[derive(Debug, Clone)]
 pub enum Machine {
     Own(Arc<Model>),
     Device(Arc<DeviceModel>),
 }
 
-/// What a machine remembers of texts; a machine's own.
+/// A KV cache; it belongs to the backend that made it.
 #[derive(Debug)]
 pub enum Memory {
     Own(Pool),
@@ -36,7 +36,7 @@ impl From<Arc<DeviceModel>> for Machine {
 
 impl Machine {
     /// # Errors
-    /// There is no such device here, or the weights are not what they should be.
+    /// The device does not exist here, or the weights are invalid.
     pub fn load(source: &Source, processor: Processor) -> Result<Self, EngineError> {
         Ok(match processor {
             Processor::Own => Self::Own(Arc::new(Model::load(source)?)),
@@ -52,10 +52,10 @@ impl Machine {
         }
     }
 
-    /// Room for a number of blocks, where the model is.
+    /// Allocates a KV cache of this many blocks on the model's backend.
     ///
     /// # Errors
-    /// There is no room for them.
+    /// There is not enough memory.
     pub fn memory(&self, keeps: Keeps, blocks: usize) -> Result<Memory, EngineError> {
         Ok(match self {
             Self::Own(model) => Memory::Own(Pool::new(model.shape(), keeps, blocks)),
@@ -63,15 +63,15 @@ impl Machine {
         })
     }
 
-    /// One step. What is told is a row of the vocabulary for each token from `told_from` of its part on, in order.
+    /// Runs one step. Returns a row of logits for each token from `told_from` of its part on, in order.
     ///
     /// # Errors
-    /// The step names what is not there, or the device failed.
+    /// The step names something that does not exist, or the device failed.
     pub fn step(&self, batch: &Ragged, memory: &mut Memory) -> Result<Vec<f32>, EngineError> {
         self.step_telling(batch, &[], memory)
     }
 
-    /// The same, where `tells` says for each part what is told of it; scores, of parts that it says nothing of.
+    /// Like `step`, but `tells` chooses what is returned for each part; parts without an entry return logits.
     ///
     /// # Errors
     /// As `step`.
@@ -88,14 +88,15 @@ impl Machine {
         }
     }
 
-    /// What the head has for a token.
+    /// The row of the output head for a token.
     ///
     /// # Errors
     /// The head has no such row, or it can't be unpacked.
     pub(crate) fn head_row(&self, source: &Source, token: u32) -> Result<Vec<f32>, EngineError> {
         match self {
             Self::Own(model) => model.head_row(token),
-            // Asked twice of a model, and never while it serves: its files are read once more for it.
+            // Called twice for a model when it is loaded and never while it serves, so its files are read
+            // again.
             Self::Device(model) => {
                 let shape = model.shape();
                 let table = source.embedding(shape)?;
@@ -114,7 +115,7 @@ impl Memory {
         }
     }
 
-    /// Leaves nothing of what these blocks had. A device that fails at it computes nothing any more.
+    /// Zeroes these blocks. If a device fails to, its later steps return the error.
     pub(crate) fn wipe(&mut self, blocks: &[u32]) {
         match self {
             Self::Own(pool) => pool.wipe(blocks),

@@ -1,5 +1,5 @@
-//! Models made up on the spot, of random weights: what tests and benchmarks run, where no published weights are at hand.
-//! They are written as published ones are, so that nothing knows the difference.
+//! Synthetic test models with random weights, for tests and benchmarks where no published weights are
+//! available. They are written in the published file formats, so that the loader can't tell the difference.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "weights are drawn in double precision and kept in single"
@@ -26,30 +26,30 @@ pub use self::tokens::Tokens;
 use crate::shape::{Pairs, Rope, Shape, Stretch};
 use crate::{EngineError, families};
 
-/// How far weights of each kind are from nought; enough for answers that are not all alike.
+/// Standard deviations of the weights; large enough for outputs that vary.
 const SPREAD: f64 = 0.07;
 const EMBEDDING_SPREAD: f64 = 0.3;
 const NORM_SPREAD: f64 = 0.1;
 
-/// The table of tokens, as packed files name it.
+/// The embedding table's name in GGUF files.
 const TABLE: &str = "token_embd.weight";
 
-/// A template of conversations, no longer than it has to be.
+/// A minimal chat template.
 pub const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}\
      {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// A model in memory, under the names that plain files have.
+/// A model in memory, with the tensor names of safetensors.
 #[derive(Debug, Clone)]
 pub struct Made {
     pub(crate) family: &'static str,
     pub shape: Shape,
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-    /// None where nobody speaks with it.
+    /// `None` for models that are only fed token ids.
     pub tokens: Option<Tokens>,
     pub makes: MadeFor,
 }
 
-/// Numbers around nought, the same for the same seed.
+/// Normally distributed random numbers, reproducible by seed.
 struct Normal(ChaCha8Rng);
 
 impl Normal {
@@ -64,7 +64,7 @@ impl Normal {
 }
 
 impl Made {
-    /// A family that is not known is made as the first one.
+    /// An unknown family is replaced by `qwen3`.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "whoever makes one makes its shape for it")]
     pub fn new(family: &str, shape: Shape, seed: u64) -> Self {
@@ -120,7 +120,7 @@ impl Made {
         made
     }
 
-    /// The smallest that answers: one layer, tokens for every byte, and a template for conversations.
+    /// The smallest model that can chat: one layer, a token for every byte, and a chat template.
     #[must_use]
     pub fn smallest(seed: u64) -> Self {
         let shape = Shape {
@@ -143,7 +143,8 @@ impl Made {
         Self { tokens: Some(tokens), ..Self::new("qwen3", shape, seed) }
     }
 
-    /// The model that says of each token the next one of the vocabulary, whatever it read before, and works as hard for it.
+    /// Makes the model predict, after each token, the next token of the vocabulary, whatever the context. It
+    /// still computes as much as before.
     #[must_use]
     pub fn counting(mut self) -> Self {
         let width = self.shape.hidden;
@@ -161,7 +162,7 @@ impl Made {
         self
     }
 
-    /// `config.json`, in the newer spelling or the older.
+    /// `config.json`, in the newer or the older format of RoPE settings.
     #[must_use]
     pub fn config(&self, is_older: bool) -> Json {
         let shape = &self.shape;
@@ -192,7 +193,7 @@ impl Made {
                 "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
                 "beta_fast": fast, "beta_slow": slow, "attention_factor": attention, "truncate": truncates,
             }),
-            // Plain files have no word for it.
+            // `config.json` can't express it.
             Stretch::Each(_) => json!({"rope_type": "default"}),
         };
         if is_older {
@@ -208,7 +209,7 @@ impl Made {
         config
     }
 
-    /// Writes `config.json` and `model.safetensors`, and what belongs to its tokens.
+    /// Writes `config.json`, `model.safetensors` and the tokenizer's files.
     ///
     /// # Errors
     /// The directory can't be written.
@@ -233,7 +234,8 @@ impl Made {
         Ok(candle_core::safetensors::save(&tensors, directory.join("model.safetensors"))?)
     }
 
-    /// Writes one file of GGUF, its matrices rounded so; norms and what does not come in whole blocks are not.
+    /// Writes a GGUF file with matrices quantised to `kind`; norms and rows that are not whole blocks are not
+    /// quantised.
     ///
     /// # Errors
     /// The file can't be written.
@@ -241,7 +243,7 @@ impl Made {
         self.write_packed_beside(path, kind, kind)
     }
 
-    /// The same, with a table of tokens that is rounded otherwise.
+    /// Like `write_packed`, with another type for the embedding table.
     ///
     /// # Errors
     /// The file can't be written.
@@ -262,10 +264,10 @@ impl Made {
         std::io::Write::flush(&mut file).map_err(at_file)
     }
 
-    /// The model that its file is once its matrices are rounded.
+    /// The model with its weights rounded as quantisation to `kind` does.
     ///
     /// # Errors
-    /// Its matrices can't be rounded so.
+    /// Its matrices can't be quantised.
     pub fn rounded(&self, kind: GgmlDType) -> Result<Self, EngineError> {
         let mut rounded = self.clone();
         for (shape, numbers) in rounded.tensors.values_mut() {
@@ -284,7 +286,7 @@ impl Made {
             |name: &str, value: usize| (of(name), Value::U32(u32::try_from(value).unwrap_or(u32::MAX)));
         let mut values = vec![
             ("general.architecture".to_owned(), Value::String(family.to_owned())),
-            // It is told which tokens there are by a file of its own.
+            // Overwritten below, if the model has a tokenizer.
             ("tokenizer.ggml.model".to_owned(), Value::String("no_vocab".to_owned())),
             count("vocab_size", shape.vocabulary),
             count("embedding_length", shape.hidden),
@@ -326,7 +328,7 @@ impl Made {
         if let Some(factors) = self.factors() {
             stacks.insert("rope_freqs.weight".to_owned(), (vec![factors.len()], factors));
         }
-        // Experts go on each other in their order, which is not that of their names.
+        // GGUF stacks experts by index, which is not the order of their names.
         let mut names: Vec<&String> = self.tensors.keys().collect();
         names.sort_by_key(|name| (expert_of(name), (*name).clone()));
         for name in names {
@@ -355,7 +357,8 @@ impl Made {
         stacks.into_iter().map(rounded).collect()
     }
 
-    /// Where packed files turn neighbours, the rows of queries and keys lie so that those are the two of a pair.
+    /// For families whose GGUF files rotate neighbouring pairs: permutes the rows of queries and keys
+    /// accordingly.
     fn neighbours(&self, name: &str, shape: &[usize], numbers: &[f32]) -> Vec<f32> {
         let pairs = families::by_name(self.family).map(|family| family.packed_pairs);
         let turns = name.contains("q_proj") || name.contains("k_proj");
@@ -381,7 +384,7 @@ fn merge(into: &mut Json, more: Json) {
     }
 }
 
-/// Vectors, and rows that are not made of whole blocks, are not rounded.
+/// Vectors, and rows that are not whole blocks, are not quantised.
 fn kind_of(kind: GgmlDType, shape: &[usize]) -> GgmlDType {
     let is_whole = shape.last().is_some_and(|width| width % kind.block_size() == 0);
     if shape.len() > 1 && is_whole { kind } else { GgmlDType::F32 }
@@ -391,7 +394,7 @@ fn expert_of(name: &str) -> Option<usize> {
     name.split_once(".experts.")?.1.split('.').next()?.parse().ok()
 }
 
-/// What packed files call a tensor of plain ones.
+/// Translates a tensor name from safetensors to GGUF.
 fn packed_name(name: &str) -> String {
     const NAMES: [(&str, &str); 16] = [
         ("score", "cls.output"),

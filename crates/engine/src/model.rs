@@ -1,4 +1,4 @@
-//! A model: its weights, and one way over them for whatever a step holds.
+//! The decoder on CPU: its weights and the forward pass over a batch.
 
 use std::sync::OnceLock;
 
@@ -11,17 +11,17 @@ use crate::rope::Turning;
 use crate::weights::{Rows, Source};
 use crate::{EngineError, Shape};
 
-/// What is told of a token.
+/// What a step returns for a token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tells {
-    /// What may come next: a row of the vocabulary.
+    /// Logits over the vocabulary.
     #[default]
     Scores,
-    /// What the model made of the text up to there, after the last norm: as wide as the model is.
+    /// The hidden state after the final norm, `hidden` wide.
     State,
 }
 
-/// Nothing of a text is in it: what texts leave behind is in the pool.
+/// A model's weights. It has no state of a sequence; that is in the KV cache.
 #[derive(Debug)]
 pub struct Model {
     shape: Shape,
@@ -35,9 +35,9 @@ pub struct Model {
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub before_attention: Vec<f32>,
-    /// Queries, keys and values, of one product.
+    /// The fused projection of queries, keys and values.
     pub asks: Linear,
-    /// The norms of queries' and of keys' heads.
+    /// The norms of each query head and each key head (QK norm).
     pub head_norms: Option<(Vec<f32>, Vec<f32>)>,
     pub answers: Linear,
     pub before_dense: Vec<f32>,
@@ -50,7 +50,7 @@ pub(crate) enum Dense {
     Mixture { router: Linear, experts: Vec<Pair>, chosen: usize, is_normed: bool },
 }
 
-/// The two products of a dense part: gates and ups of one, and back.
+/// An MLP: `up` computes gate and up projection at once, `down` projects back.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub up: Linear,
@@ -60,11 +60,11 @@ pub(crate) struct Pair {
 
 impl Model {
     /// # Errors
-    /// The weights lack what the shape wants, or have it otherwise.
+    /// A tensor is missing or has another shape than the architecture requires.
     pub fn load(source: &Source) -> Result<Self, EngineError> {
         let shape = source.shape().clone();
         let embedding = OnceLock::new();
-        // The table is the largest of all, and so the first.
+        // The embedding is the largest tensor, so its loading starts first.
         let layers = made(shape.layers + 1, |index| match index.checked_sub(1) {
             Some(index) => source.layer(&shape, index).map(Some),
             None => source.embedding(&shape).map(|table| embedding.set(table).err().and(None)),
@@ -81,15 +81,15 @@ impl Model {
         &self.shape
     }
 
-    /// One step. What is told is a row of the vocabulary for each token from `told_from` of its part on, in order.
+    /// Runs one step. Returns a row of logits for each token from `told_from` of its part on, in order.
     ///
     /// # Errors
-    /// The step names what is not there: a token, a block, a place beyond the context.
+    /// The step names something that does not exist: a token, a block, a position beyond the context.
     pub fn step(&self, batch: &Ragged, pool: &mut Pool) -> Result<Vec<f32>, EngineError> {
         self.step_telling(batch, &[], pool)
     }
 
-    /// The same, where `tells` says for each part what is told of it; scores, of parts that it says nothing of.
+    /// Like `step`, but `tells` chooses what is returned for each part; parts without an entry return logits.
     ///
     /// # Errors
     /// As `step`.
@@ -117,7 +117,7 @@ impl Model {
         self.head.apply(&normed, self.shape.hidden)
     }
 
-    /// What the head has for a token.
+    /// The row of the output head for a token.
     ///
     /// # Errors
     /// The head has no such row, or it can't be unpacked.
@@ -125,7 +125,7 @@ impl Model {
         self.head.row(token, self.shape.hidden)
     }
 
-    /// All layers over a step.
+    /// Runs all layers; returns the hidden state of each row before the final norm.
     fn rows(&self, batch: &Ragged, pool: &mut Pool) -> Result<Vec<f32>, EngineError> {
         batch.check(&self.shape)?;
         let places = batch.places();
@@ -133,7 +133,7 @@ impl Model {
         let tokens = batch.parts.iter().flat_map(|part| &part.tokens);
         let mut rows = self.embedding.rows(tokens.copied());
         let worn = Worn::of(batch);
-        // Where a step fails, what it was made in is lost, and made anew by the next.
+        // If a step fails, its buffers are lost, and the next step allocates new ones.
         let mut scratch = std::mem::take(&mut pool.scratch);
         let held = &mut scratch;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -159,7 +159,7 @@ impl Model {
         Ok(rows)
     }
 
-    /// Keeps keys and values, which rows have behind their queries.
+    /// Writes the keys and values, which follow the queries in each row, into the KV cache.
     fn keep(
         &self,
         index: usize,
@@ -180,7 +180,7 @@ impl Model {
 }
 
 impl Pair {
-    /// What it makes of what is normed, in `said`.
+    /// Applies the MLP to `held.normed`; the result is in `held.said`.
     fn apply(
         &self,
         held: &mut Scratch,
@@ -201,7 +201,7 @@ impl Pair {
 }
 
 impl Dense {
-    /// Adds to rows what it makes of those that are normed. Adapters are of dense parts alone: experts have none.
+    /// Adds the MLP's output to the residual rows. Adapters apply to dense layers only, not to experts.
     fn add_to(
         &self,
         rows: &mut [f32],
@@ -224,7 +224,7 @@ impl Dense {
     }
 }
 
-/// What is told where it is not the same of all: scores by the head, or a row as it is.
+/// Computes the outputs of a step whose parts differ: logits for some rows, hidden states for others.
 pub(crate) fn mixed(
     normed: &[f32],
     shape: &Shape,
@@ -251,7 +251,7 @@ pub(crate) fn mixed(
     Ok(told)
 }
 
-/// For each expert the rows that it works on, with the weight of what it says.
+/// The router: for each expert, its rows and the weight of its output for each.
 pub(crate) fn choose(
     scores: &[f32],
     experts: usize,
@@ -264,7 +264,7 @@ pub(crate) fn choose(
         let mut weights: Vec<(usize, f32)> =
             scores.iter().map(|score| (score - top).exp()).enumerate().collect();
         let all: f32 = weights.iter().map(|(_, weight)| weight).sum();
-        // The first of equals, whichever row it is.
+        // Ties go to the expert with the lower index, in every row.
         weights.sort_by(|(one, weight), (other, more)| more.total_cmp(weight).then(one.cmp(other)));
         weights.truncate(chosen);
         let sum = if is_normed { weights.iter().map(|(_, weight)| weight).sum() } else { all };
@@ -277,7 +277,7 @@ pub(crate) fn choose(
     work
 }
 
-/// Each expert that anybody chose is asked once, for all rows that chose it.
+/// Each expert that was chosen runs once, for all its rows.
 fn mix(
     experts: &[Pair],
     work: &[Vec<(usize, f32)>],

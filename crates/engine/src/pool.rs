@@ -1,5 +1,5 @@
-//! What models remember of texts: keys and values of every layer, in blocks of one size, so that texts of any length share
-//! the room that there is.
+//! The paged KV cache: keys and values of every layer, in blocks of a fixed number of tokens, so that
+//! sequences of any length share the memory.
 
 mod eights;
 
@@ -10,39 +10,39 @@ use self::eights::Eights;
 use crate::kernels::{Eight, Lanes};
 use crate::{EngineError, Shape};
 
-/// The tokens of a block.
+/// Tokens in a block.
 pub const BLOCK: usize = 16;
 
-/// The number of bits in which keys and values are kept.
+/// The dtype of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeps {
     Half,
-    /// Eight, and a scale for each 32 numbers of a head: about half the room.
+    /// 8-bit integers with a scale for each 32 values of a head: about half the size of `Half`.
     Eight,
-    /// For comparisons: twice the room.
+    /// For comparisons: twice the size of `Half`.
     Single,
 }
 
 #[derive(Debug)]
 enum Cells {
-    /// The bits of numbers of half precision: memory that is all nought is had without being written.
+    /// The bits of f16 values: zeroed memory of an integer type is allocated without being written.
     Half(Vec<u16>),
     Single(Vec<f32>),
     Eight(Eights),
 }
 
-/// Room for a number of blocks. Who has which block is its owner's to know.
+/// A KV cache of a number of blocks. Which sequence has which block is tracked by `Blocks`.
 #[derive(Debug)]
 pub struct Pool {
     layers: Vec<(Cells, Cells)>,
     heads: usize,
     head_dim: usize,
     blocks: usize,
-    /// For the numbers of a step while it is made.
+    /// Buffers of the step in progress.
     pub(crate) scratch: Scratch,
 }
 
-/// What steps are worked out in: kept from one to the next, for to ask for so much memory anew takes as long as to fill it.
+/// The buffers of a step. They are reused, because allocating this much memory takes as long as filling it.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub normed: Vec<f32>,
@@ -55,7 +55,7 @@ pub(crate) struct Scratch {
 }
 
 impl Keeps {
-    /// What a head's numbers of one place take.
+    /// The bytes that one head takes for one token, keys or values.
     const fn head_bytes(self, head_dim: usize) -> usize {
         match self {
             Self::Half => 2 * head_dim,
@@ -66,7 +66,7 @@ impl Keeps {
 }
 
 impl Cells {
-    /// Room for so many heads of blocks.
+    /// Allocates this many head-blocks.
     fn new(keeps: Keeps, heads: usize, dim: usize) -> Self {
         let count = heads * BLOCK * dim;
         match keeps {
@@ -76,7 +76,7 @@ impl Cells {
         }
     }
 
-    /// Keeps a head's numbers of one place: of keys as a column, of values as a row.
+    /// Stores a head's vector of one token: keys as a column, values as a row.
     fn keep(&mut self, side: Side, head: usize, place: usize, values: &[f32]) {
         let dim = values.len();
         let at = head * BLOCK * dim;
@@ -138,7 +138,7 @@ impl Cells {
     }
 }
 
-/// What of a block is looked at: its keys or its values.
+/// Keys or values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Keys,
@@ -146,7 +146,7 @@ pub(crate) enum Side {
 }
 
 impl Pool {
-    /// What a block takes, over all layers.
+    /// The bytes of a block, over all layers.
     #[must_use]
     pub const fn block_bytes(shape: &Shape, keeps: Keeps) -> usize {
         2 * shape.layers * BLOCK * shape.kv_heads * keeps.head_bytes(shape.head_dim)
@@ -170,7 +170,7 @@ impl Pool {
         Some(if side == Side::Keys { keys } else { values })
     }
 
-    /// Keeps the keys and values of one place of a text.
+    /// Stores the keys and values of one token.
     pub(crate) fn keep(
         &mut self,
         layer: usize,
@@ -193,7 +193,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Leaves nothing of what these blocks had.
+    /// Zeroes these blocks, and drops the step buffers.
     pub(crate) fn wipe(&mut self, blocks: &[u32]) {
         self.scratch = Scratch::default();
         let heads = blocks.iter().flat_map(|block| {
@@ -208,7 +208,7 @@ impl Pool {
         }
     }
 
-    /// Whether no block has anything.
+    /// Whether all blocks are zero.
     #[cfg(test)]
     pub(crate) fn is_blank(&self) -> bool {
         let is_nought = |cells: &Cells| match cells {
@@ -219,8 +219,8 @@ impl Pool {
         self.layers.iter().all(|(keys, values)| is_nought(keys) && is_nought(values))
     }
 
-    /// Copies what a block has of a head: of values a row of each of its places, of keys a row of each dimension, so that a
-    /// query is weighed against all places at once.
+    /// Copies a head's part of a block: values as a row for each token, keys as a row for each dimension, so
+    /// that a query is multiplied with all tokens of the block at once.
     #[inline(always)]
     pub(crate) fn read<L: Lanes>(
         &self,

@@ -1,5 +1,5 @@
-//! How positions turn queries and keys. The angles are worked out in f64 and kept in f32: in half precision those of
-//! later positions are wrong.
+//! Rotary position embeddings (RoPE) and their context extensions. Angles are computed in f64 and stored in
+//! f32: in f16 those of late positions are wrong.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "angles are worked out in double precision and used in single"
@@ -9,14 +9,14 @@ use std::f64::consts::{PI, TAU};
 
 use crate::shape::{Rope, Stretch};
 
-/// How fast each pair of a head turns.
+/// The rotation frequency of each pair of a head's dimensions, and the scale of the result.
 #[derive(Debug)]
 pub(crate) struct Turning {
     frequencies: Vec<f64>,
     scale: f64,
 }
 
-/// Cosines and sines of the positions of a step, a row of `head_dim / 2` of each; all layers share them.
+/// Cosines and sines of a step's positions, a row of `head_dim / 2` each; all layers share them.
 #[derive(Debug)]
 pub(crate) struct Angles {
     pairs: usize,
@@ -47,19 +47,19 @@ impl Turning {
 }
 
 impl Angles {
-    /// All cosines and all sines, the rows one behind the other.
+    /// All cosines and all sines, the rows concatenated.
     pub(crate) fn all(&self) -> (&[f32], &[f32]) {
         (&self.cosines, &self.sines)
     }
 
-    /// The cosines and sines of a row of the step.
+    /// The cosines and sines of one row of the step.
     pub(crate) fn of(&self, row: usize) -> (&[f32], &[f32]) {
         let row = row * self.pairs..(row + 1) * self.pairs;
         (self.cosines.get(row.clone()).unwrap_or_default(), self.sines.get(row).unwrap_or_default())
     }
 }
 
-/// What a position turns each pair by, in radians, and what all is scaled by.
+/// The angle of each pair for one position, in radians, and the factor for cosines and sines.
 pub(crate) fn frequencies(rope: &Rope, head_dim: usize) -> (Vec<f64>, f64) {
     let plain = |pair: usize| rope.theta.powf(-((2 * pair) as f64) / head_dim as f64);
     let all = (0..head_dim / 2).map(plain);
@@ -78,7 +78,7 @@ pub(crate) fn frequencies(rope: &Rope, head_dim: usize) -> (Vec<f64>, f64) {
             (all.zip(factors).map(|(frequency, factor)| frequency / factor).collect(), 1.0)
         }
         Stretch::Ramp { factor, original, fast, slow, attention, truncates } => {
-            // The pair whose wave turns so often over the original length.
+            // The pair that makes this many turns over the original context length.
             let pair_of =
                 |turns: f64| head_dim as f64 * (original / (turns * 2.0 * PI)).ln() / (2.0 * rope.theta.ln());
             let (mut first, mut last) = (pair_of(*fast), pair_of(*slow));
@@ -96,12 +96,12 @@ pub(crate) fn frequencies(rope: &Rope, head_dim: usize) -> (Vec<f64>, f64) {
     }
 }
 
-/// What YaRN scales by where nobody says otherwise.
+/// YaRN's default attention factor.
 pub(crate) fn usual_attention(factor: f64) -> f64 {
     if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 }
 }
 
-/// The longest text of a model: what is told of it, or as much more as its ramp stretches what it was trained on.
+/// A model's context length: the declared one, or the original one times the YaRN factor if that is larger.
 pub(crate) fn stretched(stretch: &Stretch, original: Option<f64>, context: usize) -> usize {
     match (stretch, original) {
         (Stretch::Ramp { factor, .. }, Some(original)) => context.max((original * factor) as usize),
@@ -115,7 +115,7 @@ mod tests {
 
     const THETA: f64 = 1_000_000.0;
 
-    /// As files usually stretch texts of 32,768 tokens.
+    /// The usual YaRN setting, for an original context of 32,768 tokens.
     fn ramp(factor: f64) -> Stretch {
         let (original, fast, slow) = (32_768.0, 32.0, 1.0);
         Stretch::Ramp { factor, original, fast, slow, attention: None, truncates: true }
@@ -147,7 +147,8 @@ mod tests {
         assert!((scale - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-15);
     }
 
-    /// What transformers has for models that are published; `scripts/model-goldens.py` wrote it down.
+    /// Compares with the values of `transformers` for published models; `scripts/model-goldens.py` wrote
+    /// them.
     #[test]
     fn published_models_turn_as_transformers_turns_them() {
         let goldens = include_str!("../tests/fixtures/models/goldens.json");

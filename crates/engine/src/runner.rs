@@ -1,5 +1,5 @@
-//! Many texts carried on at once. In each step every text that is being told gets its next token, and what room is left
-//! goes to prompts, so that neither waits for the other.
+//! The scheduler: continuous batching with chunked prefill. Each step decodes the next token of every running
+//! sequence and spends the rest of its token budget on prompts, so that neither waits for the other.
 
 mod adapted;
 mod passages;
@@ -23,47 +23,51 @@ use crate::waiting::{Group, Waiting};
 
 pub use self::passages::{Beginning, Passage};
 
-/// So many tokens of a text are computed before anybody's prompt: what was drawn, and what a rule put behind it.
+/// A running sequence with at most this many uncomputed tokens counts as decoding and goes before prefill:
+/// the token just sampled, and tokens forced by its grammar constraint.
 const AT_ONCE: usize = 32;
 
-/// What a runner may use.
+/// The resources that a runner may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// For keys and values.
+    /// Memory of the KV cache.
     pub bytes: usize,
     pub keeps: Keeps,
-    /// The tokens of one step.
+    /// Token budget of a step.
     pub tokens: usize,
-    /// The texts of one step.
+    /// Sequences that may run at once.
     pub texts: usize,
-    /// The texts that may wait beside them.
+    /// Sequences that may wait in the queue besides those.
     pub waiting: usize,
-    /// How many tokens of a text are guessed in a step; nought guesses nothing.
+    /// The most draft tokens of a sequence in a step; 0 disables speculative decoding.
     pub guesses: usize,
 }
 
-/// A text to be carried on.
+/// A generation request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     pub prompt: Vec<u32>,
     pub sampling: Sampling,
     pub max_tokens: usize,
-    /// Tokens that end a text.
+    /// Tokens that end the sequence (EOS).
     pub ends: Vec<u32>,
-    /// What the text has to be. It ends where nothing more may come.
+    /// The grammar constraint of the answer, which ends where nothing more may follow.
     pub rule: Option<Rule>,
     pub share: Share,
     pub group: Group,
-    /// What it is said with beside the model. Which one the name means is settled when it has its turn, and stays so.
+    /// The adapter of the answer. The name is resolved when the sequence is first scheduled; a replacement
+    /// later does not affect it.
     pub adapter: Option<AdapterId>,
-    /// What it goes on with, in order. These, and the one before them, have to be in memory when it is asked.
+    /// Adapter switches within the answer, in order. All adapters of such a request must be in memory when it
+    /// is submitted.
     pub later: Vec<Later>,
 }
 
-/// Another adapter, or none, from a token of the answer on.
+/// A switch to another adapter, or to none, at a token of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Later {
-    /// The first token that is drawn with it; that of the answer's beginning is nought, and is no later one.
+    /// Index of the first answer token that is sampled with it. Never 0: that is what `Request::adapter` is
+    /// for.
     pub from: usize,
     pub adapter: Option<AdapterId>,
 }
@@ -71,26 +75,27 @@ pub struct Later {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TextId(u64);
 
-/// Why a request is not taken.
+/// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// As many wait as may.
+    /// The queue is full.
     Full,
-    /// The prompt leaves no place for an answer.
+    /// The prompt leaves no room for an answer in the context.
     TooLong {
         tokens: usize,
         most: usize,
     },
     Empty,
-    /// Nobody registered the adapter that it names.
+    /// No adapter of that name is registered.
     NoAdapter,
-    /// One of those that it has one after the other is not in memory.
+    /// A request with adapter switches names an adapter that is not in memory.
     AdapterAway,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happened {
-    /// It has its first turn; so much of its prompt does not have to be computed.
+    /// The sequence was scheduled for the first time; so many tokens of its prompt came from the prefix
+    /// cache.
     Begun {
         text: TextId,
         remembered: usize,
@@ -99,7 +104,7 @@ pub enum Happened {
         text: TextId,
         drawn: Drawn,
     },
-    /// What the model made of a text that is only read; its end is told next.
+    /// The hidden state of an embedding input; its `End` follows.
     State {
         text: TextId,
         state: Vec<f32>,
@@ -112,59 +117,59 @@ pub enum Happened {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It came to an end of its own.
+    /// It ended by itself: an end token, or the end of its constraint.
     Stop,
     Length,
-    /// The model said nothing that is a number, or the text's rule grew beyond its bounds.
+    /// The model returned NaN or infinity, or the constraint exceeded its cost limits.
     Broken,
-    /// The adapter that it named went away before it had its turn, or could not be read.
+    /// The adapter was removed before the sequence was scheduled, or could not be read.
     NoAdapter,
 }
 
-/// What was done so far; a step that did nothing had nothing to do.
+/// Counters since the start. A step without work is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     pub steps: u64,
-    /// Rows that went through the model.
+    /// Rows (tokens) computed by the model.
     pub rows: u64,
-    /// Tokens of prompts that were remembered instead.
+    /// Prompt tokens found in the prefix cache.
     pub remembered: u64,
-    /// Texts that had to give up their room for a while.
+    /// Preemptions: sequences that lost their KV blocks and will be recomputed.
     pub set_back: u64,
-    /// Tokens that were guessed, and those of them that came true.
+    /// Draft tokens verified, and those of them that were accepted.
     pub guessed: u64,
     pub came_true: u64,
 }
 
-/// What came of forgetting, in blocks.
+/// The result of forgetting a cache scope, in blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Forgot {
-    /// Those that could be found before.
+    /// Blocks that were in the prefix cache.
     pub found: usize,
-    /// Those that nothing is left in.
+    /// Blocks that were zeroed.
     pub wiped: usize,
-    /// Those that texts which go on still have, and how many texts these are.
+    /// Blocks that running sequences still hold, and how many sequences those are.
     pub held: usize,
     pub texts: usize,
 }
 
-/// What a text has of a step.
+/// A sequence's share of a step.
 #[derive(Debug)]
 struct Turn {
     id: TextId,
     part: Part,
-    /// How many of the part's last tokens are guesses.
+    /// How many of the part's last tokens are draft tokens.
     guesses: usize,
 }
 
-/// Carries texts on, one step after the other. It is one thread's.
+/// Schedules sequences and runs the model, one step after the other, on a single thread.
 #[derive(Debug)]
 pub struct Runner {
     model: Machine,
     pool: Memory,
     blocks: Blocks,
     room: Room,
-    /// In the order in which they got their turn.
+    /// In the order of admission.
     running: Vec<Text>,
     waiting: Waiting<Text>,
     next: u64,
@@ -172,7 +177,7 @@ pub struct Runner {
     masks: Masks,
     guesses: Box<dyn Guesses>,
     shelf: Shelf,
-    /// The adapter that is waited for and finds no room, and how many texts with others were let in meanwhile.
+    /// The adapter that waits for memory, and how many sequences with other adapters were admitted meanwhile.
     starved: Option<(AdapterId, u32)>,
 }
 
@@ -189,7 +194,7 @@ impl Turn {
 
 impl Runner {
     /// # Errors
-    /// The room is not enough for a single block.
+    /// The memory is too small for a single block.
     pub fn new(model: impl Into<Machine>, room: Room) -> Result<Self, EngineError> {
         let model = model.into();
         let blocks = room.bytes / Pool::block_bytes(model.shape(), room.keeps);
@@ -215,19 +220,19 @@ impl Runner {
         })
     }
 
-    /// Has somebody else guess.
+    /// Replaces the drafter.
     #[must_use]
     pub fn guessing_by(self, guesses: Box<dyn Guesses>) -> Self {
         Self { guesses, ..self }
     }
 
-    /// The longest text, prompt and answer together, that can be carried on here.
+    /// The longest sequence, prompt and answer together, that fits.
     #[must_use]
     pub fn longest(&self) -> usize {
         self.model.shape().context.min(self.pool.blocks() * BLOCK)
     }
 
-    /// What a block of remembered tokens takes.
+    /// The bytes of a KV block.
     #[must_use]
     pub fn block_bytes(&self) -> usize {
         Pool::block_bytes(self.model.shape(), self.room.keeps)
@@ -238,7 +243,7 @@ impl Runner {
         self.counts
     }
 
-    /// Blocks that can be had: all of them where nothing runs.
+    /// Blocks that can be allocated: all of them if nothing runs.
     #[must_use]
     pub fn free_blocks(&self) -> usize {
         self.blocks.free()
@@ -261,10 +266,10 @@ impl Runner {
     }
 
     /// # Errors
-    /// It can't be taken, now or at all.
+    /// The request can't be taken, now or at all.
     pub fn submit(&mut self, mut request: Request) -> Result<TextId, Refused> {
         let (tokens, most) = (request.prompt.len(), self.longest());
-        // Something is to be said of it.
+        // At least one token has to be generated.
         if tokens >= most {
             return Err(Refused::TooLong { tokens, most });
         }
@@ -290,7 +295,7 @@ impl Runner {
         Ok(id)
     }
 
-    /// Ends a text. What it had is free before the next step.
+    /// Ends a sequence. Its blocks are free before the next step.
     pub fn cancel(&mut self, text: TextId) {
         if let Some(at) = self.running.iter().position(|running| running.id == text) {
             let text = self.running.remove(at);
@@ -311,8 +316,8 @@ impl Runner {
         }
     }
 
-    /// Forgets what is remembered of a share, and wipes it. Texts that were asked before go on; nothing of them is
-    /// remembered, then or later, and what they have is wiped when they end.
+    /// Drops and zeroes the prefix cache of a scope. Sequences submitted before go on, but nothing of them is
+    /// cached any more, and their blocks are zeroed when they end.
     pub fn forget(&mut self, share: Share) -> Forgot {
         self.wipe(|under| under.share == share)
     }
@@ -335,7 +340,7 @@ impl Runner {
         Forgot { found, wiped: blocks.len(), held, texts }
     }
 
-    /// Takes blocks back from a text.
+    /// Releases a sequence's blocks.
     fn give(&mut self, blocks: &[u32], is_forgotten: bool) {
         if is_forgotten {
             let wiped = self.blocks.give_to_wipe(blocks);
@@ -345,10 +350,10 @@ impl Runner {
         }
     }
 
-    /// One step of all that runs.
+    /// Runs one step over the running sequences.
     ///
     /// # Errors
-    /// The model can't compute; what runs is lost.
+    /// The model can't compute; the running sequences are lost.
     pub fn step(&mut self) -> Result<Vec<Happened>, EngineError> {
         let mut happened = Vec::new();
         self.let_in(&mut happened);
@@ -381,7 +386,7 @@ impl Runner {
         Ok(happened)
     }
 
-    /// What is asked of the rules of those that are told.
+    /// Collects the constraints whose token masks this step needs.
     fn ahead(&mut self, turns: &[Turn]) -> Vec<Ahead> {
         let mut all = Vec::new();
         for turn in turns.iter().filter(|turn| turn.is_told()) {
@@ -393,8 +398,8 @@ impl Runner {
         all
     }
 
-    /// Gives texts that wait their turn, as long as there are turns and room for a first piece. Those whose adapter is not
-    /// in memory are gone past, and it is sent for.
+    /// Admits waiting sequences while there are slots and at least one free block. Sequences whose adapter is
+    /// not in memory are skipped, and the adapter is requested.
     fn let_in(&mut self, happened: &mut Vec<Happened>) {
         self.end_without_adapter(happened);
         while self.running.len() < self.room.texts {
@@ -427,19 +432,20 @@ impl Runner {
         self.send_for_adapters(false);
     }
 
-    /// Takes a text's room from it: what it said stays, and is computed anew when it is its turn again.
+    /// Preempts a sequence: its blocks are released, and what it has generated is recomputed when it runs
+    /// again.
     fn set_back(&mut self, mut text: Text) {
         self.give(&std::mem::take(&mut text.blocks), text.is_forgotten);
         text.computed = 0;
         self.waiting.push_back_first(text.request.group, text);
     }
 
-    /// Who takes part in the next step, and with what.
+    /// Composes the next step: which sequences take part, and with which tokens.
     fn compose(&mut self) -> Vec<Turn> {
         let mut turns: Vec<Turn> = Vec::new();
         let mut left = self.room.tokens;
         let is_told = |text: &Text| !text.said.is_empty() && text.missing() <= AT_ONCE;
-        // Those that are being told first, and a token of each before a second one of any.
+        // Decoding before prefill; each decoding sequence gets one token before any gets a second one.
         for is_prompt in [false, true] {
             let mut at = 0;
             while let Some(text) = self.running.get(at).filter(|_| left > 0) {
@@ -452,7 +458,7 @@ impl Runner {
                 let (id, missing) = (text.id, text.missing());
                 let (adapter, until) = text.worn_at(text.computed);
                 let count = missing.min(left.saturating_sub(behind).max(1)).min(until - text.computed);
-                // Whoever came last makes room, be it this one.
+                // The sequence admitted last is preempted first, even if it is this one.
                 while !self.has_room(id, count) {
                     let Some(last) = self.running.pop() else { return turns };
                     turns.retain(|turn| turn.id != last.id);
@@ -472,7 +478,7 @@ impl Runner {
         turns
     }
 
-    /// Puts guesses behind those that are told, as far as there is room that nobody else has use for.
+    /// Appends draft tokens to the decoding sequences, from the token budget that is left over.
     fn guess(&mut self, turns: &mut [Turn]) {
         let taken: usize = turns.iter().map(|turn| turn.part.tokens.len()).sum();
         let mut left = self.room.tokens.saturating_sub(taken);
@@ -499,7 +505,7 @@ impl Runner {
         }
     }
 
-    /// Sees to it that a text has blocks for so many tokens more; one that is gone needs none.
+    /// Allocates blocks for so many more tokens of a sequence. `true` if the sequence is gone.
     fn has_room(&mut self, id: TextId, more: usize) -> bool {
         let Some(text) = self.running.iter_mut().find(|text| text.id == id) else { return true };
         let wanted = (text.computed + more).div_ceil(BLOCK).saturating_sub(text.blocks.len());
@@ -512,7 +518,7 @@ impl Runner {
         }
     }
 
-    /// What a step did for a text.
+    /// Applies a step's output to a sequence.
     fn carry_on(&mut self, turn: &Turn, rows: &[f32], ahead: Option<Ahead>, happened: &mut Vec<Happened>) {
         let Some(at) = self.running.iter().position(|text| text.id == turn.id) else { return };
         let Some(text) = self.running.get_mut(at) else { return };
@@ -542,7 +548,7 @@ impl Runner {
         if text.computed / BLOCK > full && !text.is_forgotten {
             self.blocks.remember(text.under(), &text.findable(text.computed), &text.blocks);
         }
-        // What was taken for guesses that were wrong.
+        // Blocks that were allocated for draft tokens that were rejected.
         let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());
         let (spare, is_forgotten) = (text.blocks.split_off(needed), text.is_forgotten);
         self.give(&spare, is_forgotten);

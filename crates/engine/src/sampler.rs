@@ -1,5 +1,5 @@
-//! Which token is next. What is drawn depends on the request's seed and on the place in its text, and on nothing else: the
-//! same request says the same whatever runs beside it.
+//! Sampling. A draw depends only on the request's seed and on the position in its sequence, so a request
+//! gives the same answer whatever else is in its batch.
 #![expect(clippy::cast_possible_truncation, reason = "sums are made in double precision and told in single")]
 
 use std::cmp::Ordering;
@@ -10,22 +10,22 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::kernels::{likeliest, weight_of_all};
 
-/// What a request says of how it is to be drawn.
+/// A request's sampling parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Nought takes the likeliest.
+    /// 0 is greedy decoding.
     pub temperature: f32,
     pub top_k: Option<usize>,
     pub top_p: f32,
-    /// Relative to the likeliest.
+    /// Relative to the likeliest token.
     pub min_p: f32,
     pub presence_penalty: f32,
     pub frequency_penalty: f32,
-    /// Above one makes what was said less likely, the prompt included.
+    /// Above 1 it makes tokens of the prompt and the answer less likely.
     pub repetition_penalty: f32,
     pub bias: Vec<(u32, f32)>,
     pub seed: u64,
-    /// How many others are told with how likely they were, beside the one that was drawn.
+    /// How many of the likeliest tokens are reported with their log probabilities, besides the sampled one.
     pub logprobs: Option<usize>,
 }
 
@@ -46,24 +46,24 @@ impl Default for Sampling {
     }
 }
 
-/// What was drawn.
+/// A sampled token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drawn {
     pub token: u32,
-    /// The natural logarithm of how likely it was, before temperature and cuts.
+    /// The natural logarithm of its probability, before temperature and truncation.
     pub logprob: f32,
-    /// The likeliest ones, the first of them first.
+    /// The likeliest tokens, in descending order.
     pub others: Vec<(u32, f32)>,
 }
 
-/// The larger first, and the first of equals.
+/// Descending; ties go to the lower token.
 fn by_score(one: &(u32, f32), other: &(u32, f32)) -> Ordering {
     other.1.total_cmp(&one.1).then(one.0.cmp(&other.0))
 }
 
 impl Sampling {
-    /// Draws the token at a place of a text. `allowed` has a bit for each token, where not every one may come; `None` where
-    /// nothing may, or where the model says no numbers.
+    /// Samples the next token. `allowed` is a token mask with a bit for each token. Returns `None` if no
+    /// token is allowed or the likeliest score is not finite.
     #[must_use]
     pub fn draw(
         &self,
@@ -99,7 +99,7 @@ impl Sampling {
         Some(Drawn { token, logprob: logprob(score), others })
     }
 
-    /// Nothing is drawn, and nothing changes what the model says: the scores of all tokens need not be copied.
+    /// Whether the result is the plain argmax, so that the scores need not be copied.
     fn takes_the_likeliest(&self) -> bool {
         self.temperature <= 0.0
             && self.bias.is_empty()
@@ -162,11 +162,11 @@ impl Sampling {
                 return (*token, *score);
             }
         }
-        // Nothing but rounding leads here.
+        // Only rounding errors lead here.
         open.last().copied().unwrap_or(likeliest)
     }
 
-    /// A number from nought to one that belongs to this seed and place.
+    /// A uniform number from 0 to 1 that depends on seed and position only.
     fn unit(&self, place: u64) -> f64 {
         let mut numbers = ChaCha8Rng::seed_from_u64(self.seed);
         numbers.set_stream(place);
@@ -174,7 +174,7 @@ impl Sampling {
     }
 }
 
-/// The tokens whose bits are set, in their order.
+/// The tokens whose bits are set, in ascending order.
 fn kept(scores: &[f32], allowed: &[u32]) -> Vec<(u32, f32)> {
     let mut kept = Vec::new();
     for (first, (word, scores)) in (0u32..).step_by(32).zip(allowed.iter().zip(scores.chunks(32))) {
@@ -188,7 +188,7 @@ fn kept(scores: &[f32], allowed: &[u32]) -> Vec<(u32, f32)> {
     kept
 }
 
-/// The best of them alone, in their order.
+/// Keeps the `count` best, in descending order.
 fn keep_best(open: &mut Vec<(u32, f32)>, count: usize) {
     if count < open.len() {
         open.select_nth_unstable_by(count, by_score);

@@ -1,8 +1,8 @@
-//! What a model looks like: how many layers, how wide, and how it tells positions apart.
+//! A model's architecture: number and width of its layers, attention heads, and position embeddings.
 
 use crate::EngineError;
 
-/// A model without its weights.
+/// The architecture of a model, without weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
     pub vocabulary: usize,
@@ -11,30 +11,30 @@ pub struct Shape {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
-    /// The inner width of a layer's dense part.
+    /// The inner width of an MLP.
     pub inner: usize,
     pub norm_epsilon: f64,
     pub rope: Rope,
-    /// The longest text that it was made for.
+    /// The context length.
     pub context: usize,
-    /// The head is the embedding.
+    /// The output head is the embedding (tied weights).
     pub is_tied: bool,
-    /// Queries and keys are normed, head by head.
+    /// Queries and keys are normalised for each head (QK norm).
     pub norms_heads: bool,
     pub pairs: Pairs,
-    /// Its dense parts are mixtures of experts.
+    /// Its MLPs are mixtures of experts.
     pub mixture: Option<Mixture>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixture {
     pub experts: usize,
-    /// How many of them work on a token.
+    /// Experts for each token.
     pub chosen: usize,
     pub inner: usize,
-    /// The weights of those that were chosen are made to sum to one.
+    /// The weights of the chosen experts are normalised to sum to 1.
     pub is_normed: bool,
-    /// Layers that are dense all the same.
+    /// Layers that have a plain MLP all the same.
     pub dense_layers: Vec<usize>,
 }
 
@@ -44,16 +44,16 @@ pub struct Rope {
     pub stretch: Stretch,
 }
 
-/// Which two numbers of a head a position turns together.
+/// Which two dimensions of a head RoPE rotates together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairs {
-    /// One of the first half and its like of the second.
+    /// One of the first half with its counterpart in the second.
     Halves,
-    /// Two that stand beside each other.
+    /// Adjacent ones.
     Neighbours,
 }
 
-/// How positions are stretched beyond what a model was trained on.
+/// How RoPE is scaled beyond the context that the model was trained on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stretch {
     None,
@@ -74,37 +74,37 @@ pub enum Stretch {
         fast: f64,
         slow: f64,
         attention: Option<f64>,
-        /// Its first and its last pair are whole ones.
+        /// The ramp starts and ends at whole pairs.
         truncates: bool,
     },
-    /// Each pair by a factor of its own.
+    /// A factor for each pair.
     Each(Vec<f64>),
 }
 
-/// Nobody has more; what says so is broken, and would be believed with memory.
+/// An upper bound for every dimension: no model has more, and a broken file must not make us allocate it.
 const DIMENSION_MAX: usize = 1 << 24;
 
 impl Shape {
-    /// The width of all queries together.
+    /// The width of all query heads together.
     #[must_use]
     pub const fn query_width(&self) -> usize {
         self.heads * self.head_dim
     }
 
-    /// The width of all keys, or all values.
+    /// The width of all key heads, or all value heads.
     #[must_use]
     pub const fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
     }
 
-    /// Whether a layer is a mixture of experts.
+    /// The mixture of experts of a layer, if it is one.
     #[must_use]
     pub fn mixture_of(&self, layer: usize) -> Option<&Mixture> {
         self.mixture.as_ref().filter(|mixture| !mixture.dense_layers.contains(&layer))
     }
 
     /// # Errors
-    /// It makes no model.
+    /// The values contradict each other or are out of range.
     pub fn checked(self) -> Result<Self, EngineError> {
         let wrong = |field, what: &str| Err(EngineError::Shape { field, what: what.to_owned() });
         for (field, value) in [

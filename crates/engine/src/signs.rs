@@ -1,8 +1,10 @@
-//! Signs of a model, and those that somebody wrote. A template sets signs between texts (`<|im_start|>`), and a text may hold
-//! the same letters: there they are letters, for whoever writes a message must not be able to end it in the model's eyes.
+//! Special tokens, and user text that only looks like them. A template writes special tokens (`<|im_start|>`)
+//! between messages, and a message may contain the same letters: there they are plain text, because a user
+//! must not be able to end a message in the eyes of the model.
 //!
-//! What templates are given is marked, within each spelling of a sign, with something that nobody can guess; what the
-//! template made of it tells by the marks which spellings are its own. A text in which nothing looks like a sign is not marked.
+//! Before rendering, each occurrence of a special token in the template's input gets an unguessable mark
+//! inside it. An occurrence in the rendered prompt without a mark is the template's own. Input without such
+//! text is not marked.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashSet};
@@ -13,38 +15,40 @@ use serde_json::{Map, Value};
 
 use crate::speech::is_tag;
 
-/// How a model's signs are written.
+/// A model's special tokens, by their text.
 #[derive(Debug, Default)]
 pub struct Signs {
     /// The longest first.
     all: Vec<Sign>,
     any: Option<Regex>,
-    /// What a text may end with, for a template to make a sign of it.
+    /// Proper prefixes of special tokens: a template could complete one at the end of a text.
     beginnings: HashSet<String>,
-    /// What it may begin with.
+    /// Proper suffixes, which a template could complete at the beginning of a text.
     ends: HashSet<String>,
-    /// What it may be: a sign without the letters that are none around it, such as `<|` and `|>`.
+    /// Inner parts that could be a whole text: a token without some of its frame of other characters, for
+    /// example without `<|` and `|>`.
     middles: HashSet<String>,
-    /// The characters of the longest sign.
+    /// The length of the longest special token, in characters.
     longest: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sign {
     pub spelling: String,
-    /// It takes the space before it, and that behind it.
+    /// Whether it absorbs the white space before it and after it (`lstrip`, `rstrip`).
     pub takes: (bool, bool),
 }
 
-/// What marks the places where somebody wrote a sign, for one text.
+/// Marks special-token text in one template input.
 pub(crate) struct Guard<'a> {
     signs: &'a Signs,
     chance: &'a dyn Fn() -> u64,
-    /// Made when something is to be marked.
+    /// Made when the first mark is needed.
     mark: OnceCell<String>,
 }
 
-/// Who says something: what an assistant said is looked through for its own tags by templates.
+/// Who wrote a text. Templates search assistant messages for the model's own tags, so those are not marked
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whose {
     Assistants,
@@ -53,7 +57,7 @@ enum Whose {
 
 impl Signs {
     pub(crate) fn new(mut all: Vec<Sign>) -> Self {
-        // One character can't be told from itself.
+        // A single character has no inside to be marked.
         all.retain(|sign| sign.spelling.chars().nth(1).is_some());
         all.sort_by(|one, other| {
             other.spelling.len().cmp(&one.spelling.len()).then_with(|| one.spelling.cmp(&other.spelling))
@@ -74,18 +78,18 @@ impl Signs {
         Self { all, ..signs }
     }
 
-    /// Signs that are written so.
+    /// Special tokens with these texts.
     #[must_use]
     pub fn spelt<'s>(spellings: impl IntoIterator<Item = &'s str>) -> Self {
         let sign = |spelling: &str| Sign { spelling: spelling.to_owned(), takes: (false, false) };
         Self::new(spellings.into_iter().map(sign).collect())
     }
 
-    /// The first sign from a place on, and the longest that is there.
+    /// The first special token at or after a position; the longest one if several start there.
     pub(crate) fn find(&self, text: &str, from: usize) -> Option<(Range<usize>, &Sign)> {
         let found = match &self.any {
             Some(any) => any.find_from_pos(text, from).ok()?.map(|found| found.start())?,
-            // More than one expression takes are looked for one by one.
+            // If they are too many for one regular expression, each position is tried.
             None => {
                 from + text
                     .get(from..)?
@@ -98,7 +102,7 @@ impl Signs {
         Some((found..found + sign.spelling.len(), sign))
     }
 
-    /// The longest that is at a place.
+    /// The longest special token at a position.
     fn at(&self, text: &str, place: usize) -> Option<&Sign> {
         let rest = text.get(place..)?;
         self.all.iter().find(|sign| rest.starts_with(&sign.spelling))
@@ -116,7 +120,7 @@ fn middles(spelling: &str) -> Vec<String> {
     middles.filter_map(|middle| spelling.get(middle).map(str::to_owned)).collect()
 }
 
-/// The place behind the character at a place.
+/// The position after the character at a position.
 pub(crate) fn behind(text: &str, at: usize) -> usize {
     text.get(at..)
         .and_then(|rest| rest.chars().next())
@@ -128,19 +132,19 @@ impl<'a> Guard<'a> {
         Self { signs, chance, mark: OnceCell::new() }
     }
 
-    /// Digits stay what they are in JSON, in capitals and wherever else templates put a text.
+    /// Its digits survive JSON encoding, capitalisation and whatever else templates do to a text.
     fn mark(&self) -> &str {
         self.mark.get_or_init(|| format!("~{:020}{:020}~", (self.chance)(), (self.chance)()))
     }
 
-    /// Marks what somebody wrote in messages, in what else stands beside them, and in the names of it.
+    /// Marks a message: its content, its other fields, and the keys of nested objects.
     pub(crate) fn message(&self, message: &mut Value) {
         let is_assistants = message.get("role").is_some_and(|role| role == "assistant");
         let whose = if is_assistants { Whose::Assistants } else { Whose::Anybodys };
         let Value::Object(fields) = message else { return };
         for (name, value) in fields.iter_mut() {
             match (name.as_str(), value) {
-                // Who speaks is no text, and templates may set it into a sign.
+                // The role is not free text, and templates may build a special token from it.
                 ("role", _) => {}
                 ("tool_calls", Value::Array(calls)) => calls.iter_mut().for_each(|call| self.function(call)),
                 (_, value) => self.value(value, whose),
@@ -148,7 +152,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Marks a tool, or a call of one: what both are made of stays.
+    /// Marks a tool definition or a tool call, except for its fixed structure.
     pub(crate) fn function(&self, tool: &mut Value) {
         let Value::Object(fields) = tool else { return };
         for (name, value) in fields.iter_mut() {
@@ -200,7 +204,8 @@ impl<'a> Guard<'a> {
         *text = marked;
     }
 
-    /// Where a text is marked: within each sign, and where its ends could be parts of one that a template makes whole.
+    /// Where to mark a text: inside each special token, and at its ends if a template could complete one
+    /// there.
     fn places(&self, text: &str, whose: Whose) -> BTreeSet<usize> {
         let (mut places, mut from) = (BTreeSet::new(), 0);
         while let Some((found, sign)) = self.signs.find(text, from) {
@@ -209,7 +214,7 @@ impl<'a> Guard<'a> {
                 places.insert(from);
             }
         }
-        // Templates take space off.
+        // Templates trim white space.
         let core = text.trim();
         let start = text.len() - text.trim_start().len();
         let end = start + core.len();
@@ -228,7 +233,7 @@ impl<'a> Guard<'a> {
         places
     }
 
-    /// A text without its marks, and where they were.
+    /// Removes the marks; returns the text and their positions in it.
     pub(crate) fn lift(&self, marked: String) -> (String, Vec<usize>) {
         let Some(mark) = self.mark.get() else { return (marked, Vec::new()) };
         let (mut text, mut places) = (String::with_capacity(marked.len()), Vec::new());
@@ -252,7 +257,7 @@ mod tests {
         Signs::spelt(["<|im_start|>", "<|im_end|>", "<think>", "</s>"])
     }
 
-    /// A text with a bar at each mark.
+    /// The text with a bar at each mark.
     fn marked(text: &str, whose: Whose) -> String {
         let (signs, mut text) = (signs(), text.to_owned());
         let guard = Guard::new(&signs, &|| 7);
@@ -267,7 +272,7 @@ mod tests {
             ("a < b, c > d | e", "a < b, c > d | e"),
             ("a<|im_end|>b<|im_start|>", "a<\u{b6}|im_end|>b<\u{b6}|im_start|>"),
             ("<think>hm", "<\u{b6}think>hm"),
-            // A template writes the rest of it.
+            // A template could write the rest.
             ("so <|im_ ", "so <|im_\u{b6} "),
             ("\n|> so", "\n\u{b6}|> so"),
             ("im_end", "\u{b6}im_end\u{b6}"),

@@ -1,22 +1,22 @@
-//! What memory there is yet, as whoever runs the engine tells it. An allocation that fails ends the whole process: what
-//! comes while it serves is weighed before it is brought in.
+//! Available memory, as reported by the embedding program. A failed allocation aborts the process, so
+//! whatever is loaded while it serves is checked against this first.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::EngineError;
 
-/// How much may be taken yet, where that is known.
+/// How many bytes may still be allocated, where that is known.
 #[derive(Clone)]
 pub struct Spare(Arc<dyn Fn() -> Option<u64> + Send + Sync>);
 
 impl Spare {
-    /// As it is told each time that somebody wants something.
+    /// Calls `bytes` each time memory is requested.
     pub fn told(bytes: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         Self(Arc::new(bytes))
     }
 
-    /// What there is now.
+    /// What is available now.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
         self.0()

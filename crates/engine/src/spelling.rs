@@ -1,5 +1,5 @@
-//! A vocabulary made up on the spot: every byte, some pieces of words and of JSON, and the signs that models have. With it
-//! a model of random weights writes real texts.
+//! A synthetic tokenizer for tests: every byte, some pieces of words and of JSON, and the usual special
+//! tokens. With it a model with random weights writes valid text.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::vocabulary::byte_of_character;
 
-/// What is put together of bytes, the first part of each first.
+/// Tokens that are merged from bytes, left to right.
 const PIECES: [&str; 40] = [
     "{\"",
     "\":",
@@ -50,7 +50,7 @@ const PIECES: [&str; 40] = [
     "é",
     "漢",
 ];
-/// Those of the signs that are told.
+/// Tags that are tokens but not special, so they appear in the output.
 const TAGS: [&str; 4] = ["<tool_call>", "</tool_call>", "<think>", "</think>"];
 pub const SIGNS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
@@ -60,7 +60,8 @@ pub fn tokenizer() -> Json {
     tokenizer_with(0)
 }
 
-/// One that has so many more words, of two letters, three and four, as many as large models have.
+/// A `tokenizer.json` with this many more words of two, three and four letters, for vocabularies as large as
+/// those of large models.
 #[must_use]
 pub fn tokenizer_with(words: usize) -> Json {
     let characters: BTreeMap<u8, char> =
@@ -105,7 +106,7 @@ pub fn tokenizer_with(words: usize) -> Json {
     })
 }
 
-/// The shorter first, so that each is put together of one that is there and a letter.
+/// Shorter words first, so that each is a merge of a known word and a letter.
 fn made_words() -> impl Iterator<Item = String> {
     let with_letter = |word: &String| ('a'..='z').map(|letter| format!("{word}{letter}")).collect::<Vec<_>>();
     let one: Vec<String> = ('a'..='z').map(String::from).collect();

@@ -1,4 +1,5 @@
-//! Texts that end an answer, wherever the borders of tokens are. They are never told, and neither is what may become one.
+//! Stop sequences, which end an answer regardless of token boundaries. Neither they nor a possible beginning
+//! of one is ever sent.
 
 #[derive(Debug, Default)]
 pub(crate) struct Stops {
@@ -11,10 +12,10 @@ impl Stops {
         Self { stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(), held: String::new() }
     }
 
-    /// What can be told once this came, too, and the stop that it is the last before.
+    /// Takes more text; returns what can be sent, and the stop sequence if one was found after that.
     pub(crate) fn push(&mut self, text: &str) -> (String, Option<String>) {
         self.held.push_str(text);
-        // The one that ends first is met first, wherever the text was cut.
+        // The match that ends first wins, so the result does not depend on how the text was cut.
         let met = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
         if let Some((at, stop)) = met.min_by_key(|(at, stop)| (at + stop.len(), *at)) {
             self.held.truncate(at);
@@ -25,13 +26,13 @@ impl Stops {
         (std::mem::replace(&mut self.held, rest), None)
     }
 
-    /// What was held back, where nothing comes any more.
+    /// Returns the text held back, at the end of the answer.
     pub(crate) fn end(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }
 
-/// How much of a text's end is a stop's beginning, but not all of it.
+/// The longest proper prefix of `stop` that the text ends with.
 fn overlap(text: &str, stop: &str) -> usize {
     let starts = stop.char_indices().map(|(at, _)| at).skip(1);
     starts

@@ -1,4 +1,5 @@
-//! How a conversation becomes one text: by the template that comes with a model, which is written for Python's Jinja.
+//! Chat templates: renders a conversation to a prompt with the model's own Jinja template, which is written
+//! for Python.
 
 mod bounds;
 mod python;
@@ -14,16 +15,16 @@ use self::bounds::Program;
 use crate::{EngineError, Manner};
 
 const NAME: &str = "chat";
-/// What a template may do, so that none goes on for ever.
+/// Instruction limit, so that every rendering ends.
 const FUEL: u64 = 4_000_000;
-/// Published ones have a tenth of it.
+/// Published templates have a tenth of this.
 const SOURCE_BYTES_MAX: usize = 256 * 1024;
-/// What a template may write in all, be it into the text or into what it keeps for later: twice the largest request.
+/// What a template may write in all, to the output or to variables: twice the largest request.
 const WRITTEN_BYTES_MAX: usize = 2 * domain::limits::BODY_BYTES_MAX;
-/// Where a rendering keeps count of that.
+/// The variable that counts it during a rendering.
 const WRITTEN: &str = "written";
 
-/// A model's template.
+/// A model's chat template.
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
@@ -36,7 +37,7 @@ fn too_much() -> String {
     format!("it writes more than {WRITTEN_BYTES_MAX} bytes")
 }
 
-/// `tojson` as such templates mean it: as Python writes JSON, with nothing escaped for a page.
+/// `tojson` as chat templates expect it: in Python's formatting, without HTML escapes.
 #[expect(clippy::needless_pass_by_value, reason = "filters are given them so")]
 fn to_json(value: &Value, arguments: Kwargs) -> Result<String, Error> {
     let separators = match arguments.get::<Option<Vec<String>>>("separators")?.as_deref() {
@@ -52,14 +53,14 @@ fn to_json(value: &Value, arguments: Kwargs) -> Result<String, Error> {
     };
     arguments.assert_all_used()?;
     bounds::weigh(value)?;
-    // More would be for no reader.
+    // A wider indentation helps no reader.
     style.indent = style.indent.map(|indent| indent.min(8));
     let value = serde_json::to_value(value);
     let value = value.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
     Ok(python::json(&value, &style))
 }
 
-/// What `{{ }}` writes.
+/// The formatter of `{{ }}`.
 fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     let bytes = match value.as_str() {
         Some(text) => text.len(),
@@ -76,7 +77,7 @@ fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Resu
     }
 }
 
-/// `string`, which writes numbers as Python does.
+/// The `string` filter, with numbers as Python writes them.
 fn to_text(value: &Value) -> Result<String, Error> {
     bounds::weigh(value)?;
     Ok(as_float(value).map_or_else(|| value.to_string(), python::float))
@@ -102,7 +103,8 @@ fn told(error: &Error) -> EngineError {
     EngineError::Template(said.unwrap_or_else(|| error.to_string()))
 }
 
-/// Templates mark what the assistant says for those who train on it. Here that is said like everything else.
+/// Removes `{% generation %}` tags, which mark assistant output for training; their content is rendered like
+/// the rest.
 fn without_marks(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -129,7 +131,7 @@ fn without_marks(source: &str) -> String {
 
 impl Template {
     /// # Errors
-    /// It is no template.
+    /// The source is not a valid template.
     pub fn new(source: &str) -> Result<Self, EngineError> {
         if source.len() > SOURCE_BYTES_MAX {
             return Err(EngineError::Template(format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
@@ -142,7 +144,7 @@ impl Template {
         environment.set_formatter(write);
         environment.add_filter("tojson", to_json);
         environment.add_filter("string", to_text);
-        // In Python nothing is no list, and texts and objects are read like lists.
+        // As in Python, `none` is not iterable, and strings and mappings are.
         environment.add_test("iterable", is_list);
         environment.add_test("sequence", is_list);
         environment.add_function("raise_exception", |message: String| raise(&message));
@@ -152,22 +154,23 @@ impl Template {
         Ok(Self { environment, source, syntax, manner })
     }
 
-    /// How its model speaks.
+    /// The output format of the template's model.
     #[must_use]
     pub const fn manner(&self) -> Manner {
         self.manner
     }
 
-    /// The text of a conversation. `context` has `messages`, and what else the template asks for: `tools`,
-    /// `add_generation_prompt`, `enable_thinking`. A template that tells its model the day is given the time, in UTC.
+    /// Renders a conversation. `context` has `messages`, and what else the template uses: `tools`,
+    /// `add_generation_prompt`, `enable_thinking`. The time is for templates that tell the model the date, in
+    /// UTC.
     ///
     /// # Errors
-    /// The template refuses the conversation, in its own words; or it does more than any needs.
+    /// The template rejects the conversation, in its own words; or it exceeds its limits.
     pub fn render(&self, context: &impl Serialize, now_unix_s: u64) -> Result<String, EngineError> {
         let program = Program::read(NAME, &self.source, self.syntax.clone()).map_err(|error| told(&error))?;
         let clock = Value::from_function(move |format: String| python::time(&format, now_unix_s));
         let context = context! { strftime_now => clock, ..Value::from(Serde(context)) };
-        // The library itself fails where a template turns an empty list around, and that may be in anybody's template.
+        // minijinja panics when a template reverses an empty list, and any template may do so.
         let rendering = AssertUnwindSafe(|| program.run(&self.environment, context));
         match std::panic::catch_unwind(rendering) {
             Ok(rendered) => rendered.map_err(|error| told(&error)),
@@ -182,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// The parts of Qwen's that are hard: Python's methods, slices, loops backwards, and values that are written as JSON.
+    /// The hard parts of Qwen's template: Python methods, slices, reverse loops, and values written as JSON.
     const QWEN: &str = r##"{%- if tools %}
     {{- '<|im_start|>system\n' }}
     {%- if messages[0].role == 'system' %}

@@ -1,4 +1,4 @@
-//! A text that is carried on: what it has, what was said of it, and what a step makes of it.
+//! A sequence in the scheduler: its state, and how a step's output advances it.
 
 use std::sync::Arc;
 
@@ -14,32 +14,32 @@ use crate::sampler::Drawn;
 pub(crate) struct Text {
     pub id: TextId,
     pub request: Request,
-    /// What was said, behind the prompt.
+    /// The generated tokens.
     pub said: Vec<u32>,
     pub blocks: Vec<u32>,
-    /// How much of prompt and answer is in the pool.
+    /// How many tokens of prompt and answer are in the KV cache.
     pub computed: usize,
     pub has_begun: bool,
-    /// Where it is in its rule; elsewhere while a step is made.
+    /// Its position in the grammar constraint; `None` while the mask thread has it.
     pub following: Option<Following>,
     pub lately: Lately,
-    /// What was said before anything was computed, and is to be told.
+    /// Forced tokens from before the first step, which are yet to be reported.
     pub untold: Vec<Drawn>,
-    /// It came to its end by that alone.
+    /// Set if those forced tokens alone ended it.
     pub ended: Option<End>,
-    /// What it is said with, once it had its turn.
+    /// Its adapter, set when the sequence is first scheduled.
     pub adapter: Option<Arc<Adapter>>,
-    /// What it goes on with, and the place of the first token that is read with it.
+    /// Its adapter switches, with the positions of the first tokens that are computed with them.
     pub later: Vec<(usize, Option<Arc<Adapter>>)>,
-    /// What is told of it: of one that is only read, its state at its end.
+    /// What its steps return: logits, or the final hidden state for embedding inputs.
     pub tells: Tells,
-    /// What it has in common with others that are read for the same request.
+    /// The prefix that it shares with other embedding inputs of its request.
     pub beginning: Option<Beginning>,
-    /// What is remembered of its share was forgotten since it was asked: it goes on, and leaves nothing behind.
+    /// Its cache scope was forgotten after submission: it goes on, but leaves nothing in the prefix cache.
     pub is_forgotten: bool,
 }
 
-/// What the model said of a text in a step: a row of scores for its end and for each guess.
+/// A step's output for a sequence: a row of logits for its last token and for each draft token.
 pub(crate) struct Scores<'a> {
     pub rows: &'a [f32],
     pub width: usize,
@@ -73,7 +73,7 @@ impl Text {
         text
     }
 
-    /// What its beginnings are remembered under.
+    /// What its cached prefixes are bound to.
     pub(crate) fn under(&self) -> Under {
         let generation = self.adapter.as_ref().map_or(0, |adapter| adapter.generation());
         let reading = self.beginning.map_or(0, |beginning| beginning.reading);
@@ -84,24 +84,25 @@ impl Text {
         self.request.prompt.len() + self.said.len()
     }
 
-    /// How much of it is not in the pool.
+    /// How many of its tokens are not in the KV cache yet.
     pub(crate) fn missing(&self) -> usize {
         self.length() - self.computed
     }
 
-    /// What comes next of it, so many tokens at most.
+    /// The next tokens to compute, at most `most`.
     pub(crate) fn tokens(&self, most: usize) -> Vec<u32> {
         let all = self.request.prompt.iter().chain(&self.said);
         all.skip(self.computed).take(most).copied().collect()
     }
 
-    /// Its first tokens, so far as others may find what was made of them: up to where another adapter begins.
+    /// Its first tokens, as far as they may be shared through the prefix cache: up to the first adapter
+    /// switch.
     pub(crate) fn findable(&self, most: usize) -> Vec<u32> {
         let alike = self.later.first().map_or(most, |(from, _)| most.min(*from));
         self.request.prompt.iter().chain(&self.said).take(alike).copied().collect()
     }
 
-    /// What a place is read with, and where that ends.
+    /// The adapter for a position, and the position at which the next one takes over.
     pub(crate) fn worn_at(&self, place: usize) -> (Option<Arc<Adapter>>, usize) {
         let before = self.later.partition_point(|(from, _)| *from <= place);
         let until = self.later.get(before).map_or(usize::MAX, |(from, _)| *from);
@@ -109,7 +110,8 @@ impl Text {
         (last.map_or(&self.adapter, |(_, adapter)| adapter).clone(), until)
     }
 
-    /// Draws what comes next, and goes on as long as that was guessed. Gives how many of the guesses came true.
+    /// Samples the next token, and goes on as long as the draft tokens agree. Returns how many of them were
+    /// accepted.
     pub(crate) fn tell(&mut self, scores: &Scores<'_>, told: &mut Vec<Drawn>) -> (usize, Option<End>) {
         let mut came_true = 0;
         while let Some(row) = scores.rows.chunks_exact(scores.width).nth(came_true) {
@@ -135,7 +137,7 @@ impl Text {
         (came_true, None)
     }
 
-    /// Says what was drawn, and what it leaves no choice of.
+    /// Appends a sampled token, and the tokens that the constraint forces after it.
     fn say(&mut self, drawn: Drawn, told: &mut Vec<Drawn>) -> Option<End> {
         let token = drawn.token;
         self.said.push(token);
@@ -154,7 +156,7 @@ impl Text {
         if self.is_full() { Some(End::Length) } else { self.say_forced(told) }
     }
 
-    /// What a rule leaves no choice of is said without being drawn, and is certain.
+    /// Appends the tokens that the constraint leaves no choice about, with probability 1.
     fn say_forced(&mut self, told: &mut Vec<Drawn>) -> Option<End> {
         let following = self.following.as_mut()?;
         let forced = following.forced();

@@ -1,4 +1,4 @@
-//! Tokens: how a text becomes numbers, and what bytes each of them stands for.
+//! The tokenizer: text to token ids, and token ids to bytes.
 
 mod fewest;
 mod packed;
@@ -17,42 +17,45 @@ use self::fewest::Fewest;
 use crate::EngineError;
 use crate::signs::{Sign, Signs, behind};
 
-/// A text of so many bytes for each token that it may have is looked at before its tokens are made: it may be far too long.
+/// A text with more than this many bytes for each token that it may have is checked before it is tokenised:
+/// it may be far too long.
 const BYTES_A_TOKEN: usize = 4;
 
-/// The tokens of a model.
+/// A model's tokenizer and vocabulary.
 #[derive(Debug)]
 pub struct Vocabulary {
     tokenizer: Tokenizer,
-    /// The same, which reads signs as text; made when somebody wrote one.
+    /// A copy that reads special tokens as plain text; made when a user first writes one.
     reads_signs: OnceLock<Box<Tokenizer>>,
-    /// What tells that a text is too long; made when the first may be.
+    /// The lower bound on token counts; made when a text may first be too long.
     fewest: OnceLock<Option<Fewest>>,
     written: Signs,
     tokens: Vec<Token>,
-    /// The signs that stand before and behind a whole text, beside those that the tokenizer sets of itself.
+    /// The special tokens to put before and after a whole input (BOS, EOS), besides those that the tokenizer
+    /// adds itself.
     signs: (Option<u32>, Option<u32>),
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Token {
     bytes: Vec<u8>,
-    /// It is a sign between texts, and no part of one.
+    /// A special token, which is not part of any text.
     is_sign: bool,
-    /// No text is read as it: a sign, or a tag that models set and that is told.
+    /// Plain text never matches it: a special token, or a tag that models emit and that is part of the
+    /// output.
     is_mark: bool,
 }
 
-/// How a part of a text becomes tokens, of which it may have so many.
+/// Encodes a part of a text, which may have so many tokens.
 type Making = fn(&Vocabulary, &str, usize) -> Result<Vec<u32>, EngineError>;
 
-/// A text that comes token by token. What is told of it is whole characters.
+/// Incremental detokenisation: emits whole characters only.
 #[derive(Debug, Default)]
 pub struct Telling {
     held: Vec<u8>,
 }
 
-/// Where tokens are bytes, each is written as one of these characters.
+/// The character by which byte-level BPE represents each byte.
 pub(crate) fn byte_of_character() -> HashMap<char, u8> {
     let is_itself = |byte: u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let others = (0u8..=255).filter(|byte| !is_itself(*byte)).zip(256u32..);
@@ -60,7 +63,7 @@ pub(crate) fn byte_of_character() -> HashMap<char, u8> {
     (0u8..=255).filter(|byte| is_itself(*byte)).map(|byte| (char::from(byte), byte)).chain(others).collect()
 }
 
-/// A byte that is written as `<0x0A>`.
+/// Parses a byte-fallback token, for example `<0x0A>`.
 fn spelt_byte(token: &str) -> Option<u8> {
     u8::from_str_radix(token.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok()
 }
@@ -69,31 +72,31 @@ impl Vocabulary {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// It is not there, or no tokenizer.
+    /// The file does not exist, or is not a tokenizer.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let bytes =
             std::fs::read(path).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
         let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
-        // Whoever wrote its reader expects files that its like wrote: of others it panics.
+        // The library expects files that it wrote itself, and panics on some others.
         let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)));
         let tokenizer = read.map_err(|_| broken("it is no tokenizer that can be read".to_owned()))?;
         Ok(Self::of(tokenizer.map_err(|error| broken(error.to_string()))?))
     }
 
-    /// Whether each number stands for the same here and there.
+    /// Whether each token id means the same in both.
     #[must_use]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.tokens == other.tokens
     }
 
-    /// Whether text and tokens are all the same here and there; what tests ask.
+    /// Whether both encode and decode a text alike.
     #[cfg(test)]
     fn is_like(&self, other: &Self, text: &str) -> bool {
         let (here, there) = (self.tokens(text).ok(), other.tokens(text).ok());
         here.is_some() && here == there && self.said(text) == other.said(text)
     }
 
-    /// A text, once it was tokens.
+    /// A text after encoding and decoding.
     #[cfg(test)]
     fn said(&self, text: &str) -> Vec<u8> {
         self.tokens(text).unwrap_or_default().iter().flat_map(|token| self.bytes(*token).to_vec()).collect()
@@ -118,7 +121,7 @@ impl Vocabulary {
             token.bytes = match (spelt_byte(&text), in_bytes) {
                 (Some(byte), _) => vec![byte],
                 (None, Some(bytes)) => bytes,
-                // Tokens of the other kind are text, with a sign for a space.
+                // SentencePiece tokens are text, with U+2581 for a space.
                 (None, None) => text.replace('\u{2581}', " ").into_bytes(),
             };
         }
@@ -130,7 +133,7 @@ impl Vocabulary {
         Self { tokenizer, reads_signs, fewest, written, tokens, signs: (None, None) }
     }
 
-    /// Which signs are to stand before and behind a whole text.
+    /// Sets the special tokens to put before and after a whole input.
     pub(crate) fn sign_by(&mut self, signs: (Option<u32>, Option<u32>)) {
         self.signs = signs;
     }
@@ -140,7 +143,7 @@ impl Vocabulary {
         self.tokens.len()
     }
 
-    /// The tokens of a text, in which signs are written out.
+    /// Encodes a text, in which special tokens are recognised.
     ///
     /// # Errors
     /// The tokenizer can't read it.
@@ -149,7 +152,7 @@ impl Vocabulary {
         Ok(encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec())
     }
 
-    /// The same, of a text that may have so many at most.
+    /// Like `tokens`, for a text that may have so many tokens.
     ///
     /// # Errors
     /// The tokenizer can't read it, or it has more.
@@ -159,7 +162,7 @@ impl Vocabulary {
         if tokens.len() > most { Err(EngineError::TooLong { most }) } else { Ok(tokens) }
     }
 
-    /// Refuses what is known to be too long by its bytes alone.
+    /// Refuses a text that is too long judging by its bytes alone.
     fn check_length(&self, text: &str, most: usize) -> Result<(), EngineError> {
         if text.len() / BYTES_A_TOKEN <= most {
             return Ok(());
@@ -169,14 +172,15 @@ impl Vocabulary {
         if fewest.as_ref().is_some_and(has_more) { Err(EngineError::TooLong { most }) } else { Ok(()) }
     }
 
-    /// How its signs are written.
+    /// Its special tokens, by their text.
     #[must_use]
     pub const fn signs(&self) -> &Signs {
         &self.written
     }
 
-    /// The tokens of a text in which some signs were written by somebody, as text: those that `is_text` says it of. All
-    /// others are the same as those of `tokens`. There may be so many at most.
+    /// Encodes a prompt in which some special-token text was written by a user: ranges for which `is_text`
+    /// returns `true` are read as plain text, and all others as in `tokens`. The prompt may have so many
+    /// tokens.
     ///
     /// # Errors
     /// The tokenizer can't read it, or it has more.
@@ -192,7 +196,7 @@ impl Vocabulary {
             let made = make(self, text.unwrap_or_default(), most.saturating_sub(tokens.len()));
             made.map(|made| tokens.extend(made)).map_err(|error| error.of_all(most))
         };
-        // Between two signs a text is read for itself, so that nothing elsewhere is different for it.
+        // The text between two special tokens is encoded separately, so that nothing elsewhere changes.
         while let Some((found, sign)) = self.written.find(text, at) {
             if is_text(found.clone()) {
                 has_text = true;
@@ -216,7 +220,7 @@ impl Vocabulary {
         Ok(tokens)
     }
 
-    /// The tokens of a text in which nothing is a sign.
+    /// Encodes a text, in which nothing is a special token.
     fn tokens_as_text(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
         if text.is_empty() {
             return Ok(Vec::new());
@@ -232,11 +236,11 @@ impl Vocabulary {
         if tokens.len() > most { Err(EngineError::TooLong { most }) } else { Ok(tokens) }
     }
 
-    /// The tokens of a whole text, with the signs that the model's tokenizer sets before and behind it. Without these it may
-    /// have so many at most.
+    /// Encodes a whole input, with the special tokens that the model expects before and after it; `most` does
+    /// not count those.
     ///
     /// # Errors
-    /// The tokenizer can't read it, or it is known to have more.
+    /// The tokenizer can't read it, or its bytes alone show that it has more tokens.
     pub fn signed(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
         self.check_length(text, most)?;
         let encoding = self.tokenizer.encode_fast(text, true);
@@ -249,7 +253,7 @@ impl Vocabulary {
         Ok(tokens)
     }
 
-    /// What a token stands for in a text; nothing where it is a sign.
+    /// The bytes of a token in a text; none if it is a special token.
     #[must_use]
     pub fn bytes(&self, token: u32) -> &[u8] {
         match self.tokens.get(token as usize) {
@@ -258,17 +262,17 @@ impl Vocabulary {
         }
     }
 
-    /// How a token is written, signs as well.
+    /// The bytes of a token, special tokens included.
     pub(crate) fn spelling(&self, token: u32) -> &[u8] {
         self.tokens.get(token as usize).map_or(&[], |token| &token.bytes)
     }
 
-    /// Whether a model can only say it on purpose, and no text becomes it by chance.
+    /// Whether only the model can emit it, and plain text never matches it.
     pub(crate) fn is_mark(&self, token: u32) -> bool {
         self.tokens.get(token as usize).is_some_and(|token| token.is_mark)
     }
 
-    /// The token of a sign.
+    /// The id of a special token.
     #[must_use]
     pub fn sign(&self, text: &str) -> Option<u32> {
         self.tokenizer.token_to_id(text)
@@ -276,7 +280,7 @@ impl Vocabulary {
 }
 
 impl Telling {
-    /// What can be told once these bytes came, too.
+    /// Takes more bytes; returns the characters that are complete.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.held.extend_from_slice(bytes);
         let mut told = String::new();
@@ -291,7 +295,7 @@ impl Telling {
                     let whole = self.held.drain(..error.valid_up_to()).collect::<Vec<_>>();
                     told.push_str(&String::from_utf8_lossy(&whole));
                     let Some(wrong) = error.error_len() else { return told };
-                    // No byte that comes can make a character of these.
+                    // No further bytes can complete this character.
                     self.held.drain(..wrong);
                     told.push(char::REPLACEMENT_CHARACTER);
                 }
@@ -299,7 +303,7 @@ impl Telling {
         }
     }
 
-    /// What is left at the end, of a character that never became whole.
+    /// The rest at the end: a character that was never completed.
     #[must_use]
     pub fn end(self) -> String {
         String::from_utf8_lossy(&self.held).into_owned()

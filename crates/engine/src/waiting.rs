@@ -1,15 +1,16 @@
-//! Texts that wait for their turn. Whoever was served least is next, so that nobody waits behind all that another asked.
+//! The queue of waiting sequences, fair between groups: the group with the fewest tokens served goes next, so
+//! a large backlog of one group does not delay the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Who shares a turn with whom; a workspace is one.
+/// The unit of fairness, for example a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Group(pub u128);
 
 #[derive(Debug)]
 pub(crate) struct Waiting<T> {
     queues: BTreeMap<Group, VecDeque<T>>,
-    /// The tokens that were computed for each group that has anything here or in a step.
+    /// Tokens served to each group that has a sequence waiting or running.
     served: HashMap<Group, u64>,
     count: usize,
 }
@@ -23,8 +24,8 @@ impl<T> Waiting<T> {
         self.count
     }
 
-    /// One that comes anew. Who had nothing here for a while begins where those are who were served least: nobody saves
-    /// turns up by staying away.
+    /// Queues a new sequence. A group without work starts at the lowest count of the others, so idling earns
+    /// no credit.
     pub(crate) fn push(&mut self, group: Group, text: T) {
         let least = self.served.values().min().copied().unwrap_or_default();
         self.served.entry(group).or_insert(least);
@@ -32,7 +33,7 @@ impl<T> Waiting<T> {
         self.count += 1;
     }
 
-    /// One that had its turn and has to wait again: before all others of its group.
+    /// Queues a preempted sequence, before all others of its group.
     pub(crate) fn push_back_first(&mut self, group: Group, text: T) {
         self.queues.entry(group).or_default().push_front(text);
         self.count += 1;
@@ -42,7 +43,7 @@ impl<T> Waiting<T> {
         self.served.get(&group).copied().unwrap_or_default()
     }
 
-    /// The next of whoever was served least, of those that can have their turn.
+    /// The first eligible sequence of the group that was served least.
     pub(crate) fn pop(&mut self, can: impl Fn(&T) -> bool) -> Option<T> {
         let first =
             self.queues.iter().filter_map(|(group, queue)| Some((*group, queue.iter().position(&can)?)));
@@ -60,7 +61,7 @@ impl<T> Waiting<T> {
         text
     }
 
-    /// All that wait, those first whose group was served least.
+    /// All waiting sequences, in scheduling order of their groups.
     pub(crate) fn in_turn(&self) -> impl Iterator<Item = &T> {
         let mut queues: Vec<_> = self.queues.iter().collect();
         queues.sort_by_key(|(group, _)| self.served(**group));
@@ -71,19 +72,19 @@ impl<T> Waiting<T> {
         self.queues.values_mut().flatten()
     }
 
-    /// What was computed for a group.
+    /// Charges a group for computed tokens.
     pub(crate) fn serve(&mut self, group: Group, tokens: usize) {
         *self.served.entry(group).or_default() += tokens as u64;
     }
 
-    /// Forgets what was done for a group that has nothing left.
+    /// Drops the count of a group without waiting sequences; the caller knows that none is running.
     pub(crate) fn leave(&mut self, group: Group) {
         if !self.queues.contains_key(&group) {
             self.served.remove(&group);
         }
     }
 
-    /// Takes out the first that is meant.
+    /// Removes the first match.
     pub(crate) fn remove(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let (group, at) =
             self.queues.iter().find_map(|(group, queue)| Some((*group, queue.iter().position(&is_it)?)))?;

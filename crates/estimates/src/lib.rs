@@ -1,5 +1,5 @@
-//! How many tokens a text is, where nobody who reads it has counted: by the model's own tokenizer where that is public,
-//! else by what its texts took before.
+//! Estimates the tokens of text that no provider counted: with the model's own tokenizer if that is public,
+//! else from the bytes per token seen before.
 
 mod ratios;
 mod tally;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub use ratios::{Ratio, Ratios, Told};
 pub use tally::{Tally, load, warm};
 
-/// What a core estimates with. What is learned is of all cores.
+/// A core's estimator. The learned ratios are shared by all cores.
 #[derive(Debug, Default)]
 pub struct Estimator {
     ratios: Arc<Ratios>,

@@ -1,49 +1,50 @@
-//! Bytes for a token, learned for each model at each seller from exchanges whose tokens the seller counted: a table that all
-//! cores read and write without a lock. What it mixes up or forgets makes an estimate worse, and nothing else.
+//! Bytes per token, learned for each model at each provider from exchanges whose tokens the provider
+//! counted: a table that all cores read and write without a lock. What it confuses or forgets makes an
+//! estimate worse, and nothing else.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::limits::RATIOS_MAX;
 
-/// What vocabularies of 100 000 to 200 000 entries take for a token of English prose and code.
+/// The bytes per token of English prose and code, with vocabularies of 100 000 to 200 000 entries.
 const FIRST: u64 = 4;
-/// Beyond these, something else was counted than the text: images, thoughts that are kept back, a template that is longer
-/// than what it holds.
+/// Beyond these, something other than the text was counted: images, hidden reasoning, a template
+/// that is longer than its content.
 const LEAST: u64 = 1;
 const MOST: u64 = 8;
-/// An exchange with less says more of what is put around texts than of the texts.
+/// A shorter exchange says more about the template around the text than about the text.
 const TOKENS_MIN: u64 = 16;
-/// The weight of one exchange falls to one in so many.
+/// The weight of one exchange falls to one in this many.
 const MEMORY: u64 = 16;
 
-/// Slots that a model may be in.
+/// The slots that a model may be in (associativity).
 const WAYS: usize = 8;
 const BUCKETS: usize = RATIOS_MAX / WAYS;
 
-/// A ratio is kept in parts of a byte.
+/// Ratios are stored in this fraction of a byte.
 const UNIT: u64 = 4_096;
 const RATIO_BITS: u32 = 16;
 const SEEN_BITS: u32 = 4;
 const HALF_BITS: u32 = RATIO_BITS + SEEN_BITS;
 const TAG_SHIFT: u32 = 2 * HALF_BITS;
 
-/// Text, and what its reader said of its tokens.
+/// The length of a text, and the tokens that the provider counted for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Told {
     pub bytes: u64,
     pub tokens: u64,
 }
 
-/// Bytes for a token of prompts or of answers.
+/// The bytes per token of prompts or of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mean {
     parts: u64,
-    /// Exchanges that it was learned from, up to `MEMORY`.
+    /// The exchanges that it was learned from, up to `MEMORY`.
     seen: u64,
 }
 
-/// What is known of one model.
+/// The ratios of one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ratio {
     prompt: Mean,
@@ -53,7 +54,7 @@ pub struct Ratio {
 #[derive(Debug)]
 pub struct Ratios {
     buckets: Box<[[AtomicU64; WAYS]]>,
-    /// Names may come from clients: nobody shall know which of them share a bucket.
+    /// Names may come from clients, who must not be able to tell which of them share a bucket.
     hasher: RandomState,
 }
 
@@ -72,7 +73,7 @@ impl Mean {
         }
         let parts = u128::from(told.bytes) * u128::from(UNIT) / u128::from(told.tokens);
         let parts = u64::try_from(parts).unwrap_or(MOST * UNIT);
-        // The beginning counts as one exchange; later ones weigh the more the fewer there were.
+        // The initial value counts as one exchange; later ones weigh more while there were few.
         let weight = (self.seen + 2).min(MEMORY);
         Self {
             parts: (self.parts * (weight - 1) + parts + weight / 2) / weight,
@@ -88,7 +89,7 @@ impl Mean {
         self.parts << SEEN_BITS | self.seen
     }
 
-    /// Whatever a slot says, the ratio is one that can be: cores write at the same time.
+    /// Clamps to a possible ratio whatever the slot contains, since cores write at the same time.
     fn of(half: u64) -> Self {
         let parts = (half >> SEEN_BITS) & ((1 << RATIO_BITS) - 1);
         Self { parts: parts.clamp(LEAST * UNIT, MOST * UNIT), seen: half & ((1 << SEEN_BITS) - 1) }
@@ -133,7 +134,7 @@ impl Ratios {
         find(bucket, tag).map_or_else(Ratio::default, |(_, ratio)| ratio)
     }
 
-    /// Learns from one exchange. Of two cores that do so at once, one may not be heard.
+    /// Learns from one exchange. If two cores do so at once, one may be lost.
     pub fn learn(&self, provider: &str, model: &str, prompt: Told, answer: Told) {
         let (bucket, tag) = self.place(provider, model);
         let (slot, before) = match find(bucket, tag) {

@@ -1,4 +1,4 @@
-//! Counting by public tokenizers.
+//! Counts tokens with public tokenizers.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -8,8 +8,7 @@ use domain::Vocabulary;
 use domain::limits::COUNTED_BYTES_MAX;
 use tiktoken::CoreBpe;
 
-/// Counts the tokens of texts that are read one after another. Each text is counted by itself: where a text ends, a token
-/// ends.
+/// Counts the tokens of consecutive strings. Each is counted by itself: a token ends where its string ends.
 pub struct Tally {
     table: &'static CoreBpe,
     tokens: u64,
@@ -18,7 +17,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// `None` until the vocabulary's table is unpacked: nobody waits for that, and who can't count estimates otherwise.
+    /// `None` until the vocabulary's table is loaded: callers do not wait for that, but estimate from bytes.
     #[must_use]
     pub fn new(vocabulary: Vocabulary) -> Option<Self> {
         let table = READY.get(vocabulary as usize).and_then(OnceLock::get);
@@ -37,17 +36,17 @@ impl Tally {
         self.rest_bytes += rest.len() as u64;
     }
 
-    /// Bytes of text that is not at hand: it is taken to be like what was counted.
+    /// Adds bytes of text that is not available: it is assumed to be like what was counted.
     pub const fn add_unread(&mut self, bytes: u64) {
         self.rest_bytes += bytes;
     }
 
-    /// Tokens that are no text, such as those between the turns of a conversation.
+    /// Adds tokens that are not text, for example those between the turns of a conversation.
     pub const fn add_tokens(&mut self, tokens: u64) {
         self.tokens += tokens;
     }
 
-    /// `None` where nothing was counted that what is left could be likened to.
+    /// `None` if nothing was counted that the rest could be extrapolated from.
     #[must_use]
     pub fn tokens(&self) -> Option<u64> {
         if self.rest_bytes == 0 {
@@ -65,23 +64,24 @@ impl fmt::Debug for Tally {
     }
 }
 
-/// The tables that are unpacked, by vocabulary.
+/// The loaded tables, by vocabulary.
 static READY: [OnceLock<&'static CoreBpe>; Vocabulary::ALL.len()] = [const { OnceLock::new() }; 2];
 
-/// Unpacks a vocabulary's table beside the caller, once in a process: it takes 40 to 150 ms, and 10 to 22 MiB.
+/// Loads a vocabulary's table in the background, once in a process: it takes 40 to 150 ms, and 10 to 22 MiB.
 pub fn warm(vocabulary: Vocabulary) {
     static BEGUN: [AtomicBool; Vocabulary::ALL.len()] = [const { AtomicBool::new(false) }; 2];
     let Some(begun) = BEGUN.get(vocabulary as usize) else { return };
-    // A look before the swap: each stream comes here, and cores don't take a line from each other that nobody writes.
+    // Loads before the swap: every stream comes here, and a mere read does not take
+    // the cache line from other cores.
     if begun.load(Ordering::Relaxed) || begun.swap(true, Ordering::Relaxed) {
         return;
     }
     let name = format!("table-{}", vocabulary.as_str());
-    // Where no thread can be had, nothing is counted, and all is estimated by bytes.
+    // If no thread can be started, nothing is counted, and everything is estimated from bytes.
     drop(std::thread::Builder::new().name(name).spawn(move || load(vocabulary)));
 }
 
-/// Unpacks a vocabulary's table, and waits for it.
+/// Loads a vocabulary's table, and waits for it.
 pub fn load(vocabulary: Vocabulary) {
     let table = tiktoken::get_encoding(match vocabulary {
         Vocabulary::Cl100k => "cl100k_base",
@@ -107,7 +107,7 @@ mod tests {
         tally.tokens().unwrap()
     }
 
-    /// As the tokenizers' makers and readers publish them.
+    /// As the tokenizers' publishers and users document them.
     #[test]
     fn known_texts_have_their_known_counts() {
         for (text, cl100k, o200k) in [
@@ -117,7 +117,7 @@ mod tests {
             ("antidisestablishmentarianism", 6, 6),
             ("2 + 2 = 4", 7, 7),
             ("お誕生日おめでとう", 9, 8),
-            // What stands for a control token elsewhere is text here.
+            // A special token of other tokenizers is text here.
             ("<|endoftext|>", 7, 7),
         ] {
             assert_eq!(
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_table() {
-        // The first asks for it, and goes on without.
+        // The first call starts the load, and continues without it.
         while Tally::new(Vocabulary::Cl100k).is_none() {
             std::thread::yield_now();
         }

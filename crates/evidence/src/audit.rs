@@ -1,4 +1,4 @@
-//! Proofs of the audit: a stretch of a workspace's chain, and a head that this installation signs.
+//! Audit proofs: consecutive entries of a workspace's hash chain, with a head that this installation signs.
 
 use domain::WorkspaceId;
 use domain::limits::AUDIT_PROOF_ROWS_MAX;
@@ -8,7 +8,7 @@ use store::{AuditRow, Link, Store, StoreError, chain_name};
 use vault::Vault;
 use world::World;
 
-/// Signs what the audit says.
+/// Signs heads of the audit's chains.
 #[derive(Debug)]
 pub struct Auditor {
     store: Store,
@@ -16,10 +16,10 @@ pub struct Auditor {
     world: World,
 }
 
-/// Why there is no proof of a stretch.
+/// Why no proof can be given.
 #[derive(Debug, thiserror::Error)]
 pub enum NoProof {
-    /// The chain ends before the stretch begins.
+    /// The chain ends before the requested entries.
     #[error("the chain has {length} entries")]
     Beyond { length: u64 },
     #[error(transparent)]
@@ -28,7 +28,7 @@ pub enum NoProof {
 
 impl Auditor {
     /// # Errors
-    /// The vault's seed is no seed.
+    /// If the vault's seed is not a valid key seed.
     pub fn new(store: Store, vault: &Vault, world: World) -> Result<Self, KeyError> {
         let key = SigningKey::from_seed(vault.signing_seed.expose())?;
         Ok(Self { store, key, world })
@@ -39,18 +39,18 @@ impl Auditor {
         self.key.public()
     }
 
-    /// The end of a chain, signed as it is now.
+    /// The signed end of a chain, as of now.
     #[must_use]
     pub fn head(&self, workspace: Option<WorkspaceId>, end: Link) -> Head {
         let chain = chain_name(workspace);
         Head::sign(&self.key, &chain, end.sequence, end.hash, self.world.clock.unix_ms())
     }
 
-    /// The entries from a place to another, at most `AUDIT_PROOF_ROWS_MAX` of them, as they are kept. What is kept is
-    /// signed as it is: whoever checks the proof finds what was touched.
+    /// The entries in a range, at most `AUDIT_PROOF_ROWS_MAX` of them, as they are stored. They are signed
+    /// without checking: the verifier of the proof finds any tampering.
     ///
     /// # Errors
-    /// `Beyond` the chain's end, or the store's.
+    /// `Beyond` the chain's end, or an error of the store.
     pub async fn proof(
         &self,
         workspace: Option<WorkspaceId>,
@@ -62,7 +62,7 @@ impl Auditor {
         if from == 0 || from > end.sequence.max(1) {
             return Err(NoProof::Beyond { length: end.sequence });
         }
-        // The row before the stretch tells the hash that it begins with.
+        // The row before the range has the hash that the range is anchored to.
         let first = from.saturating_sub(1).max(1);
         let last = to.unwrap_or(u64::MAX).min(end.sequence).max(from);
         let last = last.min(first.saturating_add(u64::from(AUDIT_PROOF_ROWS_MAX) - 1));
@@ -73,7 +73,7 @@ impl Auditor {
         let anchor = before.last().map_or(Digest::ZERO, |linked| linked.hash);
         let (length, hash) = match entries.last() {
             Some(found) if last < end.sequence => (found.entry.sequence, found.hash),
-            // At its end it is the chain's own word that is signed: rows that were cut off are missed.
+            // At the chain's end the stored head is signed, so that truncated rows are noticed.
             _ => (end.sequence, end.hash),
         };
         let head = self.head(workspace, Link { sequence: length, hash });

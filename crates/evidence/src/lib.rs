@@ -1,4 +1,4 @@
-//! What others can check without believing us: the audit's chains, signed.
+//! Evidence that others can check without trusting this installation: signed hash chains of the audit.
 
 mod audit;
 

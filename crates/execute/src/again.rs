@@ -1,4 +1,5 @@
-//! The one retry that is left once the head is out: the same credential and model, while no content went to the client.
+//! Retries after the response head has gone out: the same credential and model, and only while no
+//! content has reached the client.
 
 use ledger::Tab;
 use tokio::time::sleep;
@@ -8,15 +9,16 @@ use crate::feed::Feed;
 use crate::miss::Miss;
 use crate::schedule::{self, Situation, Step};
 
-/// What became of a stream whose try failed behind the head.
+/// The outcome of retrying a stream that failed after its head was sent.
 pub enum Again {
-    /// A new try is under way on the same seat.
+    /// A new attempt is running on the same seat.
     Going(Box<Feed>),
-    /// The client is to be told; the failed feed still knows what was used.
+    /// No retry: the client gets the error. The failed feed still knows what was used.
     Over(Box<Feed>, Miss),
 }
 
-/// Tries the same seat again where the schedule and the budget let it. The failed try's end is told to the books.
+/// Retries on the same seat if the schedule and the retry budget allow it. The failed
+/// attempt's end is recorded in the tab.
 pub async fn again(mut failed: Box<Feed>, mut tab: Tab, mut miss: Miss) -> (Tab, Again) {
     loop {
         let exchange = std::rc::Rc::clone(&failed.exchange);

@@ -1,4 +1,4 @@
-//! What execute hands on: an answer with its open tab, or a failure with it.
+//! What `execute` returns: an answer with its open tab, or a failure with it.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -21,54 +21,54 @@ use crate::feed::Feed;
 use crate::miss::Miss;
 use crate::{Hands, schedule};
 
-/// Why nobody else was asked.
+/// Appended to an error message to explain why there was no failover.
 const GONE: &str = " A part of the body had gone on by then, so nobody else could be asked.";
 
-/// Who served, or who was tried last: what the `Agent-*` headers say.
+/// Who served the request, or was tried last; the source of the `Agent-*` headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
     pub profile: Profile,
     pub principal: Principal,
-    /// The slug, or `byoc` for a node.
+    /// The provider's slug, or `byoc` for a node.
     pub provider: Arc<str>,
     pub resolved_model: Arc<str>,
     pub upstream_model: Arc<str>,
     pub region: Option<Arc<str>>,
-    /// Tries so far, this one among them.
+    /// Attempts so far, including this one.
     pub attempts: u32,
     pub fallback_used: bool,
-    /// By an account that is kept for when all others of the pool have failed.
+    /// Served by an account reserved for when all others of the pool have failed.
     pub is_emergency: bool,
 }
 
-/// What stays the same over all tries of one exchange.
+/// The state shared by all attempts of one exchange.
 pub struct Exchange {
     pub call: Call,
     pub caller: Caller,
     pub resolved_model: Arc<str>,
     pub timeouts: Timeouts,
-    /// Of the monotonic clock.
+    /// On the monotonic clock.
     pub deadline_us: u64,
     pub(crate) hands: Hands,
-    /// The prefixes of its prompt are in the workspace's memory.
+    /// The prompt's prefixes are already recorded in the workspace's prefix table.
     pub(crate) is_remembered: Cell<bool>,
-    /// The request's, as long as a try may still send it.
+    /// The request body, while an attempt may still send it.
     pub(crate) body: RefCell<Bytes>,
-    /// The request in the form between grammars, once a try needed it.
+    /// The request in the dialect-neutral form, once an attempt needed a translation.
     pub(crate) prompt: OnceCell<Rc<Prompt>>,
-    /// The upstream was asked in the client's own grammar.
+    /// The upstream was called in the client's own dialect.
     pub(crate) is_as_said: Cell<bool>,
-    /// What the last refusal was told with that a client may see.
+    /// The headers of the last refusal that a client may see.
     pub(crate) refused_with: RefCell<Vec<(HeaderName, HeaderValue)>>,
     /// Its tokens may have to be counted, with the model's own tokenizer, when the answer is over.
     pub(crate) keeps_body: Cell<bool>,
-    /// What an answer used that others may see the end of is this exchange's to book.
+    /// This exchange books the usage of an answer whose end other requests may see too.
     pub(crate) has_right: Cell<bool>,
 }
 
 impl Exchange {
-    /// Content went out, so nobody is asked again: the request's body is not kept for the length of the answer, unless it
-    /// is short and somebody may have to count it.
+    /// Drops the request body, since content went out and there will be no further attempt. A short body is
+    /// held if its tokens may have to be counted.
     pub fn forget_body(&self) {
         let keeps = self.keeps_body.get() && self.body.borrow().len() <= COUNTED_BODY_BYTES_MAX;
         if !keeps {
@@ -76,7 +76,7 @@ impl Exchange {
         }
     }
 
-    /// Keeps what the provider must be shown again, for the client has no words for it.
+    /// Stores the turn state that the provider must see again and that the client's dialect can't carry.
     pub(crate) fn keep_turn(&self, mut state: TurnState, attempt: &Attempt) {
         attempt.provider().clone_into(&mut state.provider);
         attempt.upstream_model().clone_into(&mut state.model);
@@ -87,16 +87,17 @@ impl Exchange {
             calls: state.calls().map(str::to_owned).collect(),
             content: state.encode(),
         };
-        // It is found here from now on; how long the store takes is nobody's wait.
+        // Lookups in this process find it from now on; no request waits for the store.
         tokio::spawn(self.hands.turns.keep(turn));
     }
 
-    /// A part of the body is gone that nobody has any more: no other try can be made.
+    /// A part of the body was sent and is gone, so that no other attempt can be made.
     pub(crate) fn is_sent_for_good(&self) -> bool {
         self.call.upload().is_some_and(|upload| upload.taken() > 0 || upload.fault().is_some())
     }
 
-    /// What a failure is where the body was still coming: the client's own, or one that nobody can make good any more.
+    /// Assigns the blame for a failure while the body was still arriving: the client's own fault, or one that
+    /// can no longer be retried.
     pub(crate) fn blamed(&self, miss: Miss) -> Miss {
         if let Some(fault) = self.call.upload().and_then(Upload::fault) {
             return Miss::of_boxed(fault).not_again();
@@ -134,7 +135,7 @@ impl Exchange {
     }
 }
 
-/// An upstream answered, or is about to, once the head's wait is over. Only execute makes one.
+/// An upstream answered, or the wait for its head ended before it did. Only `execute` constructs one.
 pub struct Answer {
     pub(crate) parts: AnswerParts,
 }
@@ -150,9 +151,9 @@ pub struct AnswerParts {
     pub exchange: Rc<Exchange>,
     pub tab: Tab,
     pub served: Served,
-    /// Of the upstream's headers those that a client may see.
+    /// The upstream headers that a client may see.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
-    /// Empty, with room for the answer's headers.
+    /// Empty, with capacity for the response headers.
     pub room: HeaderMap,
     pub body: AnswerBody,
 }
@@ -168,19 +169,19 @@ pub enum AnswerBody {
         open: OpenAttempt,
     },
     Stream(Box<Feed>),
-    /// Nobody had to be asked.
+    /// Produced here, not read from an upstream.
     Own(Bytes),
 }
 
 /// No attempt answered. The tab is still open.
 pub struct Failed {
     pub fault: Box<Fault>,
-    /// What the client reads in the place of an error, where its grammar has an answer for it.
+    /// What the client reads instead of an error, where its dialect has an answer for blocked content.
     pub blocked: Option<ErrorAnswer>,
-    /// Of the headers that its upstream sent beside it those that a client may see.
+    /// The headers of that refusal that a client may see.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
     pub tab: Tab,
-    /// The last that was tried; `None` where nobody could be.
+    /// The last seat that was tried; `None` if none could be.
     pub served: Option<Served>,
     pub trace: TraceId,
     pub dialect: Dialect,

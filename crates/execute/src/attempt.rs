@@ -1,4 +1,5 @@
-//! One try: leave from the board, intent in the journal, credential opened, request signed and sent, answer judged.
+//! One attempt: get the board's permission, journal the intent, open the
+//! credential, sign, send, judge the answer.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,21 +25,22 @@ use crate::{Hands, lead, outgoing, queue, read, recording, shared, stored, terms
 
 const REQUEST_ID: &str = "x-request-id";
 const DROPPED: &str = "agent-dropped-params";
-/// A client's word for one call at a time, where the server of its own grammar is not told of it.
+/// The client's parameter for one tool call at a time, which even an upstream of
+/// its own dialect may not be sent.
 const ONE_CALL: &str = "parallel_tool_calls";
-/// Clients refuse heads that are too long.
+/// Some clients reject responses whose headers are too long.
 const DROPPED_BYTES_MAX: usize = 4 * 1024;
-/// A node says with this header that its counts are estimates.
+/// A node sends this header when its token counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
-/// A count of units that no answer reaches.
+/// No answer reaches this many units.
 const UNITS_MAX: f64 = 1e9;
 
-/// A try that is under way: in the journal, counted on the board.
+/// An attempt in progress: journaled, and counted on the board.
 #[derive(Debug)]
 pub struct OpenAttempt {
     number: u32,
     ticket: Ticket,
-    /// When the exchange began, and when this try did.
+    /// When the exchange was received, and when this attempt started.
     received_us: u64,
     sent_us: u64,
     first_byte_us: Option<u64>,
@@ -48,20 +50,20 @@ pub struct OpenAttempt {
     operation: Operation,
     is_loose: bool,
     is_usage_estimated: bool,
-    /// What the upstream calls its body, where that is the client's to know.
+    /// The upstream's content type, where the client should see it.
     media_type: Option<Box<HeaderValue>>,
-    /// Millionths of units that the head of the answer says are billed.
+    /// The billed units that the response head reports, in millionths.
     billed: Option<u64>,
-    /// What was asked for, so far as it was sent, and the tier that the head of the answer names.
+    /// The requested price terms as far as they were sent, and the tier that the response head names.
     terms: PriceTerms,
     told_tier: Option<Tier>,
     grammar: Grammar,
-    /// How what an app heard is told; `None` where the upstream tells it so itself.
+    /// How to render a transcription; `None` if the upstream answers in the client's form already.
     heard: Option<Box<HeardAsk>>,
     dropped: Vec<String>,
-    /// Whose prices these are.
+    /// The planned attempt, which holds the prices.
     attempt: Rc<Attempt>,
-    /// What signed it, where that was kept from an earlier request.
+    /// The token that signed it, if that was cached from an earlier request.
     token: Option<Arc<Secret>>,
 }
 
@@ -97,13 +99,13 @@ impl OpenAttempt {
         }
     }
 
-    /// The upstream let a session in, or began a response of one.
+    /// The upstream accepted a session, or started a response in one.
     pub(crate) fn began(&mut self, status: u16, now_us: u64) {
         self.status = Some(status);
         if self.first_byte_us.is_none() {
             let first_byte_us = now_us.saturating_sub(self.sent_us);
             self.first_byte_us = Some(first_byte_us);
-            // Who waits to learn whether it is well does not wait for the end of a session.
+            // Callers that wait for a health verdict should not wait for the end of a session.
             self.ticket.tell(Verdict::Well { first_byte_us }, now_us);
         }
     }
@@ -112,12 +114,13 @@ impl OpenAttempt {
         self.sent_us
     }
 
-    /// The upstream's head came.
+    /// The upstream's response head arrived.
     pub(crate) fn answered(&mut self, opened: &Opened, now_us: u64) {
         self.status = Some(opened.status);
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         let provider = providers::provider(self.attempt.provider());
-        // What led to a file told of it; the file's own host knows nothing.
+        // Where an answer led to a file, that answer has the ids and units; the
+        // file's own host knows neither.
         let told = opened.led_by.as_deref().unwrap_or(&opened.headers);
         self.upstream_request_id = request_id(told).or_else(|| id_of(told, provider.id_header()?));
         self.billed = billed(provider, told);
@@ -131,10 +134,10 @@ impl OpenAttempt {
         self.is_usage_estimated = self.is_node && says_so();
     }
 
-    /// With what the head told is billed in the place of what was guessed of it by the answer. A guess counts only
-    /// where the model is sold so, and is marked.
+    /// Replaces the billed units that were estimated from the answer with those that the head reported. An
+    /// estimate counts only where the model is sold by units, and is marked as one.
     pub(crate) fn with_units(&self, usage: Usage) -> Usage {
-        // A look at what is kept uses nothing: what it tells is booked by a look of our own.
+        // Reading a stored object uses nothing: the usage it reports is booked by our own polling.
         if self.operation.is_kept() {
             return usage;
         }
@@ -156,12 +159,12 @@ impl OpenAttempt {
         self.is_usage_estimated
     }
 
-    /// In which form it answers, where the type of its body tells that.
+    /// The answer's format, where its content type says so.
     pub(crate) fn form(&self) -> AnswerForm {
         AnswerForm::of(self.media_type.as_ref().and_then(|value| value.to_str().ok()))
     }
 
-    /// The type of the body, for the client: `None` where its grammar says what it is.
+    /// The content type for the client: `None` where the client's dialect implies it.
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         match self.form() {
@@ -175,12 +178,12 @@ impl OpenAttempt {
         }
     }
 
-    /// The way of its answer to the client.
+    /// How its answer is translated for the client.
     pub(crate) fn way(&self, exchange: &Rc<Exchange>) -> Way {
         let (call, client) = (&exchange.call, exchange.dialect().grammar());
         let request = call.request();
         let guesser = || Guesser { exchange: Rc::clone(exchange), attempt: Rc::clone(&self.attempt) };
-        // Only what is written anew names the model.
+        // Only a translated answer has to be given the model's name.
         let is_translated = client != self.grammar;
         Way {
             operation: call.operation(),
@@ -204,17 +207,18 @@ impl OpenAttempt {
         }
     }
 
-    /// What the request asks of the form of its answer.
+    /// What the request requires of the form of its answer.
     fn asked(&self, exchange: &Exchange, is_translated: bool) -> Asked {
         match exchange.prompt.get() {
             Some(prompt) if is_translated => Asked::of(prompt),
-            // What several calls at once are dropped for is always that one is wanted: several are what servers do unasked.
+            // This parameter is dropped only where it asks for one call: several at once
+            // are what servers do by default.
             _ if self.dropped.iter().any(|name| name == ONE_CALL) => Asked::one_call(),
             _ => Asked::default(),
         }
     }
 
-    /// What the answer about a film does not say itself.
+    /// What the upstream's answer about a video does not contain itself.
     fn film(&self, exchange: &Exchange) -> FilmAsk {
         let (call, model) = (&exchange.call, self.attempt.upstream_model());
         let request = call.request();
@@ -229,7 +233,8 @@ impl OpenAttempt {
         }
     }
 
-    /// Whether a stream's text is kept, to be counted should it be cut before its provider has told its tokens.
+    /// Whether a stream's text is held, to be counted if the stream is cut before
+    /// its provider reports the tokens.
     fn keeps_text(&self, exchange: &Exchange) -> bool {
         if !exchange.call.request().stream {
             return false;
@@ -244,12 +249,12 @@ impl OpenAttempt {
         &self.attempt
     }
 
-    /// What the client is told of how it was asked.
+    /// The header that lists the dropped parameters, if there are any.
     pub(crate) fn told(&self) -> Option<(HeaderName, HeaderValue)> {
         if self.dropped.is_empty() { None } else { dropped_header(&self.dropped) }
     }
 
-    /// It answered to the end, or so far as the client wanted to know. The tab's closing ends it in the books.
+    /// It answered to the end, or as far as the client read. Closing the tab ends it in the books.
     pub fn closes(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
         self.price(tab, usage);
         if let Some(first_byte_us) = self.first_byte_us {
@@ -262,8 +267,8 @@ impl OpenAttempt {
         }
     }
 
-    /// Tells the books where the prompt's length, the tier or a tool made it another price, and where what it is sold by was
-    /// not told.
+    /// Reports the price to the tab where the prompt's length, the tier or a tool changed it, and marks the
+    /// attempt as unpriced where the units that it is sold by were not reported.
     fn price(&self, tab: &mut Tab, usage: &Usage) {
         if self.is_untold(usage) {
             return tab.unpriced(self.number);
@@ -278,7 +283,8 @@ impl OpenAttempt {
         }
     }
 
-    /// It is sold by units alone, and something was made of which nobody told them: that is no nought.
+    /// The model is sold by units alone, and output was produced without its units being
+    /// reported: unknown is not zero.
     fn is_untold(&self, usage: &Usage) -> bool {
         let is_sold_so = |rates: Rates| rates.units.billed.is_some() && !rates.are_of_tokens();
         usage.units.billed == 0
@@ -286,7 +292,7 @@ impl OpenAttempt {
             && self.attempt.rates_for(0).is_some_and(is_sold_so)
     }
 
-    /// What a failure means for who is signed for by a token, and what of it is told.
+    /// Redacts a failure for its seat, and forgets a cached token that was refused.
     pub(crate) fn excuse(&self, hands: &Hands, miss: Miss) -> Miss {
         let miss = miss.hushed(self.attempt.seat());
         let is_refused = miss.class() == FaultClass::UpstreamAuth && miss.status.is_some();
@@ -299,7 +305,7 @@ impl OpenAttempt {
         }
     }
 
-    /// It failed: its memo stays in the books beside the try that follows.
+    /// Ends it as failed. Its memo stays in the books next to the attempt that follows.
     pub fn missed(mut self, tab: &mut Tab, miss: &Miss, usage: Usage, now_us: u64) {
         self.price(tab, &usage);
         if let Some(verdict) = miss.verdict(now_us) {
@@ -314,7 +320,7 @@ impl OpenAttempt {
     }
 }
 
-/// Leave from the board to ask a seat.
+/// Asks the board for permission to call a seat.
 pub(crate) fn claim(
     hands: &Hands,
     attempt: &Attempt,
@@ -329,12 +335,12 @@ pub(crate) fn claim(
     hands.board.claim(attempt.principal(), attempt.upstream_model(), secret_version, is_last, now_us)
 }
 
-/// How a try begins.
+/// How an attempt starts.
 pub(crate) enum Start {
     Going(OpenAttempt, Request),
-    /// It is in the journal and failed before a byte was sent.
+    /// It is journaled, and failed before a byte was sent.
     Missed(OpenAttempt, Miss),
-    /// It can't even be tried, here or elsewhere.
+    /// It can't be tried at all, on this seat or another.
     Refused(Box<Fault>),
 }
 
@@ -362,7 +368,7 @@ pub(crate) async fn begin(
         Ok(heard) => heard,
         Err(fault) => return Start::Refused(fault),
     };
-    // Apart: few requests are translated, and every future has room for what is awaited in it.
+    // Boxed: few requests are translated, and every future is as large as what is awaited inline.
     let prompt = match is_spoken {
         true => Ok(None),
         false => Box::pin(outgoing::prompt_for(exchange, attempt)).await,
@@ -401,7 +407,8 @@ pub(crate) async fn begin(
     }
 }
 
-/// What a node is told of where a request comes from: what it counts itself is told apart by this from what others ask there.
+/// The request id that a node receives, which separates its counts of our requests
+/// from those of its other clients.
 fn id_for(exchange: &Exchange, attempt: &Attempt) -> Option<(HeaderName, HeaderValue)> {
     let is_node = matches!(attempt.seat(), Seat::Byoc(_));
     let id = is_node.then(|| HeaderValue::try_from(&*exchange.call.trace().text()))?.ok()?;
@@ -419,7 +426,8 @@ pub(crate) fn intent(
         provider: Arc::clone(attempt.provider_shared()),
         upstream_model: Arc::clone(attempt.upstream_model_shared()),
         region: attempt.region_shared().cloned(),
-        // What may be a long prompt is reserved for as one, and at the tier that is asked for: nobody serves at a dearer one.
+        // A prompt that may be long is reserved as a long one, and at the requested tier: no
+        // provider serves at a dearer one.
         rates: attempt.rates_on(terms, ceiling.map_or(0, |ceiling| ceiling.input)),
         markup_bps: attempt.markup_bps(),
         estimate_prompt_bytes,
@@ -427,8 +435,8 @@ pub(crate) fn intent(
     }
 }
 
-/// Opens what the seat has sealed and writes the header that it is for. A node without a secret gets no header. Tells
-/// what signed it where that is older than the request.
+/// Opens the seat's sealed secret and writes the header that it is for. A node without a secret gets no
+/// header. Returns the token that signed the request if it is older than the request.
 pub(crate) async fn sign(
     hands: &Hands,
     seat: &Seat,
@@ -443,7 +451,7 @@ pub(crate) async fn sign(
         provider.authorise(outgoing, &Signer { secret, hosting, unix_s }).map_err(Miss::of_us)
     };
     if hosting.auth.is_exchanged() {
-        // Apart: few seats need it, and every future has room for what is awaited in it.
+        // Boxed: few seats need it, and every future is as large as what is awaited inline.
         let token = Box::pin(hands.tokens.of(hands, seat, slug, base_url)).await?;
         authorise(&token.secret)?;
         return Ok(Some(token.secret).filter(|_| token.was_kept));
@@ -496,17 +504,17 @@ pub(crate) fn destination(seat: &Seat) -> Destination {
     }
 }
 
-/// The head of an answer that is worth reading.
+/// A successful response head, and the body behind it.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub status: u16,
     pub headers: Headers,
-    /// The head of the answer that named this file, where it is one.
+    /// The head of the answer that named this file, if the body is a file.
     pub led_by: Option<Box<Headers>>,
     pub body: InBody,
 }
 
-/// Sends for an exchange, and tells an answer from a refusal.
+/// Sends an exchange's request, separates an answer from a refusal, and follows queues and leads.
 pub(crate) async fn ask_for(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
@@ -524,17 +532,18 @@ pub(crate) async fn ask_for(
     if queue_of(exchange, attempt).is_none() && !provider.leads(exchange.call.operation(), stored) {
         return Ok(opened);
     }
-    // Apart: few answers go on, and every future has room for what is awaited in it.
+    // Boxed: few answers lead on, and every future is as large as what is awaited inline.
     Box::pin(go_on(exchange, attempt, request, opened)).await
 }
 
-/// What is kept is looked at by its name, and waited for by nobody.
+/// The provider's queue. `None` for stored objects: those are polled by their names,
+/// and no request waits for them.
 fn queue_of<'a>(exchange: &Exchange, attempt: &'a Attempt) -> Option<providers::Queue<'a>> {
     let queue = providers::provider(attempt.provider()).queue(attempt.seat().hosting());
     queue.filter(|_| !exchange.call.operation().is_kept())
 }
 
-/// From an answer that is not the one that was asked for to that one.
+/// Follows an interim answer to the one that was requested.
 async fn go_on(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
@@ -554,7 +563,7 @@ async fn go_on(
     lead::follow(&exchange.hands, road, opened).await
 }
 
-/// Keeps what a provider told of its account's limits.
+/// Records the rate limits that a provider reported for its account.
 pub(crate) fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Headers) {
     let hands = &exchange.hands;
     let standings = providers::told_limits(headers.iter(), || hands.world.clock.unix_ms());
@@ -566,7 +575,7 @@ pub(crate) fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Head
     hands.board.hear_limits(principal, model, standings, now_us, now_unix_ms);
 }
 
-/// Sends, and tells an answer from a refusal, whose headers are shown to `refused_with`.
+/// Sends, and separates an answer from a refusal, whose headers are passed to `refused_with`.
 pub(crate) async fn ask(
     hands: &Hands,
     slug: &str,
@@ -579,7 +588,7 @@ pub(crate) async fn ask(
     judge(hands, slug, seat, answer, refused_with).await
 }
 
-/// Tells an answer from a refusal.
+/// Separates an answer from a refusal.
 pub(crate) async fn judge(
     hands: &Hands,
     slug: &str,
@@ -589,7 +598,7 @@ pub(crate) async fn judge(
 ) -> Result<Opened, Miss> {
     let status = answer.status.as_u16();
     if answer.status.is_redirection() {
-        // Followed, it would carry the credential to an address that nobody checked.
+        // Following it would send the credential to an address that was never checked.
         let what = format!("it redirects (status {status}), which is never followed");
         return Err(Miss { status: Some(status), ..Miss::broken(slug, &what).not_again() });
     }
@@ -608,7 +617,7 @@ async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
     let mut classified = providers::provider(slug).classify(status, &map, &bytes, slug);
     classified.is_of_account = providers::is_of_account(classified.class, &map, &bytes);
     if classified.retry_after_ms.is_none() {
-        // A date can only be read by who knows the time.
+        // A date can only be turned into a wait with the current time.
         let now = Some(hands.world.clock.unix_ms());
         classified.retry_after_ms = providers::retry_after_ms(&map, now);
     }
@@ -618,7 +627,7 @@ async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
     Miss::classified(classified, status)
 }
 
-/// What the scanner found, as a miss.
+/// A fault that the stream scanner found, as a failed attempt.
 pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> Miss {
     match fault {
         dialects::StreamFault::Broken(what) => Miss::broken(provider, what),
@@ -629,7 +638,7 @@ pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> Miss 
     }
 }
 
-/// Millionths of units that the head of an answer says are billed.
+/// The billed units that the head of an answer reports, in millionths.
 pub(crate) fn billed(provider: &dyn Provider, headers: &Headers) -> Option<u64> {
     read_units(headers.text(provider.units_header()?)?)
 }
@@ -639,12 +648,12 @@ fn request_id(headers: &Headers) -> Option<Arc<str>> {
 }
 
 fn id_of(headers: &Headers, name: &str) -> Option<Arc<str>> {
-    // What is text here is ASCII: it can be cut anywhere.
+    // Header text is ASCII here, so it can be cut anywhere.
     let text = headers.text(name)?;
     text.get(..text.len().min(UPSTREAM_REQUEST_ID_BYTES_MAX)).map(Arc::from)
 }
 
-/// A decimal number of units, in millionths: to the nearest.
+/// Reads a decimal number of units as millionths, rounded to the nearest.
 fn read_units(text: &str) -> Option<u64> {
     let units: f64 = text.trim().parse().ok()?;
     let is_some_count = units.is_finite() && (0.0..UNITS_MAX).contains(&units);
@@ -652,9 +661,9 @@ fn read_units(text: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// Of an upstream's headers those that a client may see: how long it took, and, where the account is the
-/// customer's own, what is left of its limits, in words that the client knows. Of pooled accounts it would tell what
-/// others use.
+/// The upstream headers that a client may see: the processing time and, if the account is the customer's own,
+/// what is left of its rate limits, as far as the client's dialect has these headers. Those of pooled
+/// accounts would reveal what other workspaces use.
 pub(crate) fn passed_on(headers: &Headers, seat: &Seat, client: Grammar) -> Vec<(HeaderName, HeaderValue)> {
     let is_own = matches!(seat, Seat::Byok(_));
     let has = |part: Option<&[u8]>, word: &[u8]| part.is_some_and(|part| part.eq_ignore_ascii_case(word));
@@ -674,14 +683,14 @@ pub(crate) fn passed_on(headers: &Headers, seat: &Seat, client: Grammar) -> Vec<
     passed
 }
 
-/// Reads a whole answer, and says it as the client asked; one that came as a stream is put together first.
+/// Reads a buffered answer and renders it for the client; one that came as a stream is assembled first.
 pub(crate) fn judge_whole(way: &Way, bytes: Bytes, provider: &str) -> Result<WholeAnswer, Miss> {
     dialects::whole_answer(way, bytes).map_err(|fault| stream_miss(fault, provider))
 }
 
-/// Where a request was left incomplete, the client reads in which fields.
+/// Lists the fields that were dropped from the request, for the client.
 fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
-    // Names are the client's own: what no header can hold is left out of the list.
+    // The names come from the client: those that a header can't hold are left out.
     let said = dropped.iter().filter(|name| HeaderValue::from_str(name).is_ok());
     let mut names = String::new();
     let mut more = 0;

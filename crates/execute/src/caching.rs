@@ -1,5 +1,5 @@
-//! What an attempt does for its provider's cache of prompts: marks where prefixes come again and that pays, or a key that keeps
-//! those of one beginning together.
+//! Prompt caching help for one attempt: cache marks at recurring prefixes where they pay, or a cache key that
+//! keeps requests with the same prefix together.
 
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::time::Duration;
@@ -13,22 +13,22 @@ use providers::{CacheHelp, KeyOf, KeyPlace, Provider};
 
 use crate::answer::Exchange;
 
-/// The usual estimate; the provider tells the true number.
+/// The usual estimate; the provider reports the true count.
 const BYTES_A_TOKEN: u64 = 4;
 
-/// The help that one attempt is given.
+/// The caching help that one attempt gets.
 pub(crate) struct Care<'a> {
     exchange: &'a Exchange,
     attempt: &'a Attempt,
     provider: &'a dyn Provider,
     mode: CacheMode,
-    /// It is put in whatever the mode.
+    /// Inserted whatever the mode.
     salt: Option<String>,
     record: Option<CacheRecord>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
-/// A place where a prefix ends, and how often it came before.
+/// The end of a prefix, and how often that prefix was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sight {
     times_before: u8,
@@ -37,7 +37,8 @@ struct Sight {
     takes_mark: bool,
 }
 
-/// What a token that is written to a cache costs beyond a fresh one, and what one that is read saves; in one unit.
+/// What writing a token to the cache costs beyond a fresh one, and what reading it from
+/// there saves; in the same unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stakes {
     premium: u64,
@@ -45,7 +46,7 @@ struct Stakes {
 }
 
 impl<'a> Care<'a> {
-    /// `None` where nothing is to be done, which is found without a look at the prompt.
+    /// `None` if there is nothing to do, which is decided without reading the prompt.
     pub(crate) fn of(
         exchange: &'a Exchange,
         attempt: &'a Attempt,
@@ -63,7 +64,7 @@ impl<'a> Care<'a> {
         is_needed.then(|| Self { exchange, attempt, provider, mode, salt, record: None, header: None })
     }
 
-    /// What goes into the client's own bytes.
+    /// What to insert into the client's own bytes.
     pub(crate) fn look_at_call(&mut self, body: &[u8]) -> Vec<Insert> {
         let call = &self.exchange.call;
         let grammar = call.dialect().grammar();
@@ -71,7 +72,7 @@ impl<'a> Care<'a> {
         self.with_salt(grammar, body, inserts)
     }
 
-    /// What goes into a request that was written in this grammar.
+    /// What to insert into a request that was translated to this dialect.
     pub(crate) fn look_at(&mut self, grammar: Grammar, body: &[u8]) -> Vec<Insert> {
         let read = std::cell::OnceCell::new();
         let inserts = self.look(grammar, body.len(), || {
@@ -94,7 +95,7 @@ impl<'a> Care<'a> {
         self.mode == CacheMode::Apply
     }
 
-    /// The header that says what else belongs to it, unless the client said so itself.
+    /// The header that carries the cache key, unless the client sent that header itself.
     pub(crate) fn header(&mut self, said: &[(HeaderName, HeaderValue)]) -> Option<(HeaderName, HeaderValue)> {
         let header = self.header.take()?;
         if said.iter().any(|(name, _)| *name == header.0) {
@@ -120,7 +121,7 @@ impl<'a> Care<'a> {
         let facts = manifest.cache_facts(self.attempt.provider(), self.attempt.known_model());
         let tokens_min = facts.tokens_min.unwrap_or(match help {
             CacheHelp::Marks => CACHE_TOKENS_MIN_UNKNOWN,
-            // It costs nothing.
+            // A key costs nothing.
             CacheHelp::Key { .. } => 0,
         });
         if body_bytes as u64 / BYTES_A_TOKEN < tokens_min {
@@ -135,7 +136,8 @@ impl<'a> Care<'a> {
         if self.is_applied() { inserts } else { Vec::new() }
     }
 
-    /// Looks all prefixes up that are long enough, and remembers them: once for an exchange, however often it is tried.
+    /// Looks up all prefixes that are long enough and records them: once per
+    /// exchange, however many attempts it has.
     fn sights(&self, prefixes: &Prefixes, tokens_min: u64, lifetime: Duration) -> Vec<Sight> {
         let (exchange, now_us) = (self.exchange, self.exchange.now_us());
         let table = exchange.hands.board.prefixes(exchange.caller.workspace().id, now_us);
@@ -166,7 +168,7 @@ impl<'a> Care<'a> {
                 is_applied: self.is_applied(),
                 marks: u8::try_from(chosen.len()).unwrap_or(u8::MAX),
                 has_key: false,
-                // What came twice had its mark the last time.
+                // A prefix that was seen twice had its mark the last time.
                 reusable_tokens: reusable(sights, 2),
             });
         }
@@ -196,11 +198,11 @@ impl<'a> Care<'a> {
     }
 }
 
-/// What keeps the prompts of those that share an account apart in its cache: whoever could find another's beginning there would
-/// know by what it costs that it was sent.
+/// The salt that separates the workspaces of a shared account in its prompt cache: a workspace that could hit
+/// another's prefix would learn from the price that it was sent.
 ///
-/// Nothing, where nobody shares it, where a read from the cache has no price and so there is none, and where the provider keeps
-/// them apart by itself.
+/// `None` if the account is not shared, if cached reads have no price (so that there is no cache), and if the
+/// provider separates them itself.
 fn salt_for(exchange: &Exchange, attempt: &Attempt, provider: &dyn Provider) -> Option<String> {
     if !matches!(attempt.seat(), Seat::Managed(_)) || provider.parts_caches() {
         return None;
@@ -212,7 +214,8 @@ fn salt_for(exchange: &Exchange, attempt: &Attempt, provider: &dyn Provider) -> 
 }
 
 impl Stakes {
-    /// By the prices of the attempt, else by what is known of the seller. `None` where nobody knows that reading is cheaper.
+    /// From the attempt's prices, else from what is known of the provider. `None` if a cached
+    /// read is not known to be cheaper.
     fn of(rates: Option<Rates>, facts: &CacheFacts) -> Option<Self> {
         if let Some((rates, read)) = rates.and_then(|rates| Some((rates, rates.cached_read?))) {
             let write = rates.cache_write.unwrap_or(rates.input);
@@ -222,14 +225,15 @@ impl Stakes {
         Some(Self { premium: facts.write_pct?.saturating_sub(100), discount: facts.discount_pct? })
     }
 
-    /// One write against as many reads as it came before: it comes again as often as it did.
+    /// Weighs one write against the reads that are expected: as many as the prefix had before.
     fn pay(self, times_before: u8) -> bool {
         self.premium < self.discount.saturating_mul(u64::from(times_before))
     }
 }
 
-/// Where marks go, at most three: the longest prefix that came before, the longest that came twice, which has had its mark
-/// and is far from the first where a turn is long, and the instructions, which other conversations begin with too.
+/// Where to put marks, at most three: the longest prefix that was seen before; the longest that was seen
+/// twice, which has had its mark and is far from the first where a turn is long; and the instructions, which
+/// other conversations share.
 fn choose(sights: &[Sight], stakes: Stakes) -> Vec<usize> {
     let pays = |sight: &Sight| sight.takes_mark && stakes.pay(sight.times_before);
     let last = |is_it: &dyn Fn(&Sight) -> bool| sights.iter().rposition(|sight| pays(sight) && is_it(sight));
@@ -240,7 +244,7 @@ fn choose(sights: &[Sight], stakes: Stakes) -> Vec<usize> {
     chosen
 }
 
-/// Tokens of the longest prefix that came before so often.
+/// The tokens of the longest prefix that was seen at least so often.
 fn reusable(sights: &[Sight], times_before: u8) -> u64 {
     sights.iter().rfind(|sight| sight.times_before >= times_before).map_or(0, |sight| sight.tokens)
 }
@@ -259,7 +263,7 @@ mod tests {
     };
     const SHORT: Stakes = Stakes { premium: 25, discount: 90 };
 
-    /// Of how often each came; a dot takes no mark. The first is the head.
+    /// One per number, which is how often it was seen; a dot takes no mark. The first is the head.
     fn sights(times: &str) -> Vec<Sight> {
         let sight = |(number, word): (usize, &str)| Sight {
             times_before: word.trim_end_matches('.').parse().unwrap(),

@@ -1,4 +1,4 @@
-//! The most that an answer can use, for what is held before it.
+//! The most that an answer can use, which is reserved before the request is sent.
 
 use domain::limits::{
     AUDIO_TOKENS_OF_A_CHARACTER_MAX, CHARACTER_UNITS_MAX, HOSTED_SEARCHES_MAX, IMAGE_TOKENS_MAX,
@@ -9,11 +9,11 @@ use domain::{HostedTool, Operation, Units, Usage};
 
 use crate::answer::Exchange;
 
-/// No codec takes a second of speech down to less.
+/// No codec compresses a second of speech to less.
 const SOUND_BYTES_PER_S_MIN: u64 = 500;
 
-/// The most that an answer can use: no token is shorter than a byte, no prompt longer than the model's context, and no
-/// answer longer than was asked for or than the model writes.
+/// The most that an answer can use: no token is shorter than a byte, no prompt longer than the model's
+/// context, and no answer longer than requested or than the model's maximum.
 pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
     let request = exchange.call.request();
     let operation = exchange.call.operation();
@@ -46,7 +46,7 @@ pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
     Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
 }
 
-/// The same of a response of a session: all that was said in it, and an answer that is sound from its beginning to its end.
+/// The same for one response of a session: all input so far, and an answer that is audio from start to end.
 fn realtime_ceiling(exchange: &Exchange) -> Usage {
     let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
     let context = model.and_then(|model| model.context_tokens).unwrap_or(u64::MAX);
@@ -55,10 +55,10 @@ fn realtime_ceiling(exchange: &Exchange) -> Usage {
     Usage { input, units: Units { audio_out, ..Units::default() }, ..Usage::default() }
 }
 
-/// The same of what is not counted in tokens of text alone.
+/// The same for operations that are not counted in text tokens alone.
 fn media_ceiling(exchange: &Exchange) -> Usage {
     let request = exchange.call.request();
-    // Of a form, what is not read yet may hold a text, and files, as long and as many as are taken.
+    // The unread part of a form may hold a prompt, and files, as long and as many as are accepted.
     let (prompt_bytes, files) = match (exchange.call.operation().is_form(), exchange.call.upload()) {
         (true, Some(_)) => (request.prompt_bytes.max(PICTURE_TEXT_BYTES_MAX), PICTURES_SENT_MAX),
         (true, None) => (request.prompt_bytes, request.form.as_ref().map_or(0, |form| form.files)),

@@ -1,5 +1,5 @@
-//! The decisions of a journey, pure: whether a seat is waited for, asked again or left, and which one is next. The journey
-//! acts on them, and the simulator acts on the same ones.
+//! The retry and failover decisions of a `Journey`, pure: whether to wait for a seat, to retry or to leave
+//! it, and which one is next. The journey and the simulator both act on them.
 
 use std::borrow::Borrow;
 use std::time::Duration;
@@ -12,38 +12,39 @@ use plan::{Attempt, Seat};
 use crate::miss::Miss;
 use crate::schedule::{self, Situation, Step};
 
-/// Where a journey stands among the seats of its plan.
+/// The position of an exchange among the seats of its plan.
 #[derive(Debug, Clone)]
 pub struct Course {
     fallback_on: Vec<FallbackClass>,
-    /// The seat that is asked now.
+    /// The current seat.
     index: usize,
-    /// Tries that were in the journal, of the exchange and of this seat.
+    /// Journaled attempts, of the exchange and on this seat.
     tries: u32,
     tries_on_seat: u32,
-    /// All that failed so far did so because their provider was not there.
+    /// Every failure so far was an outage of its provider.
     is_outage: bool,
-    /// Accounts of the pool that may not do what was asked.
+    /// How many pooled accounts lacked the permission for the request.
     forbidden: u32,
 }
 
-/// What is done where the board gives no leave.
+/// What to do when the board denies permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeptAway {
-    /// The wait is short, and nobody else of the customer's own is there.
+    /// The wait is short, and no other seat of the same kind is left.
     Wait(Duration),
-    /// The seat is left, as after a failure of this class.
+    /// Leave the seat, as after a failure of this class.
     Left(FaultClass),
 }
 
 impl Course {
-    /// Before the first seat. From the customer's own to the pool go only the classes of `fallback_on`.
+    /// Starts before the first seat. Failover from the customer's own to the pool is only
+    /// for the classes of `fallback_on`.
     #[must_use]
     pub const fn new(fallback_on: Vec<FallbackClass>) -> Self {
         Self { fallback_on, index: 0, tries: 0, tries_on_seat: 0, is_outage: true, forbidden: 0 }
     }
 
-    /// The seat that is asked now.
+    /// The current seat.
     #[must_use]
     pub const fn index(&self) -> usize {
         self.index
@@ -59,27 +60,28 @@ impl Course {
         self.tries_on_seat
     }
 
-    /// A try begins.
+    /// An attempt starts.
     pub const fn tried(&mut self) {
         self.tries += 1;
         self.tries_on_seat += 1;
     }
 
-    /// A try failed.
+    /// An attempt failed.
     pub fn failed<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) {
         let is_pooled = seats.get(self.index).is_some_and(|seat| is_pooled(attempt(seat)));
         self.forbidden += u32::from(is_pooled && class == FaultClass::UpstreamPermission);
     }
 
-    /// Whether nobody is left but those that are kept for emergencies: then this one is tried even where it is thought to
-    /// be away, since only a failure of this very call leads further.
+    /// Whether only emergency seats are left: then this one is tried even while the board thinks it is down,
+    /// since only a failure of this very call leads on to them.
     #[must_use]
     pub fn is_last<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
         let next = self.next(seats, FaultClass::Overloaded).and_then(|next| seats.get(next));
         next.is_none_or(|seat| attempt(seat).is_emergency())
     }
 
-    /// What follows where the board gives no leave. `random` is drawn where it is waited, so that not all return at once.
+    /// What to do when the board denies permission. `random` is drawn only for a wait,
+    /// so that not all return at once.
     #[must_use]
     pub fn kept_away<S: Borrow<Attempt>>(
         &self,
@@ -101,7 +103,8 @@ impl Course {
         KeptAway::Wait(wait + Duration::from_micros(random() % spread_us))
     }
 
-    /// What follows a failed try. What the upstream took for good, or may have made already, is not sent again.
+    /// What follows a failed attempt. With `may_repeat` false, the body is gone or the upstream may have made
+    /// the object already, so it is not sent again.
     #[must_use]
     pub fn after<S: Borrow<Attempt>>(
         &self,
@@ -128,7 +131,7 @@ impl Course {
         })
     }
 
-    /// Leaves the seat after a failure of this class; `false` where it may not go on to any other.
+    /// Leaves the seat after a failure of this class; `false` if no other seat may be tried.
     #[must_use]
     pub fn leave<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) -> bool {
         self.is_outage &= schedule::is_outage(class);
@@ -137,9 +140,9 @@ impl Course {
         true
     }
 
-    /// The next seat that a failure of this class may go on to. From the customer's own to the pool only where the
-    /// route says so, for that class; to one that is kept for emergencies only where all before it were not there. What
-    /// two accounts of the pool may not do is not asked of all the others, too.
+    /// The next seat that a failure of this class may go on to. From the customer's own to the pool only
+    /// where the route allows it for that class; to an emergency account only if all failures so far were
+    /// outages. A permission that two pooled accounts lack is not tried on the others.
     fn next<S: Borrow<Attempt>>(&self, seats: &[S], class: FaultClass) -> Option<usize> {
         let from = attempt(seats.get(self.index)?);
         let may_pay = from.is_fallback() || schedule::may_fall_back(class, &self.fallback_on);
@@ -170,7 +173,7 @@ fn is_pooled(seat: &Attempt) -> bool {
     matches!(seat.seat(), Seat::Managed(_))
 }
 
-/// Why a seat was not asked at all.
+/// Why a seat was not called at all.
 #[must_use]
 pub fn class_of(standing: Standing, parked_for: Option<FaultClass>) -> FaultClass {
     match standing {

@@ -1,5 +1,5 @@
-//! What was used where nobody has counted it: by the model's own tokenizer where that is public, else by what its texts
-//! took before. Texts are counted when an exchange is settled without a report, and at no other time.
+//! Estimates usage that no upstream reported: with the model's own tokenizer where that is public, else from
+//! the bytes per token seen before. Text is tokenised only when an exchange is settled without a report.
 
 use std::rc::Rc;
 
@@ -11,16 +11,16 @@ use plan::Attempt;
 
 use crate::answer::Exchange;
 
-/// Tokens that stand around each message, and before the answer, as the tokenizers' maker tells to count them.
+/// Tokens around each message, and before the answer, as the tokenizers' publisher says to count them.
 const MESSAGE_TOKENS: u64 = 4;
 const ANSWER_TOKENS: u64 = 3;
-/// Of speech: 150 words of six characters are a minute, which takes some 1,250 tokens of sound.
+/// For speech: 150 words of six characters are a minute, which takes some 1,250 audio tokens.
 const AUDIO_TOKENS_OF_TEN_CHARACTERS: u64 = 14;
-/// Sound of 128 kbit/s.
+/// Audio of 128 kbit/s.
 const SOUND_BYTES_PER_S: u64 = 16_000;
 const SOUND_MS_PER_TOKEN: u64 = 100;
 
-/// Estimates one try of an exchange, for the writer of its answer.
+/// Estimates the usage of one attempt, for the writer of its answer.
 pub(crate) struct Guesser {
     pub exchange: Rc<Exchange>,
     pub attempt: Rc<Attempt>,
@@ -43,12 +43,12 @@ impl Guess for Guesser {
 }
 
 impl Exchange {
-    /// The public tokenizer of the model that is asked.
+    /// The public tokenizer of the upstream's model.
     pub(crate) fn vocabulary(&self, attempt: &Attempt) -> Option<Vocabulary> {
         self.caller.snapshot().catalogue().vocabulary(attempt.upstream_model())
     }
 
-    /// Counts, where it can be done. `text` is what is kept of the answer.
+    /// Counts tokens where that is possible, else estimates them. `text` is what was held of the answer.
     pub(crate) fn estimate(&self, attempt: &Attempt, text: &str, content_bytes: u64) -> Usage {
         let quick = self.quick_estimate(attempt, content_bytes);
         let Some(vocabulary) = self.vocabulary(attempt) else { return quick };
@@ -59,7 +59,7 @@ impl Exchange {
         }
     }
 
-    /// The most that a form is long: all of it, where its end was not announced.
+    /// The most bytes that a form can have: the limit for bodies, if its length was not announced.
     pub(crate) fn form_bytes_max(&self) -> u64 {
         let held = self.call.request().form.as_ref().map_or(0, |form| form.held_bytes);
         let most = BODY_BYTES_MAX as u64;
@@ -68,7 +68,7 @@ impl Exchange {
         held.saturating_add(upload.taken()).saturating_add(left).min(most)
     }
 
-    /// By bytes alone: what can be asked at each piece of a stream.
+    /// Estimates from bytes alone, cheap enough for each piece of a stream.
     pub(crate) fn quick_estimate(&self, attempt: &Attempt, content_bytes: u64) -> Usage {
         if self.call.operation().is_media()
             && let Some(usage) = self.counted_in_units(attempt)
@@ -85,8 +85,8 @@ impl Exchange {
         }
     }
 
-    /// What needs no estimate, for it is not sold by the token: the characters of a text that was read aloud, and no
-    /// picture that nobody has seen. `None` where tokens have a price.
+    /// Usage that needs no estimate, since it is not sold by the token: the characters of text that is read
+    /// aloud, and nothing for images or rankings that did not arrive. `None` where tokens have a price.
     fn counted_in_units(&self, attempt: &Attempt) -> Option<Usage> {
         let rates = attempt.rates_for(0);
         match self.call.operation() {
@@ -104,8 +104,8 @@ impl Exchange {
         }
     }
 
-    /// Sound that nobody told the length of: what is heard of a text that is read aloud, and how long a recording is by its
-    /// bytes alone, of which most are as dense as this.
+    /// Audio of unknown length: of speech by the characters of its text, and of a recording by its bytes, at
+    /// the density that most have.
     fn of_sound(&self) -> Units {
         match self.call.operation() {
             Operation::Speech => {
@@ -118,23 +118,23 @@ impl Exchange {
         }
     }
 
-    /// What is counted in the request itself, beside what was reported of the answer.
+    /// Adds what is counted in the request itself to what was reported of the answer.
     pub(crate) fn with_characters(&self, usage: Usage) -> Usage {
         Usage { units: Units { characters: self.characters(), ..usage.units }, ..usage }
     }
 
-    /// Those that are read aloud: none of what is no speech.
+    /// The characters that are read aloud; zero for all but speech.
     fn characters(&self) -> u64 {
         self.call.request().units.characters
     }
 
-    /// How long a recording is, where a second of it takes so many bytes.
+    /// How long a recording is at so many bytes per second.
     pub(crate) fn heard_at(&self, bytes_per_s: u64) -> Units {
         let audio_ms = self.form_bytes_max().saturating_mul(1_000) / bytes_per_s.max(1);
         Units { audio_in: audio_ms / SOUND_MS_PER_TOKEN, audio_ms, ..Units::default() }
     }
 
-    /// `None` of what is no conversation, and where the request is no longer there.
+    /// `None` if this is not a conversation, or if the request is no longer held.
     fn prompt_tokens(&self, vocabulary: Vocabulary) -> Option<u64> {
         if !matches!(self.call.operation(), Operation::Chat | Operation::Run | Operation::Count) {
             return None;
@@ -156,26 +156,27 @@ impl Exchange {
         tally.tokens()
     }
 
-    /// Learns what a token takes at this model, from an answer whose tokens its provider counted to the end.
+    /// Learns this model's bytes per token from an answer whose tokens its provider counted to the end.
     pub(crate) fn learn(&self, attempt: &Attempt, usage: &Usage, content_bytes: u64) {
         let request = self.call.request();
         let is_text = matches!(
             self.call.operation(),
             Operation::Chat | Operation::Run | Operation::Complete | Operation::Embed
         );
-        // Of an answer that goes on from a stored one, the prompt is longer than what was sent.
+        // If the answer continues a stored one, the prompt is longer than what was sent.
         if usage.source != UsageSource::Provider || !is_text || request.stored.is_some() {
             return;
         }
         let prompt = Told { bytes: request.prompt_bytes, tokens: usage.prompt_total() };
-        // Thoughts may be counted and not shown.
+        // Reasoning may be counted and not shown.
         let bytes = if usage.reasoning == 0 { content_bytes } else { 0 };
         let answer = Told { bytes, tokens: usage.output };
         self.hands.estimates.ratios().learn(attempt.provider(), attempt.upstream_model(), prompt, answer);
     }
 }
 
-/// Counts of the upstream where there are any; else an estimate, marked as one. A node may mark its own so.
+/// The upstream's counts if there are any, else an estimate, marked as one. A
+/// node may mark its own as one, too.
 pub(crate) fn known_usage(
     reported: Option<Usage>,
     content_bytes: u64,
@@ -189,7 +190,7 @@ pub(crate) fn known_usage(
     }
 }
 
-/// `None` where its table is not at hand, or nothing of the answer's text was kept.
+/// `None` if the tokenizer's table is not loaded, or if none of the answer's text was held.
 fn answer_tokens(vocabulary: Vocabulary, text: &str, content_bytes: u64) -> Option<u64> {
     if content_bytes == 0 {
         return Some(0);

@@ -1,4 +1,4 @@
-//! One seat's stream, pulled: nothing is read of the upstream but when somebody asks for the next piece.
+//! The response stream of one attempt, pulled: the upstream is read only when the next piece is requested.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,10 +23,10 @@ use crate::miss::Miss;
 use crate::stored::Watch;
 use crate::timer::{Alarm, Timer};
 
-/// A step of a stream.
+/// What a poll of a stream yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flow {
-    /// Bytes for the client; after the last piece that is ready, they end with a whole event.
+    /// Bytes for the client. After the last piece that is ready, they end with a whole event.
     Data(Bytes),
     End,
 }
@@ -40,24 +40,24 @@ enum Source {
     Over,
 }
 
-/// A stream of one try. Dropping it cancels the upstream.
+/// The stream of one attempt. Dropping it cancels the upstream request.
 pub struct Feed {
     pub(crate) exchange: Rc<Exchange>,
     pub(crate) attempt: Rc<Attempt>,
     source: Source,
     stream: AnswerStream,
-    /// Read and not yet taken.
+    /// Read from the upstream and not yet taken.
     pieces: Vec<Bytes>,
-    /// How it ended, told once the pieces are taken.
+    /// How it ended; returned once the pieces are taken.
     ended: Option<Result<(), Miss>>,
     open: Option<OpenAttempt>,
     pub(crate) upstream_headers: Vec<(HeaderName, HeaderValue)>,
     watch: Watch,
     timer: Timer,
     deadline: Instant,
-    /// Of a body that was still coming, when it was last looked at.
+    /// How much of a request body that is still arriving had been sent at the last poll.
     uploaded: u64,
-    /// Tries with this seat, and of the exchange; for the schedule.
+    /// Attempts on this seat, and of the exchange; for the schedule.
     pub(crate) tries_on_seat: u32,
     pub(crate) tries: u32,
 }
@@ -97,13 +97,14 @@ impl Feed {
         self.stream.facts()
     }
 
-    /// What is known of what was used by now: the upstream's own count, else an estimate by the bytes that came so far.
+    /// The usage so far: the upstream's own count, else an estimate from the bytes that arrived.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.usage_or(|content_bytes| self.exchange.quick_estimate(&self.attempt, content_bytes))
     }
 
-    /// The best that can be known, for the books: what nobody counted is counted here, where that can be done.
+    /// The best known usage, for the books: what the upstream did not count is
+    /// counted here, where that is possible.
     fn settled_usage(&self) -> Usage {
         self.usage_or(|bytes| self.exchange.estimate(&self.attempt, self.stream.text(), bytes))
     }
@@ -116,7 +117,7 @@ impl Feed {
         self.open.as_ref().map_or(usage, |open| open.with_units(usage))
     }
 
-    /// What has been used by now, on the side of more: an event holds at least a token.
+    /// The usage so far, too high rather than too low: an event holds at least one token.
     #[must_use]
     pub fn used_by_now(&self) -> Usage {
         let (usage, events) = (self.usage(), self.stream.facts().events);
@@ -127,19 +128,20 @@ impl Feed {
         }
     }
 
-    /// Whether it has an end that says that it was cut. What can't be cut was reserved for in full.
+    /// Whether its dialect has an end that says that it was cut. What can't be cut was reserved in full.
     #[must_use]
     pub fn can_be_cut(&self) -> bool {
         !self.exchange.call.operation().is_media()
     }
 
-    /// The head of the answer must wait for the upstream's: what is not in events is known by its type alone.
+    /// Whether the response head must wait for the upstream's: a body that is not events is
+    /// known by its content type alone.
     pub(crate) fn needs_head(&self) -> bool {
-        // And a client that still sends reads nothing.
+        // And a client that is still sending reads nothing.
         self.exchange.call.operation().is_told_by_type()
     }
 
-    /// The last events of an answer that is cut here, with the reason that says so.
+    /// The last events of an answer that is cut here, with the finish reason for that.
     #[must_use]
     pub fn length_stop(&mut self, last: &[u8], used: Usage) -> Bytes {
         self.stream.length_stop(last, used)
@@ -151,13 +153,13 @@ impl Feed {
         self.stream.error_event(fault, self.exchange.trace())
     }
 
-    /// Whether that event is an end that the client's grammar has.
+    /// Whether that event is an end that the client's dialect has.
     #[must_use]
     pub fn ends_with_its_error(&self) -> bool {
         self.stream.ends_with_its_error()
     }
 
-    /// What keeps the stream open while it is silent.
+    /// The bytes that keep a silent stream open.
     #[must_use]
     pub fn ping(&self) -> Bytes {
         self.stream.ping()
@@ -165,8 +167,8 @@ impl Feed {
 
     /// The next piece for the client, or the end. An error comes after all pieces that were whole before it.
     ///
-    /// What has come already goes out as one piece: each piece is a write to the client's socket, which costs more than
-    /// all else that is done to it.
+    /// All that has arrived goes out as one piece: each piece is a write to the client's socket, which costs
+    /// more than everything else that is done to it.
     pub fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Result<Flow, Miss>> {
         while self.ended.is_none() && self.wants_more() {
             if self.poll_fill(cx).is_pending() {
@@ -186,7 +188,7 @@ impl Feed {
         }
     }
 
-    /// Whether the last piece was taken of a stream that came to its end.
+    /// Whether the stream came to its end and its last piece was taken.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.pieces.is_empty() && matches!(self.ended, Some(Ok(())))
@@ -196,7 +198,7 @@ impl Feed {
         self.pieces.iter().map(Bytes::len).sum::<usize>() < STREAM_PIECE_BYTES
     }
 
-    /// What is there, small pieces joined.
+    /// Takes what is ready, small pieces joined.
     fn take_piece(&mut self) -> Option<Bytes> {
         let mut length = 0;
         let fits = |piece: &&Bytes| {
@@ -213,10 +215,11 @@ impl Feed {
         }
     }
 
-    /// Waits for the first event, and at most until `until`: then the head goes out and the try goes on behind it.
+    /// Waits for the first event, until `until` at most: then the head goes out and
+    /// the attempt continues behind it.
     ///
     /// # Errors
-    /// It failed before any content.
+    /// The attempt failed before any content.
     pub(crate) async fn wait_first(&mut self, until: Instant) -> Result<(), Miss> {
         let fill = std::future::poll_fn(|cx| {
             while !self.is_begun() || self.is_uploading(cx) {
@@ -234,11 +237,11 @@ impl Feed {
         }
     }
 
-    /// The answer is whole, or the client wants no more of it: the upstream is cut off at once. Returns what is known
-    /// to be used, for the tab's closing.
+    /// Cuts the upstream off at once: the answer is complete, or the client wants no more of it. Returns the
+    /// known usage, for closing the tab.
     pub fn close(&mut self, tab: &mut Tab) -> Usage {
         self.watch.end(&self.exchange, &self.stream);
-        // It is cut off before anything is counted.
+        // The upstream is cut off before anything is counted.
         self.source = Source::Over;
         let usage = self.settled_usage();
         let facts = self.stream.facts();
@@ -254,7 +257,7 @@ impl Feed {
         usage
     }
 
-    /// What a failure means for who is signed for by a token.
+    /// Redacts a failure for its seat, and forgets a cached token that was refused.
     pub(crate) fn excuse(&self, miss: Miss) -> Miss {
         match &self.open {
             Some(open) => open.excuse(&self.exchange.hands, miss),
@@ -262,7 +265,7 @@ impl Feed {
         }
     }
 
-    /// Ends the try as failed; returns what it used.
+    /// Ends the attempt as failed; returns what it used.
     pub fn missed(&mut self, tab: &mut Tab, miss: &Miss) -> Usage {
         self.watch.end(&self.exchange, &self.stream);
         let usage = self.usage_of_miss(miss);
@@ -275,19 +278,20 @@ impl Feed {
 
     fn usage_of_miss(&self, miss: &Miss) -> Usage {
         let facts = self.stream.facts();
-        // What is no text was begun all the same, and its provider bills what was asked.
+        // Media was started all the same, and its provider bills the request.
         let is_begun = facts.content_started && !self.can_be_cut();
         let is_silent = facts.usage.is_none() && facts.content_bytes == 0 && !is_begun;
         if is_silent { self.exchange.usage_of_silence(&self.attempt, miss) } else { self.settled_usage() }
     }
 
-    /// An answer that begins before its request has ended waits here for that: behind its head nobody reads the client.
+    /// An answer that starts before its request has ended waits here for that: once the head
+    /// is out, the client is not read.
     fn is_uploading(&self, cx: &mut Context<'_>) -> bool {
         self.ended.is_none()
             && self.exchange.call.upload().is_some_and(|upload| upload.poll_over(cx).is_pending())
     }
 
-    /// What its body is called, for the client; `None` where its grammar says that, and as long as it is not known.
+    /// The content type for the client; `None` if its dialect implies it, and until it is known.
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         if let Some(own) = self.stream.media_type() {
@@ -299,12 +303,12 @@ impl Feed {
 
     fn is_begun(&self) -> bool {
         let facts = self.stream.facts();
-        // The first event may be a role without content: an error right behind it can still fail over. A second one
-        // is enough whatever it holds, so that no grammar is held back that we don't know.
+        // The first event may be a role without content, and an error right behind it can still fail over. A
+        // second one is enough whatever it holds, so that an unknown dialect is not held back.
         self.ended.is_some() || facts.content_started || facts.finished || facts.events >= 2
     }
 
-    /// Reads once from the upstream. Ready means that something came of it.
+    /// Reads once from the upstream. Ready means progress: bytes, the end or a failure.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (arrival, limit) = match &mut self.source {
             Source::Opening(opening) => match opening.as_mut().poll(cx) {
@@ -334,7 +338,7 @@ impl Feed {
     }
 
     fn idle_limit(&self) -> Duration {
-        // Until the first event the upstream may think as long as its first byte may take.
+        // Until the first event the upstream may take as long as for its first byte.
         match self.stream.facts().events {
             0 => self.exchange.timeouts.first_byte,
             _ => self.exchange.timeouts.idle,
@@ -373,7 +377,8 @@ impl Feed {
         let scanned = match frame {
             None => self.stream.finish(&mut self.pieces).map(|()| self.ended = Some(Ok(()))),
             Some(Err(error)) => {
-                // What is whole of the last bytes still goes out; that the stream broke is known already.
+                // Pieces that were read before still go out. No `finish`: that the
+                // stream broke is known already.
                 let miss = Miss::broken(self.attempt.provider(), error.message.trim_end_matches('.'));
                 return self.fail(miss);
             }

@@ -1,4 +1,5 @@
-//! The way through a plan's attempts: the same seat again, the next seat, or a failure that says what was tried.
+//! The retry loop over a plan's attempts: the same seat again, the next seat, or a
+//! failure that says what was tried.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
@@ -27,13 +28,13 @@ use crate::timer::{Alarm, Timer};
 use crate::{Hands, kept, read, stored};
 use board::{Standing, Ticket, micros};
 
-/// Tries a plan's attempts until one answers. A buffered answer is whole; a stream has its first event, or is still
-/// silent after the head's wait.
+/// Tries a plan's attempts until one answers. A buffered answer is complete; a stream has its first event, or
+/// is still silent when the head wait ends.
 ///
 /// # Errors
-/// Nobody answered; the fault says who said what, and the tab is still open.
+/// No upstream answered; the fault says which one said what, and the tab is still open.
 pub fn execute(planned: Planned, hands: &Hands) -> impl Future<Output = Result<Answer, Box<Failed>>> + use<> {
-    // Not in the future: what a plan is made of would lie there as long as an upstream thinks.
+    // Outside the future, which would otherwise hold the plan's parts for as long as an upstream takes.
     let mut journey = Journey::begin(planned, hands);
     async move {
         match journey.walk().await {
@@ -43,10 +44,10 @@ pub fn execute(planned: Planned, hands: &Hands) -> impl Future<Output = Result<A
     }
 }
 
-/// Opens a session at one of a plan's seats. Its first response is this exchange's.
+/// Opens a realtime session on one of a plan's seats. Its first response belongs to this exchange.
 ///
 /// # Errors
-/// Nobody let it in; the fault says who said what, and the tab is still open.
+/// No upstream accepted it; the fault says which one said what, and the tab is still open.
 pub async fn open_session(planned: Planned, hands: &Hands) -> Result<OpenSession, Box<Failed>> {
     let mut journey = Journey::begin(planned, hands);
     let Some(reply) = Box::pin(journey.walk()).await else { return Err(journey.failed()) };
@@ -57,10 +58,10 @@ pub async fn open_session(planned: Planned, hands: &Hands) -> Result<OpenSession
     Ok(OpenSession { socket, first, room: parts.room, upstream_headers: parts.upstream_headers })
 }
 
-/// Begins a further response of a session, at the seat that the session has.
+/// Starts a further response of a session, on the session's seat.
 ///
 /// # Errors
-/// The seat may not be asked now, or the journal has no room. The tab is still open.
+/// The seat may not be called now, or the journal has no room. The tab is still open.
 pub async fn begin_response(
     planned: Planned,
     hands: &Hands,
@@ -94,7 +95,7 @@ pub async fn begin_response(
     }
 }
 
-/// The answer is our own guess.
+/// Marks a token count as our own estimate.
 const ESTIMATE: HeaderName = HeaderName::from_static("x-tidegate-estimate");
 const SWITCHING_PROTOCOLS: u16 = 101;
 
@@ -104,20 +105,20 @@ struct Journey {
     course: Course,
     tab: Tab,
     room: HeaderMap,
-    /// Of the monotonic clock.
+    /// On the monotonic clock.
     begun_us: u64,
-    /// The failure that the client would be told now.
+    /// The failure that the client would be sent now.
     told: Option<Miss>,
-    /// What its upstream said beside it.
+    /// The headers that its upstream sent with it and that a client may see.
     told_with: Vec<(HeaderName, HeaderValue)>,
-    /// The earliest time at which somebody who limits us may be asked again.
+    /// The earliest time at which an upstream that limits us may be called again.
     limited_until_us: Option<u64>,
     served: Option<Served>,
-    /// What came of a handshake, in the place of an answer's body.
+    /// The result of a handshake, in place of an answer's body.
     shaken: Option<Box<Shaken>>,
 }
 
-/// A session's upstream, and the try that opened it.
+/// A session's upstream connection, and the attempt that opened it.
 struct Shaken {
     socket: egress::Socket,
     attempt: Rc<Attempt>,
@@ -130,15 +131,15 @@ struct Reply {
     upstream_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What became of one seat.
+/// The outcome of one seat.
 enum SeatEnd {
     Answered(Box<Reply>),
-    /// Its last failure lets the next one be asked.
+    /// Its last failure allows the next seat to be tried.
     Exhausted(FaultClass),
     Stop,
 }
 
-/// What became of one try.
+/// The outcome of one attempt.
 enum TryEnd {
     Answered(Box<Reply>),
     Missed(Miss),
@@ -243,7 +244,7 @@ impl Journey {
         }
     }
 
-    /// The tokens of a request whose seller has no way to count them, estimated.
+    /// The estimated answer to a count request, if the provider can't count this model's tokens.
     fn own_count(&self, attempt: &Attempt) -> Option<Bytes> {
         let grammar = self.exchange.dialect().grammar();
         let is_own = self.exchange.call.operation() == Operation::Count
@@ -252,7 +253,8 @@ impl Journey {
         is_own.then(|| dialects::count_answer(grammar, tokens()))
     }
 
-    /// Leave from the board, waiting for it where the wait is short and nobody else of the customer's own is there.
+    /// Gets the board's permission, waiting for it if the wait is short and no other
+    /// seat of the same kind is left.
     async fn leave(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> Result<Ticket, SeatEnd> {
         let exchange = Rc::clone(&self.exchange);
         let hands = &exchange.hands;
@@ -308,7 +310,7 @@ impl Journey {
             Ok(opened) => opened,
             Err(miss) => return self.missed(open, miss),
         };
-        // Its secret does not wait for the body.
+        // Its secret is not held while the body arrives.
         drop(request);
         open.answered(&opened, exchange.hands.now_us());
         match wait_for_rest(&exchange, attempt, &open, &mut opened, &mut timer, deadline).await {
@@ -317,7 +319,7 @@ impl Journey {
         }
     }
 
-    /// The upstream is asked for a session.
+    /// Requests a session from the upstream.
     async fn shake_hands(
         &mut self,
         attempt: &Rc<Attempt>,
@@ -381,7 +383,7 @@ impl Journey {
         exchange.learn(attempt, &usage, content_bytes);
         let mut upstream_headers = passed_on(headers, attempt.seat(), exchange.dialect().grammar());
         upstream_headers.extend(open.told());
-        // What was written anew tells our estimate; what went on as it came tells none.
+        // A translated answer contains our estimate; one that is passed through does not.
         if usage.is_estimated() && !exchange.is_as_said.get() {
             upstream_headers.push((ESTIMATE, HeaderValue::from_static("1")));
         }
@@ -406,8 +408,8 @@ impl Journey {
         self.course.after(&self.attempts, miss, may_repeat, exchange.time_left(), random)
     }
 
-    /// Keeps the failure that helps the client most: a limit that will pass says more than a refused credential
-    /// beside it.
+    /// Remembers the failure that helps the client most: a rate limit that will pass says
+    /// more than a refused credential.
     fn tell(&mut self, miss: Miss) {
         if miss.class() == FaultClass::RateLimit {
             let now_us = self.exchange.hands.now_us();
@@ -424,7 +426,7 @@ impl Journey {
         }
     }
 
-    /// Why a seat was not asked at all.
+    /// Why a seat was not called at all.
     fn kept_away(&self, attempt: &Attempt, standing: Standing, now_us: u64) -> Miss {
         let parking = self.exchange.hands.board.parking(attempt.principal(), attempt.upstream_model());
         let class = class_of(standing, parking.map(|parking| parking.cause));
@@ -433,7 +435,7 @@ impl Journey {
             UpstreamReport { provider: attempt.provider().to_owned(), ..UpstreamReport::default() };
         let seconds = wait_ms.div_ceil(1_000);
         let asked = match attempt.seat() {
-            // Its name is the operator's.
+            // The account's name is the operator's and not shown.
             Seat::Managed(_) => "it".to_owned(),
             Seat::Byok(_) | Seat::Byoc(_) => attempt.principal().to_string(),
         };
@@ -481,7 +483,7 @@ impl Journey {
         if let (FaultClass::RateLimit, Some(until_us)) = (fault.class, self.limited_until_us) {
             fault.retry_after_ms = Some(until_us.saturating_sub(now_us).div_ceil(1_000));
         }
-        // SDKs try again by themselves: where we already did, calls would multiply.
+        // SDKs retry by themselves: where we already did, calls would multiply.
         if self.course.tries() > 1 {
             fault.should_retry = Some(false);
         }
@@ -515,7 +517,7 @@ async fn wait_for_head(
     let answered = loop {
         let taken_before = taken();
         match timer.within(limit, deadline, asking.as_mut()).await {
-            // It is not silent that takes what is sent.
+            // An upstream that takes the body is not silent.
             Err(Alarm::Silence) if taken() > taken_before => {}
             answered => break answered,
         }
@@ -545,6 +547,6 @@ async fn wait_for_rest(
     if !exchange.keeps() && exchange.looked_at().is_none() {
         return Ok(whole);
     }
-    // Apart: every future has room for what is awaited in it.
+    // Boxed: every future is as large as what is awaited inline.
     Ok(Box::pin(stored::note(exchange, attempt, whole)).await)
 }

@@ -1,5 +1,5 @@
-//! Files, batches and films: who keeps each is remembered before its client reads of it, under a name of ours, and the
-//! names in answers become ours.
+//! Files, batches and videos that providers store: who made each is recorded under an id of ours before its
+//! client reads of it, and the ids in answers are replaced by ours.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl Exchange {
         KeptOwner { workspace: self.caller.workspace().id, project: self.caller.project().id }
     }
 
-    /// What was asked for may be there, though nobody said so: asked again, it would be there twice.
+    /// Whether the object may exist although no answer said so: another attempt could make it twice.
     pub(crate) fn may_have_made(&self, miss: &Miss) -> bool {
         let stored = self.call.request().stored.as_ref();
         let makes =
@@ -27,7 +27,7 @@ impl Exchange {
         makes && miss.request_sent && miss.status.is_none_or(|status| status >= 500)
     }
 
-    /// A provider that no longer has something says so of that, and in names of its own.
+    /// Rewrites a provider's not-found for a stored object, which would name it by the provider's own id.
     pub(crate) fn told_gone(&self, miss: Miss) -> Miss {
         let operation = self.call.operation();
         let Some(stored) = self.call.request().stored.as_deref().filter(|_| operation.is_kept()) else {
@@ -51,7 +51,7 @@ impl Exchange {
     }
 }
 
-/// Remembers what an answer tells of, and makes its names ours.
+/// Records the objects that an answer names, and replaces their ids by ours.
 pub(crate) async fn note(
     exchange: &Exchange,
     attempt: &Attempt,
@@ -59,14 +59,14 @@ pub(crate) async fn note(
 ) -> Result<WholeAnswer, Miss> {
     let Some(kind) = KeptKind::of(exchange.call.operation(), exchange.dialect()) else { return Ok(whole) };
     let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
-    // That one is stopped is said by nothing but the status.
+    // A stop is answered with a status alone.
     if kind == KeptKind::StoredBatch && act == Some(StoredAct::Cancel) {
         return Ok(whole);
     }
     let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
     let stored = exchange.call.request().stored.as_deref();
     let act = stored.map(|stored| stored.act);
-    // Nothing is said of what was cancelled or deleted.
+    // The answer to a cancel or delete says nothing.
     if let (KeptKind::ContentBatch, Some(stored)) = (kind, stored)
         && matches!(stored.act, StoredAct::Cancel | StoredAct::Delete)
     {
@@ -87,7 +87,7 @@ pub(crate) async fn note(
         keeper.forget(owner, id).await;
         return Ok(WholeAnswer { body, ..whole });
     }
-    // Its files are asked for as soon as it names them.
+    // Clients request its files as soon as the answer names them.
     for file in &made.files {
         let named = KeptMade { id: file.clone(), ..KeptMade::default() };
         let kept =
@@ -104,7 +104,8 @@ pub(crate) async fn note(
     Ok(WholeAnswer { body, ..whole })
 }
 
-/// Of a new batch in its customer's storage nothing is told but its name: lists show it as it was asked for.
+/// A new batch in its customer's own storage is answered with its name alone:
+/// lists show it as it was requested.
 fn as_asked(exchange: &Exchange, id: KeptId, made: KeptMade) -> KeptMade {
     let request = exchange.call.request();
     let bundle = request.bundle.as_deref();
@@ -114,8 +115,8 @@ fn as_asked(exchange: &Exchange, id: KeptId, made: KeptMade) -> KeptMade {
     KeptMade { shown, purpose: JobStorage::NEW.to_owned(), ..made }
 }
 
-/// A film whose maker deletes none was looked at instead: it is forgotten here, once it has ended, and booked by that look
-/// if it is not booked yet.
+/// Deletes a video at a provider that can't delete and was polled instead: once it has ended, it is forgotten
+/// here, and booked from that poll if it is not booked yet.
 async fn take_out(
     exchange: &Exchange,
     attempt: &Attempt,
@@ -138,11 +139,11 @@ async fn take_out(
     Ok(WholeAnswer { body: body.into(), ..whole })
 }
 
-/// A film is looked at before it is deleted: what it used is booked by what was seen of it last.
+/// Polls a video before it is deleted, since its usage is booked from the last state that was seen.
 pub(crate) async fn see_last(exchange: &Exchange, attempt: &Attempt) -> Result<(), Miss> {
     let stored = exchange.call.request().stored.as_deref();
     let Some(stored) = stored.filter(|stored| stored.act == StoredAct::Delete) else { return Ok(()) };
-    // Who deletes none is asked for the look alone.
+    // Where the provider can't delete, the request itself is the poll.
     if exchange.call.operation() != Operation::Video || !exchange.is_as_said.get() {
         return Ok(());
     }
@@ -165,7 +166,7 @@ pub(crate) async fn see_last(exchange: &Exchange, attempt: &Attempt) -> Result<(
 }
 
 async fn keep(exchange: &Exchange, attempt: &Attempt, id: KeptId, made: KeptMade, shown: String) -> bool {
-    // What is of several models is of none.
+    // An object of several models is recorded under none.
     let bundle = exchange.call.request().bundle.as_deref();
     let is_of_one = bundle.is_none_or(Bundle::is_of_one_model);
     let word = |name: &str| if is_of_one { name.to_owned() } else { String::new() };
@@ -178,9 +179,9 @@ async fn keep(exchange: &Exchange, attempt: &Attempt, id: KeptId, made: KeptMade
         label: made.purpose,
         shown,
         is_booked: false,
-        // Finer than the provider tells it, for the order of lists.
+        // Finer than the provider reports it, for the order of lists.
         created_unix_ms: exchange.call.received_unix_ms(),
-        // A batch may be read long after its requests had to be done.
+        // A batch may be read long after the time by which its requests had to be done.
         until_unix_ms: made
             .expires_unix_s
             .filter(|_| id.kind == KeptKind::File)

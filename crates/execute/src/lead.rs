@@ -1,4 +1,4 @@
-//! Answers that lead on: what was asked for is elsewhere, at another place of the same provider or in a file of its own.
+//! Answers that lead to the result, which is at another address of the same provider or in a file of its own.
 
 use dialects::Stored;
 use domain::Operation;
@@ -13,21 +13,21 @@ use crate::attempt::{Opened, billed, destination, judge};
 use crate::miss::Miss;
 use crate::{Hands, read};
 
-/// What an app itself refuses with: it is told as an answer about the app's work.
+/// Statuses with which an app itself refuses: they count as an answer about the app's work.
 const REFUSED_BY_APP: [u16; 3] = [400, 422, 500];
 
-/// Whom it is asked of, and for what.
+/// Which provider is called, and for what.
 pub(crate) struct Road<'a> {
     pub slug: &'a str,
     pub seat: &'a Seat,
     pub base_url: &'a str,
     pub operation: Operation,
     pub stored: Option<&'a Stored>,
-    /// The first question, whose signature holds for those that follow.
+    /// The first request, whose signature also holds for those that follow.
     pub sent: &'a Request,
 }
 
-/// From an answer to what was asked for.
+/// Follows an answer to the result that was requested.
 pub(crate) async fn follow(hands: &Hands, road: Road<'_>, mut opened: Opened) -> Result<Opened, Miss> {
     let road = &road;
     let Road { slug, seat, .. } = *road;
@@ -39,7 +39,7 @@ pub(crate) async fn follow(hands: &Hands, road: Road<'_>, mut opened: Opened) ->
         let hosting = seat.hosting();
         let Road { base_url, operation, stored, .. } = *road;
         let leading = Leading { base_url, hosting, operation, stored, step, body };
-        // What was made is billed, whether it can be had or not.
+        // What was made is billed, whether it can be fetched or not.
         let billed = billed(provider, &opened.headers);
         let lost = |miss: Miss| Miss { billed, ..miss.not_again() };
         let lead = provider.lead(&leading).map_err(|what| lost(Miss::broken(slug, what)))?;
@@ -56,7 +56,7 @@ pub(crate) async fn follow(hands: &Hands, road: Road<'_>, mut opened: Opened) ->
     Err(Miss::broken(slug, "its answers lead on and on").not_again())
 }
 
-/// Asks the same provider, under the same signature.
+/// Calls the same provider, under the same signature.
 async fn go(hands: &Hands, road: &Road<'_>, method: Method, url: String) -> Result<Opened, Miss> {
     let Road { slug, seat, sent, .. } = *road;
     let request = request(hands, slug, method, url, kept(sent, &[AUTHORIZATION, USER_AGENT]))?;
@@ -69,7 +69,7 @@ async fn go(hands: &Hands, road: &Road<'_>, method: Method, url: String) -> Resu
     judge(hands, slug, seat, answer, |_| {}).await
 }
 
-/// Fetches a file. What its host refuses says nothing of the account, which it never saw.
+/// Fetches a file. A refusal of its host says nothing about the account, which the host never saw.
 async fn fetch(hands: &Hands, road: &Road<'_>, request: &Request) -> Result<Opened, Miss> {
     let Road { slug, seat, .. } = *road;
     let answer = hands.egress.send(request, destination(seat)).await;
@@ -82,7 +82,8 @@ async fn fetch(hands: &Hands, road: &Road<'_>, request: &Request) -> Result<Open
     judge(hands, slug, seat, answer, |_| {}).await
 }
 
-/// Nobody's key goes to where files are, and what is compressed there is not what was made.
+/// The headers for a file's host: without the credential, and without compression, which
+/// is not the file that was made.
 fn unsigned(sent: &Request) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = kept(sent, &[USER_AGENT]);
     headers.push((ACCEPT, HeaderValue::from_static("*/*")));

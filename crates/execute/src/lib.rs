@@ -1,4 +1,5 @@
-//! The fourth room: a plan's attempts are tried in order until one answers; each is in the journal before its first byte.
+//! The fourth stage: tries a plan's attempts in order until one answers; each is journaled
+//! before its first byte is sent.
 
 mod again;
 mod answer;
@@ -53,7 +54,7 @@ pub use tokens::{SharedTokens, Tokens};
 pub use unpack::unpack;
 pub use verify::{VerifyReport, VerifyTarget, is_probed, verify};
 
-/// What a core reaches the outside with.
+/// The dependencies that all exchanges of a core share.
 #[derive(Clone)]
 pub struct Hands {
     pub world: World,
@@ -63,9 +64,9 @@ pub struct Hands {
     pub timers: Rc<Timers>,
     pub estimates: Rc<estimates::Estimator>,
     pub tokens: Rc<Tokens>,
-    /// What providers need to see again, of all cores.
+    /// The turn state that providers need to see again; shared by all cores.
     pub turns: Arc<dyn TurnKeeper>,
-    /// Who made the answers that providers keep, of all cores.
+    /// Who made the answers that providers store; shared by all cores.
     pub responses: Arc<dyn ResponseKeeper>,
     pub objects: Arc<dyn ObjectKeeper>,
 }

@@ -1,4 +1,5 @@
-//! Looks of our own at what providers keep, for the books: no client asked for them, and none is answered.
+//! Our own polls of objects that providers store, for the books: no client
+//! requested them, and none is answered.
 
 use bytes::Bytes;
 use dialects::{FilmAsk, Request, Stored, StoredAct};
@@ -15,27 +16,27 @@ use crate::timer::{Alarm, Timer};
 use crate::verify::VerifyTarget;
 use crate::{Hands, read};
 
-/// What is looked at, by its provider's own name for it.
+/// The object to poll, by its provider's own id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptLook {
     pub operation: Operation,
     pub id: String,
-    /// What is in it, and not what it is.
+    /// Whether to read its content instead of its status.
     pub is_content: bool,
 }
 
-/// Whoever looks is shown pieces, and at the end an empty one: what ends without it, or with a fault, broke off.
+/// Receives the pieces, and at the end an empty one: a poll that ends without it, or with a fault, broke off.
 pub type Shown = mpsc::Sender<Result<Bytes, Box<Fault>>>;
 
-/// Looks, by the seat's own identity and no other.
+/// Polls, with the seat's own identity and no other.
 pub async fn look(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: &Hands) {
     if let Err(miss) = show(target, asked, shown, hands).await {
-        // Who looked may have gone away.
+        // The receiver may have gone away.
         let _ = shown.send(Err(miss.fault)).await;
     }
 }
 
-/// Looks, and reads it to its end.
+/// Polls, and reads the answer to its end.
 pub(crate) async fn whole(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<Bytes, Miss> {
     let (id, is_film) = (asked.id.clone(), asked.operation == Operation::Video);
     let (mut opened, grammar) = open(target, asked, hands).await?;
@@ -44,14 +45,14 @@ pub(crate) async fn whole(target: &VerifyTarget, asked: KeptLook, hands: &Hands)
     let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
     let bytes = read::decoded(&opened.headers, bytes).await.map_err(|what| Miss::broken(slug, what))?;
     let film = FilmAsk::Known { id, billed: attempt::billed(providers::provider(slug), &opened.headers) };
-    // What is told of an operation is read as what is told of its film.
+    // The status of a long-running operation is read as the status of its video.
     match is_film && grammar == Grammar::Hosted {
         true => dialects::operated_film(&film, &bytes).map_err(|fault| attempt::stream_miss(fault, slug)),
         false => Ok(bytes),
     }
 }
 
-/// What answers, and in whose grammar.
+/// The response, and the dialect that it is in.
 async fn open(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<(Opened, Grammar), Miss> {
     let provider = providers::provider(&target.provider);
     let act = if asked.is_content { StoredAct::Content } else { StoredAct::Read };

@@ -1,4 +1,4 @@
-//! A try that failed: what the client may be told of it, and what the schedule and the board learn from it.
+//! A failed attempt: what the client may read of it, and what the schedule and the board learn from it.
 
 use board::Verdict;
 use domain::{Fault, FaultClass, UpstreamReport};
@@ -6,25 +6,25 @@ use egress::{EgressError, EgressErrorKind};
 use plan::Seat;
 use providers::Classified;
 
-/// The code of an address that egress never reaches.
+/// The fault code for an address that egress never reaches.
 pub(crate) const ADDRESS_REFUSED: &str = "upstream_address_refused";
 
-/// What a class of failure tells of the credential that failed.
+/// What a failure class says about the credential that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lesson {
-    /// Ours, or our client's: nothing is learnt about the upstream.
+    /// Our fault or our client's: nothing is learnt about the upstream.
     Nothing,
-    /// It answered, and is well.
+    /// It answered, and is healthy.
     Neutral,
-    /// It is ill: its breaker counts.
+    /// It is unhealthy: its breaker counts.
     Ill,
     /// It rests for as long as the provider named.
     Rest,
-    /// It is parked, with every model where the refusal is of the account, and probed once in a while.
+    /// It is parked, with every model if the refusal is of the account, and probed once in a while.
     Park,
 }
 
-/// The table of what is learnt, by class.
+/// The table of lessons, by class.
 #[must_use]
 pub const fn lesson(class: FaultClass) -> Lesson {
     match class {
@@ -40,20 +40,22 @@ pub const fn lesson(class: FaultClass) -> Lesson {
     }
 }
 
-/// One failed try.
+/// One failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Miss {
     pub fault: Box<Fault>,
     pub status: Option<u16>,
-    /// What the upstream itself said of a retry.
+    /// What the upstream itself said about a retry.
     pub should_retry: Option<bool>,
     /// `false` where no byte of the request can have reached the upstream: it bills nothing.
     pub request_sent: bool,
-    /// What was refused is a token before its time: another one is asked for, and nothing is learnt of the secret.
+    /// A cached token was refused before it expired: another one is requested, and
+    /// nothing is learnt about the secret.
     pub token_refused: bool,
-    /// The secret itself or the account behind it was refused, whatever is asked: other models are not asked for, either.
+    /// The secret itself or the account behind it was refused, whatever the request:
+    /// other models are not tried either.
     pub is_of_account: bool,
-    /// Millionths of units that the upstream billed before what it made could not be had.
+    /// The units that the upstream billed, in millionths, for a result that could not be fetched.
     pub billed: Option<u64>,
 }
 
@@ -75,7 +77,7 @@ impl Miss {
         }
     }
 
-    /// What can't be sent from here, and won't be a moment later either.
+    /// A request that can't be sent from here, and can't be a moment later either.
     pub(crate) fn of_us(fault: Box<Fault>) -> Self {
         Self::of_boxed(fault).unsent().not_again()
     }
@@ -90,7 +92,7 @@ impl Miss {
         self.fault.upstream.as_ref().and_then(|report| report.request_id.as_deref())
     }
 
-    /// Whose secret was refused decides what mends it.
+    /// Sets the fix, which depends on whose secret was refused.
     pub(crate) fn of(mut self, seat: &Seat) -> Self {
         if self.class() != FaultClass::UpstreamAuth {
             return self;
@@ -112,8 +114,9 @@ impl Miss {
         self
     }
 
-    /// What an upstream says of an account that several workspaces share names the operator's organisation, projects and
-    /// limits: of the account itself nothing is passed on, and of the rest no such name.
+    /// Redacts what an upstream says about an account that several workspaces share, since it names the
+    /// operator's organisation, projects and limits: nothing is passed on about the account itself, and such
+    /// names are masked in the rest.
     pub(crate) fn hushed(mut self, seat: &Seat) -> Self {
         let (Seat::Managed(_), Some(report)) = (seat, self.fault.upstream.as_deref()) else { return self };
         let Some(said) = report.message.as_deref().map(str::trim).filter(|said| !said.is_empty()) else {
@@ -144,7 +147,7 @@ impl Miss {
         self
     }
 
-    /// What the client is told. A retry that is pointless for us is pointless for its SDK.
+    /// The fault for the client. A retry that is pointless for us is pointless for its SDK.
     pub(crate) fn told(self) -> Box<Fault> {
         let mut fault = self.fault;
         fault.should_retry = fault.should_retry.or(self.should_retry);
@@ -156,13 +159,14 @@ impl Miss {
         self
     }
 
-    /// Asking the same seat again is pointless.
+    /// Marks another attempt on the same seat as pointless.
     pub(crate) fn not_again(mut self) -> Self {
         self.should_retry = Some(false);
         self
     }
 
-    /// What the board learns. A pause that the provider named is kept for everyone, else a limit is only ours.
+    /// What the board learns. A pause that the provider named holds for everyone; a
+    /// limit without one is only ours.
     #[must_use]
     pub fn verdict(&self, now_us: u64) -> Option<Verdict> {
         if self.token_refused {
@@ -170,7 +174,7 @@ impl Miss {
         }
         let named = self.fault.retry_after_ms;
         match lesson(self.class()) {
-            // A secret that we could not open was refused by nobody.
+            // A secret that we could not open was not refused by the upstream.
             Lesson::Park if !self.request_sent && self.class() == FaultClass::UpstreamAuth => None,
             Lesson::Park if self.is_of_account => Some(Verdict::Park { cause: self.class() }),
             Lesson::Park => Some(Verdict::ParkModel { cause: self.class() }),
@@ -184,7 +188,7 @@ impl Miss {
         }
     }
 
-    /// The upstream refused in words.
+    /// The upstream answered with an error.
     pub(crate) fn classified(classified: Classified, status: u16) -> Self {
         let Classified { class, report, retry_after_ms, should_retry, fix, is_of_account } = classified;
         let mut fault = refusal(class, &report);
@@ -223,7 +227,7 @@ impl Miss {
         }
     }
 
-    /// An answer that can't be what was asked for.
+    /// An answer that can't be what was requested.
     pub(crate) fn broken(provider: &str, what: &str) -> Self {
         let message = format!("{provider} sent an answer that can't be used: {what}.");
         let fault = Fault::new(FaultClass::StreamBroken, "upstream_answer_broken", message)
@@ -250,13 +254,13 @@ impl Miss {
     }
 }
 
-/// With what names of organisations, projects and accounts begin at their providers.
+/// How names of organisations, projects and accounts begin at their providers.
 const NAMES: [&str; 10] =
     ["org-", "org_", "proj-", "proj_", "acc_", "acct_", "wrkspc_", "projects/", "accounts/", "arn:aws"];
-/// The numbers of accounts have so many digits, or more.
+/// Account numbers have this many digits, or more.
 const ACCOUNT_DIGITS_MIN: usize = 12;
 
-/// What was said without the names of whose account it is.
+/// The message without names that identify the account.
 fn masked(said: &str) -> String {
     let is_inside =
         |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '/' | ':' | '.');
@@ -279,7 +283,7 @@ fn said_by(provider: &str) -> UpstreamReport {
     UpstreamReport { provider: provider.to_owned(), ..UpstreamReport::default() }
 }
 
-/// Words for a refusal: what the provider said, whose doing it is, what would mend it.
+/// The message of a refusal: what the provider said, whose fault it is, what fixes it.
 pub(crate) fn refusal(class: FaultClass, report: &UpstreamReport) -> Fault {
     let provider = if report.provider.is_empty() { "The provider" } else { &report.provider };
     let said = report.message.as_deref().map(str::trim).filter(|text| !text.is_empty());

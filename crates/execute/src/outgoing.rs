@@ -1,4 +1,5 @@
-//! The request as one seat's provider is asked: the client's own bytes or a translation, with what its cache of prompts wants.
+//! Builds the request for one seat's provider: the client's own bytes or a translation,
+//! with help for its prompt cache.
 
 use std::rc::Rc;
 
@@ -11,7 +12,7 @@ use providers::{Ask, Outgoing, Provider, Target};
 use crate::answer::Exchange;
 use crate::caching::Care;
 
-/// Writes the request, and says what was done in it for the provider's cache.
+/// Writes the request, and returns what was done in it for the provider's cache.
 pub(crate) fn write(
     exchange: &Exchange,
     attempt: &Attempt,
@@ -57,7 +58,7 @@ pub(crate) fn write(
     Ok((outgoing, care.record()))
 }
 
-/// One body of its pieces.
+/// Joins the pieces of a body.
 fn joined(mut pieces: Vec<Bytes>) -> Bytes {
     match pieces.len() {
         1 => pieces.swap_remove(0),
@@ -65,8 +66,8 @@ fn joined(mut pieces: Vec<Bytes>) -> Bytes {
     }
 }
 
-/// The request in the form between grammars, with what this provider must be shown again. `None` for what is no
-/// conversation.
+/// The request in the dialect-neutral form, with the turn state that this provider must see again. `None` if
+/// it is not a conversation.
 pub(crate) async fn prompt_for(
     exchange: &Exchange,
     attempt: &Attempt,
@@ -101,12 +102,12 @@ pub(crate) async fn prompt_for(
     Ok(Some(prompt))
 }
 
-/// What is known of the model at its seller.
+/// What is known about the model at its provider.
 fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
     exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.known_model())
 }
 
-/// What the server is known not to take. Of pooled accounts nobody asks.
+/// What the server is known not to accept. Pooled accounts are not probed.
 fn quirks(seat: &Seat) -> Quirks {
     match seat {
         Seat::Byok(credential) => credential.quirks,

@@ -1,4 +1,5 @@
-//! Asks a compatible server what it takes: the calls are the provider's, and here they are signed, sent and bounded.
+//! Probes what a compatible server accepts: the calls are the provider's, and are
+//! signed, sent and bounded here.
 
 use bytes::BytesMut;
 use domain::Probed;
@@ -11,7 +12,8 @@ use crate::miss::Miss;
 use crate::verify::VerifyTarget;
 use crate::{Hands, read};
 
-/// Asks until all is known, the server goes away or the time is up: what was found so far is told in any case.
+/// Calls until all is known, the server goes away or the time is up. Returns
+/// what was found so far in any case.
 pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Hands) -> Probed {
     let mut probe = Probe::new(&target.base_url, models, hands.world.clock.unix_ms());
     let until = Instant::now() + PROBE_TIME_MAX;
@@ -33,7 +35,7 @@ async fn ask(target: &VerifyTarget, hands: &Hands, mut outgoing: Outgoing) -> Re
     let answer = hands.egress.send(&request, destination(&target.seat)).await;
     let mut answer = answer.map_err(|error| Miss::egress(&error, &target.provider))?;
     let mut body = BytesMut::new();
-    // A stream that breaks off has told what it told.
+    // A stream that breaks off has shown something all the same.
     while let Some(Ok(bytes)) = read::next_chunk(&mut answer.body).await {
         let room = PROBE_ANSWER_BYTES_MAX.saturating_sub(body.len());
         body.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());

@@ -1,5 +1,5 @@
-//! A request that its provider puts into a queue: it is looked at until it is done, then its answer is fetched, and called off
-//! where nobody waits for it any more.
+//! Requests that a provider puts into a queue: each is polled until it is done and its answer fetched, or
+//! cancelled if nobody waits for it any more.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::attempt::{Opened, ask, destination};
 use crate::miss::Miss;
 use crate::{Hands, read, schedule};
 
-/// Calls off what was taken, should it be dropped before the answer is there.
+/// Cancels the queued request if dropped before the answer is there.
 struct CallOff {
     hands: Hands,
     attempt: Rc<Attempt>,
@@ -29,7 +29,8 @@ impl Drop for CallOff {
         let Some(request) = self.request.take() else { return };
         let (hands, attempt) = (self.hands.clone(), Rc::clone(&self.attempt));
         tokio::task::spawn_local(async move {
-            // Whether it could be called off is nobody's to know any more: what it makes is billed, and not booked.
+            // Whether the cancel succeeds can't be acted on any more: otherwise the provider bills the
+            // result, and it is not booked.
             if let Err(error) = hands.egress.send(&request, destination(attempt.seat())).await {
                 tracing::warn!(%error, "a request in a queue could not be called off");
             }
@@ -37,7 +38,7 @@ impl Drop for CallOff {
     }
 }
 
-/// From what the queue said when it took a request to the answer.
+/// From the queue's acknowledgement of a request to its answer.
 pub(crate) async fn wait(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
@@ -66,7 +67,7 @@ pub(crate) async fn wait(
     };
     look_until_done(exchange, attempt, queue, &to(Method::GET, look)?).await?;
     let fetch = to(Method::GET, fetch)?;
-    // It is done, whatever it is: there is nothing left to be called off.
+    // It is done, whether well or not: there is nothing left to cancel.
     call_off.request = None;
     ask(&exchange.hands, slug, attempt.seat(), &fetch, |_| {}).await
 }
@@ -84,7 +85,7 @@ async fn look_until_done(
         pause = longer(pause);
         let opened = match ask(&exchange.hands, slug, attempt.seat(), look, |_| {}).await {
             Ok(opened) => opened,
-            // What is in the queue stays there, whoever could not be reached for a moment.
+            // The request stays in the queue while the provider can't be reached for a moment.
             Err(miss) if schedule::remedy(miss.class()) == schedule::Remedy::SameSeat => {
                 failed += 1;
                 if failed > QUEUE_LOOKS_FAILED_MAX {
@@ -109,7 +110,7 @@ fn longer(pause: Duration) -> Duration {
     (pause + pause / 2).min(QUEUE_LOOK_MAX)
 }
 
-/// Whether a place is at the address of the queue: the key goes to nobody else, whatever the queue names.
+/// Whether a URL is below the queue's address: the key goes nowhere else, whatever the queue names.
 fn is_below(address: &str, place: &str) -> bool {
     let rest = place.strip_prefix(address.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.starts_with('/') && !rest.contains(['\\', '@', '#', ' ']))

@@ -1,4 +1,4 @@
-//! Reads bodies of upstreams: bounded in size and time, and undone of a compression that nobody asked for.
+//! Reads upstream bodies: bounded in size and time, and decompressed if they were compressed unasked.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, Egress
         let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
         match frame.map(http_body::Frame::into_data) {
             Ok(Ok(bytes)) => return Some(Ok(bytes)),
-            // Trailers say nothing that is read.
+            // Nothing is read from trailers.
             Ok(Err(_trailers)) => {}
             Err(error) => return Some(Err(error)),
         }
@@ -54,7 +54,7 @@ pub(crate) async fn whole(
     }
 }
 
-/// The first bytes of a refusal; what can't be read of it is left out.
+/// The first bytes of a refusal; what can't be read of it is dropped.
 pub(crate) async fn prefix(mut body: InBody, bytes_max: usize) -> Bytes {
     let until = Instant::now() + REFUSAL_TIME_MAX;
     let mut gathered = Gathered::default();
@@ -69,7 +69,7 @@ pub(crate) async fn prefix(mut body: InBody, bytes_max: usize) -> Bytes {
     bytes
 }
 
-/// Chunks put together; a single one is not copied.
+/// The chunks of a body; a single one is not copied.
 #[derive(Default)]
 struct Gathered {
     first: Option<Bytes>,
@@ -95,7 +95,7 @@ impl Gathered {
     }
 }
 
-/// Undoes gzip, which some servers send unasked. Bounded in size, in growth and in work.
+/// Decompresses gzip, which some servers send unasked. Bounded in size, in growth and in work.
 ///
 /// # Errors
 /// Another encoding, broken bytes, or a bomb; the text says which.
@@ -104,7 +104,7 @@ pub(crate) async fn decoded(headers: &Headers, bytes: Bytes) -> Result<Bytes, &'
     match encoding.to_ascii_lowercase().as_slice() {
         b"" | b"identity" => Ok(bytes),
         _ if bytes.is_empty() => Ok(bytes),
-        // Boxed: a decoder's room would be a part of every request's.
+        // Boxed: inline, a decoder's buffers would be a part of every request's future.
         b"gzip" | b"x-gzip" => {
             Box::pin(unpack(bytes, Encoding::Gzip, ANSWER_BYTES_MAX)).await.map_err(|trouble| match trouble {
                 Trouble::Corrupt => "its gzip is broken",

@@ -18,18 +18,18 @@ use crate::ceiling::ceiling;
 use crate::miss::Miss;
 use crate::shared::check_shared_event;
 
-/// A session that an upstream let in.
+/// A session that an upstream accepted.
 pub struct OpenSession {
     pub socket: Socket,
-    /// The first response: it was admitted with the session.
+    /// The first response, which was admitted with the session.
     pub first: Turn,
-    /// Empty, with room for the answer's headers.
+    /// Empty, with capacity for the response headers.
     pub room: HeaderMap,
-    /// Of the upstream's headers those that a client may see.
+    /// The upstream headers that a client may see.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// Where a session is: its responses come from nowhere else.
+/// The seat that a session is bound to: its responses come from nowhere else.
 #[derive(Debug, Clone)]
 pub struct SessionSeat {
     principal: Principal,
@@ -39,11 +39,11 @@ pub struct SessionSeat {
 }
 
 impl SessionSeat {
-    /// Whether what a client says may go to an account that several workspaces share: only what can be read whole, and
-    /// names nothing that is kept there.
+    /// Checks whether a client's event may go to an account that several workspaces share: it must be
+    /// readable in full, and may not name objects that are stored there.
     ///
     /// # Errors
-    /// What may not.
+    /// The fault says what may not.
     pub fn check_said(&self, event: &[u8]) -> Result<(), Box<Fault>> {
         match self.principal {
             Principal::Account(_) => check_shared_event(&self.provider, &self.base_url, event),
@@ -58,14 +58,14 @@ impl SessionSeat {
     }
 }
 
-/// A response under way. Dropped before `end`, its tab closes itself as left by the client.
+/// A response in progress. If dropped before `end`, its tab closes itself as left by the client.
 pub struct Turn {
     exchange: Rc<Exchange>,
     attempt: Rc<Attempt>,
     open: OpenAttempt,
     tab: Tab,
     served: Served,
-    /// What was said to the model so far.
+    /// The bytes of input that the model has had so far.
     prompt_bytes: u64,
     text_bytes: u64,
     sound_bytes: u64,
@@ -74,7 +74,7 @@ pub struct Turn {
     has_begun: bool,
 }
 
-/// What is left of a response that ended, for its tab to be closed with.
+/// What remains of a response that ended, for closing its tab.
 pub struct TurnEnd {
     pub tab: Tab,
     pub usage: Usage,
@@ -125,18 +125,18 @@ impl Turn {
         &self.tab
     }
 
-    /// Whether the upstream has said that it began.
+    /// Whether the upstream has reported that the response started.
     #[must_use]
     pub const fn has_begun(&self) -> bool {
         self.has_begun
     }
 
-    /// So much was said to the model by the time that it begins.
+    /// Sets how much input the model has had when the response starts.
     pub const fn said(&mut self, prompt_bytes: u64) {
         self.prompt_bytes = prompt_bytes;
     }
 
-    /// An event of it passes, so many bytes long.
+    /// An event of the response passes, which has this many bytes.
     pub fn hear(&mut self, event: &RealtimeEvent, bytes: u64) {
         let now_us = self.exchange.now_us();
         self.bytes_out = self.bytes_out.saturating_add(bytes);
@@ -159,7 +159,7 @@ impl Turn {
         }
     }
 
-    /// It ended well, or so far as anybody wanted to know. `told` is what the upstream counted.
+    /// It ended well, or as far as the client wanted it. `told` is what the upstream counted.
     #[must_use]
     pub fn end(mut self, told: Option<Usage>) -> TurnEnd {
         let usage = self.usage(told);
@@ -179,7 +179,7 @@ impl Turn {
         TurnEnd { tab, usage, bytes_out, fallback_used: served.fallback_used }
     }
 
-    /// What nobody counted is guessed at, where the upstream had begun; else nothing was used.
+    /// Usage that was not reported is estimated if the response had started; else nothing was used.
     fn usage(&self, told: Option<Usage>) -> Usage {
         match told.filter(|usage| !usage.is_nothing()) {
             Some(usage) => usage,
@@ -203,7 +203,7 @@ impl Turn {
     }
 }
 
-/// Asks for a session, and tells one from a refusal.
+/// Requests a session, and separates it from a refusal.
 pub(crate) async fn shake_hands(
     exchange: &Exchange,
     attempt: &Attempt,
@@ -235,7 +235,7 @@ pub(crate) async fn shake_hands(
     }
 }
 
-/// Writes the intent of a further response. Nothing is sent: the client's own event asks for it.
+/// Writes the intent of a further response. Nothing is sent: the client's own event requests it.
 pub(crate) async fn begin(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
@@ -248,7 +248,7 @@ pub(crate) async fn begin(
     Ok(OpenAttempt::new(exchange, attempt, ticket, begun, false))
 }
 
-/// The session's seat is none any more.
+/// The fault for a session whose seat may no longer be used.
 pub(crate) fn seat_gone() -> Fault {
     let message = "Who serves this session may not be asked for another response.";
     Fault::new(FaultClass::Conflict, "realtime_seat_gone", message).fix("Open the session again.")

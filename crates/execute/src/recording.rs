@@ -1,4 +1,4 @@
-//! A recording for an app that takes none in pieces: it is held whole, so far as it may be.
+//! Buffers a recording for an app that does not take it in pieces, up to a maximum size.
 
 use std::future::poll_fn;
 
@@ -11,8 +11,9 @@ use tokio::time::timeout;
 use crate::answer::Exchange;
 use crate::miss::Miss;
 
-/// How its client wants to be told what is heard, once the whole form is there; `None` where it goes on as it comes, or
-/// nobody listens. `spoken` are the grammars in which its provider is asked for it.
+/// How to render the transcription for the client, once the whole form has arrived; `None` if
+/// the form is streamed on, or there is no recording. `spoken` are the dialects that its
+/// provider takes for the operation.
 pub(crate) async fn hear(
     exchange: &Exchange,
     spoken: &[Grammar],
@@ -21,7 +22,7 @@ pub(crate) async fn hear(
     if is_as_said || !exchange.call.operation().listens() {
         return Ok(None);
     }
-    // Apart: few are asked for it, and every future has room for what is awaited in it.
+    // Boxed: few requests need it, and every future is as large as what is awaited inline.
     Box::pin(gather_in_time(exchange)).await?;
     let (call, body) = (&exchange.call, exchange.body.borrow());
     Ok(Some(Box::new(HeardAsk::of(call.operation(), call.request().form.as_deref(), &body))))

@@ -1,4 +1,4 @@
-//! Asks a runtime of ours what it runs, and has it do something: for a person who waits, by the way that everything goes.
+//! Administrative calls to a Tidegate runtime, for a person who waits: sent like every other request.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use crate::timer::Timer;
 use crate::verify::VerifyTarget;
 use crate::{Hands, read};
 
-/// What a runtime is asked.
+/// An administrative request to a runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeAsk {
     pub method: Method,
-    /// Below the node's address; whoever makes it escapes what others wrote.
+    /// Below the node's address; the caller escapes the parts that others wrote.
     pub path: String,
     pub body: Option<Bytes>,
-    /// The longest that all of it takes.
+    /// The time limit for the whole call.
     pub time_max: Duration,
 }
 
-/// What it said, also where it refused.
+/// The runtime's answer, even if it refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeSaid {
     pub status: u16,
     pub body: Bytes,
 }
 
-/// Asks once. Nothing of it is metered: a runtime bills nobody.
+/// Calls once. Nothing is metered: a runtime bills nobody.
 ///
 /// # Errors
-/// It could not be asked, or did not answer in time.
+/// It could not be called, or did not answer in time.
 pub async fn ask_runtime(
     target: &VerifyTarget,
     asked: RuntimeAsk,
@@ -50,7 +50,7 @@ pub async fn ask_runtime(
     }
 }
 
-/// As people call it.
+/// The name that people know it by.
 fn name_of(target: &VerifyTarget) -> String {
     match &target.seat {
         Seat::Byoc(node) => format!("The node {}", node.name),
@@ -73,7 +73,7 @@ async fn ask(
     let answer = hands.egress.send(&request, destination(&target.seat)).await;
     let mut answer = answer.map_err(|error| Miss::egress(&error, name))?;
     if answer.status.is_redirection() {
-        // Followed, it would carry the node's key to an address that nobody checked.
+        // Following it would send the node's key to an address that was never checked.
         return Err(Miss::broken(name, "it redirects, which is never followed").not_again());
     }
     let mut timer = Timer::new(&hands.timers);

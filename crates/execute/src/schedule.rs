@@ -1,4 +1,5 @@
-//! What follows a failed attempt: the same seat again after a pause, the next seat, or the end; pure, chance passed in.
+//! What follows a failed attempt: the same seat again after a pause, the next seat, or the end;
+//! pure, with randomness passed in.
 
 use std::time::Duration;
 
@@ -14,23 +15,23 @@ pub enum Remedy {
     None,
     /// Another principal may succeed; this one won't.
     NextSeat,
-    /// It may pass; the same principal is worth a further try.
+    /// It may pass; the same principal is worth another attempt.
     SameSeat,
 }
 
-/// What the schedule looks at.
+/// What the schedule decides from.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation {
     pub class: FaultClass,
     /// What the provider asked us to wait.
     pub retry_after_ms: Option<u64>,
-    /// A token was refused before its time, and the next try has another one.
+    /// A cached token was refused before it expired, and the next attempt has another one.
     pub token_refused: bool,
-    /// What the provider said of a retry, where it said anything.
+    /// What the provider said about a retry, if it said anything.
     pub should_retry: Option<bool>,
-    /// Tries with this seat, the failed one among them.
+    /// Attempts on this seat, including the failed one.
     pub tries_on_seat: u32,
-    /// Tries of the exchange, the failed one among them.
+    /// Attempts of the exchange, including the failed one.
     pub tries: u32,
     /// A seat is left that this failure may go on to.
     pub has_next: bool,
@@ -48,7 +49,7 @@ pub enum Step {
     GiveUp,
 }
 
-/// The retry table, `Step` by class.
+/// The retry table: a `Remedy` for each class.
 #[must_use]
 pub const fn remedy(class: FaultClass) -> Remedy {
     match class {
@@ -94,7 +95,7 @@ pub fn backoff(tries_on_seat: u32, random: u64) -> Duration {
     Duration::from_micros(random % ceiling_us)
 }
 
-/// How long to wait before the same seat is asked again: at least what it named, and then not all at once.
+/// How long to wait before the same seat is called again: at least what it named, plus jitter.
 #[must_use]
 pub fn pause(situation: &Situation) -> Duration {
     let jitter = backoff(situation.tries_on_seat, situation.random);
@@ -119,7 +120,7 @@ pub fn next_step(situation: &Situation) -> Step {
         Remedy::NextSeat => onward,
         Remedy::SameSeat => {
             let wait = pause(situation);
-            // Another of the customer's own principals isn't limited: nobody waits for this one.
+            // Another of the customer's own principals is not limited, so there is no wait for this one.
             let is_limited_alone = situation.class == FaultClass::RateLimit && situation.has_next_own;
             let is_too_long = situation.retry_after_ms.is_some_and(is_long_wait);
             let is_over = situation.tries_on_seat >= TRIES_PER_PRINCIPAL_MAX
@@ -130,14 +131,15 @@ pub fn next_step(situation: &Situation) -> Step {
     }
 }
 
-/// A wait that is not sat out: the next principal is asked, or the client is told.
+/// A wait that is too long to sit out: the next principal is tried, or the client gets the failure.
 #[must_use]
 pub fn is_long_wait(wait_ms: u64) -> bool {
     Duration::from_millis(wait_ms) > RETRY_AFTER_WAIT_MAX
 }
 
-/// When the first of those that asked to be left alone takes requests again. A moment that is over was sat out, and
-/// whoever named it has refused again since: to a client it would say that there is nothing to wait for.
+/// When the first of the upstreams that limit us takes requests again. A time that has passed
+/// was waited out, and its upstream has refused again since: sent to a client, it would mean
+/// that there is nothing to wait for.
 #[must_use]
 pub fn earliest_ahead(known_us: Option<u64>, named_us: Option<u64>, now_us: u64) -> Option<u64> {
     let known_us = known_us.filter(|known_us| *known_us > now_us || named_us.is_none());
@@ -147,14 +149,15 @@ pub fn earliest_ahead(known_us: Option<u64>, named_us: Option<u64>, now_us: u64)
     }
 }
 
-/// Whether a failure may go on from the customer's own to the pool; an empty list means every class that it helps.
+/// Whether a failure may go on from the customer's own to the pool; an empty list
+/// means every class that this helps.
 #[must_use]
 pub fn may_fall_back(class: FaultClass, fallback_on: &[FallbackClass]) -> bool {
     FallbackClass::of(class).is_some_and(|class| fallback_on.is_empty() || fallback_on.contains(&class))
 }
 
-/// Whether a failure says that the account's provider is not there. A limit and a bill do not: those who are kept for
-/// emergencies serve neither load nor price.
+/// Whether a failure means that the account's provider is down. A rate limit and an unpaid bill do not:
+/// emergency accounts are for neither load nor price.
 #[must_use]
 pub const fn is_outage(class: FaultClass) -> bool {
     matches!(

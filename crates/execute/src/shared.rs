@@ -1,4 +1,5 @@
-//! What an account that several workspaces share is not asked: it keeps what others made, and the operator's own.
+//! What may not be sent to an account that several workspaces share: it holds objects of other
+//! workspaces and the operator's own.
 
 use dialects::{Objection, Reason, SharedSeat};
 use domain::{Fault, FaultClass, Operation};
@@ -6,10 +7,10 @@ use plan::{Attempt, Seat};
 
 use crate::answer::Exchange;
 
-/// Whether a request may go to this seat as far as it names things that are kept at the provider.
+/// Checks whether a request may go to this seat, as far as it names objects that are stored at the provider.
 ///
 /// # Errors
-/// What it names, where the seat is shared.
+/// The seat is shared; the fault says what the request names.
 pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> Result<(), Box<Fault>> {
     if !matches!(attempt.seat(), Seat::Managed(_)) {
         return Ok(());
@@ -23,7 +24,7 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
         return unknown.map_or(Ok(()), |place| Err(refused(Objection { place, reason: Reason::Unknown })));
     }
     let (operation, body) = (exchange.call.operation(), exchange.body.borrow());
-    // A look at what is kept, and the opening of a session, say nothing in a body.
+    // Requests about stored objects, and the opening of a session, say nothing in a body.
     if body.is_empty() || operation.is_kept() || operation == Operation::Stored {
         return Ok(());
     }
@@ -35,17 +36,17 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
     checked.map_err(|objection| refused(*objection))
 }
 
-/// The same of an event of a session that is open at such a seat.
+/// The same for an event of a session that is open on such a seat.
 ///
 /// # Errors
-/// What it names.
+/// The fault says what the event names.
 pub(crate) fn check_shared_event(provider: &str, base_url: &str, event: &[u8]) -> Result<(), Box<Fault>> {
     let hosts = Hosts::of(provider, base_url);
     let seat = SharedSeat { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|host| hosts.has(host) };
     dialects::check_shared_event(event, &seat).map_err(|objection| refused(*objection))
 }
 
-/// The provider's own hosts: what they are asked for, they may read as the account's owner.
+/// The provider's own hosts: it may read addresses there with the rights of the account's owner.
 struct Hosts<'a> {
     asked: &'a str,
     stores: &'static [&'static str],

@@ -1,5 +1,5 @@
-//! Answers that providers keep: who made one is remembered, and what one used that was made in the background is booked
-//! by the request that first sees its end.
+//! Answers that providers store: records who made each, and books the usage of one that was made in the
+//! background with the request that first sees its end.
 
 use std::task::{Context, Poll, ready};
 
@@ -12,14 +12,14 @@ use crate::answer::Exchange;
 use crate::estimate::known_usage;
 use crate::miss::Miss;
 
-/// How what an answer used comes into the books.
+/// How the usage of an answer is booked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Booking {
     /// By the request that it answers.
     Own,
-    /// By whoever is given the right to, once the end is seen.
+    /// By the one request that is granted the right to, once the end was seen.
     Once,
-    /// It is there already, or nothing is used.
+    /// It is booked already, or nothing is used.
     Never,
 }
 
@@ -38,12 +38,12 @@ impl Exchange {
         }
     }
 
-    /// Whether the answer is kept where it is made. What is said in another grammar than the client's is not.
+    /// Whether the provider stores the answer. A translated one is not stored.
     pub(crate) fn keeps(&self) -> bool {
         self.call.operation() == Operation::Chat && self.call.request().is_kept && self.is_as_said.get()
     }
 
-    /// What was used, as far as it is for this exchange to book.
+    /// The usage that this exchange has to book.
     pub(crate) fn usage_of(
         &self,
         reported: Option<Usage>,
@@ -60,7 +60,7 @@ impl Exchange {
         }
     }
 
-    /// What a try used that brought nothing: an upstream that we stopped waiting for may still bill the prompt.
+    /// The usage of an attempt that brought nothing: an upstream that timed out may still bill the prompt.
     pub(crate) fn usage_of_silence(&self, attempt: &Attempt, miss: &Miss) -> Usage {
         let may_bill =
             miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
@@ -76,7 +76,7 @@ impl Exchange {
         }
     }
 
-    /// Remembers who made an answer.
+    /// Records who made an answer.
     pub(crate) fn keep_response(
         &self,
         id: &str,
@@ -93,13 +93,13 @@ impl Exchange {
         self.hands.responses.keep(self.name(id), response)
     }
 
-    /// Asks for the right to book what an answer used.
+    /// Requests the right to book an answer's usage.
     pub(crate) fn ask_right(&self, id: &str) -> PortFuture<'static, bool> {
         self.hands.responses.book(self.name(id), self.trace())
     }
 
-    /// The right comes too late: the client has left. It goes back in the order of what was asked, so that whoever looks
-    /// next finds it there.
+    /// Gives back a right that comes too late, since the client has left. It is queued behind the request for
+    /// it, so that the next request to read the answer finds it available.
     pub(crate) fn leave_right(&self, id: &str, asked: PortFuture<'static, bool>) {
         drop(asked);
         self.hands.responses.unbook(self.name(id), self.trace());
@@ -110,13 +110,13 @@ impl Exchange {
         ResponseName { workspace, project, id: id.to_owned() }
     }
 
-    /// The id of the answer that this exchange is about, where it is not its own.
+    /// The id of the stored answer that this exchange is about, if it is about one.
     pub(crate) fn looked_at(&self) -> Option<&str> {
         let stored = self.call.request().stored.as_deref()?;
         (self.call.operation() == Operation::Stored).then_some(stored.id.as_str())
     }
 
-    /// A provider that no longer has an answer says so of that, and not of a model.
+    /// Rewrites a provider's not-found for a stored answer, which would read as if a model were missing.
     pub(crate) fn told_miss(&self, miss: Miss) -> Miss {
         let Some(id) = self.looked_at().filter(|_| miss.class() == FaultClass::UpstreamNotFound) else {
             return self.told_gone(miss);
@@ -132,7 +132,7 @@ impl Exchange {
     }
 }
 
-/// Does what is to be done with a whole answer that has to do with kept ones, before its client is sent it.
+/// Does the bookkeeping for stored answers before the client is sent a buffered one.
 pub(crate) async fn note(exchange: &Exchange, attempt: &Attempt, whole: WholeAnswer) -> WholeAnswer {
     match exchange.looked_at() {
         Some(id) => note_look(exchange, id, whole.facts.usage.is_some()).await,
@@ -152,20 +152,20 @@ async fn note_look(exchange: &Exchange, id: &str, tells_usage: bool) {
 }
 
 async fn note_made(exchange: &Exchange, attempt: &Attempt, made: Option<&Made>) {
-    // Nobody but this request knows the id yet, so nobody else has seen its end.
+    // Only this request knows the id so far, so no other has seen its end.
     exchange.has_right.set(made.is_none_or(|made| made.is_over));
     let Some(made) = made else { return };
     let is_booked = made.is_over || exchange.booking() == Booking::Own;
     let kept = exchange.keep_response(&made.id, attempt, is_booked);
     if exchange.call.request().is_background {
-        // Its client looks for it at once, and perhaps at another replica.
+        // Its client polls at once, and perhaps at another replica.
         kept.await;
     } else {
         tokio::spawn(kept);
     }
 }
 
-/// An answer that nobody here knows is asked of nobody: it may be another workspace's in a shared account.
+/// Refuses a previous answer that is not on record here: in a shared account it may be another workspace's.
 pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
     let unknown = exchange.call.request().stored.as_ref().filter(|stored| {
         stored.act == StoredAct::Continue && !matches!(exchange.call.maker(), Some(FoundResponse::Known(_)))
@@ -179,11 +179,11 @@ pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
     Err(Box::new(fault.param("previous_response_id").fix(fix)))
 }
 
-/// What a stream does about the answer that it tells.
+/// The bookkeeping for a stored answer while it is streamed.
 #[derive(Default)]
 pub(crate) struct Watch {
     is_kept: bool,
-    /// The right to book it is being asked for; until it is there, nobody is shown the end.
+    /// The request for the right to book it; until it is decided, the client is not sent the end.
     asked: Option<PortFuture<'static, bool>>,
     is_asked: bool,
 }
@@ -214,7 +214,7 @@ impl Watch {
         Poll::Ready(())
     }
 
-    /// The client wants no more: a right that comes now is given back.
+    /// The client wants no more: a right that is granted now is given back.
     pub(crate) fn end(&mut self, exchange: &Exchange, stream: &AnswerStream) {
         if let (Some(asked), Some(id)) = (self.asked.take(), exchange.looked_at().or_else(|| stream.id())) {
             exchange.leave_right(id, asked);

@@ -1,16 +1,17 @@
-//! The tier that a try is served at, and the tools that its provider runs: what is asked for of it, and what was used.
+//! The service tier of an attempt, and the tools that its provider runs: what
+//! is requested, and what was used.
 
 use domain::{Grammar, HostedTool, HostedTools, PriceTerms, Tier, Usage};
 
-/// What is asked for, less a tier that this provider is not asked for, and the tools that a translation leaves out.
+/// The requested terms, without a tier that this provider is not sent and the tools that a translation drops.
 pub(crate) fn sent(terms: PriceTerms, is_spoken: bool, dropped: &[String]) -> PriceTerms {
     let is_dropped = dropped.iter().any(|name| matches!(&**name, "service_tier" | "serviceTier"));
     let hosted = if is_spoken { terms.hosted } else { HostedTools::default() };
     PriceTerms { tier: terms.tier.filter(|_| !is_dropped), hosted }
 }
 
-/// At the tier that the answer names, in its body or in its head, else at the one that was asked for; with a call of each
-/// tool that may have run and of which this grammar tells nothing.
+/// Sets the tier that the answer's body or head names, else the requested one, and counts at least one hosted
+/// call if a tool may have run that this dialect does not report.
 pub(crate) fn used(mut usage: Usage, told: Option<Tier>, asked: PriceTerms, grammar: Grammar) -> Usage {
     let tier = usage.tier.or(told).or(asked.tier);
     usage.tier = tier.filter(|tier| *tier != Tier::Standard);

@@ -1,5 +1,5 @@
-//! One timer for silence and deadline. It is armed when something is waited for and moved only when it rings, so that
-//! neither a chunk nor, on a busy core, a whole exchange arms one.
+//! One timer for idle timeout and deadline. It is armed when a wait begins and moved only when it fires, so
+//! that neither a chunk nor, on a busy core, a whole exchange arms one.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// More than these are not kept.
+/// More unused timers than these are dropped.
 const SPARE_MAX: usize = 64;
 
-/// A core's timers that nobody waits for now. They stay armed, for a moment that is mostly earlier than the next one
-/// needs: it then has to arm none.
+/// A core's pool of unused timers. They stay armed, mostly for an earlier time than the next wait needs,
+/// which then has to arm none.
 #[derive(Default)]
 pub struct Timers(RefCell<Vec<Pin<Box<Sleep>>>>);
 
@@ -35,7 +35,7 @@ impl Timer {
         Self { timers: Rc::clone(timers), sleep: None, since: None }
     }
 
-    /// Something came: the silence begins anew.
+    /// Something arrived: the silence starts again.
     pub(crate) const fn restart(&mut self) {
         self.since = None;
     }
@@ -111,7 +111,7 @@ mod tests {
         check(&timers, SHORT, LONG, SHORT).await;
         check(&timers, LONG, SHORT, SHORT).await;
         check(&timers, LONG, SHORT * 2, SHORT * 2).await;
-        // Given back armed for the long wait, then needed for a short one, and the other way round.
+        // Returned armed for the long wait, then needed for a short one, and the other way round.
         for (armed, needed) in [(LONG, SHORT), (SHORT, LONG)] {
             let mut timer = Timer::new(&timers);
             let ready = async { tokio::task::yield_now().await };

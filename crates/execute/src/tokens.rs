@@ -1,4 +1,5 @@
-//! What secrets are exchanged for, kept for as long as it lives: asked for once, however many requests wait for it.
+//! The tokens that secrets are exchanged for, cached while they live: each is requested once,
+//! however many requests wait for it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,19 +19,19 @@ use crate::attempt::{destination, open_secret, request_of};
 use crate::miss::Miss;
 use crate::{Hands, read};
 
-/// After so much of its life another one is asked for.
+/// The share of a token's life after which another one is requested.
 const USED_PERCENT: u64 = 80;
 
-/// The tokens of a process.
+/// The tokens of the process.
 #[derive(Debug, Default)]
 pub struct SharedTokens {
     slots: Mutex<HashMap<Principal, Arc<Slot>>>,
 }
 
-/// Whoever holds it asks; the others wait for what comes of that.
+/// The caller that holds it makes the request; the others wait for the outcome.
 type Slot = tokio::sync::Mutex<Option<Outcome>>;
 
-/// What became of the last exchange.
+/// The outcome of the last exchange.
 #[derive(Debug, Clone)]
 struct Outcome {
     grounds: Grounds,
@@ -46,7 +47,7 @@ impl Outcome {
     }
 }
 
-/// What it was asked for with: of anything else it is no token.
+/// What it was requested with: it is not a token for anything else.
 #[derive(Debug, Clone, PartialEq)]
 struct Grounds {
     secret_version: u32,
@@ -60,7 +61,8 @@ struct Held {
     expires_us: u64,
 }
 
-/// A refusal is told to all who waited, and to who comes at once: a thousand requests don't ask a thousand times.
+/// A refusal is shared with all who waited, and with those who come right after: a thousand
+/// requests don't ask a thousand times.
 #[derive(Debug, Clone)]
 struct Refused {
     miss: Miss,
@@ -68,7 +70,8 @@ struct Refused {
 }
 
 impl SharedTokens {
-    /// The place where one is asked for. Those whose token is over, such as of a credential that is gone, make room.
+    /// The slot in which a token is requested. Slots whose token has expired, for example of a
+    /// deleted credential, are removed.
     fn slot(&self, principal: Principal, now_us: u64) -> Arc<Slot> {
         let mut slots = self.slots();
         slots.retain(|of, slot| {
@@ -87,7 +90,8 @@ impl SharedTokens {
     }
 }
 
-/// Whether a seat may speak as the machine itself: the operator's own, and whom the operator lists.
+/// Whether a seat may use the machine's own identity: operator accounts, and
+/// workspaces that the operator lists.
 fn may_be_machine(hands: &Hands, seat: &Seat) -> bool {
     match seat {
         Seat::Managed(_) => true,
@@ -96,14 +100,14 @@ fn may_be_machine(hands: &Hands, seat: &Seat) -> bool {
     }
 }
 
-/// One core's tokens: what the process has, without asking it each time.
+/// One core's copies of the process's tokens, read without its locks.
 #[derive(Debug, Default)]
 pub struct Tokens {
     own: RefCell<HashMap<Principal, (Grounds, Held)>>,
     shared: Arc<SharedTokens>,
 }
 
-/// A token, and whether it was there before this request.
+/// A token, and whether it was cached before this request.
 pub(crate) struct Token {
     pub secret: Arc<Secret>,
     pub was_kept: bool,
@@ -115,10 +119,10 @@ impl Tokens {
         Self { own: RefCell::default(), shared }
     }
 
-    /// What signs for a seat whose secret does not.
+    /// The token that signs for a seat whose secret does not.
     ///
     /// # Errors
-    /// It was refused, or nobody answered.
+    /// It was refused, or there was no answer.
     pub(crate) async fn of(
         &self,
         hands: &Hands,
@@ -142,12 +146,12 @@ impl Tokens {
             Some(Ok(held)) if now_us < held.expires_us => Some(held.clone()),
             _ => None,
         };
-        // Should this be cancelled, the slot is as it was and the next one asks.
+        // If this is cancelled, the slot is unchanged and the next caller asks.
         let asked = exchange(hands, seat, slug, base_url).await;
         let now_us = hands.now_us();
         let found = match (asked, old) {
             (Ok(granted), _) => Ok(held(granted, now_us)),
-            // While the old one lives, a directory that is away for a moment stops nobody.
+            // While the old one lives, a directory that is down for a moment stops no request.
             (Err(_), Some(old)) => Ok(old),
             (Err(miss), None) => {
                 let until_us = now_us.saturating_add(micros(GRANT_REFUSED_FOR));
@@ -161,11 +165,11 @@ impl Tokens {
         }
     }
 
-    /// An upstream refused it before its time: nobody is given it again.
+    /// Forgets a token that an upstream refused before it expired, so that no request gets it again.
     pub(crate) fn forget(&self, principal: Principal, refused: &Arc<Secret>) {
         self.own.borrow_mut().retain(|of, (_, held)| *of != principal || !Arc::ptr_eq(&held.secret, refused));
         let slot = self.shared.slots().get(&principal).map(Arc::clone);
-        // Who holds it asks for another one already.
+        // The caller that holds the slot is already requesting another one.
         if let Some(mut outcome) = slot.as_ref().and_then(|slot| slot.try_lock().ok()) {
             let is_it = |outcome: &Outcome| {
                 outcome.found.as_ref().is_ok_and(|held| Arc::ptr_eq(&held.secret, refused))
@@ -212,13 +216,13 @@ fn held(granted: Granted, now_us: u64) -> Held {
     }
 }
 
-/// All steps from the secret to what signs.
+/// All steps from the secret to the token.
 async fn exchange(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {
     let granted = match timeout(GRANT_TIME_MAX, walk(hands, seat, slug, base_url)).await {
         Ok(granted) => granted,
         Err(_) => Err(Miss::timeout(slug, "did not exchange the secret", GRANT_TIME_MAX.as_secs())),
     };
-    // The request itself never left: whoever did not answer here bills none of its tokens.
+    // The request itself was never sent: an exchange that failed bills none of its tokens.
     granted.map_err(|miss| if miss.class() == FaultClass::UpstreamAuth { miss } else { miss.unsent() })
 }
 
@@ -246,7 +250,8 @@ async fn walk(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<
     Err(Miss::broken(slug, "the exchange of its secret does not end"))
 }
 
-/// A file of the machine, where its operator lets tokens be read out of it. It is small, and in memory on machines that have one.
+/// Reads a token file of the machine, if the operator allows it. It is small, and in
+/// memory on machines that have one.
 fn read_file(hands: &Hands, seat: &Seat, path: &str) -> Result<Bytes, Box<Fault>> {
     if !may_be_machine(hands, seat) {
         return Err(not_the_machine());
@@ -291,7 +296,7 @@ async fn ask(
     }
     let mut classified = provider.classify_grant(status.as_u16(), &headers.to_map(), &body, slug);
     classified.report.request_id = None;
-    // Nothing was asked for yet but a token.
+    // Only a token was requested so far, so what is refused is the account.
     classified.is_of_account = true;
     Err(Miss::classified(classified, status.as_u16()))
 }

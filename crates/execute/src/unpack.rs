@@ -1,4 +1,5 @@
-//! Unpacks a body on the core that serves: slice by slice, one slice for a turn of the event loop, however many bodies.
+//! Decompresses a body on the core that serves it: one slice per turn of the event loop,
+//! however many bodies there are.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,14 +14,14 @@ use framing::unpack::{Bounds, Encoding, Step, Trouble, Unpacking};
 use tokio::sync::Semaphore;
 
 thread_local! {
-    /// Whose slice is next.
+    /// Decides whose slice is next.
     static TURNS: RefCell<Rc<Semaphore>> = RefCell::new(Rc::new(Semaphore::new(1)));
 }
 
-/// Unpacks a whole body.
+/// Decompresses a whole body.
 ///
 /// # Errors
-/// It is not what its encoding says, grows past `bytes_max`, or takes more work than its size allows.
+/// It is not valid in its encoding, grows past `bytes_max`, or takes more work than its size allows.
 pub async fn unpack(packed: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Trouble> {
     unpack_by(packed, encoding, bytes_max, world::clock::thread_time).await
 }
@@ -39,7 +40,7 @@ const fn bounds(bytes_max: usize) -> Bounds {
     }
 }
 
-/// With the clock that tells how long this thread has worked.
+/// With the clock that tells this thread's CPU time.
 async fn unpack_by(
     packed: Bytes,
     encoding: Encoding,
@@ -49,8 +50,8 @@ async fn unpack_by(
     let turns = TURNS.with_borrow(Rc::clone);
     let mut unpacking = Unpacking::new(packed, encoding, bounds(bytes_max));
     loop {
-        // Nobody closes it. Kept until the event loop has looked at everything else, it lets the next body have its slice
-        // only then.
+        // It is never closed. Held until the event loop has polled everything else, it gives the
+        // next body its slice only then.
         let turn = turns.acquire().await;
         let begun = worked();
         let step = unpacking.step();
@@ -88,7 +89,7 @@ mod tests {
                 .map(|_| {
                     let slices = Rc::clone(&slices);
                     tokio::task::spawn_local(async move {
-                        // It is asked before a slice and after it, and each takes ten milliseconds.
+                        // It is called before a slice and after it, and each takes ten milliseconds.
                         let worked = || {
                             slices.set(slices.get() + 1);
                             Duration::from_millis(10) * u32::try_from(slices.get() / 2).unwrap()

@@ -1,4 +1,5 @@
-//! The cheapest real call with a credential, an account or a node: does its secret work, and which models are there.
+//! The cheapest real call with a credential, an account or a node: whether its secret
+//! works, and which models are there.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub struct VerifyTarget {
 }
 
 impl VerifyTarget {
-    /// Resolves where a seat is asked. `None` where neither it nor the catalogue knows an address.
+    /// Resolves a seat's address. `None` if neither the seat nor the catalogue knows one.
     #[must_use]
     pub fn of(seat: Seat, snapshot: &Snapshot) -> Option<Self> {
         let (slug, own) = match &seat {
@@ -38,7 +39,7 @@ impl VerifyTarget {
     }
 }
 
-/// Whether nobody knows what the servers of a provider take until they are asked.
+/// Whether only a probe can tell what the provider's servers accept.
 #[must_use]
 pub fn is_probed(provider: &str) -> bool {
     providers::provider(provider).is_probed()
@@ -50,23 +51,24 @@ pub struct VerifyReport {
     pub principal: Principal,
     pub checked_unix_ms: u64,
     pub latency_ms: u64,
-    /// `None` where it answered as it should.
+    /// `None` if it answered as it should.
     pub fault: Option<Box<Fault>>,
-    /// What was refused is the secret itself, or the account, and not what it was asked.
+    /// The secret itself or the account was refused, and not the request.
     pub is_of_account: bool,
-    /// What it serves, where it says so.
+    /// The models that it serves, if it lists them.
     pub models: Option<Vec<String>>,
 }
 
 impl VerifyReport {
-    /// The provider took the secret, or took none.
+    /// The provider accepted the secret, or needs none.
     #[must_use]
     pub const fn is_well(&self) -> bool {
         self.fault.is_none()
     }
 
-    /// The secret itself was refused: a permission that it lacks for what is asked here says nothing about what else it
-    /// may. One that can't even be exchanged for what signs, or whose address is never reached, serves nothing.
+    /// Whether the secret itself was refused. A permission that it lacks for this call says
+    /// nothing about its others. A secret that can't be exchanged for a token, or whose address is
+    /// never reached, serves nothing.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.fault.as_ref().is_some_and(|fault| match fault.class {
@@ -77,8 +79,8 @@ impl VerifyReport {
     }
 }
 
-/// Asks the target for its models. Nothing is generated and nothing is metered. A target that answers well is
-/// forgiven on the board.
+/// Asks the target for its models. Nothing is generated and nothing is metered. Success clears
+/// the target's record on the board.
 pub async fn verify(target: &VerifyTarget, hands: &Hands) -> VerifyReport {
     let started_us = hands.now_us();
     let limit = VERIFY_TIME_MAX.min(FIRST_BYTE_TIME_MAX);

@@ -1,44 +1,44 @@
-//! Binary event streams (`application/vnd.amazon.eventstream`): where one frame ends, what its headers say, and whether it
-//! came whole. A frame is its length, the length of its headers, a checksum of these two, the headers, the payload, and a
-//! checksum of all before it; every number is big-endian.
+//! Binary event streams (`application/vnd.amazon.eventstream`): where one frame ends, what its headers are,
+//! and whether it arrived intact. A frame is its length, the length of its headers, a checksum of these two,
+//! the headers, the payload, and a checksum of all before it; every number is big-endian.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// What a frame's headers and its payload may be long: the bounds of the vendor's own clients.
+/// The maximum lengths of a frame's headers and payload: the bounds of the vendor's own clients.
 pub const HEADERS_BYTES_MAX: usize = 128 * 1024;
 pub const PAYLOAD_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// Two lengths and their checksum.
 const PRELUDE_BYTES: usize = 12;
 const CHECKSUM_BYTES: usize = 4;
-/// The type of a header whose value is text.
+/// The type of a header whose value is a string.
 const TEXT: u8 = 7;
 
-/// Why the bytes are no frame. Where the next one begins nobody knows then.
+/// Why the bytes are not a frame. Where the next one would begin is then unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameFault {
-    /// A checksum is not that of the bytes.
+    /// A checksum does not match the bytes.
     Checksum,
     /// The headers or the payload are longer than the bounds.
     Oversized,
-    /// The lengths don't fit together, or the headers are none.
+    /// The lengths don't fit together, or the headers can't be read.
     Malformed,
 }
 
-/// A whole frame, its checksums found right.
+/// A whole frame with correct checksums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     headers: Bytes,
     pub payload: Bytes,
-    /// All of it, as it came.
+    /// The whole frame, as it arrived.
     pub bytes: Bytes,
 }
 
-/// Cuts a stream that arrives in pieces into frames. It holds what has come of the frame that goes on.
+/// Splits a stream that arrives in pieces into frames. It holds what has arrived of the next one.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     held: BytesMut,
-    /// Of the frame that is held, once its prelude has come and was found right.
+    /// Of the frame that is held, once its prelude has arrived with a correct checksum.
     prelude: Option<Prelude>,
 }
 
@@ -54,15 +54,15 @@ impl FrameDecoder {
         Self::default()
     }
 
-    /// Takes what came. The frames that are whole now are to be taken before more is pushed.
+    /// Takes bytes. The frames that are complete must be taken before more is pushed.
     pub fn push(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
-    /// The next frame that is whole; `None` where more bytes are needed.
+    /// The next complete frame; `None` if more bytes are needed.
     ///
     /// # Errors
-    /// The bytes are no frame. Nothing behind them can be read.
+    /// The bytes are not a frame. Nothing behind them can be read.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameFault> {
         let prelude = match self.prelude {
             Some(prelude) => prelude,
@@ -78,7 +78,7 @@ impl FrameDecoder {
         Frame::read(self.held.split_to(prelude.frame_bytes).freeze(), prelude).map(Some)
     }
 
-    /// Whether nothing is held of a frame that has not come whole.
+    /// Whether no part of an incomplete frame is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
@@ -102,13 +102,13 @@ impl Prelude {
     }
 }
 
-/// A length of the wire; what no address reaches is beyond every bound anyway.
+/// A length on the wire; one that does not fit a `usize` is beyond every bound anyway.
 fn length(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 impl Frame {
-    /// A frame of as many bytes as its prelude says.
+    /// Reads a frame of as many bytes as its prelude says.
     fn read(mut bytes: Bytes, prelude: Prelude) -> Result<Self, FrameFault> {
         let whole = bytes.clone();
         let mut checksum = bytes.split_off(bytes.len().saturating_sub(CHECKSUM_BYTES));
@@ -124,7 +124,7 @@ impl Frame {
         Ok(Self { headers, payload: bytes, bytes: whole })
     }
 
-    /// The value of a header whose value is text.
+    /// The value of a header, if it is a string.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         let mut rest = &*self.headers;
@@ -140,7 +140,7 @@ impl Frame {
 
 struct Header<'a> {
     name: &'a [u8],
-    /// Its value, where that is text.
+    /// Its value, if that is a string.
     text: Option<&'a [u8]>,
 }
 
@@ -151,12 +151,12 @@ impl<'a> Header<'a> {
         let (name, rest) = rest.split_at_checked(usize::from(*name_bytes))?;
         let (kind, rest) = rest.split_first()?;
         let (value_bytes, rest) = match kind {
-            // Yes and no are types of their own.
+            // True and false are types of their own.
             0 | 1 => (0, rest),
             2 => (1, rest),
             3 => (2, rest),
             4 => (4, rest),
-            // A number or a time.
+            // A number or a timestamp.
             5 | 8 => (8, rest),
             6 | 7 => {
                 let (length, rest) = rest.split_first_chunk::<2>()?;
@@ -170,10 +170,10 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Writes a frame whose headers are texts.
+/// Writes a frame whose headers are strings.
 ///
 /// # Errors
-/// A name, a value or the whole is longer than the wire can say.
+/// A name, a value or the whole is longer than the format allows.
 pub fn encode_frame(headers: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8>, FrameFault> {
     let mut head = Vec::new();
     for (name, value) in headers {

@@ -1,9 +1,9 @@
-//! Frames as they stand on the wire, wherever a stream of them is split.
+//! Frames as they are on the wire, wherever a stream of them is split.
 
 use super::*;
 use proptest::prelude::*;
 
-/// The frames of a stream that comes in pieces of this size, and how it ended.
+/// The frames of a stream that arrives in pieces of this size, and how it ended.
 fn decode(bytes: &[u8], size: usize) -> (Vec<Frame>, Result<bool, FrameFault>) {
     let mut decoder = FrameDecoder::new();
     let mut frames = Vec::new();
@@ -28,7 +28,7 @@ fn only(bytes: &[u8]) -> Result<Frame, FrameFault> {
     })
 }
 
-/// A frame of these headers as they stand on the wire.
+/// A frame of these headers as it is on the wire.
 fn raw(head: &[u8], payload: &[u8]) -> Vec<u8> {
     let lengths = [16 + head.len() + payload.len(), head.len()];
     let mut frame: Vec<u8> =
@@ -55,7 +55,7 @@ fn a_frame_of_the_vendors_own_tests_is_read_and_written() {
 
 #[test]
 fn a_frame_that_the_vendors_own_client_reads_is_ours_byte_for_byte() {
-    // Put together with another language's checksums, and read by botocore 1.44 before it was written down here.
+    // Built with another language's checksums, and read by botocore 1.44 before it was recorded here.
     const FRAME: &str = concat!(
         "000000880000005666bcd0fb0b3a6576656e742d74797065070010636f6e74656e74426c6f636b53746f700d",
         "3a636f6e74656e742d747970650700106170706c69636174696f6e2f6a736f6e0d3a6d6573736167652d7479",
@@ -163,7 +163,7 @@ proptest! {
             }
         }
         prop_assert_eq!(decode(&stream, size), (whole, Ok(true)));
-        // A stream that is cut is not whole, and is no fault by itself.
+        // A stream that is cut is incomplete, which is not a fault by itself.
         let cut = cut.min(stream.len());
         let (some, end) = decode(&stream[..cut], size);
         let is_between = end.unwrap();

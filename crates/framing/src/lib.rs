@@ -1,4 +1,4 @@
-//! How streams are cut into frames on the wire, and packed bodies unpacked: incremental, bounded, pure.
+//! Splits streams into frames, and decompresses bodies: incremental, bounded, pure.
 
 pub mod event_stream;
 pub mod multipart;

@@ -1,32 +1,32 @@
-//! Forms of parts: where one part ends and the next begins, and what their headers say.
+//! Multipart forms: where one part ends and the next begins, and what their headers say.
 //!
-//! It is strict on purpose. What could be read in two ways is refused, because another reader decides upstream: a part that
-//! only one of the two sees would be looked at by nobody here.
+//! It is strict on purpose. Anything ambiguous is refused, because another parser decides upstream: a part
+//! that only one of the two sees would not be checked here.
 
 use std::fmt;
 
 use memchr::memchr;
 
-/// What the standard allows.
+/// The standard's maximum.
 pub const BOUNDARY_BYTES_MAX: usize = 70;
 /// The headers of one part.
 pub const PART_HEAD_BYTES_MAX: usize = 4 * 1024;
-/// Of one form.
+/// The parts of one form.
 pub const PARTS_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 128;
 
-/// Why a body is no form.
+/// Why a body is not a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
-/// What is told of a form, in its order. Places are counted from the form's first byte.
+/// What was found in a form, in order. Positions count from the form's first byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// A part begins; its value stands from `from` on.
+    /// A part begins; its value starts at `from`.
     Begin { part: Part, from: u64 },
     /// The value of the last part that began ends before `until`.
     End { until: u64 },
-    /// The form is whole.
+    /// The form is complete.
     Over,
 }
 
@@ -34,16 +34,16 @@ pub enum Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub name: String,
-    /// It has the name of a file.
+    /// It has a file name.
     pub is_file: bool,
-    /// That name, where it is said plainly.
+    /// The file name, if it is given unambiguously.
     pub filename: Option<String>,
 }
 
-/// Reads a form that comes in pieces. Of values it keeps no byte.
+/// Reads a form that arrives in pieces. It holds no byte of the values.
 #[derive(Debug, Clone)]
 pub struct Scanner {
-    /// The boundary as it stands behind a value.
+    /// The boundary as it is behind a value.
     delimiter: Vec<u8>,
     state: State,
     /// Bytes that were read.
@@ -53,7 +53,7 @@ pub struct Scanner {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    /// So many bytes of the first boundary, which has no line before it, were there.
+    /// This many bytes of the first boundary, which has no line before it, have matched.
     Start(usize),
     /// Behind a boundary.
     Bounded,
@@ -61,15 +61,15 @@ enum State {
     BoundedBy(u8),
     /// In the headers of a part.
     Head(Vec<u8>),
-    /// In a value; so many bytes of the boundary were there.
+    /// In a value; this many bytes of the boundary have matched.
     Value(usize),
-    /// Behind the last boundary, and so many bytes of an end of line.
+    /// Behind the last boundary, and this many bytes of a line end.
     Over(usize),
 }
 
 impl Scanner {
     /// # Errors
-    /// No form has such a boundary.
+    /// A form can't have such a boundary.
     pub fn new(boundary: &str) -> Result<Self, Malformed> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
         if boundary.is_empty() || boundary.len() > BOUNDARY_BYTES_MAX || !boundary.bytes().all(is_allowed) {
@@ -79,10 +79,10 @@ impl Scanner {
         Ok(Self { delimiter, state: State::Start(2), at: 0, parts: 0 })
     }
 
-    /// Takes the next bytes and tells what was found in them.
+    /// Takes the next bytes and appends what was found in them.
     ///
     /// # Errors
-    /// It is no form; nothing more may be pushed.
+    /// It is not a form; nothing more may be pushed.
     pub fn push(&mut self, mut bytes: &[u8], found: &mut Vec<Found>) -> Result<(), Malformed> {
         while !bytes.is_empty() {
             let used = match &mut self.state {
@@ -115,7 +115,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Whether the last boundary was there.
+    /// Whether the last boundary was found.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::Over(0 | 2))
@@ -151,8 +151,8 @@ impl Scanner {
     }
 }
 
-/// How many bytes belong to a value and the boundary behind it, and whether that is whole. The boundary's first byte is
-/// at no other place of it, so a mismatch begins anew.
+/// How many bytes belong to a value and the boundary behind it, and whether that is complete. The boundary's
+/// first byte occurs nowhere else in it, so after a mismatch the match starts over.
 fn find(delimiter: &[u8], matched: &mut usize, bytes: &[u8]) -> (usize, bool) {
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
@@ -171,7 +171,7 @@ fn find(delimiter: &[u8], matched: &mut usize, bytes: &[u8]) -> (usize, bool) {
                 return (at, true);
             }
         } else {
-            // The byte is looked at again: it may begin another one.
+            // The byte is checked again: it may begin another boundary.
             *matched = 0;
         }
     }
@@ -253,8 +253,8 @@ fn read_disposition(value: &str) -> Result<Part, Malformed> {
     }
 }
 
-/// A parameter's value, and what follows its semicolon. Where a quotation mark follows a backslash, readers differ over
-/// where the value ends.
+/// A parameter's value, and what follows its semicolon. Where a quotation mark follows a backslash, parsers
+/// differ over where the value ends.
 fn read_value(text: &str) -> Result<(&str, &str), Malformed> {
     let (value, after) = match text.strip_prefix('"') {
         Some(quoted) => {
@@ -285,10 +285,10 @@ fn read_value(text: &str) -> Result<(&str, &str), Malformed> {
     }
 }
 
-/// The boundary that a form's type names.
+/// The boundary that a form's content type names.
 ///
 /// # Errors
-/// It is the type of no form, or names none.
+/// The content type is not that of a form, or names no boundary.
 pub fn boundary(content_type: &str) -> Result<&str, Malformed> {
     let (kind, mut rest) = content_type.split_once(';').unwrap_or((content_type, ""));
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {

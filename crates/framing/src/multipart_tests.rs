@@ -1,10 +1,10 @@
-//! Tests of the scanner of forms.
+//! Tests of the multipart scanner.
 
 use super::*;
 
 use proptest::prelude::*;
 
-/// Names and values of a form, as they are found in its bytes.
+/// Names and values of a form, at the positions that the scanner found.
 fn parts(boundary: &str, body: &[u8], cuts: &[usize]) -> Result<Vec<(String, bool, Vec<u8>)>, Malformed> {
     let mut scanner = Scanner::new(boundary)?;
     let mut found = Vec::new();
@@ -47,7 +47,7 @@ fn form(boundary: &str, parts: &[(String, bool, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn a_part() -> impl Strategy<Value = (String, bool, Vec<u8>)> {
-    // What looks like the beginning of a boundary is as likely as anything else.
+    // What looks like the start of a boundary is as likely as anything else.
     let piece = prop_oneof![
         Just(b"\r\n--".to_vec()),
         Just(b"\r".to_vec()),

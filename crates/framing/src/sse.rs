@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-/// Finds the ends of events in a stream that arrives in pieces. It keeps three bits and no byte: the caller
+/// Finds the ends of events in a stream that arrives in pieces. It holds three bits and no byte: the caller
 /// holds back what follows the last end.
 ///
 /// Lines end with LF, CR or CRLF, mixed as they come; an empty line ends an event.
@@ -12,21 +12,21 @@ use memchr::{memchr, memchr2};
 pub struct EventSplitter {
     /// The last byte seen was a CR, so an LF that follows belongs to it.
     after_cr: bool,
-    /// No byte of the present line was seen yet.
+    /// No byte of the current line was seen yet.
     line_empty: bool,
-    /// No byte of the present event was seen yet.
+    /// No byte of the current event was seen yet.
     event_empty: bool,
 }
 
-/// What one event says, as ranges of its bytes.
+/// The content of one event, as ranges of its bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// The value of `event:`, empty where none was sent.
+    /// The value of `event:`, empty if none was sent.
     pub name: &'a [u8],
     pub data: Data,
 }
 
-/// Where the data of an event lies.
+/// Where the data of an event is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Data {
     /// A comment, an `id:`, a `retry:`, or nothing at all.
@@ -39,8 +39,8 @@ pub enum Data {
 }
 
 impl Data {
-    /// The JSON text that it is, in the event that it was read from; empty where there is none. Between two lines of one
-    /// such text a space is as good as a line feed.
+    /// Its JSON text, out of the event that it was read from; empty if there is none. Lines are joined by a
+    /// space, which JSON treats like a line feed.
     #[must_use]
     pub fn json<'a>(&self, event: &'a [u8]) -> Cow<'a, [u8]> {
         let part = |range: &std::ops::Range<usize>| event.get(range.clone()).unwrap_or_default();
@@ -65,7 +65,7 @@ impl EventSplitter {
     }
 
     /// Whether `bytes` begin with the LF of a CRLF whose CR ended the event before. The caller treats this
-    /// one byte as it treated that event, and passes the rest on.
+    /// one byte like that event, and passes the rest on.
     pub fn take_stray_line_feed(&mut self, bytes: &[u8]) -> bool {
         let stray = self.after_cr && self.event_empty && bytes.first() == Some(&b'\n');
         if stray {
@@ -74,8 +74,8 @@ impl EventSplitter {
         stray
     }
 
-    /// The index after the first event that ends in `bytes`; `None` when all of them belong to an event
-    /// that goes on. `bytes` follow what was passed before, up to the end that was returned.
+    /// The index after the first event that ends in `bytes`; `None` if all of them belong to an event that
+    /// continues. `bytes` follow what was passed before, up to the end that was returned.
     pub fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = usize::from(self.after_cr && bytes.first() == Some(&b'\n'));
         if !bytes.is_empty() {
@@ -109,7 +109,7 @@ impl EventSplitter {
     }
 }
 
-/// Reads the lines of one event. Unknown fields and comments are passed over, as the standard says.
+/// Reads the lines of one event. Unknown fields and comments are skipped, as the standard says.
 #[must_use]
 pub fn read_event(event: &[u8]) -> Event<'_> {
     let mut found = Event::default();
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The events of a whole text.
+    /// The events of a complete text.
     fn split(text: &str) -> Vec<&str> {
         let mut splitter = EventSplitter::new();
         let mut events = Vec::new();

@@ -1,7 +1,8 @@
-//! Packed bodies, unpacked a slice at a time: bounded in what comes out, in what goes in for nothing, and in work.
+//! Decompresses bodies one slice at a time: bounded in output, in input that
+//! yields no output, and in CPU time.
 //!
-//! Input that unpacks to nothing (empty blocks, empty members) costs a decoder as much as input that unpacks to something, so
-//! the size of the output alone bounds nothing.
+//! Input that decompresses to nothing (empty blocks, empty members) costs a decoder as much as input that
+//! decompresses to something, so a bound on the output alone is not enough.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,13 +14,13 @@ use async_compression::zstd::DParameter;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
-/// 8 MiB, what RFC 9659 allows on the web; a larger window is memory that the sender chooses.
+/// 8 MiB, what RFC 9659 allows on the web; with a larger window, the sender would choose our memory use.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// What one step puts out at most.
+/// The most output of one step.
 const STEP_BYTES: usize = 64 * 1024;
 const MIB: usize = 1024 * 1024;
 
-/// A single encoding that we can undo.
+/// A content encoding that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     Gzip,
@@ -28,46 +29,46 @@ pub enum Encoding {
     Zstd,
 }
 
-/// Why a body is not unpacked.
+/// Why a body is not decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// It is not what its encoding says.
+    /// It is not valid in its encoding.
     Corrupt,
-    /// It grows past the bound, or too much for its size.
+    /// Its output exceeds the bound, or too large a multiple of its size.
     TooLarge,
-    /// Unpacking it takes more work than bodies of its size do.
+    /// Decompressing it takes more work than bodies of its size do.
     TooCostly,
 }
 
-/// What a body may be, put out and cost.
+/// The bounds on a body's output and cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Of the plain body.
+    /// Of the decompressed body.
     pub bytes_max: usize,
-    /// It may have so many times the bytes of the packed one, once it has more than `ratio_free_bytes`.
+    /// The largest ratio of output to input, once there is more output than `ratio_free_bytes`.
     pub ratio_max: usize,
     pub ratio_free_bytes: usize,
-    /// What one step takes of the input.
+    /// The most input of one step.
     pub slice_bytes: usize,
-    /// Of input beyond so much, at least one byte in `idle_share` must have come out.
+    /// Once more input than this was read, at least one byte in `idle_share` must have come out.
     pub idle_bytes_max: usize,
     pub idle_share: usize,
-    /// How long the work may take, and how much longer for each MiB that came out.
+    /// The CPU time that the work may take, and the additional time for each MiB of output.
     pub work_free: Duration,
     pub work_per_mib: Duration,
-    /// Gzip files, one behind the other.
+    /// Concatenated gzip members.
     pub members_max: usize,
 }
 
-/// How far a step came.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     More,
     Done,
 }
 
-/// A body that is being unpacked. No step takes more than a slice of the input, so whoever drives it can give way to others
-/// after each.
+/// A body that is being decompressed. No step takes more than a slice of the input, so that its driver can
+/// yield to other tasks after each.
 pub struct Unpacking {
     decoder: Decoder,
     bounds: Bounds,
@@ -77,7 +78,7 @@ pub struct Unpacking {
     whole: BytesMut,
 }
 
-/// The input: no more of it than the present step may take.
+/// The input, limited to what the current step may take.
 struct Slices {
     rest: Bytes,
     taken: usize,
@@ -109,17 +110,17 @@ impl Unpacking {
         Self { decoder, bounds, packed_bytes, members: 1, work: Duration::ZERO, whole: BytesMut::new() }
     }
 
-    /// Unpacks the next slice.
+    /// Decompresses the next slice.
     ///
     /// # Errors
-    /// The input is malformed, or more than the bounds allow.
+    /// The input is malformed, or exceeds the bounds.
     pub fn step(&mut self) -> Result<Step, Trouble> {
         self.decoder.slices().allowed = self.bounds.slice_bytes;
         self.whole.reserve(STEP_BYTES);
         let read = {
             let mut room = (&mut self.whole).limit(STEP_BYTES);
             let mut reading = pin!(self.decoder.read_buf(&mut room));
-            // The decoder waits for nothing but its next slice.
+            // The decoder is only ever pending on its next slice.
             reading.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         };
         match read {
@@ -130,10 +131,10 @@ impl Unpacking {
         }
     }
 
-    /// Counts what a step cost.
+    /// Charges the CPU time of a step.
     ///
     /// # Errors
-    /// It was more than a body takes that puts out as much.
+    /// It is more than a body with that much output takes.
     pub fn charge(&mut self, work: Duration) -> Result<(), Trouble> {
         self.work += work;
         let mib = u32::try_from(self.whole.len() / MIB).unwrap_or(u32::MAX);
@@ -141,7 +142,7 @@ impl Unpacking {
         if self.work > work_max { Err(Trouble::TooCostly) } else { Ok(()) }
     }
 
-    /// What was unpacked.
+    /// The decompressed body.
     #[must_use]
     pub fn finish(self) -> Bytes {
         self.whole.freeze()
@@ -159,7 +160,7 @@ impl Unpacking {
         Ok(())
     }
 
-    /// A gzip file may be several, one behind the other.
+    /// A gzip file may be several, concatenated.
     fn next_member(&mut self) -> Result<Step, Trouble> {
         let Decoder::Gzip(decoder) = &mut self.decoder else { return Ok(Step::Done) };
         let Slices { rest, taken, .. } = decoder.get_mut();
@@ -234,7 +235,8 @@ impl AsyncBufRead for Slices {
     }
 }
 
-/// HTTP's "deflate" is zlib's format; some clients send the bare stream. The head tells them apart.
+/// HTTP's "deflate" is the zlib format; some clients send the bare stream. The
+/// first two bytes tell them apart.
 fn without_zlib_head(packed: Bytes) -> Bytes {
     match *packed {
         [method, flags, ..]
@@ -267,7 +269,7 @@ mod tests {
         members_max: 16,
     };
 
-    /// Runs a future that waits for nothing.
+    /// Runs a future that never waits.
     fn now<F: Future>(future: F) -> F::Output {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => output,
@@ -292,7 +294,8 @@ mod tests {
         }
     }
 
-    /// What it comes to, how many steps that took, and how much of the input; each step is charged as much work.
+    /// The outcome, the number of steps, and how much of the input was read; each
+    /// step is charged the same work.
     fn run(
         packed: &Bytes,
         encoding: Encoding,
@@ -318,7 +321,7 @@ mod tests {
         run(packed, encoding, bytes_max, Duration::ZERO).0
     }
 
-    /// Bytes that don't pack.
+    /// Incompressible bytes.
     fn noise(count: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         std::iter::repeat_with(|| {
@@ -331,7 +334,7 @@ mod tests {
         .collect()
     }
 
-    /// A gzip member of this many empty blocks of ten bits.
+    /// A gzip member of this many empty blocks, ten bits each.
     fn empty_blocks(count: usize) -> Bytes {
         let four = (0..4).fold(0_u64, |bits, at| bits | 2 << (10 * at)).to_le_bytes();
         let mut bomb = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec();

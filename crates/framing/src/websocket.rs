@@ -1,29 +1,30 @@
-//! Frames of a WebSocket (RFC 6455), looked at as they pass: nothing is held but a copy of what may have to be read.
+//! WebSocket frames (RFC 6455), parsed as they pass: nothing is held but a copy of what may have to be read.
 //!
-//! No extension is agreed on, so a frame is what its head says, and the bytes go on as they came, masks and all.
+//! No extension is negotiated, so a frame is what its head says, and the bytes pass
+//! on as they came, masks and all.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The longest payload of a frame that is no part of a message.
+/// The longest payload of a control frame.
 const CONTROL_BYTES_MAX: u64 = 125;
-/// What is kept of the room for copies.
+/// How much of the copy buffer is retained.
 const ROOM_BYTES_MAX: usize = 64 * 1024;
 const HEAD_BYTES_MAX: usize = 14;
 
-/// The session was ended as agreed.
+/// The session was ended normally.
 pub const NORMAL: u16 = 1000;
-/// Whoever says it goes away.
+/// The sender of this close goes away.
 pub const GOING_AWAY: u16 = 1001;
 pub const PROTOCOL_ERROR: u16 = 1002;
-/// Something that was sent may not be.
+/// Something was sent that is not allowed.
 pub const POLICY: u16 = 1008;
 pub const TOO_BIG: u16 = 1009;
 pub const INTERNAL: u16 = 1011;
 
-/// Whose frames these are: a client masks each of its own, a server none.
+/// The side whose frames these are: a client masks each of its own, a server none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     Client,
@@ -42,18 +43,18 @@ pub enum Seen {
     Message(Kind),
     Ping,
     Pong,
-    /// With the code that it names.
+    /// With the code in it.
     Close(Option<u16>),
 }
 
-/// How far was read.
+/// How far the bytes were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
     pub used: usize,
     pub seen: Option<Seen>,
 }
 
-/// What may not be sent, and the code to close with.
+/// A violation, with the code to close with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Violation {
     pub code: u16,
@@ -91,12 +92,12 @@ pub struct Scanner {
     sender: Sender,
     /// A longer message is a violation.
     message_bytes_max: u64,
-    /// So much of a message of text is copied.
+    /// How much of a text message is copied.
     kept_bytes_max: usize,
     head: [u8; HEAD_BYTES_MAX],
     head_length: usize,
     frame: Option<Frame>,
-    /// The message that has begun and not ended.
+    /// The message that has started and not ended.
     message: Option<Kind>,
     message_bytes: u64,
     text: Vec<u8>,
@@ -122,10 +123,10 @@ impl Scanner {
         }
     }
 
-    /// Reads on, at most to the end of a message or of a frame that is no part of one. Nothing comes behind a close.
+    /// Reads up to the end of a message or of a control frame. Nothing may follow a close.
     ///
     /// # Errors
-    /// It is no frame, or one that may not come here.
+    /// It is not a frame, or one that is not allowed here.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Read, Violation> {
         let mut used = 0;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
@@ -147,26 +148,26 @@ impl Scanner {
         Ok(Read { used, seen: None })
     }
 
-    /// What was kept of the last message of text, or of the one that is coming: all of it, unless it is longer than
-    /// what is kept.
+    /// The copy of the last text message, or of the current one: all of it, unless it is
+    /// longer than the bound for copies.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Whether a message may be put in here.
+    /// Whether a message may be injected here.
     #[must_use]
     pub const fn is_between_messages(&self) -> bool {
         self.is_between_frames() && self.message.is_none()
     }
 
-    /// Whether a frame may be put in here that is no part of a message.
+    /// Whether a control frame may be injected here.
     #[must_use]
     pub const fn is_between_frames(&self) -> bool {
         self.frame.is_none() && self.head_length == 0
     }
 
-    /// Whether its sender has said that it closes.
+    /// Whether its sender has sent a close.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.is_over
@@ -180,7 +181,7 @@ impl Scanner {
             }
             self.head_length += 1;
             used += 1;
-            // What is wrong in the first two bytes is told at once.
+            // Errors in the first two bytes are reported at once.
             if self.head_length >= 2 && self.head_length >= self.head_bytes()? {
                 let frame = self.begin()?;
                 self.head_length = 0;
@@ -191,7 +192,7 @@ impl Scanner {
         Ok(used)
     }
 
-    /// How long the head is, once its first two bytes are there.
+    /// The length of the head, once its first two bytes have arrived.
     fn head_bytes(&self) -> Result<usize, Violation> {
         let [first, second, ..] = self.head;
         if first & 0x70 != 0 {
@@ -248,7 +249,7 @@ impl Scanner {
             (_, None) => {
                 self.message = Some(if opcode == Opcode::Text { Kind::Text } else { Kind::Binary });
                 self.message_bytes = 0;
-                // One long message is no reason to keep room for the next.
+                // One long message is not a reason to retain memory for the next.
                 match self.text.capacity() > ROOM_BYTES_MAX {
                     true => self.text = Vec::new(),
                     false => self.text.clear(),
@@ -327,13 +328,13 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     }
 }
 
-/// A whole message of text, as a server sends it, or masked as a client does.
+/// A whole text message, as a server sends it, or masked as a client does.
 #[must_use]
 pub fn text_frame(text: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     frame(0x81, text, mask)
 }
 
-/// A close with its code and a reason, cut to what has room.
+/// A close with its code and a reason, cut to fit.
 #[must_use]
 pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     let room = reason.floor_char_boundary(123);
@@ -361,13 +362,13 @@ fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     bytes
 }
 
-/// What a server answers to the key of a handshake.
+/// A server's answer to the key of a handshake.
 #[must_use]
 pub fn accept(key: &str) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()))
 }
 
-/// The key of a handshake, of sixteen bytes that nobody can guess.
+/// The key of a handshake, from sixteen unpredictable bytes.
 #[must_use]
 pub fn key(random: [u8; 16]) -> String {
     STANDARD.encode(random)

@@ -1,14 +1,14 @@
-//! Frames as they stand on the wire, wherever a stream of them is split.
+//! Frames as they are on the wire, wherever a stream of them is split.
 
 use super::*;
 use proptest::prelude::*;
 
 const MASK: [u8; 4] = [1, 2, 3, 4];
 
-/// What was seen, each with the text that was kept, and how it ended.
+/// What was seen, each with the text that was copied, and how it ended.
 type All = (Vec<(Seen, Vec<u8>)>, Result<(), Violation>);
 
-/// What is seen of bytes that come in pieces of this size.
+/// What is seen in bytes that arrive in pieces of this size.
 fn seen(sender: Sender, bytes: &[u8], size: usize) -> All {
     let mut scanner = Scanner::new(sender, 1 << 20, 64);
     let mut all = Vec::new();
@@ -91,17 +91,18 @@ fn a_place_between_messages_is_known() {
 fn what_may_not_come_is_refused() {
     refused(Sender::Client, &text_frame(b"x", None), PROTOCOL_ERROR);
     refused(Sender::Server, &text_frame(b"x", Some(MASK)), PROTOCOL_ERROR);
-    // Extensions, kinds that nobody knows, control frames in pieces or too long, messages within messages.
+    // Extensions, unknown opcodes, control frames that are fragmented or too long, messages within messages.
     for first in [0xc1, 0xa1, 0x91, 0x83, 0x87, 0x8b, 0x8f, 0x09, 0x08, 0x00, 0x80] {
         refused(Sender::Client, &masked(first, b"x"), PROTOCOL_ERROR);
     }
     refused(Sender::Client, &masked(0x89, &[0; 126]), PROTOCOL_ERROR);
     refused(Sender::Client, &[masked(0x01, b"x"), masked(0x81, b"y")].concat(), PROTOCOL_ERROR);
-    // Lengths that are longer than need be.
+    // Lengths that are longer than necessary.
     for head in [vec![0x81, 126, 0, 125], [vec![0x81, 127], 65_535_u64.to_be_bytes().to_vec()].concat()] {
         refused(Sender::Server, &head, PROTOCOL_ERROR);
     }
-    // A close with half a code, with one that only stands in memory, with a reason that is no text; and more behind it.
+    // A close with half a code, with a reserved code, with a reason that is not
+    // text; and more bytes behind it.
     let closes: [&[u8]; 5] = [&[3], &[3, 0xed], &[0, 0], &[0xff, 0xff], &[3, 0xe8, 0xff]];
     for payload in closes {
         refused(Sender::Client, &masked(0x88, payload), PROTOCOL_ERROR);

@@ -1,4 +1,4 @@
-//! Reads a request's body: bounded in size and in patience, and unpacked.
+//! Reads a request body: bounded in size and in how slowly it may arrive, and decompressed.
 
 use std::fmt;
 use std::future::Future;
@@ -17,27 +17,27 @@ use tokio::time::{Instant, Sleep};
 use crate::incoming::Incoming;
 use crate::{Times, unpack};
 
-/// No more is set aside on the word of a `Content-Length`; the rest grows as bytes come.
+/// The most that is allocated because of a `Content-Length`; the rest grows as bytes arrive.
 const TRUSTED_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Why a body ended before its end.
+/// Why a body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
-    /// It came more slowly than the least rate.
+    /// It arrived more slowly than the minimum rate.
     Slow,
     /// It broke off, or its framing is malformed.
     Broken,
 }
 
-/// A request's body that fails when its client is too slow.
+/// A request body that fails if its client is too slow.
 pub struct PatientBody {
     incoming: Incoming,
     grace: Duration,
     rate_bytes_s: u64,
     received: u64,
-    /// Since the present wait began: a body that is there already costs no clock and no timer.
+    /// The start of the current wait: a body that is there already costs no clock and no timer.
     since: Option<Instant>,
-    /// All waits before: what an upstream does not take is not asked for, and that is not its client's doing.
+    /// All previous waits: what an upstream does not take is not read, and that is not the client's fault.
     waited: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -50,7 +50,7 @@ impl PatientBody {
         Self { incoming, grace, rate_bytes_s, received: 0, since: None, waited: Duration::ZERO, timer: None }
     }
 
-    /// When patience ends, given what has come so far.
+    /// When the wait times out, given what has arrived so far.
     fn end(&mut self) -> Instant {
         let since = *self.since.get_or_insert_with(Instant::now);
         let patience = self.grace + Duration::from_secs(self.received / self.rate_bytes_s);
@@ -107,10 +107,10 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {}
 
-/// Reads the body whole and takes its encoding off; the headers then speak of the plain body.
+/// Reads the whole body and decodes its content encoding; the headers then describe the plain body.
 ///
 /// # Errors
-/// 413 over `bytes_max`, 408 when it comes too slowly, 415 or 400 for its encoding, 400 when it breaks off.
+/// 413 over `bytes_max`, 408 if it arrives too slowly, 415 or 400 for its encoding, 400 if it breaks off.
 pub async fn read(
     body: &mut PatientBody,
     headers: &mut HeaderMap,
@@ -120,16 +120,16 @@ pub async fn read(
     sent.unpack(headers, bytes_max).await
 }
 
-/// A body as it was sent.
+/// A body as it was sent, still encoded.
 pub struct Sent {
     pub bytes: Bytes,
     encoding: Option<line::Encoding>,
 }
 
-/// Reads the body whole, and leaves its encoding on.
+/// Reads the whole body without decoding it.
 ///
 /// # Errors
-/// As `read`.
+/// As for `read`.
 pub async fn read_sent(
     body: &mut PatientBody,
     headers: &HeaderMap,
@@ -144,14 +144,14 @@ pub async fn read_sent(
 }
 
 impl Sent {
-    /// Takes the encoding off; the headers then speak of the plain body.
+    /// Decodes the content encoding; the headers then describe the plain body.
     ///
     /// # Errors
-    /// 413 when it grows past the bounds or costs too much, 400 when it isn't what its header says.
+    /// 413 if it grows past the bounds or costs too much, 400 if it isn't what its header says.
     pub async fn unpack(self, headers: &mut HeaderMap, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
         let Self { bytes, encoding } = self;
         let Some(encoding) = encoding.filter(|_| !bytes.is_empty()) else { return Ok(bytes) };
-        // Boxed: the decoders' room would be a part of every request's.
+        // Boxed: inline, the decoders' buffers would be a part of every request's future.
         let unpacked = Box::pin(unpack::unpack(bytes, encoding, bytes_max)).await?;
         headers.remove(CONTENT_ENCODING);
         headers.remove(CONTENT_LENGTH);
@@ -170,7 +170,7 @@ async fn collect(body: &mut PatientBody, announced: u64, bytes_max: usize) -> Re
             return Err(too_large(bytes_max));
         }
         if received == 0 {
-            // The usual body comes in one piece and is not put together.
+            // The usual body arrives in one piece and is not copied.
             first = bytes;
             continue;
         }
@@ -215,7 +215,7 @@ mod tests {
         for _ in 0..3 {
             client.put(Bytes::from_static(b"sound"));
             assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"sound"))));
-            // An upstream takes its time with what there is.
+            // The upstream is slow to take what has arrived.
             tokio::time::advance(Duration::from_secs(60)).await;
         }
         let asked = Instant::now();

@@ -1,4 +1,5 @@
-//! Whose request it is behind a proxy: the address that a trusted proxy names, and whether anybody may have passed it on.
+//! The client behind a proxy: the address that a trusted proxy names, and whether the
+//! request may have been forwarded.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +8,7 @@ use http::{HeaderMap, Uri};
 use line::{IpNet, is_within};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Whoever adds one of these passes on what somebody else asked.
+/// Headers that proxies add to the requests that they forward.
 const PASSED_ON: [HeaderName; 6] = [
     FORWARDED,
     VIA,
@@ -17,18 +18,18 @@ const PASSED_ON: [HeaderName; 6] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// What is known of the proxies in front.
+/// The proxies in front of the gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted: Vec<IpNet>,
-    /// There is one: people reach the gateway by another address than its own.
+    /// There is one: clients reach the gateway at another address than its own.
     pub is_fronted: bool,
 }
 
 impl Proxies {
-    /// The address of who asks: the last that no trusted proxy has. What stands before it in the header is the client's own
-    /// word.
+    /// The client's address: the last one in the header that is not a trusted proxy's. Everything before it
+    /// was written by the client itself.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trusts(client) {
@@ -37,7 +38,7 @@ impl Proxies {
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
         let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         for hop in hops {
-            // Behind a word that is no address nothing is known.
+            // Nothing before an entry that is not an address can be trusted.
             let Some(address) = read_hop(hop) else { break };
             client = address;
             if !self.trusts(client) {
@@ -47,7 +48,8 @@ impl Proxies {
         client
     }
 
-    /// Whether a request over a connection from this machine was asked on it, and not passed on by a proxy on it.
+    /// Whether a request over a connection from this machine was sent on it, rather
+    /// than forwarded by a proxy on it.
     pub(crate) fn is_local(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         !self.is_fronted
             && !PASSED_ON.iter().any(|name| headers.contains_key(name))
@@ -59,7 +61,7 @@ impl Proxies {
     }
 }
 
-/// An address as proxies write it: alone, or with a port behind it.
+/// An address as proxies write it: alone, or with a port.
 fn read_hop(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -67,13 +69,14 @@ fn read_hop(hop: &[u8]) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// A page whose name was turned to this machine's address still sends its own name, as a careless proxy does.
+/// Checks the host name: in a DNS rebinding attack a page sends its own, and so does a
+/// proxy that does not rewrite it.
 fn names_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let host = match headers.get(HOST) {
         Some(host) => host.to_str().unwrap_or("?"),
         None => match uri.authority() {
             Some(authority) => authority.as_str(),
-            // HTTP/1.0 names none.
+            // HTTP/1.0 sends no host.
             None => return true,
         },
     };
@@ -107,7 +110,7 @@ mod tests {
     fn the_last_hop_that_is_no_proxy_is_the_client() {
         for (peer, lines, client) in [
             ("10.0.0.1", &["203.0.113.9"][..], "203.0.113.9"),
-            // A stranger's header is a stranger's word.
+            // An untrusted peer's header is ignored.
             ("203.0.113.1", &["127.0.0.1"], "203.0.113.1"),
             ("10.0.0.1", &["127.0.0.1, 203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["127.0.0.1, 203.0.113.9, 10.2.2.2"], "203.0.113.9"),

@@ -1,4 +1,5 @@
-//! The door to the control plane, which runs on threads of its own so that it never holds up a serving core.
+//! The interface to the control plane, which runs on its own threads so that it
+//! never holds up a serving core.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ use tokio::task::JoinError;
 
 use crate::body::PatientBody;
 
-/// What answers `/v2`. It identifies the caller before it reads the body, and always answers.
+/// Answers `/v2`. It identifies the caller before it reads the body, and always answers.
 pub trait ControlService: Send + Sync + 'static {
     fn call(
         self: Arc<Self>,
@@ -53,7 +54,7 @@ impl ControlHandle {
         peer: IpAddr,
         trace: TraceId,
     ) -> Result<Response<Bytes>, JoinError> {
-        // A client that goes away does not undo a write half-way: the task runs on.
+        // A client that goes away does not interrupt a write: the task runs on.
         self.runtime.spawn(Arc::clone(&self.service).call(request, peer, trace)).await
     }
 }

@@ -1,5 +1,5 @@
-//! Requests that are forms with files in them: read as far as it takes to know what is asked for, then handed on as they
-//! come.
+//! Requests that are forms with files: read as far as needed to know what is requested,
+//! then streamed on as they arrive.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,10 +16,10 @@ use line::{Coming, FormIn, form_bytes_max, open_form, too_large};
 use crate::body::{self, PatientBody, failed};
 use crate::unpack;
 
-/// Reads a form. `is_held` where all of it is needed at once.
+/// Reads a form. With `is_held`, all of it is read before this returns.
 ///
 /// # Errors
-/// As for every other body, and what is wrong with the form.
+/// As for every other body, and for a malformed form.
 pub(crate) async fn open(
     mut body: PatientBody,
     headers: &mut HeaderMap,
@@ -29,7 +29,8 @@ pub(crate) async fn open(
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     if unpack::encoding(headers)?.is_some() {
-        // Who packs a form knows its end: it is unpacked as every other body is, and not sent on before.
+        // A compressed form is complete before it is sent: it is decompressed like
+        // any other body, and not streamed.
         let whole = body::read(&mut body, headers, BODY_BYTES_MAX).await?;
         let coming = Coming { operation, content_type: &content_type, announced: None, is_held: true };
         return open_form(Box::new(Whole(Some(whole))), coming).await;
@@ -59,7 +60,7 @@ impl Pieces for Client {
             let Some(frame) = ready!(Pin::new(&mut self.0).poll_frame(cx)) else { return Poll::Ready(None) };
             match frame.map(http_body::Frame::into_data) {
                 Ok(Ok(bytes)) if !bytes.is_empty() => return Poll::Ready(Some(Ok(bytes))),
-                // Trailers say nothing that anybody reads.
+                // Nothing is read from trailers.
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(failed(error)))),
             }

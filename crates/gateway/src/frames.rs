@@ -1,11 +1,11 @@
-//! Looks at the frames of an HTTP/2 client as they pass, for floods that the library below answers for ever.
+//! Watches the frames of an HTTP/2 client for floods that the library below would answer for ever.
 
 use domain::limits::{H2_IDLE_FRAMES_MAX, H2_IDLE_FRAMES_PER_S};
 use tokio::time::Instant;
 
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
-/// Of the last frame of a client that floods, what is read at once.
+/// The most that is read at once of a flooding client's last frame.
 pub(crate) const LAST_READ_BYTES: usize = 256;
 const DATA: u8 = 0;
 const PRIORITY: u8 = 2;
@@ -13,16 +13,16 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
-/// A ping of no bytes. The library says goodbye with a GOAWAY only to a client that errs, so this error is put behind the last
-/// frame of one that floods.
+/// A ping without payload. The library sends a GOAWAY only to a client that makes an error, so this error is
+/// injected after the last frame of one that floods.
 const ERROR: &[u8] = &[0, 0, 0, PING, 0, 0, 0, 0, 0];
 
-/// How far a client's frames were read, and how many of those that ask for nothing it may still send.
+/// How far a client's frames were read, and how many control frames that request nothing it may still send.
 pub(crate) struct Frames {
     head: [u8; HEAD_BYTES],
-    /// Of the present head, what has come.
+    /// The bytes of the current frame head that have arrived.
     have: usize,
-    /// Of the preface or the present frame's payload, what has not.
+    /// The bytes of the preface or the current payload that are still to come.
     skip: usize,
     left: u32,
     since: Option<Instant>,
@@ -32,7 +32,7 @@ pub(crate) struct Frames {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Open,
-    /// It flooded: its present frame may end, and nothing follows.
+    /// It flooded: its current frame may end, and nothing follows.
     Ending,
     Ended,
 }
@@ -42,7 +42,7 @@ enum Stage {
 pub(crate) enum Room {
     Any,
     UpTo(usize),
-    /// Nothing but these, and then the end.
+    /// Only these bytes, and then the end.
     Farewell(&'static [u8]),
 }
 
@@ -67,7 +67,7 @@ impl Frames {
         }
     }
 
-    /// The client sent these.
+    /// Takes bytes that the client sent.
     pub(crate) fn saw(&mut self, mut bytes: &[u8], now: Instant) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
@@ -87,7 +87,7 @@ impl Frames {
         }
     }
 
-    /// A frame begins whose head is here.
+    /// A frame head is complete.
     fn begin(&mut self, now: Instant) {
         let [high, middle, low, kind, flags, ..] = self.head;
         self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
@@ -120,7 +120,7 @@ mod tests {
         bytes
     }
 
-    /// What is left to say after these, however they are cut, the last of them not whole.
+    /// What may still be read after these frames, wherever they are split, the last of them incomplete.
     fn check(stream: &[u8], size: usize, every: Duration) -> Vec<Room> {
         let (mut frames, mut now) = (Frames::default(), Instant::now());
         frames.saw(&[b'P'; PREFACE_BYTES], now);
@@ -153,7 +153,7 @@ mod tests {
             }
             assert_eq!(check(&frame(kind, 0, payload).repeat(many - 1), 100, Duration::ZERO), []);
         }
-        // Headers, data, resets and windows are what requests are made of.
+        // Headers, data, resets and window updates make up requests.
         for (kind, flags, payload) in
             [(1, 4, 30), (DATA, 0, 1), (DATA, END_STREAM, 0), (3, 0, 4), (8, 0, 4), (9, 4, 9)]
         {

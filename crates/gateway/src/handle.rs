@@ -1,4 +1,5 @@
-//! From a request to an answer: the route decides, identity comes before the body, a panic ends here.
+//! From a request to an answer: routes it, identifies the caller before the
+//! body is read, and contains panics.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -33,7 +34,7 @@ use crate::{AskReadiness, Readiness, Times};
 
 const FORM: &[u8] = b"multipart/form-data";
 
-/// What one core answers with.
+/// What one core answers requests with.
 pub(crate) struct Desk {
     pub core: Rc<Core>,
     pub table: Vec<Route>,
@@ -45,11 +46,11 @@ pub(crate) struct Desk {
     pub shedder: Rc<Shedder>,
 }
 
-/// When and as what a request came.
+/// When a request arrived, and from where.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrival {
     pub trace: TraceId,
-    /// Of who asks, where a trusted proxy names it.
+    /// The client's address, if a trusted proxy names it; else the connection's.
     pub peer: IpAddr,
     /// The connection itself comes from this machine.
     is_near: bool,
@@ -73,7 +74,7 @@ impl Desk {
     }
 }
 
-/// Answers one request, whatever it is.
+/// Answers one request of any kind.
 pub(crate) fn answer(
     desk: Rc<Desk>,
     arrived: Arrived,
@@ -119,14 +120,14 @@ pub(crate) fn refuse(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceI
     line::refuse(&desk.core, dialect, fault, trace).map(Reply::from)
 }
 
-/// Refuses and ends the connection: what the client goes on sending is not read as a next request.
+/// Refuses and closes the connection: what the client goes on sending is not read as a next request.
 fn refuse_and_close(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
     let mut answer = refuse(desk, dialect, fault, trace);
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
-/// What a head asks for.
+/// What a request head leads to.
 enum Asked {
     /// It is answered already.
     Answered(Response<Reply>),
@@ -135,11 +136,11 @@ enum Asked {
         body: PatientBody,
         trip: Trip,
     },
-    /// Something else that takes time, in a room of its own: it would be a part of every request's.
+    /// Other work that takes time. Boxed: inline, it would be a part of every request's future.
     Apart(Pin<Box<dyn Future<Output = Response<Reply>>>>),
 }
 
-/// What only some requests need is boxed in it: each connection has the room of this future.
+/// What only some requests need is boxed: every connection is as large as this future.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
 fn travel(
     desk: Rc<Desk>,
@@ -178,7 +179,7 @@ fn travel(
     }
 }
 
-/// A file comes in a form, and a film is asked for in one or as JSON.
+/// A file arrives in a form, and a video is requested by one or as JSON.
 fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
     let is_form = |value: &HeaderValue| {
         let named = value.as_bytes().get(..FORM.len());
@@ -191,7 +192,7 @@ fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
     }
 }
 
-/// A request whose signature is over its body too: who asks is known when that has come.
+/// A request whose signature covers its body: the caller is known only when that has arrived.
 struct SignedTrip {
     route: Route,
     rest: String,
@@ -235,7 +236,7 @@ async fn travel_signed(
     }
 }
 
-/// The signature is over the body as it was sent, and nothing is unpacked for who didn't sign it.
+/// The signature covers the body as sent, and nothing is decompressed for a caller who did not sign it.
 async fn signed_body(
     desk: &Desk,
     body: &mut PatientBody,
@@ -258,7 +259,7 @@ fn signed_head<'a>(head: &'a Parts, service: &'static str) -> SignedHead<'a> {
     }
 }
 
-/// A trip whose body may still be coming while it goes on.
+/// A call whose body may still be arriving while it is served.
 async fn travel_with_form(
     desk: Rc<Desk>,
     mut headers: HeaderMap,
@@ -271,7 +272,7 @@ async fn travel_with_form(
         Ok(key) => key.map(str::to_owned),
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
-    // What is under a key is compared with what came before under it.
+    // A body under an idempotency key is compared with the one that came before under it.
     let form = match form::open(body, &mut headers, operation, key.is_some()).await {
         Ok(form) => form,
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
@@ -285,7 +286,7 @@ async fn travel_with_form(
     }
 }
 
-/// The key that a request carries. What is only looked at is looked at anew.
+/// The request's idempotency key. Reads of stored objects ignore it.
 fn key_of<'h>(headers: &'h HeaderMap, addressed: Option<&Addressed>) -> Result<Option<&'h str>, Box<Fault>> {
     let stored = addressed.and_then(|addressed| addressed.stored.as_ref());
     let is_look = stored.is_some_and(|stored| {
@@ -294,7 +295,7 @@ fn key_of<'h>(headers: &'h HeaderMap, addressed: Option<&Addressed>) -> Result<O
     if is_look { Ok(None) } else { line::idempotency_key(headers) }
 }
 
-/// A request that its client may repeat.
+/// A request that its client may repeat under an idempotency key.
 async fn keyed(
     core: &Rc<Core>,
     inbound: Inbound,
@@ -303,7 +304,7 @@ async fn keyed(
     path: &'static str,
 ) -> Response<OnceBody> {
     let (dialect, trace, body) = (inbound.dialect, inbound.trace, inbound.body.clone());
-    // Where the address says what the body doesn't, it is part of what is compared.
+    // If the address says what the body doesn't, it is part of the comparison.
     let path = match inbound.addressed.as_deref() {
         Some(Addressed { stored: Some(stored), .. }) => {
             Cow::Owned(format!("{path} {:?} {} {}", stored.act, stored.id, stored.query))
@@ -335,7 +336,7 @@ pub(crate) fn inbound(
     Inbound { trace, dialect, operation, headers, addressed, body, form, received_us, received_unix_ms }
 }
 
-/// Finds out what a request is, and answers it where neither its body nor anybody else is needed for that.
+/// Finds out what a request is, and answers it if that needs neither its body nor other work.
 fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked {
     let (mut head, body) = request.into_parts();
     if let Some(refusal) = malformed(&head) {
@@ -352,7 +353,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         let (desk, request) = (Rc::clone(desk), Request::from_parts(head, body));
         return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
-    // Before who asks is looked up: a refusal is to cost next to nothing.
+    // Before the caller is identified: a refusal has to cost next to nothing.
     if let Some(fault) = desk.shedder.refusal(route.does, arrival.us) {
         return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace));
     }
@@ -390,7 +391,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         }
         (Does::Trip(_) | Does::Addressed | Does::Stored | Does::Kept(_), Some(caller)) => {
             match trip(route, rest, &head, caller) {
-                // The headers alone: the path is a slice of the read buffer, not to be held while an upstream thinks.
+                // The headers alone: the path would hold a slice of the read buffer during the upstream call.
                 Ok(trip) => {
                     return Asked::Trip {
                         headers: head.headers,
@@ -418,7 +419,7 @@ fn task(desk: Rc<Desk>, caller: Caller, head: Parts, rest: String, arrival: Arri
     }))
 }
 
-/// `OPTIONS *` asks for no path in particular.
+/// `OPTIONS *` is about no path in particular.
 fn whole_server() -> Response<Reply> {
     let mut answer = Response::new(Reply::whole(Bytes::new()));
     *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -426,7 +427,7 @@ fn whole_server() -> Response<Reply> {
     answer
 }
 
-/// What tells nothing of anybody.
+/// Routes that reveal nothing about anyone.
 fn open_to_all(desk: &Desk, does: Does, head: &Parts, arrival: Arrival) -> Response<Reply> {
     match does {
         Does::Live => text(StatusCode::OK, "live\n"),
@@ -443,12 +444,12 @@ fn open_to_all(desk: &Desk, does: Does, head: &Parts, arrival: Arrival) -> Respo
             Some(file) => file.map(Reply::whole),
             None => unknown(desk, head, arrival),
         },
-        // Only browsers are shown pages; to everything else there is nothing at their paths.
+        // Only browsers are sent pages; for other clients there is nothing at their paths.
         _ => unknown(desk, head, arrival),
     }
 }
 
-/// Every answer says which request it is of.
+/// Adds the request id to an answer.
 fn named(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
     if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
         for name in ["x-request-id", "agent-trace-id"] {
@@ -512,7 +513,7 @@ fn other_method(
     answer
 }
 
-/// An unknown path of the API is unknown to those with a key; others are asked for one first.
+/// An unknown path of the API is a 404 to callers with a key; others are asked for one first.
 fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
     let path = head.uri.path();
     let dialect = routes::dialect_of(path);
@@ -554,11 +555,11 @@ fn allow(desk: &Desk, route: &Route, head: &Parts, arrival: Arrival) -> Result<O
             Ok(None)
         }
         Access::Key(needs) | Access::LoopbackOrKey(needs) => {
-            // The head is whole: no time has passed since it came.
+            // The head is complete: no time has passed since it arrived.
             let snapshot = desk.core.snapshot.current();
             line::identify_in(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms).map(Some)
         }
-        // Such a route never comes here; if it did, nobody may use it.
+        // Such a route never gets here; if it did, it would be refused.
         Access::Control => Err(Box::new(Fault::internal())),
     }
 }
@@ -572,7 +573,7 @@ struct Trip {
 }
 
 impl Trip {
-    /// What is sent is to be kept, and nothing that is kept already is named.
+    /// Whether the request makes a new stored object, instead of naming one.
     fn is_made(&self) -> bool {
         self.addressed.as_ref().is_none_or(|addressed| addressed.stored.is_none())
     }
@@ -668,7 +669,7 @@ mod tests {
         size_of::<R>()
     }
 
-    /// Each connection has this room, in which its requests are answered and then its streams sent.
+    /// Every connection has this size: its requests are answered in this future, and then streamed.
     #[test]
     fn the_future_of_a_request_is_small() {
         let bytes = future_bytes(answer);

@@ -1,4 +1,5 @@
-//! HTTP/2 without TLS, as a proxy in front speaks it: hyper frames it, with the clocks and bounds of this door.
+//! HTTP/2 without TLS, as a proxy in front speaks it: hyper does the framing, with
+//! this server's timeouts and bounds.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -28,7 +29,8 @@ use crate::linger::{LINGER_READ_BYTES, LINGER_TIME_MAX};
 use crate::patience::Patience;
 use crate::reply::{Clock, Reply};
 
-/// HTTP/2: streams at once, and what one connection may reset before it is told to go (rapid reset, CVE-2023-44487).
+/// HTTP/2: concurrent streams, and the resets after which a connection gets a GOAWAY
+/// (rapid reset, CVE-2023-44487).
 const H2_STREAMS_MAX: u32 = 256;
 const H2_RESETS_PENDING_MAX: usize = 20;
 const H2_RESETS_LOCAL_MAX: usize = 100;
@@ -36,10 +38,10 @@ const H2_FRAME_BYTES_MAX: u32 = 16 * 1024;
 const H2_PING_EVERY: Duration = Duration::from_secs(30);
 const H2_PING_WAIT: Duration = Duration::from_secs(20);
 
-/// How such a connection begins.
+/// How an HTTP/2 connection begins.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
-/// What hyper polls. `first` is what was read of the connection.
+/// The connection that hyper polls. `first` is what was read from it.
 pub(crate) fn connection<H, F>(
     socket: TcpStream,
     first: Vec<u8>,
@@ -53,7 +55,7 @@ where
 {
     let service = service_fn(move |request: Request<Http2Body>| {
         let answering = handler(Arrived::Request(request.map(Incoming::Http2)), peer);
-        // The head's phase is large and short; the stream that outlives it is small.
+        // The future for the head is large and short-lived; the stream that outlives it is small.
         Answering(Box::pin(answering))
     });
     let (patience, frames) = (Patience::new(times), Frames::default());
@@ -61,7 +63,7 @@ where
     http2(times).serve_connection(TokioIo::new(socket), service)
 }
 
-/// A request on its way to its answer.
+/// A request that is being answered.
 struct Answering<F>(Pin<Box<F>>);
 
 impl<F: Future<Output = Response<Reply>>> Future for Answering<F> {
@@ -91,8 +93,8 @@ fn http2(times: Times) -> http2::Builder<LocalExecutor> {
     builder
 }
 
-/// Runs HTTP/2 streams on the connection's core, each with a clock for a client that takes no bytes: hyper waits for
-/// such a client's window without looking at the body, so the body's own clocks stand still.
+/// Runs HTTP/2 streams on the connection's core, each with a timeout for a client that takes no bytes: hyper
+/// waits for such a client's window without polling the body, so the body's own timeouts can't fire.
 #[derive(Clone)]
 struct LocalExecutor {
     times: Times,
@@ -115,7 +117,7 @@ struct Stream<F> {
 }
 
 thread_local! {
-    /// The HTTP/2 stream that is being polled: how its answer finds its clock.
+    /// The HTTP/2 stream that is being polled, by which its response finds its timeout.
     static STREAM: RefCell<Option<Clock>> = const { RefCell::new(None) };
 }
 
@@ -130,12 +132,12 @@ impl<F: Future> Future for Stream<F> {
         if polled.is_ready() {
             return Poll::Ready(());
         }
-        // Dropped, the stream is reset and its exchange settled.
+        // Dropping the stream resets it and settles its exchange.
         this.clock.borrow_mut().poll_overdue(cx)
     }
 }
 
-/// The socket below: what was read of it already, and a clock for a client that takes no bytes.
+/// The socket below, with what was read from it already, and a timeout for a client that takes no bytes.
 struct Stalling {
     socket: TcpStream,
     first: Vec<u8>,
@@ -157,7 +159,7 @@ impl Stalling {
 }
 
 impl Stalling {
-    /// What was read at first, then what comes.
+    /// What was read at first, then what arrives.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let left = self.first.get(self.given..).unwrap_or_default();
         if left.is_empty() {

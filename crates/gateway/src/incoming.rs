@@ -1,4 +1,4 @@
-//! A request's body as it comes from a client, whatever protocol that speaks.
+//! A request body as it arrives from a client, whatever the protocol.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming as Http2Body;
 
-/// Up to this size a piece is copied out of the buffer that it was read into: it would hold that whole buffer while an
-/// upstream thinks.
+/// Up to this size a piece is copied out of its read buffer: otherwise it would hold that whole
+/// buffer during the upstream call.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// A body's framing is malformed, or it broke off.
@@ -18,18 +18,18 @@ pub struct Broken;
 
 /// What a client sends behind a request's head.
 pub enum Incoming {
-    /// It came together with its head.
+    /// It arrived together with its head.
     Whole(Bytes),
     /// Its connection goes on reading it.
     Piped(Pipe),
     Http2(Http2Body),
 }
 
-/// A body that is being read: the connection puts pieces in, one at a time, and whoever answers the request takes them
-/// out, on this thread or another. Dropped by either side, it tells the other.
+/// A body that is being read: the connection puts pieces in, one at a time, and the request's handler takes
+/// them out, on this thread or another. Dropping either side notifies the other.
 pub struct Pipe {
     shared: Arc<Mutex<Shared>>,
-    /// How many bytes it will hold at least.
+    /// How many bytes it has at least.
     announced: u64,
 }
 
@@ -43,9 +43,9 @@ struct Shared {
     piece: Option<Bytes>,
     /// How it ended, once it did.
     ended: Option<Result<(), Broken>>,
-    /// Somebody asked for the body.
+    /// The body was requested.
     wanted: bool,
-    /// Nobody will ask for the rest of it.
+    /// The rest of it will not be requested.
     left: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -54,11 +54,11 @@ struct Shared {
 /// What the connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// The next piece is welcome.
+    /// It may put the next piece.
     Free,
-    /// The last piece was not taken yet, or none was asked for.
+    /// The last piece was not taken yet, or the body was not requested.
     Full,
-    /// The rest is of no interest.
+    /// The rest is not wanted.
     Left,
 }
 
@@ -72,7 +72,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl PipeIn {
-    /// Looks for room; where there is none, the task is woken when that changes.
+    /// Checks for room; if there is none, the task is woken when that changes.
     pub(crate) fn room(&self, cx: &mut Context<'_>) -> Room {
         let mut shared = lock(&self.shared);
         let room = match (shared.left, shared.wanted && shared.piece.is_none()) {

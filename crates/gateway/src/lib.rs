@@ -1,4 +1,5 @@
-//! The front door: sockets, HTTP, the table of routes, and bodies that are bounded before anyone reads them.
+//! The HTTP front end: sockets, HTTP, the routing table, and request bodies that are
+//! bounded before anything reads them.
 
 mod body;
 mod client;
@@ -55,19 +56,19 @@ pub use http1::dissect::{Dissection, End, dissect};
 
 /// A silent connection between two requests is closed after this long.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
-/// Questions for counters that wait at one core.
+/// How many requests for counters may wait at one core.
 const QUESTIONS_MAX: usize = 16;
 
 /// How long clients may take. The defaults are the limits of `domain`; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// For a request's head, from its first byte or the connection's beginning.
+    /// For a request head, from its first byte or the start of the connection.
     pub head: Duration,
     /// Between two requests.
     pub idle: Duration,
     pub body_grace: Duration,
     pub body_rate_bytes_s: u64,
-    /// A client that lets its answer wait for so long, beyond what the least rate takes, is cut.
+    /// A client that lets its response wait for so long, beyond what the minimum rate takes, is cut off.
     pub write_stall: Duration,
     pub write_rate_bytes_s: u64,
 }
@@ -85,7 +86,7 @@ impl Default for Times {
     }
 }
 
-/// Where and how wide the door is.
+/// Where the gateway listens, and its bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewaySettings {
     pub listen: SocketAddr,
@@ -93,9 +94,10 @@ pub struct GatewaySettings {
     pub workers: u32,
     pub times: Times,
     pub proxies: Proxies,
-    /// Connections of clients that are open at once; further ones wait until one is closed.
+    /// The most client connections that are open at once; further ones wait until one is closed.
     pub connections_max: usize,
-    /// A serving thread whose queue stays longer than this refuses new requests; zero: never. Nodes have a queue of their own.
+    /// A serving thread whose queue stays longer than this refuses new requests; zero: never.
+    /// Nodes have a queue of their own.
     pub queue_delay_max: Duration,
 }
 
@@ -106,15 +108,15 @@ pub type MakeCore = Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = io::Result<Rc
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
     Ready,
-    /// It serves, and somebody should look why.
+    /// It serves, but something needs attention.
     Degraded(String),
-    /// Why it can't.
+    /// It can't serve; the text says why.
     Not(String),
 }
 
 pub type AskReadiness = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
-/// A door that is open. Dropped, it closes at once.
+/// A running gateway. Dropping it closes it at once.
 pub struct Running {
     address: SocketAddr,
     phase: watch::Sender<Phase>,
@@ -122,13 +124,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where it listens; the port is the real one when 0 was asked for.
+    /// The listening address, with the real port if port 0 was requested.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// No new connections; what runs may end.
+    /// Accepts no new connections; what runs may end.
     pub fn drain(&self) {
         self.phase.send_if_modified(|phase| {
             let before = *phase;
@@ -137,7 +139,7 @@ impl Running {
         });
     }
 
-    /// Cuts everything.
+    /// Cuts every connection.
     pub fn stop(&self) {
         self.phase.send_replace(Phase::Stopped);
     }
@@ -164,10 +166,10 @@ impl Drop for Running {
     }
 }
 
-/// Opens the door: binds, starts a thread for each worker, and returns once every core is made.
+/// Starts the gateway: binds, starts a thread for each worker, and returns once every core is made.
 ///
 /// # Errors
-/// The table of routes is unsound, the address is taken, or a core could not be made.
+/// The routing table is unsound, the address is in use, or a core could not be made.
 pub async fn start(
     settings: GatewaySettings,
     make_core: MakeCore,
@@ -239,10 +241,10 @@ async fn serve_core(
     measuring.abort();
 }
 
-/// Listens for a node's service, which itself never does.
+/// Listens for a node's service, which does not listen itself.
 ///
 /// # Errors
-/// The address is taken.
+/// The address is in use.
 pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io::Result<Running> {
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
     let (phase, watched) = watch::channel(Phase::Serving);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// After a close, bytes that the client still sends are read away for this long: else its kernel would throw our answer
-/// away together with the connection.
+/// After a close, bytes that the client still sends are drained for this long: otherwise a reset would make
+/// its kernel discard our response.
 pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 pub(crate) const LINGER_READ_BYTES: usize = 16 * 1024;
 
@@ -15,7 +15,7 @@ pub(crate) async fn linger(socket: &mut TcpStream) {
     if socket.shutdown().await.is_err() {
         return;
     }
-    // On the heap while it lasts: its room would be a part of every connection's.
+    // Boxed: inline, it would be a part of every connection's future.
     let away = Box::pin(async {
         let mut scratch = vec![0; LINGER_READ_BYTES];
         while matches!(socket.read(&mut scratch).await, Ok(count) if count > 0) {}

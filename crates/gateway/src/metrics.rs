@@ -1,4 +1,4 @@
-//! `/metrics`: every core is asked for its own counters, and the sums are written as Prometheus text.
+//! `/metrics`: collects each core's counters, and writes the sums as Prometheus text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, oneshot};
 /// A core that is busy for longer is left out of the page rather than waited for.
 const ASK_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// What one core has counted: family, label value, count.
+/// The counters of one core: family, label value, count.
 pub(crate) type Counted = Vec<(&'static str, &'static str, u64)>;
 
-/// A question to a core.
+/// A request for a core's counters.
 pub(crate) type Question = oneshot::Sender<Counted>;
 
-/// The way to all cores.
+/// The channels to all cores.
 #[derive(Clone)]
 pub(crate) struct Cores(pub Vec<mpsc::Sender<Question>>);
 
@@ -41,7 +41,7 @@ impl Cores {
 
 fn ask(core: &mpsc::Sender<Question>) -> oneshot::Receiver<Counted> {
     let (question, answer) = oneshot::channel();
-    // A full queue drops the question, and its answer then fails at once.
+    // A full queue drops the request, and its answer then fails at once.
     let _ = core.try_send(question);
     answer
 }

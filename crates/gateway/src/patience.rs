@@ -1,4 +1,4 @@
-//! How long a client that takes its answer slowly is waited for.
+//! How long a client that reads its response slowly is waited for.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,13 +9,13 @@ use tokio::time::{Instant, Sleep};
 
 use crate::Times;
 
-/// Time that a client may let bytes wait for it. It is used up while it takes none, and earned by what it takes: whoever takes
-/// less than the least rate has none left after a while, however often it takes a byte.
+/// The time that a client may let bytes wait. It is spent while the client takes none, and earned by what it
+/// takes: a client below the minimum rate runs out of it, however often it takes a byte.
 pub(crate) struct Patience {
     left: Duration,
     max: Duration,
     rate_bytes_s: u64,
-    /// Since bytes wait for the client.
+    /// When bytes began to wait for the client.
     since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -26,7 +26,7 @@ impl Patience {
         Self { left: max, max, rate_bytes_s: write_rate_bytes_s.max(1), since: None, timer: None }
     }
 
-    /// The client took so many bytes.
+    /// The client took this many bytes.
     pub(crate) fn took(&mut self, count: usize) {
         // A client that never let any wait costs no clock.
         if self.since.is_none() && self.left == self.max {
@@ -42,12 +42,12 @@ impl Patience {
         self.since = Some(Instant::now());
     }
 
-    /// Ready when bytes that wait for the client waited too long.
+    /// Ready when bytes have waited for the client too long.
     pub(crate) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.since.is_some() { self.poll_end(cx) } else { Poll::Pending }
     }
 
-    /// Bytes wait for the client: ready when they waited too long.
+    /// Bytes wait for the client: ready when they have waited too long.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let end = *self.since.get_or_insert_with(Instant::now) + self.left;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
@@ -63,7 +63,7 @@ impl Patience {
 mod tests {
     use super::*;
 
-    /// How long a client is waited for that takes `bytes` every `every`, up to an hour.
+    /// How long a client that takes `bytes` every `every` is waited for, up to an hour.
     async fn waited_for(bytes: usize, every: Duration) -> Duration {
         let (begun, mut patience) = (Instant::now(), Patience::new(Times::default()));
         while begun.elapsed() < Duration::from_secs(3_600) {

@@ -1,4 +1,4 @@
-//! The door of a realtime session: the WebSocket's handshake, and the connection handed over behind it.
+//! The entry of a realtime session: the WebSocket handshake, and the handover of the connection after it.
 
 use std::rc::Rc;
 
@@ -17,18 +17,18 @@ use crate::handle::{Arrival, Desk, inbound, refuse};
 use crate::linger;
 use crate::reply::{Handed, Reply};
 
-/// What the grammar calls itself.
+/// The dialect's WebSocket subprotocol.
 const PROTOCOL: &str = "realtime";
 const VERSION: &str = "13";
 const HOW: &str = "Open a WebSocket at /v1/realtime?model=… over HTTP/1.1, as the SDKs' realtime clients do.";
 
-/// What protocols a client offers to speak.
+/// The subprotocols that a client offers.
 pub(crate) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// What a handshake asks for.
+/// What a handshake requests.
 struct Handshake {
     accept: String,
     protocol: Option<&'static str>,
@@ -102,7 +102,7 @@ fn read(head: &Parts) -> Result<Handshake, Box<Fault>> {
     Ok(Handshake { accept: websocket::accept(key), protocol, model: model(head)? })
 }
 
-/// One value, once.
+/// The value of a header that occurs exactly once.
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

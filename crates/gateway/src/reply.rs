@@ -1,4 +1,4 @@
-//! What a connection sends: an answer's body with what must end together with it.
+//! What a connection sends: a response body, together with what must end with it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -16,11 +16,11 @@ use tokio::net::TcpStream;
 
 use crate::patience::Patience;
 
-/// The answer broke off: the connection (or HTTP/2 stream) is not ended cleanly.
+/// The response broke off: the connection (or HTTP/2 stream) is not ended cleanly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut;
 
-/// The clock of a stream whose client has been handed a frame and has no room for the next yet.
+/// The timeout of a stream whose client was given a frame and has no room for the next yet.
 pub type Clock = Rc<RefCell<Patience>>;
 
 pub struct Reply {
@@ -32,7 +32,7 @@ pub struct Reply {
 
 enum Kind {
     Line(ReplyBody),
-    /// Boxed: few answers are under a key, and each connection has room for the others.
+    /// Boxed: few responses are under an idempotency key, and each connection is as large as the others.
     Once(Box<OnceBody>),
     Node(NodeBody),
     Whole(Bytes),
@@ -41,15 +41,15 @@ enum Kind {
     Over,
 }
 
-/// Who takes a connection over.
+/// Takes a connection over.
 pub type Handover = dyn FnOnce(Handed) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// A connection that HTTP is done with.
 pub struct Handed {
     pub socket: TcpStream,
-    /// What was read of it behind the request.
+    /// What was read from it behind the request.
     pub early: Vec<u8>,
-    /// Nothing new begins any more.
+    /// Nothing new may be started any more.
     pub closing: Rc<Cell<bool>>,
 }
 
@@ -62,7 +62,7 @@ impl Reply {
         Self::of(Kind::Handover(Box::new(move |handed| Box::pin(take(handed)))))
     }
 
-    /// Who takes the connection over behind this answer's head.
+    /// The handler that takes the connection over behind this response's head.
     pub fn take_handover(&mut self) -> Option<Box<Handover>> {
         if !matches!(self.kind, Kind::Handover(_)) {
             return None;
@@ -77,9 +77,9 @@ impl Reply {
         Self { kind, clock: None, handed_bytes: 0 }
     }
 
-    /// Tells an HTTP/2 stream's clock what its client was handed.
+    /// Lets an HTTP/2 stream's timeout know what its client was given.
     pub fn clocked(mut self, clock: Clock) -> Self {
-        // Without a window for even the first byte, hyper does not ask for the first frame.
+        // Without a window for even the first byte, hyper does not poll for the first frame.
         clock.borrow_mut().wait();
         self.clock = Some(clock);
         self
@@ -135,8 +135,8 @@ impl Body for Reply {
         if let Some(clock) = &self.clock {
             clock.borrow_mut().took(self.handed_bytes);
         }
-        // A panic while an answer is streamed ends that answer, not the core's other connections; what it held is
-        // dropped here, which settles it.
+        // A panic while a response is streamed ends that response, not the core's other connections; what it
+        // held is dropped here, which settles it.
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_kind(cx))).unwrap_or_else(|_| {
             tracing::error!("a panic ended an answer after its head");
             Poll::Ready(Some(Err(Cut)))

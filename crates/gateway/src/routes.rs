@@ -1,4 +1,4 @@
-//! The table of everything that is reachable: method, path, grammar, what it does, and who may.
+//! The table of all routes: method, path, dialect, what it does, and who may use it.
 
 use control::console;
 use domain::{Dialect, Fault, FaultClass, KeptKind, Operation};
@@ -8,7 +8,7 @@ use line::{Addressed, Needs, Stored, StoredAct, Verb};
 
 use crate::realtime::protocols;
 
-/// What is told of the gateway to who comes without a path.
+/// The body of `GET /`.
 pub const WELCOME: &str = concat!(
     "Tidegate ",
     env!("CARGO_PKG_VERSION"),
@@ -17,9 +17,9 @@ pub const WELCOME: &str = concat!(
     "Models: GET /v1/models\nRun:    POST /v1/run\n",
     "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
 );
-/// Those that some path takes.
+/// The methods that some path accepts.
 pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-/// What is told of the gateway to who comes with a path that it does not have.
+/// The hint in the 404 for an unknown path.
 pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, \
     /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, and /v2.";
 
@@ -34,10 +34,10 @@ const JOB_HOW: &str = "A job is read at its own address, and its /stop takes POS
 const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
-/// Who may use a route. There is no way to write a row without saying it.
+/// Who may use a route. A row can't be written without stating it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anyone who reaches the port; only for what tells nothing.
+    /// Anyone who reaches the port; only for routes that reveal nothing.
     Open,
     /// A key that may do this.
     Key(Needs),
@@ -50,17 +50,17 @@ pub enum Access {
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Does {
-    /// A trip down the line.
+    /// A call through the pipeline.
     Trip(Operation),
-    /// A trip whose address names the model and what is done with it.
+    /// A call whose address names the model and the operation.
     Addressed,
-    /// A trip whose address names an answer that was made before and what is done with it.
+    /// A call whose address names a stored answer and the operation on it.
     Stored,
-    /// A session, each response of which is a trip.
+    /// A session, each response of which is a call.
     Realtime,
-    /// A trip whose address names something else that is kept.
+    /// A call whose address names another stored object.
     Kept(Operation),
-    /// A list of such things.
+    /// A list of such objects.
     KeptList(KeptKind),
     /// Something about a task that ran.
     Task,
@@ -92,13 +92,13 @@ pub struct Route {
 #[derive(Debug)]
 pub enum Found<'t, 'p> {
     Route(&'t Route, &'p str),
-    /// The path is known, the method is not: what `Allow` lists, and the grammar to say it in.
+    /// The path is known, the method is not: the value of `Allow`, and the dialect for the error.
     OtherMethods(String, Dialect),
     Nothing,
 }
 
 impl Route {
-    /// What its client signed the request for, where the grammar's clients do that and this one did.
+    /// The service that the request is signed for, if its dialect has signatures and it is signed.
     #[must_use]
     pub fn signed_for(&self, headers: &HeaderMap) -> Option<&'static str> {
         self.dialect.signed_for().filter(|_| line::is_signed(headers))
@@ -107,7 +107,7 @@ impl Route {
 
 const REST: &str = "{rest}";
 
-/// Paths of the API that later releases fill; they are told apart from typing errors.
+/// Paths of the API that later releases fill, as opposed to typing errors.
 const LATER: &[&str] = &[
     "/v1/conversations",
     "/v1/uploads",
@@ -126,7 +126,7 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Does, access:
     Route { method, path, dialect, does, access }
 }
 
-/// What a provider keeps: made and listed at one path, and looked at or acted upon by its name below it.
+/// A stored kind of object: made and listed at one path, and read or acted upon by its id below it.
 struct Kept {
     path: &'static str,
     /// It is made elsewhere, where its model is addressed.
@@ -265,7 +265,7 @@ pub fn table() -> Vec<Route> {
     };
     table.extend(KEPT.iter().flat_map(Kept::rows));
     table.extend(jobs());
-    // Behind what has paths of its own there.
+    // After the routes that have paths of their own there.
     table.push(row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference));
     table.extend(console(console::PAGES, Does::Page));
     table.extend(console(console::ASSETS, Does::Asset));
@@ -275,7 +275,7 @@ pub fn table() -> Vec<Route> {
     table
 }
 
-/// Refuses a table that could be read in two ways or that opens what must be closed.
+/// Refuses a table that is ambiguous or that opens what must be closed.
 ///
 /// # Errors
 /// Names the row; the process does not start.
@@ -308,7 +308,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
     Ok(())
 }
 
-/// The path that is meant where two vendors have the same one: their SDKs tell themselves apart by where they put the key.
+/// The path that is meant where two vendors have the same one: their SDKs differ in where they put the key.
 #[must_use]
 pub fn meant(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let rest = uri.path().strip_prefix("/v1/batches")?;
@@ -358,7 +358,7 @@ pub fn comes_later(path: &str) -> bool {
         .any(|later| path.strip_prefix(later).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
-/// The grammar in which an unknown path is answered.
+/// The dialect in which an unknown path is answered.
 #[must_use]
 pub fn dialect_of(path: &str) -> Dialect {
     let is_under =
@@ -376,7 +376,7 @@ pub fn dialect_of(path: &str) -> Dialect {
     }
 }
 
-/// The grammar in which models are listed at a path that several share: their SDKs tell themselves apart by a header.
+/// The dialect of the model list at a path that several share: their SDKs differ in a header.
 #[must_use]
 pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
     match route.dialect {
@@ -386,7 +386,7 @@ pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
     }
 }
 
-/// A key in the query goes where the others are read, and no further: an address is shown in more places than a header.
+/// Copies a key in the query to its header, and passes it on only so: an address is shown in more places.
 pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
     if route.does == Does::Realtime {
         return take_key_of_browser(headers);
@@ -404,7 +404,7 @@ pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
     }
 }
 
-/// Browsers can't send a header with a WebSocket: their key is among the names of protocols, which are answered and shown.
+/// Browsers can't set headers on a WebSocket: their key is in the subprotocols, which are echoed and shown.
 fn take_key_of_browser(headers: &mut HeaderMap) {
     let key = protocols(headers).find_map(|name| name.strip_prefix(BROWSER_KEY).map(str::to_owned));
     let Some(key) = key else { return };
@@ -422,15 +422,15 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
     }
 }
 
-/// What an address says that names the model and what is done with it.
+/// Parses an address that names the model and the operation.
 ///
 /// # Errors
-/// It names none, or nothing that is done here.
+/// It names neither, or no operation of this gateway.
 pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
     if dialect == Dialect::Converse {
         return line::read_model_path(rest);
     }
-    // No model is named like that, and no path is another's.
+    // No model has such a name, and dot segments must not reach another path.
     if rest.split('/').any(|part| matches!(part, "." | "..")) {
         let message = "There is nothing at this path.";
         return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW)));
@@ -445,10 +445,10 @@ pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addres
     Ok((addressed, operation))
 }
 
-/// What an address says that names an answer that was made before.
+/// Parses an address that names a stored answer.
 ///
 /// # Errors
-/// There is nothing at it, or nothing that is done so.
+/// There is nothing at it, or no such operation.
 pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed, Box<Fault>> {
     let (id, below) = match rest.split_once('/') {
         Some((id, below)) => (id, Some(below)),
@@ -469,10 +469,10 @@ pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
 }
 
-/// What an address says that names a file, batch or video.
+/// Parses an address that names a file, batch or video.
 ///
 /// # Errors
-/// There is nothing at it, or nothing that is done so.
+/// There is nothing at it, or no such operation.
 pub fn read_kept(
     kind: Option<KeptKind>,
     method: &Method,
@@ -505,14 +505,14 @@ pub fn read_kept(
             return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(how)));
         }
     };
-    // A film, or a picture that stands for it.
+    // A video, or an image that represents it.
     let is_film = kind == Some(KeptKind::Video) && act == StoredAct::Content;
     let variant = query.split('&').find(|pair| is_film && pair.starts_with("variant="));
     let stored = Stored::new(id.to_owned(), act, variant.unwrap_or_default().to_owned());
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
 }
 
-/// What an address says that names a job: by all of its name, whose slash clients escape, or by the end of it.
+/// Parses an address that names a job: by its full name, whose slash clients escape, or by the end of it.
 fn read_job(method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
     let said = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
     let (act, id) = match (method.as_str(), said.strip_suffix("/stop")) {
@@ -530,7 +530,7 @@ fn read_job(method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
     Ok(Addressed { stored: Some(Stored::new(id, act, String::new())), ..Addressed::default() })
 }
 
-/// Where a file is to go, as far as its address says it.
+/// The provider or model that an upload's address names.
 #[must_use]
 pub fn read_upload(query: &str) -> Addressed {
     let said = |name: &str| {

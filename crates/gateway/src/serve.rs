@@ -20,13 +20,13 @@ use crate::http1::{self, Arrived, FIRST_READ_BYTES};
 use crate::reply::Reply;
 use crate::{Times, http2, linger};
 
-/// How far a shutdown has gone.
+/// How far a shutdown has progressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Serving,
-    /// What runs may end; nothing new begins.
+    /// What runs may end; nothing new is started.
     Draining,
-    /// Everything is cut.
+    /// Everything is cut off.
     Stopped,
 }
 
@@ -41,7 +41,7 @@ pub async fn connection<H, F>(
     H: Fn(Arrived, SocketAddr) -> F + 'static,
     F: Future<Output = Response<Reply>> + 'static,
 {
-    // Without it an answer in two small writes waits for the client's delayed acknowledgement: 40 ms.
+    // Without it a response in two small writes waits for the client's delayed acknowledgement: 40 ms.
     let _ = socket.set_nodelay(true);
     let first = tokio::select! {
         biased;
@@ -58,17 +58,17 @@ pub async fn connection<H, F>(
     drive(connection, phase, |_| closing.set(true)).await;
 }
 
-/// A connection that asked for nothing yet is not waited for long once the process is to end. Its client connected while
-/// the door was open, and may have sent a request that is not read yet.
+/// A connection without a request gets little time once the process is to end. Its client connected before
+/// the shutdown, and may have sent a request that is not read yet.
 async fn unwanted(phase: &mut watch::Receiver<Phase>) {
-    // An error says that nobody is left to change it: the end, too.
+    // An error means that the sender is gone: the end, too.
     if phase.wait_for(|phase| *phase != Phase::Serving).await.is_ok() {
         let stopped = phase.wait_for(|phase| *phase == Phase::Stopped);
         let _ = tokio::time::timeout(DRAIN_FIRST_BYTE_MAX, stopped).await;
     }
 }
 
-/// Enough of a connection to know what it speaks; `None` where it never said.
+/// Reads enough of a connection to know its protocol; `None` if it never said.
 async fn first_bytes(socket: &mut TcpStream, time_max: Duration) -> Option<Vec<u8>> {
     let mut first = Vec::with_capacity(FIRST_READ_BYTES);
     let read = async {
@@ -83,7 +83,7 @@ async fn first_bytes(socket: &mut TcpStream, time_max: Duration) -> Option<Vec<u
     (!first.is_empty()).then_some(first)
 }
 
-/// Runs a connection until it ends, and tells it when it is asked to.
+/// Runs a connection to its end, and calls `wind_down` when draining begins.
 async fn drive<C: Future>(
     mut connection: Pin<&mut C>,
     mut phase: watch::Receiver<Phase>,
@@ -103,11 +103,11 @@ async fn drive<C: Future>(
         let mut changed = pin!(unconstrained(phase.changed()));
         let mut asked = false;
         let goes_on = std::future::poll_fn(|cx| {
-            // What a client does wrong is answered or cut; there is nobody to tell it to here.
+            // A client's errors are answered or end the connection; there is nothing to report here.
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
-            // Asked once, a change wakes this task; a connection is polled too often to ask each time.
+            // Polled once, a change wakes this task; a connection is polled too often to do that each time.
             if asked && matches!(news.has_changed(), Ok(false)) {
                 return Poll::Pending;
             }

@@ -1,7 +1,8 @@
-//! Load shedding: a serving thread whose queue has been too long for a while refuses new work until it has caught up.
+//! Load shedding: a serving thread whose queue has been too long for a while refuses
+//! new work until it has caught up.
 //!
-//! How long the queue is, a task on the thread tells by waiting in it: it is woken as a request arrives, and has its turn
-//! once whatever was woken before it had one. Nothing is measured while nothing arrives.
+//! A task on the thread measures the queue by waiting in it: it is woken as a request arrives, and runs once
+//! everything that was woken before it has run. Nothing is measured while nothing arrives.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,13 +13,13 @@ use tokio::sync::Notify;
 
 use crate::routes::Does;
 
-/// Between the end of one measurement and the beginning of the next.
+/// Between the end of one measurement and the start of the next.
 const MEASURE_EVERY_US: u64 = 5_000;
 /// A burst is queued: work is refused only once the queue has been too long for all of this time.
 const BURST_MAX_US: u64 = 1_000_000;
-/// Who was behind a moment ago has no burst to its credit.
+/// A thread that was behind this recently is allowed no burst.
 const RELAPSE_US: u64 = 1_000_000;
-/// What was measured longer ago says nothing: there were no requests meanwhile.
+/// An older measurement is void: there were no requests meanwhile.
 const STALE_US: u64 = 250_000;
 const RETRY_AFTER_MS: u64 = 1_000;
 const TELL_EVERY_US: u64 = 10_000_000;
@@ -27,7 +28,7 @@ const TELL_EVERY_US: u64 = 10_000_000;
 #[derive(Debug, Default)]
 struct QueueDelay {
     max_us: u64,
-    /// When the measurement under way began.
+    /// When the current measurement started.
     begun_us: Option<u64>,
     measured_us: u64,
     /// Since then every measurement was too long.
@@ -36,7 +37,7 @@ struct QueueDelay {
 }
 
 impl QueueDelay {
-    /// Whether a measurement is to begin now.
+    /// Whether a measurement is to start now.
     fn begins(&mut self, now_us: u64) -> bool {
         let is_due = self.begun_us.is_none() && now_us.saturating_sub(self.measured_us) >= MEASURE_EVERY_US;
         if is_due {
@@ -60,9 +61,9 @@ impl QueueDelay {
         }
     }
 
-    /// Whether what arrives now is refused.
+    /// Whether a request that arrives now is refused.
     fn sheds(&mut self, now_us: u64) -> bool {
-        // What is late already is late, however late it will turn out to be.
+        // A measurement that is overdue is too long, however long it will turn out to be.
         if let Some(begun) = self.begun_us
             && now_us.saturating_sub(begun) > self.max_us
         {
@@ -81,7 +82,7 @@ impl QueueDelay {
     }
 }
 
-/// What is refused: whatever somebody else is asked for.
+/// What is refused: everything that calls an upstream.
 const fn is_shed(does: Does) -> bool {
     matches!(does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Realtime | Does::Kept(_))
 }
@@ -91,7 +92,7 @@ pub(crate) struct Shedder {
     queue: RefCell<QueueDelay>,
     is_on: bool,
     begin: Notify,
-    /// Refused since the log said so.
+    /// Refusals since the last log line.
     untold: Cell<u64>,
     told_us: Cell<Option<u64>>,
 }
@@ -170,7 +171,7 @@ mod tests {
         from_us + delay_us
     }
 
-    /// Measurements of one length, each right behind the one before, for so long.
+    /// Measurements of one length, one right after another, for this long.
     fn measure_for(queue: &mut QueueDelay, from_us: u64, delay_us: u64, for_us: u64) -> u64 {
         let mut now = from_us;
         while now < from_us + for_us {
@@ -212,7 +213,7 @@ mod tests {
         assert!(queue.sheds(11_100_000));
     }
 
-    /// A single long turn, such as a large body's, is no overload; nor is a queue of long ago.
+    /// A single long turn, for a large body, is not an overload; nor is an old queue.
     #[test]
     fn what_was_measured_long_ago_says_nothing() {
         let mut queue = queue();

@@ -1,4 +1,4 @@
-//! The encoding of a request's body: which it is, and its bytes without it.
+//! The content encoding of a request body: which one it is, and decoding it.
 
 use bytes::Bytes;
 use domain::limits::BODY_BYTES_MAX;
@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use line::{Encoding, Trouble};
 
-/// What the headers say of the body's encoding.
+/// The body's encoding according to the headers.
 ///
 /// # Errors
 /// 415 for an unknown encoding, and for several.
@@ -35,10 +35,10 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Box<Fault>> {
     }
 }
 
-/// Unpacks a whole body.
+/// Decompresses a whole body.
 ///
 /// # Errors
-/// 413 when it grows past the bounds or costs more than its size allows, 400 when it isn't what its header says.
+/// 413 if it grows past the bounds or costs more than its size allows, 400 if it isn't what its header says.
 pub async fn unpack(packed: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
     let bytes_max = bytes_max.min(BODY_BYTES_MAX);
     line::unpack(packed, encoding, bytes_max).await.map_err(|trouble| match trouble {

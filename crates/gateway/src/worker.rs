@@ -26,14 +26,16 @@ use crate::reply::Reply;
 use crate::serve::{self, Phase};
 
 const BACKLOG: i32 = 4096;
-/// After an accept failed for want of descriptors or memory: trying again at once would only burn the core.
+/// The pause after an accept failed for lack of descriptors or memory: trying again at
+/// once would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 
 /// One listener for each worker on the same address: the kernel spreads the connections.
 ///
-/// The first is bound and listens before it shares its port, so that another process has it for itself or not at all: of two
-/// that start at once the one that listens later is refused. Only then do the others of this process join it.
+/// The first is bound and listens before it shares its port, so that another process has it for itself
+/// or not at all: of two that start at once, the one that listens later is refused. Only then do the
+/// others of this process join it.
 pub(crate) fn listeners(address: SocketAddr, count: u32) -> io::Result<(SocketAddr, Vec<StdListener>)> {
     let first = listener(address, false).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -65,7 +67,7 @@ fn listener(address: SocketAddr, joins: bool) -> io::Result<Socket> {
 /// A serving thread's future: everything on it stays on it.
 pub(crate) type CoreFuture = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Starts one serving thread that runs `work` on a runtime and a `LocalSet` of its own.
+/// Starts one serving thread that runs `work` on its own runtime and `LocalSet`.
 pub(crate) fn spawn<W>(number: u32, work: W) -> io::Result<std::thread::JoinHandle<()>>
 where
     W: FnOnce() -> CoreFuture + Send + 'static,
@@ -82,7 +84,7 @@ where
 /// How many connections a core holds.
 pub(crate) type Open = Rc<Cell<u64>>;
 
-/// How many connections all cores together may hold: what is left of the process's descriptors is for upstreams.
+/// Bounds the connections of all cores together: the rest of the process's descriptors is for upstreams.
 #[derive(Clone)]
 pub(crate) struct Room(Arc<Shared>);
 
@@ -97,12 +99,13 @@ impl Room {
         Self(Arc::new(Shared { max: max.max(1), held: AtomicUsize::new(0), freed: Notify::new() }))
     }
 
-    /// Returns once there is room for a connection. Cores that look at once may go over by one each.
+    /// Returns once there is room for a connection. Cores that check at the same time
+    /// may exceed the bound by one each.
     async fn wait(&self) {
         while self.is_full() {
             let mut freed = std::pin::pin!(self.0.freed.notified());
             freed.as_mut().enable();
-            // One may have been freed before it was waited for.
+            // One may have been freed before the wait started.
             if self.is_full() {
                 freed.await;
             }
@@ -137,7 +140,7 @@ impl Drop for Counted {
     }
 }
 
-/// Says at most once a second that connections could not be accepted, and how many.
+/// Logs at most once a second that connections could not be accepted, and how many.
 #[derive(Default)]
 struct Complaint {
     said: Option<Instant>,
@@ -154,7 +157,7 @@ impl Complaint {
     }
 }
 
-/// Accepts and serves until the phase says otherwise, then waits for what runs.
+/// Accepts and serves until the phase ends it, then waits for what runs.
 pub(crate) async fn serve<H, F>(
     listener: StdListener,
     times: Times,
@@ -205,9 +208,10 @@ pub(crate) async fn serve<H, F>(
     }
 }
 
-/// Closes a listener so that nobody is let in whom nobody serves: a closed listener resets what the kernel has let in and
-/// what is half in. First the kernel drops whoever asks to be let in (they ask again in a second, and find the next process
-/// or a closed port), then whoever is half in has the time of a long round trip, and then it is closed.
+/// Closes a listener without losing connections: a closed listener resets those that the kernel has accepted
+/// and those whose handshake is in progress. First the kernel drops new SYNs (their clients retry in a
+/// second, and find the next process or a closed port), then handshakes in progress get the time of a long
+/// round trip, and then it is closed.
 async fn close(
     listener: TcpListener,
     stopped: impl Future<Output = ()>,
@@ -235,7 +239,8 @@ async fn close(
     refusing
 }
 
-/// Has the kernel drop what asks to be let in: a TCP segment with SYN and without ACK. It drops nothing of those who are in.
+/// Has the kernel drop new connections: TCP segments with SYN and without ACK.
+/// Existing connections are not affected.
 #[cfg(target_os = "linux")]
 fn refuse_new(listener: &TcpListener) -> io::Result<()> {
     const LOAD_BYTE: u16 = 0x30;
@@ -254,7 +259,7 @@ fn refuse_new(listener: &TcpListener) -> io::Result<()> {
     ])
 }
 
-/// Elsewhere there is no such filter: what arrives as the listener closes may be reset.
+/// Other systems have no such filter: what arrives as the listener closes may be reset.
 #[cfg(not(target_os = "linux"))]
 fn refuse_new(_: &TcpListener) -> io::Result<()> {
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a hub answers, and the token that is for it and for no other host.
+//! A hub's base URL, and the access token, which is sent to that hub alone.
 
 use std::fmt;
 
@@ -9,25 +9,25 @@ use crate::error::{HubError, HubErrorKind};
 
 const USUAL: &str = "https://huggingface.co";
 
-/// A hub, or a mirror of one.
+/// A model hub (Hugging Face), or a mirror of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Url);
 
-/// What a hub knows a person by. It is never shown.
+/// A person's access token. Never displayed.
 #[derive(Clone)]
 pub struct Token(HeaderValue);
 
 impl Endpoint {
-    /// The hub that is meant where nobody names another.
+    /// The default hub.
     ///
     /// # Errors
-    /// Never: a test reads it.
+    /// Never: a test parses it.
     pub fn usual() -> Result<Self, HubError> {
         Self::read(USUAL)
     }
 
     /// # Errors
-    /// It is no address of a web server.
+    /// It is not an HTTP or HTTPS URL.
     pub fn read(text: &str) -> Result<Self, HubError> {
         let wrong = || {
             HubError::new(
@@ -49,22 +49,22 @@ impl Endpoint {
         Ok(Self(url))
     }
 
-    /// An address below it, each part escaped.
+    /// A URL below the base, each segment escaped.
     pub(crate) fn below<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.0.clone();
-        // Only addresses that can't be a base refuse, and `read` takes none of these.
+        // Only URLs that cannot be a base fail, and `read` accepts none of these.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(parts);
         }
         url
     }
 
-    /// Whether an address is this hub's own: the same scheme, host and port.
+    /// Whether a URL has the hub's own origin: the same scheme, host and port.
     pub(crate) fn is_own(&self, url: &Url) -> bool {
         self.0.origin() == url.origin()
     }
 
-    /// Whether two addresses are of one hub.
+    /// Whether two endpoints have the same origin.
     #[must_use]
     pub fn is_same_hub(&self, other: &Self) -> bool {
         self.is_own(&other.0)
@@ -79,7 +79,7 @@ impl fmt::Display for Endpoint {
 
 impl Token {
     /// # Errors
-    /// It holds what no header may hold.
+    /// It contains characters that a header must not contain.
     pub fn read(text: &str) -> Result<Self, HubError> {
         let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim())).map_err(|_| {
             HubError::new(HubErrorKind::Usage, "HF_TOKEN holds characters that no token has. Set it anew.")

@@ -1,4 +1,5 @@
-//! The hub's protocol: a repository's files at a revision, what each must be, and its bytes from a place on.
+//! The hub's HTTP API: the files of a repository at a revision, their checksums, and their content from an
+//! offset on.
 
 use std::future::Future;
 
@@ -15,7 +16,7 @@ use crate::error::{HubError, HubErrorKind, Retry};
 use crate::limits::{ASKED_WAIT_MAX, LIST_BYTES_MAX, LIST_FILES_MAX, REDIRECTS_MAX, SILENCE_MAX};
 use crate::names::{Reference, is_plain};
 
-/// One repository of a hub, as it is asked for.
+/// A client for one repository of a hub.
 pub(crate) struct Hub<'a> {
     pub client: &'a Client,
     pub endpoint: &'a Endpoint,
@@ -25,7 +26,7 @@ pub(crate) struct Hub<'a> {
 
 /// A repository's files at one commit.
 pub(crate) struct Listing {
-    /// The commit where the hub says one; what is asked for from there on.
+    /// The commit, if the hub reports one; all further requests use it.
     pub revision: String,
     pub files: Vec<Listed>,
 }
@@ -54,7 +55,7 @@ struct Large {
 
 impl Hub<'_> {
     /// # Errors
-    /// The hub is away, refuses, or answers what is no list.
+    /// The hub is unreachable, refuses, or its answer is not a list.
     pub(crate) async fn list(&self, revision: &str) -> Result<Listing, HubError> {
         let model = self.model.repository();
         let (owner, name) = model.split_once('/').unwrap_or_default();
@@ -77,10 +78,10 @@ impl Hub<'_> {
         Ok(Listing { revision, files: told.siblings.into_iter().map(Sibling::listed).collect() })
     }
 
-    /// Asks for what the list did not say of a file.
+    /// Requests the size and checksum of a file that the list left out.
     ///
     /// # Errors
-    /// The hub is away, refuses, or does not say it here either.
+    /// The hub is unreachable, refuses, or does not report them here either.
     pub(crate) async fn complete(
         &self,
         revision: &str,
@@ -111,10 +112,10 @@ impl Hub<'_> {
         }
     }
 
-    /// The bytes of a file from a place on. The answer says whether it begins there or at the start.
+    /// A file's content from an offset on. The answer says whether the hub honoured the offset.
     ///
     /// # Errors
-    /// The hub is away or refuses.
+    /// The hub is unreachable or refuses.
     pub(crate) async fn open(&self, revision: &str, path: &str, from: u64) -> Result<Answer, HubError> {
         let answer = self.follow(&Method::GET, self.address(revision, path), from).await?;
         match answer.status {
@@ -129,7 +130,8 @@ impl Hub<'_> {
         self.endpoint.below(parts)
     }
 
-    /// What the hub itself says of a file: where it redirects to another host, it has said it.
+    /// The hub's own headers for a file. A redirect to another host is not followed: the redirecting answer
+    /// has the headers.
     async fn head(&self, mut url: Url) -> Result<Answer, HubError> {
         for _ in 0..=REDIRECTS_MAX {
             let answer = self.once(&Method::HEAD, &url, 0).await?;
@@ -158,7 +160,7 @@ impl Hub<'_> {
         Err(self.wrong(&format!("it redirects more than {REDIRECTS_MAX} times")))
     }
 
-    /// One request. The token goes to the hub's own address, wherever a redirect leads.
+    /// One request. The token is sent to the hub's own origin only, wherever a redirect leads.
     async fn once(&self, method: &Method, url: &Url, from: u64) -> Result<Answer, HubError> {
         let mut target = url.clone();
         target.set_fragment(None);
@@ -167,7 +169,7 @@ impl Hub<'_> {
         let mut request = Request::new(method.clone(), target);
         let fixed = |name: HeaderName, value| (name, HeaderValue::from_static(value));
         request.headers.push(fixed(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
-        // What is compressed on the way adds up to something else.
+        // A compressed body would not match the checksum.
         request.headers.push(fixed(ACCEPT_ENCODING, "identity"));
         if from > 0
             && let Ok(range) = HeaderValue::try_from(format!("bytes={from}-"))
@@ -226,7 +228,7 @@ impl Hub<'_> {
         }
     }
 
-    /// The hub answers what can't be used.
+    /// The error for an unusable answer.
     pub(crate) fn wrong(&self, why: &str) -> HubError {
         HubError::new(
             HubErrorKind::Refused,
@@ -237,7 +239,7 @@ impl Hub<'_> {
 
 impl Sibling {
     fn listed(self) -> Listed {
-        // Of a large file, the blob is no more than the pointer to it.
+        // A large file's blob is only the LFS pointer.
         let (size, digits) = match self.lfs {
             Some(large) => (large.size.or(self.size), large.sha256),
             None => (self.size, self.blob_id),
@@ -253,7 +255,7 @@ fn asked_wait(headers: &Headers) -> Retry {
     })
 }
 
-/// Waits for an answer or a piece of one, as long as silence may last.
+/// Waits for an answer or a piece of one, up to the longest accepted silence.
 pub(crate) async fn within<T>(work: impl Future<Output = Result<T, EgressError>>) -> Result<T, HubError> {
     match tokio::time::timeout(SILENCE_MAX, work).await {
         Ok(Ok(done)) => Ok(done),

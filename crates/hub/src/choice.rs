@@ -1,4 +1,5 @@
-//! Which of a repository's files are fetched: what a runtime needs, and never a pickle, which runs code when it is read.
+//! Selects the files of a repository to download: what a runtime needs, and never a pickle, which runs code
+//! when it is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,16 +10,17 @@ use crate::limits::{
 };
 use crate::names::Reference;
 
-/// A file as the hub lists it; what it does not say there is asked for later.
+/// A file in the hub's list. Fields that are missing there are requested later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
-    /// Where it lies in the repository.
+    /// Its path in the repository.
     pub path: String,
     pub size: Option<u64>,
     pub checksum: Option<Checksum>,
 }
 
-/// Configuration, tokeniser and template, and what makers of vectors say of them, where a repository has them.
+/// Configuration, tokenizer and chat template, and the files of embedding models, where a repository has
+/// them.
 const WORDS: [&str; 8] = [
     "config.json",
     "generation_config.json",
@@ -29,13 +31,13 @@ const WORDS: [&str; 8] = [
     "config_sentence_transformers.json",
     POOLING,
 ];
-/// How states become one vector: it lies in a directory of its own there, and beside the others here.
+/// The pooling configuration of an embedding model: in a subdirectory there, beside the other files here.
 const POOLING: &str = "1_Pooling/config.json";
 const POOLING_HERE: &str = "1_Pooling.json";
 const INDEX: &str = "model.safetensors.index.json";
 
 impl Listed {
-    /// What it is called here: a model's files lie beside each other.
+    /// Its local name: all files of a model are in one directory.
     pub(crate) fn name(&self) -> &str {
         match self.path.as_str() {
             POOLING => POOLING_HERE,
@@ -53,7 +55,7 @@ pub(crate) fn is_weights(name: &str) -> bool {
     name.ends_with(".safetensors") || name.ends_with(".gguf")
 }
 
-/// A GGUF file's name without its ending and without its number among several.
+/// A GGUF file's name without the extension and the shard number.
 pub(crate) fn stem_of(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(".gguf")?;
     let numbered = stem.len().checked_sub("-00001-of-00002".len()).and_then(|at| stem.split_at_checked(at));
@@ -71,7 +73,7 @@ fn is_number_of_several(text: &str) -> bool {
 }
 
 /// # Errors
-/// The list is hostile, or holds nothing that can be run, or more than one thing.
+/// The list contains dangerous paths, nothing that can be run, or several models to choose from.
 pub(crate) fn choose(model: &Reference, listed: Vec<Listed>) -> Result<Vec<Listed>, HubError> {
     if let Some(hostile) = listed.iter().find(|file| is_hostile(&file.path)) {
         return Err(refused(format!(
@@ -101,7 +103,7 @@ fn bounded(model: &Reference, chosen: Vec<Listed>) -> Result<Vec<Listed>, HubErr
     Ok(chosen)
 }
 
-/// Names that lead somewhere else, on this system or another. What is merely odd is never fetched.
+/// Paths that leave the directory, on this system or another. Merely unusual names are never downloaded.
 fn is_hostile(path: &str) -> bool {
     path.is_empty()
         || path.starts_with('/')
@@ -131,7 +133,8 @@ fn choose_weights(model: &Reference, listed: &[Listed]) -> Result<BTreeSet<Strin
         .map(str::to_owned)
         .collect();
     if !root.is_empty() {
-        // Beside the shards that the index names, some repositories keep the same weights once more in one piece.
+        // Besides the shards that the index names, some repositories have the same weights again in a single
+        // file.
         let usual: BTreeSet<String> = root.iter().filter(|name| name.starts_with("model")).cloned().collect();
         return Ok(if usual.is_empty() { root } else { usual });
     }
@@ -148,7 +151,7 @@ fn packed<'a>(paths: impl Iterator<Item = &'a str>) -> BTreeMap<String, BTreeSet
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for path in paths {
         let name = path.rsplit('/').next().unwrap_or(path);
-        // The eyes of a model that sees are no model.
+        // The vision encoder of a multimodal model is not a model by itself.
         if let Some(stem) = stem_of(name).filter(|stem| !stem.starts_with("mmproj")) {
             found.entry(stem.to_ascii_lowercase()).or_default().insert(path.to_owned());
         }

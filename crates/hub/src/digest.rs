@@ -1,27 +1,28 @@
-//! The two checksums of a hub: SHA-256 of large files, and git's name of small ones.
+//! A hub's two checksums: SHA-256 of large files, and the git blob id of small ones.
 
 use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a file's bytes must add up to.
+/// The expected checksum of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checksum {
-    /// 64 digits.
+    /// 64 hex digits.
     Sha256(String),
-    /// 40 digits: SHA-1 of git's head and the bytes. No proof against malice, which the address's TLS is for.
+    /// 40 hex digits: SHA-1 of git's blob header and the content. It does not protect against tampering; TLS
+    /// does.
     GitBlob(String),
 }
 
-/// The checksum of bytes as they come, and their SHA-256 beside it.
+/// A running checksum, and the SHA-256 besides.
 pub(crate) struct Running {
     sha256: Context,
     blob: Option<Context>,
 }
 
 impl Checksum {
-    /// As an ETag writes it, quotes and weakness aside.
+    /// Parses an ETag, ignoring its quotes and weakness mark.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
@@ -33,7 +34,7 @@ impl Checksum {
         }
     }
 
-    /// Its digits.
+    /// The hex digits.
     #[must_use]
     pub fn digits(&self) -> &str {
         match self {
@@ -66,7 +67,7 @@ impl<'de> Deserialize<'de> for Checksum {
 }
 
 impl Running {
-    /// For a file of this length, which git's name begins with.
+    /// For a file of this size, which the git blob header contains.
     pub(crate) fn new(wanted: &Checksum, size: u64) -> Self {
         let blob = matches!(wanted, Checksum::GitBlob(_)).then(|| {
             let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
@@ -83,7 +84,7 @@ impl Running {
         }
     }
 
-    /// The checksum of the wanted kind, and the SHA-256 that the manifest keeps of every file.
+    /// The checksum of the expected kind, and the SHA-256, which the manifest stores for every file.
     pub(crate) fn finish(self) -> (Checksum, String) {
         let sha256 = hex(self.sha256.finish().as_ref());
         let checksum = match self.blob {
@@ -121,7 +122,7 @@ mod tests {
         let mut running = Running::new(&Checksum::GitBlob(String::new()), 6);
         running.update(b"he");
         running.update(b"llo\n");
-        // As `git hash-object` names it.
+        // As `git hash-object` computes it.
         assert_eq!(running.finish().0.digits(), "ce013625030ba8dba906f756967f9e9ca394464a");
     }
 }

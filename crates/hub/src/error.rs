@@ -1,47 +1,47 @@
-//! Why a model is not here: the kind decides the exit code and a retry, the text is for a person.
+//! Errors of model downloads: the kind decides the exit code and whether to retry, the text is for a person.
 
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-/// What went wrong.
+/// The kind of error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HubErrorKind {
-    /// What was asked for can't be meant.
+    /// The request makes no sense.
     Usage,
     /// No such model, revision or file.
     NotFound,
-    /// The hub wants to know who asks.
+    /// The hub requires a token.
     Authentication,
-    /// The hub knows who asks, and says no.
+    /// The hub refuses this token.
     Forbidden,
-    /// Somebody else is at it.
+    /// Another process is pulling or removing the model.
     Busy,
-    /// Asked too often.
+    /// The hub's rate limit.
     RateLimited,
-    /// The hub can't be reached, or breaks off again and again.
+    /// The hub is unreachable, or transfers break off again and again.
     Unavailable,
-    /// The hub answers what can't be used or can't be trusted.
+    /// The hub's answer can't be used or trusted.
     Refused,
-    /// The disk refuses.
+    /// The disk is full or failed.
     Disk,
 }
 
-/// One failure, in a sentence that says what to do where that is known.
+/// One failure, in a sentence that says what to do if that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubError {
     pub kind: HubErrorKind,
     pub message: String,
-    /// After which time a further try may do better; `None` where none will.
+    /// When to retry; `None` if a retry can't help.
     pub(crate) retry: Option<Retry>,
 }
 
 /// When to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// A little later each time.
+    /// With growing pauses.
     Later,
-    /// After the time that the hub asked for.
+    /// After the time that the hub requested.
     After(Duration),
 }
 
@@ -55,7 +55,7 @@ impl HubError {
         self
     }
 
-    /// What the disk says of a path.
+    /// An I/O error on a path.
     pub(crate) fn disk(path: &Path, error: &std::io::Error) -> Self {
         let shown = path.display();
         let text = if error.kind() == std::io::ErrorKind::StorageFull {

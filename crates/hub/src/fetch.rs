@@ -1,4 +1,4 @@
-//! One file from the hub: poured behind what is here already, and checked whole.
+//! Downloads one file: resumes a partial download, and verifies the whole.
 
 use std::fs::{File, OpenOptions};
 use std::future::{Future, poll_fn};
@@ -20,7 +20,7 @@ use crate::limits::{FIRST_WAIT, TRIES_MAX, WAIT_MAX};
 use crate::meter::{Event, Meter};
 use crate::shelf::StoredFile;
 
-/// A file, and all that it must be.
+/// A file with its expected size and checksum.
 #[derive(Debug, Clone)]
 pub(crate) struct Expected {
     pub file: Listed,
@@ -28,7 +28,7 @@ pub(crate) struct Expected {
     pub checksum: Checksum,
 }
 
-/// What a fetch needs beside the file.
+/// What a download needs besides the file.
 pub(crate) struct Way<'a> {
     pub hub: &'a Hub<'a>,
     pub revision: &'a str,
@@ -37,7 +37,7 @@ pub(crate) struct Way<'a> {
     pub random: &'a dyn Random,
 }
 
-/// What is here of a file, and what it adds up to so far.
+/// A partial download and its running checksum.
 struct Part {
     path: PathBuf,
     file: File,
@@ -48,8 +48,9 @@ struct Part {
 const BLOCK_BYTES: usize = 1024 * 1024;
 
 impl Expected {
-    /// Where it comes together, and stays until the whole model is here: a part is added up again by the next pull,
-    /// a finished name would have to be believed. The part of one content is never taken for the part of another.
+    /// The path of the partial download. It is renamed only when the whole model is complete, because the
+    /// next pull hashes a partial file again but would have to trust a finished name. It contains the
+    /// checksum, so that it is never taken for a part of another version.
     pub(crate) fn part(&self, directory: &Path) -> PathBuf {
         let start: String = self.checksum.digits().chars().take(16).collect();
         directory.join(format!("{}.{start}.part", self.file.name()))
@@ -57,7 +58,7 @@ impl Expected {
 }
 
 /// # Errors
-/// The hub refuses, breaks off too often, or sent what adds up to something else; the disk refuses.
+/// The hub refuses, breaks off too often, or sends content with the wrong checksum; the disk fails.
 pub(crate) async fn fetch(way: &Way<'_>, expected: &Expected) -> Result<StoredFile, HubError> {
     let mut part = Part::open(expected.part(way.directory), expected).await?;
     let mut tries = 0;
@@ -74,10 +75,10 @@ pub(crate) async fn fetch(way: &Way<'_>, expected: &Expected) -> Result<StoredFi
     settle(way, expected, part)
 }
 
-/// Tries again as long as that may help.
+/// Retries while that may help.
 ///
 /// # Errors
-/// What the last try says.
+/// The error of the last try.
 pub(crate) async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
     meter: &Meter<'_>,
     random: &dyn Random,
@@ -101,7 +102,7 @@ async fn pause(meter: &Meter<'_>, random: &dyn Random, tries: u32, retry: Retry,
         Retry::Later => {
             let longest = FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(WAIT_MAX);
             let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-            // Whoever was cut off together does not come back together.
+            // Jitter, so that clients that were cut off together do not come back together.
             Duration::from_millis(longest_ms / 2 + random.below(longest_ms / 2 + 1))
         }
     };
@@ -138,7 +139,7 @@ async fn pour(way: &Way<'_>, expected: &Expected, part: &mut Part) -> Result<(),
     Ok(())
 }
 
-/// Where an answer's bytes begin in the file.
+/// The offset in the file at which an answer's body starts.
 fn starts_at(hub: &Hub<'_>, answer: &Answer, expected: &Expected) -> Result<u64, HubError> {
     if answer.headers.text("content-encoding").is_some_and(|how| !how.eq_ignore_ascii_case("identity")) {
         return Err(hub.wrong("it is compressed, though asked not to be"));
@@ -165,7 +166,7 @@ async fn next(body: &mut InBody) -> Result<Option<bytes::Bytes>, HubError> {
         match frame.map(http_body::Frame::into_data) {
             None => return Ok(None),
             Some(Ok(bytes)) => return Ok(Some(bytes)),
-            // Trailers say nothing that we ask.
+            // Trailers are ignored.
             Some(Err(_)) => {}
         }
     }
@@ -175,7 +176,7 @@ fn settle(way: &Way<'_>, expected: &Expected, part: Part) -> Result<StoredFile, 
     let Part { path, file, running, .. } = part;
     let (found, sha256) = running.finish();
     if found != expected.checksum {
-        // What is wrong by a byte is wrong for good: the next pull begins it anew.
+        // A corrupt file can't be repaired: the next pull starts it again.
         let _ = std::fs::remove_file(&path);
         way.meter.lost(expected.size);
         return Err(HubError::new(
@@ -194,7 +195,7 @@ fn settle(way: &Way<'_>, expected: &Expected, part: Part) -> Result<StoredFile, 
 }
 
 impl Part {
-    /// What is here already is added up first; more than the whole is nothing.
+    /// Hashes what is on disk already. If that is longer than the file should be, starts again.
     async fn open(path: PathBuf, expected: &Expected) -> Result<Self, HubError> {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = opened.map_err(|error| HubError::disk(&path, &error))?;
@@ -211,7 +212,7 @@ impl Part {
             let Some(bytes) = block.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(part) };
             part.running.update(bytes);
             part.here += read as u64;
-            // The other file's bytes, and whoever wants to stop, get their turn.
+            // Lets the other download and cancellation proceed.
             tokio::task::yield_now().await;
         }
     }
@@ -231,7 +232,7 @@ impl Part {
     }
 
     fn remove(&self) {
-        // Where it stays, its checksum refuses it.
+        // If it can't be removed, its checksum will reject it.
         let _ = std::fs::remove_file(&self.path);
     }
 

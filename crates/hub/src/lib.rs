@@ -1,4 +1,5 @@
-//! Models from a hub onto this machine's disk: what a name stands for, what is fetched, how it is checked, where it lies.
+//! Downloads models from a hub: what a name refers to, which files are downloaded, how they are verified, and
+//! where they are stored.
 
 mod address;
 mod api;

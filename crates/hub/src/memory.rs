@@ -1,4 +1,5 @@
-//! How much memory a model takes: its weights, and the keys and values of each thousand tokens, read from what is on disk.
+//! Estimates how much memory a model takes: its weights, and its KV cache per thousand tokens, from the files
+//! on disk.
 
 use serde::Deserialize;
 
@@ -6,17 +7,17 @@ use crate::choice::is_weights;
 use crate::packed;
 use crate::shelf::{Entry, read_bounded};
 
-/// What a runtime will ask of this machine.
+/// The memory that a runtime will need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     pub weights_bytes: u64,
-    /// Keys and values in 16 bits; `None` where the model does not say its shape.
+    /// KV cache in 16 bits; `None` if the model's configuration does not determine its shape.
     pub thousand_tokens_bytes: Option<u64>,
-    /// The longest context that it was made for.
+    /// The longest context that the model was trained for.
     pub context_tokens: Option<u64>,
 }
 
-/// What decides the size of keys and values.
+/// The parameters that determine the size of the KV cache.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Shape {
     #[serde(rename = "num_hidden_layers")]
@@ -33,10 +34,10 @@ pub(crate) struct Shape {
     pub context: Option<u64>,
 }
 
-/// Of one cell, as the engine keeps it.
+/// The size of one KV cache element in the engine.
 const CELL_BYTES: u64 = 2;
 
-/// What a model that is here will take.
+/// The memory that a downloaded model will take.
 #[must_use]
 pub fn memory_of(entry: &Entry) -> Memory {
     let weights = entry.manifest.files.iter().filter(|file| is_weights(&file.name));
@@ -55,7 +56,7 @@ pub fn memory_of(entry: &Entry) -> Memory {
 }
 
 impl Shape {
-    /// A key and a value for each head of each layer.
+    /// A key and a value for each KV head of each layer.
     fn token_bytes(&self) -> Option<u64> {
         let heads = self.key_value_heads.or(self.heads)?;
         let head_size = match self.head_size {

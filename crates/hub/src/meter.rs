@@ -1,22 +1,22 @@
-//! What is told while a model comes.
+//! Progress events of a download.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-/// One thing to tell.
+/// A progress event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// What is to come: files and bytes in all, and the bytes that are here already.
+    /// The download starts: the number of files, the total size, and the bytes that are on disk already.
     Begun { revision: String, files: usize, bytes: u64, bytes_here: u64 },
-    /// Bytes that are here now; told at every piece.
+    /// Bytes on disk now; sent for every piece.
     Moved { bytes_here: u64, bytes: u64 },
-    /// A file is here, and is what it should be.
+    /// A file is complete and verified.
     Checked { file: String, bytes: u64 },
-    /// A try failed, and another follows.
+    /// A try failed and another will follow.
     Waiting { why: String, wait: Duration },
 }
 
-/// Counts what is here, for all files that are on their way.
+/// Counts the bytes on disk over all concurrent downloads.
 pub(crate) struct Meter<'a> {
     bytes: u64,
     bytes_here: Cell<u64>,
@@ -33,7 +33,7 @@ impl<'a> Meter<'a> {
         self.tell(&Event::Moved { bytes_here: self.bytes_here.get(), bytes: self.bytes });
     }
 
-    /// What was counted as here is not.
+    /// Subtracts bytes that were counted but are not on disk after all.
     pub(crate) fn lost(&self, bytes: u64) {
         self.bytes_here.set(self.bytes_here.get().saturating_sub(bytes));
     }

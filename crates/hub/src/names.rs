@@ -1,4 +1,5 @@
-//! What a model's name stands for: a repository of the hub and, of quantised ones, a tag; nothing else gets near a path.
+//! Model names: a repository on the hub and, for quantised models, a tag. Only names that pass here become
+//! part of a path.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use crate::error::{HubError, HubErrorKind};
 use crate::limits::NAME_BYTES_MAX;
 
-/// A model by name: `owner/name`, `owner/name:tag`, or a short one.
+/// A model's name: `owner/name`, `owner/name:tag`, or a short name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     shown: String,
@@ -31,7 +32,7 @@ struct Row {
 
 impl Reference {
     /// # Errors
-    /// It is no name, or no short name that is known.
+    /// It is neither a name nor a known short name.
     pub fn read(text: &str) -> Result<Self, HubError> {
         if !text.contains('/') {
             return Self::short(text);
@@ -82,10 +83,10 @@ impl Reference {
         })
     }
 
-    /// The same model, of which the file with this name is meant.
+    /// The same model, with the GGUF file of this name selected.
     ///
     /// # Errors
-    /// The file is no GGUF, or has no plain name.
+    /// The file is not a GGUF file, or its name is not plain.
     pub fn with_file(&self, file: &str) -> Result<Self, HubError> {
         let stem = file.rsplit('/').next().and_then(crate::choice::stem_of);
         match stem.filter(|stem| is_plain(stem)) {
@@ -111,7 +112,8 @@ impl Reference {
         self.tag.as_deref()
     }
 
-    /// The one directory that the model lies in. No repository has two dashes in a row, so no two share one.
+    /// The directory that holds the model. No repository name has two consecutive dashes, so no two models
+    /// share one.
     #[must_use]
     pub fn directory(&self) -> String {
         match &self.tag {
@@ -127,7 +129,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// The short names that are known.
+/// The known short names.
 pub fn short_names() -> impl Iterator<Item = &'static str> {
     rows().iter().map(|row| row.name.as_str())
 }
@@ -139,7 +141,7 @@ fn rows() -> &'static [Row] {
     })
 }
 
-/// Letters, digits and `._-`, which neither a path nor a URL reads as anything else.
+/// Letters, digits and `._-`, which have no special meaning in a path or a URL.
 pub(crate) fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= NAME_BYTES_MAX

@@ -1,4 +1,4 @@
-//! The head of a GGUF file, as far as it says a model's shape; all else in it is the engine's to read.
+//! Reads a model's shape from the metadata of a GGUF file; the engine reads everything else.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -6,15 +6,15 @@ use std::path::Path;
 
 use crate::memory::Shape;
 
-/// Of names; longer ones are none.
+/// Length of a key; longer ones are invalid.
 const TEXT_BYTES_MAX: u64 = 64 * 1024;
 const PAIRS_MAX: u64 = 4_096;
-/// What is looked at at most: vocabularies lie in the head too.
+/// The most that is read: vocabularies are in the metadata too.
 const HEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const TEXT: u32 = 8;
 const LIST: u32 = 9;
 
-/// The shape of the model in a file; `None` where the file is no GGUF or says none.
+/// The model's shape; `None` if the file is not a GGUF file or does not state it.
 pub(crate) fn shape(path: &Path) -> Option<Shape> {
     read(&mut BufReader::new(File::open(path).ok()?.take(HEAD_BYTES_MAX)))
 }
@@ -32,7 +32,7 @@ fn read(head: &mut impl Read) -> Option<Shape> {
         let name = text(head)?;
         let kind = u32::from_le_bytes(bytes(head)?);
         let value = value(head, kind)?;
-        // Each is below the family's name, such as `qwen3.block_count`.
+        // Keys start with the model's architecture, as in `qwen3.block_count`.
         let field = match name.split_once('.').map_or("", |(_, field)| field) {
             "block_count" => &mut shape.layers,
             "attention.head_count" => &mut shape.heads,
@@ -47,7 +47,7 @@ fn read(head: &mut impl Read) -> Option<Shape> {
     shape.layers.is_some().then_some(shape)
 }
 
-/// Reads over a value; the outer `None` is a broken file, the inner one a value that is no whole number.
+/// Reads a value. The outer `None` is a corrupt file, the inner one a value that is not an integer.
 fn value(head: &mut impl Read, kind: u32) -> Option<Option<u64>> {
     match kind {
         0 => bytes(head).map(|b| Some(u64::from(u8::from_le_bytes(b)))),
@@ -75,7 +75,7 @@ fn list(head: &mut impl Read) -> Option<()> {
         }
         return Some(());
     }
-    // A list of lists is nothing that anybody writes.
+    // Lists of lists do not occur.
     skip(head, width(kind)?.checked_mul(count)?)
 }
 

@@ -1,4 +1,4 @@
-//! A pull from its beginning to its end: list, choose, see what is here, fetch, check, put up.
+//! A pull from start to end: list, select, reuse what is on disk, download, verify, publish.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::meter::{Event, Meter};
 use crate::names::Reference;
 use crate::shelf::{Entry, Manifest, Shelf, StoredFile, make_directory};
 
-/// What is to be pulled, from where to where.
+/// What to pull, and from where.
 pub struct Order<'a> {
     pub model: &'a Reference,
     /// A branch, a tag or a commit.
@@ -31,10 +31,10 @@ pub struct Order<'a> {
     pub world: &'a World,
 }
 
-/// Brings a model here. Dropped in between, it leaves what came, and the next one goes on from there.
+/// Downloads a model. If the future is dropped, partial downloads remain, and the next pull resumes them.
 ///
 /// # Errors
-/// Says what is missing, refused or wrong.
+/// What is missing, refused or wrong.
 pub async fn pull(order: &Order<'_>, tell: &dyn Fn(&Event)) -> Result<Entry, HubError> {
     check_revision(order.revision)?;
     let hub = Hub { client: order.client, endpoint: order.endpoint, token: order.token, model: order.model };
@@ -99,7 +99,7 @@ async fn bring(
     Ok(files)
 }
 
-/// A file of the model as it is here already: linked, where its checksum and length are still the same.
+/// Reuses a file of the version on disk by hard link, if its checksum and length are unchanged.
 fn have(before: Option<&Entry>, coming: &Path, expected: &Expected) -> Option<StoredFile> {
     let entry = before?;
     let name = expected.file.name();
@@ -107,12 +107,13 @@ fn have(before: Option<&Entry>, coming: &Path, expected: &Expected) -> Option<St
     let from = entry.directory.join(name);
     let is_same = stored.checksum == expected.checksum && length(&from) == expected.size;
     let to = coming.join(name);
-    // A pull that ended between its last file and its manifest left one behind.
+    // A pull that was interrupted before it wrote the manifest may have left one.
     let _ = fs::remove_file(&to);
     (is_same && fs::hard_link(&from, &to).is_ok()).then(|| stored.clone())
 }
 
-/// Whether a model is what the hub lists now. The commit may differ: a word changed in its description is no change.
+/// Whether the model on disk has the files that the hub lists now. The commit may differ: a changed
+/// description does not matter.
 fn is_that(entry: &Entry, expected: &[Expected]) -> bool {
     let files = &entry.manifest.files;
     let is_here = |wanted: &Expected| {
@@ -135,7 +136,7 @@ fn check_revision(revision: &str) -> Result<(), HubError> {
 }
 
 fn room_for(directory: &Path, bytes: u64) -> Result<(), HubError> {
-    // A system that does not say how much is free says so when it is full.
+    // If the system does not report free space, the write will fail when it is full.
     let Ok(disk) = rustix::fs::statvfs(directory) else { return Ok(()) };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free >= bytes.saturating_add(DISK_SPARE_BYTES) {

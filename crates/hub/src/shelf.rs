@@ -1,4 +1,5 @@
-//! The models of this machine: one directory each, there only when whole, and what lies in it written beside it.
+//! The models on this machine: one directory each, published only when complete, with a manifest of its
+//! files.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -13,22 +14,22 @@ use crate::error::{HubError, HubErrorKind};
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::names::Reference;
 
-/// The directory of all models. Beside them it has those that are on their way, which nobody lists.
+/// The directory of all models. Unfinished downloads are in hidden subdirectories, which are not listed.
 #[derive(Debug, Clone)]
 pub struct Shelf {
     root: PathBuf,
 }
 
-/// What a model is, as it was pulled.
+/// A model's manifest, as it was pulled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The form of this file.
+    /// The version of this format.
     pub version: u32,
     pub name: String,
     pub repository: String,
-    /// The hub's commit.
+    /// The commit on the hub.
     pub revision: String,
-    /// The hub or mirror that it came from.
+    /// The hub or mirror that it was downloaded from.
     pub source: String,
     pub pulled_at: String,
     pub bytes: u64,
@@ -41,11 +42,11 @@ pub struct StoredFile {
     pub name: String,
     pub bytes: u64,
     pub sha256: String,
-    /// What the hub said, and what was found.
+    /// The checksum from the hub, verified.
     pub checksum: Checksum,
 }
 
-/// A model that is here.
+/// A complete model on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub directory: PathBuf,
@@ -54,7 +55,7 @@ pub struct Entry {
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 const VERSION: u32 = 1;
-/// No model's directory begins with a dot.
+/// Hidden, since no model's directory starts with a dot.
 const COMING: &str = ".coming";
 const GOING: &str = ".going";
 const LOCKS: &str = ".locks";
@@ -65,14 +66,14 @@ impl Shelf {
         Self { root }
     }
 
-    /// Where it is.
+    /// The directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where models are kept when nobody says otherwise: `tidegate/models` below the data of this person. `None` where
-    /// there is no home.
+    /// The default directory: `tidegate/models` in the user's data directory. `None` without a home
+    /// directory.
     #[must_use]
     pub fn usual(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -80,17 +81,17 @@ impl Shelf {
         data.map(|data| Self::at(data.join("tidegate/models")))
     }
 
-    /// What a runtime opens for a model by its name: its one GGUF file, or its directory. `None` where it is not here
-    /// and whole.
+    /// The path that a runtime opens for a model of this name: its one GGUF file, or its directory. `None` if
+    /// the model is not here or not complete.
     #[must_use]
     pub fn path_of(&self, name: &str) -> Option<PathBuf> {
         self.find(&Reference::read(name).ok()?).map(|entry| entry.path())
     }
 
-    /// The models that are here, by name.
+    /// The models on disk, by name.
     ///
     /// # Errors
-    /// The directory can't be read. One that isn't there holds none.
+    /// The directory can't be read. A missing directory is empty.
     pub fn entries(&self) -> Result<Vec<Entry>, HubError> {
         let listed = match fs::read_dir(&self.root) {
             Ok(listed) => listed,
@@ -106,16 +107,16 @@ impl Shelf {
         Ok(found)
     }
 
-    /// A model that is here and whole.
+    /// A complete model on disk.
     #[must_use]
     pub fn find(&self, model: &Reference) -> Option<Entry> {
         read_entry(&self.root.join(model.directory()))
     }
 
-    /// Removes a model, and what was begun of it; returns the bytes that it had.
+    /// Removes a model and its partial downloads; returns the bytes freed.
     ///
     /// # Errors
-    /// It isn't here, somebody is at it, or the disk refuses.
+    /// It is not on disk, another process uses it, or the disk fails.
     pub fn remove(&self, model: &Reference) -> Result<u64, HubError> {
         let _lock = self.lock(model)?;
         let (place, coming) = (self.root.join(model.directory()), self.coming(model));
@@ -131,12 +132,12 @@ impl Shelf {
         Ok(bytes)
     }
 
-    /// Where a model comes together.
+    /// The directory of a model's unfinished download.
     pub(crate) fn coming(&self, model: &Reference) -> PathBuf {
         self.root.join(COMING).join(model.directory())
     }
 
-    /// Makes what came together the model, at once: a reader finds the old one or the new one.
+    /// Publishes a finished download atomically: a reader finds either the old model or the new one.
     pub(crate) fn put_up(&self, model: &Reference, manifest: &Manifest) -> Result<Entry, HubError> {
         let coming = self.coming(model);
         drop_the_rest(&coming, manifest)?;
@@ -148,7 +149,7 @@ impl Shelf {
         Ok(Entry { directory: place, manifest: manifest.clone() })
     }
 
-    /// Keeps a second process out until the file is dropped, however this one ends.
+    /// Locks the model against other processes until the file is dropped, even by a crash.
     pub(crate) fn lock(&self, model: &Reference) -> Result<File, HubError> {
         let directory = self.root.join(LOCKS);
         make_directory(&directory)?;
@@ -208,7 +209,7 @@ impl Entry {
         }
     }
 
-    /// Whether every file is still here in its length.
+    /// Whether every file is still there with its full length.
     pub(crate) fn is_whole(&self) -> bool {
         self.manifest.files.iter().all(|file| {
             fs::metadata(self.directory.join(&file.name)).is_ok_and(|here| here.len() == file.bytes)
@@ -219,7 +220,7 @@ impl Entry {
 fn read_entry(directory: &Path) -> Option<Entry> {
     let bytes = read_bounded(&directory.join(MANIFEST))?;
     let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
-    // Names in it become paths again: those of a pull are plain.
+    // Names in a manifest become paths; those that a pull wrote are plain.
     let is_plain = |file: &StoredFile| !file.name.contains(['/', '\\', '\0']) && !file.name.starts_with('.');
     let is_ours = manifest.version == VERSION && manifest.files.iter().all(is_plain);
     is_ours.then(|| Entry { directory: directory.to_owned(), manifest })
@@ -231,7 +232,7 @@ pub(crate) fn read_bounded(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Parts of what the model was meant to be before.
+/// Removes partial downloads of other versions.
 fn drop_the_rest(coming: &Path, manifest: &Manifest) -> Result<(), HubError> {
     let listed = fs::read_dir(coming).map_err(|error| HubError::disk(coming, &error))?;
     for entry in listed.filter_map(Result::ok) {

@@ -1,8 +1,10 @@
-//! The one durable queue: what must happen after an act, or at a time, whichever process lives then.
+//! The durable job queue: work that must happen after an act, or at a time, in whichever process is alive
+//! then.
 //!
-//! A job is asked for in the transaction of the act that wants it (`store::jobs`), and is taken by one worker at a time under
-//! a lease that the worker renews. A worker that dies leaves its lease to run out, and the job is taken again: every job is
-//! done at least once. What becomes of a job is decided in `machine`, without clock or chance of its own.
+//! A job is enqueued in the transaction of the act that needs it (`store::jobs`), and one worker at a time
+//! takes it under a lease that the worker renews. If a worker dies, its lease expires and the job is taken
+//! again: every job is done at least once. The outcome of a job is decided in `machine`, which has no clock
+//! or randomness of its own.
 
 mod machine;
 mod runner;
@@ -15,15 +17,15 @@ use store::JobRow;
 pub use machine::{Outcome, Policy, ending};
 pub use runner::{Runner, Running};
 
-/// What knows how to do jobs of one kind.
+/// The handler of one kind of job.
 pub trait Handler: Send + Sync {
     fn kind(&self) -> &'static str;
 
     fn policy(&self) -> Policy;
 
-    /// Does it once. It may have been done before, by a worker that died without saying so.
+    /// Runs the job once. It may have been done before, by a worker that died without recording it.
     fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome>;
 }
 
-/// Handlers by their kind.
+/// The handlers of all kinds.
 pub type Handlers = Vec<Arc<dyn Handler>>;

@@ -1,28 +1,29 @@
-//! What becomes of a job: a pure function of what it is, how it went, the time and a throw of the dice.
+//! The retry state machine: the outcome of a job as a pure function of the job, its result, the time and a
+//! random number.
 
 use store::JobRow;
 use store::jobs::Ending;
 
-/// How persistently a kind of job is tried.
+/// The retry policy of a kind of job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// The first wait; each further one is twice as long.
+    /// The first backoff; each further one is twice as long.
     pub first_wait_ms: u64,
     pub wait_max_ms: u64,
-    /// A job is given up so long after it was asked for; one that comes again and again never is.
+    /// How long after its creation a job is given up; a recurring one never is.
     pub offered_ms: u64,
 }
 
-/// How a try went.
+/// The result of a try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Done,
     Failed {
         error: String,
-        /// Not before so long, where somebody said so.
+        /// The minimum wait, if the other side specified one.
         wait_ms: Option<u64>,
     },
-    /// Trying again can't help.
+    /// A retry can't help.
     Hopeless {
         error: String,
     },
@@ -36,11 +37,12 @@ impl Outcome {
 }
 
 impl Policy {
-    /// For work of our own, which only a fault of ours keeps from being done.
+    /// For internal work, which only a fault of Tidegate itself can keep from being done.
     pub const OURS: Self =
         Self { first_wait_ms: 1_000, wait_max_ms: 300_000, offered_ms: 30 * 24 * 3_600_000 };
 
-    /// Half of the wait is sure and half is chance: what failed together is not tried again together.
+    /// Backoff with jitter: half of it is fixed and half random, so that jobs that failed together are not
+    /// retried together.
     const fn wait_ms(&self, attempts: u32, chance: u64) -> u64 {
         let doublings = if attempts > 30 { 30 } else { attempts.saturating_sub(1) };
         let full = self.first_wait_ms.saturating_mul(1 << doublings);
@@ -50,13 +52,13 @@ impl Policy {
     }
 }
 
-/// What becomes of `job` after a try that went so.
+/// The next state of `job` after a try with this outcome.
 #[must_use]
 pub fn ending(job: &JobRow, policy: &Policy, outcome: Outcome, unix_ms: u64, chance: u64) -> Ending {
     match (outcome, job.every_ms) {
         (Outcome::Done, None) => Ending::Gone,
         (Outcome::Done, Some(every_ms)) => Ending::Due { unix_ms: next_turn(job, every_ms, unix_ms) },
-        // What is scheduled comes again whatever happened to it this time.
+        // A scheduled job runs again whatever its outcome.
         (Outcome::Hopeless { error }, Some(every_ms)) => {
             tracing::error!(kind = job.kind, error, "a scheduled job failed");
             Ending::Due { unix_ms: next_turn(job, every_ms, unix_ms) }
@@ -69,14 +71,14 @@ pub fn ending(job: &JobRow, policy: &Policy, outcome: Outcome, unix_ms: u64, cha
             }
             let wait_ms = policy.wait_ms(job.attempts, chance).max(wait_ms.unwrap_or(0));
             let again = unix_ms.saturating_add(wait_ms);
-            // The last try is at the end of its time, not beyond it.
+            // The last try is at the end of the retry period, not beyond it.
             let again = if every_ms.is_none() { again.min(last_unix_ms) } else { again };
             Ending::Again { unix_ms: again, error: cut(error) }
         }
     }
 }
 
-/// The next moment of the job's own beat that is still to come: turns that were missed are not made up for.
+/// The next future moment on the job's schedule: missed runs are not made up for.
 fn next_turn(job: &JobRow, every_ms: u64, unix_ms: u64) -> u64 {
     let every_ms = every_ms.max(1);
     let missed = unix_ms.saturating_sub(job.run_unix_ms) / every_ms;
@@ -133,7 +135,7 @@ mod tests {
         assert_eq!(due, Ending::Due { unix_ms: 2_000 });
         let dead = ending(&job(9, None), &POLICY, failed(), 61_000, 0);
         assert_eq!(dead, Ending::Dead { error: "no".into() });
-        // The last try comes at the end of its time.
+        // The last try comes at the end of the retry period.
         let last = ending(&job(9, None), &POLICY, failed(), 60_999, 7);
         assert_eq!(last, Ending::Again { unix_ms: 61_000, error: "no".into() });
     }
@@ -146,7 +148,7 @@ mod tests {
     }
 
     proptest! {
-        /// Tried again and again, a job is given up in its time and after not many tries.
+        /// However often it is retried, a job is given up within its period and after few tries.
         #[test]
         fn every_job_comes_to_an_end(chances in prop::collection::vec(any::<u64>(), 40)) {
             let (mut now, mut tries) = (1_000_u64, 0_u32);

@@ -1,4 +1,4 @@
-//! One process's worker: takes jobs, keeps their leases alive, and says what became of them.
+//! One process's worker: takes jobs, renews their leases, and records their outcomes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use crate::{Handler, Handlers};
 pub struct Runner {
     store: Store,
     world: World,
-    /// Told apart from every other process that lives; the same for one that follows a dead one in its place.
+    /// Unique among live processes; a process that replaces a dead one has the same name.
     worker: String,
     handlers: Handlers,
 }
 
-/// A worker at work.
+/// A running worker.
 pub struct Running {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    /// Takes nothing more, gives what runs a moment to end, and hands the rest back.
+    /// Takes no more jobs, gives running ones a moment to end, and releases the rest.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         if self.task.await.is_err() {
@@ -48,7 +48,7 @@ impl Runner {
         Self { store, world, worker, handlers }
     }
 
-    /// Starts on the runtime of whoever calls.
+    /// Starts on the caller's runtime.
     #[must_use]
     pub fn start(self) -> Running {
         let (stop, stopped) = watch::channel(false);
@@ -56,7 +56,7 @@ impl Runner {
     }
 
     async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
-        // Nobody else has this name: what it held, it held before it died.
+        // No other live process has this name: whatever it holds is from before it died.
         self.release().await;
         let mut at_work = AtWork::default();
         while !*stopped.borrow() {
@@ -73,7 +73,7 @@ impl Runner {
                 () = std::future::ready(()), if found => {}
             }
         }
-        // The rest is abandoned after a while, and taken again by whoever comes.
+        // After the timeout the rest is aborted; another worker takes it again.
         let _ = tokio::time::timeout(JOB_GOODBYE_MAX, at_work.all_ended()).await;
         at_work.tasks.shutdown().await;
         self.release().await;
@@ -119,7 +119,7 @@ impl Runner {
                 Some(outcome) => outcome,
                 None => return,
             },
-            // In a rolling upgrade a newer process asks for what this one doesn't know.
+            // In a rolling upgrade a newer process enqueues kinds that this one doesn't know.
             None => Outcome::failed(format!("this process knows no job of kind {}", job.kind)),
         };
         if let Outcome::Failed { error, .. } | Outcome::Hopeless { error } = &outcome {
@@ -133,7 +133,7 @@ impl Runner {
         }
     }
 
-    /// Runs a job and keeps its lease alive; nothing where the job has become somebody else's.
+    /// Runs a job and renews its lease; `None` if another worker has taken the job.
     async fn hold_on(&self, hold: &Hold, handler: &dyn Handler, job: &JobRow) -> Option<Outcome> {
         let mut running = handler.run(job);
         let deadline = tokio::time::sleep(DEADLINE);
@@ -144,7 +144,7 @@ impl Runner {
                 () = &mut deadline => return Some(Outcome::failed("it took too long")),
                 () = tokio::time::sleep(JOB_LEASE / 3) => {
                     let until = self.world.clock.unix_ms().saturating_add(milliseconds(JOB_LEASE));
-                    // A store that is away leaves the lease as it is: it may come back in time.
+                    // If the store is unreachable, the lease is left alone: the store may be back in time.
                     if let Ok(false) = self.store.jobs().extend(hold.clone(), until).await {
                         tracing::warn!(job = job.id, "a job's lease ran out while it was worked on");
                         return None;
@@ -155,11 +155,11 @@ impl Runner {
     }
 }
 
-/// What runs.
+/// The running jobs.
 struct AtWork {
     tasks: JoinSet<()>,
     workspaces: HashMap<Id, WorkspaceId>,
-    /// Whose turn was last.
+    /// The workspace that was served last.
     last: WorkspaceId,
 }
 
@@ -176,13 +176,13 @@ impl AtWork {
         self.workspaces.insert(task.id(), workspace);
     }
 
-    /// Never, while nothing runs.
+    /// Pending forever while nothing runs.
     async fn one_ended(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
             None => return std::future::pending().await,
             Some(Ok((id, ()))) => id,
             Some(Err(error)) => {
-                // Its lease runs out, and it is tried again.
+                // Its lease expires, and the job is retried.
                 tracing::error!(%error, "a job ended by a panic");
                 error.id()
             }

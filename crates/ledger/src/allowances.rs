@@ -1,4 +1,5 @@
-//! Everything live of limits and budgets: meters and pools that all cores of a process share, found without a common lock.
+//! Live rate limits and budgets: meters and pools shared by all cores of a process, looked up without a
+//! common lock.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,14 +20,14 @@ type MeterName = (WorkspaceId, Subject);
 #[derive(Debug)]
 pub struct Allowances {
     meters: Mutex<HashMap<MeterName, Arc<Meter>>>,
-    /// Of each budget the newest period last.
+    /// The pools of each budget, the newest period last.
     pools: Mutex<HashMap<BudgetId, Vec<Arc<Pool>>>>,
-    /// Replicas that serve, this one among them: each takes an equal share of a rate.
+    /// The number of replicas that serve, including this one: each gets an equal share of a rate limit.
     replicas: AtomicU64,
-    /// On the monotonic clock: until then leases count.
+    /// Monotonic time until which leases are valid.
     valid_until_us: AtomicU64,
     draining: AtomicBool,
-    /// Wakes the clerk.
+    /// Wakes the clerk (the lease client).
     pub(crate) wanted: Notify,
 }
 
@@ -53,7 +54,7 @@ impl Allowances {
         self.replicas.store(count, Ordering::Relaxed);
     }
 
-    /// Of a rate that several replicas share, this one's part. Never nothing: whoever is let in at all gets somewhere.
+    /// This replica's share of a rate limit. At least one, so that every replica makes progress.
     #[must_use]
     pub fn share(&self, limit: u64) -> u64 {
         (limit / self.replicas()).max(1)
@@ -68,7 +69,7 @@ impl Allowances {
         now_us < self.valid_until_us.load(Ordering::Acquire)
     }
 
-    /// Nothing is kept any more that is not reserved.
+    /// From now on everything that is not reserved is returned to the centre.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
         self.wanted.notify_one();
@@ -85,7 +86,7 @@ impl Allowances {
         pools.values().flatten().map(Arc::clone).collect()
     }
 
-    /// Pools of earlier periods that nothing depends on.
+    /// Drops pools of earlier periods that nothing depends on.
     pub(crate) fn forget_old_pools(&self) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         for periods in pools.values_mut() {
@@ -94,7 +95,7 @@ impl Allowances {
         }
     }
 
-    /// The pool of the period that is now. A clock that is set back does not bring an earlier period back.
+    /// The pool of the current period. A clock that is set back does not bring an earlier period back.
     #[must_use]
     pub fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<Pool> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,7 +121,7 @@ fn lasts(pool: &Pool, now_unix_ms: u64) -> bool {
     pool.ends_unix_ms.is_none_or(|end| now_unix_ms < end)
 }
 
-/// A core's view: what it has met before, it finds without asking the others.
+/// A core's cache of meters and pools: it finds known ones without a shared lock.
 #[derive(Debug, Default)]
 pub struct CoreAllowances {
     shared: Arc<Allowances>,
@@ -196,7 +197,8 @@ mod tests {
         let begins = |core: &CoreAllowances, now| core.pool(&budget(), now).period_unix_ms;
         assert_eq!(begins(&one, midnight - 1), midnight - DAY_MS);
         assert_eq!(begins(&other, midnight + 1), midnight);
-        // An hour back: who has rolled stays, and who had not finds what the other has.
+        // The clock goes back by an hour: a core that has rolled over stays, and one that had not finds the
+        // other's pool.
         assert_eq!(begins(&other, midnight - 3_600_000), midnight);
         assert_eq!(begins(&one, midnight + 1), midnight);
         assert_eq!(begins(&one, midnight - 3_600_000), midnight);

@@ -1,16 +1,16 @@
-//! Usage and money by mode, folded from settled records.
+//! Usage and money by mode, summed from settled records.
 
 use domain::{MeterRecord, Mode, Nanos, Priced};
 
-/// What one exchange adds.
+/// The contribution of one exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsageRow {
-    /// `None` where no attempt was made.
+    /// `None` if no attempt was made.
     pub mode: Option<Mode>,
     pub requests: u64,
-    /// The whole prompt, cached parts too.
+    /// The whole prompt, cached parts included.
     pub input_tokens: u64,
-    /// The whole completion, reasoning too.
+    /// The whole completion, reasoning included.
     pub output_tokens: u64,
     pub cached_tokens: u64,
     pub cost: Nanos,
@@ -34,7 +34,7 @@ impl From<&MeterRecord> for UsageRow {
     }
 }
 
-/// What all exchanges of a mode came to.
+/// The totals of all exchanges of a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModeTotals {
     pub mode: Mode,

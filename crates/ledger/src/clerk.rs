@@ -1,4 +1,4 @@
-//! The clerk of a replica: carries the pools' calls to the centre, holds on to leases, and gives them back.
+//! A replica's lease client: carries the pools' calls to the lease centre, renews leases, and returns them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::pool::{Call, Pool};
 use crate::sink::SinkError;
 
 const TICK: Duration = Duration::from_millis(100);
-/// A renewal that failed is tried again after this.
+/// The delay before a failed renewal is retried.
 const RENEW_AGAIN: Duration = Duration::from_secs(2);
 const GOODBYE_ROUNDS: u32 = 3;
 
@@ -33,28 +33,28 @@ pub enum LeaseAnswer {
     Returned { sequence: u64 },
 }
 
-/// What a replica hears when it says that it lives.
+/// The centre's reply to a renewal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Renewal {
-    /// Those that serve, this one among them.
+    /// The number of replicas that serve, including this one.
     pub replicas: u64,
-    /// The leases that it holds.
+    /// The leases that this replica holds.
     pub leases: Vec<(BudgetId, u64)>,
 }
 
-/// Where budgets' money is kept: the store, behind a trait, since the store is above the ledger.
+/// The central owner of budgets: the store, behind a trait, since the store depends on the ledger.
 pub trait LeaseCentre: Send + Sync {
-    /// Carries out calls, each once however often it comes; an answer for each, in their order.
+    /// Applies calls, each once even if it is repeated; returns a reply for each, in order.
     fn carry_out(&self, calls: Vec<LeaseCall>) -> PortFuture<'_, Result<Vec<LeaseAnswer>, SinkError>>;
-    /// Extends this replica's leases and takes those of silent ones back.
+    /// Extends this replica's leases and reclaims those of silent replicas.
     fn renew(&self) -> PortFuture<'_, Result<Renewal, SinkError>>;
-    /// Ends all leases of this replica: nothing is reserved, and its journal is in the books.
+    /// Ends all leases of this replica: nothing is reserved, and its journal is drained.
     fn release(&self) -> PortFuture<'_, Result<(), SinkError>>;
-    /// Budgets that other replicas wait for, of those that this one holds some of.
+    /// The recalled budgets among those that this replica holds a lease on.
     fn recalled(&self) -> PortFuture<'_, Result<Vec<(BudgetId, u64)>, SinkError>>;
-    /// A request was refused by a budget: it is reached.
+    /// Reports that a budget refused a request: its limit is reached.
     fn reached(&self, budget: BudgetId, period_unix_ms: u64) -> PortFuture<'_, Result<(), SinkError>>;
-    /// Resolves when some replica waits for money that others may hold.
+    /// Resolves when a replica waits for budget that others may hold.
     fn recall(&self) -> PortFuture<'_, ()>;
 }
 
@@ -70,10 +70,11 @@ impl Clerk {
         Arc::new(Self { shared, centre, world })
     }
 
-    /// Before anything is served, and after the journal of the last run is in the books: nothing of an earlier life is held.
+    /// Releases whatever an earlier process held, and renews. Call it before anything is served, and after
+    /// the last run's journal is drained.
     ///
     /// # Errors
-    /// As the centre says.
+    /// Any error of the centre.
     pub async fn begin(&self) -> Result<(), SinkError> {
         self.centre.release().await?;
         self.renew().await
@@ -144,7 +145,7 @@ impl Clerk {
     }
 
     async fn renew(&self) -> Result<(), SinkError> {
-        // From before it was asked: the centre counts from later.
+        // The time before the request: the centre counts the lease from later.
         let sent_us = self.now_us();
         let renewal = self.centre.renew().await?;
         self.shared.set_replicas(renewal.replicas);
@@ -158,7 +159,7 @@ impl Clerk {
         Ok(())
     }
 
-    /// At the end, once everything is settled and in the books: nothing is held any more.
+    /// At shutdown, once everything is settled and drained: returns all leases.
     pub async fn close(&self) {
         self.shared.drain();
         for _ in 0..GOODBYE_ROUNDS {

@@ -1,21 +1,22 @@
-//! Bytes told as what differs from a template: records of one kind repeat most of each other.
+//! Delta encoding against a template: records of one kind repeat most of each other.
 //!
-//! A difference is steps: how many bytes are new, those, how many follow from the template, and from where, told against
-//! where the last step left it. A step's two counts share its first byte, with fifteen for "more follows".
+//! A difference is a sequence of steps: the number of new bytes, those bytes, the number of bytes to copy
+//! from the template, and the offset to copy from, relative to where the last copy and the new bytes lead. A
+//! step's two counts share its first byte, four bits each, with fifteen for "more follows".
 
 const SHARED_MAX: usize = 15;
-/// Shorter repetitions than this cost as much as they save.
+/// Copies shorter than this cost as much as they save.
 const COPIED_MIN: usize = 4;
 const HASHED_BYTES: usize = 4;
 const PLACES: usize = 256;
-/// Of what is made again: no record is longer.
+/// The bound on a decoded record: none is longer.
 const LENGTH_MAX: usize = 1024 * 1024;
 
-/// What records are told against, and where in it four bytes are found.
+/// The bytes that records are encoded against, with an index of its four-byte sequences.
 #[derive(Debug)]
 pub struct Template {
     bytes: Vec<u8>,
-    /// One past the last place of bytes with this hash; zero is none.
+    /// One past the last offset of a sequence with this hash; zero if there is none.
     places: Box<[u16; PLACES]>,
 }
 
@@ -56,7 +57,7 @@ impl Template {
         told
     }
 
-    /// What was told, or `None` where it can't have been told against this template.
+    /// Decodes a difference; `None` if it can't have been encoded against this template.
     #[must_use]
     pub fn apply(&self, mut told: &[u8]) -> Option<Vec<u8>> {
         let mut made = Vec::with_capacity(self.bytes.len() + told.len());
@@ -83,7 +84,8 @@ impl Template {
         Some(made)
     }
 
-    /// Where the template goes on like `wanted`, and how far: where it is expected to, or else anywhere.
+    /// The offset and length of a match in the template: at the expected offset, or else wherever the index
+    /// finds one.
     fn longest(&self, wanted: &[u8], expected: usize) -> (usize, usize) {
         let in_place = self.common(wanted, expected);
         if in_place >= COPIED_MIN || in_place == wanted.len() {
@@ -123,7 +125,7 @@ fn read_count(shared: usize, told: &mut &[u8]) -> Option<usize> {
     if shared < SHARED_MAX { Some(shared) } else { read_number(told)?.checked_add(SHARED_MAX) }
 }
 
-/// Seven bits a byte, the low ones first.
+/// Appends a LEB128 number: seven bits per byte, the low ones first.
 pub fn number(told: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         told.push((value & 0x7F | 0x80).to_le_bytes()[0]);

@@ -1,4 +1,5 @@
-//! Follows the cores' journals and hands settled records to the store; recycles what nobody needs any more.
+//! The drainer: tails the cores' journals, passes settled records to the store, and recycles segments that
+//! are no longer needed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -15,16 +16,17 @@ use crate::frame::{FRAME_HEAD_BYTES, HEADER_BYTES, parse_records, seed};
 use crate::shared::{CoreShared, JournalShared, LiveSegment};
 use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 
-/// Read at once; also what bounds a batch: large, since each is a commit.
+/// The read size, which also bounds a batch: large, since each batch is a commit.
 const READ_BYTES: usize = 2 * 1024 * 1024;
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// What one pass did.
+/// The result of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DrainStep {
     pub records: u64,
     pub segments_recycled: u64,
-    /// Bytes of a published segment that could not be parsed: the disk gave back something else than was written.
+    /// Bytes of a published segment that could not be parsed: the disk returned something other than what was
+    /// written.
     pub damaged_bytes: u64,
 }
 
@@ -53,36 +55,37 @@ impl std::error::Error for DrainError {
     }
 }
 
-/// Where the drainer is in one core's journal.
+/// The drainer's position in one core's journal.
 #[derive(Default)]
 struct Cursor {
-    /// Number of the segment that is read; everything before it is applied.
+    /// The number of the segment being read; everything before it is applied.
     segment: u64,
     offset: u64,
-    /// Tabs whose terminal was not met yet, and the segment with their last whole state.
+    /// Tabs without a terminal record so far, and the segment with their last full state.
     open: BTreeMap<TraceId, u64>,
-    /// What was read last, kept so that no pass has to clear a fresh one.
+    /// The read buffer, reused so that no pass has to zero a fresh one.
     window: Vec<u8>,
 }
 
-/// One piece of a segment, parsed: nothing of it counts before the sink has taken it.
+/// One parsed piece of a segment: nothing of it counts before the sink has accepted it.
 #[derive(Default)]
 struct Piece {
     records: SettledRecords,
-    /// Whether the tab's state is there; else it is settled.
+    /// `true` if the entry is a tab's state, `false` if it settles the tab.
     tabs: Vec<(TraceId, bool)>,
     bytes: u64,
     damaged_bytes: u64,
 }
 
-/// Applies every core's settled records to the sink within `DRAIN_EVERY` and a bit. Runs where blocking reads of
-/// cached files hurt nobody: on the control runtime.
+/// Applies every core's settled records to the sink within little more than `DRAIN_EVERY`. It runs on the
+/// control runtime, where blocking reads of cached files do no harm.
 pub struct Drainer {
     shared: Arc<JournalShared>,
     sink: Arc<dyn RecordSink>,
     cursors: Mutex<HashMap<u32, Cursor>>,
     stopped: AtomicBool,
-    /// When the passes that failed since the last good one began, by the monotonic clock; `NEVER` where none did.
+    /// The monotonic time at which the passes since the last success began to fail; `NEVER` if the last one
+    /// succeeded.
     failing_since_us: AtomicU64,
 }
 
@@ -105,7 +108,7 @@ impl Drainer {
         let mut backoff = DRAIN_EVERY;
         while !self.stopped.load(Ordering::Acquire) {
             self.shared.written().await;
-            // Collects a batch; nothing written meanwhile wakes anybody.
+            // Collects a batch; writes in the meantime wake nothing.
             tokio::time::sleep(backoff).await;
             match self.drain_once().await {
                 Ok(_) => backoff = DRAIN_EVERY,
@@ -121,7 +124,7 @@ impl Drainer {
         }
     }
 
-    /// Ends `run` after the pass under way.
+    /// Ends `run` after the current pass.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.shared.wake_drainer();
@@ -130,15 +133,16 @@ impl Drainer {
     /// Applies everything that is written by now: for shutdown, after the journals are closed.
     ///
     /// # Errors
-    /// As the sink or the disk says; what was not applied is in the journal and recovered at the next start.
+    /// Any error of the sink or the disk; what was not applied is in the journal and is recovered at the next
+    /// start.
     pub async fn drain_all(&self) -> Result<DrainStep, DrainError> {
         self.drain_once().await
     }
 
-    /// One pass over all cores, to the end of what each had written when it was looked at.
+    /// One pass over all cores, to the end of what each had written when the pass reached it.
     ///
     /// # Errors
-    /// As the sink or the disk says.
+    /// Any error of the sink or the disk.
     pub async fn drain_once(&self) -> Result<DrainStep, DrainError> {
         let began_us = self.shared.monotonic_us();
         let done = self.pass().await;
@@ -149,7 +153,7 @@ impl Drainer {
         done
     }
 
-    /// How long nothing could be taken into the books: zero where the last pass went well.
+    /// How long draining has been failing: zero if the last pass succeeded.
     #[must_use]
     pub fn failing_for(&self) -> Duration {
         match self.failing_since_us.load(Ordering::Relaxed) {
@@ -182,7 +186,7 @@ impl Drainer {
                 cursor.segment = segment.number;
                 cursor.offset = HEADER_BYTES as u64;
             }
-            // Before `written`, so that a sealed segment's end is its last.
+            // Loaded before `written`, so that the end of a sealed segment is final.
             let sealed = segment.sealed.load(Ordering::Acquire);
             let written = segment.written.load(Ordering::Acquire);
             while cursor.offset < written {
@@ -225,8 +229,8 @@ impl Drainer {
         Ok(())
     }
 
-    /// Frees segments from the oldest on, so that no tab's state outlives its terminal: those read to their end that no
-    /// open tab needs.
+    /// Frees segments that are read to their end and that no open tab needs, oldest first, so that no tab's
+    /// state outlives its terminal record.
     fn recycle(&self, core: &CoreShared, cursor: &Cursor, step: &mut DrainStep) -> io::Result<()> {
         let needed = cursor.open.values().min().copied().unwrap_or(u64::MAX);
         for segment in core.live_segments() {
@@ -237,8 +241,8 @@ impl Drainer {
             if !sealed || !drained || segment.number >= needed {
                 return Ok(());
             }
-            // What was read from the later ones may be in the page cache alone: a tab whose newer state is lost with the
-            // power needs the older one.
+            // What was read from later segments may be in the page cache only: if a power loss takes a tab's
+            // newer state, recovery needs the older one.
             core.sync()?;
             core.recycle_oldest(self.shared.disk(), segment.number, self.shared.keep_bytes_min())?;
             step.segments_recycled += 1;
@@ -256,7 +260,7 @@ impl std::fmt::Debug for Drainer {
 fn read_piece(segment: &LiveSegment, offset: u64, written: u64, window: &mut Vec<u8>) -> io::Result<Piece> {
     let available = usize::try_from(written - offset).unwrap_or(usize::MAX);
     let longest = FRAME_HEAD_BYTES + JOURNAL_RECORD_BYTES_MAX;
-    // A window that holds the longest frame always holds a whole one.
+    // A window that holds the longest frame always holds at least one complete frame.
     let length = available.min(READ_BYTES.max(longest));
     if window.len() < length {
         window.resize(length, 0);

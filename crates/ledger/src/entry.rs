@@ -1,4 +1,4 @@
-//! What the frames say: the state of an open tab, its checkpoints, and the settled record.
+//! The journal's entries: the state of an open tab, its checkpoints, and the settled record.
 
 use domain::record::{PlanRecord, Reason};
 use domain::{
@@ -17,14 +17,15 @@ pub(crate) const KIND_SETTLED: u8 = 3;
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
-    /// An attempt begins or has failed: everything known of the open tab, so that no earlier entry is needed.
+    /// An attempt starts or has failed: everything known of the open tab, so that no earlier entry is needed.
     State(Box<TabState>),
     Checkpoint(Box<Checkpoint>),
     Settled(Box<MeterRecord>),
 }
 
 impl Entry {
-    /// `None` for a kind or a body that this version doesn't know; the frame's checksum held, so that is no tear.
+    /// `None` for a kind or a body that this version doesn't know; since the frame's checksum holds, it is
+    /// not a torn write.
     #[must_use]
     pub fn decode(raw: &RawEntry<'_>) -> Option<Self> {
         match raw.kind {
@@ -41,7 +42,7 @@ impl Entry {
     }
 }
 
-/// How far an open stream is.
+/// The progress of an open stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub usage: Usage,
@@ -53,13 +54,13 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenAttempt<Text = String> {
     pub record: AttemptRecord<Text>,
-    /// It failed and its record is final.
+    /// It failed, and its record is final.
     pub ended: bool,
     pub estimate_prompt_bytes: u64,
 }
 
-/// All that is known of an exchange that is not settled. `Text` is how its names are held: shared with the snapshot
-/// while the exchange lives, its own where it was read back.
+/// Everything known of an exchange that is not settled. `Text` is the type of its names: shared with the
+/// snapshot while the exchange runs, owned once it is read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TabState<Text = String> {
     pub trace: TraceId,
@@ -93,17 +94,17 @@ pub(crate) struct Ending {
     pub usage: Usage,
     pub bytes_out: u64,
     pub fallback_used: bool,
-    /// After the exchange's first byte.
+    /// Since the exchange's start.
     pub finished_us: u64,
 }
 
 impl<Text> TabState<Text> {
-    /// The attempt that is under way.
+    /// The attempt in progress.
     pub(crate) fn open_attempt(&mut self) -> Option<&mut OpenAttempt<Text>> {
         self.attempts.last_mut().filter(|attempt| !attempt.ended)
     }
 
-    /// What is known of the use of the attempt under way: the last checkpoint, else an estimate from bytes.
+    /// The best known usage of the attempt in progress: the last checkpoint, else an estimate from bytes.
     pub(crate) fn last_known_usage(&self) -> Usage {
         let Some(attempt) = self.attempts.last().filter(|attempt| !attempt.ended) else {
             return Usage::default();
@@ -115,15 +116,15 @@ impl<Text> TabState<Text> {
         price::estimate(attempt.estimate_prompt_bytes, bytes_out, self.stream)
     }
 
-    /// Ends the attempt under way as `ending` says and computes the charges: each attempt's, and the exchange's, which
-    /// is returned.
+    /// Ends the attempt in progress according to `ending` and computes the charge of each attempt and of the
+    /// exchange; returns the latter.
     pub(crate) fn conclude(&mut self, ending: &Ending) -> Charge {
         if let Some(open) = self.open_attempt() {
             open.ended = true;
             let attempt = &mut open.record;
             attempt.duration_us = ending.finished_us.saturating_sub(attempt.started_us);
             attempt.usage = ending.usage;
-            // A cut answer's attempt did nothing wrong.
+            // A cut answer is not the attempt's fault.
             attempt.fault = ending.fault.filter(|_| ending.outcome != Outcome::Cut);
             attempt.status = attempt.status.or((ending.status < 400 && ending.status > 0).then_some(200));
         }
@@ -135,12 +136,12 @@ impl<Text> TabState<Text> {
         price::sum(self.attempts.iter().map(|attempt| attempt.record.charge))
     }
 
-    /// What the attempts so far come to, in a budget that counts so.
+    /// The cost of the attempts so far, as a budget with `counts` sees it.
     pub(crate) fn counted(&self, counts: Counts) -> Nanos {
         self.attempts.iter().map(|attempt| counts.of(attempt.record.profile(), &attempt.record.charge)).sum()
     }
 
-    /// What the concluded exchange is in each of its budgets.
+    /// The amounts that the concluded exchange draws on each of its budgets.
     fn drawn(&self) -> Vec<Drawn> {
         let drawn = |drawing: &Drawing| Drawn {
             budget: drawing.budget,
@@ -150,7 +151,7 @@ impl<Text> TabState<Text> {
         self.drawings.iter().map(drawn).filter(|drawn| drawn.amount != Nanos::ZERO).collect()
     }
 
-    /// Not the wall clock again: it may have been set back meanwhile.
+    /// Does not read the wall clock again, which may have been set back meanwhile.
     const fn finished_unix_ms(&self, ending: &Ending) -> u64 {
         self.started_unix_ms.saturating_add(ending.finished_us / 1_000)
     }
@@ -161,7 +162,7 @@ impl<Text> TabState<Text> {
 }
 
 impl TabState {
-    /// The meter record of this tab, closed as `ending` says, its charges computed.
+    /// The meter record of this tab, closed according to `ending`, with its charges.
     pub(crate) fn settle(mut self, ending: Ending) -> MeterRecord {
         let charge = self.conclude(&ending);
         let last = self.attempts.last().map(|attempt| &attempt.record);
@@ -203,8 +204,8 @@ impl TabState {
     }
 }
 
-/// A meter record as it is written: the same fields in the same order, borrowed from the tab, so that a close copies
-/// nothing. A test holds the two together.
+/// A meter record as it is written: the same fields in the same order, borrowed from the tab, so that a close
+/// copies nothing. A test ties the two together.
 #[derive(Serialize)]
 #[serde(bound = "Text: Serialize")]
 pub(crate) struct SettledView<'a, Text> {
@@ -242,7 +243,7 @@ pub(crate) struct SettledView<'a, Text> {
 }
 
 impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
-    /// Of a tab that `ending` concluded, with the charge that this came to.
+    /// The record of a tab that `ending` concluded, with the resulting charge.
     pub(crate) fn of(state: &'a TabState<Text>, ending: &'a Ending, charge: Charge) -> Self {
         let last = state.attempts.last().map(|attempt| &attempt.record);
         Self {
@@ -414,7 +415,7 @@ pub(crate) mod tests {
         assert!(bytes(&with).starts_with(&bytes(&without)), "the version before reads the beginning alone");
         assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&with)).unwrap(), with);
         assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&without)).unwrap(), without);
-        // One that a later version wrote otherwise costs the reason and not the record.
+        // A reason in a later version's encoding costs the reason, not the record.
         let cut = &bytes(&with)[..bytes(&without).len() + 3];
         assert_eq!(postcard::from_bytes::<MeterRecord>(cut).unwrap(), without);
     }
@@ -469,8 +470,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// What is on disks must not change under the same version: whoever changes a type that is kept here sees this,
-    /// raises `FORMAT_VERSION` and writes the new figures.
+    /// The format on disk must not change under the same version. Whoever changes a stored type fails here,
+    /// raises `FORMAT_VERSION` and updates the figures.
     #[test]
     fn the_format_is_the_one_of_its_version() {
         let state = state();

@@ -1,31 +1,32 @@
-//! The journal's bytes: segment headers and checksummed frames. Pure; every byte may be torn, stale or hostile.
+//! The journal's byte format: segment headers and checksummed frames. Pure; every byte may be torn, stale or
+//! hostile.
 
 use domain::TraceId;
 use domain::limits::JOURNAL_RECORD_BYTES_MAX;
 
-/// A segment begins with this many bytes, whatever follows.
+/// The size of a segment's header, whatever follows.
 pub const HEADER_BYTES: usize = 64;
-/// Length and checksum before each payload.
+/// Length and checksum, before each payload.
 pub const FRAME_HEAD_BYTES: usize = 8;
 /// Kind and trace, before the body.
 const PAYLOAD_HEAD_BYTES: usize = 17;
-/// Raised with every change of the bytes below the frame; a golden test holds the two together.
+/// Raised with every change of the encoding inside a frame; a golden test ties the two together.
 pub const FORMAT_VERSION: u32 = 3;
 
 const MAGIC_LIVE: [u8; 8] = *b"tgjrnl\x01L";
 const MAGIC_FREE: [u8; 8] = *b"tgjrnl\x01F";
 const HEADER_FIELDS_BYTES: usize = 32;
 
-/// What the first bytes of a segment say.
+/// A segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHeader {
     pub version: u32,
     pub core: u32,
-    /// Grows by one with each segment that a core begins, over restarts too.
+    /// Increases by one with each segment that a core starts, across restarts too.
     pub number: u64,
     /// Random, the same for all segments of one run.
     pub epoch: u64,
-    /// Everything in it is in the store and no tab needs it: its bytes mean nothing any more.
+    /// Everything in it is in the store and no tab needs it: its bytes are meaningless.
     pub free: bool,
 }
 
@@ -51,7 +52,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// `None` where there is no whole header: a segment that was never begun, or whose first write was lost.
+    /// `None` without a complete header: a segment that was never started, or whose first write was lost.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (fields, rest) = bytes.split_at_checked(HEADER_FIELDS_BYTES)?;
@@ -80,7 +81,7 @@ impl SegmentHeader {
     }
 }
 
-/// Where the checksums of a segment start from: what an earlier use of the same file left there never passes.
+/// The seed of a segment's checksums, so that frames left from an earlier use of the same file never pass.
 #[must_use]
 pub fn seed(epoch: u64, number: u64) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
@@ -95,7 +96,7 @@ pub struct RawEntry<'a> {
     pub kind: u8,
     pub trace: TraceId,
     pub body: &'a [u8],
-    /// Where the next frame begins, counted from the first byte that was parsed.
+    /// The offset of the next frame from the first parsed byte.
     pub end: usize,
 }
 
@@ -114,7 +115,7 @@ pub const fn parse_records(bytes: &[u8], seed: u32) -> Frames<'_> {
 }
 
 impl Frames<'_> {
-    /// Bytes of the frames that were returned so far.
+    /// The size of the frames returned so far.
     #[must_use]
     pub const fn position(&self) -> usize {
         self.position
@@ -143,7 +144,7 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Why a body was not framed.
+/// Why a body could not be framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EncodeError {
     Body,
@@ -170,7 +171,7 @@ pub(crate) fn append_frame<T: serde::Serialize>(
     Ok(())
 }
 
-/// Writes length and checksum into the head of a whole frame.
+/// Writes length and checksum into the head of a complete frame.
 pub(crate) fn seal(frame: &mut [u8], seed: u32) {
     let Some((head, payload)) = frame.split_first_chunk_mut::<FRAME_HEAD_BYTES>() else { return };
     // `append_frame` bounds the length far below 32 bits.
@@ -200,7 +201,7 @@ impl postcard::ser_flavors::Flavor for Tail<'_> {
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         match bytes {
-            // Most numbers are this short, and a copy of unknown length is a call.
+            // Most numbers are this short, and a copy of unknown length is a function call.
             [byte] => self.0.push(*byte),
             bytes => self.0.extend_from_slice(bytes),
         }

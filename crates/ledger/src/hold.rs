@@ -1,4 +1,5 @@
-//! What one exchange holds of limits and budgets: taken before it begins, given back when it is over, exactly once.
+//! What one exchange reserves of rate limits and budgets: taken before it starts, released when it is over,
+//! exactly once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,16 @@ use crate::meter::Meter;
 use crate::pool::{Outlook, Pool, Ticket};
 use crate::refusal;
 
-/// What a request is held to.
+/// The limits and budgets that apply to a request.
 #[derive(Debug, Default)]
 pub struct Bounds {
     pub limits: Vec<(Subject, Limits)>,
     pub budgets: Vec<Arc<Budget>>,
-    /// Expected, for the rate of tokens.
+    /// Expected tokens, for the token rate.
     pub tokens: u64,
 }
 
-/// A request that a rate limit keeps out.
+/// A request that a rate limit refuses.
 #[derive(Debug)]
 pub struct Refused {
     pub fault: Box<Fault>,
@@ -47,11 +48,11 @@ struct Purchase {
     pool: Arc<Pool>,
     reserved: i64,
     open: bool,
-    /// All that the exchange can come to is reserved.
+    /// Everything that the exchange can cost is reserved.
     whole: bool,
 }
 
-/// Limits and budgets of one exchange. Dropped, it gives everything back.
+/// The rate-limit and budget reservations of one exchange. Dropping it releases everything.
 #[derive(Debug)]
 pub struct Hold {
     shared: Arc<Allowances>,
@@ -61,20 +62,20 @@ pub struct Hold {
     now_us: u64,
 }
 
-/// What an attempt may come to, in the money of each way of counting, on top of what is owed for earlier ones.
+/// What an attempt may cost, for each way of counting, on top of what is owed for earlier attempts.
 #[derive(Debug, Clone, Copy)]
 pub struct Ceiling {
     pub profile: Profile,
     pub most: Charge,
-    /// The least that is worth beginning with; the same as `most` where the answer can't be cut.
+    /// The minimum with which starting is worthwhile; the same as `most` if the answer can't be cut.
     pub least: Charge,
 }
 
 impl Hold {
-    /// Takes what the rates ask for. `None` where nothing bounds the request.
+    /// Takes what the rate limits require. `None` if the request has neither limits nor budgets.
     ///
     /// # Errors
-    /// A rate is used up; nothing is held then.
+    /// If a rate limit is used up; nothing is held then.
     pub fn take(
         core: &CoreAllowances,
         workspace: WorkspaceId,
@@ -136,7 +137,7 @@ impl Hold {
         Ok(())
     }
 
-    /// What the client is told; of several limits the one that is nearest to its end.
+    /// The rate-limit state for the response headers: of several limits, the one with the least remaining.
     #[must_use]
     pub fn standings(&self, now_us: u64) -> Standings {
         let requests = self.metered.iter().filter_map(|metered| {
@@ -167,10 +168,11 @@ impl Hold {
         self.purchases.iter().map(drawing).collect()
     }
 
-    /// Reserves what an attempt may come to in every budget, waiting a little where settlements or a lease may come.
+    /// Reserves the cost of an attempt in every budget, and waits briefly if a settlement or a lease may
+    /// still come.
     ///
     /// # Errors
-    /// 429 or 402 where a budget is used up, 503 where nobody can say.
+    /// 429 or 402 if a budget is used up, 503 if its state can't be determined.
     pub(crate) async fn reserve(
         &mut self,
         ceiling: Ceiling,
@@ -188,7 +190,7 @@ impl Hold {
             let (least, most) = (total(&ceiling.least), total(&ceiling.most));
             let (mut least, mut most) = (least - purchase.reserved, most - purchase.reserved);
             if purchase.open {
-                // An earlier attempt's reservation goes on; what is missing of it is added.
+                // An earlier attempt's reservation is kept; only what is missing is added.
                 let more = if most > 0 { purchase.pool.grow(most, now_us()) } else { 0 };
                 purchase.reserved += more;
                 (least, most) = (least - more, most - more);
@@ -196,7 +198,8 @@ impl Hold {
                 if least <= 0 {
                     continue;
                 }
-                // That this replica has too little says nothing of what is left: it waits like everybody else.
+                // That this replica has too little says nothing about the budget: the attempt waits in the
+                // queue.
             }
             let taken = match purchase.pool.take(least, most, now_us()) {
                 Some(taken) if self.shared.is_valid(now_us()) || most <= 0 => taken,
@@ -210,7 +213,7 @@ impl Hold {
                 }
             };
             if std::mem::replace(&mut purchase.open, true) {
-                // One exchange, however often it took.
+                // Still one open exchange, however many reservations it made.
                 purchase.pool.settle(0, 0, now_us());
             }
             purchase.reserved += taken;
@@ -219,7 +222,8 @@ impl Hold {
         Ok(())
     }
 
-    /// Whether an answer may go on: that came to `now` for certain, and where it may end before its ceiling, to `soon`.
+    /// Whether an answer may continue, given its certain cost `now` and, if less than its ceiling is
+    /// reserved, its expected cost `soon`.
     pub(crate) fn covers(
         &mut self,
         now: impl Fn(Counts) -> Nanos,
@@ -232,7 +236,7 @@ impl Hold {
             let used = if purchase.whole { now(counts) } else { soon(counts) };
             let missing = used.0.saturating_sub(purchase.reserved);
             if missing > 0 {
-                // As much again, so that not each event asks.
+                // Four times what is missing, so that not every event has to reserve.
                 let more = purchase.pool.grow(missing.saturating_mul(4), now_us);
                 purchase.reserved += more;
                 covered &= more >= missing;
@@ -245,12 +249,12 @@ impl Hold {
         covered
     }
 
-    /// The budget at whose end an answer was cut.
+    /// The budget whose end cut the answer.
     pub(crate) fn cut(&self) -> Option<&Budget> {
         self.purchases.iter().find(|purchase| purchase.open).map(|purchase| &*purchase.budget)
     }
 
-    /// The exchange is over: it used these tokens, and came to this money.
+    /// The exchange is over: it used these tokens and cost this much.
     pub(crate) fn settle(&mut self, tokens: u64, spent: impl Fn(Counts) -> Nanos, now_us: u64) {
         for purchase in &mut self.purchases {
             let spent = spent(purchase.budget.counts).0;
@@ -278,7 +282,7 @@ impl Hold {
 }
 
 impl Drop for Hold {
-    /// Not settled: nothing came of it, so nothing of it counts.
+    /// Dropped without settling: nothing came of the exchange, so nothing of it counts.
     fn drop(&mut self) {
         for metered in &mut self.metered {
             if let (true, Some(limit)) = (metered.requests, metered.limits.requests_per_minute) {
@@ -299,7 +303,7 @@ fn shared_out(shared: &Allowances, limits: Limits) -> Limits {
     }
 }
 
-/// Its place in the queue, left on every way out.
+/// A place in the queue, left on every way out.
 struct Place<'a>(&'a Pool, Ticket);
 
 impl Drop for Place<'_> {
@@ -343,7 +347,7 @@ async fn wait(
             drop(place);
             return Err(if pool.is_heard(now_us()) { reached() } else { refusal::unknown(&purchase.budget) });
         }
-        // Neighbours that wake together take turns.
+        // Lets other waiters that woke at the same time run.
         tokio::time::sleep(Duration::ZERO).await;
     }
 }

@@ -1,14 +1,15 @@
-//! The invoice of one workspace and month: drawn from integer totals by the tariff in force, line by line.
+//! The invoice of one workspace and month: computed from integer totals by the tariff in force, line by line.
 //!
-//! Everything that a line states follows from its own figures, and the whole from the month's totals: drawn again from the
-//! same totals it is the same invoice. A finalised one is never drawn again; what comes late is a line of the next.
+//! Every line follows from its own figures, and the whole from the month's totals: computing it again from
+//! the same totals gives the same invoice. A finalised one is never recomputed; late records become a line of
+//! the next.
 
 use domain::{InvoiceId, Mode, Nanos, Price, Profile, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
 use crate::tariff::{Fee, Tariff};
 
-/// What a line is about.
+/// The subject of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
@@ -19,14 +20,14 @@ pub enum LineKind {
     TokenFee,
     /// Tokens of the operator's accounts, as each exchange was booked.
     ManagedTokens,
-    /// Tokens on the customer's own credentials: the provider bills them, we don't.
+    /// Tokens on the customer's own credentials: billed by the provider, not by the operator.
     ByokTokens,
     /// Tokens of the customer's own nodes.
     ByocTokens,
     Acts,
-    /// What was booked for an earlier month after its invoice was finalised.
+    /// An amount booked for an earlier month after its invoice was finalised.
     Adjustment,
-    /// Credit that pays for a part.
+    /// Prepaid credit that pays for a part.
     Credit,
 }
 
@@ -86,7 +87,7 @@ impl Counted {
         }
     }
 
-    /// What a whole has beside the parts that are told one by one.
+    /// The remainder of a total after the itemised parts.
     #[must_use]
     fn without(self, parts: Self) -> Self {
         Self {
@@ -101,7 +102,7 @@ impl Counted {
     }
 }
 
-/// One profile's month: the whole, and the models that get lines of their own.
+/// One profile's month: the total, and the models that get lines of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileMonth {
     pub profile: Profile,
@@ -109,24 +110,24 @@ pub struct ProfileMonth {
     pub models: Vec<(String, Counted)>,
 }
 
-/// What a month of a workspace came to.
+/// The totals of a workspace's month.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Month {
     pub profiles: Vec<ProfileMonth>,
     pub acts: u64,
 }
 
-/// An earlier month that came to something else than its invoice says.
+/// An earlier month whose total differs from its invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
     pub period_start_unix_ms: u64,
-    /// What it comes to now, over what was invoiced for it so far.
+    /// Its total now, minus what was invoiced for it so far.
     pub amount: Nanos,
-    /// Exchanges that came late.
+    /// Exchanges that were recorded late.
     pub requests: u64,
 }
 
-/// Whose month it is.
+/// The workspace and month of an invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Period {
     pub workspace: WorkspaceId,
@@ -136,7 +137,7 @@ pub struct Period {
 }
 
 impl Period {
-    /// One id for one workspace and month, before and after it is finalised.
+    /// One id per workspace and month, before and after it is finalised.
     #[must_use]
     pub fn invoice_id(&self) -> InvoiceId {
         let random = self.workspace.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
@@ -150,15 +151,15 @@ pub struct InvoiceLine {
     pub profile: Option<Profile>,
     /// `None` on a token line: the models that have no line of their own.
     pub model: Option<String>,
-    /// Of an adjustment: the month that it is for.
+    /// For an adjustment: the month that it is for.
     pub period_start_unix_ms: Option<u64>,
-    /// What is counted: months, requests, tokens or acts.
+    /// The counted quantity: months, requests, tokens or acts.
     pub quantity: u64,
     pub included: u64,
-    /// Micro-USD for a million of them; of the base, for one. Tokens have the prices of their exchanges.
+    /// In micro-USD per million; of the base, per unit. Tokens have the prices of their exchanges.
     pub price: Option<Price>,
     pub amount: Nanos,
-    /// What tokens were used for, and what the provider bills for them.
+    /// What the tokens were used for, and what the provider bills for them.
     pub counted: Counted,
 }
 
@@ -197,7 +198,7 @@ impl InvoiceLine {
         }
     }
 
-    /// What this line's own figures come to; tokens were priced exchange by exchange.
+    /// The amount that follows from this line's own figures; tokens were priced exchange by exchange.
     #[must_use]
     pub fn recomputed(&self) -> Nanos {
         let fee = Fee { price: self.price.unwrap_or_default(), included: self.included };
@@ -209,7 +210,7 @@ impl InvoiceLine {
         }
     }
 
-    /// Whether the line is part of what the month itself came to.
+    /// Whether the line is part of the month's own total.
     const fn is_of_month(&self) -> bool {
         !matches!(self.kind, LineKind::Adjustment | LineKind::Credit)
     }
@@ -225,7 +226,7 @@ pub struct Invoice {
 }
 
 impl Invoice {
-    /// Draws it. `credit` is what may pay for it; more than is owed is not taken.
+    /// Computes an invoice. `credit` is what may pay for it; no more than is owed is taken.
     #[must_use]
     pub fn draw(period: Period, tariff: Tariff, month: &Month, late: &[Late], credit: Nanos) -> Self {
         let mut lines = Vec::new();
@@ -254,7 +255,7 @@ impl Invoice {
         Self { period, tariff, total: sum(&lines), lines }
     }
 
-    /// What the month itself came to, without what is for other months and before any credit.
+    /// The month's own total, without adjustments for other months and before any credit.
     #[must_use]
     pub fn of_month(&self) -> Nanos {
         self.lines.iter().filter(|line| line.is_of_month()).map(|line| line.amount).sum()
@@ -269,7 +270,7 @@ impl Invoice {
         self.lines.iter().filter(of_period).map(|line| line.amount).sum()
     }
 
-    /// What it owes for use under a mode: fees and tokens, as the billing snapshot has them.
+    /// What is owed for usage under a mode: fees and tokens, as in the billing snapshot.
     #[must_use]
     pub fn of_mode(&self, mode: Mode) -> Nanos {
         let is_of_mode = |line: &&InvoiceLine| line.profile.is_some_and(|profile| profile.mode() == mode);
@@ -282,7 +283,7 @@ impl Invoice {
     }
 }
 
-/// What of `credit` pays for what is owed: never more than that, and nothing where nothing is owed.
+/// How much of `credit` is used: at most what is owed, and nothing if nothing is owed.
 fn payable(credit: Nanos, owed: Nanos) -> Nanos {
     Nanos(credit.0.min(owed.0).max(0))
 }
@@ -300,7 +301,7 @@ fn fee_lines(tariff: &Tariff, used: &ProfileMonth) -> impl Iterator<Item = Invoi
         .map(move |(kind, fee, quantity)| InvoiceLine::of_fee(kind, profile, &fee, quantity))
 }
 
-/// A line for each model, and one for the rest of the profile's whole: together they are the whole.
+/// A line for each model, and one for the remainder of the profile's total: together they equal it.
 fn token_lines(used: &ProfileMonth) -> Vec<InvoiceLine> {
     let told = used.models.iter().fold(Counted::default(), |sum, (_, counted)| sum.plus(*counted));
     let mut lines: Vec<_> = used
@@ -315,18 +316,18 @@ fn token_lines(used: &ProfileMonth) -> Vec<InvoiceLine> {
     lines
 }
 
-/// Something that an invoice states and that does not follow.
+/// A figure of an invoice that does not follow from the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The line as a person finds it.
+    /// The line, as a person identifies it.
     pub line: String,
     pub what: &'static str,
     pub recorded: i128,
     pub recomputed: i128,
 }
 
-/// Compares an invoice with itself: each line with its own figures, what `credit` pays with what is owed, the total with its
-/// lines.
+/// Checks an invoice's consistency: each line against its own figures, the credit used against what is owed,
+/// the total against its lines.
 #[must_use]
 pub fn check(invoice: &Invoice, credit: Nanos) -> Vec<Difference> {
     let mut found = Vec::new();
@@ -355,8 +356,8 @@ fn fee_of(tariff: &Tariff, line: &InvoiceLine) -> Option<Fee> {
     }
 }
 
-/// Compares an invoice's month with the same month drawn again. What came late is told like what was changed; the
-/// adjustments made so far say which it is.
+/// Compares an invoice's month with a recomputation. Late records look like changed ones; the adjustments
+/// made so far tell them apart.
 #[must_use]
 pub fn compare_months(recorded: &Invoice, again: &Invoice) -> Vec<Difference> {
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Invoices of made-up months, and what holds for every one.
+//! Invoices of sample months, and properties that hold for every invoice.
 
 use domain::{Mode, Nanos, Price, Profile, WorkspaceId};
 use proptest::prelude::*;
@@ -56,7 +56,7 @@ fn month() -> Month {
     }
 }
 
-/// The lines as a table, so that a change of any figure is seen.
+/// The lines as a table, so that a change of any figure is noticed.
 #[test]
 fn each_part_has_its_line() {
     let invoice = Invoice::draw(period(), tariff(), &month(), &[], Nanos::ZERO);
@@ -119,7 +119,7 @@ fn whatever_is_altered_is_told() {
         assert_eq!(counts, !altered(&|copy| copy.lines[index].quantity += 1).is_empty(), "line {index}");
     }
     assert!(!altered(&|copy| copy.total.0 -= 1).is_empty());
-    // Line and total fit, but there was less credit, or more.
+    // Line and total agree, but there was less credit, or more.
     for more in [-1, 1] {
         let told = altered(&|copy| {
             copy.lines.last_mut().unwrap().amount.0 -= more;
@@ -135,7 +135,7 @@ fn any_counted() -> impl Strategy<Value = Counted> {
 }
 
 proptest! {
-    /// Whatever models get lines of their own, the lines of a profile are its whole.
+    /// Whichever models get lines of their own, the lines of a profile add up to its total.
     #[test]
     fn lines_come_to_the_whole(
         parts in prop::collection::vec(any_counted(), 0..6), told in 0_usize..6, credit in 0_i64..1 << 40,

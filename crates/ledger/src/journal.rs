@@ -1,4 +1,5 @@
-//! One core's journal: entries go to a buffer, and one positioned write for all of a turn makes them survive us.
+//! One core's journal: entries go to a buffer, and one positioned write per turn of the event loop makes them
+//! survive the process.
 
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
@@ -21,29 +22,29 @@ use crate::settings::{Durability, JournalSettings};
 use crate::shared::{CoreShared, JournalShared, LiveSegment, Prepared};
 use crate::tab::{Opening, Tab};
 
-/// After a write that the disk refused, the next try.
+/// The delay before a failed write is retried.
 const RETRY_WRITE_EVERY: Duration = Duration::from_millis(100);
-/// After a segment that the disk had no room for, the next try on the spot.
+/// The delay before a segment is prepared again after the disk had no space for one.
 const RETRY_PREPARE_US: u64 = 250_000;
-/// What a client that was refused for want of room is told.
+/// The retry delay that a client gets when it is refused for lack of disk space.
 const STORAGE_RETRY_AFTER_MS: u64 = 1_000;
-/// Segments held ready beyond the current one, however many tabs are open.
+/// How many segments beyond the current one are held ready, however many tabs are open.
 const NEXT_SEGMENTS_MAX: usize = 1_024;
-/// A buffer that grew past this in a storm is given back once it is written.
+/// A buffer that a burst grew past this is freed once it is written.
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
 
-/// A list of waiters that grew past this in a storm is given back.
+/// A list of waiters that a burst grew past this is freed.
 const WAITERS_KEPT: usize = 1_024;
 
-/// Where an entry went.
+/// Where an entry was appended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Appended {
     pub segment: u64,
-    /// Bytes appended by this journal up to the entry's end: what a waiter waits for.
+    /// Bytes appended to this journal up to the entry's end: what a waiter waits for.
     pub end: u64,
 }
 
-/// The journal of one core. Lives and dies on that core's thread.
+/// The journal of one core. It never leaves that core's thread.
 pub struct Journal {
     world: World,
     settings: JournalSettings,
@@ -61,8 +62,9 @@ pub struct Booked {
 }
 
 impl Booked {
-    /// Ready once the turn that appended it has ended: then it survives us. Not waited for where the disk refuses it: the
-    /// journal tries again. An answer whose last byte waits for this is not taken for an interrupted one after a kill.
+    /// Ready once the turn that appended it has ended: then it survives the process. Does not wait while the
+    /// disk refuses writes, since the journal retries. An answer whose last byte waits for this is not
+    /// recovered as interrupted after a kill.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         let mut inner = self.journal.inner.borrow_mut();
         if inner.flushes > self.flushes_before || self.journal.core.write_failing.load(Ordering::Relaxed) {
@@ -83,7 +85,7 @@ impl std::fmt::Debug for Booked {
 struct Chunk {
     segment: Arc<LiveSegment>,
     seed: u32,
-    /// Where `bytes` begin in the file.
+    /// The offset of `bytes` in the file.
     offset: u64,
     bytes: Vec<u8>,
     /// `Inner::end` at the end of `bytes`.
@@ -102,16 +104,16 @@ struct Inner {
     /// Segments for when the current one is full.
     next: VecDeque<Prepared>,
     next_number: u64,
-    /// Terminal frames that found no room in spite of the reserve.
+    /// Terminal frames that found no space in spite of the reserve.
     backlog: VecDeque<Vec<u8>>,
     end: u64,
     written: u64,
-    /// Tries to write, good or bad.
+    /// Attempted writes, successful or not.
     flushes: u64,
     write_failures: u64,
-    /// Bytes kept for the terminals of open tabs.
+    /// Bytes reserved for the terminal records of open tabs.
     reserved: u64,
-    /// The largest reserve of one tab: what the end of a segment may waste.
+    /// The largest reserve of one tab: how much the end of a segment may waste.
     reserve_largest: u64,
     open_tabs: u64,
     prepare_again_us: u64,
@@ -122,11 +124,11 @@ struct Inner {
 
 impl Journal {
     /// Opens the journal of a core under `dir`, with the flusher as a task of the current `LocalSet` unless
-    /// `settings.background` is off. Segments of an earlier run must have been recovered; those that were not stay
-    /// as they are.
+    /// `settings.background` is off. Segments of an earlier run must have been recovered; any that were not
+    /// stay as they are.
     ///
     /// # Errors
-    /// As the disk says.
+    /// Any error of the disk.
     pub fn open(
         dir: &Path,
         core: u32,
@@ -135,7 +137,7 @@ impl Journal {
         shared: Arc<JournalShared>,
     ) -> io::Result<Rc<Self>> {
         let (core, next_number) = shared.register_core(dir, core)?;
-        // 63 bits, which a database's signed numbers hold.
+        // 63 bits, which fit a database's signed integers.
         let epoch = world.random.next_u64() >> 1;
         let inner = Inner {
             chunks: VecDeque::new(),
@@ -169,18 +171,19 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Opens a tab, and keeps room for its terminal record.
+    /// Opens a tab, and reserves space for its terminal record.
     ///
     /// # Errors
-    /// 503 `storage_full` while the disk has no room or refuses writes.
+    /// 503 `storage_full` while the disk is full or refuses writes.
     pub fn open_tab(self: &Rc<Self>, opening: Opening) -> Result<Tab, Box<Fault>> {
         Tab::open(self, opening)
     }
 
-    /// Writes what was appended. Called once a turn by the flusher, by shutdown, and by hand in a simulation.
+    /// Writes what was appended. Called once per turn by the flusher, at shutdown, and manually in a
+    /// simulation.
     ///
     /// # Errors
-    /// As the disk says; nothing is lost, the next call tries the same bytes again.
+    /// Any error of the disk; nothing is lost, the next call writes the same bytes again.
     pub fn flush_now(&self) -> io::Result<()> {
         let (result, waiters) = {
             let mut inner = self.inner.borrow_mut();
@@ -202,11 +205,11 @@ impl Journal {
         result
     }
 
-    /// Writes and syncs everything. Where no tab is open any more, no tab will be opened again either, and the drainer
-    /// may free the last segment; otherwise that waits for the last tab, or for the recovery at the next start.
+    /// Writes and syncs everything. If no tab is open, none will be opened again either, and the drainer may
+    /// free the last segment; otherwise that waits for the last tab, or for the recovery at the next start.
     ///
     /// # Errors
-    /// As the disk says.
+    /// Any error of the disk.
     pub fn close(&self) -> io::Result<()> {
         let flushed = self.flush_now();
         if flushed.is_ok() && self.open_tabs() == 0 {
@@ -221,7 +224,7 @@ impl Journal {
         self.inner.borrow().open_tabs
     }
 
-    /// Bytes kept for the terminals of open tabs; zero when idle.
+    /// Bytes reserved for the terminal records of open tabs; zero when idle.
     #[must_use]
     pub fn reserved_bytes(&self) -> u64 {
         self.inner.borrow().reserved
@@ -238,7 +241,7 @@ impl Journal {
         self.inner.borrow().chunks.back().map_or(0, |chunk| chunk.segment.number)
     }
 
-    /// Whether new tabs are refused because the disk refuses us.
+    /// Whether new tabs are refused because the disk refuses writes.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.core.is_failing()
@@ -248,7 +251,7 @@ impl Journal {
         self.world.clock.monotonic_us()
     }
 
-    /// Keeps `bytes` for a terminal record to come.
+    /// Reserves `bytes` for a future terminal record.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<(), Box<Fault>> {
         if self.core.closed.load(Ordering::Relaxed) {
             return Err(shutting_down());
@@ -258,7 +261,8 @@ impl Journal {
         }
         let mut inner = self.inner.borrow_mut();
         if inner.end <= HEADER_BYTES as u64 {
-            // The first tab of this run: until the small first segment is full, a full one is to be ready.
+            // The first tab of this run: a full-size segment should be ready before the small first one is
+            // full.
             self.shared.wake_preparer();
         }
         if !self.has_room(&mut inner, bytes) {
@@ -270,15 +274,15 @@ impl Journal {
         Ok(())
     }
 
-    /// More is known of an open tab, so its terminal record grows. Not refused: attempts check the room, and the
-    /// backlog takes what little may exceed it.
+    /// Raises an open tab's reserve, because its terminal record grew. Never refused: attempts check the
+    /// space, and the backlog takes the little that may exceed it.
     pub(crate) fn grow_reserve(&self, bytes: u64, tab_total: u64) {
         let mut inner = self.inner.borrow_mut();
         inner.reserved += bytes;
         inner.reserve_largest = inner.reserve_largest.max(tab_total);
     }
 
-    /// Whether so many bytes fit beside everything that is kept for terminal records.
+    /// Whether `bytes` fit in addition to everything reserved for terminal records.
     pub(crate) fn has_spare(&self, bytes: u64) -> bool {
         let mut inner = self.inner.borrow_mut();
         inner.backlog.is_empty() && self.has_room(&mut inner, bytes)
@@ -291,7 +295,7 @@ impl Journal {
         self.append_refusable(inner, frame).ok_or_else(storage_full)
     }
 
-    /// Appends a checkpoint where there is room.
+    /// Appends a checkpoint if there is space.
     pub(crate) fn append_checkpoint(&self, trace: TraceId, checkpoint: &Checkpoint) {
         let mut inner = self.inner.borrow_mut();
         if let Ok(frame) = encoded(&mut inner, KIND_CHECKPOINT, trace, checkpoint) {
@@ -308,7 +312,7 @@ impl Journal {
         appended
     }
 
-    /// Appends a terminal record and gives back its tab's reserve.
+    /// Appends a terminal record and releases its tab's reserve.
     pub(crate) fn append_settled(
         self: &Rc<Self>,
         trace: TraceId,
@@ -332,7 +336,7 @@ impl Journal {
         booked
     }
 
-    /// Resolves once everything up to `end` is as durable as the settings ask.
+    /// Resolves once everything up to `end` is as durable as the settings require.
     pub(crate) async fn durable(&self, end: u64) -> Result<(), Box<Fault>> {
         let failures_before =
             (self.inner.borrow().write_failures, self.core.sync_failures.load(Ordering::Acquire));
@@ -363,7 +367,8 @@ impl Journal {
         self.wake(waiters);
     }
 
-    /// Wakes them all and keeps their list's memory for the next turn. A waker may run anything: not under the borrow.
+    /// Wakes all waiters and keeps the list's memory for the next turn. Not under the borrow, since a waker
+    /// may run anything.
     fn wake(&self, mut waiters: Vec<Waker>) {
         waiters.drain(..).for_each(Waker::wake);
         let mut inner = self.inner.borrow_mut();
@@ -383,7 +388,7 @@ impl Journal {
         self.flush_now()
     }
 
-    /// Whether `bytes` fit beside what is reserved; gets further segments for that.
+    /// Whether `bytes` fit in addition to the reserve; gets further segments for that.
     fn has_room(&self, inner: &mut Inner, bytes: u64) -> bool {
         let wanted = inner.reserved + bytes + inner.reserve_largest.max(bytes);
         let current = inner.chunks.back().map_or(0, Chunk::room);
@@ -399,7 +404,7 @@ impl Journal {
         room >= wanted
     }
 
-    /// A recycled or prepared segment, else a small one that is written on the spot.
+    /// A recycled or prepared segment, else a small one that is allocated synchronously.
     fn find_segment(&self, inner: &mut Inner) -> Option<Prepared> {
         if let Some(prepared) = self.core.take_free() {
             self.shared.wake_preparer();
@@ -439,7 +444,7 @@ impl Journal {
         inner.chunks.push_back(Chunk { segment, seed: header.seed(), offset: 0, bytes, end: inner.end });
     }
 
-    /// Puts a frame into the current segment, or into the next where it doesn't fit; `None` where there is no next.
+    /// Puts a frame into the current segment, or into the next if it doesn't fit; `None` if there is no next.
     fn place(&self, inner: &mut Inner, frame: &mut [u8]) -> Option<Appended> {
         let bytes = frame.len() as u64;
         if inner.chunks.back().is_none_or(|chunk| chunk.room() < bytes) {
@@ -499,7 +504,7 @@ impl Drop for Journal {
                 tracing::error!(core = self.core.number, %error, "the journal could not be written at its end");
             }
         }
-        // The flusher sees that nobody is left.
+        // Wakes the flusher, which finds the journal gone and ends.
         self.appended.notify_one();
     }
 }
@@ -510,7 +515,7 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-/// The frame is built in the scratch buffer; whoever is done with it puts it back.
+/// Builds the frame in the scratch buffer; the caller puts the buffer back.
 fn encoded<T: serde::Serialize>(
     inner: &mut Inner,
     kind: u8,
@@ -544,7 +549,8 @@ fn shutting_down() -> Box<Fault> {
     )
 }
 
-/// The flusher: woken by the first append of a turn, it lets the rest of the turn run and writes for all of it.
+/// The flusher: woken by the first append of a turn, it lets the rest of the turn run and writes for all of
+/// it.
 async fn flush_each_turn(journal: Weak<Journal>, appended: Rc<Notify>) {
     let Some(core) = journal.upgrade().map(|journal| Arc::clone(&journal.core)) else { return };
     let mut failing = false;

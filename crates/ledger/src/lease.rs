@@ -1,61 +1,64 @@
-//! The centre's side of a lease: one budget's money in one period, and who holds which part of it. Pure.
+//! The centre's side of budget leases: one budget's balance in one period, and which replica holds which
+//! part. Pure.
 //!
-//! `limit = spent + held + free` at every moment. What is held by a replica is what it may spend without asking: its own
-//! reservations, its rest, and what it settled that the books have not taken in yet. Taking a record into the books
-//! moves its amount from `held` to `spent` in one transaction, so a replica that dies owes the centre nothing but its
-//! journal.
+//! `limit = spent + held + free` at every moment. What a replica holds is what it may spend without asking:
+//! its own reservations, its unreserved rest, and what it settled that is not drained yet. Draining a record
+//! moves its amount from `held` to `spent` in one transaction, so a replica that dies owes the centre nothing
+//! but its journal.
 
 use std::collections::BTreeMap;
 
 use domain::limits::{LEASE_SKEW_MAX, LEASE_SLICE_PERCENT_MAX, LEASE_TIME_MAX};
 
-/// So long after a recall slices are no larger than what is waited for.
+/// For this long after a recall, slices are no larger than what is waited for.
 const SCARCE_MS: u64 = 5_000;
 
-/// Everybody is asked for what they don't need no more often than this.
+/// The minimum time between two recalls.
 const RECALL_AGAIN_MS: u64 = 500;
 
-/// One replica's part of a purse.
+/// One replica's part of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lease {
-    /// In nano-USD. Below zero where more was spent than reserved, until that is made good.
+    /// In nano-USD. Negative while more was spent than reserved.
     pub held: i64,
-    /// On the centre's clock; renewed while the replica is heard of.
+    /// On the centre's clock; renewed while the replica is alive.
     pub until_unix_ms: u64,
-    /// Of the last call that was carried out, and what that moved: a call that comes again is answered, not repeated.
+    /// The last applied call's sequence, and the amount that it moved: a repeated call gets the same reply
+    /// and is not applied again.
     pub sequence: u64,
     pub moved: i64,
 }
 
-/// What a replica asks for.
+/// A replica's request for a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
     pub sequence: u64,
-    /// Less than this helps nobody who waits. Zero where it asks ahead of need.
+    /// Less than this helps no waiting request. Zero if the replica asks ahead of need.
     pub least: i64,
-    /// All that is waited for.
+    /// The sum of all waiting requests.
     pub wanted: i64,
-    /// Some of those who wait can do with less than all, so what is there serves them.
+    /// Some waiting requests can use less than their maximum, so whatever is left serves them.
     pub divisible: bool,
 }
 
-/// What it is told.
+/// The centre's reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Grant {
     pub sequence: u64,
     pub amount: i64,
-    /// What other replicas hold: some of it may come back.
+    /// What other replicas hold: some of it may be returned.
     pub elsewhere: i64,
 }
 
-/// One budget in one period.
+/// The central balance of one budget in one period.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Purse {
     pub limit: i64,
     pub spent: i64,
-    /// When somebody last found too little while others held some: for a while nobody takes ahead of need.
+    /// The last time that a replica found too little while others held some: for a while no slice is granted
+    /// ahead of need.
     pub recalled_unix_ms: u64,
-    /// By the number of the replica.
+    /// By replica number.
     pub leases: BTreeMap<i64, Lease>,
 }
 
@@ -70,17 +73,18 @@ impl Purse {
         self.limit.saturating_sub(self.spent).saturating_sub(self.held()).max(0)
     }
 
-    /// Hands out a slice: enough for what is waited for, else a small share, so that others find something too.
+    /// Grants a slice: what is waited for or, if that is less, a small share, so that others find something
+    /// too.
     pub fn grant(&mut self, replica: i64, replicas: u64, ask: &Ask, now_unix_ms: u64) -> Grant {
         let free = self.free();
         let known = self.leases.get(&replica).copied();
         let amount = match known {
             Some(lease) if ask.sequence == lease.sequence => lease.moved,
-            // A call from before one that was carried out: whoever made it gave up waiting.
+            // A call from before the last applied one: its sender gave up waiting.
             Some(lease) if ask.sequence < lease.sequence => 0,
             _ => {
                 let amount = self.slice(replicas, free, ask, now_unix_ms);
-                // A refusal moves nothing, so it may be asked for again.
+                // A refusal moves nothing, so the same sequence may be used again.
                 if amount > 0 {
                     let before = known.unwrap_or_default();
                     let lease = Lease {
@@ -113,7 +117,7 @@ impl Purse {
             return free;
         }
         if ask.wanted > free {
-            // Not everything there is: what serves nobody here may serve somebody elsewhere.
+            // Not everything that is free: what serves no request here may serve one on another replica.
             return ask.least;
         }
         if is_scarce {
@@ -124,7 +128,7 @@ impl Purse {
         ask.wanted.max(slice)
     }
 
-    /// Takes back what a replica doesn't need. Of a lease that is no longer there, nothing is left to give.
+    /// Takes back what a replica doesn't need. If its lease is gone, there is nothing left to return.
     pub fn take_back(&mut self, replica: i64, sequence: u64, amount: i64) {
         if let Some(lease) = self.leases.get_mut(&replica).filter(|lease| sequence > lease.sequence) {
             lease.held = lease.held.saturating_sub(amount);
@@ -133,7 +137,7 @@ impl Purse {
         }
     }
 
-    /// The books took in what a replica spent.
+    /// A drained record: moves what a replica spent from its lease to `spent`.
     pub fn settle(&mut self, replica: i64, amount: i64) {
         self.spent = self.spent.saturating_add(amount);
         if let Some(lease) = self.leases.get_mut(&replica) {
@@ -147,13 +151,13 @@ impl Purse {
         }
     }
 
-    /// Ends leases of replicas that were not heard of for so long that they stopped spending by themselves.
+    /// Ends the leases of replicas that were silent for so long that they have stopped spending.
     pub fn reclaim(&mut self, now_unix_ms: u64) {
         self.leases.retain(|_, lease| lease.until_unix_ms.saturating_add(skew_ms()) > now_unix_ms);
     }
 }
 
-/// A lease's time, and how far behind that the centre takes it back.
+/// The duration of a lease. The centre reclaims it `skew_ms` after its end.
 #[must_use]
 pub fn lease_ms() -> u64 {
     u64::try_from(LEASE_TIME_MAX.as_millis()).unwrap_or(u64::MAX)
@@ -208,7 +212,7 @@ mod tests {
         purse.grant(1, 1, &ask(1, 500), 0);
         purse.settle(1, 300);
         assert_eq!((purse.spent, purse.held(), purse.free()), (300, 200, 9_500));
-        // More than was reserved: the free money is less by that.
+        // More than was reserved: the free amount shrinks by the difference.
         purse.settle(1, 250);
         assert_eq!((purse.spent, purse.held(), purse.free()), (550, 0, 9_450));
         purse.settle(9, 50);

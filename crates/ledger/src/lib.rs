@@ -1,4 +1,5 @@
-//! The books: the journal that every exchange is written to, the tab that closes exactly once, and price arithmetic.
+//! The books: the journal (write-ahead log) that every exchange is written to, the tab that closes exactly
+//! once, budgets with their leases, prices and invoices.
 
 pub mod allowances;
 pub mod billing;

@@ -1,4 +1,5 @@
-//! Rates of one subject: buckets that hold a minute's worth and refill evenly, and a count of what is under way.
+//! Rate limits of one subject: token buckets that hold one minute's worth and refill evenly, and a count of
+//! concurrent streams.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,17 +9,17 @@ use domain::allowance::RATE_WINDOW_US;
 const WINDOW_NS: u64 = RATE_WINDOW_US * 1_000;
 const NS_PER_MS: u64 = 1_000_000;
 
-/// One bucket, as the time at which it is full again: a single number, changed without a lock.
+/// A lock-free bucket (GCRA): a single number, the time at which it is full again.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     full_ns: AtomicU64,
 }
 
 impl Bucket {
-    /// Takes `amount` of `limit` a minute; more than the whole bucket counts as the whole bucket.
+    /// Takes `amount` of `limit` per minute; more than the whole bucket counts as the whole bucket.
     ///
     /// # Errors
-    /// How many milliseconds until that is there.
+    /// The milliseconds until that amount is available.
     pub(crate) fn take(&self, amount: u64, limit: u64, now_us: u64) -> Result<(), u64> {
         let (now, cost) = (now_us.saturating_mul(1_000), cost_ns(amount.min(limit), limit));
         let taken = self.full_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full| {
@@ -31,12 +32,12 @@ impl Bucket {
         })
     }
 
-    /// Puts back what was not used.
+    /// Puts unused amounts back.
     pub(crate) fn refund(&self, amount: u64, limit: u64) {
         self.shift(|full| full.saturating_sub(cost_ns(amount.min(limit), limit)));
     }
 
-    /// Takes what was used beyond what was taken before, whether or not it is there.
+    /// Takes what was used beyond the amount taken before, whether or not it is available.
     pub(crate) fn charge(&self, amount: u64, limit: u64, now_us: u64) {
         self.shift(|full| full.max(now_us.saturating_mul(1_000)).saturating_add(cost_ns(amount, limit)));
     }
@@ -66,7 +67,7 @@ fn cost_ns(amount: u64, limit: u64) -> u64 {
     u64::try_from(cost).unwrap_or(u64::MAX)
 }
 
-/// The rates of one subject.
+/// The rate limits of one subject.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     pub requests: Bucket,
@@ -88,7 +89,7 @@ impl Meter {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| Some(open.saturating_sub(1)));
     }
 
-    /// Whether forgetting it changes nothing.
+    /// Whether it can be dropped without any effect.
     pub(crate) fn is_at_rest(&self, now_us: u64) -> bool {
         self.streams.load(Ordering::Relaxed) == 0
             && self.requests.is_full(now_us)
@@ -143,7 +144,7 @@ mod tests {
     }
 
     proptest! {
-        /// In any minute, what passes is at most what the bucket holds and what refills in that time.
+        /// In any minute, at most the bucket's content and its refill in that time pass.
         #[test]
         fn no_minute_sees_more_than_the_bucket_and_its_refill(
             limit in 1_u64..50, steps in proptest::collection::vec(0_u64..5_000_000, 1..200),

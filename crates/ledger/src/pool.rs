@@ -1,7 +1,8 @@
-//! The replica's side of a lease: what it may spend of one budget in one period without asking anybody.
+//! The replica's side of a budget lease: what it may spend of one budget in one period without asking the
+//! centre.
 //!
-//! A state machine of one subject, behind a lock of that subject alone. Time is an argument; whoever carries calls to the
-//! centre (the clerk, or a simulation) asks for the next one and reports what came of it.
+//! A state machine per budget, behind its own lock. Time is an argument; whoever carries calls to the centre
+//! (the clerk, or a simulation) fetches the next one and reports its result.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,12 +13,12 @@ use tokio::sync::Notify;
 
 use crate::lease::{Ask, Grant};
 
-/// While somebody waits for what others may give back, the centre is asked so often.
+/// How often the centre is asked while requests wait for what others may return.
 const ASK_AGAIN_US: u64 = 300_000;
-/// Where nothing is left and nobody can give anything back, it is asked no more often than this.
+/// How often it is asked when nothing is left and nothing can be returned.
 const ASK_EXHAUSTED_US: u64 = 500_000;
 
-/// A centre that was asked and said nothing for so long is away.
+/// A centre that has not answered for this long counts as unreachable.
 const SILENCE_US: u64 = 1_500_000;
 
 /// A call to the centre.
@@ -27,62 +28,62 @@ pub enum Call {
     Return { sequence: u64, amount: i64 },
 }
 
-/// A place among those that wait.
+/// A place in the queue of waiting requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
-    /// It can't begin with less.
+    /// The minimum that the request can start with.
     least: i64,
     number: u64,
 }
 
-/// What a request that found too little may hope for.
+/// The prospects of a request that found too little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
     /// Something may come: a lease, or a settlement.
     Wait,
     /// Everything is spent.
     Exhausted,
-    /// Too many wait already.
+    /// Too many requests wait already.
     Crowded,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Leased, not reserved, not spent. Below zero where an exchange cost more than was reserved for it.
+    /// Leased, not reserved, not spent. Negative if an exchange cost more than was reserved for it.
     available: i64,
-    /// Of open exchanges.
+    /// By open exchanges.
     reserved: i64,
     open: u64,
-    /// Those that wait, the most modest first, with the most that each can use.
+    /// The waiting requests, smallest minimum first, with the most that each can use.
     waiting: BTreeMap<Ticket, i64>,
     next_ticket: u64,
     sequence: u64,
-    /// Sent, and not answered for certain: nothing else is sent before it is.
+    /// A call that was sent and is not answered for certain: nothing else is sent before it is.
     in_doubt: Option<Call>,
     under_way: bool,
     answered_us: u64,
-    /// The last slice: below a quarter of it, the next is asked for. What lies here when a budget comes to its end has to be
-    /// called back, so it is little; and a quarter lasts until the clerk looks again.
+    /// The last slice: below a quarter of it, the next is requested. What is held here when a budget runs out
+    /// has to be recalled, so it is little; a quarter lasts until the clerk's next poll.
     slice: i64,
     ask_after_us: u64,
-    /// As the centre said last, where it had too little: for who needs so much, or more.
+    /// The smallest need that the centre last had too little for.
     too_little_for: Option<i64>,
     elsewhere: bool,
     unreachable: bool,
     used_us: u64,
-    /// A request was refused in this period, and nobody was told of it yet.
+    /// A request was refused in this period, and that is not reported to the centre yet.
     refused: bool,
     told: bool,
 }
 
-/// The local part of one budget in one period.
+/// The replica's part of one budget in one period.
 #[derive(Debug)]
 pub struct Pool {
     pub budget: BudgetId,
     pub period_unix_ms: u64,
     pub ends_unix_ms: Option<u64>,
     state: Mutex<State>,
-    /// Something came, or went.
+    /// Notified when money becomes available or the outlook changes.
     pub(crate) changed: Notify,
 }
 
@@ -99,11 +100,12 @@ impl Pool {
         })
     }
 
-    /// Opens an exchange's reservation: `most`, or what is there of it and at least `least`. `None` where that is not there.
+    /// Opens an exchange's reservation of `most`, or of what is available if that is at least `least`. `None`
+    /// if it is less.
     pub fn take(&self, least: i64, most: i64, now_us: u64) -> Option<i64> {
         let mut state = self.lock();
         state.used_us = now_us;
-        // Who waits came first. An exchange that costs nothing takes nothing from them.
+        // Waiting requests come first. An exchange that costs nothing takes nothing from them.
         let is_free = least <= 0 && most <= 0;
         if !is_free && (!state.waiting.is_empty() || state.available < least.max(1)) {
             return None;
@@ -112,7 +114,7 @@ impl Pool {
         Some(state.open(amount))
     }
 
-    /// As `take`, for one who waited for it.
+    /// Like `take`, for a request that waited in the queue.
     pub fn take_waited(&self, ticket: Ticket, most: i64, now_us: u64) -> Option<i64> {
         let mut state = self.lock();
         if state.available < ticket.least {
@@ -124,7 +126,7 @@ impl Pool {
         Some(state.open(amount))
     }
 
-    /// More for an open exchange, as much as is there.
+    /// Reserves more for an open exchange, as much as is available.
     pub fn grow(&self, most: i64, now_us: u64) -> i64 {
         let mut state = self.lock();
         state.used_us = now_us;
@@ -137,7 +139,7 @@ impl Pool {
         more
     }
 
-    /// The exchange is over: what it did not use is there again.
+    /// Closes an exchange: what it did not use is available again.
     pub fn settle(&self, reserved: i64, spent: i64, now_us: u64) {
         let mut state = self.lock();
         state.open = state.open.saturating_sub(1);
@@ -150,13 +152,13 @@ impl Pool {
         }
     }
 
-    /// Money that was spent without a reservation.
+    /// Deducts money that was spent without a reservation.
     pub fn overdraw(&self, spent: i64) {
         let mut state = self.lock();
         state.available = state.available.saturating_sub(spent);
     }
 
-    /// Queues for `most`, or at least `least`; `None` where too many do.
+    /// Queues for `most`, or at least `least`; `None` if the queue is full.
     pub fn wait(&self, least: i64, most: i64, now_us: u64) -> Option<Ticket> {
         let mut state = self.lock();
         if state.waiting.len() >= BUDGET_WAITING_MAX {
@@ -173,12 +175,12 @@ impl Pool {
         self.lock().waiting.remove(&ticket);
     }
 
-    /// Whether waiting can help who needs `least`.
+    /// Whether waiting can help a request that needs `least`.
     #[must_use]
     pub fn outlook(&self, least: i64, now_us: u64) -> Outlook {
         let state = self.lock();
         let settles = state.reserved > 0 && state.waiting.len() < BUDGET_WAITING_MAX;
-        // What a centre said before it went away is no answer.
+        // A reply from before the centre became unreachable does not count.
         let is_too_little = state.too_little_for.is_some_and(|need| least.max(1) >= need);
         let knows = is_too_little && !state.unreachable && now_us < state.ask_after_us;
         match () {
@@ -188,21 +190,21 @@ impl Pool {
         }
     }
 
-    /// Whether the centre is there, as far as anybody can tell: else nobody can say what is left. While somebody waits it
-    /// is asked so often that a longer silence is its absence.
+    /// Whether the centre is reachable, as far as is known; otherwise what is left can't be determined. While
+    /// requests wait it is asked so often that a longer silence means it is gone.
     #[must_use]
     pub fn is_heard(&self, now_us: u64) -> bool {
         let state = self.lock();
         !state.unreachable && now_us.saturating_sub(state.answered_us) < SILENCE_US
     }
 
-    /// A request was refused: the first time in a period, somebody is to be told.
+    /// Records that a request was refused; the first time in a period, it is reported to the centre.
     pub fn refused(&self) {
         let mut state = self.lock();
         state.refused = true;
     }
 
-    /// Whether a refusal is to be told of, once.
+    /// Whether a refusal is to be reported; `true` once.
     pub(crate) fn take_refusal(&self) -> bool {
         let mut state = self.lock();
         let is_news = state.refused && !state.told;
@@ -214,8 +216,8 @@ impl Pool {
         self.lock().told = false;
     }
 
-    /// The call that is due, if any; until its answer is reported no other is. `gives_all` at the end of the process or
-    /// where the centre asked for it.
+    /// The call that is due, if any; there is no other until its reply is reported. `gives_all` at the end of
+    /// the process, or if the centre recalled the budget.
     pub fn next_call(&self, now_us: u64, now_unix_ms: u64, gives_all: bool) -> Option<Call> {
         let mut state = self.lock();
         if state.under_way {
@@ -224,7 +226,7 @@ impl Pool {
         let is_over = self.ends_unix_ms.is_some_and(|end| now_unix_ms >= end);
         let call = state.in_doubt.or_else(|| state.due(now_us, gives_all, is_over))?;
         if let (None, Call::Return { amount, .. }) = (state.in_doubt, call) {
-            // Nobody takes it any more: it is on its way.
+            // Not available from now on: it is on its way back.
             state.available -= amount;
         }
         state.in_doubt = Some(call);
@@ -232,7 +234,7 @@ impl Pool {
         Some(call)
     }
 
-    /// The centre answered an ask.
+    /// The centre's reply to an ask.
     pub fn granted(&self, grant: Grant, now_us: u64) {
         let mut state = self.lock();
         let Some(Call::Ask(ask)) = state.in_doubt.filter(|_| state.under_way) else { return };
@@ -265,7 +267,7 @@ impl Pool {
         }
     }
 
-    /// Whether the call was carried out is not known: the same is sent again.
+    /// Whether the call was applied is not known: the same is sent again.
     pub fn failed(&self, now_us: u64) {
         let mut state = self.lock();
         state.under_way = false;
@@ -275,7 +277,7 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
-    /// The centre took the lease back: what is left of it here is nobody's.
+    /// The centre reclaimed the lease: what is left of it here can't be spent.
     pub fn forget(&self) {
         let mut state = self.lock();
         if !state.under_way {
@@ -330,12 +332,12 @@ impl State {
         let idle_us = u64::try_from(LEASE_IDLE_MAX.as_micros()).unwrap_or(u64::MAX);
         let is_idle = self.open == 0 && now_us.saturating_sub(self.used_us) >= idle_us;
         let gives = if self.waiting.is_empty() { gives_all || is_over || is_idle } else { gives_all };
-        // Too little for those who wait here may be enough for somebody elsewhere.
+        // Too little for the requests waiting here may be enough for one on another replica.
         if self.available > 0 && gives && !self.can_serve() {
             return Some(Call::Return { sequence, amount: self.available });
         }
         let first = self.waiting.first_key_value();
-        // Who needs less than there was too little for has no answer yet.
+        // A smaller need than the centre last had too little for has no answer yet.
         let is_answered = first.is_none_or(|(first, _)| {
             self.unreachable || self.too_little_for.is_none_or(|need| first.least >= need)
         });

@@ -1,4 +1,4 @@
-//! What a pool says of money that it can't ask about, and what an exchange holds that asks twice.
+//! A pool whose centre is unreachable, and an exchange that reserves twice.
 
 use domain::{Charge, Counts, Nanos, OnReached, Period, Profile, Subject, WorkspaceId};
 
@@ -25,7 +25,7 @@ fn budget() -> Budget {
     }
 }
 
-/// Carries the call that is due, as the clerk does; `amount` is what the centre has for it.
+/// Answers the call that is due, as the clerk does; `amount` is what the centre grants.
 fn answer(pool: &Pool, amount: Option<i64>, now_us: u64) {
     let call = pool.next_call(now_us, 0, false).expect("a call is due");
     match (call, amount) {
@@ -45,10 +45,10 @@ fn what_a_centre_said_before_it_went_away_is_no_answer() {
     assert_eq!(pool.outlook(10, 2 * SECOND), Outlook::Wait, "somebody may have added some");
     answer(&pool, None, 2 * SECOND);
     assert_eq!((pool.outlook(10, 2 * SECOND), pool.is_heard(2 * SECOND)), (Outlook::Wait, false));
-    // There again, it says what is so now.
+    // Reachable again, its reply counts.
     answer(&pool, Some(0), 4 * SECOND);
     assert_eq!((pool.outlook(10, 4 * SECOND), pool.is_heard(4 * SECOND)), (Outlook::Exhausted, true));
-    // A call that nobody answers is silence as well.
+    // A call without a reply is silence as well.
     assert!(pool.next_call(5 * SECOND, 0, false).is_some());
     assert!(pool.is_heard(5 * SECOND) && !pool.is_heard(6 * SECOND));
     pool.leave(ticket);
@@ -63,7 +63,7 @@ fn too_little_for_one_may_be_enough_for_the_next() {
     pool.leave(large);
     assert_eq!(pool.outlook(999, SECOND), Outlook::Wait, "nobody asked for so little");
     let small = pool.wait(100, 100, SECOND).unwrap();
-    // It is asked for at once, and answered for itself.
+    // It is sent at once, and answered separately.
     let Some(Call::Ask(ask)) = pool.next_call(SECOND, 0, false) else { panic!("nobody asks") };
     assert_eq!((ask.least, ask.wanted), (100, 100));
     pool.granted(Grant { sequence: ask.sequence, amount: 0, elsewhere: 0 }, SECOND);

@@ -1,4 +1,4 @@
-//! Price arithmetic: what an attempt and an exchange cost, and whom.
+//! Price arithmetic: what an attempt and an exchange cost, and who pays.
 
 use domain::money::with_markup;
 use domain::{
@@ -6,12 +6,12 @@ use domain::{
     UsageSource,
 };
 
-/// Bytes of prompt text that make one token, over English prose, code and JSON; between the extremes of 2 (CJK) and 6.
+/// Bytes of prompt text per token, over English prose, code and JSON; between the extremes of 2 (CJK) and 6.
 pub const PROMPT_BYTES_PER_TOKEN: u64 = 4;
-/// Bytes on the wire of a stream that make one token: a chunk event is mostly its envelope.
+/// Bytes on the wire of a stream per token: a chunk event is mostly its envelope.
 pub const STREAM_BYTES_PER_TOKEN: u64 = 256;
 
-/// Money of one attempt that used `usage`.
+/// The charge of one attempt that used `usage`.
 #[must_use]
 pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &Usage) -> Charge {
     if profile == Profile::Byoc || usage.is_nothing() {
@@ -25,13 +25,13 @@ pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &U
         Profile::ManagedProvider => with_markup(provider_cost, markup_bps),
         Profile::Byok | Profile::Subscription | Profile::Byoc => Nanos::ZERO,
     };
-    // What a tool cost that has no price is missing in the sum, and the sum says so.
+    // The cost of a hosted tool without a price is missing in the sum, and `priced` says so.
     let priced = if rates.say_of_hosted(&usage.units) { Priced::Priced } else { Priced::Unpriced };
     Charge { cost, provider_cost, priced }
 }
 
-/// The last resort where the upstream reported nothing and nobody counted the content: bytes at fixed rates, marked as
-/// an estimate.
+/// The last resort if the upstream reported nothing and the content was not counted: bytes at fixed rates,
+/// marked as an estimate.
 #[must_use]
 pub fn estimate(prompt_bytes: u64, wire_bytes_out: u64, stream: bool) -> Usage {
     let per_token = if stream { STREAM_BYTES_PER_TOKEN } else { PROMPT_BYTES_PER_TOKEN };
@@ -43,9 +43,9 @@ pub fn estimate(prompt_bytes: u64, wire_bytes_out: u64, stream: bool) -> Usage {
     }
 }
 
-/// Writes the charges of a record from its usage, prices and outcome: each attempt its own memo, the exchange once,
-/// under the profile that answered. What an attempt cost the operator counts in full; the workspace owes only for what
-/// it was given.
+/// Writes the charges of a record from its usage, prices and outcome: each attempt as a memo of its own, the
+/// exchange once, under the profile that answered. What an attempt cost the operator counts in full; the
+/// workspace owes only for what it received.
 pub fn book(record: &mut MeterRecord) {
     let last = record.attempts.last().map(|attempt| attempt.number);
     let mut attempts = std::mem::take(&mut record.attempts);
@@ -56,13 +56,13 @@ pub fn book(record: &mut MeterRecord) {
     record.charge = exchange_charge(&record.attempts);
 }
 
-/// The charge that an attempt of this record has by its usage, prices and outcome.
+/// The charge of an attempt of this record, by its usage, prices and outcome.
 #[must_use]
 pub fn attempt_charge(record: &MeterRecord, attempt: &AttemptRecord, last: bool) -> Charge {
     charge_of(record.outcome, record.status, attempt, last)
 }
 
-/// The charge of an attempt in an exchange that ended so.
+/// The charge of an attempt in an exchange with this outcome.
 pub(crate) fn charge_of<Text>(
     outcome: Outcome,
     status: u16,
@@ -98,13 +98,13 @@ pub(crate) fn sum(charges: impl IntoIterator<Item = Charge>) -> Charge {
 fn is_owed<Text>(outcome: Outcome, status: u16, last: &AttemptRecord<Text>) -> bool {
     match outcome {
         Outcome::Completed | Outcome::Cut => true,
-        // Brief, rule 3: a deadline of ours under managed is not charged.
+        // Brief, rule 3: the gateway's own deadline under a managed profile is not charged.
         Outcome::Deadline => false,
-        // A stream that broke after content went out was sent under a good status; a refusal gave nothing.
+        // A stream that broke after content was sent has a success status; a refusal delivered nothing.
         Outcome::Failed => {
             status < 400 && (last.usage.completion_total() > 0 || last.usage.units.has_counts())
         }
-        // Cancelled while it waited to try again: the last attempt had failed already.
+        // Cancelled while it waited for a retry: the last attempt had failed already.
         Outcome::ClientCancelled | Outcome::Interrupted => {
             matches!(last.fault, None | Some(FaultClass::Cancelled))
         }

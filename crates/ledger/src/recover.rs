@@ -1,4 +1,4 @@
-//! What an earlier run left in its journal, brought into the books before anything is served.
+//! Crash recovery: brings what an earlier run left in its journal into the books, before anything is served.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,23 +14,23 @@ use crate::shared::{mark_free, read_header, segment_files};
 use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 
 const BATCH_RECORDS_MAX: usize = 1_000;
-/// Recovered segments that each core keeps for reuse; their blocks are allocated already.
+/// How many recovered segments each core keeps for reuse; their blocks are allocated already.
 const KEPT_SEGMENTS: usize = 2;
-/// Past every entry of a segment, and still a number that a database's signed 64 bits hold.
+/// Past every entry of a segment, and still within a database's signed 64 bits.
 const AFTER_ALL: u64 = i64::MAX.unsigned_abs();
 
-/// What a recovery found and did.
+/// The result of a recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecoveryReport {
     pub segments: u64,
     pub entries: u64,
-    /// Settled records that the sink had not been given yet.
+    /// Settled records that the sink did not have yet.
     pub applied: u64,
     /// Settled records that it had.
     pub skipped: u64,
     /// Tabs of the dead process that were closed as interrupted.
     pub interrupted: u64,
-    /// Entries whose checksum holds and whose body this version can't read.
+    /// Entries whose checksum holds but whose body this version can't decode.
     pub undecodable: u64,
 }
 
@@ -76,12 +76,12 @@ impl std::error::Error for RecoveryError {
     }
 }
 
-/// Applies what the dead process had settled and not drained, closes its open tabs as interrupted, and frees its
-/// segments. Run at start, before ready. Killed anywhere, the next run does the rest: what it applies twice is the
-/// same record under the same trace.
+/// Applies what the dead process had settled but not drained, closes its open tabs as interrupted, and frees
+/// its segments. Runs at start, before the process is ready. If it is killed at any point, the next run does
+/// the rest: what is applied twice is the same record under the same trace.
 ///
 /// # Errors
-/// As the disk or the sink says, or where another version wrote the journal.
+/// Any error of the disk or the sink, or a journal written by another version.
 pub async fn recover(
     dir: &Path,
     world: &World,
@@ -112,7 +112,7 @@ impl Left {
     }
 }
 
-/// Where an entry is.
+/// The location of an entry.
 #[derive(Clone, Copy)]
 struct Place {
     segment: usize,
@@ -120,7 +120,7 @@ struct Place {
     bytes: usize,
 }
 
-/// A tab whose terminal was not met.
+/// A tab without a terminal record.
 #[derive(Clone, Copy)]
 struct OpenTab {
     state: Place,
@@ -143,7 +143,8 @@ async fn recover_core(
         replay.segment(index, segment).await?;
     }
     let ends = last.position(AFTER_ALL);
-    // Not `covers`: a position in a segment whose header the loss of power took says nothing of open tabs before it.
+    // Not `covers`: a position in a segment whose header was lost with the power says nothing of open tabs
+    // before it.
     if applied != ends {
         replay.close_open_tabs(&segments, ends).await?;
     }
@@ -161,7 +162,7 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// One segment after the other, so that memory is bounded by a segment and the open tabs.
+    /// One segment at a time, so that memory is bounded by a segment and the open tabs.
     async fn segment(&mut self, index: usize, segment: &Left) -> Result<(), RecoveryError> {
         let bytes = at(&segment.path, read_whole(&*segment.file))?;
         let mut start = HEADER_BYTES as u64;
@@ -228,7 +229,8 @@ impl Replay<'_> {
     ) -> Result<(), RecoveryError> {
         let mut open: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
         open.sort_by_key(|(trace, _)| *trace);
-        // Before the last batch the position stays short of the end: the rest is closed again by whoever comes after.
+        // Until the last batch the position stays short of the end: if this process dies, its successor
+        // closes the rest.
         let before_end = JournalPosition { offset: ends.offset - 1, ..ends };
         let (mut left, mut closed) = (open.len(), Vec::new());
         for (trace, tab) in open {
@@ -248,8 +250,8 @@ impl Replay<'_> {
     }
 }
 
-/// An open tab of the dead process as a record: what its last state and checkpoint say, and nothing of today, so that
-/// doing it again gives the same record.
+/// An open tab of the dead process as a record: built only from its last state and checkpoint, without the
+/// current time, so that repeating it gives the same record.
 fn read_tab(segments: &[Left], tab: OpenTab) -> Result<Option<MeterRecord>, RecoveryError> {
     let Some(Entry::State(mut state)) = read_entry(segments, tab.state)? else { return Ok(None) };
     if let Some(place) = tab.checkpoint
@@ -270,7 +272,7 @@ fn interrupted(state: TabState) -> MeterRecord {
     let bytes_out = state.checkpoint.bytes_out;
     let ending = Ending {
         outcome: Outcome::Interrupted,
-        // Zero where the client was sent nothing.
+        // Zero if the client was sent nothing.
         status: if bytes_out > 0 { 200 } else { 0 },
         fault: None,
         fault_code: Some("interrupted".to_owned()),
@@ -291,8 +293,8 @@ fn read_entry(segments: &[Left], place: Place) -> Result<Option<Entry>, Recovery
     Ok(parse_records(&bytes, segment.header.seed()).next().and_then(|raw| Entry::decode(&raw)))
 }
 
-/// The live segments of a core in the order they were written. A file without a whole header was never begun, or its
-/// first write was lost with everything after it.
+/// The live segments of a core in the order in which they were written. A file without a complete header was
+/// never started, or its first write was lost with everything after it.
 fn left_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Left>, RecoveryError> {
     let mut segments = Vec::new();
     for path in at(dir, segment_files(disk, dir))? {
@@ -307,7 +309,7 @@ fn left_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Left>, RecoveryError
     Ok(segments)
 }
 
-/// From the oldest on, so that no state of a tab outlives the entry that settled it.
+/// Oldest first, so that no tab's state outlives the entry that settled it.
 fn free(disk: &dyn Disk, core: u32, segments: &[Left]) -> Result<(), RecoveryError> {
     let removed = segments.len().saturating_sub(KEPT_SEGMENTS);
     for (index, segment) in segments.iter().enumerate() {

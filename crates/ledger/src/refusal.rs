@@ -1,10 +1,11 @@
-//! What a client reads that a limit or a budget of ours keeps out: whose it is, the figure, when it is over, how to raise it.
+//! The error that a client gets when a rate limit or budget refuses it: whose it is, the figure, when it
+//! resets, how to raise it.
 
 use domain::{Budget, Fault, FaultClass, Period, Refuser, Subject};
 
 use crate::pool::Pool;
 
-/// A client that is told to wait for others' requests asks again after this.
+/// The retry delay for a client that has to wait for other requests.
 const CROWDED_RETRY_MS: u64 = 1_000;
 const UNKNOWN_RETRY_MS: u64 = 2_000;
 
@@ -53,7 +54,7 @@ pub(crate) fn crowded(subject: &Subject, limit: u64) -> Box<Fault> {
     )
 }
 
-/// The refusal of a budget, remembered for its alert.
+/// The refusal by a budget; recorded for its alert.
 pub(crate) fn reached(budget: &Budget, pool: &Pool, now_unix_ms: u64) -> Box<Fault> {
     pool.refused();
     if budget.is_credit() {
@@ -100,7 +101,8 @@ fn refuser(budget: &Budget) -> Refuser {
     if budget.is_credit() { Refuser::Credit(budget.id) } else { Refuser::Budget(budget.id) }
 }
 
-/// What is kept with a stream that was cut at a budget's end: the client reads a clean end with the reason "length".
+/// The fault recorded for a stream that was cut at a budget's end: the client sees a clean end with the
+/// reason "length".
 pub(crate) fn cut(budget: &Budget) -> Box<Fault> {
     let fault = if budget.is_credit() {
         let message = "The answer was cut where the workspace's credit ended.";
@@ -113,7 +115,7 @@ pub(crate) fn cut(budget: &Budget) -> Box<Fault> {
     Box::new(fault.refused_by(refuser(budget)))
 }
 
-/// Nobody can say whether there is money: that is no leave to spend it.
+/// Whether there is money can't be determined, which does not allow spending it.
 pub(crate) fn unknown(budget: &Budget) -> Box<Fault> {
     let message = format!(
         "The budget \"{}\" ({}) can't be asked now: this gateway's share of it is used up, and its database is away.",

@@ -1,4 +1,5 @@
-//! What the journals of all cores share: published segments, the thread that syncs and the one that prepares.
+//! Journal state shared by all cores: published segments, the fsync thread, and the thread that preallocates
+//! segments.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,22 +19,22 @@ use crate::settings::{Durability, JournalSettings};
 /// Zeros are written in steps, so that a serving core's write never queues behind a whole segment.
 const PREPARE_STEP_BYTES: usize = 256 * 1024;
 const PREPARE_STEP_PAUSE: Duration = Duration::from_millis(1);
-/// Prepared or recycled segments that each core has waiting.
+/// How many prepared or recycled segments each core should have waiting.
 const FREE_SEGMENTS_MIN: usize = 1;
-/// More than these are given back to the file system.
+/// Further ones are deleted.
 const FREE_SEGMENTS_MAX: usize = 4;
-/// After a refusal of the disk, the next try in the background.
+/// The background retry delay after the disk refused.
 const RETRY_PREPARE_EVERY: Duration = Duration::from_millis(250);
 const SEGMENT_SUFFIX: &str = "seg";
 
-/// A segment that a core writes or has written and that is not recycled yet.
+/// A segment that a core is writing or has written, and that is not recycled yet.
 pub struct LiveSegment {
     pub number: u64,
     pub epoch: u64,
     pub capacity: u64,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
-    /// Bytes that a completed write has put there; readers read this far.
+    /// Bytes covered by completed writes; readers read this far.
     pub(crate) written: AtomicU64,
     synced: AtomicU64,
     /// No byte will follow.
@@ -55,7 +56,7 @@ impl LiveSegment {
     }
 }
 
-/// A segment that is ready to be begun.
+/// A segment that is ready for use.
 pub(crate) struct Prepared {
     pub path: PathBuf,
     pub file: Arc<dyn DiskFile>,
@@ -68,14 +69,14 @@ impl Prepared {
     }
 }
 
-/// What others see of one core's journal.
+/// The part of one core's journal that other threads see.
 pub(crate) struct CoreShared {
     pub number: u32,
     pub dir: PathBuf,
     live: Mutex<VecDeque<Arc<LiveSegment>>>,
     free: Mutex<VecDeque<Prepared>>,
     next_file: AtomicU64,
-    /// Bytes ever appended that are written, and that are synced.
+    /// How many bytes ever appended are written, and how many are synced.
     pub written_end: AtomicU64,
     pub synced_end: AtomicU64,
     pub synced: Notify,
@@ -106,7 +107,7 @@ impl CoreShared {
         lock(&self.free).len() < FREE_SEGMENTS_MIN
     }
 
-    /// Syncs every segment with bytes that are not on the medium, oldest first.
+    /// Syncs every segment with unsynced bytes, oldest first.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let end = self.written_end.load(Ordering::Acquire);
         for segment in self.live_segments() {
@@ -120,7 +121,7 @@ impl CoreShared {
         Ok(())
     }
 
-    /// Marks the oldest live segment as free and puts it up for reuse, or removes it where enough wait.
+    /// Marks the oldest live segment as free and makes it available for reuse, or removes it if enough are.
     pub(crate) fn recycle_oldest(&self, disk: &dyn Disk, number: u64, keep_bytes_min: u64) -> io::Result<()> {
         let oldest = lock(&self.live).front().filter(|segment| segment.number == number).cloned();
         let Some(segment) = oldest else { return Ok(()) };
@@ -141,8 +142,8 @@ impl CoreShared {
     }
 }
 
-/// Says in the header that nothing in a segment is needed, and waits until the disk has it: only then may another
-/// segment with later entries of the same tabs be overwritten.
+/// Marks a segment as free in its header, and waits until that is on disk: only then may another segment with
+/// later entries of the same tabs be overwritten.
 pub(crate) fn mark_free(file: &dyn DiskFile, core: u32, number: u64, epoch: u64) -> io::Result<()> {
     let header = SegmentHeader { version: crate::frame::FORMAT_VERSION, core, number, epoch, free: true };
     file.write_at(&header.encode(), 0)?;
@@ -181,7 +182,7 @@ struct Inner {
     prepare_thread: OnceLock<Thread>,
 }
 
-/// One for the process: hand it to every core's journal and to the drainer.
+/// One per process: pass it to every core's journal and to the drainer.
 pub struct JournalShared {
     inner: Arc<Inner>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -191,7 +192,7 @@ impl JournalShared {
     /// Starts the two threads, unless `settings.background` is off.
     ///
     /// # Errors
-    /// As the operating system says when it has no thread to give.
+    /// If the operating system can't start a thread.
     pub fn start(world: &World, settings: JournalSettings) -> io::Result<Arc<Self>> {
         let inner = Arc::new(Inner {
             disk: Arc::clone(&world.disk),
@@ -233,18 +234,18 @@ impl JournalShared {
         self.cores().iter().any(|core| core.is_failing())
     }
 
-    /// Syncs all cores now; what the sync thread does, by hand.
+    /// Syncs all cores now: manually what the sync thread does.
     ///
     /// # Errors
-    /// As the disk says; those who wait for the sync are refused.
+    /// Any error of the disk; those waiting for the sync get an error.
     pub fn sync_now(&self) -> io::Result<()> {
         self.inner.sync_all()
     }
 
-    /// Prepares segments for cores that have none waiting; what the preparing thread does, by hand.
+    /// Prepares segments for cores that have none waiting: manually what the preparing thread does.
     ///
     /// # Errors
-    /// As the disk says.
+    /// Any error of the disk.
     pub fn prepare_now(&self) -> io::Result<()> {
         self.inner.prepare_all()
     }
@@ -261,12 +262,12 @@ impl JournalShared {
         &*self.inner.disk
     }
 
-    /// Segments smaller than this are not worth keeping once the background prepares full ones.
+    /// Smaller segments are not worth reusing once the background thread prepares full-size ones.
     pub(crate) fn keep_bytes_min(&self) -> u64 {
         if self.inner.settings.background { self.inner.settings.segment_bytes } else { 0 }
     }
 
-    /// Takes over what an earlier run left: free segments are reused, live ones are left to the next recovery.
+    /// Takes over an earlier run's segments: free ones are reused, live ones are left to the next recovery.
     pub(crate) fn register_core(&self, dir: &Path, number: u32) -> io::Result<(Arc<CoreShared>, u64)> {
         let disk = self.disk();
         let dir = core_dir(dir, number);
@@ -284,7 +285,7 @@ impl JournalShared {
                 continue;
             }
             let capacity = file.len()?;
-            // A smaller one is the rest of a preparation that was cut off.
+            // A smaller one is left from an interrupted preparation.
             if capacity >= self.inner.settings.first_segment_bytes && free.len() < FREE_SEGMENTS_MAX {
                 free.push_back(Prepared { path, file, capacity });
             } else {
@@ -309,12 +310,12 @@ impl JournalShared {
         Ok((core, next_number))
     }
 
-    /// Writes a segment's blocks ahead, all at once.
+    /// Preallocates a segment's blocks, without pauses.
     pub(crate) fn prepare(&self, core: &CoreShared, bytes: u64) -> io::Result<Prepared> {
         self.inner.prepare(core, bytes, Duration::ZERO)
     }
 
-    /// Bytes were written: they are to be synced and drained. Two atomic swaps where both are awake already.
+    /// Requests a sync and a drain after a write. Two atomic swaps if both are awake already.
     pub(crate) fn wrote(&self) {
         if !self.inner.sync_wanted.swap(true, Ordering::AcqRel)
             && let Some(thread) = self.inner.sync_thread.get()
@@ -348,7 +349,7 @@ impl JournalShared {
     fn spawn(&self, name: &str, body: fn(&Inner), handle: fn(&Inner) -> &OnceLock<Thread>) -> io::Result<()> {
         let inner = Arc::clone(&self.inner);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&inner))?;
-        // Set once, here; the thread itself looks at its flag before it parks.
+        // Set once, here; the thread itself checks its flag before it parks.
         let _first = handle(&self.inner).set(thread.thread().clone());
         lock(&self.threads).push(thread);
         Ok(())
@@ -372,9 +373,10 @@ impl Inner {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Parks until something was written, collects for a moment unless somebody waits, syncs, and parks again.
+    /// Parks until something was written, collects for a moment unless attempts wait for the sync, syncs, and
+    /// parks again.
     fn sync_until_stopped(&self) {
-        // What is left of the bound is for waking up and for the sync to begin.
+        // The rest of the bound is for waking up and for the sync to start.
         let collect = JOURNAL_SYNC_EVERY * 4 / 5;
         let (mut failing, mut began_us) = (false, 0);
         loop {
@@ -387,7 +389,7 @@ impl Inner {
                 waited_us = 0;
             }
             if self.settings.durability == Durability::Written && !self.stopped() {
-                // What was written while the last sync ran has waited since.
+                // What was written during the last sync has waited since then.
                 std::thread::sleep(collect.saturating_sub(Duration::from_micros(waited_us)));
                 self.sync_wanted.store(false, Ordering::Release);
             }
@@ -418,7 +420,7 @@ impl Inner {
                 core.sync_failures.fetch_add(1, Ordering::AcqRel);
             }
             if self.settings.durability == Durability::Synced {
-                // Nobody else waits for it, and waking a core for nothing costs it a turn.
+                // Only in this mode does anything wait for it, and waking a core needlessly costs it a turn.
                 core.synced.notify_one();
             }
             result = result.and(synced);
@@ -458,7 +460,7 @@ impl Inner {
             while core.wants_free() && !self.stopped() && !core.closed.load(Ordering::Acquire) {
                 let pause = if self.settings.background { PREPARE_STEP_PAUSE } else { Duration::ZERO };
                 let prepared = self.prepare(&core, self.settings.segment_bytes, pause)?;
-                // Its blocks are allocated and known to the file system before a serving core relies on them.
+                // Its blocks are allocated and on disk before a serving core relies on them.
                 prepared.file.sync_data()?;
                 lock(&core.free).push_back(prepared);
             }
@@ -473,7 +475,7 @@ impl Inner {
             Ok(()) => Ok(Prepared { path, file, capacity: bytes }),
             Err(error) => {
                 drop(file);
-                // The refusal is what matters; a file that stays is found and removed at the next start.
+                // The original error is what matters; a leftover file is found and removed at the next start.
                 let _removed = self.disk.remove(&path);
                 Err(error)
             }

@@ -1,4 +1,4 @@
-//! Where settled records go: the store, behind a trait, since the store is above the ledger.
+//! The sink of settled records: the store, behind a trait, since the store depends on the ledger.
 
 use domain::ports::PortFuture;
 use domain::{MeterRecord, TraceId};
@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::frame::RawEntry;
 
-/// A place in one core's journal. Within an epoch (one run of the process) positions only grow; positions of different
-/// epochs can't be compared.
+/// A position in one core's journal. Within an epoch (one run of the process) positions only increase;
+/// positions of different epochs can't be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JournalPosition {
     /// Random, drawn when a run opens its journal.
@@ -24,19 +24,19 @@ impl JournalPosition {
     }
 }
 
-/// Settled records in journal order, each in the bytes that the journal has of it.
+/// Settled records in journal order, each in the journal's encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SettledRecords {
     bodies: Vec<u8>,
-    /// Of each record, and where its body ends.
+    /// The trace of each record, and the end of its body.
     traces: Vec<(TraceId, usize)>,
 }
 
 impl SettledRecords {
-    /// Records that no journal holds in this form.
+    /// Encodes records that are not in a journal.
     ///
     /// # Errors
-    /// Where one can't be written.
+    /// If one can't be encoded.
     pub fn of(records: &[MeterRecord]) -> Result<Self, SinkError> {
         let mut settled = Self::default();
         for record in records {
@@ -47,7 +47,7 @@ impl SettledRecords {
         Ok(settled)
     }
 
-    /// What is settled among some entries of a journal.
+    /// The settled records among some journal entries.
     pub(crate) fn of_entries(entries: &[RawEntry<'_>]) -> Self {
         let bytes = entries.iter().map(|entry| entry.body.len()).sum();
         let mut settled =
@@ -83,8 +83,8 @@ impl SettledRecords {
         self.traces.iter().map(|(trace, _)| *trace)
     }
 
-    /// Each body with what it says. One that can't be read is logged and left out: its checksum held, so that trying
-    /// again would help nobody.
+    /// Each body with its decoded record. One that can't be decoded is logged and skipped: its checksum held,
+    /// so a retry would not help.
     pub fn decoded<'a, Text: Deserialize<'a>>(
         &'a self,
     ) -> impl Iterator<Item = (&'a [u8], MeterRecord<Text>)> {
@@ -103,7 +103,7 @@ impl SettledRecords {
     }
 }
 
-/// Settled records, and how far the journal is applied with them.
+/// Settled records, and the journal position that is reached with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainBatch {
     pub core: u32,
@@ -112,7 +112,7 @@ pub struct DrainBatch {
     pub records: SettledRecords,
 }
 
-/// Why a batch was not applied; the drainer tries it again.
+/// Why a batch was not applied; the drainer retries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkError(pub String);
 
@@ -124,13 +124,14 @@ impl std::fmt::Display for SinkError {
 
 impl std::error::Error for SinkError {}
 
-/// Takes settled records. Records and position go in one transaction. A batch that follows the last one which this
-/// process was told is kept holds nothing applied before; any other is checked trace by trace, so that a record is kept once
+/// Accepts settled records. Records and position are written in one transaction. A batch that follows the
+/// last one acknowledged to this process has no duplicates; any other is checked trace by trace, so that a
+/// record is stored once however often it is sent.
 /// however often it is offered.
 pub trait RecordSink: Send + Sync {
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>>;
 
-    /// The position of the last batch that was applied for a core.
+    /// The position after the last batch that was applied for a core.
     fn position<'a>(&'a self, core: u32) -> PortFuture<'a, Result<Option<JournalPosition>, SinkError>>;
 }
 

@@ -1,4 +1,5 @@
-//! The tab of one exchange: opened at admission, closed exactly once, also by `Drop`, without waiting or failing.
+//! The tab of one exchange: its open reservation and journal state. Opened at admission and closed exactly
+//! once, also by `Drop`, without waiting or failing.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,22 +15,22 @@ use crate::entry::{Checkpoint, Ending, OpenAttempt, SettledView, TabState};
 use crate::hold::{Ceiling, Hold};
 use crate::journal::{Appended, Booked, Journal};
 
-/// A terminal record without texts, plan and attempts is smaller than this.
+/// Upper bound on the size of a terminal record without texts, plan and attempts.
 const RESERVE_BASE_BYTES: u64 = 384;
-/// What refused, and the lengths of the texts that say why.
+/// Upper bound on the size of a failure's reason without its texts.
 const RESERVE_REASON_BYTES: u64 = 32;
-/// An attempt without its texts is smaller than this.
+/// Upper bound on the size of an attempt without its texts.
 const RESERVE_ATTEMPT_BYTES: u64 = 256;
-/// A candidate or rejection without its texts is smaller than this.
+/// Upper bound on the size of a candidate or rejection without its texts.
 const RESERVE_PLAN_ROW_BYTES: u64 = 32;
-/// What a budget takes of a record.
+/// The size of one budget's drawing in a record.
 const RESERVE_DRAWING_BYTES: u64 = 48;
-/// A stream that has no room in a budget for so many tokens does not begin.
+/// A stream does not start unless its budgets cover this many tokens.
 const STREAM_BEGINS_TOKENS: u64 = 64;
-/// A stream is cut so long before the money ends: what is under way then still fits.
+/// A stream is cut this many tokens before the money ends, so that what is in flight still fits.
 const CUT_AHEAD_TOKENS: u64 = 16;
 
-/// What is known of an exchange when it is admitted.
+/// What is known of an exchange at admission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
     pub trace: TraceId,
@@ -47,7 +48,7 @@ pub struct Opening {
     pub started_us: u64,
 }
 
-/// One attempt that is about to be made.
+/// An attempt that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     pub principal: Principal,
@@ -56,9 +57,9 @@ pub struct Intent {
     pub region: Option<Arc<str>>,
     pub rates: Option<Rates>,
     pub markup_bps: u32,
-    /// Text bytes of the prompt, for estimates where nothing better will be known.
+    /// Text bytes of the prompt, for an estimate if nothing better becomes known.
     pub estimate_prompt_bytes: u64,
-    /// The most that the attempt can use, where budgets ask.
+    /// The maximum usage of the attempt, if a budget needs it.
     pub ceiling: Option<Usage>,
 }
 
@@ -70,7 +71,7 @@ pub struct Begun {
     pub at_us: u64,
 }
 
-/// How an attempt begins.
+/// How an attempt starts.
 enum Start {
     Begun(Result<(u32, Appended), Box<Fault>>),
     /// Money has to be reserved first.
@@ -83,7 +84,7 @@ pub struct AttemptEnd {
     pub status: Option<u16>,
     pub fault: Option<FaultClass>,
     pub upstream_request_id: Option<Arc<str>>,
-    /// What it used all the same; the provider may bill it.
+    /// What it used nevertheless; the provider may bill it.
     pub usage: Usage,
 }
 
@@ -91,10 +92,10 @@ pub struct AttemptEnd {
 #[derive(Debug, Clone, Copy)]
 pub struct Closing<'a> {
     pub outcome: Outcome,
-    /// What the client was sent.
+    /// The status that the client was sent.
     pub status: u16,
     pub fault: Option<&'a Fault>,
-    /// Of the attempt that answered.
+    /// The usage of the attempt that answered.
     pub usage: Usage,
     pub bytes_out: u64,
     pub fallback_used: bool,
@@ -106,12 +107,12 @@ pub struct Tab {
     state: Box<TabState<Arc<str>>>,
     started_us: u64,
     reserved_bytes: u64,
-    /// The segment with the last whole state; `None` before the first attempt.
+    /// The segment with the last full state; `None` before the first attempt.
     anchor_segment: Option<u64>,
-    /// The intent of the attempt under way is on disk: it may have been sent.
+    /// The intent of the current attempt is on disk: it may have been sent.
     sent: bool,
     closed: bool,
-    /// `None` where nothing bounds it.
+    /// `None` if no limit or budget applies.
     hold: Option<Box<Hold>>,
 }
 
@@ -137,7 +138,7 @@ impl Tab {
         })
     }
 
-    /// Takes over what was held for it; whatever becomes of the exchange, that is given back once.
+    /// Takes over the exchange's reservations, which are then released exactly once.
     #[must_use]
     pub fn holding(mut self, hold: Option<Box<Hold>>) -> Self {
         if let Some(hold) = &hold {
@@ -148,19 +149,20 @@ impl Tab {
         self
     }
 
-    /// Whether the most that an attempt can use is asked for.
+    /// Whether budgets apply, so that attempts need a ceiling.
     #[must_use]
     pub fn draws_on_money(&self) -> bool {
         self.hold.as_ref().is_some_and(|hold| hold.draws_on_money())
     }
 
-    /// How near the client is to its rate limits; `None` where it has none.
+    /// The state of the client's rate limits; `None` if there are none.
     #[must_use]
     pub fn standings(&self) -> Option<Standings> {
         self.hold.as_ref().map(|hold| hold.standings(self.journal.monotonic_us()))
     }
 
-    /// What an answer is cut with that may not go on: it used `certain` so far, and perhaps as much as `used`.
+    /// The fault with which to cut an answer that exceeds its budget; `None` if it may continue. It used
+    /// `certain` so far, and perhaps as much as `used`.
     #[must_use]
     pub fn cut_at(&mut self, certain: &Usage, used: &Usage) -> Option<Box<Fault>> {
         let hold = self.hold.as_mut()?;
@@ -183,7 +185,7 @@ impl Tab {
         self.state.trace
     }
 
-    /// Keeps what was planned, for the record.
+    /// Stores the plan, for the record.
     pub fn planned(&mut self, mut resolved_model: Arc<str>, mut plan: PlanRecord) {
         plan.candidates.truncate(RECORD_PLAN_ROWS_MAX);
         plan.rejected.truncate(RECORD_PLAN_ROWS_MAX);
@@ -202,7 +204,7 @@ impl Tab {
         self.grow(rows * RESERVE_PLAN_ROW_BYTES + bytes as u64);
     }
 
-    /// Keeps what is done for the cache of the next attempt's provider.
+    /// Stores what is done for the cache of the next attempt's provider.
     pub const fn caching(&mut self, caching: Option<CacheRecord>) {
         self.state.caching = caching;
     }
@@ -211,12 +213,13 @@ impl Tab {
         &mut self.state.checkpoint.timeline
     }
 
-    /// Begins an attempt: resolves once the intent is in the journal, and only then may the upstream see a byte.
+    /// Starts an attempt: resolves once the intent is in the journal, and only then may a byte go upstream.
     ///
     /// # Errors
-    /// 503 `storage_full` where the disk refuses the intent: the attempt must not be made.
+    /// 503 `storage_full` if the disk refuses the intent: the attempt must not be made.
     pub fn attempt(&mut self, intent: Intent) -> impl Future<Output = Result<Begun, Box<Fault>>> {
-        // Begun here where nothing bounds it: the future, which is a part of every request's, has no room for an intent.
+        // Started here if no budget applies: the future is part of every request's, and must not be large
+        // enough for an intent.
         let start = match self.hold {
             None => Start::Begun(self.begin(intent)),
             Some(_) => Start::Bounded(Box::new(intent)),
@@ -249,7 +252,7 @@ impl Tab {
         let (Some(hold), Some(most)) = (&mut self.hold, intent.ceiling) else { return Ok(()) };
         let profile = intent.principal.profile();
         let charge = |usage: &Usage| crate::price::charge(profile, intent.rates, intent.markup_bps, usage);
-        // A stream may begin with less, since it can be cut where the money ends.
+        // A stream may start with less, since it can be cut when the money ends.
         let least = match self.state.stream {
             true => Usage { output: most.output.min(STREAM_BEGINS_TOKENS), ..most },
             false => most,
@@ -261,7 +264,7 @@ impl Tab {
         hold.reserve(ceiling, so_far, || journal.monotonic_us(), now_unix_ms).await
     }
 
-    /// An attempt failed; its memo stays with the exchange.
+    /// Ends a failed attempt; its charge stays with the exchange as a memo.
     pub fn attempt_ended(&mut self, number: u32, end: AttemptEnd) {
         let now = self.now_us();
         let Some(open) = self.state.attempts.iter_mut().find(|a| a.record.number == number && !a.ended)
@@ -281,12 +284,12 @@ impl Tab {
         let principal = attempt.principal;
         attempt.charge =
             crate::price::charge(principal.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
-        // The next attempt starts from nothing.
+        // The next attempt starts from zero.
         self.state.checkpoint.usage = Usage::default();
         self.append_state_if_room();
     }
 
-    /// The best known use so far, for the case that the process dies; appended without waiting.
+    /// Records the best known usage so far, in case the process dies; appended without waiting.
     pub fn checkpoint(&mut self, usage: Usage, bytes_out: u64) {
         let state = &mut self.state;
         state.checkpoint = Checkpoint { usage, bytes_out, ..state.checkpoint };
@@ -294,12 +297,13 @@ impl Tab {
         if anchor == self.journal.current_segment() {
             self.journal.append_checkpoint(state.trace, &state.checkpoint);
         } else {
-            // The whole state again, so that the segment it was in can be recycled.
+            // The full state again, so that the segment with the last one can be recycled.
             self.append_state_if_room();
         }
     }
 
-    /// What the attempt costs now that its prompt's length is known: some sellers ask more for long ones.
+    /// Sets the attempt's rates once the length of its prompt is known: some providers charge more for long
+    /// ones.
     pub fn price(&mut self, number: u32, rates: Rates) {
         let mut attempts = self.state.attempts.iter_mut();
         if let Some(open) = attempts.find(|attempt| attempt.record.number == number && !attempt.ended) {
@@ -307,7 +311,7 @@ impl Tab {
         }
     }
 
-    /// What was used of it has no price that could be known.
+    /// Marks the attempt as unpriced: what it used has no known price.
     pub fn unpriced(&mut self, number: u32) {
         let mut attempts = self.state.attempts.iter_mut();
         if let Some(open) = attempts.find(|attempt| attempt.record.number == number && !attempt.ended) {
@@ -315,7 +319,7 @@ impl Tab {
         }
     }
 
-    /// The upstream's id of the attempt under way, where it named one.
+    /// Stores the upstream's id of the current attempt, if it sent one.
     pub fn upstream_request_id(&mut self, mut id: Arc<str>) {
         if let Some(open) = self.state.open_attempt() {
             clip_shared(&mut id);
@@ -339,7 +343,8 @@ impl Tab {
         self.settle(&ending)
     }
 
-    /// Why it failed: few do, so that no tab holds room for it. Where the disk is full, the record does without.
+    /// The reason of a failure. Failures are rare, so no tab reserves space for it: on a full disk the record
+    /// goes without.
     fn reason(&self, fault: &Fault) -> Option<Reason> {
         let reason = Reason::of(fault);
         let texts = [Some(&reason.message), reason.fix.as_ref(), reason.param.as_ref()];
@@ -381,7 +386,7 @@ impl Tab {
             markup_bps: intent.markup_bps,
             charge: Charge::default(),
         };
-        // Nearly always there is one, and room for four is two kilobytes.
+        // There is nearly always one, and capacity for four takes two kilobytes.
         state.attempts.reserve_exact(1);
         state.attempts.push(OpenAttempt {
             record,
@@ -405,7 +410,7 @@ impl Tab {
         Ok(appended)
     }
 
-    /// For entries that make a recovery more exact: where the room is kept for others, they are left out.
+    /// For entries that only make recovery more exact: skipped if the space is reserved for terminal records.
     fn append_state_if_room(&mut self) {
         if self.append_state().is_err() {
             tracing::debug!(trace = %self.state.trace, "no room in the journal for the state of an open tab");

@@ -1,12 +1,13 @@
-//! What the operator asks for beside tokens, as data: a base for the month, fees by profile, control-plane acts.
+//! The operator's charges in addition to tokens, as data: a monthly base, fees by profile, and control-plane
+//! acts.
 
 use domain::{Nanos, Price, Profile};
 use serde::{Deserialize, Serialize};
 
-/// A fee on something that is counted: the first so many are included.
+/// A fee per counted unit, above an included amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Fee {
-    /// Micro-USD for a million of them.
+    /// Micro-USD per million units.
     pub price: Price,
     pub included: u64,
 }
@@ -19,11 +20,11 @@ pub struct ProfileFees {
     pub tokens: Fee,
 }
 
-/// Nothing costs anything until the operator says so.
+/// Charges nothing by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tariff {
     pub name: String,
-    /// Micro-USD for a month.
+    /// Micro-USD per month.
     pub monthly_base: Price,
     pub managed_provider: ProfileFees,
     pub byok: ProfileFees,
@@ -33,13 +34,13 @@ pub struct Tariff {
 }
 
 impl Fee {
-    /// What is over the included amount.
+    /// The count above the included amount.
     #[must_use]
     pub const fn charged(&self, count: u64) -> u64 {
         count.saturating_sub(self.included)
     }
 
-    /// Of a month's whole count, never of parts of it: what is included is included once.
+    /// For a month's total count, never for parts of it: the included amount applies once.
     #[must_use]
     pub fn of(&self, count: u64) -> Nanos {
         self.price.of(self.charged(count))

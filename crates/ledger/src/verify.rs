@@ -1,4 +1,4 @@
-//! The audit of the books: every charge computed again from the usage and the prices kept in its record.
+//! Verification of the books: every charge is recomputed from the usage and prices in its record.
 
 use domain::{Charge, MeterRecord, Mode, TraceId};
 
@@ -21,7 +21,7 @@ pub struct VerifyReport {
     pub attempts: u64,
     pub unpriced: u64,
     pub estimated: u64,
-    /// At most `MISMATCHES_KEPT`; `mismatch_count` has them all.
+    /// At most `MISMATCHES_KEPT`; `mismatch_count` counts all of them.
     pub mismatches: Vec<Mismatch>,
     pub mismatch_count: u64,
     /// Sums of the recomputed charges.
@@ -55,7 +55,7 @@ impl Default for VerifyReport {
 }
 
 impl VerifyReport {
-    /// Adds one record; for callers that read pages of a store.
+    /// Adds one record; for callers that read a store page by page.
     pub fn check(&mut self, record: &MeterRecord) {
         let mut again = record.clone();
         let last = record.attempts.last().map(|attempt| attempt.number);

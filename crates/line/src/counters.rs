@@ -1,4 +1,5 @@
-//! What one core counts: answers by status class and refusals by code; plain cells, since nobody else writes them.
+//! The counters of one serving core: responses by status class and refusals by code, in plain cells, since
+//! only that core writes them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,13 +10,13 @@ const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 #[derive(Debug, Default)]
 pub struct Counters {
     answers: [Cell<u64>; CLASSES.len()],
-    /// Codes are the program's own words: there is no unbounded number of them.
+    /// Fault codes are constants of the program, so the map is bounded.
     refusals: RefCell<BTreeMap<&'static str, u64>>,
     replays: Cell<u64>,
 }
 
 impl Counters {
-    /// An answer's head went out.
+    /// A response's head was sent.
     pub fn answered(&self, status: u16) {
         let class = usize::from(status / 100);
         let counter = self.answers.get(class).or(self.answers.first());
@@ -31,7 +32,7 @@ impl Counters {
         *count = count.saturating_add(1);
     }
 
-    /// An answer was given again under its idempotency key.
+    /// A stored answer was replayed under its idempotency key.
     pub fn replayed(&self) {
         self.replays.set(self.replays.get().saturating_add(1));
     }

@@ -1,4 +1,5 @@
-//! Lists of what a project made that providers keep: by what is remembered here, for an account may be others' too.
+//! Lists a project's files, batches and videos at providers from our own records, since a provider account
+//! may be shared with other projects.
 
 use admit::Caller;
 use domain::limits::KEPT_ROWS_MAX;
@@ -11,14 +12,14 @@ use settle::{ReplyBody, whole};
 
 use crate::{Core, refuse};
 
-/// What a list shows where nothing is said, as the vendor has it, and what may be asked for.
+/// The default and the largest page size of each kind, as the vendor defines them.
 const FILES: (u32, u32) = (10_000, 10_000);
 const BATCHES: (u32, u32) = (20, 100);
 const MESSAGE_BATCHES: (u32, u32) = (20, 1_000);
 const STORED_BATCHES: (u32, u32) = (100, 1_000);
 const CONTENT_BATCHES: (u32, u32) = (50, 1_000);
 
-/// Lists what the caller's project made of a kind. `query` is as it was written.
+/// Lists the objects of one kind that the caller's project made. `query` is the raw query string.
 pub async fn kept(
     core: &Core,
     caller: &Caller,
@@ -42,7 +43,7 @@ pub async fn kept(
     };
     let has_more = rows.len() > wanted as usize;
     rows.truncate(wanted as usize);
-    // Such a list is always told from its newest on, whichever side of a row was asked for.
+    // Anthropic's list is always newest first, whichever direction was paged.
     if kind == KeptKind::MessageBatch && is_oldest_first {
         rows.reverse();
     }
@@ -53,7 +54,7 @@ pub async fn kept(
     whole(StatusCode::OK, headers, body.into())
 }
 
-/// A page as the vendor writes one.
+/// A page in the vendor's format.
 fn written(kind: KeptKind, rows: &[(KeptId, KeptObject)], has_more: bool) -> String {
     let data: Vec<&str> = rows.iter().map(|(_, object)| &*object.shown).collect();
     let data = data.join(",");
@@ -100,7 +101,7 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
                 let after = value.parse::<KeptId>().ok().filter(|id| id.kind == kind);
                 let fix = "Send the id of one that a page before showed.".to_owned();
                 page.after = Some(after.ok_or_else(|| wrong(name, fix))?);
-                // The nearest of those that are newer.
+                // Reads upwards from the cursor, so that the page is the one next to it.
                 if is_bundle {
                     page.oldest_first = name == "before_id";
                 }
@@ -119,7 +120,8 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
     Ok(page)
 }
 
-/// Jobs are asked for in words of their own. What can't be looked for is said, for a list of others would be no answer.
+/// Bedrock's list parameters. A filter that is not supported is refused, since an unfiltered list would be a
+/// wrong answer.
 fn read_jobs(owner: KeptOwner, query: &str) -> Result<KeptPage, Box<Fault>> {
     let (usual, most) = STORED_BATCHES;
     let (kind, limit) = (KeptKind::StoredBatch, usual.min(KEPT_ROWS_MAX));
@@ -151,7 +153,7 @@ fn read_jobs(owner: KeptOwner, query: &str) -> Result<KeptPage, Box<Fault>> {
     Ok(page)
 }
 
-/// A page of batches whose vendor takes no number for too large, and 0 for none.
+/// Gemini's list parameters: no page size is too large, and 0 means the default.
 fn read_content(page: &mut KeptPage, name: &str, value: &str) -> Result<(), Box<Fault>> {
     let (usual, most) = CONTENT_BATCHES;
     match name {

@@ -1,4 +1,6 @@
-//! The sentence: decode, admit, plan, execute, relay, settle; and what is said beside it, from the same rooms.
+//! The request pipeline: decode, admit, plan, execute, relay, settle, in the order in which `sentence` calls
+//! them. Beside it are the endpoints that use the same stages: model lists, idempotency, realtime sessions,
+//! and probes.
 
 mod counters;
 mod kept;
@@ -55,8 +57,8 @@ pub use verify::{
 
 use crate::stop::Stop;
 
-/// One serving core: what its requests are served with. Nothing of it is shared with another core but by reference to
-/// what never changes.
+/// One serving core, with everything that its requests need. Cores share only immutable data and thread-safe
+/// services, by reference.
 pub struct Core {
     pub number: u32,
     pub snapshot: snapshot::Reader,
@@ -64,7 +66,7 @@ pub struct Core {
     pub journal: Rc<Journal>,
     pub allowances: Rc<CoreAllowances>,
     pub counters: Rc<Counters>,
-    /// Of requests that their clients may repeat; all cores share it.
+    /// Stored answers to requests with an idempotency key; shared by all cores.
     pub answers: Arc<dyn AnswerKeeper>,
 }
 
@@ -78,18 +80,18 @@ impl Core {
     }
 }
 
-/// Finds out who asks, before the body is read.
+/// Authenticates the caller by its key, before the body is read.
 ///
 /// # Errors
-/// 401 where no live key was presented, 403 where it may not do this or not from here.
+/// 401 without a valid key, 403 where the key may not do this or not from this address.
 pub fn identify(core: &Core, headers: &HeaderMap, peer: IpAddr, needs: Needs) -> Result<Caller, Box<Fault>> {
     admit::identify(core.snapshot.current(), headers, peer, needs, core.now_unix_ms())
 }
 
-/// Finds out who says to have signed a request.
+/// Finds the claimed signer of a signed request.
 ///
 /// # Errors
-/// As `identify`, and where the head alone tells that the signature can't be good.
+/// Those of `identify`, and 401 where the head alone shows that the signature can't be valid.
 pub fn identify_signed(
     core: &Core,
     head: &SignedHead<'_>,
@@ -101,24 +103,24 @@ pub fn identify_signed(
     admit::identify_signed(snapshot, head, peer, needs, &open, core.now_unix_ms())
 }
 
-/// Who signed a request, once its body has come.
+/// Verifies the signature once the body has arrived, and returns the caller.
 ///
 /// # Errors
-/// The signature is another one, or over another body.
+/// The signature is wrong, or was made over another body.
 pub fn who_signed(core: &Core, signed: Signed, body: &[u8]) -> Result<Caller, Box<Fault>> {
     let open = |workspace, object: &str, sealed: &_| core.hands.opener.open(workspace, object, sealed).ok();
     signed.into_caller(&open, body)
 }
 
-/// Serves one request. Every failure is an answer in the client's own grammar, and every exchange that was admitted is
-/// in the books once.
+/// Serves one request. Every failure becomes a response in the client's dialect, and every admitted exchange
+/// is booked exactly once.
 pub fn serve(
     core: &Rc<Core>,
     inbound: Inbound,
     caller: Caller,
 ) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    // No `async` around it: that would have room for the sentence twice, and copy it from the one to the other.
+    // Not an `async` block: its future would hold the future of `sentence` twice and copy it.
     sentence(core, inbound, caller).map(move |said| {
         let response = match said {
             Ok(response) => response,
@@ -140,11 +142,12 @@ pub fn serve(
 async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Stop> {
     let call = decode(inbound, core.now_us())?;
     let names = maker::names(&caller, &call);
-    // The two take a microsecond together: one reading of the clock serves both.
+    // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let Some(names) = names else { return rest(core, admitted, now_us).await };
-    // Apart: few requests name an answer or a file, and every future has room for what waits in it.
+    // Boxed: few requests name a stored object, and awaiting this inline would enlarge the future of every
+    // request.
     let found = async move {
         let admitted = maker::found(core, admitted, names).await;
         rest(core, admitted, core.now_us()).await
@@ -152,7 +155,7 @@ async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Respo
     Box::pin(found).await
 }
 
-/// What follows when it is known who asks and what of.
+/// The stages after the caller and the stored objects are known.
 async fn rest(core: &Core, admitted: Admitted, now_us: u64) -> Result<Response<ReplyBody>, Stop> {
     let random = core.hands.world.random.next_u64();
     let planned = plan(admitted, &*core.hands.board, random, now_us, core.now_unix_ms())?;

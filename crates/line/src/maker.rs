@@ -1,5 +1,5 @@
-//! Who made what a request is about or goes on from, and who keeps the files that it names: looked for only where it
-//! names something, and only for who was let in, so that limits bound what ids of nobody cost.
+//! Looks up which credential or account owns the stored response, file or batch that a request names. Only
+//! for requests that name one, and only after admission, so that rate limits bound the cost of guessed ids.
 
 use admit::{Admitted, Caller};
 use decode::Call;
@@ -9,18 +9,18 @@ use domain::{Fault, FaultClass, FilesKeeper, FoundObject, KeptId, KeptKind, Kept
 
 use crate::Core;
 
-/// Under what something is looked for.
+/// The keys for the lookup.
 pub(crate) struct Names {
     of: Option<Name>,
-    /// Whose files it names, where it names some of ours.
+    /// The project to look up files in, where the request names any by our ids.
     files: Option<KeptOwner>,
 }
 
-/// Under what it is looked for.
+/// What to look up.
 enum Name {
-    /// An answer, by its provider's own id.
+    /// A stored response, by its provider's id.
     Answer(ResponseName),
-    /// Something else, by a name of ours; `None` where it is none.
+    /// A file, batch or video, by our id; `None` where the id is invalid.
     Kept(KeptOwner, Option<KeptId>),
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
     let (workspace, project) = (caller.workspace().id, caller.project().id);
     let owner = KeptOwner { workspace, project };
     let of = request.stored.as_ref().map(|stored| match call.operation().is_kept() {
-        // One kind's name means nothing where another's is read.
+        // An id of one kind is not valid where another kind is expected.
         true => {
             let is_of_kind = |id: &KeptId| Some(id.kind) == call.names_kind();
             Name::Kept(owner, stored.id.parse().ok().filter(is_of_kind))
@@ -43,7 +43,7 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
     Some(Names { of, files: names_files.then_some(owner) })
 }
 
-/// The call, with what was found.
+/// Looks everything up, and adds it to the call.
 pub(crate) async fn found(core: &Core, mut admitted: Admitted, names: Names) -> Admitted {
     if let Some(name) = names.of {
         let found = maker(core, &mut admitted, name).await;
@@ -83,7 +83,7 @@ async fn maker(core: &Core, admitted: &mut Admitted, name: Name) -> FoundRespons
 
 type Known = Vec<(String, Box<KeptObject>)>;
 
-/// Who keeps all files that the call names, and each of them once.
+/// The owner of all the files that the call names, and each file once.
 async fn keeper(core: &Core, owner: KeptOwner, call: &Call) -> (Result<FilesKeeper, Box<Fault>>, Known) {
     let mut known: Known = Vec::new();
     let mut keeper: Option<FilesKeeper> = None;
@@ -115,7 +115,7 @@ async fn keeper(core: &Core, owner: KeptOwner, call: &Call) -> (Result<FilesKeep
     (keeper.ok_or_else(|| Box::new(Fault::internal())), known)
 }
 
-/// Nobody is asked for what the project does not have: it may be another's.
+/// The provider is never asked for a file that is not this project's: it may be another customer's.
 fn no_such(id: &str, place: &str) -> Box<Fault> {
     let shown: String = id.chars().filter(|letter| !letter.is_control()).take(64).collect();
     let message = format!("There is no file '{shown}' here, which {place} names.");

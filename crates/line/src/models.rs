@@ -1,4 +1,4 @@
-//! `/v1/models`: what the key may use, by the same decision that would serve it.
+//! `/v1/models`: the models that the key may use, decided by the same planner that would serve a request.
 
 use admit::Caller;
 use dialects::{ModelRow, model_object, models_list};
@@ -13,7 +13,7 @@ use time::macros::format_description;
 
 use crate::{Core, refuse};
 
-/// Lists what the caller may use, or shows the one model `id`, in the client's grammar.
+/// Lists the models that the caller may use, or shows the one named `id`, in the client's dialect.
 #[must_use]
 pub fn models(
     core: &Core,
@@ -36,7 +36,7 @@ pub fn models(
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
     let row = |model| row(caller, model);
     let body = match id {
-        // Sorted by id, as they come.
+        // They are already sorted by id.
         None => models_list(dialect, &served.into_iter().map(row).collect::<Vec<_>>()),
         Some(id) => match served.into_iter().find(|model| model.id == id) {
             Some(model) => model_object(dialect, &row(model)),
@@ -54,7 +54,8 @@ fn row(caller: &Caller, model: ServedModel) -> ModelRow {
     ModelRow { id: model.id, owned_by: model.owned_by, created }
 }
 
-/// When a model was made is nothing that sellers agree on, and programs sort by it: the time at which it came here.
+/// `created`, which programs sort by: sellers don't agree on a model's release date, so this is the time when
+/// it became known here.
 fn created(caller: &Caller, model: &ServedModel) -> Option<u64> {
     let workspace = caller.workspace();
     if let Some(node) = workspace.nodes.iter().find(|node| node.models.contains(&model.id)) {

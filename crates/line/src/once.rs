@@ -1,4 +1,5 @@
-//! Once: a request under an idempotency key is answered by one trip, and by that trip's answer again for a day.
+//! Idempotency keys: a request with one is served by a single trip, and that trip's answer is replayed to
+//! repeats for a day.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,15 +20,15 @@ use crate::{Core, refuse};
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const AGENT_KEY: HeaderName = HeaderName::from_static("agent-idempotency-key");
 const REPLAY: HeaderName = HeaderName::from_static("agent-idempotent-replay");
-/// Only where it says no.
+/// Sent only to say `false`.
 const KEPT: HeaderName = HeaderName::from_static("agent-idempotency-kept");
 
 const HOW: &str = "Send one Idempotency-Key of 1 to 255 visible ASCII characters.";
 
-/// The key that a request carries, if it does.
+/// The idempotency key of a request, if it has one.
 ///
 /// # Errors
-/// 400 for one that is none, and for two that differ.
+/// 400 for an invalid key, and for two different ones.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Box<Fault>> {
     if !headers.contains_key(&KEY) && !headers.contains_key(&AGENT_KEY) {
         return Ok(None);
@@ -50,17 +51,18 @@ fn wrong(message: &'static str) -> Box<Fault> {
     Box::new(fault.param("Idempotency-Key").fix(HOW))
 }
 
-/// A request with its key, before anything is known of it.
+/// A request with its key, before the key is looked up.
 pub struct Keyed<'a> {
     pub key: &'a str,
-    /// As the table of routes has it: each alias is a place of its own.
+    /// As in the route table: an alias counts as a path of its own.
     pub path: &'a str,
     pub dialect: Dialect,
     pub trace: TraceId,
     pub body: Bytes,
 }
 
-/// Makes the trip, unless it was made: then its answer is given again, and nothing is admitted, sent or booked.
+/// Serves the request by `trip`; a repeat gets the stored answer instead, and nothing is admitted, sent or
+/// booked.
 pub async fn once<F>(
     core: &Core,
     caller: &Caller,
@@ -91,18 +93,18 @@ where
     }
 }
 
-/// What a keyed request may do.
+/// The result of a claim.
 pub enum Once {
-    /// Be answered, and have its answer kept.
+    /// The first request: it is served, and its answer is stored.
     First(Held),
-    /// Be given the answer that was kept.
+    /// A repeat: it gets the stored answer.
     Again(KeptAnswer),
 }
 
-/// Asks for the right to answer a keyed request.
+/// Claims the right to answer a request under its key.
 ///
 /// # Errors
-/// 409 while it is being answered or for another body, 503 where nobody knows.
+/// 409 while it is being answered or for another body, 503 where the store can't tell.
 pub async fn claim(keeper: &Arc<dyn AnswerKeeper>, asked: KeyedRequest) -> Result<Once, Box<Fault>> {
     Err(Box::new(match keeper.claim(asked).await {
         Claimed::Yours(claim) => {
@@ -159,7 +161,7 @@ fn away() -> Fault {
     .retry_after_ms(1_000)
 }
 
-/// The parts of an answer that is given again.
+/// The parts of a replayed response.
 #[must_use]
 pub fn replay(answer: KeptAnswer) -> (StatusCode, HeaderMap, Bytes) {
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + 1);
@@ -172,7 +174,7 @@ pub fn replay(answer: KeptAnswer) -> (StatusCode, HeaderMap, Bytes) {
     (StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK), headers, answer.body)
 }
 
-/// Only an answer that is well is kept; every other one frees its key.
+/// Only a successful answer is stored; any other one releases its key.
 fn watched(held: Held, mut answer: Response<ReplyBody>, trace: TraceId) -> Response<OnceBody> {
     if !answer.status().is_success() {
         return answer.map(OnceBody::plain);
@@ -181,7 +183,7 @@ fn watched(held: Held, mut answer: Response<ReplyBody>, trace: TraceId) -> Respo
     let body_bytes_max = held.keeper.body_bytes_max();
     let too_long = answer.body().size_hint().lower() > u64::try_from(body_bytes_max).unwrap_or(u64::MAX);
     if too_long {
-        // Of a stream this is known only when its head is gone.
+        // The length of a stream is unknown when its head is sent.
         not_kept(answer.headers_mut());
         tell_too_long(trace, body_bytes_max);
         return answer.map(OnceBody::plain);
@@ -197,14 +199,14 @@ fn watched(held: Held, mut answer: Response<ReplyBody>, trace: TraceId) -> Respo
     answer.map(|inner| OnceBody { inner, state: State::Watching(Box::new(watch)) })
 }
 
-/// Says of an answer that it is the first under its key; what is kept of its head.
+/// Marks a response as the first under its key; returns the headers to store.
 pub fn first_headers(headers: &mut HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers.insert(REPLAY, HeaderValue::from_static("false"));
     let kept = headers.iter().filter(|(name, _)| **name != CONNECTION && **name != DATE);
     kept.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
-/// Says of an answer that it is not kept under its key.
+/// Marks a response as not stored under its key.
 pub fn not_kept(headers: &mut HeaderMap) {
     headers.insert(KEPT, HeaderValue::from_static("false"));
 }
@@ -213,14 +215,14 @@ fn tell_too_long(trace: TraceId, body_bytes_max: usize) {
     tracing::warn!(request = %trace, body_bytes_max, "an answer under an idempotency key is too long to be kept");
 }
 
-/// A claim that is given back unless its answer is kept.
+/// A claim that is released unless its answer is stored.
 pub struct Held {
     keeper: Arc<dyn AnswerKeeper>,
     claim: Option<Claim>,
 }
 
 impl Held {
-    /// Keeps the answer; the future ends when it is kept.
+    /// Stores the answer; the future ends once it is stored.
     pub fn keep(mut self, answer: KeptAnswer) -> Option<PortFuture<'static, ()>> {
         self.claim.take().map(|claim| self.keeper.keep(claim, answer))
     }
@@ -234,7 +236,7 @@ impl Drop for Held {
     }
 }
 
-/// An answer as it goes by.
+/// Collects an answer as it is sent.
 struct Watch {
     held: Held,
     status: u16,
@@ -285,17 +287,18 @@ impl Collected {
 }
 
 enum State {
-    /// Nothing of it is kept.
+    /// Not collected, or no longer.
     Plain,
     Watching(Box<Watch>),
-    /// The end of the answer waits until all of it is kept: whoever has read it whole may ask for it again.
+    /// The last piece is held back until the answer is stored: a client that has read it all may repeat the
+    /// request at once.
     Keeping {
         kept: PortFuture<'static, ()>,
         last: Option<Bytes>,
     },
 }
 
-/// The body of an answer under an idempotency key.
+/// The response body of a request with an idempotency key.
 pub struct OnceBody {
     inner: ReplyBody,
     state: State,
@@ -306,13 +309,13 @@ impl OnceBody {
         Self { inner, state: State::Plain }
     }
 
-    /// Whether the rest of it is there and held back for a moment.
+    /// Whether the rest is ready but held back until it is stored or booked.
     #[must_use]
     pub fn waits_for_books(&self) -> bool {
         self.inner.waits_for_books() || matches!(self.state, State::Keeping { .. })
     }
 
-    /// The answer is whole, with this as its last piece.
+    /// The answer is complete, with this as its last piece.
     fn ended(&mut self, last: Option<Bytes>) {
         let State::Watching(watch) = std::mem::replace(&mut self.state, State::Plain) else { return };
         let Watch { held, status, headers, body, .. } = *watch;
@@ -321,7 +324,7 @@ impl OnceBody {
         }
     }
 
-    /// Takes a piece into the answer, as long as that is kept.
+    /// Adds a piece to the collected answer.
     fn collect(&mut self, piece: &Bytes) {
         let State::Watching(watch) = &mut self.state else { return };
         if watch.body.len() + piece.len() > watch.body_bytes_max {
@@ -351,7 +354,7 @@ impl Body for OnceBody {
             }
             let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
-                // What broke off is not kept.
+                // A broken answer is not stored.
                 Some(Err(error)) => {
                     this.state = State::Plain;
                     return Poll::Ready(Some(Err(error)));
@@ -363,7 +366,7 @@ impl Body for OnceBody {
                 None => return Poll::Ready(None),
             };
             let Ok(bytes) = frame.into_data() else { continue };
-            // Its head said that all was well, and its last event that it was not.
+            // The status was a success, but the stream ended with an error event.
             if this.inner.is_failed() {
                 this.state = State::Plain;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));

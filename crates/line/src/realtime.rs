@@ -1,4 +1,5 @@
-//! A realtime session: opened as any exchange is, then one exchange for each of its responses, from the same rooms.
+//! Realtime sessions (WebSocket): the session is opened like any exchange, then each of its responses is an
+//! exchange of its own through the same stages.
 
 mod session;
 
@@ -21,20 +22,20 @@ use crate::{Core, identify, refuse};
 
 pub use session::Session;
 
-/// What all of a session's responses have in common.
+/// What all responses of a session share.
 struct Asked {
     core: Rc<Core>,
-    /// The handshake's, with the key: each response is asked for by it.
+    /// The handshake's headers, including the key, which is checked again for each response.
     headers: HeaderMap,
     peer: IpAddr,
     dialect: Dialect,
     model: String,
 }
 
-/// Opens a session: what is not let in, here or by the upstream, is answered as any request is.
+/// Opens a session.
 ///
 /// # Errors
-/// That answer.
+/// An ordinary HTTP response, where the gateway or the upstream refuses the session.
 pub async fn open_session(
     core: &Rc<Core>,
     inbound: Inbound,
@@ -84,12 +85,13 @@ fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, Sto
 }
 
 impl Asked {
-    /// Who asks, as of now: a key may be revoked while a session goes on.
+    /// Authenticates the caller again: a key may be revoked during a session.
     fn caller(&self) -> Result<Caller, Box<Fault>> {
         identify(&self.core, &self.headers, self.peer, Needs::Inference)
     }
 
-    /// The next response's exchange: admitted, planned and begun anew, at the session's own seat.
+    /// Starts the exchange of the next response: admitted and planned like a new request, but at the
+    /// session's seat.
     async fn respond(&self, seat: &SessionSeat, prompt_bytes: u64) -> Result<Turn, Box<Fault>> {
         let core = &self.core;
         let caller = self.caller()?;
@@ -114,7 +116,7 @@ impl Asked {
             let fault = stop.fault();
             core.counters.refused(fault.code);
             if let Stop::Late(delivery, _) = stop {
-                // Its record is all that is wanted of it.
+                // Only its record is needed.
                 drop(settle(*delivery));
             }
             fault

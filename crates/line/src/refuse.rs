@@ -1,4 +1,5 @@
-//! An error that no upstream is asked about and no tab is open for: rendered in the client's grammar, and counted.
+//! Answers a request with an error before a tab is open or an upstream is called: renders it in the client's
+//! dialect and counts it.
 
 use domain::{Dialect, Fault, Standings, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -8,13 +9,13 @@ use settle::{ReplyBody, whole};
 
 use crate::Core;
 
-/// Answers with a fault.
+/// The response to a fault.
 #[must_use]
 pub fn refuse(core: &Core, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<ReplyBody> {
     with_standings(core, dialect, fault, &Standings::default(), trace)
 }
 
-/// Answers with a fault, and with how near the client is to its limits.
+/// The response to a fault, with the client's rate limit headers.
 pub(crate) fn with_standings(
     core: &Core,
     dialect: Dialect,

@@ -1,4 +1,5 @@
-//! Where the sentence breaks off: before admission nothing is booked, after it the tab closes with the answer.
+//! Early exits of the pipeline: before admission nothing is booked; after it, the tab is closed with the
+//! error response.
 
 use admit::AdmitFailed;
 use domain::{Fault, Standings};
@@ -6,17 +7,17 @@ use execute::Failed;
 use plan::PlanFailed;
 use relay::{Delivery, deliver_failed, deliver_fault};
 
-/// Why there is no answer of an upstream.
+/// Why no upstream answered.
 pub(crate) enum Stop {
     Early(Box<Fault>),
-    /// A rate keeps it out: how near the client is to its limits.
+    /// A rate limit refuses the request; with the client's standing at its limits.
     Bounded(Box<(Box<Fault>, Standings)>),
-    /// With the fault's code, for the counters.
+    /// After admission; with the fault's code for the counters.
     Late(Box<Delivery>, &'static str),
 }
 
 impl Stop {
-    /// What is wrong.
+    /// The fault.
     pub(crate) fn fault(&self) -> Box<Fault> {
         match self {
             Self::Early(fault) => fault.clone(),

@@ -1,4 +1,4 @@
-//! What a node says of itself: the models that may be asked for, what it can do, and whether it is well.
+//! A node's description of itself: its models, its capabilities and its health.
 
 use domain::adapters::{AdapterRoom, AdapterState};
 use domain::runtime::{Runtime, RuntimeModel};
@@ -13,7 +13,7 @@ use crate::train::Offers;
 
 type Answer = Result<Response<NodeBody>, Box<Fault>>;
 
-/// Where requests may be answered.
+/// The supported execution modes.
 const MODES: [&str; 1] = ["local"];
 
 #[derive(Serialize)]
@@ -22,16 +22,16 @@ struct List {
     data: Vec<Model>,
 }
 
-/// A model, or one with an adapter, as clients of the usual grammar read it, and what there is to say of a node's beside that.
+/// A model, or a model with an adapter: OpenAI's model object with our own fields.
 #[derive(Serialize)]
 struct Model {
     id: String,
     object: &'static str,
     created: u64,
     owned_by: String,
-    /// What it is for.
+    /// The operations that it serves.
     capabilities: Vec<&'static str>,
-    /// The model that an adapter is for.
+    /// The base model of an adapter.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ struct Capabilities {
     runtime_local_only_strict: bool,
     streaming: bool,
     adapters: bool,
-    /// What can be trained here; nothing where nothing is.
+    /// The training capabilities; `None` if the node does not train.
     training: Option<Offers>,
     models: Vec<Capability>,
 }
@@ -85,7 +85,7 @@ pub(crate) async fn models(runtime: &dyn Runtime) -> Answer {
     written(StatusCode::OK, &List { object: "list", data: rows(runtime).await? })
 }
 
-/// The names that may be asked for.
+/// The model names that requests may use.
 pub(crate) async fn names(runtime: &dyn Runtime) -> Result<Vec<String>, Box<Fault>> {
     Ok(rows(runtime).await?.into_iter().map(|model| model.id).collect())
 }
@@ -101,7 +101,7 @@ pub(crate) async fn model(runtime: &dyn Runtime, id: &str) -> Answer {
     }
 }
 
-/// The models, and behind each its adapters by the names that they are asked for by.
+/// The models, each followed by its adapters under the names that requests use.
 async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
     let shelf = match runtime.adapters() {
         Some(adapters) => Some((adapters.room(), adapters.list().await.map_err(Box::new)?)),

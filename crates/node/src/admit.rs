@@ -1,4 +1,4 @@
-//! Who may ask a node: the machine it runs on needs no key, everyone else does.
+//! Access to a node: requests from the same machine need no key, all others do.
 
 use std::net::IpAddr;
 
@@ -11,10 +11,11 @@ use proof::Digest;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Checks a request before its body is read. Of keys their digests are known.
+/// Checks a request before its body is read. Only digests of the keys are stored.
 ///
 /// # Errors
-/// 401 without a key that is needed, 403 for a page of the web, whether it asks this machine or a name that was pointed at it.
+/// 401 if a key is needed and missing, 403 for a web page in a local browser: a cross-origin request, or DNS
+/// rebinding.
 pub(crate) fn admit(keys: &[Digest], head: &Parts, peer: IpAddr) -> Result<(), Box<Fault>> {
     if let Some(presented) = presented(&head.headers)
         && keys.contains(&Digest::of(&[presented]))
@@ -27,8 +28,8 @@ pub(crate) fn admit(keys: &[Digest], head: &Parts, peer: IpAddr) -> Result<(), B
                 .fix("Send a key from `tidegate node key` as Authorization: Bearer."),
         ));
     }
-    // A browser here can be made to send requests by any page; what the page can't choose is the name in Host, and what
-    // the browser says of where the page is from.
+    // Any web page can make a browser on this machine send requests. What a page can't choose is the `Host`
+    // header, and the origin that the browser reports.
     if !names_loopback(head) {
         return Err(Box::new(
             Fault::new(
@@ -52,7 +53,7 @@ pub(crate) fn admit(keys: &[Digest], head: &Parts, peer: IpAddr) -> Result<(), B
     Ok(())
 }
 
-/// Whether a browser says that it asks for a page that this node did not serve.
+/// Whether the browser reports a page that this node did not serve.
 fn is_foreign_page(head: &Parts) -> bool {
     let site = head.headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
     if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
@@ -74,7 +75,7 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     bearer.or_else(|| headers.get(API_KEY).map(HeaderValue::as_bytes))
 }
 
-/// The name, and port, that the node was asked by.
+/// The host and port that the request was addressed to.
 fn named(head: &Parts) -> Option<&str> {
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str))

@@ -1,4 +1,4 @@
-//! A node's answer: bytes, or a generation written as the events of a stream.
+//! The body of a node's answer: bytes, or a generation written as a stream of events.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::books::{Ended, Entry};
 use crate::train::Following;
 
-/// A stream that broke off: its end is not a clean one.
+/// The stream broke off: it must not end cleanly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeCut;
 
@@ -27,10 +27,10 @@ enum Kind {
     Over,
 }
 
-/// A generation, and what the books need of it. Dropped, it cancels what is not whole.
+/// A running generation with its journal entry. Dropping it cancels the generation if it has not finished.
 pub(crate) struct Running {
     generation: Generating,
-    /// What was waited for before anything was answered.
+    /// The first event, which was awaited before the response began.
     first: Option<Event>,
     entry: Entry,
     ended: Ended,
@@ -54,13 +54,13 @@ impl Running {
         Self { generation, first: None, entry, ended: Ended::Left }
     }
 
-    /// Waits until there is something to tell: whoever is refused gets an answer that says so, and no stream.
+    /// Waits for the first event, so that a refused request gets an error response and not a stream.
     pub(crate) async fn begin(&mut self) -> Result<(), Fault> {
         self.first = Some(poll_fn(|cx| self.poll_event(cx)).await?);
         Ok(())
     }
 
-    /// The next event. A generation that ends without its last is broken: it must not look whole.
+    /// The next event. A generation that ends without `Done` is an error: it must not look complete.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Fault>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Ok(first));

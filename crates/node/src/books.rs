@@ -1,4 +1,4 @@
-//! What a node has served: counts since it began, for whoever watches it, and the journal.
+//! What a node has served: metrics since its start, and the journal.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use crate::journal::{Begun, Journal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     Whole,
-    /// It failed, or broke off.
+    /// It failed or broke off.
     Failed,
-    /// Its client left.
+    /// Its client disconnected.
     Left,
 }
 
 #[derive(Debug)]
 pub(crate) struct Books {
     world: World,
-    /// None where nothing is kept.
+    /// `None` if nothing is stored.
     pub(crate) journal: Option<Journal>,
     counts: Counts,
-    /// Told when a record is in the journal.
+    /// Notified when a record was written to the journal.
     pub(crate) written: Notify,
 }
 
-/// An answer that is on its way. Dropped, it has ended.
+/// An answer in progress. Dropping it records its end.
 #[derive(Debug)]
 pub(crate) struct Entry {
     books: Arc<Books>,
@@ -69,7 +69,7 @@ impl Books {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Answers on their way.
+    /// The number of answers in progress.
     pub(crate) fn open(&self) -> u64 {
         self.counts.open.load(Ordering::Relaxed)
     }
@@ -106,7 +106,7 @@ impl Counts {
         self.answer_tokens.fetch_add(usage.completion_total(), Ordering::Relaxed);
     }
 
-    /// As Prometheus reads it.
+    /// The metrics in Prometheus's text format.
     fn page(&self) -> String {
         let mut page = String::new();
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Atomic file writes.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -8,23 +8,23 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A folder for what is this machine's own.
+/// Creates a directory that only its owner can access.
 pub(crate) fn folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes a file beside, which takes the place of another when it is whole.
+/// Writes a temporary file and renames it over the old one.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("part");
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)?;
-    // The name has to last as long as what it stands for.
+    // The rename must reach the disk, too.
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// Copies a file, so that it lasts.
+/// Copies a file and syncs it to disk.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::copy(from, to)?;
     File::open(to)?.sync_all()
@@ -35,7 +35,7 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> 
 }
 
 /// # Errors
-/// The file can't be read, or holds something else.
+/// The file can't be read or parsed.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&std::fs::read(path)?).map_err(|error| {
         let message = format!("{}: {error}", path.display());
@@ -43,7 +43,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     })
 }
 
-/// Takes away a file or a folder that may be there.
+/// Removes a file or a directory, if it exists.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match removed {

@@ -1,4 +1,5 @@
-//! The echo runtime: no model at all, and it says so; it repeats the prompt so that everything around it can be tried.
+//! The echo runtime: not a model, and it says so. It repeats the prompt, so that everything around a model
+//! can be tried.
 
 use std::collections::VecDeque;
 use std::future::ready;
@@ -15,10 +16,10 @@ use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, Usage};
 const NAME: &str = "echo";
 const PREAMBLE: &str =
     "This is the echo runtime of Tidegate. It is no model: it repeats what it was sent. You said: ";
-/// Words that one poll may hand out before the core's other work gets its turn.
+/// Words that one poll may return before other tasks on the core get a turn.
 const BURST: u32 = 32;
 
-/// Repeats the last message of the user, word by word. The same request gets the same answer.
+/// Repeats the user's last message, word by word. Deterministic.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Echo;
 
@@ -74,7 +75,7 @@ fn prompt_bytes(request: &GenerateRequest) -> u64 {
     }
 }
 
-/// What is to be repeated.
+/// The text to repeat.
 fn said(request: &GenerateRequest) -> String {
     if let Some(Continues::Text(text)) = &request.continues {
         return text.clone();
@@ -89,7 +90,7 @@ fn said(request: &GenerateRequest) -> String {
     texts.collect()
 }
 
-/// The answer's words, each with the space behind it, and why it ends.
+/// The answer's words, each with its trailing space, and the finish reason.
 fn compose(request: &GenerateRequest) -> (Vec<String>, Reason) {
     let mut text = format!("{PREAMBLE}{}", said(request));
     let stops = request.prompt.sampling.stop.iter().filter(|stop| !stop.is_empty());
@@ -101,7 +102,7 @@ fn compose(request: &GenerateRequest) -> (Vec<String>, Reason) {
     let mut words: Vec<String> = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
     let limit = request.prompt.output.tokens_max.and_then(|tokens| usize::try_from(tokens).ok());
     match limit {
-        // A word stands for a token: what matters is that the limit is kept and said.
+        // A word counts as a token: what matters is that the limit is enforced and reported.
         Some(limit) if limit < words.len() => {
             words.truncate(limit);
             (words, Reason::Length)

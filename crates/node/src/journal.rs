@@ -1,5 +1,6 @@
-//! What a node has served, written down as it happens: a line when an answer begins and one when it ends. It is the node's
-//! own, with or without anybody who reads it; a record is known by the id of its request, so that reading twice counts once.
+//! The journal of a node: one line when an answer starts and one when it ends. The node keeps it whether or
+//! not anything reads it. A record is identified by its request's id, so that reading it twice counts it
+//! once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use crate::books::Ended;
 
 const FILE: &str = "runtime.jsonl";
-/// What one look at the journal gives at most.
+/// The most records that one read returns.
 pub(crate) const PAGE_MAX: usize = 1_000;
 
-/// An answer that began.
+/// The start of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Begun {
     pub id: String,
-    /// A gateway's id of the request, where one asked.
+    /// The gateway's id of the request, if it came through one.
     #[serde(default)]
     pub request: Option<String>,
     pub unix_ms: u64,
@@ -29,13 +30,13 @@ pub(crate) struct Begun {
     pub operation: String,
 }
 
-/// An answer that ended, with what the runtime itself counted.
+/// The end of an answer, with the runtime's own counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeRecord {
-    /// The record's place in the journal, from 1 on.
+    /// The record's number in the journal, from 1.
     pub sequence: u64,
     pub id: String,
-    /// A gateway's id of the request, where one asked: it counts the request too.
+    /// The gateway's id of the request, if it came through one: the gateway records the request, too.
     #[serde(default)]
     pub request: Option<String>,
     pub unix_ms: u64,
@@ -44,7 +45,7 @@ pub struct RuntimeRecord {
     pub operation: String,
     pub end: RuntimeEnd,
     pub input_tokens: u64,
-    /// Of the prompt, what was remembered and not computed.
+    /// Prompt tokens that came from the prefix cache.
     pub cached_tokens: u64,
     pub output_tokens: u64,
     pub reasoning_tokens: u64,
@@ -53,14 +54,14 @@ pub struct RuntimeRecord {
     pub is_measured: bool,
 }
 
-/// How an answer ended, as its record says it.
+/// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuntimeEnd {
     Whole,
     Failed,
     Left,
-    /// The node was killed while it answered: what it had said by then is not known.
+    /// The node was killed during the answer; how much it had generated is not known.
     Lost,
 }
 
@@ -71,16 +72,16 @@ enum Line {
     Ended(RuntimeRecord),
 }
 
-/// How far somebody has read the journal.
+/// A reader's position in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Place {
-    /// Of the last record that was read.
+    /// The number of the last record read.
     pub sequence: u64,
-    /// Where the line behind it begins.
+    /// The byte offset of the line after it.
     pub bytes: u64,
 }
 
-/// The file, at its end.
+/// The journal file, open at its end.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
@@ -104,10 +105,11 @@ impl From<Ended> for RuntimeEnd {
 }
 
 impl Journal {
-    /// Opens it, takes back a line that was not written whole, and ends what a killed process left open.
+    /// Opens the journal, truncates a partial last line, and ends the answers that a killed process left
+    /// open.
     ///
     /// # Errors
-    /// The directory can't be written to, or the file holds what no node wrote.
+    /// The directory can't be written to, or the file is not a journal.
     pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
         let path = data_dir.join(FILE);
@@ -156,7 +158,7 @@ impl Journal {
         })
     }
 
-    /// One line, in one write: a process that is killed leaves it whole, or cut off at the end of the file.
+    /// Writes one line in one write: a killed process leaves it complete, or cut off at the end of the file.
     fn write(&self, make: impl FnOnce(&mut Inner) -> Line) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let line = make(&mut inner);
@@ -165,7 +167,7 @@ impl Journal {
         inner.file.write_all(&bytes)
     }
 
-    /// The records behind a place, the first of them first.
+    /// The records after a sequence number, oldest first.
     ///
     /// # Errors
     /// The file can't be read.
@@ -186,13 +188,14 @@ impl Journal {
 }
 
 impl Journal {
-    /// The records behind a place, each with the place behind itself. What is before it is not read again.
+    /// The records after a position, each with the position after itself. Nothing before the position is read
+    /// again.
     ///
     /// # Errors
-    /// The file can't be read, or the place is none of this file's.
+    /// The file can't be read, or the position is not one of this file.
     pub(crate) fn behind(&self, place: Place, limit: usize) -> io::Result<Vec<(RuntimeRecord, Place)>> {
         let mut file = File::open(&self.path)?;
-        // In another journal of this name nothing was read so far.
+        // The position is of another journal: start from the beginning.
         let place = if ends_line(&mut file, place.bytes)? { place } else { Place::default() };
         let mut reader = BufReader::new(file);
         reader.seek(SeekFrom::Start(place.bytes))?;
@@ -200,7 +203,7 @@ impl Journal {
         while found.len() < limit {
             line.clear();
             let read = reader.read_line(&mut line)?;
-            // A line without its end is being written.
+            // A line without a newline is still being written.
             if !line.ends_with('\n') {
                 break;
             }
@@ -216,7 +219,7 @@ impl Journal {
     }
 }
 
-/// Whether a line begins there.
+/// Whether a line starts at this offset.
 fn ends_line(file: &mut File, bytes: u64) -> io::Result<bool> {
     let Some(before) = bytes.checked_sub(1) else { return Ok(true) };
     if file.metadata()?.len() < bytes {
@@ -228,7 +231,7 @@ fn ends_line(file: &mut File, bytes: u64) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// How far the file holds whole lines.
+/// The length of the file's complete lines.
 fn whole_bytes(file: &mut File) -> io::Result<u64> {
     const WINDOW: u64 = 1 << 16;
     let mut end = file.seek(SeekFrom::End(0))?;
@@ -250,7 +253,7 @@ fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>>> {
     Ok(BufReader::new(File::open(path)?).lines().map(read))
 }
 
-/// What began and did not end, and the place of the last record.
+/// The answers without an end, and the number of the last record.
 fn unfinished(path: &Path) -> io::Result<(Vec<Begun>, u64)> {
     let (mut open, mut last): (Vec<Begun>, u64) = (Vec::new(), 0);
     for line in lines(path)? {
@@ -290,7 +293,7 @@ mod tests {
         journal.begin(&begun("b")).unwrap();
         journal.end(&begun("a"), RuntimeEnd::Whole, &usage, 12, true).unwrap();
         drop(journal);
-        // Killed in the middle of a line.
+        // Simulates a process killed in the middle of a line.
         let path = dir.path().join(FILE);
         OpenOptions::new()
             .append(true)
@@ -327,7 +330,7 @@ mod tests {
         assert_eq!(ids(&journal.behind(place, 10).unwrap()), ["c"]);
         let end_of_all = journal.behind(place, 10).unwrap()[0].1;
         assert!(journal.behind(end_of_all, 10).unwrap().is_empty());
-        // What is being written is not read yet.
+        // A line that is still being written is not read.
         journal.inner.lock().unwrap().file.write_all(b"{\"kind\":\"ended\"").unwrap();
         assert!(journal.behind(end_of_all, 10).unwrap().is_empty());
         drop(journal);

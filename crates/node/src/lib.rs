@@ -1,4 +1,5 @@
-//! The runtime as a service: any engine behind the client's grammar. It offers a service and never listens.
+//! The inference node's HTTP service: any runtime behind OpenAI's and Anthropic's APIs. It provides the
+//! service; the caller does the listening.
 
 mod about;
 mod adapters;

@@ -1,5 +1,5 @@
-//! Where a request may be answered: on this machine, elsewhere, or on whichever is there. A header says it before a prefix
-//! of the model's name does.
+//! Execution modes: a request may ask to be served on this machine, elsewhere, or on either. A header takes
+//! precedence over a prefix of the model's name.
 
 use domain::runtime::{GenerateRequest, RuntimeModel};
 use domain::{Fault, FaultClass};
@@ -11,7 +11,7 @@ const ADAPTER: HeaderName = HeaderName::from_static("x-hybrie-adapter-id");
 const SELECTED_MODE: HeaderName = HeaderName::from_static("x-hybrie-selected-mode");
 const SELECTED_BACKEND: HeaderName = HeaderName::from_static("x-hybrie-selected-backend");
 
-/// The word of this machine, as a mode and as a backend.
+/// This machine, as a mode and as a backend.
 const LOCAL: HeaderValue = HeaderValue::from_static("local");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ enum Mode {
     Hybrid,
 }
 
-/// Says that it was answered here, and with which adapter.
+/// Adds headers that say that the request was served here, and with which adapter.
 pub(crate) fn tell(headers: &mut HeaderMap, adapter: Option<&str>) {
     headers.insert(SELECTED_MODE, LOCAL);
     headers.insert(SELECTED_BACKEND, LOCAL);
@@ -29,12 +29,12 @@ pub(crate) fn tell(headers: &mut HeaderMap, adapter: Option<&str>) {
     headers.insert(ADAPTER, adapter.unwrap_or(HeaderValue::from_static("none")));
 }
 
-/// Whether a request says that it wants no adapter.
+/// Whether a request explicitly asks for no adapter.
 pub(crate) fn names_none(headers: &HeaderMap) -> bool {
     headers.get(ADAPTER).is_some_and(|value| value == "none")
 }
 
-/// Takes the adapter off a model's name. A model's own name may have a colon: the longest that fits is meant.
+/// Splits the adapter off a model name. Model names may contain colons themselves: the longest match wins.
 pub(crate) fn take_adapter(models: &[RuntimeModel], request: &mut GenerateRequest) {
     let behind = |model: &RuntimeModel| {
         let adapter = request.model.strip_prefix(&model.id)?.strip_prefix(':')?;
@@ -57,10 +57,10 @@ impl Mode {
     }
 }
 
-/// Takes the words of a mode off a request, and refuses one that this node does not serve: it is strictly local.
+/// Removes the mode from a request, and refuses one that this node does not serve: it is strictly local.
 ///
 /// # Errors
-/// A word that is no mode, or one that leads away from this machine.
+/// An unknown mode, or one that would leave this machine.
 pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Result<(), Box<Fault>> {
     let mut mode = Mode::Local;
     if let Some((first, rest)) = request.model.split_once('/')

@@ -1,4 +1,4 @@
-//! What a node serves: the paths, and the methods that each takes.
+//! The paths that a node serves, and the methods of each.
 
 use domain::{Dialect, Operation};
 use http::Method;
@@ -6,19 +6,19 @@ use http::Method;
 use crate::adapters::Asked;
 use crate::train::Asked as Training;
 
-/// The grammars that are spoken here.
+/// The dialects that a node serves.
 pub(crate) const DIALECTS: [Dialect; 3] = [Dialect::Chat, Dialect::Responses, Dialect::Anthropic];
 
-/// What a path does.
+/// The operation behind a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Does<'p> {
-    /// A model answers.
+    /// Generation.
     Generate(Dialect, Operation),
-    /// The tokens of a prompt are counted.
+    /// Counts a prompt's tokens.
     Count(Dialect),
-    /// Vectors are made of texts.
+    /// Embeds texts.
     Embed,
-    /// Documents are put in the order of a question.
+    /// Reranks documents.
     Rank,
     Models,
     Model(&'p str),
@@ -28,17 +28,17 @@ pub(crate) enum Does<'p> {
     Usage,
     Adapters(Asked<'p>),
     Train(Training<'p>),
-    /// What is remembered of conversations is forgotten.
+    /// Clears the prefix cache.
     Purge,
-    /// The path is the product's, and not of this version.
+    /// A path that the product defines and this version does not serve.
     Later(&'static str),
-    /// The path is known and takes this method instead.
+    /// A known path; it takes these methods instead.
     Other(&'static str),
     Nothing,
 }
 
 impl Does<'_> {
-    /// The grammar that what is wrong there is told in.
+    /// The dialect of error responses.
     pub(crate) const fn dialect(self) -> Dialect {
         match self {
             Self::Generate(dialect, _) | Self::Count(dialect) => dialect,
@@ -109,7 +109,7 @@ fn adapters<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
     Some(Does::Adapters(asked))
 }
 
-/// Jobs that train, in both grammars, and the files that they learn from.
+/// Training jobs, in this node's own API and in OpenAI's, and training files.
 fn training<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
     let is_read = matches!(method.as_str(), "GET" | "HEAD");
     let (is_post, is_delete) = (method == Method::POST, method == Method::DELETE);
@@ -154,7 +154,7 @@ fn training<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
     Some(Does::Train(asked))
 }
 
-/// What nodes of a fleet serve each other.
+/// Paths reserved for later versions.
 fn later(path: &str) -> Option<Does<'_>> {
     let is_under =
         |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));

@@ -1,4 +1,4 @@
-//! What is said to a node beside conversations, and what it says: plain JSON.
+//! JSON bodies of a node's management API, in both directions.
 
 use bytes::Bytes;
 use decode::check_content_type;
@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::body::NodeBody;
 
-/// Refuses a body that isn't said to be JSON: a page of the web may send any other kind without asking first.
+/// Refuses a body without a JSON content type: web pages may send other types cross-origin without a
+/// preflight.
 ///
 /// # Errors
 /// 415.
@@ -27,7 +28,7 @@ pub(crate) fn check_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Box<Fa
     Err(Box::new(fault.fix("Send the header \"content-type: application/json\".")))
 }
 
-/// Reads a body; what nobody knows in it is refused by name.
+/// Parses a body; unknown fields are refused by name.
 ///
 /// # Errors
 /// Where it is wrong, and how.
@@ -40,7 +41,7 @@ pub(crate) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Fault>> {
 }
 
 /// # Errors
-/// A defect of ours.
+/// A bug in Tidegate.
 pub(crate) fn written(status: StatusCode, value: &impl Serialize) -> Result<Response<NodeBody>, Box<Fault>> {
     let body = serde_json::to_vec(value).map_err(|_| Box::new(Fault::internal()))?;
     let mut answer = json(body.into());

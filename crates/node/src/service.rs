@@ -1,4 +1,4 @@
-//! One request to a node: decoded like any other, generated, and answered in the client's grammar.
+//! Serves one request on a node: decodes it like any other, runs it, and answers in the client's dialect.
 
 use std::future::poll_fn;
 use std::io;
@@ -31,15 +31,15 @@ use crate::said::{check_json, json, read, typed, written};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
 
-/// Says that the counts were not measured by the runtime.
+/// Marks usage that the runtime did not measure.
 const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What the product serves and this version does not.
+/// The code for paths that this version does not serve.
 const LATER: &str = "not_of_this_version";
 
-/// What a class of fault is too coarse for.
+/// Status codes for fault codes whose class is too coarse.
 const SHADES: [(&str, StatusCode); 5] = [
     (LATER, StatusCode::NOT_IMPLEMENTED),
     ("training_not_served", StatusCode::NOT_IMPLEMENTED),
@@ -48,28 +48,28 @@ const SHADES: [(&str, StatusCode); 5] = [
     ("invalid_scope", StatusCode::UNPROCESSABLE_ENTITY),
 ];
 
-/// How a node is opened.
+/// How a node's service is configured.
 pub struct NodeSettings {
     pub world: World,
-    /// Digests of the keys that callers beyond the loopback need.
+    /// Digests of the keys that callers from other machines need.
     pub keys: Vec<Digest>,
-    /// The runtime's name, as `/v1/capabilities` says it.
+    /// The runtime's name in `/v1/capabilities`.
     pub runtime_name: &'static str,
-    /// Where the journal is kept; nothing is written down where there is none.
+    /// The directory of the journal; `None` stores nothing.
     pub data_dir: Option<PathBuf>,
-    /// The folder that adapters lie in.
+    /// The directory of adapters.
     pub adapters: Option<PathBuf>,
 }
 
-/// What a request is, and what it came of.
+/// The ids of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     pub trace: TraceId,
-    /// The gateway's own id of it, where one asks.
+    /// The gateway's id of the request, if it came through one.
     pub request: Option<TraceId>,
 }
 
-/// A runtime that speaks HTTP, but does not listen.
+/// A runtime behind an HTTP API, without a listener.
 pub struct Service {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: NodeSettings,
@@ -79,7 +79,7 @@ pub struct Service {
     training: Training,
 }
 
-/// Whose memory is to go.
+/// Whose cached prefixes to clear.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Purge {
@@ -92,7 +92,7 @@ struct Purged {
     tokens: u64,
     blocks: u64,
     bytes: u64,
-    /// What answers that go on have until they end.
+    /// What running generations use until they end.
     held: PurgedLater,
 }
 
@@ -103,7 +103,7 @@ struct PurgedLater {
     bytes: u64,
 }
 
-/// Records of the journal.
+/// A page of journal records.
 #[derive(Serialize)]
 struct Page {
     data: Vec<RuntimeRecord>,
@@ -111,7 +111,7 @@ struct Page {
 
 impl Service {
     /// # Errors
-    /// The journal, the book of adapters or that of training can't be opened.
+    /// The journal, the list of adapters or the training jobs can't be opened.
     pub fn new(runtime: Arc<dyn Runtime>, settings: NodeSettings) -> io::Result<Arc<Self>> {
         let journal = settings.data_dir.as_deref().map(Journal::open).transpose()?;
         let books = Arc::new(Books::new(settings.world.clone(), journal));
@@ -124,26 +124,28 @@ impl Service {
         Ok(Arc::new(Self { runtime, settings, books, shelf, sessions: Sessions::default(), training }))
     }
 
-    /// Has the adapters known that the folder has, and those that were registered before; tells which could not be, and why.
+    /// Registers the adapters of the directory and those registered before; returns those that failed, with
+    /// the reason.
     pub async fn register_adapters(&self) -> Vec<(String, String)> {
         let mut left_out = self.shelf.register_all(&*self.runtime).await;
         left_out.extend(self.training.register_left().await);
         left_out
     }
 
-    /// Nothing new begins: what trains stops within a step and goes on at the next start, and streams of it end.
+    /// Starts the shutdown: training stops within a step and resumes at the next start, and streams of its
+    /// events end.
     pub fn close(&self) {
         self.training.close();
     }
 
-    /// The id of a new request.
+    /// An id for a new request.
     #[must_use]
     pub fn mint(&self) -> TraceId {
         let world = &self.settings.world;
         TraceId::new(world.clock.unix_ms(), world.id_bytes())
     }
 
-    /// Whether the caller may ask; before its body is read.
+    /// Checks whether the caller may send requests, before the body is read.
     ///
     /// # Errors
     /// 401 or 403.
@@ -151,7 +153,7 @@ impl Service {
         admit::admit(&self.settings.keys, head, peer)
     }
 
-    /// Answers a request whose caller was admitted.
+    /// Answers an admitted request.
     pub async fn call(&self, request: Request<Bytes>, trace: TraceId) -> Response<NodeBody> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
@@ -200,7 +202,8 @@ impl Service {
         answer
     }
 
-    /// What is no conversation, and changes what this node has: in JSON, but for the files that are brought in a form.
+    /// Management requests that change the node's state: JSON, except for file uploads, which are multipart
+    /// forms.
     async fn manage(
         &self,
         does: Does<'_>,
@@ -217,7 +220,7 @@ impl Service {
         }
     }
 
-    /// Decodes a request; its headers are left to whoever looks at them.
+    /// Decodes a request; also returns its headers.
     pub(crate) fn decoded(
         &self,
         (dialect, operation): (Dialect, Operation),
@@ -242,7 +245,7 @@ impl Service {
         Ok((decode(inbound, received_us)?, modes))
     }
 
-    /// Has an answer in the books, on its way.
+    /// Records the start of an answer.
     pub(crate) fn begin(
         &self,
         operation: Operation,
@@ -261,8 +264,8 @@ impl Service {
         self.books.begin(begun, is_measured)
     }
 
-    /// Takes off what says where a request may be answered and with which adapter, and tells whether a model measures what
-    /// it is answered with.
+    /// Resolves the execution mode and the adapter of a request; returns whether a real model serves it, so
+    /// that its usage is measured.
     pub(crate) fn settle(
         &self,
         modes: &HeaderMap,
@@ -276,7 +279,7 @@ impl Service {
         Ok(models.iter().any(|known| known.id == request.model && known.is_model))
     }
 
-    /// Reads a request; the last of what it gives is whether a model measures the answer.
+    /// Parses a request; the last value is whether its usage is measured.
     fn read(
         &self,
         (dialect, operation): (Dialect, Operation),
@@ -345,7 +348,7 @@ impl Service {
         Ok(json(count_answer(dialect.grammar(), tokens)))
     }
 
-    /// Forgets what is remembered of conversations of one word, or of those that said none.
+    /// Clears the cached prefixes of one `cache_salt`, or of requests without one.
     async fn purge(&self, body: &Bytes) -> Result<Response<NodeBody>, Box<Fault>> {
         let Purge { cache_salt } = if body.is_empty() { Purge::default() } else { read(body)? };
         let forgotten = self.runtime.forget(cache_salt).await.map_err(Box::new)?;
@@ -354,7 +357,7 @@ impl Service {
         written(StatusCode::OK, &Purged { object: "cache.purge", tokens, blocks, bytes, held })
     }
 
-    /// The journal, behind the place that the last look ended at.
+    /// A page of the journal, after the last record of the page before.
     fn usage(&self, mut query: Query<'_>) -> Result<Response<NodeBody>, Box<Fault>> {
         let limit = query.limit(PAGE_MAX, PAGE_MAX)?;
         let after = query.number("after")?.unwrap_or(0);
@@ -366,12 +369,12 @@ impl Service {
     }
 }
 
-/// The id under which a gateway keeps the request that it asks for.
+/// The gateway's id of the request.
 fn request_of(headers: &HeaderMap) -> Option<TraceId> {
     headers.get(REQUEST_ID)?.to_str().ok()?.parse().ok()
 }
 
-/// Waits for a whole answer. Who leaves meanwhile drops it, and the generation with it.
+/// Waits for the complete answer. If the client disconnects, this future and the generation are dropped.
 async fn whole(mut running: Running, mut writer: AnswerWriter) -> Result<Response<NodeBody>, Box<Fault>> {
     let (mut events, mut bytes) = (Vec::new(), 0);
     loop {

@@ -1,4 +1,4 @@
-//! Sessions that keep their adapter: whoever named one once in a session does not have to name it again.
+//! Sticky adapters: a session uses the adapter that it named last, until it names another.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use http::header::HeaderName;
 
 const SESSION: HeaderName = HeaderName::from_static("x-hybrie-session-id");
 
-/// So many sessions are remembered; the oldest make place.
+/// Sessions that are remembered; the oldest are forgotten first.
 const SESSIONS_MAX: usize = 4_096;
 const ID_BYTES_MAX: usize = 128;
 
@@ -25,11 +25,11 @@ struct Known {
 }
 
 impl Sessions {
-    /// The adapter that a request has: the one that it names, or the one that its session named last. `names_none` forgets
-    /// what the session had.
+    /// The adapter of a request: the one that it names, or the one that its session named last. With
+    /// `names_none` the session's adapter is forgotten.
     ///
     /// # Errors
-    /// The session's name is too long or no text.
+    /// The session id is too long or not a text.
     pub(crate) fn settle(
         &self,
         headers: &HeaderMap,

@@ -1,4 +1,4 @@
-//! Vectors of texts, and documents in the order of a question: asked of a runtime, waited for, and written down like answers.
+//! Embeddings and reranking on a node: runs them on the runtime, and records them like other answers.
 
 use std::future::poll_fn;
 
@@ -19,7 +19,7 @@ use crate::mode;
 use crate::said::json;
 use crate::service::{Asked, Service};
 
-/// Work on its way, and its place in the books. Dropped, it cancels what is not done.
+/// A running computation with its journal entry. Dropping it cancels the computation.
 struct Working<T> {
     work: Reckoned<T>,
     entry: Entry,
@@ -31,7 +31,7 @@ impl<T> Working<T> {
         Self { work, entry, ended: Ended::Left }
     }
 
-    /// Waits for it, and tells what was used.
+    /// Waits for the result and its usage.
     async fn told(mut self) -> Result<(T, Usage), Box<Fault>> {
         let told = poll_fn(|cx| self.work.as_mut().poll_told(cx)).await;
         self.ended = if told.is_ok() { Ended::Whole } else { Ended::Failed };
@@ -45,7 +45,7 @@ impl<T> Drop for Working<T> {
     }
 }
 
-/// What is said of such a request beside its body: the model and the adapter, once that was settled.
+/// The model and adapter of a request, resolved.
 struct Named {
     model: String,
     adapter: Option<String>,
@@ -86,7 +86,7 @@ impl Service {
         Ok(local(json(told), &named))
     }
 
-    /// Reads what every request has, and settles where it may be answered.
+    /// Decodes a request, and resolves its mode, model and adapter.
     fn named(
         &self,
         operation: Operation,
@@ -101,7 +101,7 @@ impl Service {
         Ok((call, Named { model: asked.model, adapter: asked.words.adapter }))
     }
 
-    /// Has it in the books: whatever makes vectors is a model.
+    /// Records the start. Embeddings always come from a real model, so usage is measured.
     fn begin_work(&self, operation: Operation, named: &Named, asked: Asked) -> Entry {
         self.begin(operation, (&named.model, named.adapter.as_deref()), asked, true)
     }

@@ -1,5 +1,5 @@
-//! One planned try, and the seat it is made from. Only the constructors here make one, so that what must never happen
-//! can't be written down: a BYOK try leaves on its own workspace's credential, to that credential's own provider.
+//! One planned attempt, and the seat that it uses. Only the constructors here make one, so that a BYOK
+//! attempt can't use another workspace's credential or go to another provider than that credential's own.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 use crate::question::Question;
 use crate::reason::Refusal;
 
-/// What `Agent-Resolved-Provider` says of a node.
+/// The value of `Agent-Resolved-Provider` for a node.
 const NODE_PROVIDER: &str = "byoc";
 
-/// Whose identity a try uses.
+/// The credential, account or node that an attempt uses.
 #[derive(Debug, Clone)]
 pub enum Seat {
     Byok(Arc<CredentialEntry>),
@@ -36,7 +36,7 @@ impl Seat {
         self.principal().profile()
     }
 
-    /// What its owner says of it, beside its address.
+    /// The hosting config that its owner set, apart from the address.
     #[must_use]
     pub fn hosting(&self) -> &Hosting {
         match self {
@@ -56,7 +56,7 @@ impl Seat {
         }
     }
 
-    /// The seller as it was stored; `byoc` for a node.
+    /// The provider as it was stored; `byoc` for a node.
     #[must_use]
     pub fn provider(&self) -> &str {
         match self {
@@ -67,20 +67,21 @@ impl Seat {
     }
 }
 
-/// One try: where it goes, under which name of the model, and at which prices.
+/// One planned attempt: where it goes, under which model name, and at which prices.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     seat: Seat,
     provider: Arc<str>,
     upstream_model: Arc<str>,
-    /// The model's own name, where it is asked for by another one than its seller's: a deployment's or a release's.
+    /// The model's own name, where the upstream model is another name than the provider's for it: a
+    /// deployment's or a release's.
     known_as: Option<Arc<str>>,
     base_url: Arc<str>,
     region: Option<Arc<str>>,
     rates: Option<Rates>,
-    /// Its owner says what it costs, and the catalogue's price doesn't count.
+    /// The rates are its owner's, and the catalogue's price does not count.
     has_own_rates: bool,
-    /// Apart: few sellers ask more for long prompts.
+    /// Boxed: few providers charge more for long prompts.
     long_prompt: Option<Box<LongPrompt>>,
     tiers: Option<Arc<[TierPrice]>>,
     fees: Fees,
@@ -90,7 +91,7 @@ pub struct Attempt {
     is_emergency: bool,
 }
 
-/// What tiers cost there: of the model, or of whatever that provider sells.
+/// The tier prices of the model, or else of the whole provider.
 fn tiers(facts: &ProviderFacts, offer: Option<&Offer>) -> Option<Arc<[TierPrice]>> {
     let tiers = offer.map_or(&facts.tiers, |offer| &offer.tiers);
     (!tiers.is_empty()).then(|| Arc::clone(tiers))
@@ -101,8 +102,8 @@ fn long_prompt(offer: Option<&Offer>) -> Option<Box<LongPrompt>> {
 }
 
 impl Attempt {
-    /// A try on a customer's credential. `known` is what the catalogue says of its provider. The address is the credential's, else its provider's own; nobody passes
-    /// another one in.
+    /// An attempt on a customer's credential. `known` is the catalogue's entry for its provider. The address
+    /// is the credential's, else its provider's own; no caller can pass another one in.
     pub(crate) fn byok(
         workspace: &WorkspaceEntry,
         credential: &Arc<CredentialEntry>,
@@ -127,7 +128,7 @@ impl Attempt {
             upstream_model,
             base_url: address(credential.base_url.as_ref(), facts, &credential.hosting)?,
             region: credential.region.clone(),
-            // Prices of the customer's own hold for prompts of any length.
+            // The customer's own prices hold for prompts of any length.
             rates: own.or_else(|| offer?.rates),
             has_own_rates: own.is_some(),
             long_prompt: if own.is_none() { long_prompt(offer) } else { None },
@@ -141,7 +142,7 @@ impl Attempt {
         })
     }
 
-    /// A try on one of the operator's accounts, which pays for nothing whose price isn't known.
+    /// An attempt on one of the operator's accounts, which needs a known price.
     pub(crate) fn managed(
         account: &Arc<AccountEntry>,
         catalogue: &Catalogue,
@@ -181,11 +182,12 @@ impl Attempt {
         Ok(attempt)
     }
 
-    /// Whether it is known what the tier costs that is asked for, and each tool that may run.
+    /// Checks that the prices of the requested tier and of each hosted tool that may run are known.
     fn check_priced(&self, catalogue: &Catalogue, question: &Question<'_>) -> Result<(), Refusal> {
         let PriceTerms { tier, hosted } = question.terms;
         let known = catalogue.capabilities().provider(&self.provider);
-        // A translation leaves out the tools of other providers, and tiers that this one is known not to have.
+        // A translation drops the hosted tools of other providers, and tiers that
+        // this one is known not to have.
         let is_translated =
             known.is_some_and(|known| !known.grammars().contains(&question.dialect.grammar()));
         let words = known.and_then(ProviderManifest::service_tiers).filter(|_| is_translated);
@@ -200,7 +202,7 @@ impl Attempt {
         }
     }
 
-    /// A try on a customer's node: no token price.
+    /// An attempt on a customer's node: no token price.
     pub(crate) fn byoc(
         workspace: &WorkspaceEntry,
         node: &Arc<NodeEntry>,
@@ -252,37 +254,37 @@ impl Attempt {
         self.seat.profile()
     }
 
-    /// The seller's slug; `byoc` for a node.
+    /// The provider's slug; `byoc` for a node.
     #[must_use]
     pub fn provider(&self) -> &str {
         &self.provider
     }
 
-    /// The same as `provider`, to keep.
+    /// The same as `provider`, to hold on to.
     #[must_use]
     pub const fn provider_shared(&self) -> &Arc<str> {
         &self.provider
     }
 
-    /// The same as `upstream_model`, to keep.
+    /// The same as `upstream_model`, to hold on to.
     #[must_use]
     pub const fn upstream_model_shared(&self) -> &Arc<str> {
         &self.upstream_model
     }
 
-    /// The same as `region`, to keep.
+    /// The same as `region`, to hold on to.
     #[must_use]
     pub const fn region_shared(&self) -> Option<&Arc<str>> {
         self.region.as_ref()
     }
 
-    /// The model's name at that seller.
+    /// The model's name at that provider.
     #[must_use]
     pub fn upstream_model(&self) -> &str {
         &self.upstream_model
     }
 
-    /// The name by which it is known what the model can do.
+    /// The model's name in the capability manifest.
     #[must_use]
     pub fn known_model(&self) -> &str {
         self.known_as.as_deref().unwrap_or(&self.upstream_model)
@@ -298,7 +300,7 @@ impl Attempt {
         self.region.as_deref()
     }
 
-    /// `None` is unpriced, or a node.
+    /// `None` if unpriced, or a node.
     #[must_use]
     pub const fn rates(&self) -> Option<Rates> {
         self.rates
@@ -309,7 +311,7 @@ impl Attempt {
         self.long_prompt.is_some()
     }
 
-    /// The prices of a request whose prompt has so many tokens.
+    /// The prices of a request whose prompt has this many tokens.
     #[must_use]
     pub fn rates_for(&self, prompt_tokens: u64) -> Option<Rates> {
         match &self.long_prompt {
@@ -318,7 +320,7 @@ impl Attempt {
         }
     }
 
-    /// The same at a tier, which is the standard one where none is told; `None` where nobody knows what it costs.
+    /// The same at a tier, the standard one if none is named; `None` if its price is not known.
     fn rates_at(&self, tier: Option<Tier>, prompt_tokens: u64) -> Option<Rates> {
         let standard = self.rates_for(prompt_tokens)?;
         let Some(tier) = tier.filter(|tier| *tier != Tier::Standard) else { return Some(standard) };
@@ -330,8 +332,8 @@ impl Attempt {
         }
     }
 
-    /// The prices of what is asked for on these terms, for a prompt of so many tokens; those of a shorter one where the tier
-    /// has no others.
+    /// The prices of a request on these terms, for a prompt of this many tokens; those of a shorter prompt if
+    /// the tier has no prices for long ones.
     #[must_use]
     pub fn rates_on(&self, terms: PriceTerms, prompt_tokens: u64) -> Option<Rates> {
         let rates = self.rates_at(terms.tier, prompt_tokens).or_else(|| self.rates_at(terms.tier, 0))?;
@@ -350,19 +352,19 @@ impl Attempt {
         self.markup_bps
     }
 
-    /// Whether a stream may be asked for its usage.
+    /// Whether a stream may be asked to report its usage.
     #[must_use]
     pub const fn reports_usage(&self) -> bool {
         self.reports_usage
     }
 
-    /// Reached only because a credential of the customer's own failed, and the route allows it.
+    /// Tried only after one of the customer's own credentials failed, and if the route allows it.
     #[must_use]
     pub const fn is_fallback(&self) -> bool {
         self.is_fallback
     }
 
-    /// Kept for when all others of the pool have failed.
+    /// Reserved for when all others of the pool have failed.
     #[must_use]
     pub const fn is_emergency(&self) -> bool {
         self.is_emergency
@@ -379,7 +381,7 @@ fn known_as(
     (facts.models_of.is_some() || is_other).then(|| full_name.into())
 }
 
-/// What its owner says that a model costs there, under its own name or the seller's.
+/// The owner's own price for a model, under its full name or the provider's.
 fn own_rates(pricing: &[(String, Rates)], full_name: &str, upstream_model: &str) -> Option<Rates> {
     let own = pricing.iter().find(|(name, _)| name == full_name || name == upstream_model);
     own.map(|(_, rates)| *rates)
@@ -399,7 +401,7 @@ fn address(own: Option<&Arc<str>>, facts: &ProviderFacts, hosting: &Hosting) -> 
     }
 }
 
-/// The canonical slug, or a workspace's own.
+/// The canonical slug, or that of a workspace's own server.
 fn slug(known: Option<&ProviderFacts>, provider: &Arc<str>) -> Arc<str> {
     match known {
         Some(facts) if *facts.slug != **provider => facts.slug.as_str().into(),

@@ -1,4 +1,5 @@
-//! The decision itself: resolve, find the route, gather, choose the profile, look at the board.
+//! The routing decision: resolve the model, find the route, gather candidates,
+//! choose the profile, read the board.
 
 use std::sync::LazyLock;
 
@@ -14,9 +15,9 @@ use crate::reason::{Refusal, Rejection};
 use crate::resolve::{self, Meaning, Resolved};
 use crate::{faults, order, routing};
 
-/// What holds where no route matches.
+/// The route spec that applies where no route matches.
 pub static UNROUTED: LazyLock<RouteSpec> = LazyLock::new(RouteSpec::default);
-/// The order where no route says another one.
+/// The order of profiles where no route names another one.
 const OWN_ORDER: [Profile; 3] = [Profile::Byok, Profile::Byoc, Profile::ManagedProvider];
 /// A route that names credentials and no profile means those credentials.
 const BYOK_ONLY: [Profile; 1] = [Profile::Byok];
@@ -32,13 +33,13 @@ pub struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// Nobody was even looked for.
+    /// A decision that failed before any candidate was considered.
     pub fn failed(fault: Box<Fault>) -> Self {
         Self { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: Some(fault) }
     }
 }
 
-/// Those that may be asked now, and those that are known to refuse, with how long.
+/// The attempts that may be made now, and those that the board rules out, with the time left.
 #[derive(Debug, Default)]
 struct Split {
     open: Vec<Attempt>,
@@ -138,8 +139,9 @@ fn choose(
     }
 }
 
-/// Those that are kept for emergencies come last, behind others of the pool that are asked first: whether these fail is
-/// for the serving core to see. Where one of them is only limited, the pool is there, and nobody else is needed.
+/// Emergency accounts come last, behind the rest of the pool: whether that fails is for the
+/// serving core to find out. If one of the pool is only rate limited, the pool is not down, and
+/// emergency accounts are not used.
 fn rescue(found: &mut Candidates, kept: Split, decision: &mut Decision<'_>) {
     let is_limited = found.rejected.iter().any(|rejection| {
         matches!(rejection.seat, Seat::Managed(_)) && rejection.refusal.rate_limited_ms().is_some()
@@ -151,7 +153,7 @@ fn rescue(found: &mut Candidates, kept: Split, decision: &mut Decision<'_>) {
     decision.attempts.extend(kept.open);
 }
 
-/// What only its maker knows is asked of nobody else, and of that one only where the call may go there.
+/// An object that only its maker knows is requested from that one alone, and only if the call may go there.
 fn choose_maker(
     ask: &Ask<'_>,
     spec: &RouteSpec,
@@ -185,8 +187,8 @@ fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
     }
 }
 
-/// The first listed profile that has somebody to ask. In the broker's own order a node that should serve and can't be
-/// reached keeps the call on the customer's hardware: that it is away is a failure, not an absence.
+/// The first listed profile that has a candidate. In the default order, a node that should serve and can't be
+/// reached keeps the call on the customer's hardware: that it is down is a failure, not an absence.
 fn chosen_profile(listed: &[Profile], spec: &RouteSpec, found: &Candidates) -> Option<Profile> {
     let stays_on_nodes = spec.profiles.is_empty() && found.has_unreachable_node();
     listed.iter().copied().find(|profile| match profile {
@@ -204,14 +206,14 @@ fn drop_unlisted(listed: &[Profile], found: &mut Candidates) {
         (Profile::ManagedProvider, std::mem::take(&mut found.managed)),
     ];
     for (profile, attempts) in all {
-        // A listed profile with somebody in it would have been chosen, so what is left here is not listed.
+        // A listed profile with a candidate would have been chosen, so what is left here is not listed.
         debug_assert!(attempts.is_empty() || !listed.contains(&profile));
         refuse_all(found, attempts, Refusal::ProfileNotInRoute);
     }
 }
 
-/// Own credentials first. The call leaves them only where the route says so: after a failure by `byok_fallback`, or
-/// for want of capacity by `overflow`.
+/// The customer's own credentials first. The call leaves them only where the route allows it: after a failure
+/// by `byok_fallback`, or for lack of capacity by `overflow`.
 fn choose_own(
     spec: &RouteSpec,
     found: &mut Candidates,
@@ -247,17 +249,19 @@ fn choose_own(
         let closed = limited.into_iter().chain(unsure).collect();
         return take(found, Split { open: Vec::new(), closed }, decision);
     }
-    // Only the serving core knows what parked a credential or opened its breaker, and so whether the route falls back
-    // for it: it comes to those seats, is kept away from them, and leaves them for that cause or not at all.
+    // Only the serving core knows what parked a credential or opened its breaker, and so whether the
+    // route falls back for it. It reaches those seats, is denied permission by the board, and leaves
+    // them for that cause or not at all.
     refuse_closed(found, limited);
     refuse_closed(found, managed.closed);
     decision.attempts = unsure.into_iter().map(|(attempt, _)| attempt).collect();
     decision.attempts.extend(managed.open.into_iter().map(Attempt::into_fallback));
 }
 
-/// Takes those that may be asked. Where nobody may, those with an open breaker are asked all the same: a client is
-/// better served by a try than by a guess. So are parked ones, for only who opens their secret knows whether it is still
-/// the one that was refused. A provider's own "not before" is no guess, and is kept.
+/// Takes the attempts that may be made. If there are none, those with an open breaker are tried all the
+/// same, since a client is better served by an attempt than by a guess; so are parked ones, since only
+/// opening their secret shows whether it is still the one that was refused. A provider's own "not before"
+/// is not a guess, and is obeyed.
 fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
     if !split.open.is_empty() {
         refuse_closed(found, split.closed);

@@ -1,4 +1,5 @@
-//! Who works through requests that come together: one credential that serves every model they name, for they all go to it.
+//! Plans batches that name their models when they are made: one credential has to serve every
+//! model, since all requests go to it.
 
 use board::Standings;
 use catalogue::Catalogue;
@@ -12,14 +13,14 @@ use crate::question::{Ask, Question};
 const HOW: &str =
     "Send a batch for each provider, or pin the seller of each model, as in provider:publisher/model.";
 
-/// What the name of a file of requests ends with.
+/// The suffix of a file of requests.
 const ASKS: &str = ".jsonl";
 
-/// A model as its client wrote it, and the place of the first request that names it.
+/// A model as its client wrote it, and the position of the first request that names it.
 pub(crate) type Named<'a> = (&'a str, String);
 
-/// Decides like the broker for each model, of those that all of them have in common. With it comes what each model is
-/// called there.
+/// Decides like the broker for each model, and takes the candidates that all of them share. Also
+/// returns each model's name there.
 pub(crate) fn decide_bundle<'a>(
     ask: &Ask<'a>,
     (kind, models): (KeptKind, Vec<Named<'a>>),
@@ -61,12 +62,12 @@ pub(crate) fn decide_bundle<'a>(
     let Some((mut decision, names)) = found else {
         return (Decision::failed(Box::new(Fault::internal())), Vec::new());
     };
-    // Another one would have to be told other names.
+    // Another candidate would need other model names.
     decision.attempts.truncate(1);
     (decision, names.into_iter().next().unwrap_or_default())
 }
 
-/// Those that work through such a batch, and whose owner pays for it.
+/// The candidates that take such a batch, and whose owner pays for it.
 fn takers(
     catalogue: &Catalogue,
     (kind, storage): (KeptKind, Option<&BatchPlaces>),
@@ -89,7 +90,7 @@ fn takers(
     }
 }
 
-/// Those whose owner lets batches lie where this one's requests and results are to be.
+/// The candidates whose owner allows batches in the storage that this one reads from and writes to.
 fn let_in(storage: &BatchPlaces, takers: Vec<Attempt>) -> Result<Vec<Attempt>, Fault> {
     let (mut let_in, mut first) = (Vec::new(), None);
     for attempt in takers {
@@ -107,7 +108,7 @@ fn let_in(storage: &BatchPlaces, takers: Vec<Attempt>) -> Result<Vec<Attempt>, F
 }
 
 fn reach(storage: &BatchPlaces, hosting: &Hosting) -> Result<(), Fault> {
-    // A key of the model service's own opens no storage, and the machine's identity is its operator's.
+    // The model service's own API key can't open storage, and the machine's identity belongs to its operator.
     let signs = matches!(hosting.auth, AuthKind::IamStatic | AuthKind::IamRole | AuthKind::WorkloadIdentity);
     let own = hosting.batch_storage.as_deref().filter(|_| signs);
     let own = own.and_then(StoragePlace::read).ok_or_else(no_storage)?;
@@ -117,7 +118,7 @@ fn reach(storage: &BatchPlaces, hosting: &Hosting) -> Result<(), Fault> {
             return Err(outside(place, &own));
         }
     }
-    // Of a folder nobody knows how many files there are results of.
+    // For a folder it is not known how many files of results there will be.
     if !storage.input.ends_with(ASKS) {
         let message =
             format!("{}: A batch is made of one file, whose name ends with {ASKS}.", BatchPlaces::INPUT);
@@ -169,7 +170,7 @@ fn several() -> Fault {
     Fault::new(FaultClass::BadRequest, "batch_of_several_credentials", message).fix(HOW)
 }
 
-/// Errors of some grammars have no field for the place, so that it is said.
+/// The errors of some dialects have no field for the position, so the message has it too.
 fn at(mut fault: Fault, place: String) -> Box<Fault> {
     fault.message = format!("{place}: {}", fault.message).into();
     Box::new(fault.param(place))

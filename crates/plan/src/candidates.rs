@@ -13,25 +13,25 @@ use crate::question::Ask;
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{Meaning, Named, Resolved};
 
-/// As what nodes are known to policies, and in answers.
+/// The provider name of nodes in policies and in answers.
 const NODES: &str = "byoc";
-/// A node's label that says where it stands.
+/// The label with a node's region.
 const REGION_LABEL: &str = "region=";
-/// Room for so many is made at once.
+/// Capacity for this many is allocated up front.
 const BYOK_USUAL_MAX: usize = 4;
 
-/// Those that could serve, by profile and in the order they were made; and those that could not.
+/// The candidates that could serve, by profile and in the order of their creation; and those that could not.
 #[derive(Debug, Default)]
 pub struct Candidates {
     pub byok: Vec<Attempt>,
     pub byoc: Vec<Attempt>,
     pub managed: Vec<Attempt>,
-    /// Accounts that serve only when all of the others have failed.
+    /// Accounts that serve only when all others have failed.
     pub emergency: Vec<Attempt>,
     pub rejected: Vec<Rejection>,
 }
 
-/// What a seller has of the model.
+/// What a provider sells of the model.
 struct Sold<'a> {
     upstream_model: &'a str,
     offer: Option<&'a Offer>,
@@ -77,7 +77,7 @@ impl Candidates {
         self.rejected.push(Rejection { seat, refusal });
     }
 
-    /// Whether a node that offers the model is away without its owner having asked for that.
+    /// Whether a node that offers the model is unreachable without its owner having drained it.
     pub fn has_unreachable_node(&self) -> bool {
         self.rejected.iter().any(|rejection| {
             matches!(rejection.seat, Seat::Byoc(_)) && rejection.refusal == Refusal::Unreachable
@@ -124,7 +124,7 @@ fn credential_attempt(
     )
 }
 
-/// Whether it may be used at all, for whatever.
+/// Whether the credential may be used at all, for any request.
 fn check_credential(ask: &Ask<'_>, credential: &CredentialEntry) -> Result<(), Refusal> {
     if !ask.question.is_in_scope_of(credential) {
         return Err(Refusal::OutOfScope);
@@ -141,11 +141,11 @@ fn check_credential(ask: &Ask<'_>, credential: &CredentialEntry) -> Result<(), R
     }
 }
 
-/// The one that made an answer, to be asked for that answer. Routes say who makes new ones: where an old one lies is
-/// settled, and it is read and deleted there.
+/// The seat that made an answer, for requests about that answer. Routes decide who makes new ones; an old one
+/// is read and deleted where it is.
 ///
 /// # Errors
-/// It may not be used now; `None` where it is no more.
+/// It may not be used now; `None` if it no longer exists.
 pub fn maker(ask: &Ask<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
     let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
     let facts_of = |provider| facts_of(ask.catalogue, provider, &stored.model);
@@ -177,7 +177,7 @@ pub fn maker(ask: &Ask<'_>, stored: &StoredResponse) -> Result<Attempt, Option<R
     attempt.map_err(|refusal| Some(Rejection { seat, refusal }))
 }
 
-/// What is known of a provider, and of what it sells a model for.
+/// What is known of a provider, and its offer of a model.
 fn facts_of<'a>(
     catalogue: &'a Catalogue,
     provider: &str,
@@ -188,8 +188,8 @@ fn facts_of<'a>(
     (facts, catalogue.model(model).and_then(|model| model.offer(slug)))
 }
 
-/// What was agreed or is asked for what a credential's provider made, as a look of a client's own would be told it.
-/// `None` is unpriced. The model is its name as everybody knows it and the seller's.
+/// The rates for an object that a credential's provider made, as they would apply to a client's own request
+/// for it. `None` if unpriced. The model is its full name and the provider's.
 #[must_use]
 pub fn rates_of_made(
     workspace: &WorkspaceEntry,
@@ -216,7 +216,7 @@ fn node_attempt(
     };
     let model =
         wanted.filter(|name| node.models.iter().any(|model| model == name)).ok_or(Refusal::DoesNotOffer)?;
-    // What the policy forbids is forbidden whether the node is there or not.
+    // What the policy forbids is forbidden whether the node is reachable or not.
     let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
     let held = Held { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
     check_policy(ask, resolved, &held)?;
@@ -267,7 +267,7 @@ fn account_attempt(
     )
 }
 
-/// The operator's word and the project's: without both, nobody who is kept for emergencies is asked.
+/// Emergency accounts need the consent of both the operator and the project's route.
 fn check_emergency(ask: &Ask<'_>, spec: &RouteSpec, facts: Option<&ProviderFacts>) -> Result<(), Refusal> {
     match facts {
         Some(facts) if facts.emergency_only => {
@@ -289,7 +289,8 @@ fn sold_by<'a>(resolved: &Resolved<'a>, facts: Option<&ProviderFacts>, provider:
             let is_own = facts.is_some_and(|facts| facts.publishers.contains(&model.publisher));
             let upstream_model = match resolved.named {
                 Some(named) if is_own || seller.is_some() => named.sent,
-                // Others know the model by a name of theirs, and nothing that was made of it elsewhere.
+                // Other providers have their own name for the model, and no
+                // fine-tune that was made elsewhere.
                 Some(Named { release: Release::FineTuned, .. }) => return None,
                 Some(named) if Release::is_of_another_day(named.sent, &offer.upstream_model) => return None,
                 _ => &offer.upstream_model,
@@ -303,8 +304,8 @@ fn sold_by<'a>(resolved: &Resolved<'a>, facts: Option<&ProviderFacts>, provider:
     }
 }
 
-/// What its owner deployed of a model, where a cloud runs those of `publisher` under its customers' names. Behind the
-/// seller's prefix a deployment is found by its own name, too.
+/// The deployment of a model by its owner, at a cloud that runs the models of `publisher` under names of its
+/// customers. Behind the provider's prefix a deployment's own name works, too.
 fn deployed_by<'a>(
     resolved: &Resolved<'a>,
     provider: &str,
@@ -327,7 +328,7 @@ fn deployed_by<'a>(
     }
 }
 
-/// The names that a deployment may be of: what was made of a model is no deployment of the model itself.
+/// The names that a deployment may be of: a fine-tune of a model is not a deployment of the model itself.
 fn deployed_names<'a>(resolved: &Resolved<'a>, model: &'a Model) -> Vec<&'a str> {
     match resolved.named {
         None => vec![&model.full, &model.name],
@@ -336,7 +337,7 @@ fn deployed_names<'a>(resolved: &Resolved<'a>, model: &'a Model) -> Vec<&'a str>
     }
 }
 
-/// What an account's operator deployed, less what its list leaves out.
+/// What an account's operator deployed, without what its model list leaves out.
 fn pooled_deployment<'a>(
     resolved: &Resolved<'a>,
     provider: &str,
@@ -352,7 +353,8 @@ fn pooled_deployment<'a>(
     }
 }
 
-/// An account sells its provider's offers, less what its list leaves out, and what its list names without an offer.
+/// An account sells its provider's offers, without what its model list leaves out, and models
+/// on that list without an offer.
 fn pooled_by<'a>(
     resolved: &Resolved<'a>,
     facts: Option<&ProviderFacts>,
@@ -362,7 +364,7 @@ fn pooled_by<'a>(
     let sold = sold_by(resolved, facts, provider);
     let listed: &[String] = match account.models.as_deref() {
         Some(listed) => listed,
-        // What one customer of the provider made of a model is nobody else's, unless the operator says so.
+        // A fine-tune belongs to one customer of the provider, unless the operator lists it.
         None if resolved.is_fine_tuned() => &[],
         None => return sold.ok_or(Refusal::DoesNotOffer),
     };
@@ -395,13 +397,13 @@ fn check_provider(ask: &Ask<'_>, spec: &RouteSpec, provider: &str) -> Result<(),
     if spec.providers.is_empty() || listed { Ok(()) } else { Err(Refusal::ProviderNotInRoute) }
 }
 
-/// What a policy looks at in a candidate.
+/// What a policy checks in a candidate.
 struct Held<'a> {
     profile: Profile,
     provider: &'a str,
-    /// All where it may run; empty where that is not known.
+    /// All regions where it may run; empty if that is not known.
     regions: &'a dyn Fn() -> Vec<&'a str>,
-    /// `None` where nothing leaves the workspace's own machines.
+    /// `None` if nothing leaves the workspace's own machines.
     agreement: Option<&'a Agreement>,
 }
 
@@ -417,7 +419,8 @@ fn is_within(allowed: &[String], regions: &[&str]) -> bool {
     !regions.is_empty() && regions.iter().all(|region| allowed.iter().any(|one| one == region))
 }
 
-/// The project's word holds over every route's. What is not known of a candidate is not allowed where it matters.
+/// The project's policy overrides every route. Where it restricts something, a candidate of
+/// which that is not known is refused.
 fn check_policy(ask: &Ask<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Result<(), Refusal> {
     let Some(policy) = &ask.question.project.policy else { return Ok(()) };
     let spec = &policy.spec;
@@ -443,7 +446,8 @@ fn check_policy(ask: &Ask<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Resu
     }
 }
 
-/// What does not say where it runs may run anywhere, so a route that allows certain regions does not allow it.
+/// A candidate without a stated region may run anywhere, so a route that allows
+/// only certain regions refuses it.
 fn check_region(spec: &RouteSpec, own: Option<&str>, offer: Option<&Offer>) -> Result<(), Refusal> {
     if spec.regions.is_empty() {
         return Ok(());

@@ -19,19 +19,19 @@ pub struct Explanation {
     /// The rule of resolution that matched, or empty.
     pub resolution: String,
     pub resolved_model: Option<String>,
-    /// What it was planned for.
+    /// The modality that it was planned for.
     pub modality: Modality,
     /// `None` where no route matched and the broker's own order decided.
     pub route: Option<WinningRoute>,
-    /// In the order they would be made.
+    /// In the order in which they would be made.
     pub attempts: Vec<ExplainedAttempt>,
     pub rejected: Vec<Rejected>,
-    /// What the client would read, where nothing can serve.
+    /// The error that the client would get, if nothing can serve.
     pub fault: Option<Box<Fault>>,
     pub snapshot_version: u64,
 }
 
-/// The route that decides, and why this one.
+/// The route that applies, and why this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WinningRoute {
     pub id: RouteId,
@@ -39,7 +39,7 @@ pub struct WinningRoute {
     pub why: &'static str,
 }
 
-/// One attempt as a person reads it.
+/// One attempt for people to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExplainedAttempt {
     pub principal: Principal,
@@ -55,8 +55,8 @@ pub struct ExplainedAttempt {
     pub is_emergency: bool,
 }
 
-/// Decides as `plan` does, with the same arguments and the same result, and tells all of it. Where `modality` is not said it
-/// is the model's own.
+/// Decides as `plan` does, with the same arguments and the same result, and reports all of it. Without a
+/// `modality`, the model's own is used.
 #[must_use]
 pub fn explain(
     question: &Question<'_>,
@@ -103,7 +103,7 @@ pub fn explain(
     }
 }
 
-/// Of a model that the catalogue does not know, what the question says.
+/// The model's modality, or the question's if the catalogue does not know the model.
 fn own_modality(ask: &Ask<'_>) -> Modality {
     match resolve::resolve(ask).map(|resolved| resolved.meaning) {
         Ok(Meaning::Model { model, .. }) => model.modality,

@@ -10,10 +10,10 @@ use crate::question::Ask;
 use crate::reason::{Refusal, Rejection, seconds};
 use crate::resolve::{Meaning, Resolved, Rule};
 
-/// A model's name in a message is cut here: it comes from the client.
+/// A model's name comes from the client, so it is cut to this length in a message.
 const NAME_CHARS_MAX: usize = 128;
 const AGAIN: &str = "Send the whole conversation in \"input\" without it, or make who made it usable again.";
-/// Nearest names and refused candidates that a message tells.
+/// How many nearest names and refused candidates a message lists.
 const TOLD_MAX: usize = 3;
 
 /// The names that a client may have meant.
@@ -59,7 +59,7 @@ pub fn wrong_modality(model: &Model, wanted: Modality) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::Unsupported, code, message).fix(fix).param("model"))
 }
 
-/// Everybody who could serve was told by its provider to wait; the first reset is in `wait_ms`.
+/// Every candidate's provider asked to wait; the first of them resets in `wait_ms`.
 pub fn all_limited(wait_ms: u64) -> Box<Fault> {
     let message = format!(
         "Every provider that could serve this asked to be left alone; the first takes requests again in {}.",
@@ -70,7 +70,7 @@ pub fn all_limited(wait_ms: u64) -> Box<Fault> {
     Box::new(patient(fault, wait_ms))
 }
 
-/// Nobody has what was asked for, or those who have it can't be used.
+/// No candidate has the requested model, or those that have it can't be used.
 pub fn nothing_serves(
     ask: &Ask<'_>,
     resolved: &Resolved<'_>,
@@ -113,7 +113,7 @@ pub fn nothing_serves(
     Box::new(fault)
 }
 
-/// An account of the operator's could serve it, but for the tier or a tool whose price nobody knows.
+/// An operator's account could serve it, but the price of the tier or of a tool is not known.
 fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
     let (code, param, what, fix) = near.iter().find_map(|rejection| match rejection.refusal {
         Refusal::TierUnpriced { tier } => Some((
@@ -138,7 +138,7 @@ fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fa
     Some(Box::new(Fault::new(FaultClass::Unsupported, code, message).fix(fix).param(param)))
 }
 
-/// Somebody could serve it, and the project's policy does not let the call go there.
+/// A candidate could serve it, and the project's policy forbids that.
 fn forbidden(ask: &Ask<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
     let policy = ask.question.project.policy.as_ref()?;
     let told: Vec<(PolicyRule, String)> = near
@@ -170,7 +170,7 @@ fn forbidden(ask: &Ask<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Opt
     Some(Box::new(fault.refused_by(Refuser::Policy(policy.id)).should_retry(false)))
 }
 
-/// The one that made the answer which the call goes on from can't be asked now.
+/// The seat that made the answer which the call continues can't be used now.
 pub fn maker_cannot(maker: Principal, rejected: &[Rejection]) -> Box<Fault> {
     let why = why_not(rejected.iter().find(|rejection| rejection.seat.principal() == maker));
     let message =
@@ -179,7 +179,7 @@ pub fn maker_cannot(maker: Principal, rejected: &[Rejection]) -> Box<Fault> {
     Box::new(fault.param("previous_response_id").fix(AGAIN))
 }
 
-/// The one that keeps the files which the call names can't be asked for this.
+/// The seat that stores the files which the call names can't be used for this.
 pub fn keeper_cannot(
     ask: &Ask<'_>,
     resolved: &Resolved<'_>,
@@ -202,7 +202,7 @@ pub fn keeper_cannot(
     Box::new(fault.fix(fix))
 }
 
-/// One keeps the files, and another made the answer that the call goes on from.
+/// The named files are stored with one seat, and the answer that the call continues was made by another.
 pub fn files_apart(place: &str) -> Box<Fault> {
     let message = format!(
         "The response that \"previous_response_id\" names was made by another credential or account than the one that \
@@ -214,7 +214,7 @@ pub fn files_apart(place: &str) -> Box<Fault> {
     )
 }
 
-/// The one that made the answer which the call is about can't be asked now.
+/// The seat that made the answer which the call is about can't be used now.
 pub fn maker_away(rejection: Option<&Rejection>) -> Box<Fault> {
     let message = format!("Only who made a response can show it: {}.", why_not(rejection));
     let fault = Fault::new(FaultClass::NotFound, "response_unavailable", message);
@@ -228,21 +228,21 @@ fn why_not(rejection: Option<&Rejection>) -> String {
     )
 }
 
-/// This project knows no answer of this name.
+/// This project has no answer of this id.
 pub fn unknown_response(id: &str) -> Box<Fault> {
     let message = format!("Response with id '{}' not found.", shown(id));
     let fault = Fault::new(FaultClass::NotFound, "response_not_found", message);
     Box::new(fault.fix("Use the id of a response that this project made here, kept, and did not delete."))
 }
 
-/// This project knows no file, batch or video of this name.
+/// This project has no file, batch or video of this id.
 pub fn unknown_object(operation: Operation, id: &str) -> Box<Fault> {
     let message = format!("There is no {} '{}' here.", operation.as_str(), shown(id));
     let fault = Fault::new(FaultClass::NotFound, kept_not_found(operation), message);
     Box::new(fault.fix("Use an id as it came in an answer to this project, of what was not deleted."))
 }
 
-/// What says that a thing of this kind is not there.
+/// The error code for an object of this kind that does not exist.
 #[must_use]
 pub const fn kept_not_found(operation: Operation) -> &'static str {
     match operation {
@@ -252,7 +252,7 @@ pub const fn kept_not_found(operation: Operation) -> &'static str {
     }
 }
 
-/// Who made a film is the only one that can make another of it, and can't be asked, or must not.
+/// Only the seat that made a video can remix it, and it can't be used, or must not be.
 pub fn remix_cannot(
     ask: &Ask<'_>,
     resolved: &Resolved<'_>,
@@ -264,14 +264,15 @@ pub fn remix_cannot(
     forbidden(ask, resolved, &its).unwrap_or_else(|| keeper_away(Operation::Video, its.first().copied()))
 }
 
-/// What a film will cost is known to nobody before it is made, so that no money could be held for it.
+/// The cost of a video is not known before it is made, so that no money could be held for it.
 pub fn film_on_account() -> Box<Fault> {
     let message = "A video is made on a credential of your own, and only a node or a managed account serves this model here.";
     let fault = Fault::new(FaultClass::Unsupported, "video_needs_own_credential", message);
     Box::new(fault.param("model").fix("Add a credential of a provider that makes videos."))
 }
 
-/// Its client may leave before what it uses is known, so that no money could be held for it.
+/// The client of a background response may leave before its usage is known, so that
+/// no money could be held for it.
 pub fn background_on_account() -> Box<Fault> {
     let message = "A response in the background is made on a credential of your own, and only a managed account serves this model here.";
     let fault = Fault::new(FaultClass::Unsupported, "background_needs_own_credential", message);
@@ -282,14 +283,14 @@ pub fn background_on_account() -> Box<Fault> {
     )
 }
 
-/// The file that a batch is to be made of is none of this project's.
+/// The file that a batch is to be made from is not one of this project's.
 pub fn unknown_input(id: &str) -> Box<Fault> {
     let message = format!("There is no file '{}' here.", shown(id));
     let fault = Fault::new(FaultClass::BadRequest, "file_not_found", message);
     Box::new(fault.param("input_file_id").fix("Upload it with POST /v1/files, and use the id of the answer."))
 }
 
-/// What a batch will use is known to nobody before it ends, so that no money could be held for it.
+/// The usage of a batch is not known before it ends, so that no money could be held for it.
 pub fn batch_on_account() -> Box<Fault> {
     let message =
         "A batch is worked through on a credential of your own, and this file is kept on a managed account.";
@@ -297,21 +298,21 @@ pub fn batch_on_account() -> Box<Fault> {
     Box::new(fault.param("input_file_id").fix("Add a credential of the provider, and upload the file anew."))
 }
 
-/// What a batch used is told in its results alone, which go with it.
+/// The usage of a batch is reported in its results alone, which are deleted with it.
 pub fn batch_not_booked() -> Box<Fault> {
     let message = "The batch goes on, or what its requests used is not in the books yet.";
     let fault = Fault::new(FaultClass::Conflict, "batch_not_booked", message);
     Box::new(fault.fix("Delete it in a moment; cancel it first where it goes on.").retry_after_ms(1_000))
 }
 
-/// The one that keeps a file, batch or video can't be asked now.
+/// The seat that stores a file, batch or video can't be used now.
 pub fn keeper_away(operation: Operation, rejection: Option<&Rejection>) -> Box<Fault> {
     let message = format!("Only who keeps a {} knows it: {}.", operation.as_str(), why_not(rejection));
     let fault = Fault::new(FaultClass::NotFound, "keeper_unavailable", message);
     Box::new(fault.fix("Make that usable again, or send it anew."))
 }
 
-/// Nobody can say who made an answer.
+/// The store that knows who made an answer does not respond.
 pub fn makers_unknown() -> Box<Fault> {
     let message = "Who made what the request names can't be looked up now.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
@@ -328,18 +329,18 @@ fn unreachable(resolved: &Resolved<'_>, away: &[&Rejection]) -> Box<Fault> {
     Box::new(patient(fault, wait_ms))
 }
 
-/// Whether a reason is of use to somebody who asks why nothing serves.
+/// Whether a reason is of use to a client that asks why nothing serves.
 const fn tells_something(refusal: Refusal) -> bool {
     !matches!(refusal, Refusal::DoesNotOffer | Refusal::ProfileNotChosen { .. })
 }
 
-/// A longer wait than clients are told to sleep is no case for their own retries.
+/// Sets the wait. If it is longer than clients may be told to sleep, their own retries are turned off.
 fn patient(fault: Fault, wait_ms: u64) -> Fault {
     let fault = fault.retry_after_ms(wait_ms);
     if u128::from(wait_ms) > RETRY_AFTER_SENT_MAX.as_millis() { fault.should_retry(false) } else { fault }
 }
 
-/// Sellers of the model that this build has no code for.
+/// The model's providers that this build has no code for.
 fn sellers_missing<'a>(ask: &Ask<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
     sellers(ask, resolved)
         .into_iter()
@@ -385,7 +386,7 @@ fn commands(ask: &Ask<'_>, resolved: &Resolved<'_>) -> String {
 }
 
 impl Rejection {
-    /// The candidate as its own workspace may read of it: an operator's name for an account is the operator's.
+    /// The candidate as its own workspace may read it: the name of an account is the operator's.
     pub fn label(&self) -> String {
         match &self.seat {
             Seat::Byok(credential) => format!("credential \"{}\"", credential.display_name),

@@ -1,6 +1,8 @@
-//! The Execution Broker: which sellers, credentials, accounts or nodes serve a call, in which order, and why not others.
+//! The Execution Broker: which providers, credentials, accounts or nodes serve a call, in
+//! which order, and why not others.
 //!
-//! Pure: time and chance are arguments. What serves a call and what `/v2/plan` explains come out of one function.
+//! Pure: time and randomness are arguments. Serving a call and explaining it in
+//! `/v2/plan` use the same function.
 
 mod attempt;
 mod broker;

@@ -1,4 +1,4 @@
-//! In which order those of one profile are asked.
+//! The order in which the candidates of one profile are tried.
 
 use domain::RouteSpec;
 
@@ -6,8 +6,8 @@ use crate::attempt::{Attempt, Seat};
 use crate::question::Ask;
 use crate::resolve::{Meaning, Resolved};
 
-/// Own credentials: as the route lists them, else by the route's sellers, else the publisher's own provider first;
-/// then the one that was made first.
+/// Own credentials: as the route lists them, else by the route's providers, else the publisher's own provider
+/// first; then the oldest first.
 pub fn credentials(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempts: &mut [Attempt]) {
     attempts.sort_by_key(|attempt| {
         let Seat::Byok(credential) = attempt.seat() else { return (usize::MAX, usize::MAX, u64::MAX) };
@@ -16,7 +16,7 @@ pub fn credentials(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, att
     });
 }
 
-/// Nodes: the one that was made first.
+/// Nodes: the oldest first.
 pub fn nodes(attempts: &mut [Attempt]) {
     attempts.sort_by_key(|attempt| match attempt.seat() {
         Seat::Byoc(node) => node.created_unix_ms,
@@ -24,8 +24,8 @@ pub fn nodes(attempts: &mut [Attempt]) {
     });
 }
 
-/// Accounts: by the route's sellers where it lists some, else and among equals drawn by weight. An account of weight
-/// zero comes after those with a weight. Prompts of one beginning are drawn alike.
+/// Accounts: by the route's providers if it lists some; else, and among equals, a weighted random draw. An
+/// account of weight zero comes after those with a weight. Prompts with the same prefix draw the same order.
 pub fn accounts(ask: &Ask<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<Attempt> {
     let mut drawn = Vec::with_capacity(attempts.len());
     let mut left = attempts;
@@ -33,7 +33,7 @@ pub fn accounts(ask: &Ask<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<
     while !left.is_empty() {
         let total: u64 = left.iter().map(weight).sum();
         chance = mix(chance);
-        // A remainder of 64 random bits is off by less than 2^-32 for every sum of weights that a pool has.
+        // The bias of a remainder of 64 random bits is below 2^-32 for every sum of weights that a pool has.
         let mut rest = if total == 0 { 0 } else { chance % total };
         let at = left.iter().position(|attempt| {
             let own = weight(attempt);
@@ -70,7 +70,7 @@ fn weight(attempt: &Attempt) -> u64 {
     }
 }
 
-/// One step of SplitMix64: further draws out of the one number that a plan is given.
+/// One step of SplitMix64: derives further draws from the one random number of a plan.
 const fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,4 +1,4 @@
-//! The plan of an admitted call: what execute works through and what is kept with the record.
+//! The plan of an admitted call: what `execute` works through, and what is stored with its record.
 
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::reason::{Refusal, Rejection};
 use crate::uploads::{self, decide_upload};
 use crate::{candidates, faults};
 
-/// Refused candidates that are kept with a request; an explanation tells all of them.
+/// How many refused candidates are stored with a request; an explanation lists all of them.
 const REJECTED_KEPT_MAX: usize = 32;
 
-/// How long to wait for what, after the route and within our own limits.
+/// The timeouts of a call, from its route and within our own limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub head_wait: Duration,
@@ -51,11 +51,11 @@ pub struct Planned {
     parts: PlannedParts,
 }
 
-/// What a plan is taken apart into.
+/// The parts that a plan is taken apart into.
 pub struct PlannedParts {
     pub admitted: Admitted,
     pub resolved_model: Arc<str>,
-    /// In the order they are to be made; never empty.
+    /// In the order in which they are to be made; never empty.
     pub attempts: Vec<Attempt>,
     /// Empty means every class that a fallback can help.
     pub fallback_on: Vec<FallbackClass>,
@@ -63,11 +63,11 @@ pub struct PlannedParts {
     pub record: PlanRecord,
 }
 
-/// An admitted call that nothing serves. The tab is open: whoever answers closes it.
+/// An admitted call that nothing serves. The tab is open; the code that answers closes it.
 pub struct PlanFailed {
     pub fault: Box<Fault>,
     pub admitted: Admitted,
-    /// Empty where the name meant nothing.
+    /// Empty if the name could not be resolved.
     pub resolved_model: Arc<str>,
     pub record: PlanRecord,
 }
@@ -129,7 +129,8 @@ pub fn plan(
     Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
 }
 
-/// The film that another is to be made of: by whoever made that one, with its model, where that may still be asked.
+/// The video that a remix is made from. It is made by the same seat with the same
+/// model, if that may still be used.
 fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
     let call = admitted.call();
     match call.maker() {
@@ -140,14 +141,14 @@ fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
     }
 }
 
-/// The models of requests that come together, and in what.
+/// The models that a batch names when it is made, and the kind of batch.
 fn bundled(admitted: &Admitted) -> Option<(KeptKind, Vec<Named<'_>>)> {
     let bundle = admitted.call().request().bundle.as_deref()?;
     let models = bundle.models.iter().map(|model| (&*model.name, model.place.clone()));
     Some((admitted.call().names_kind()?, models.collect()))
 }
 
-/// The plan of a call about an answer that was made before: its maker, and nobody else.
+/// The plan of a call about an existing object: the seat that made it, and no other.
 fn look(admitted: Admitted, now_us: u64, now_unix_ms: u64) -> Result<Planned, Box<PlanFailed>> {
     let (attempt, resolved_model) = match maker(&admitted, now_us, now_unix_ms) {
         Ok(found) => found,
@@ -188,7 +189,7 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
     Ok((attempt, known.model.as_str().into()))
 }
 
-/// What keeps the files that a call names from being read.
+/// Why the files that a call names can't be read, if they can't.
 fn files_fault(admitted: &Admitted) -> Option<Box<Fault>> {
     let call = admitted.call();
     match (call.files()?, call.maker()) {
@@ -274,7 +275,7 @@ impl Planned {
     }
 }
 
-/// What stands for the beginning of a prompt that is long enough to be cached, and for whose it is.
+/// A hash of the workspace and the prompt's head, if the prompt is long enough to be cached.
 fn affinity(admitted: &Admitted) -> Option<u64> {
     let (call, caller) = (admitted.call(), admitted.caller());
     let is_prompt = matches!(call.operation(), Operation::Chat | Operation::Run);
@@ -289,7 +290,7 @@ fn affinity(admitted: &Admitted) -> Option<u64> {
     Some(BuildHasherDefault::<IdHasher>::default().hash_one((caller.workspace().id, head)))
 }
 
-/// What an operation asks of a model.
+/// The model modality that an operation needs.
 pub const fn modality(operation: Operation) -> Modality {
     match operation {
         Operation::Chat
@@ -310,7 +311,7 @@ pub const fn modality(operation: Operation) -> Modality {
     }
 }
 
-/// What is kept of a decision. Those that have nothing to do with the model are left out.
+/// The part of a decision that is stored. Candidates that have nothing to do with the model are left out.
 pub fn record_of(decision: &Decision<'_>, snapshot_version: u64) -> PlanRecord {
     let near = decision.rejected.iter().filter(|rejection| rejection.refusal != Refusal::DoesNotOffer);
     PlanRecord {

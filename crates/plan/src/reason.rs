@@ -1,4 +1,4 @@
-//! Why a candidate was not chosen: a stable word for programs, a sentence for people.
+//! Why a candidate was not chosen: a stable code for programs, a sentence for people.
 
 use domain::{HostedTool, PolicyRule, Profile, Tier};
 
@@ -7,9 +7,9 @@ use crate::attempt::Seat;
 /// One reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It has no offer of this model. Such a one is shown by an explanation and not kept with a request.
+    /// It has no offer of this model. Shown by an explanation, but not stored with a request.
     DoesNotOffer,
-    /// Its cloud has the model, and its owner named no deployment of it.
+    /// Its cloud has the model, but its owner named no deployment of it.
     NotDeployed,
     /// The account is limited to other models.
     ModelNotListed,
@@ -22,7 +22,8 @@ pub enum Refusal {
     Draining,
     Unreachable,
     NotInBuild,
-    /// Never on a customer's own credential, nor beside one.
+    /// Its provider is for emergencies of the managed pool alone: never on a customer's
+    /// own credential, or alongside one.
     EmergencyOnly,
     EmergencyOff,
     EmergencyNotAllowed,
@@ -30,11 +31,11 @@ pub enum Refusal {
     ProfileNotTaken,
     NoAddress,
     Unpriced,
-    /// The operator would pay for the tier what nobody knows.
+    /// The operator would pay an unknown price for the tier.
     TierUnpriced {
         tier: Tier,
     },
-    /// The same of a tool that the provider runs.
+    /// The same for a hosted tool.
     ToolUnpriced {
         tool: HostedTool,
     },
@@ -53,11 +54,11 @@ pub enum Refusal {
     },
     /// The route lists profiles, and not this one.
     ProfileNotInRoute,
-    /// The request goes on from an answer that another one made.
+    /// The request continues an answer that another seat made.
     NotItsMaker,
     /// Own credentials exist, and nothing lets the call leave them.
     ByokStrict,
-    /// The route lets the call leave own credentials, but not for what keeps them from serving now.
+    /// The route lets the call leave own credentials, but not for what prevents them from serving now.
     FallbackNotForThis,
     RateLimited {
         wait_ms: u64,
@@ -70,7 +71,7 @@ pub enum Refusal {
     },
 }
 
-/// A candidate that was not chosen. It is told in words only where somebody asks.
+/// A candidate that was not chosen. Its sentence is only built on demand.
 #[derive(Debug, Clone)]
 pub struct Rejection {
     pub seat: Seat,
@@ -118,7 +119,7 @@ impl Refusal {
         }
     }
 
-    /// How long its provider's own limit lasts, where that is the reason.
+    /// How long the provider's own rate limit lasts, if that is the reason.
     #[must_use]
     pub const fn rate_limited_ms(self) -> Option<u64> {
         match self {
@@ -199,7 +200,7 @@ impl Refusal {
     }
 }
 
-/// Milliseconds as people read them, rounded up.
+/// Milliseconds as seconds for people, rounded up.
 pub fn seconds(wait_ms: u64) -> String {
     format!("{} s", wait_ms.div_ceil(1_000))
 }

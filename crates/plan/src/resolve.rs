@@ -1,4 +1,4 @@
-//! What a model's name means: rules in order, the first that matches decides.
+//! Resolves a model's name: rules in order, the first that matches decides.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ pub enum Rule {
     BareName,
     /// A dated, `-latest` or fine-tuned name of a model of the catalogue.
     Release,
-    /// A name as a provider's models have it.
+    /// A name in the form of a provider's model names.
     Family,
-    /// Any other name, on the paths of a provider's own grammar.
+    /// Any other name, on the paths of a provider's own dialect.
     Dialect,
 }
 
@@ -42,15 +42,15 @@ impl Rule {
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning<'a> {
-    /// A model of the catalogue, at every seller of it or at one.
+    /// A model of the catalogue, at every provider of it or at one.
     Model { model: &'a Model, seller: Option<&'a str> },
-    /// A name that only its seller knows.
+    /// A name that only its provider knows.
     AtSeller { seller: &'a str, upstream_model: &'a str },
     /// A model of the workspace's own nodes.
     OnNode { model: &'a str },
 }
 
-/// A name of a release of a model, for those to whom it is passed on.
+/// The name of a release of a model, for the providers that it is passed on to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Named<'a> {
     pub release: Release,
@@ -62,10 +62,10 @@ pub struct Named<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved<'a> {
     pub rule: Rule,
-    /// `publisher/model`, `seller/model`, or the node's own name.
+    /// `publisher/model`, `provider/model`, or the node's own name.
     pub name: Arc<str>,
-    /// The name that routes and policies may know it by as well: `publisher/release`, or with the publisher in the place of
-    /// its own provider.
+    /// A second name that routes and policies may use: `publisher/release`, or with the
+    /// publisher in place of its own provider.
     pub other_name: Option<Arc<str>>,
     pub meaning: Meaning<'a>,
     /// Which release of the model.
@@ -73,7 +73,7 @@ pub struct Resolved<'a> {
 }
 
 impl<'a> Resolved<'a> {
-    /// The pinned seller, else the publisher's own provider: what a route's `provider` matches.
+    /// The pinned provider, else the publisher's own: what a route's `provider` matches.
     pub fn provider(&self, ask: &Ask<'a>) -> Option<&'a str> {
         match self.meaning {
             Meaning::Model { seller: Some(seller), .. } | Meaning::AtSeller { seller, .. } => Some(seller),
@@ -84,7 +84,7 @@ impl<'a> Resolved<'a> {
         }
     }
 
-    /// Whether a customer of a provider made it there of the provider's model.
+    /// Whether it is a fine-tune that a provider's customer made of the provider's model.
     pub fn is_fine_tuned(&self) -> bool {
         match (self.named, self.meaning) {
             (Some(named), _) => named.release == Release::FineTuned,
@@ -95,7 +95,7 @@ impl<'a> Resolved<'a> {
         }
     }
 
-    /// Each name with the length of what stands before the model's own.
+    /// Each name, with the length of what precedes the model's own name.
     pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
         let (own, other) = match self.meaning {
             Meaning::Model { model, .. } => (&*model.name, self.named.map(|named| named.sent)),
@@ -133,8 +133,8 @@ pub fn resolve<'a>(ask: &Ask<'a>) -> Result<Resolved<'a>, Box<Fault>> {
     }
 }
 
-/// What a name may mean that is nobody's in the catalogue: a release of a model, one of a family, or what only the provider
-/// knows whose client asks.
+/// What a name that is not in the catalogue may mean: a release of a model, one of a family, or a model that
+/// only the provider of the client's dialect knows.
 fn unlisted<'a>(ask: &Ask<'a>, name: &'a str) -> Option<Resolved<'a>> {
     let is_bare = !name.contains('/') && !name.is_empty();
     let family = || ask.catalogue.family(name).filter(|_| is_bare).map(|facts| (Rule::Family, facts));
@@ -163,7 +163,7 @@ fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {
     of(rule, Arc::clone(&model.full), Meaning::Model { model, seller: None })
 }
 
-/// A release of a model that the catalogue knows, by its own name or with its publisher's before it.
+/// A release of a model that the catalogue knows, by its own name or prefixed with its publisher's.
 fn release<'a>(ask: &Ask<'a>, name: &'a str) -> Option<Resolved<'a>> {
     let (release, model) = ask.catalogue.release(name)?;
     let sent = name.split_once('/').map_or(name, |(_, sent)| sent);
@@ -175,9 +175,9 @@ fn named<'a>(resolved: Resolved<'a>, model: &Model, named: Named<'a>) -> Resolve
     Resolved { other_name, named: Some(named), ..resolved }
 }
 
-/// What a pinned seller is asked for: an offer of it by the model's full name or by the seller's own name of it, a release
-/// of such a model, else whatever the seller may know: the catalogue does not know every model, and no server of a
-/// workspace's own.
+/// What a name means at a pinned provider: an offer of it, by the model's full name or by the provider's own;
+/// a release of such a model; else any name that the provider may know, since the catalogue does not list
+/// every model, nor any of a workspace's own servers.
 fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> Resolved<'a> {
     let by_full_name = ask.catalogue.model(rest).filter(|model| model.offer(seller).is_some());
     let known = by_full_name.or_else(|| {
@@ -191,7 +191,7 @@ fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> R
     if let Some(model) = known {
         return pinned(model);
     }
-    // Where models are deployed by their customers, names are theirs.
+    // Where customers deploy the models, the names are theirs.
     let deploys = ask.catalogue.provider(seller).is_some_and(|facts| facts.models_of.is_some());
     let of_release =
         ask.catalogue.release(rest).filter(|(_, model)| !deploys && model.offer(seller).is_some());
@@ -206,7 +206,7 @@ fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> R
     }
 }
 
-/// What only a seller knows.
+/// A name that only a provider knows.
 fn unknown_at<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, upstream_model: &'a str) -> Resolved<'a> {
     let name = format!("{seller}/{upstream_model}").into();
     let publisher = ask.catalogue.provider(seller).and_then(|facts| facts.publishers.first());
@@ -220,7 +220,7 @@ fn split_seller<'a>(ask: &Ask<'a>, name: &'a str, separator: char) -> Option<(&'
     seller(ask, first).map(|seller| (seller, rest))
 }
 
-/// The slug of the provider or of the workspace's own server that a word names.
+/// The slug of the provider, or of the workspace's own server, that a word names.
 fn seller<'a>(ask: &Ask<'a>, word: &'a str) -> Option<&'a str> {
     if let Some(facts) = ask.catalogue.provider(word) {
         return Some(&facts.slug);

@@ -7,7 +7,8 @@ use snapshot::RouteEntry;
 use crate::question::Ask;
 use crate::resolve::Resolved;
 
-/// How strong a matching scope is. Fields in order of strength, so that comparing two tells the winner.
+/// How strong a matching scope is. The fields are in order of strength, so that
+/// a comparison gives the winner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Strength {
     tag: bool,
@@ -20,13 +21,13 @@ struct Strength {
     environment: bool,
 }
 
-/// The route that decides, or `None` where none matches and the broker's own order holds.
+/// The route that applies, or `None` if none matches and the default order holds.
 pub fn winning<'a>(ask: &Ask<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
     let routes = &ask.question.workspace.routes;
     let mut best: Option<(Strength, &RouteEntry)> = None;
     for route in routes {
         let Some(strength) = strength(ask, resolved, &route.spec.scope) else { continue };
-        // The same scope twice is refused when it is saved; should it be there, the older route holds.
+        // Saving the same scope twice is refused; should it exist all the same, the older route holds.
         let wins =
             best.is_none_or(|(held, other)| strength > held || (strength == held && route.id < other.id));
         if wins {
@@ -55,11 +56,11 @@ pub fn reason(spec: &RouteSpec) -> &'static str {
     }
 }
 
-/// `None` where some field of the scope does not match.
+/// `None` if some field of the scope does not match.
 fn strength(ask: &Ask<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Option<Strength> {
     let question = &ask.question;
     if scope.alias.is_some() {
-        // No alias exists yet, so none can be the name that was asked for.
+        // There are no aliases yet, so none can be the requested name.
         return None;
     }
     let tag = matches(scope.tag.as_deref(), |tag| question.tag == Some(tag))?;
@@ -78,7 +79,7 @@ fn strength(ask: &Ask<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Optio
     Some(Strength { tag, key, project, model, modality, provider, environment })
 }
 
-/// `Some(false)` where the field is unset, `Some(true)` where it matches, `None` where it does not.
+/// `Some(false)` if the field is unset, `Some(true)` if it matches, `None` if it does not.
 fn matches<T>(field: Option<T>, test: impl FnOnce(T) -> bool) -> Option<bool> {
     match field {
         None => Some(false),
@@ -86,8 +87,8 @@ fn matches<T>(field: Option<T>, test: impl FnOnce(T) -> bool) -> Option<bool> {
     }
 }
 
-/// How much of a full name a pattern fixes; a whole name is more than a beginning of the same length. It may leave the
-/// publisher out, and then fixes that too.
+/// How much of a full name a pattern fixes; a whole name fixes more than a prefix of the same length. It may
+/// leave the publisher out, and then fixes that too.
 fn fixed(resolved: &Resolved<'_>, pattern: &str) -> Option<usize> {
     let pattern = ModelPattern::read(pattern);
     let fits = |(full, before): (&str, usize)| {

@@ -1,4 +1,4 @@
-//! What a key may use: the answer of `/v1/models`, by the same decision that would serve each name.
+//! Which models a key may use: the answer of `/v1/models`, by the same decision that would serve each name.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,16 @@ use crate::resolve::Meaning;
 /// One model that would be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServedModel {
-    /// What a request names it by.
+    /// The name to request it by.
     pub id: String,
-    /// Its publisher; `byoc` for a model that only a node names, the slug of a server of the workspace's own.
+    /// Its publisher; `byoc` for a model that only a node names, the slug for one
+    /// of the workspace's own servers.
     pub owned_by: String,
 }
 
-/// Every model that the asker would be served now, sorted by name. `question.model` is not read. A model that the
-/// catalogue does not know is served when it is pinned to its provider, and is listed where its price is known.
+/// Every model that the caller would be served now, sorted by name. `question.model` is not
+/// read. A model that the catalogue does not know is served if it is pinned to its provider,
+/// and listed if its price is known.
 #[must_use]
 pub fn served_models(question: &Question<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Vec<ServedModel> {
     let catalogue = snapshot.catalogue();

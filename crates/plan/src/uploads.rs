@@ -1,5 +1,5 @@
-//! Who is to keep a file, or to make a film. A file is of no model: its sender names one that is to read it, or a
-//! provider, or leaves it to whoever keeps files for the project.
+//! Which seat stores a file, or makes a video. A file has no model: its sender names one that is to read it,
+//! or a provider, or leaves the choice to the project's providers that store files.
 
 use board::Standings;
 use catalogue::{Catalogue, Modality};
@@ -10,12 +10,12 @@ use crate::broker::{Decision, decide};
 use crate::faults;
 use crate::question::{Ask, Question};
 
-/// In the place of a model's name, behind the seller's.
+/// Stands for a model's name behind the provider's, for files.
 const FILES: &str = "files";
 const HOW: &str = "Name a provider in the field \"provider\" of the form before the file, or in the address as \
                    /v1/files?provider=NAME, or name a model that is to read it in \"model\".";
 
-/// Decides like the broker, of those that keep files.
+/// Decides like the broker, among providers that store files.
 pub(crate) fn decide_upload<'a>(
     ask: &Ask<'a>,
     provider: Option<&str>,
@@ -55,8 +55,8 @@ pub(crate) fn decide_upload<'a>(
     found.or(first_failed).unwrap_or_else(|| Decision::failed(no_keeper("", ask.catalogue)))
 }
 
-/// Those that are the customer's own: what a film will cost is known once it is made, so that no money could be held for
-/// it before, and it is looked for by the identity that had it made.
+/// Leaves only the customer's own credentials: the cost of a video is not known before it is made, so that no
+/// money could be held for it, and it is polled with the identity that had it made.
 pub(crate) fn of_own(mut decision: Decision<'_>) -> Decision<'_> {
     let had_some = !decision.attempts.is_empty();
     decision.attempts.retain(|attempt| matches!(attempt.seat(), Seat::Byok(_)));
@@ -66,7 +66,8 @@ pub(crate) fn of_own(mut decision: Decision<'_>) -> Decision<'_> {
     decision
 }
 
-/// Those that are not shared by several workspaces, or the fault that says why.
+/// Leaves the candidates that are not shared by several workspaces, or the
+/// fault that says why there are none.
 pub(crate) fn unpooled(mut decision: Decision<'_>, fault: fn() -> Box<Fault>) -> Decision<'_> {
     let had_some = !decision.attempts.is_empty();
     decision.attempts.retain(|attempt| !matches!(attempt.seat(), Seat::Managed(_)));
@@ -76,7 +77,7 @@ pub(crate) fn unpooled(mut decision: Decision<'_>, fault: fn() -> Box<Fault>) ->
     decision
 }
 
-/// What stands for the files of each seller that keeps some.
+/// One pseudo model name for each provider that stores files.
 pub(crate) fn names(catalogue: &Catalogue) -> Vec<String> {
     let keepers = catalogue.providers().iter().filter(|facts| facts.files && facts.available);
     keepers.map(|facts| format!("{}:{FILES}", facts.slug)).collect()
@@ -86,7 +87,7 @@ fn seller<'c>(catalogue: &'c Catalogue, word: &str) -> Option<&'c str> {
     catalogue.provider(word).filter(|facts| facts.files && facts.available).map(|facts| facts.slug.as_str())
 }
 
-/// Of those that serve a model only the ones that keep files.
+/// Leaves only the candidates that store files.
 fn of_keepers<'a>(catalogue: &Catalogue, mut decision: Decision<'a>) -> Decision<'a> {
     let had_some = !decision.attempts.is_empty();
     decision.attempts.retain(|attempt| seller(catalogue, attempt.provider()).is_some());
@@ -168,7 +169,7 @@ files = true
         })
     }
 
-    /// Who would keep a file of a project with these credentials, or the code of the refusal.
+    /// The seat that would store a file of a project with these credentials, or the code of the refusal.
     fn keeper(providers: &[&str], named: Option<&str>) -> Result<String, &'static str> {
         let catalogue = Catalogue::of_texts(PROVIDERS, "revision = \"1\"").unwrap();
         let project = ProjectEntry {

@@ -1,18 +1,18 @@
-//! The audit's chain: each entry's hash is over the hash before it and the entry itself, and a signed head says how far the
-//! chain went. A changed, removed, reordered or inserted entry no longer fits.
+//! The audit's hash chain: each entry's hash covers the previous hash and the entry itself, and a signed head
+//! states the chain's length. A changed, removed, reordered or inserted entry no longer fits.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, PublicKey, Signature, SigningKey};
 
-/// The chain of what concerns no workspace.
+/// The chain of entries that belong to no workspace.
 pub const INSTALLATION: &str = "installation";
 
-/// One thing that was done, as it is hashed.
+/// One audit entry, as it is hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Its place in the chain, from 1.
+    /// Its position in the chain, from 1.
     pub sequence: u64,
     pub id: String,
     pub unix_ms: u64,
@@ -21,14 +21,14 @@ pub struct Entry {
     pub target: String,
     pub detail: String,
     pub request_id: Option<String>,
-    /// Of the object before and after, without its secrets.
+    /// Hashes of the object before and after, without its secrets.
     pub before: Option<Digest>,
     pub after: Option<Digest>,
 }
 
 impl Entry {
-    /// The hash of the chain up to and with this entry: SHA-256 over the 32 bytes of the hash before it and a JSON array
-    /// without spaces, which any language writes alike.
+    /// The hash of the chain up to and including this entry: SHA-256 over the 32 bytes of the previous hash
+    /// and a JSON array without spaces, which any language can reproduce.
     #[must_use]
     pub fn link(&self, chain: &str, previous: Digest) -> Digest {
         let fields = (
@@ -45,13 +45,13 @@ impl Entry {
             &self.before,
             &self.after,
         );
-        // A tuple of texts and numbers always has a form.
+        // A tuple of strings and numbers always serialises.
         let text = serde_json::to_vec(&fields).unwrap_or_default();
         Digest::of(&[&previous.0, &text])
     }
 }
 
-/// An entry and the hash that is kept with it.
+/// An entry and the hash that is stored with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Linked {
     #[serde(flatten)]
@@ -59,7 +59,7 @@ pub struct Linked {
     pub hash: Digest,
 }
 
-/// How long a chain is and what its last hash is, as its installation said at a moment.
+/// A chain's length and last hash, signed by its installation at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
@@ -79,7 +79,7 @@ impl Head {
         Self { chain, length, hash, signed_unix_ms: unix_ms, public_key, signature }
     }
 
-    /// Whether its own key signed it; whose key that is, is another question.
+    /// Whether the key inside signed it; whose key that is, is another question.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         let text = Self::text(&self.chain, self.length, self.hash, self.signed_unix_ms);
@@ -91,15 +91,15 @@ impl Head {
     }
 }
 
-/// A stretch of a chain that can be checked without us.
+/// Consecutive entries of a chain that can be verified offline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     pub object: String,
     pub chain: String,
-    /// The hash before the first entry: zeros where the chain begins.
+    /// The hash before the first entry: zeros at the chain's start.
     pub anchor: Digest,
     pub entries: Vec<Linked>,
-    /// Of the last entry.
+    /// The head at the last entry.
     pub head: Head,
 }
 
@@ -132,7 +132,7 @@ pub enum Broken {
     Kept(u64),
 }
 
-/// What was found to hold.
+/// The result of a successful verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holds {
     pub first: u64,
@@ -142,7 +142,8 @@ pub struct Holds {
 }
 
 impl Proof {
-    /// Recomputes every hash, and checks the signature with the key that is trusted, or else with the one inside.
+    /// Recomputes every hash, and checks the signature with the trusted key or, without one, with the key
+    /// inside.
     ///
     /// # Errors
     /// The first thing that does not hold.
@@ -173,7 +174,7 @@ impl Proof {
         Ok(Holds { first, last, head: hash, key: self.head.public_key })
     }
 
-    /// The chain's hash at a place, if this stretch tells it.
+    /// The chain's hash at `place`, if these entries determine it.
     #[must_use]
     pub fn hash_at(&self, place: u64) -> Option<Digest> {
         let Some(first) = self.entries.first().map(|linked| linked.entry.sequence) else {
@@ -186,10 +187,11 @@ impl Proof {
         self.entries.get(at).map(|linked| linked.hash)
     }
 
-    /// Whether a head that was kept elsewhere is of this stretch, which then still says the same. For a proof that holds.
+    /// Checks a head that was stored elsewhere against this proof, which must itself hold; `false` if its
+    /// position is outside of these entries.
     ///
     /// # Errors
-    /// It says another thing, or the head is no word of the installation that signed the proof.
+    /// If they disagree, or the head was not signed by the installation that signed the proof.
     pub fn keeps(&self, kept: &Head) -> Result<bool, Broken> {
         let Some(hash) = self.hash_at(kept.length) else { return Ok(false) };
         if !kept.is_signed() {
@@ -270,7 +272,7 @@ mod tests {
         assert_eq!(proof.verify(None).unwrap().first, 3);
     }
 
-    /// Whoever has the key and the database makes a chain that holds by itself; what was kept elsewhere says otherwise.
+    /// Whoever has the key and the database can forge a consistent chain; a head stored elsewhere exposes it.
     #[test]
     fn a_history_written_anew_is_found_by_a_head_that_was_kept() {
         let (proof, key) = proof();
@@ -326,7 +328,7 @@ mod tests {
         for (why, touch) in cases {
             let (mut touched, _) = proof();
             touch(&mut touched);
-            // The first entry's anchor is looked at before anything is hashed.
+            // The first entry's anchor is checked before anything is hashed.
             let found = touched.verify(None).unwrap_err();
             let told = found.to_string();
             assert!(told.contains(why) || found == Broken::Anchor, "{why}: {told}");

@@ -1,4 +1,4 @@
-//! SHA-256, written as 64 hexadecimal digits.
+//! SHA-256 digests, written as 64 hexadecimal digits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// What a chain begins with.
+    /// The hash that a chain starts from.
     pub const ZERO: Self = Self([0; 32]);
 
-    /// Of several parts, one after the other.
+    /// The digest of several parts, concatenated.
     #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);

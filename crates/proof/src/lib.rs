@@ -1,4 +1,5 @@
-//! What can be checked without us: hashes, chains and Ed25519 signatures. Pure, so that a verifier is this crate and a file.
+//! Offline verification: hashes, hash chains and Ed25519 signatures. Pure, so that a verifier needs only this
+//! crate and a file.
 
 pub mod audit;
 mod digest;

@@ -1,4 +1,4 @@
-//! Ed25519: a key made of 32 secret bytes, and the public key that checks what it signed.
+//! Ed25519: a signing key from a 32-byte secret seed, and the public key that verifies its signatures.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
     /// # Errors
-    /// Where the seed has another length.
+    /// If the seed has another length.
     pub fn from_seed(seed: &[u8]) -> Result<Self, KeyError> {
         Ed25519KeyPair::from_seed_unchecked(seed).map(Self).map_err(|_| KeyError)
     }
@@ -40,7 +40,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Checks. Written as 64 hexadecimal digits.
+/// Verifies. Written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 

@@ -1,4 +1,4 @@
-//! What an upstream's failure means: its class, what it said, and when it may be asked again.
+//! Classifies an upstream's error: fault class, message, and when to retry.
 
 use bytes::Bytes;
 use dialects::chat::{class_of, read_error};
@@ -18,7 +18,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
         .or_else(|| text(headers, "request-id"))
         .filter(|id| !id.is_empty() && id.len() <= UPSTREAM_REQUEST_ID_BYTES_MAX)
         .map(str::to_owned);
-    // Vendors repeat parts of the key that they refuse; the class says all that is to be said.
+    // Vendors repeat parts of a rejected key, so the message is dropped; the class says enough.
     if class == FaultClass::UpstreamAuth {
         report.message = None;
     }
@@ -37,7 +37,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     }
 }
 
-/// With what providers say that a key is none, or none any more.
+/// Words by which providers say that a key is invalid or no longer valid.
 const OF_KEYS: [&str; 25] = [
     "accountdeactivated",
     "account_deactivated",
@@ -65,14 +65,14 @@ const OF_KEYS: [&str; 25] = [
     "token_revoked",
     "unrecognizedclient",
 ];
-/// With what they say that an account may spend no more.
+/// Words by which they say that the account may not spend more.
 const OF_BILLS: [&str; 6] =
     ["insufficient_quota", "billing", "credit", "spend_limit", "balance", "suspended"];
-/// And with what they say that of one request or model: a smaller one, or another, is paid for.
+/// Words by which they say so of a single request or model: a smaller or another one would be paid for.
 const OF_REQUESTS: [&str; 3] = ["max_tokens", "invalid_payment_instrument", "per day"];
 
-/// Whether a refusal is of the account itself, so that nothing else is worth asking it for. What providers say in other
-/// words may be about this one request: whoever made that must not take the account from everybody else.
+/// Whether the account itself was refused, so that no further request with it can succeed. An error in other
+/// words may concern this request alone, and one client's request must not disable an account for all others.
 #[must_use]
 pub fn is_of_account(class: FaultClass, headers: &HeaderMap, body: &[u8]) -> bool {
     let kind = text(headers, "x-amzn-errortype").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What servers of the common chat grammar share: paths, headers, body edits and the model list.
+//! Shared by OpenAI-compatible servers: paths, headers, body edits and the model list.
 
 use bytes::Bytes;
 use dialects::chat::{Taste, suited, suited_body};
@@ -17,13 +17,13 @@ use crate::{Ask, Outgoing, Target};
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// How a client asks for a film itself, where it says so.
+/// The query by which a client requests the video itself, if it sends one.
 const WHOLE_FILM: &str = "variant=video";
 
 const CHAT: &[Grammar] = &[Grammar::Chat];
 const RESPONSES: &[Grammar] = &[Grammar::Responses];
 
-/// What servers of this shape do beside conversations, which they have in the grammars of `native`.
+/// The wire formats of OpenAI-compatible servers by operation; conversations use those in `native`.
 pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'static [Grammar] {
     match operation {
         Operation::Chat | Operation::Run | Operation::Verify => native,
@@ -46,7 +46,8 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
     }
 }
 
-/// A request to a server that speaks `native`: in the client's grammar where it is one of them, else in the first.
+/// A request to a server that speaks `native`: in the client's format if it is one of these, or else in the
+/// first.
 pub(crate) fn generate(
     target: &Target<'_>,
     ask: &Ask<'_>,
@@ -55,7 +56,7 @@ pub(crate) fn generate(
     generate_at(target, ask, native, |path| join(target.base_url, path))
 }
 
-/// The same of a server of which its vendor says what it takes.
+/// The same for a provider with documented deviations from the format (`taste`).
 pub(crate) fn generate_for(
     target: &Target<'_>,
     ask: &Ask<'_>,
@@ -65,7 +66,7 @@ pub(crate) fn generate_for(
     generate_of(target, ask, native, taste, |path| join(target.base_url, path))
 }
 
-/// The same, at addresses that `at` makes of the common paths.
+/// Like `generate`, at addresses that `at` makes from the usual paths.
 pub(crate) fn generate_at(
     target: &Target<'_>,
     ask: &Ask<'_>,
@@ -115,7 +116,7 @@ fn generate_of(
     Ok(said.to(at(path), ask))
 }
 
-/// A session: nothing but its address says anything of it.
+/// Opens a realtime session. Only its address says anything about it.
 fn call(
     target: &Target<'_>,
     ask: &Ask<'_>,
@@ -132,7 +133,7 @@ fn call(
     Ok(Outgoing::look(Method::GET, at(&path), headers))
 }
 
-/// What is asked about an answer that was made before, or about something else that is kept.
+/// A request about a stored response, file, batch or video.
 fn look(ask: &Ask<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing {
     let (place, grammar) = match ask.operation {
         Operation::File => ("files", Grammar::Chat),
@@ -143,7 +144,7 @@ fn look(ask: &Ask<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing
     look_at(ask, stored, place, "/content", grammar, at)
 }
 
-/// The same where such things are at `place`, and what is in one is `content` below it.
+/// The same, for objects under `place` whose content is at `content` below them.
 pub(crate) fn look_at(
     ask: &Ask<'_>,
     stored: &Stored,
@@ -164,7 +165,7 @@ pub(crate) fn look_at(
     about(ask, method, grammar, at(&path))
 }
 
-/// A request without a body, about something that is kept.
+/// A request about a stored object, without a body.
 pub(crate) fn about(ask: &Ask<'_>, method: Method, grammar: Grammar, url: String) -> Outgoing {
     let said = Said { grammar, body: Vec::new(), dropped: Vec::new() };
     let mut outgoing = said.to(url, ask);
@@ -172,15 +173,15 @@ pub(crate) fn about(ask: &Ask<'_>, method: Method, grammar: Grammar, url: String
     Outgoing { method, ..outgoing }
 }
 
-/// A body in a grammar that an upstream speaks.
+/// A request body, in a format that the upstream speaks.
 pub(crate) struct Said {
     pub grammar: Grammar,
     pub body: Vec<Bytes>,
     pub dropped: Vec<String>,
 }
 
-/// The client's own bytes, edited, where the upstream speaks its grammar, else a translation into the first that it
-/// speaks. One that speaks none has no way to do it.
+/// The client's own bytes, edited, if the upstream speaks the client's format; otherwise a translation into
+/// the first format that it speaks. Fails if it speaks none.
 pub(crate) fn say(target: &Target<'_>, ask: &Ask<'_>, native: &[Grammar]) -> Result<Said, Box<Fault>> {
     say_for(target, ask, native, &Taste::COMMON)
 }
@@ -210,7 +211,7 @@ fn say_for(
             speak(ask.grammar, prompt, grammar, &listener, ask.is_lenient)?
         }
         Operation::Embed => speak_texts(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?,
-        // One grammar alone has words for these.
+        // Only one format can express these.
         Operation::Moderate
         | Operation::Complete
         | Operation::Verify
@@ -238,7 +239,7 @@ fn say_for(
     Ok(said)
 }
 
-/// The client's own bytes, without what the server does not take.
+/// The client's own bytes, without what the server does not support.
 fn suit(
     model: &str,
     ask: &Ask<'_>,
@@ -250,14 +251,14 @@ fn suit(
     Ok((body, losses.settle(ask.is_lenient)?))
 }
 
-/// Of what a server does not take, what may be in a request of this kind.
+/// The server's limitations that can matter for this operation.
 fn quirks_for(operation: Operation, quirks: Quirks, taste: &Taste) -> Quirks {
     match operation {
         Operation::Chat | Operation::Run => quirks,
         Operation::Embed if taste.fields.contains(&"input") => {
             Quirks::default().lacking(Trait::UnknownFields).lacking(Trait::StreamOptions)
         }
-        // Only of who says which fields it takes.
+        // Only for providers that list the fields that they accept.
         Operation::Rerank if taste.fields.contains(&"query") => {
             Quirks::default().lacking(Trait::UnknownFields)
         }
@@ -268,13 +269,13 @@ fn quirks_for(operation: Operation, quirks: Quirks, taste: &Taste) -> Quirks {
     }
 }
 
-/// Texts for a model that a cloud hosts, in the model's own form.
+/// Texts to embed, in the format of a cloud-hosted model.
 pub(crate) fn say_texts(ask: &Ask<'_>, form: HostedForm) -> Result<Said, Box<Fault>> {
     let spoken = speak_hosted_texts(ask.grammar, ask.body, ask.request, form, ask.is_lenient)?;
     Ok(Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
 }
 
-/// What only some providers do can't be said to the others in other words.
+/// The fault for an operation that the provider does not support.
 pub fn no_such(operation: Operation) -> Box<Fault> {
     let (what, fix) = match operation {
         Operation::Embed => {
@@ -334,22 +335,22 @@ pub fn no_such(operation: Operation) -> Box<Fault> {
 }
 
 impl Said {
-    /// The request with this body, for an address.
+    /// The request with this body, to a URL.
     pub(crate) fn to(self, url: String, ask: &Ask<'_>) -> Outgoing {
-        // The signature joins them.
+        // Leaves space for the authentication headers.
         let mut headers = Vec::with_capacity(5);
         let own_type = ask.request.form.as_ref().map(|form| HeaderValue::try_from(form.content_type()));
         let content_type = own_type.and_then(Result::ok).unwrap_or(JSON);
         headers.extend([(CONTENT_TYPE, content_type), (USER_AGENT, AGENT)]);
         if ask.request.stream {
-            // Sound comes in whatever form was asked for.
+            // Audio comes in whatever format was requested.
             let is_plain = ask.operation == Operation::Speech || ask.operation.is_kept();
             let form = if is_plain { "*/*" } else { "text/event-stream" };
             headers.push((ACCEPT, HeaderValue::from_static(form)));
-            // A compressed stream is held back by whoever compresses it.
+            // Compression would delay a stream's events.
             headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         } else {
-            // What is asked for in a form may be answered as text.
+            // A form's answer may be plain text.
             let is_form = ask.request.form.is_some();
             headers.push((ACCEPT, if is_form { HeaderValue::from_static("*/*") } else { JSON }));
         }
@@ -360,7 +361,7 @@ impl Said {
         Outgoing { method: Method::POST, url, headers, body, grammar, dropped }
     }
 
-    /// The same where what was a form is none any more.
+    /// The same where the client's form was translated to JSON.
     pub(crate) fn into_document(self, url: String, ask: &Ask<'_>) -> Outgoing {
         let mut outgoing = self.to(url, ask);
         let types = outgoing.headers.iter_mut().filter(|(name, _)| *name == CONTENT_TYPE);
@@ -369,10 +370,10 @@ impl Said {
     }
 }
 
-/// What is asked of a film whose maker has nothing but the film itself.
+/// Checks a request about a video at a provider that stores only the video itself: no thumbnails, no remixes.
 ///
 /// # Errors
-/// Something else is asked of it.
+/// The request is for something else.
 pub(crate) fn only_whole_films(film: &Stored) -> Result<(), Box<Fault>> {
     if film.act == StoredAct::Make {
         let message = "The model of this video makes no video of another one.";
@@ -395,13 +396,14 @@ pub(crate) fn list_models(base_url: &str) -> Outgoing {
     read_at(base_url, "models")
 }
 
-/// A look at a path below the server's address.
+/// A GET of a path below the server's address.
 pub(crate) fn read_at(base_url: &str, path: &str) -> Outgoing {
     let headers = vec![(ACCEPT, JSON), (USER_AGENT, AGENT)];
     Outgoing::look(Method::GET, join(base_url, path), headers)
 }
 
-/// What a runtime of ours is asked beside conversations: a path below its address, or its counts, which stand above that.
+/// A management request to a Tidegate runtime: a path below its address, or its metrics, which are one level
+/// above.
 #[must_use]
 pub fn ask_runtime(base_url: &str, method: Method, path: &str, body: Option<Bytes>) -> Outgoing {
     let base = base_url.trim_end_matches('/');
@@ -418,10 +420,10 @@ pub fn ask_runtime(base_url: &str, method: Method, path: &str, body: Option<Byte
     outgoing
 }
 
-/// Where a runtime of ours counts what it does.
+/// The path of a Tidegate runtime's metrics.
 pub const RUNTIME_COUNTS: &str = "metrics";
 
-/// `{"data": [{"id"}]}`, or the bare array that some servers answer.
+/// Reads `{"data": [{"id"}]}`, or the bare array that some servers send.
 pub(crate) fn read_models(body: &Bytes) -> Option<Vec<String>> {
     read_list(body).ok().flatten()
 }

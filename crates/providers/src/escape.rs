@@ -1,11 +1,12 @@
-//! Text as a part of an address or a form: what is not of a name is escaped, so that none leads elsewhere.
+//! Percent-encoding of text in a URL or form. Everything except name characters is escaped, so that no text
+//! can change the path.
 
 use std::fmt::Write;
 
-/// What RFC 3986 leaves as it is, beside letters and digits.
+/// The characters that RFC 3986 leaves unescaped, besides letters and digits.
 pub(crate) const UNRESERVED: &[u8] = b"-_.~";
 
-/// Writes bytes, of which letters, digits and these stay as they are.
+/// Writes bytes, escaping all except letters, digits and the bytes in `plain`.
 pub(crate) fn escape(bytes: &[u8], plain: &[u8], into: &mut String) {
     for byte in bytes {
         if byte.is_ascii_alphanumeric() || plain.contains(byte) {

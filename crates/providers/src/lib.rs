@@ -1,4 +1,5 @@
-//! What differs by seller: address, signature, model list and the meaning of its errors; pure values in and out.
+//! What differs between providers: address, authentication, model list, and the meaning of errors. Pure
+//! values in and out.
 
 mod anthropic;
 mod auth;
@@ -40,135 +41,135 @@ pub use registry::provider;
 pub use retry_after::retry_after_ms;
 pub use told_limits::told_limits;
 
-/// Where an attempt goes.
+/// The destination of an attempt.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
-    /// Ends where the provider's own SDK's does, with `/v1` for servers of this shape.
+    /// Like the base URL in the provider's own SDK; it includes `/v1` for OpenAI-compatible servers.
     pub base_url: &'a str,
     pub upstream_model: &'a str,
-    /// What its owner says of the account there.
+    /// The owner's settings for the account.
     pub hosting: &'a Hosting,
-    /// What is known of the model there; asked for only where a request is written anew.
+    /// The model's known abilities; evaluated only when a request is translated.
     pub abilities: &'a dyn Fn() -> Abilities,
-    /// What its server is known not to take.
+    /// What the server is known not to support.
     pub quirks: Quirks,
 }
 
-/// What a client asks of a model.
+/// A client's request to a model.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     pub operation: Operation,
-    /// In which it asks.
+    /// The client's wire format.
     pub grammar: Grammar,
     pub request: &'a Request,
     pub body: &'a Bytes,
-    /// The client's own headers that belong to its grammar.
+    /// The client's headers that belong to its wire format.
     pub native_headers: &'a [(HeaderName, HeaderValue)],
-    /// What can't be said may be left out.
+    /// Whether fields that can't be translated may be dropped.
     pub is_lenient: bool,
-    /// Whose caches are to be kept apart, where an account serves several workspaces.
+    /// The workspace whose cache is to be isolated, on an account that serves several.
     pub shared_by: Option<WorkspaceId>,
-    /// What is put into the body, where its grammar stays the client's.
+    /// Insertions into the body, where it stays in the client's format.
     pub inserts: &'a [Insert],
-    /// The request in the form between grammars, where this provider does not speak the client's.
+    /// The request in the intermediate form, where the provider does not speak the client's format.
     pub prompt: Option<&'a Prompt>,
 }
 
-/// A request, ready but for its signature.
+/// A request that is complete except for its authentication.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     pub method: Method,
     pub url: String,
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Segments of one body: most are slices of what the client sent.
+    /// Segments of one body: most are slices of the client's.
     pub body: Vec<Bytes>,
-    /// In which it is asked, and will be answered.
+    /// The wire format of the request and its answer.
     pub grammar: Grammar,
-    /// What the client said and this request doesn't, by the client's names.
+    /// Fields that the client sent and this request omits, by the client's names.
     pub dropped: Vec<String>,
 }
 
 impl Outgoing {
-    /// A question without a body.
+    /// A request without a body.
     pub(crate) const fn look(method: Method, url: String, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
         Self { method, url, headers, body: Vec::new(), grammar: Grammar::Chat, dropped: Vec::new() }
     }
 }
 
-/// By what, and when, a request is signed.
+/// The secret, settings and time for signing a request.
 #[derive(Clone, Copy)]
 pub struct Signer<'a> {
-    /// Empty where the machine's own identity speaks.
+    /// Empty for the machine's own identity.
     pub secret: &'a Secret,
     pub hosting: &'a Hosting,
     pub unix_s: u64,
 }
 
-/// How an account comes to what signs its requests, where its secret doesn't sign them itself.
+/// One step of a token exchange, for accounts whose secret does not sign requests itself.
 pub enum Grant {
-    /// This is asked next; its answer is shown with those before it.
+    /// Send this request next; its answer is passed to the next step after the earlier ones.
     Ask {
         outgoing: Box<Outgoing>,
         door: Door,
     },
-    /// This file of the machine is read next, and shown as an answer is.
+    /// Read this file next; its content is passed on like an answer.
     Read {
         path: String,
     },
     Granted(Granted),
 }
 
-/// Where a grant is asked for.
+/// The network path that a step of an exchange may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
-    /// At the cloud.
+    /// An ordinary outbound connection to the provider.
     Cloud,
-    /// At the address that clouds have inside every machine of theirs.
+    /// The cloud's metadata service, at a link-local address of this machine.
     Machine,
 }
 
-/// What signs for a while.
+/// The short-lived secret that an exchange produced.
 pub struct Granted {
     pub secret: Secret,
     pub lives_s: u64,
 }
 
-/// What a cache of prompts is helped with.
+/// How to help a provider's prompt cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheHelp {
-    /// Marks in the prompt: without them nothing is cached.
+    /// Cache marks in the prompt: without them nothing is cached.
     Marks,
-    /// A word that requests of one prefix have in common, so that they come to where it is cached.
+    /// A key shared by requests with the same prefix, so that they are routed to where it is cached.
     Key { place: KeyPlace, of: KeyOf },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPlace {
-    /// A member of the request.
+    /// A member of the request body.
     Member(&'static str),
     Header(&'static str),
 }
 
-/// Which requests have a key in common.
+/// Which requests share a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyOf {
-    /// Those of the same tools and instructions.
+    /// Those with the same tools and instructions.
     Head,
     /// Those of one conversation.
     Conversation,
 }
 
-/// A queue that requests are put into, and how what it says is read.
+/// A provider's request queue, and how to parse its answers.
 #[derive(Clone, Copy)]
 pub struct Queue<'a> {
     pub address: &'a str,
-    /// What it says of a request that it took.
+    /// Parses the answer to an accepted request.
     pub read_taken: fn(&Bytes) -> Option<Taken>,
-    /// Whether a request is done, well or not; `None` where that is not said.
+    /// Whether a request has finished, successfully or not; `None` if the answer does not say.
     pub is_done: fn(&Bytes) -> Option<bool>,
 }
 
-/// The places of a request that is in a queue.
+/// The URLs of a queued request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Taken {
     #[serde(rename = "status_url")]
@@ -186,157 +187,160 @@ impl Taken {
     }
 }
 
-/// An answer that may be no more than the way to what was asked for.
+/// An answer that may only lead to the result.
 #[derive(Clone, Copy)]
 pub struct Leading<'a> {
     pub base_url: &'a str,
     pub hosting: &'a Hosting,
     pub operation: Operation,
-    /// What is kept there, and what is to be done with it.
+    /// The stored object in question, and the operation on it.
     pub stored: Option<&'a Stored>,
-    /// How many answers were read before this one.
+    /// How many answers were followed before this one.
     pub step: usize,
     pub body: &'a Bytes,
 }
 
-/// Where an answer leads.
+/// The next step after an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lead {
-    /// It is what was asked for.
+    /// The answer is the result.
     Here,
-    /// This is asked with the account's own signature. What an app refused is an answer there.
+    /// Send this request, with the account's authentication. If it returns an app's error, that is the
+    /// result.
     Ask { method: Method, url: String },
-    /// This file is fetched, by whoever asks, unsigned: it is what was asked for.
+    /// Fetch this file, without authentication: it is the result.
     Fetch { url: String },
 }
 
-/// What an upstream's failure means.
+/// The classification of an upstream's error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classified {
     pub class: FaultClass,
     pub report: UpstreamReport,
     pub retry_after_ms: Option<u64>,
-    /// What the upstream's own `x-should-retry` says.
+    /// The upstream's own `x-should-retry`.
     pub should_retry: Option<bool>,
-    /// What mends it, where what was said tells more than the class.
+    /// How to fix it, where the error says more than its class.
     pub fix: Option<String>,
-    /// The account itself was refused, and not what it was asked for; see `is_of_account`.
+    /// The account itself was refused, and not the request; see `is_of_account`.
     pub is_of_account: bool,
 }
 
-/// One seller. What is not said otherwise is as servers of the common grammar have it.
+/// One provider. Defaults are those of OpenAI-compatible servers.
 pub trait Provider: Sync {
-    /// The grammars in which it is asked for this; the first is what the others are translated into. None where it has
-    /// no way to do it.
+    /// The wire formats for an operation; requests in other formats are translated into the first. Empty if
+    /// the operation is not supported.
     fn grammars(&self, operation: Operation) -> &'static [Grammar];
 
-    /// The same for one model of a seller whose models are asked in several ways.
+    /// The same for one model, at providers whose models differ.
     fn grammars_for(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         self.grammars(operation)
     }
 
-    /// Whether it counts the tokens of a request to a model before it is answered.
+    /// Whether the provider counts a request's tokens for this model (not as part of an answer).
     fn counts(&self, upstream_model: &str) -> bool {
         !self.grammars_for(Operation::Count, upstream_model).is_empty()
     }
 
-    /// Whether nobody knows what its servers take until they are asked.
+    /// Whether its servers' capabilities are unknown until they are probed.
     fn is_probed(&self) -> bool {
         false
     }
 
-    /// Whether it takes liberties with the grammar, so that its whole answers are mended.
+    /// Whether it deviates from its wire format, so that buffered answers have to be normalised.
     fn is_loose(&self) -> bool {
         self.is_probed()
     }
 
-    /// The domains under which it reads what its accounts keep, beside the address that it is asked at.
+    /// Further domains where it stores its accounts' objects, beyond its own address.
     fn stores(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// How its cache of prompts is helped by who asks in this grammar; `None` where it has no need of help, or no cache.
+    /// How a caller in this wire format can help the prompt cache; `None` if it needs no help, or there is no
+    /// cache.
     fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
         None
     }
 
-    /// Whether it is told who of those that share an account asks, and keeps their prompts apart in its cache.
+    /// Whether it accepts a tenant key and isolates tenants' prompts in its cache.
     fn parts_caches(&self) -> bool {
         false
     }
 
-    /// A request to a model, in the client's grammar where the provider speaks it. Of the client's headers only those
-    /// of that grammar are among its own.
+    /// A request to a model, in the client's wire format if the provider speaks it. Of the client's headers,
+    /// only those of that format are passed on.
     ///
     /// # Errors
-    /// The target can't take this request.
+    /// The target does not support this request.
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>>;
 
-    /// Signs. The value is marked sensitive, and its memory is wiped when the header is dropped.
+    /// Adds authentication. The header is marked sensitive, and its memory is wiped when it is dropped.
     ///
     /// # Errors
-    /// The secret can't be a header value, or is not of its kind.
+    /// The secret can't be a header value, or is of the wrong kind.
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
         auth::bearer::sign(outgoing, signer.secret)
     }
 
-    /// The next step to what signs, where kinds of secrets are exchanged. `heard` are the answers to the steps before.
+    /// The next step of a token exchange, for kinds of secrets that need one. `heard` holds the answers to
+    /// earlier steps.
     ///
     /// # Errors
-    /// The secret is not of its kind, or an answer is none.
+    /// The secret is of the wrong kind, or an answer can't be parsed.
     fn grant(&self, _base_url: &str, signer: &Signer<'_>, _heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
         Err(auth::no_such_kind(signer.hosting.auth))
     }
 
-    /// What a refusal of a step to a grant means.
+    /// Classifies an error of a token exchange.
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         auth::oauth::classify(status, headers, body, provider)
     }
 
-    /// The cheapest real call: it tells whether a secret works, and which models there are.
+    /// The cheapest real call, which shows whether a secret works and which models there are.
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
         compatible::list_models(base_url)
     }
 
-    /// The model ids in the answer to `list_models`; `None` where it is no such answer.
+    /// The model ids in the answer to `list_models`; `None` if it is not a list of models.
     fn read_models(&self, body: &Bytes) -> Option<Vec<String>> {
         compatible::read_models(body)
     }
 
-    /// The header of an answer that tells how much is billed, in units that the model is sold by.
+    /// The response header with the billed amount, in the model's billing unit.
     fn units_header(&self) -> Option<&'static str> {
         None
     }
 
-    /// The header of an answer that tells at which tier it was served, where its body does not.
+    /// The response header with the service tier, if the body does not have it.
     fn tier_header(&self) -> Option<&'static str> {
         None
     }
 
-    /// The header in which an answer is named, where that is another than the usual ones.
+    /// The response header with the request id, if it is not one of the usual ones.
     fn id_header(&self) -> Option<&'static str> {
         None
     }
 
-    /// The queue that requests of an account are put into; `None` where they are answered at once.
+    /// The queue for an account's requests; `None` if they are answered synchronously.
     fn queue<'a>(&self, _hosting: &'a Hosting) -> Option<Queue<'a>> {
         None
     }
 
-    /// Whether answers to this lead on, and are read for that.
+    /// Whether answers to this operation only lead to the result and must be followed.
     fn leads(&self, _operation: Operation, _stored: Option<&Stored>) -> bool {
         false
     }
 
-    /// Where an answer leads.
+    /// The step after an answer.
     ///
     /// # Errors
-    /// Nowhere where this account's key or anybody may be sent; the text says why.
+    /// The answer points to an address that requests must not be sent to; the text says why.
     fn lead(&self, _leading: &Leading<'_>) -> Result<Lead, &'static str> {
         Ok(Lead::Here)
     }
 
-    /// What an answer with another status than 200 means.
+    /// Classifies an answer whose status is not 200.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         classify::classify(status, headers, body, provider)
     }

@@ -1,7 +1,8 @@
-//! What an account lacks at its cloud, in words of ours: which permission, which region, which model, and who gives it. What
-//! clouds say is for those who know them, and of what they refuse to sign for nothing is repeated.
+//! Advice for refusals by AWS, Google Cloud and Azure: which permission, region or model an account lacks,
+//! and who grants it. It is in our own words, because the clouds' messages presuppose expert knowledge, and
+//! those about signatures may contain secrets.
 
-/// Pieces of a refusal, and what mends it. The first whose pieces are all there is taken.
+/// Fragments of an error, and how to fix it. The first row whose fragments all occur applies.
 type Row = (&'static [&'static str], &'static str);
 
 const AMAZON: &[Row] = &[
@@ -146,7 +147,7 @@ fn find(rows: &[Row], code: Option<&str>, words: &str) -> Option<&'static str> {
     rows.iter().find(|(pieces, _)| pieces.iter().all(says)).map(|(_, fix)| *fix)
 }
 
-/// What is missing at Amazon: the action and the resource, where it names them.
+/// What is missing at AWS: the action and the resource, if the error names them.
 pub(crate) fn amazon(code: Option<&str>, words: &str) -> Option<String> {
     let is_ours =
         |action: &str| ["bedrock:", "bedrock-mantle:"].iter().any(|service| action.starts_with(service));
@@ -158,7 +159,7 @@ pub(crate) fn amazon(code: Option<&str>, words: &str) -> Option<String> {
     find(AMAZON, code, words).map(str::to_owned)
 }
 
-/// What stands behind `is not authorized to perform: ACTION on resource: RESOURCE`.
+/// The action and resource of `is not authorized to perform: ACTION on resource: RESOURCE`.
 fn denied(words: &str) -> Option<(&str, &str)> {
     let (_, rest) = words.split_once("is not authorized to perform: ")?;
     let (action, rest) = rest.split_once(" on resource: ")?;

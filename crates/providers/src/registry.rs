@@ -1,4 +1,4 @@
-//! Which code stands behind a provider's slug: one line each.
+//! The implementation of each provider, by its slug: one line each.
 
 use crate::Provider;
 use crate::anthropic::Anthropic;
@@ -17,8 +17,8 @@ use crate::together_ai::TogetherAi;
 use crate::vertex_ai::VertexAi;
 use crate::xai::Xai;
 
-/// The provider of a slug. A slug that is not listed is a server of a workspace or a node, which speak the
-/// common grammar.
+/// The provider with this slug. Any other slug is a workspace's own server or a node, which are
+/// OpenAI-compatible.
 #[must_use]
 pub fn provider(slug: &str) -> &'static dyn Provider {
     match slug {

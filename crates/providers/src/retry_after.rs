@@ -1,11 +1,11 @@
-//! When an upstream may be asked again, from the headers that say so.
+//! Parses the headers that say when an upstream may be retried.
 
 use domain::limits::UPSTREAM_WAIT_MS_MAX;
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-/// The wait that `retry-after-ms` or `retry-after` asks for, in seconds or as a date. A date counts from
-/// `now_unix_ms`, or from the answer's own `date`, which is of the same clock.
+/// The wait in `retry-after-ms` or `retry-after`, which is in seconds or a date. A date is relative to
+/// `now_unix_ms`, or to the answer's own `date`, which comes from the same clock.
 #[must_use]
 pub fn retry_after_ms(headers: &HeaderMap, now_unix_ms: Option<u64>) -> Option<u64> {
     if let Some(wait) = text(headers, "retry-after-ms").and_then(|value| scaled(value, 1.0)) {
@@ -19,7 +19,7 @@ pub fn retry_after_ms(headers: &HeaderMap, now_unix_ms: Option<u64>) -> Option<u
     Some(date_unix_ms(value)?.saturating_sub(now).min(UPSTREAM_WAIT_MS_MAX))
 }
 
-/// The wait until what is used up is there again: the longer of those whose remainder is nothing.
+/// The time until the exhausted limits reset: the longer of those with nothing remaining.
 pub(crate) fn reset_ms(headers: &HeaderMap) -> Option<u64> {
     ["requests", "tokens"]
         .iter()
@@ -28,13 +28,13 @@ pub(crate) fn reset_ms(headers: &HeaderMap) -> Option<u64> {
         .max()
 }
 
-/// The wait until the moment that a header names as RFC 3339 does, by the answer's own clock.
+/// The time until a header's RFC 3339 timestamp, by the answer's own clock.
 pub(crate) fn until_ms(headers: &HeaderMap, name: &str) -> Option<u64> {
     let now = text(headers, DATE.as_str()).and_then(date_unix_ms)?;
     Some(moment_unix_ms(text(headers, name)?)?.saturating_sub(now).min(UPSTREAM_WAIT_MS_MAX))
 }
 
-/// `2026-11-20T09:19:17Z`, with or without a fraction. No provider writes another zone.
+/// Parses `2026-11-20T09:19:17Z`, with or without a fraction. No provider writes another time zone.
 pub(crate) fn moment_unix_ms(text: &str) -> Option<u64> {
     let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut day = day.split('-').map(str::parse::<u64>);
@@ -51,7 +51,7 @@ pub(crate) fn moment_unix_ms(text: &str) -> Option<u64> {
     sane.then(|| (days_from_epoch(year, month, date) * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1000)
 }
 
-/// A duration such as `34.07s`, as some providers write it in a body.
+/// Parses a duration such as `34.07s`, as some providers write it in a body.
 pub(crate) fn delay_ms(text: &str) -> Option<u64> {
     duration_ms(text)
 }
@@ -75,7 +75,7 @@ fn scaled(value: &str, unit_ms: f64) -> Option<u64> {
     Some(wait)
 }
 
-/// A duration such as `6m0s`, `12ms` or `1h2m3.5s`.
+/// Parses a duration such as `6m0s`, `12ms` or `1h2m3.5s`.
 fn duration_ms(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total: u64 = 0;
@@ -99,7 +99,7 @@ fn duration_ms(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(total.min(UPSTREAM_WAIT_MS_MAX))
 }
 
-/// An HTTP date in the one form that may still be sent: `Fri, 20 Nov 2026 09:18:47 GMT`.
+/// Parses an HTTP date in the one form that may still be sent: `Fri, 20 Nov 2026 09:18:47 GMT`.
 fn date_unix_ms(text: &str) -> Option<u64> {
     let (_, date) = text.split_once(", ")?;
     let mut parts = date.split(' ');
@@ -133,8 +133,8 @@ fn date_unix_ms(text: &str) -> Option<u64> {
     sane.then(|| (days_from_epoch(year, month, day) * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1000)
 }
 
-/// Days of the Gregorian calendar since 1 January 1970, counted in years that begin in March, so that the
-/// leap day is a year's last.
+/// Days since 1 January 1970 in the Gregorian calendar. Years are counted from March, so that the leap day is
+/// a year's last day.
 const fn days_from_epoch(year: u64, month: u64, day: u64) -> u64 {
     let year = if month > 2 { year } else { year - 1 };
     let month = if month > 2 { month - 3 } else { month + 9 };

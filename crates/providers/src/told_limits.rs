@@ -1,16 +1,17 @@
-//! How near an account is to its provider's limits, as the provider tells beside an answer. The words are few and shared
-//! by many, so that they are read whoever says them.
+//! The rate limits that a provider reports in an answer's headers. The header names are few and shared by
+//! many providers, so they are read for all of them.
 
 use domain::{Standing, Standings};
 
 use crate::retry_after::{delay_ms, moment_unix_ms};
 
 const COMMON: &[u8] = b"x-ratelimit-";
-/// Names what is limited before what is told of it, and moments instead of durations.
+/// Anthropic's prefix: the limited quantity comes first in the name, and resets are timestamps instead of
+/// durations.
 const BY_MOMENT: &[u8] = b"anthropic-ratelimit-";
 const NAME_BYTES_MAX: usize = 24;
 
-/// What is known so far of one limit.
+/// What is known so far about one limit.
 #[derive(Default)]
 struct Heard {
     limit: Option<u64>,
@@ -19,14 +20,14 @@ struct Heard {
 }
 
 impl Heard {
-    /// Some write zeros and negative numbers where they know nothing.
+    /// Some providers send zeros and negative numbers where they know nothing.
     fn standing(&self) -> Option<Standing> {
         let (limit, remaining) = (self.limit.filter(|limit| *limit > 0)?, self.remaining?);
         Some(Standing { limit, remaining: remaining.min(limit), reset_ms: self.reset_ms })
     }
 }
 
-/// The rest of a name that begins so, in lower case.
+/// The rest of a header name after the prefix, in lower case.
 fn below<'r>(name: &[u8], beginning: &[u8], room: &'r mut [u8; NAME_BYTES_MAX]) -> Option<&'r [u8]> {
     let rest = name.get(beginning.len()..)?;
     let begins = name.get(..beginning.len())?.eq_ignore_ascii_case(beginning);
@@ -36,7 +37,7 @@ fn below<'r>(name: &[u8], beginning: &[u8], room: &'r mut [u8; NAME_BYTES_MAX]) 
     Some(room)
 }
 
-/// Reads the headers of an answer, in one walk over them.
+/// Reads an answer's headers in one pass.
 #[must_use]
 pub fn told_limits<'h>(
     headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
@@ -44,7 +45,7 @@ pub fn told_limits<'h>(
 ) -> Standings {
     let (mut requests, mut tokens) = (Heard::default(), Heard::default());
     for (name, value) in headers {
-        // Most headers are told apart by their first byte.
+        // The first byte rules out most headers.
         if !matches!(name.first(), Some(b'x' | b'X' | b'a' | b'A')) {
             continue;
         }

@@ -1,4 +1,5 @@
-//! What settle is handed: a head, pieces to pull, and the tab with how to close it.
+//! `Delivery`, the input of settle: the response head, the pieces to poll, and the tab with the outcome to
+//! close it with.
 
 use std::task::{Context, Poll};
 
@@ -15,28 +16,28 @@ use crate::stream::Stream;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// One step of an answer's body.
+/// One step of the response body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     Data(Bytes),
-    /// The last: the answer is whole with it.
+    /// The last piece of a complete answer.
     Last(Bytes),
-    /// The last: the answer failed, and its grammar has an end that says so.
+    /// The last piece of a failed answer, in a dialect whose error event is a proper end.
     Failed(Bytes),
-    /// The answer is whole.
+    /// The answer is complete.
     End,
-    /// The answer broke off: the connection must not be ended cleanly.
+    /// The answer broke off: the connection must not end cleanly.
     Abort,
 }
 
-/// How an exchange ended, with the tab to close so.
+/// How an exchange ended, with the tab to close.
 pub struct Conclusion {
     pub tab: Tab,
     pub outcome: Outcome,
-    /// What the client was sent.
+    /// The status that the client got.
     pub status: u16,
     pub fault: Option<Box<Fault>>,
-    /// Of the attempt that answered.
+    /// The usage of the attempt that answered.
     pub usage: Usage,
     pub bytes_out: u64,
     pub fallback_used: bool,
@@ -53,7 +54,7 @@ pub(crate) struct Ending {
     reason = "most answers are whole, and a box for each costs more than it saves"
 )]
 enum Body {
-    /// With the tab, how it ends and how long it is, until these are taken.
+    /// `end` is the tab, its outcome and the body's length, until they are taken.
     Whole {
         bytes: Option<Bytes>,
         end: Option<(Tab, Ending, u64)>,
@@ -61,8 +62,8 @@ enum Body {
     Stream(Box<Stream>),
 }
 
-/// An answer on its way to the client, or an error in its place. Dropped before `conclude`, its tab closes itself as
-/// cancelled.
+/// An answer on its way to the client, or an error in its place. If it is dropped before `conclude`, its tab
+/// closes itself as cancelled.
 pub struct Delivery {
     status: StatusCode,
     headers: HeaderMap,
@@ -70,7 +71,8 @@ pub struct Delivery {
     fallback_used: bool,
 }
 
-/// Shapes an answer for the client. A buffered one is ready; of a stream nothing is read before it is asked for.
+/// Builds the client's response from an answer. A buffered one is complete; a stream is not read before it is
+/// polled.
 #[must_use]
 pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
     let parts = answer.into_parts();
@@ -78,13 +80,14 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
     for (name, value) in parts.upstream_headers {
         headers.insert(name, value);
     }
-    // Some SDKs look for it under a name of their own.
+    // Some SDKs expect the request id under another header name.
     let id_name = dialects::request_id_header(parts.exchange.dialect());
     if let Some(id) = headers.get(REQUEST_ID).filter(|_| id_name != REQUEST_ID).cloned() {
         headers.insert(id_name, id);
     }
     let mut tab = parts.tab;
-    // Of a provider's own figures and ours, ours are those that the client may reach first.
+    // Our rate limit headers replace the provider's, since ours are the limits that the client may reach
+    // first.
     for (name, value) in standings(&tab, parts.exchange.dialect()) {
         headers.insert(name, value);
     }
@@ -108,7 +111,7 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
         AnswerBody::Stream(feed) => {
             let as_array = parts.exchange.call.request().as_array;
             let media_type = dialects::stream_type(parts.exchange.dialect(), as_array);
-            // What is passed on as it is has its own.
+            // A stream that is passed through unchanged keeps its own type.
             let own = feed.media_type();
             headers.insert(CONTENT_TYPE, own.unwrap_or(HeaderValue::from_static(media_type)));
             headers.insert(BUFFERING, HeaderValue::from_static("no"));
@@ -118,8 +121,7 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
     Delivery { status: StatusCode::OK, headers, body, fallback_used: parts.served.fallback_used }
 }
 
-/// What is told where no attempt answered, with what the upstream said beside its refusal, but for what we say
-/// ourselves.
+/// The error response where no attempt succeeded, with the upstream's headers unless we set the same ones.
 #[must_use]
 pub fn deliver_failed(failed: Failed) -> Delivery {
     let Failed { fault, blocked, upstream_headers, tab, served, trace, dialect } = failed;
@@ -131,7 +133,8 @@ pub fn deliver_failed(failed: Failed) -> Delivery {
     delivery
 }
 
-/// An error after admission, in the client's grammar, with the tab that it closes. `served` is the last that was tried.
+/// An error after admission, in the client's dialect, with the tab that it closes. `served` is the last
+/// attempt's seat.
 #[must_use]
 pub fn deliver_fault(
     tab: Tab,
@@ -160,7 +163,7 @@ fn deliver(
     for (name, value) in standings(&tab, dialect) {
         headers.insert(name, value);
     }
-    // Inserted, not extended: the request id is in both.
+    // Replaced, not appended: both contain the request id.
     for (name, value) in answer.headers {
         headers.insert(name, value);
     }
@@ -175,7 +178,7 @@ fn deliver(
     }
 }
 
-/// How near the client is to its rate limits, in its own words.
+/// The client's rate limit headers, in its dialect.
 #[must_use]
 pub fn standings(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
     tab.standings().map(|standings| dialects::standing_headers(dialect, &standings)).unwrap_or_default()
@@ -187,7 +190,7 @@ impl Delivery {
         self.status
     }
 
-    /// What went wrong, where the whole of it is told already.
+    /// The fault, where the response is a complete error.
     #[must_use]
     pub fn fault(&self) -> Option<&Fault> {
         match &self.body {
@@ -196,13 +199,13 @@ impl Delivery {
         }
     }
 
-    /// The head's headers; empty the second time.
+    /// The response headers; empty the second time.
     pub fn take_headers(&mut self) -> HeaderMap {
         std::mem::take(&mut self.headers)
     }
 
-    /// The whole body of a buffered answer or an error. Then nothing is left to poll, and `conclude` may be called at
-    /// once. `None` for a stream.
+    /// The whole body of a buffered answer or an error. After that nothing is left to poll, and `conclude`
+    /// may be called at once. `None` for a stream.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         match &mut self.body {
             Body::Whole { bytes, .. } => bytes.take(),
@@ -218,9 +221,10 @@ impl Delivery {
         }
     }
 
-    /// Ends the exchange: cuts the upstream off, tells board and tab how the open attempt ended, and hands the tab out.
-    /// `Some` exactly once; before the last piece it means that the client went away. `None` also while a retry holds
-    /// the tab: dropped with this delivery, it closes itself as cancelled.
+    /// Ends the exchange: cuts the upstream off, records on the board and in the tab how the open attempt
+    /// ended, and returns the tab. `Some` exactly once; before the last piece it means that the client went
+    /// away. `None` also while a retry holds the tab: dropped with this delivery, it closes itself as
+    /// cancelled.
     pub fn conclude(&mut self) -> Option<Conclusion> {
         let (tab, ending, bytes_out) = match &mut self.body {
             Body::Whole { end, .. } => end.take()?,

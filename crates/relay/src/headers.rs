@@ -1,4 +1,4 @@
-//! The head's headers: who served, under which name, and the request's id.
+//! Response headers: the `Agent-*` headers that say what served the request, and the request id.
 
 use bytes::BytesMut;
 use domain::{CredentialId, NodeId, Principal, Profile, TraceId};
@@ -17,16 +17,16 @@ const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Room for all values of one head, so that they are written into one buffer.
+/// Capacity for all values of one head, so that they share one buffer.
 const VALUES_BYTES: usize = 256;
 
-/// The `Agent-*` headers and the request id, as far as they are known: without `served` only the id.
+/// The `Agent-*` headers and the request id; without `served`, only the id.
 #[must_use]
 pub fn served_headers(trace: TraceId, served: Option<&Served>) -> HeaderMap {
     fill(HeaderMap::with_capacity(16), trace, served)
 }
 
-/// The same in a map that has room for them.
+/// The same, in an existing map.
 #[must_use]
 pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> HeaderMap {
     let mut values = Values { buffer: BytesMut::with_capacity(VALUES_BYTES) };
@@ -42,7 +42,7 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
         HeaderValue::from_static(if served.is_emergency { "openrouter_fallback" } else { "live" }),
     );
     headers.insert(FALLBACK, HeaderValue::from_static(if served.fallback_used { "true" } else { "false" }));
-    // A number takes memory of its own, and most often it is this one.
+    // Other numbers allocate, and it is almost always this one.
     let attempts = match served.attempts {
         1 => HeaderValue::from_static("1"),
         count => HeaderValue::from(count),
@@ -58,7 +58,7 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
             put(CREDENTIAL, values.id(CredentialId::PREFIX, id.as_bytes()));
         }
         Principal::Node(id) => put(NODE, values.id(NodeId::PREFIX, id.as_bytes())),
-        // Which of the operator's accounts served is the operator's own affair.
+        // Which of the operator's accounts served is not disclosed.
         Principal::Credential(_) | Principal::Account(_) => {}
     }
     put(PROVIDER, values.shown(&served.provider));
@@ -75,13 +75,13 @@ struct Values {
 }
 
 impl Values {
-    /// `None` where the text can't stand in a header, such as a node's model name with a line break.
+    /// `None` where the text is not a valid header value, for example a node's model name with a line break.
     fn shown(&mut self, value: &str) -> Option<HeaderValue> {
         self.buffer.extend_from_slice(value.as_bytes());
         self.cut()
     }
 
-    /// An id as it is shown everywhere, written without the machinery of formatting.
+    /// An id in its usual form, written without the cost of `fmt`.
     fn id(&mut self, prefix: &str, bytes: &[u8; 16]) -> Option<HeaderValue> {
         self.buffer.extend_from_slice(prefix.as_bytes());
         self.buffer.extend_from_slice(b"_");

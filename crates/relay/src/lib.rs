@@ -1,4 +1,5 @@
-//! The fifth room: an answer of an upstream becomes what the client is sent, pulled only as fast as the client takes.
+//! The fifth stage: turns an upstream's answer into the client's response, which is read from the upstream
+//! only as fast as the client takes it.
 
 mod delivery;
 mod headers;

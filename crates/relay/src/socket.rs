@@ -1,7 +1,9 @@
-//! The two sides of a realtime session: what each sends goes on to the other as it came, and its messages are looked at.
+//! Relays the two sides of a realtime session: the bytes are forwarded unchanged, and their WebSocket
+//! messages are parsed on the way.
 //!
-//! Little is held. A client's short message goes on when it was read, of a longer one its end; a provider's message goes on
-//! as it comes but for its end. So what an event decides is decided before the other side has it whole.
+//! Little is buffered. A client's short message is forwarded after it was read in full; of a longer one, only
+//! the end is held back. A provider's message is forwarded as it arrives, except for its end. So an event
+//! takes effect before the other side has all of it.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -18,55 +20,56 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 const READ_BYTES: usize = 8 * 1024;
-/// Of a guarded client's message no part may go on before all of it was read.
+/// No part of a guarded client's message may be forwarded before all of it was read, so it must fit the
+/// buffer.
 const TOO_LONG: Violation = Violation { code: 1009, what: "a message is longer than what is read of one" };
-/// How often who drives a session is asked whether it may go on.
+/// How often the driver of a session gets a `Look` for its periodic checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What can be read and written.
+/// A bidirectional byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// Something that who drives a session has to know of.
+/// An event for the driver of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A message of text came; it waits to be let on.
+    /// A text message arrived; it waits for `let_on`.
     Message(Sender),
-    /// A guarded client's message came that is no text; it waits to be kept back.
+    /// A guarded client sent a message that isn't text; it waits for `keep_back`.
     Opaque(Sender),
-    /// A side says that it closes, and the other is told so.
+    /// A side sent a close frame, which is forwarded to the other.
     Closes(Sender, Option<u16>),
-    /// A side is no longer there.
+    /// A side's connection is gone.
     Gone(Sender),
-    /// A side sent what may not be sent.
+    /// A side violated the protocol.
     Wrong(Sender, Violation),
-    /// Nobody said anything of note: time for a look around.
+    /// Time for periodic checks; nothing else happened.
     Look,
 }
 
 /// One direction.
 struct Way {
     scanner: Scanner,
-    /// Came and was not let on.
+    /// Received and not forwarded yet.
     input: BytesMut,
-    /// So much of it was looked at.
+    /// How many bytes of `input` were scanned.
     looked: usize,
-    /// Is to be sent.
+    /// To be sent.
     output: BytesMut,
-    /// What we have to say ourselves, when a message ends.
+    /// Our own frames, to be inserted between two messages.
     own: Vec<u8>,
-    /// A part of the message that is coming has gone on.
+    /// A part of the current message has been forwarded.
     has_gone_on: bool,
-    /// No part of a message goes on before the whole of it was read.
+    /// No part of a message is forwarded before all of it was read.
     is_guarded: bool,
     is_ended: bool,
-    /// Its close has gone on.
+    /// Its close frame has been forwarded.
     has_closed: bool,
     needs_flush: bool,
 }
 
-/// The session's bytes.
+/// Both connections of a session, with their buffers.
 pub struct Sockets<C, U> {
     client: C,
     upstream: U,
@@ -93,7 +96,7 @@ impl Way {
         }
     }
 
-    /// Lets go on what was looked at.
+    /// Forwards what was scanned.
     fn let_on(&mut self) {
         let piece = self.input.split_to(self.looked.min(self.input.len()));
         self.looked = 0;
@@ -106,14 +109,14 @@ impl Way {
         self.put_own();
     }
 
-    /// Puts in what is ours to say, as soon as that can stand there.
+    /// Inserts our own frames as soon as no message is in progress.
     fn put_own(&mut self) {
         if !self.own.is_empty() && !self.has_gone_on && self.looked == 0 {
             self.output.extend_from_slice(&std::mem::take(&mut self.own));
         }
     }
 
-    /// Looks at what came, up to something to tell.
+    /// Scans what arrived, up to the next event.
     fn look(&mut self, sender: Sender) -> Option<Step> {
         while self.looked < self.input.len() {
             let fresh = self.input.get(self.looked..).unwrap_or_default();
@@ -137,7 +140,7 @@ impl Way {
                     self.has_closed = true;
                     return Some(Step::Closes(sender, code));
                 }
-                // Within a message they wait with it.
+                // Between the fragments of a message they are held back with it.
                 Some(Seen::Message(Kind::Binary) | Seen::Ping | Seen::Pong) if self.has_ended() => {
                     self.let_on()
                 }
@@ -159,7 +162,7 @@ impl Way {
         !self.is_ended && self.output.len() < REALTIME_WAITING_BYTES_MAX
     }
 
-    /// Reads; ready where something came, or nothing will.
+    /// Reads. Ready with `true` where bytes arrived, with `false` at the end.
     fn poll_read(&mut self, from: &mut impl Stream, cx: &mut Context<'_>) -> Poll<bool> {
         self.input.reserve(READ_BYTES);
         let read = pin!(from.read_buf(&mut self.input)).poll(cx);
@@ -169,7 +172,7 @@ impl Way {
         })
     }
 
-    /// Sends what there is to be sent.
+    /// Writes the pending output.
     fn poll_write(&mut self, to: &mut impl Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
             match std::task::ready!(Pin::new(&mut *to).poll_write(cx, &self.output))? {
@@ -182,7 +185,7 @@ impl Way {
             std::task::ready!(Pin::new(&mut *to).poll_flush(cx))?;
             self.needs_flush = false;
         }
-        // Room is not kept: a session is silent most of the time.
+        // The buffer is freed: a session is silent most of the time.
         if self.output.capacity() > 0 {
             self.output = BytesMut::new();
         }
@@ -191,7 +194,7 @@ impl Way {
 }
 
 impl<C: Stream, U: Stream> Sockets<C, U> {
-    /// `early` came from the client right behind its handshake.
+    /// `early` are bytes that the client sent right after its handshake.
     pub fn new(client: C, early: &[u8], upstream: U) -> Self {
         let mut up = Way::new(Sender::Client);
         up.input.extend_from_slice(early);
@@ -206,14 +209,14 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
         }
     }
 
-    /// From now on nothing of a client's message goes on before the whole of it was read.
+    /// From now on, no part of a client's message is forwarded before all of it was read.
     #[must_use]
     pub fn guarded(mut self) -> Self {
         self.up.is_guarded = true;
         self
     }
 
-    /// Passes on what comes, until there is something to tell. What a message waits for is `let_on` or `keep_back`.
+    /// Relays until there is an event. A message that was reported waits for `let_on` or `keep_back`.
     pub async fn step(&mut self) -> Step {
         poll_fn(|cx| self.poll_step(cx)).await
     }
@@ -263,17 +266,18 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
         }
     }
 
-    /// The message that waits, or as much of it as is read.
+    /// The waiting message, or as much of it as is read.
     pub fn message(&mut self, sender: Sender) -> &[u8] {
         self.way(sender).scanner.text()
     }
 
-    /// Lets it go on.
+    /// Forwards the waiting message.
     pub fn let_on(&mut self, sender: Sender) {
         self.way(sender).let_on();
     }
 
-    /// Keeps it back for good; `false` where a part of it has gone on, so that no next one can.
+    /// Drops the waiting message; `false` where a part of it was already forwarded, so that it can't be
+    /// dropped.
     pub fn keep_back(&mut self, sender: Sender) -> bool {
         let way = self.way(sender);
         if way.has_gone_on {
@@ -285,21 +289,22 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
         true
     }
 
-    /// Says something to the client, when what it is being told has ended.
+    /// Sends a frame to the client as soon as the current message has ended.
     pub fn tell(&mut self, frame: &[u8]) {
         self.down.own.extend_from_slice(frame);
         self.down.put_own();
     }
 
-    /// How long nothing was said.
+    /// The time since anything arrived.
     pub fn silence(&self) -> Duration {
         self.heard.elapsed()
     }
 
-    /// Ends both sides: each is sent what it was to have, and then its close, where that can stand there.
+    /// Ends both sides: flushes each one's pending output, and then sends its close frame where the framing
+    /// permits.
     pub async fn end(mut self, to_client: &[u8], to_upstream: &[u8], wait: Duration) -> (C, U) {
         let last = |way: &mut Way, frame: &[u8]| {
-            // What is not let on is not sent, and a close stands in its place.
+            // What was not let on is dropped, and the close frame takes its place.
             let is_open = match way.looked {
                 0 => way.scanner.is_between_frames(),
                 _ => !way.has_gone_on,
@@ -425,7 +430,7 @@ mod tests {
         loop {
             match sockets.step().await {
                 Step::Message(Sender::Server) => sockets.let_on(Sender::Server),
-                // Nothing moves any more.
+                // Both directions are blocked.
                 Step::Look => break,
                 other => panic!("{other:?}"),
             }

@@ -1,4 +1,5 @@
-//! A stream behind its head: pieces as they come, comments while it is silent, an error event where it breaks.
+//! The body of a streamed answer: pieces as they arrive, keep-alive comments during silence, and an error
+//! event if it breaks.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,9 +20,9 @@ type Retry = Pin<Box<dyn Future<Output = (Tab, Again)>>>;
 
 enum State {
     Flowing(Box<Feed>),
-    /// The same seat is asked again; the try owns the tab until it is under way.
+    /// The attempt is repeated at the same seat; the retry owns the tab until its answer starts.
     Retrying(Retry),
-    /// The error event went out; once it had time to leave, the connection is broken off.
+    /// The error event was sent; after a pause that lets it leave, the connection is aborted.
     Breaking(Pin<Box<Sleep>>),
     Over,
 }
@@ -84,8 +85,8 @@ impl Stream {
         }
     }
 
-    /// Ends the exchange and hands the tab out. A stream that did not end by itself was left by its client. `None`
-    /// where a retry holds the tab: dropped with it, the tab closes itself as cancelled.
+    /// Ends the exchange and returns the tab. A stream that did not end by itself counts as cancelled by the
+    /// client. `None` while a retry holds the tab: dropped with it, the tab closes itself as cancelled.
     pub(crate) fn conclude(&mut self) -> Option<(Tab, Ending, u64)> {
         let state = std::mem::replace(&mut self.state, State::Over);
         let ending = self.ending.take();
@@ -132,7 +133,8 @@ impl Stream {
         Piece::Data(bytes)
     }
 
-    /// The money ends here: the client reads a clean end with the reason "length", and the upstream is cut off.
+    /// The credit or budget is used up: the client gets a clean end with the finish reason "length", and the
+    /// upstream is cut off.
     fn cut(&mut self, bytes: Bytes, used: Usage, fault: Box<Fault>) -> Piece {
         let State::Flowing(feed) = &mut self.state else { return Piece::Data(bytes) };
         let stop = feed.length_stop(&bytes, used);
@@ -154,7 +156,7 @@ impl Stream {
         Piece::End
     }
 
-    /// `None` where the same seat is asked again.
+    /// `None` where the attempt is repeated.
     fn failed(&mut self, miss: Miss) -> Option<Piece> {
         let State::Flowing(feed) = std::mem::replace(&mut self.state, State::Over) else {
             return Some(Piece::Abort);
@@ -171,14 +173,14 @@ impl Stream {
         }
     }
 
-    /// Tells the client in its grammar; what was used so far is kept.
+    /// Sends an error event in the client's dialect; the usage so far is booked.
     fn break_off(&mut self, mut feed: Box<Feed>, miss: Miss) -> Piece {
         let mut usage = Usage::default();
         if let Some(tab) = &mut self.tab {
             usage = feed.missed(tab, &miss);
         }
         let outcome = if miss.class() == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
-        // Whatever came of it so far was seen by the client; an SDK that tries again pays twice.
+        // The client has seen the content so far; an SDK that retried would pay twice.
         let fault = miss.fault.should_retry(false);
         let event = feed.error_event(&fault);
         let is_end = feed.ends_with_its_error() && !event.is_empty();
@@ -196,13 +198,13 @@ impl Stream {
         Piece::Data(event)
     }
 
-    /// Nothing to pass on: a comment keeps the connection open now and then.
+    /// Nothing to forward: sends a comment now and then to keep the connection open.
     fn silent(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         let ping = match &self.state {
             State::Flowing(feed) => feed.ping(),
             _ => Bytes::from_static(dialects::ping(self.exchange.dialect().grammar())),
         };
-        // Where there is no place for words, silence is kept.
+        // Some stream formats have no comments.
         if ping.is_empty() {
             return Poll::Pending;
         }
@@ -216,7 +218,7 @@ fn left() -> Box<Fault> {
     Box::new(Fault::new(FaultClass::Cancelled, "client_cancelled", "The client went away before the end."))
 }
 
-/// Rings when nothing went out for long. Armed when something is waited for; moved only when it rings.
+/// A timer for silence: armed when something is awaited, and rescheduled only when it fires.
 struct Pinger {
     every: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -259,7 +261,7 @@ mod tests {
         poll_fn(|cx| pinger.poll(cx)).await;
         poll_fn(|cx| pinger.poll(cx)).await;
         assert!(began.elapsed() >= every * 2);
-        // Armed, and then something went out: the silence counts from there.
+        // Something was sent after the timer was armed: the silence counts from there.
         let armed = poll_fn(|cx| Poll::Ready(pinger.poll(cx).is_ready())).await;
         assert!(!armed);
         pinger.restart();

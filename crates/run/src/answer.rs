@@ -1,4 +1,4 @@
-//! The answer of the line becomes a task; its headers stay.
+//! Turns the chat completion that served a run into a task; its headers are kept.
 
 use bytes::Bytes;
 use dialects::chat;
@@ -17,7 +17,7 @@ use crate::task::{Envelope, Message, Ran, Task};
 const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
 
-/// What is kept of the request for its answer.
+/// The parts of the request that its answer needs.
 pub(crate) struct Frame {
     trace: TraceId,
     envelope: Envelope,
@@ -36,7 +36,7 @@ impl Frame {
     }
 }
 
-/// What is read of a completion beside its text.
+/// The parts of a completion that are read besides its text.
 #[derive(Deserialize)]
 struct Wire {
     #[serde(default)]
@@ -54,7 +54,7 @@ struct Said {
     refusal: Option<String>,
 }
 
-/// Shapes the line's answer for the client. It was handed to the line at `started_unix_ms`.
+/// Builds the client's response from the line's. The request entered the line at `started_unix_ms`.
 pub(crate) async fn shape(
     core: &Core,
     caller: &Caller,
@@ -93,7 +93,7 @@ pub(crate) async fn shape(
     line::whole(StatusCode::OK, headers, bytes.into())
 }
 
-/// The whole text, or the refusal that stands in its place; and what the client should know about it.
+/// The full text, or the refusal in its place, and warnings for the client.
 fn said(body: &Bytes) -> (String, Vec<Message>) {
     let first = serde_json::from_slice::<Wire>(body).ok().and_then(|wire| wire.choices.into_iter().next());
     let cut = first.as_ref().and_then(|choice| choice.finish_reason.as_deref()) == Some("length");
@@ -112,7 +112,7 @@ fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// A buffered answer is whole before it is handed on, so nobody should read this.
+/// Unreachable in practice: a buffered answer is complete before it is returned.
 fn broken() -> Fault {
     Fault::new(FaultClass::StreamBroken, "answer_broken", "The answer broke off before its end.")
         .fix("Send the request again.")

@@ -1,5 +1,5 @@
-//! A document of the input, fetched under the address guard or decoded from a data: URI: as text, or as what models that
-//! take it read themselves.
+//! The document of an input, fetched under the address guard or decoded from a `data:` URI: either as text,
+//! or unchanged for models that read its type themselves.
 
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -14,7 +14,7 @@ use crate::Refusal;
 use crate::input::{DocumentInput, InputError};
 use crate::request::shown;
 
-/// A document's name in the prompt.
+/// Longest name of a document in the prompt.
 const NAME_CHARACTERS_MAX: usize = 128;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -23,7 +23,7 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
-/// Types beside `text/*` that are text.
+/// Text types besides `text/*`.
 const TEXT_TYPES: &[&str] = &[
     "application/json",
     "application/jsonl",
@@ -38,7 +38,8 @@ const TEXT_TYPES: &[&str] = &[
     "application/markdown",
 ];
 
-/// What a server says that doesn't know; then the client's word counts, and then the name.
+/// Generic types, which say nothing; then the client's declared type counts, and after that the file
+/// extension.
 const GENERIC_TYPES: &[&str] = &["application/octet-stream", "binary/octet-stream", "application/binary"];
 
 const EXTENSIONS: &[(&str, &str)] = &[
@@ -64,18 +65,18 @@ const EXTENSIONS: &[(&str, &str)] = &[
     ("webp", "image/webp"),
 ];
 
-/// What models look at themselves.
+/// Types that models read natively.
 const PDF: &str = "application/pdf";
 const PICTURES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 const SUPPORTED: &str =
     "text/* and JSON, XML, YAML, TOML, CSV or Markdown are, and PDF and PNG, JPEG, GIF or WebP pictures";
 
-/// A document as the model will read it.
+/// A document in the form that the model will read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Document {
     Text(Text),
-    /// As it is, with its type.
+    /// Unchanged, with its type.
     Pdf {
         name: String,
         uri: String,
@@ -92,7 +93,7 @@ pub(crate) struct Text {
     pub text: String,
 }
 
-/// Bytes with what is said about them.
+/// The bytes of a document with its declared name and type.
 struct Raw {
     name: Option<String>,
     mime: String,
@@ -100,10 +101,10 @@ struct Raw {
     bytes: Bytes,
 }
 
-/// Gets the document.
+/// Fetches or decodes the document.
 ///
 /// # Errors
-/// It is at no address that is fetched from, can't be had, or is nothing that models read.
+/// The address is not allowed, the document can't be fetched, or its type is one that models don't read.
 pub(crate) async fn load(asked: &DocumentInput, client: &Client) -> Result<Document, Refusal> {
     let uri = asked.uri.trim();
     let scheme = uri.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
@@ -234,7 +235,7 @@ fn is_text(mime: &str) -> bool {
         || (mime.starts_with("application/") && (mime.ends_with("+json") || mime.ends_with("+xml")))
 }
 
-/// The last segment of the path. Nothing of the query is a name: it may hold a signature.
+/// The last segment of the path. The query is ignored: it may hold a signature.
 fn name_in_url(url: &str) -> Option<String> {
     let path = url.split(['?', '#']).next()?.split_once("://")?.1;
     unescaped(path.split_once('/')?.1.rsplit('/').next()?)
@@ -244,7 +245,7 @@ fn unescaped(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// A name or a type stands in an attribute of the prompt.
+/// Removes what would break an attribute of the prompt's document tag.
 fn clean(name: &str) -> String {
     let kept =
         name.chars().filter(|character| !character.is_control() && !matches!(character, '"' | '<' | '>'));

@@ -1,4 +1,4 @@
-//! The input of a model app: its JSON Schema, what fits it, and what does not by JSON pointer.
+//! The input of a model app: its JSON Schema, and validation errors with JSON pointers.
 
 use std::sync::LazyLock;
 
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::Refusal;
 use crate::request::shown;
 
-/// Errors that are reported at once.
+/// Errors that are reported in one response.
 const ERRORS_MAX: usize = 16;
 
-/// One thing that is wrong with the input.
+/// One validation error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InputError {
     /// From the body's root.
@@ -21,7 +21,7 @@ pub(crate) struct InputError {
     pub message: String,
 }
 
-/// What a model is given.
+/// What the model is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ModelInput {
     pub prompt: String,
@@ -30,17 +30,17 @@ pub(crate) struct ModelInput {
     pub max_tokens: Option<u64>,
 }
 
-/// Where a document is, and what the client says about it.
+/// Where a document is, and the client's own description of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct DocumentInput {
     pub uri: String,
-    /// Where `uri` stands in the body.
+    /// JSON pointer to `uri` in the body.
     pub pointer: &'static str,
     pub filename: Option<String>,
     pub content_type: Option<String>,
 }
 
-/// Compiled once. `None` only where the schema itself is wrong, which a test would show.
+/// Compiled once. `None` only if the schema itself were invalid, which a test would show.
 static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(&schema()).ok());
 
 fn schema() -> Value {
@@ -57,7 +57,7 @@ fn schema() -> Value {
                     "uri": {"type": "string", "minLength": 1},
                     "filename": text,
                     "content_type": text,
-                    // Files that a client's own library describes carry these; nothing depends on them.
+                    // File objects of client libraries carry these; they have no effect.
                     "path": text,
                     "size": {"type": ["integer", "null"]},
                 },
@@ -72,10 +72,10 @@ fn schema() -> Value {
     })
 }
 
-/// Reads an input.
+/// Reads and validates an input.
 ///
 /// # Errors
-/// It does not fit the schema.
+/// It does not match the schema.
 pub(crate) fn read(input: &Value) -> Result<ModelInput, Refusal> {
     let Some(schema) = SCHEMA.as_ref() else { return Err(Refusal::Fault(Box::new(Fault::internal()))) };
     let errors: Vec<InputError> =
@@ -110,12 +110,12 @@ fn document(value: &Value) -> Option<DocumentInput> {
     }
 }
 
-/// `5.0` is an integer too, says the schema.
+/// JSON Schema counts `5.0` as an integer too.
 fn count(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| format!("{:.0}", value.as_f64()?).parse().ok())
 }
 
-/// The client's own values aren't repeated: they may be large, or not for a log.
+/// Errors don't repeat the client's values: they may be large, or must not be logged.
 fn told(error: &jsonschema::ValidationError<'_>) -> Vec<InputError> {
     let base = format!("/input{}", error.instance_path().as_str());
     match error.kind() {

@@ -1,4 +1,4 @@
-//! Finished tasks, kept for a day in the project that ran them: read, followed, deleted.
+//! `/tasks`: finished tasks, stored for a day in the project that ran them, to be read, streamed and deleted.
 
 use bytes::Bytes;
 use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_FIND_TIME_MAX};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::task::{Envelope, Message};
 
-/// What no id of a tool's call begins with: both are found by their names.
+/// Prefix of task names. No tool call id starts with it; both share one store.
 const NAMED: &str = "task:";
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
@@ -19,7 +19,8 @@ const HOW: &str =
     "A task is read at /tasks/ID, its state at /status and its end at /stream; DELETE /tasks/ID forgets it.";
 const GONE: &str = "Use the id of a run of this project that ended within a day and was not deleted.";
 
-/// Keeps a finished task where its project's policy lets content be kept; what its client is told where it is not.
+/// Stores a finished task if the project's policy allows storing content; otherwise returns a message for the
+/// client.
 pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Value) -> Option<Message> {
     let policy = caller.project().policy.as_ref();
     if policy.is_some_and(|policy| policy.spec.retention == Some(Retention::Zero)) {
@@ -35,7 +36,8 @@ pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Va
         calls: vec![name_of(TaskId::from_uuid(*trace.as_uuid()))],
         content,
     };
-    // Awaited: whoever reads the id may ask another process for the task. It is written all the same where the store is slow.
+    // Awaited with a timeout: the client may read the task from another process at once. If the store is
+    // slow, the write still completes.
     let _ = tokio::time::timeout(TURN_FIND_TIME_MAX, core.hands.turns.keep(turn)).await;
     None
 }
@@ -44,7 +46,7 @@ fn not_kept(message: &'static str) -> Message {
     Message { level: "warning", code: "task_not_kept", message, meta: None }
 }
 
-/// A long input is left out: its client has it.
+/// Serialises the task; without its input if that makes it short enough, since the client has the input.
 fn short_enough(task: &Value) -> Option<Vec<u8>> {
     let fits = |task: &Value| serde_json::to_vec(task).ok().filter(|text| text.len() <= KEPT_TURN_BYTES_MAX);
     fits(task).or_else(|| {
@@ -58,7 +60,7 @@ fn name_of(id: TaskId) -> String {
     format!("{NAMED}{id}")
 }
 
-/// What is done with a task.
+/// The operations on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Read,
@@ -81,7 +83,7 @@ impl Act {
     }
 }
 
-/// Answers what is asked of a task: `rest` is its id and what stands below it in the address.
+/// Answers a request about a task: `rest` is its id and the path below it.
 pub async fn task(
     core: &Core,
     caller: &Caller,
@@ -141,8 +143,8 @@ async fn answer(
     }
 }
 
-/// The light form that clients poll: with the state as its word, which they read as well as its number, and which tells it
-/// from the state that they were answered first.
+/// The short form for polling. `status` is a word here, which clients accept as well as the number, and which
+/// differs from the first status they were sent.
 fn state(task: &Value) -> Value {
     let of = |name: &str| task.get(name).cloned().unwrap_or_default();
     json!({
@@ -151,8 +153,8 @@ fn state(task: &Value) -> Value {
     })
 }
 
-/// A stream of one snapshot: the task has ended, and nothing follows. A line is the task itself whatever envelope answers
-/// have: not every client takes one off a line.
+/// A stream with a single snapshot, since the task has ended. The line is the bare task whatever envelope
+/// other responses have: not every client unwraps one in a stream.
 fn snapshot(task: &Value, headers: &HeaderMap) -> Said {
     let line = task.to_string();
     let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok()).unwrap_or_default();

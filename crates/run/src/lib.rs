@@ -1,5 +1,5 @@
-//! Apps: `/v1/run` takes an app and its input and answers with the task that ran, which `/tasks` shows again. An app of
-//! today is a model.
+//! Apps: `/v1/run` runs an app on an input and answers with the finished task, which `/tasks` shows again. In
+//! this release, an app is a model.
 
 mod answer;
 mod document;
@@ -20,10 +20,10 @@ pub use kept::task;
 
 use crate::input::InputError;
 
-/// Why nothing is run. No tab is open yet, so nothing is booked.
+/// Why nothing was run. No tab is open yet, so nothing is booked.
 pub(crate) enum Refusal {
     Fault(Box<Fault>),
-    /// The input does not fit its schema.
+    /// The input does not match its schema.
     Input(Vec<InputError>),
 }
 
@@ -33,7 +33,7 @@ impl From<Box<Fault>> for Refusal {
     }
 }
 
-/// Runs an app: `POST /v1/run`, `/run`, `/v1/apps/run`, `/apps/run`. The body was read whole.
+/// Runs an app: `POST /v1/run`, `/run`, `/v1/apps/run`, `/apps/run`. The body is already read.
 pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
     let trace = inbound.trace;
     match trip(core, inbound, caller).await {
@@ -43,8 +43,8 @@ pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<
     }
 }
 
-/// Everything that may be wrong is looked at before the document is fetched, and the document is there before the
-/// line is asked: a client that leaves meanwhile has used nothing.
+/// Everything is validated before the document is fetched, and the document is fetched before the line is
+/// called: a client that leaves in the meantime has used nothing.
 async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Refusal> {
     let request = request::read(&inbound.headers, &inbound.body)?;
     let input = input::read(&request.input)?;

@@ -1,4 +1,5 @@
-//! Problem documents of a run: with the errors of the input, or of the line in the words of this grammar.
+//! Problem documents of `/v1/run`: with the input's validation errors, or with an error of the line whose
+//! field names are mapped to this API.
 
 use bytes::Bytes;
 use domain::{Dialect, Fault, FaultClass, TraceId};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::input::InputError;
 
-/// The answer to an input that does not fit.
+/// The response to an invalid input.
 pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) -> Response<ReplyBody> {
     let first =
         errors.first().map(|error| format!(" {}: {}.", error.pointer, error.message)).unwrap_or_default();
@@ -29,7 +30,7 @@ pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) ->
     response
 }
 
-/// An error of the line: a field that it names is named as the client wrote it.
+/// An error of the line, with its field renamed to the one that the client sent.
 pub(crate) async fn of_line(response: Response<ReplyBody>) -> Response<ReplyBody> {
     edited(response, |problem| {
         let field = problem.get("param").and_then(Value::as_str).and_then(field_of);
@@ -44,14 +45,14 @@ fn field_of(param: &str) -> Option<&'static str> {
     match param {
         "model" => Some("app"),
         "max_tokens" | "max_completion_tokens" => Some("input.max_tokens"),
-        // Only a document that the model looks at itself is a part among others.
+        // Only a document that the model reads natively is sent as a content part.
         _ if param.starts_with("messages") && param.contains(".content[0]") => Some("input.document"),
         _ if param.starts_with("messages") => Some("input.prompt"),
         _ => None,
     }
 }
 
-/// What is no problem document goes on as it is.
+/// Any other response is passed on unchanged.
 async fn edited(
     response: Response<ReplyBody>,
     edit: impl FnOnce(&mut Map<String, Value>),

@@ -1,4 +1,4 @@
-//! What the model is sent: the input as messages, the document before the question about it.
+//! Builds the chat request of a run: the input as messages, with the document before the question.
 
 use bytes::Bytes;
 use dialects::chat;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::document::{Document, Text};
 use crate::input::ModelInput;
 
-/// The request that goes down the line.
+/// The chat request that is sent down the line.
 pub(crate) fn encode(app: &str, input: &ModelInput, document: Option<&Document>, trace: TraceId) -> Bytes {
     let user = match document {
         Some(Document::Text(document)) => with_document(&input.prompt, document, trace),
@@ -29,7 +29,7 @@ pub(crate) fn encode(app: &str, input: &ModelInput, document: Option<&Document>,
     chat::encode_request(app, &messages, input.max_tokens, false, &[])
 }
 
-/// What the model looks at itself, before the question about it.
+/// A document that the model reads natively, as a content part before the question.
 fn encode_parts(app: &str, input: &ModelInput, document: &Value) -> Bytes {
     let system = input.system.iter().map(|system| json!({"role": "system", "content": system}));
     let user = json!({"role": "user", "content": [document, {"type": "text", "text": input.prompt}]});
@@ -41,8 +41,8 @@ fn encode_parts(app: &str, input: &ModelInput, document: &Value) -> Bytes {
     request.to_string().into()
 }
 
-/// The same document begins each prompt with the same bytes, so that a provider's cache may know them. Only a text that
-/// could end its own frame gets one that nobody could foresee.
+/// The same document always starts the prompt with the same bytes, so that a provider's prompt cache can hit.
+/// Only a text that could close its own tag gets an unpredictable tag.
 fn with_document(prompt: &str, document: &Text, trace: TraceId) -> String {
     let Text { name, mime, text } = document;
     let tag = match text.contains("</document") {

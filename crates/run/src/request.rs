@@ -1,4 +1,4 @@
-//! Reads the body: which app, its input, and the fields beside them that clients of this grammar send.
+//! Parses the body of a run: the app, its input, and the other fields that clients of this API send.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,14 +10,14 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
-/// What is to be run.
+/// A parsed run request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunRequest {
     pub app: String,
     pub input: Value,
 }
 
-/// Fields with a meaning that this release can't honour, each with what is so instead. Empty, they mean nothing.
+/// Fields that this release does not support, each with what applies instead. Empty values are accepted.
 const LATER: &[(&str, &str)] = &[
     ("version_id", "a model has no versions to pin; name the one you want in \"app\""),
     ("setup", "a model has no setup"),
@@ -30,19 +30,19 @@ const LATER: &[(&str, &str)] = &[
     ("run_at", "a run starts at once"),
 ];
 
-/// Wishes that each answer fulfils: it comes with the task finished, which its stream and its state tell again, and no
-/// session outlasts it.
+/// Options that every response satisfies in any case: it contains the finished task, which its stream and
+/// status repeat, and no session outlives it.
 const ANY: &[&str] = &["stream", "wait"];
-/// The most that a session may be asked to last, in seconds.
+/// The longest session that may be requested, in seconds.
 const SESSION_SECONDS_MAX: u64 = 3_600;
 
-/// Names of the input's fields, which are easily put one level too high.
+/// Fields of the input, which clients easily put one level too high.
 const INPUT_FIELDS: &[&str] = &["prompt", "document", "system", "max_tokens"];
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// It is not JSON, names no app, or asks for what would be different from what is done.
+/// It is not JSON, names no app, or requests something that would not be honoured.
 pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<Fault>> {
     check_content_type(headers)?;
     let (mut app, mut app_id, mut input) = (None, None, Value::Null);
@@ -72,7 +72,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<F
     }
 }
 
-/// The members of an object. Two of one name are refused: readers differ in which one counts.
+/// The members of an object. Duplicate names are refused: parsers differ in which one counts.
 fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, Box<Fault>> {
     let mut cursor = Cursor::new(bytes)?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -102,7 +102,7 @@ fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, Box<Fault>> 
     Ok(found)
 }
 
-/// The schema looks at values; that no name is there twice must be seen in the bytes.
+/// The schema validates values only; duplicate names must be found in the bytes.
 fn check_input(bytes: &[u8]) -> Result<(), Box<Fault>> {
     if Cursor::new(bytes)?.kind()? != Kind::Object {
         return Ok(());
@@ -129,7 +129,7 @@ fn app_name(param: &'static str, value: Value) -> Result<Option<String>, Box<Fau
     }
 }
 
-/// A field beside app and input: either it changes nothing, or the client must be told that it would.
+/// A field besides app and input: it must either have no effect, or be refused.
 fn check_beside(name: &str, value: &Value) -> Result<(), Box<Fault>> {
     let is_flag = matches!(value, Value::Bool(_) | Value::Null);
     let is_timeout =
@@ -151,7 +151,7 @@ fn check_beside(name: &str, value: &Value) -> Result<(), Box<Fault>> {
     Err(Box::new(fault.fix(format!("Leave \"{name}\" out.")).param(name.to_owned())))
 }
 
-/// What asks for nothing but what is done anyway. Clients in some languages send the empty value of every field.
+/// Whether a field requests only the default. Clients in some languages send the empty value of every field.
 fn is_default(name: &str, value: &Value) -> bool {
     match (name, value) {
         (_, Value::Null) => true,
@@ -189,7 +189,7 @@ fn unknown(name: &str) -> Box<Fault> {
     refusal("unknown_field", message, fix, shown)
 }
 
-/// A body without a type is taken for JSON; one with another type was meant otherwise.
+/// A body without a content type is read as JSON; any other type is refused.
 fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
@@ -202,7 +202,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
     Err(Box::new(fault.fix("Send the header \"content-type: application/json\".")))
 }
 
-/// The text was validated before; only a number beyond every type is left.
+/// The text was validated before, so only a number out of range can fail.
 fn unreadable(error: &serde_json::Error) -> Box<Fault> {
     let message = format!("The body is not valid JSON: {error}.");
     Box::new(bad("invalid_json", message).fix("Send one JSON object, as a JSON encoder writes it."))
@@ -221,7 +221,7 @@ fn refusal(
     Box::new(bad(code, message).fix(fix).param(param))
 }
 
-/// A client's word in a message: bounded, and without what breaks a line.
+/// A client's text in a message: truncated, and without control characters.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(64).collect()
 }

@@ -1,4 +1,4 @@
-//! The task as clients of this grammar read it: one shape, whoever served it.
+//! The task object of a run's response: the same shape, whatever served it.
 
 use domain::{TaskId, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName};
@@ -8,12 +8,12 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 const VERSION: HeaderName = HeaderName::from_static("x-api-version");
-/// Codes of a task's state.
+/// Status codes of a task.
 const RECEIVED: u8 = 1;
 const RUNNING: u8 = 7;
 const COMPLETED: u8 = 10;
 
-/// What a task says about itself. What this release has no use for is there and empty: clients read it.
+/// A task. Fields that this release has no use for are present but empty, since clients read them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Task<'a> {
     id: String,
@@ -64,22 +64,22 @@ struct UsageEvent<'a> {
     model: &'a str,
     quantity: u64,
     unit: &'static str,
-    /// Whether the quantity is an estimate, since who served did not count.
+    /// Whether the quantity is an estimate, where the upstream reported none.
     estimated: bool,
 }
 
-/// What happened.
+/// A finished run.
 #[derive(Debug)]
 pub(crate) struct Ran<'a> {
     pub trace: TraceId,
     pub app: &'a str,
-    /// The app that `app` turned out to mean.
+    /// The model that `app` resolved to.
     pub resolved: &'a str,
     pub input: &'a Value,
     pub response: &'a str,
-    /// On the customer's own nodes.
+    /// Served on the customer's own nodes.
     pub is_private: bool,
-    /// As it is in the books.
+    /// As booked.
     pub usage: Usage,
     pub received_unix_ms: u64,
     pub started_unix_ms: u64,
@@ -87,14 +87,14 @@ pub(crate) struct Ran<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// The task as it is shown and kept.
+    /// The task as it is shown and stored.
     pub(crate) fn shown(&self) -> Value {
-        // These types hold nothing that JSON can't say.
+        // Serialising these types can't fail.
         serde_json::to_value(self).unwrap_or_default()
     }
 
     pub(crate) fn completed(ran: &Ran<'a>) -> Self {
-        // The same number under the prefix of tasks: one request has one id.
+        // The trace's UUID under the prefix of tasks, so that a request and its task share one id.
         let id = TaskId::from_uuid(*ran.trace.as_uuid()).to_string();
         let short_id = id.get(id.len().saturating_sub(8)..).unwrap_or_default().to_owned();
         let tier = if ran.is_private { "private" } else { "cloud" };
@@ -143,7 +143,7 @@ impl<'a> Task<'a> {
     }
 }
 
-/// The envelope that a client asks for with `X-API-Version`.
+/// The response envelope, which clients choose with `X-API-Version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Envelope {
     Newest,
@@ -166,7 +166,7 @@ struct SuccessBody<'a> {
     data: &'a Value,
 }
 
-/// A remark beside the task.
+/// A message besides the task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Message {
     pub level: &'static str,
@@ -180,7 +180,7 @@ impl Envelope {
         Self::of(headers.get(VERSION).and_then(|version| version.to_str().ok()))
     }
 
-    /// A version that nobody knows is answered with the newest.
+    /// An unknown version gets the newest envelope.
     pub(crate) fn of(version: Option<&str>) -> Self {
         match version.map(str::trim) {
             Some("1") => Self::Success,
@@ -195,7 +195,7 @@ impl Envelope {
             Self::Bare => serde_json::to_vec(task),
             Self::Success => serde_json::to_vec(&SuccessBody { success: true, status: 200, data: task }),
         };
-        // These types hold nothing that JSON can't say.
+        // Serialising these types can't fail.
         written.unwrap_or_default()
     }
 }

@@ -1,5 +1,5 @@
-//! Answers under idempotency keys: claimed in the store before anything is sent, sealed when they are whole, given again
-//! for a day.
+//! Idempotency keys: a key is claimed in the store before anything is sent, and its answer is sealed once
+//! complete and replayed for a day.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,24 +20,24 @@ use world::World;
 
 use crate::packing::{pack, unpack};
 
-/// Keeping is tried so often while the store is away; the claim is held on to meanwhile.
+/// How often storing an answer is tried while the store is away; the claim is held until then.
 const KEEP_TRIES: u32 = 30;
 const KEEP_PAUSE: Duration = Duration::from_secs(2);
-/// What is over is removed so many rows at a time.
+/// Expired rows are deleted this many at a time.
 const EXPIRED_ROWS: u32 = 500;
-/// So many of the attendant's rounds lie between two removals.
+/// The attendant deletes expired rows once in this many rounds.
 const EXPIRE_EVERY_ROUNDS: u32 = 4;
 
-/// How answers are kept.
+/// Settings of the answer store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswersSettings {
-    /// An answer with a longer body is not kept.
+    /// An answer with a longer body is not stored.
     pub body_bytes_max: usize,
-    /// Whose claims are given back at the start: a process that had them is no more.
+    /// This replica. Its claims are released at start, since the process that held them is gone.
     pub holder: ReplicaId,
 }
 
-/// The keeper of answers.
+/// Stores the answers of requests with an idempotency key.
 pub struct Answers {
     inner: Arc<Inner>,
     attendant: JoinHandle<()>,
@@ -48,13 +48,14 @@ struct Inner {
     vault: Vault,
     world: World,
     settings: AnswersSettings,
-    /// Where the store is used: serving cores wait for it, and never do its work.
+    /// The runtime that uses the store: serving cores wait for its result and never do its work.
     runtime: Handle,
     claims: Mutex<Claims>,
     looks: Mutex<Looks>,
 }
 
-/// By the digest of the key: a request whose key is being answered here needs no store to learn that.
+/// The claims held by this process, by the digest of the key: a repeat of a request in flight here is
+/// detected without the store.
 type Claims = HashMap<[u8; 32], Open>;
 
 #[derive(Debug, Clone, Copy)]
@@ -64,10 +65,11 @@ struct Open {
     stage: Stage,
 }
 
-/// Of requests that come at once under one key, one asks the store, and the others wait for what it learns.
+/// Single flight: of concurrent requests under one key, one queries the store, and the others wait for its
+/// result.
 type Looks = HashMap<[u8; 32], ([u8; 32], watch::Receiver<Option<Learned>>)>;
 
-/// What whoever asked the store learned, for those who waited.
+/// The result of the query, for the requests that waited for it.
 #[derive(Debug, Clone)]
 enum Learned {
     Taken,
@@ -88,7 +90,8 @@ impl Learned {
         }
     }
 
-    /// What it means for a request with the same body, or with another; `None` where only the store can tell.
+    /// The result for a request with the same body, or with another one; `None` where only the store can
+    /// tell.
     fn means(self, same_body: bool) -> Option<Claimed> {
         Some(match self {
             Self::Away => Claimed::Away,
@@ -102,7 +105,7 @@ impl Learned {
     }
 }
 
-/// The right to ask the store for a key; it ends with its holder, however that ends.
+/// The exclusive right to query the store for a key; dropping it gives the right up.
 struct Look<'a> {
     inner: &'a Inner,
     digest: [u8; 32],
@@ -118,13 +121,13 @@ impl Drop for Look<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Open,
-    /// It was given back, and the store was not there to hear it.
+    /// Released here, but the store could not be reached; the release is repeated.
     Released,
 }
 
 impl Answers {
-    /// Gives back what an earlier process of this replica had claimed, and looks after claims from then on. Called on the
-    /// runtime that is to use the store.
+    /// Releases the claims of an earlier process of this replica, and starts the task that maintains claims.
+    /// Must be called on the runtime that is to use the store.
     ///
     /// # Errors
     /// The store is away.
@@ -152,7 +155,7 @@ impl Answers {
         Ok(Arc::new(Self { inner, attendant }))
     }
 
-    /// Ends the looking after; claims that are open are given back by the next start, or when their time is over.
+    /// Stops maintaining claims; open ones are released at the next start, or when they expire.
     pub fn stop(&self) {
         self.attendant.abort();
     }
@@ -164,7 +167,7 @@ impl Drop for Answers {
     }
 }
 
-/// Speaks for the claims that are open, repeats what the store has not heard, and removes what is over.
+/// Extends the open claims, repeats releases that the store has missed, and deletes expired rows.
 async fn attend(inner: Weak<Inner>) {
     for round in 0_u32.. {
         tokio::time::sleep(CLAIM_EXTENDED_EVERY).await;
@@ -209,7 +212,7 @@ impl Inner {
         }
     }
 
-    /// What is known here without the store.
+    /// What this process knows without the store.
     fn known(&self, digest: &[u8; 32], body_digest: &[u8; 32]) -> Option<Claimed> {
         let claim = *self.claims().get(digest).filter(|claim| claim.stage == Stage::Open)?;
         Some(if claim.body_digest == *body_digest { Claimed::InFlight } else { Claimed::OtherBody })
@@ -242,7 +245,8 @@ impl Inner {
         }
     }
 
-    /// The right to ask the store, or where to hear what the one who has it learns, and for which body.
+    /// The right to query the store; or else the channel with the result of the query in flight, and the body
+    /// it is for.
     fn look(
         &self,
         digest: [u8; 32],
@@ -270,7 +274,8 @@ impl Inner {
         };
         let mut claimed = self.store.kept_answers().claim(row.clone()).await;
         if matches!(claimed, Err(StoreError::Uncertain)) {
-            // It may be there, for nobody; the same claim once more is the same claim.
+            // The claim may have been written all the same. Claiming again with the same values is
+            // idempotent.
             claimed = self.store.kept_answers().claim(row).await;
         }
         let place = |request| place(asked.workspace, asked.project, digest, request);
@@ -289,7 +294,7 @@ impl Inner {
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(request = %asked.request, error, "a keyed request could not be claimed");
-                // Should the claim be there all the same, nobody speaks for it.
+                // If the claim was written all the same, it must be released: nobody will answer under it.
                 let lost = Open { request: asked.request, body_digest, stage: Stage::Released };
                 self.claims().entry(digest).or_insert(lost);
                 Claimed::Away
@@ -300,7 +305,7 @@ impl Inner {
     fn read(&self, place: &KeptPlace, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
         match self.vault.opener.open_kept(place, sealed) {
             Ok(packed) => unpack(packed.expose()).map_or(Claimed::Unreadable, Claimed::Answered),
-            // Another replica sealed it under a key that this one learns within a second.
+            // Another replica sealed it under a new key, which this one learns within a second.
             Err(OpenError::KeyUnknown) if self.is_fresh(until_unix_ms) => Claimed::InFlight,
             Err(_) => Claimed::Unreadable,
         }
@@ -354,7 +359,7 @@ const fn place(workspace: WorkspaceId, project: ProjectId, digest: [u8; 32], req
     KeptPlace { kept: Kept::Answer, workspace, project, digest, request }
 }
 
-/// Runs work where the store is, and waits for it a while.
+/// Runs work on the store's runtime, and waits for it up to `wait_max`.
 async fn within<T: Send + 'static>(
     inner: &Arc<Inner>,
     wait_max: Duration,
@@ -388,7 +393,7 @@ impl AnswerKeeper for Answers {
     fn keep(&self, claim: Claim, answer: KeptAnswer) -> PortFuture<'static, ()> {
         let inner = Arc::clone(&self.inner);
         let (tell, told) = oneshot::channel();
-        // At once, and not when the future is asked: whoever waits for it may go away.
+        // Spawned at once, not when the future is polled: its caller may drop it.
         self.inner.runtime.spawn(async move {
             inner.keep(claim, answer).await;
             let _ = tell.send(());

@@ -1,4 +1,4 @@
-//! What keepers are tried on: a vault and a store with two workspaces, under a clock that the test moves.
+//! Test fixture for the keepers: a vault, a store with two workspaces, and a manual clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ async fn founding(vault: &Vault, number: u8) -> Founding {
     }
 }
 
-/// Two workspaces, 1 and 2, with a project each.
+/// Two workspaces, 1 and 2, with one project each.
 pub(crate) async fn bench() -> Bench {
     let clock = Arc::new(ManualClock::at(NOW));
     let world =

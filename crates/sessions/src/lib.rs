@@ -1,4 +1,5 @@
-//! What lasts beyond one request: content, sealed, and who made what providers keep. The keepers behind `domain::ports`.
+//! State that outlives a request, behind the ports of `domain::ports`: sealed content (idempotent answers,
+//! turns with tool calls, tasks), and which credential made the objects that providers store.
 
 mod answers;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Turns in memory: found by their calls, and bounded by bytes. The one that nobody asked for the longest goes first.
+//! The in-memory cache of turns: found by their tool call ids, bounded by bytes, with LRU eviction.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vault::KeptPlace;
 
-/// What a turn takes beside its content, and what each of its calls does.
+/// Overhead of a turn besides its content, and of each of its calls.
 const TURN_BYTES: usize = 512;
 const CALL_BYTES: usize = 192;
 
@@ -26,7 +26,7 @@ impl Turn {
     }
 }
 
-/// Both clocks: of turns the end is kept, of memory the age.
+/// Both clocks: a turn's end is in wall time, the age of a cache entry in monotonic time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub unix_ms: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Memory {
     bytes: usize,
     turns: HashMap<Digest, Held>,
     by_call: HashMap<Digest, Digest>,
-    /// The turn by when it was last used; no two at once.
+    /// The turns in order of their last use; the keys are unique.
     by_use: BTreeMap<u64, Digest>,
     uses: u64,
 }
@@ -61,7 +61,8 @@ impl Memory {
         }
     }
 
-    /// The same turn once more is believed anew. Of two turns that have a call of one id, the newer is found by it.
+    /// Storing a turn again renews its trust period. If two turns have a call with the same id, the newer one
+    /// is found.
     pub(crate) fn put(&mut self, turn: Arc<Turn>, believed_until_us: u64) {
         let digest = turn.place.digest;
         self.remove(&digest);
@@ -86,7 +87,7 @@ impl Memory {
         }
     }
 
-    /// The turn of a call, and whether it is believed without the store.
+    /// The turn of a call, and whether it may be used without checking the store.
     pub(crate) fn find(&mut self, call: &Digest, now: Now) -> Option<(Arc<Turn>, bool)> {
         let digest = *self.by_call.get(call)?;
         let held = self.turns.get_mut(&digest)?;
@@ -203,7 +204,7 @@ mod tests {
     }
 
     proptest! {
-        /// As a list does that is searched from its end, where what was used last stands.
+        /// Compared with a model: a list ordered by last use.
         #[test]
         fn what_was_used_last_stays_and_the_bound_holds(steps in steps()) {
             const BYTES_MAX: usize = 6_000;

@@ -1,5 +1,5 @@
-//! Who made what providers keep beside answers: files, batches, videos. They are made seldom, and their names are given
-//! out at once: each is in the store before its client reads of it.
+//! Which credential made the files, batches and videos that providers store. These are created rarely, and
+//! the client gets their ids at once, so each is written to the store before its client gets the response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use tokio::time::{sleep, timeout};
 use vault::Vault;
 use world::World;
 
-/// What is over is removed this often, so many rows at a time.
+/// How often expired rows are deleted, and how many at a time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
-/// What lists show of one thing; more is not kept, and then not listed.
+/// Longest stored summary for lists; an object with a longer one is not listed.
 const SHOWN_BYTES_MAX: usize = 16 * 1024;
 
-/// What is to be done once a thing of some kind is there.
+/// The job to enqueue once an object is stored, if its kind needs one.
 pub type Chore = Box<dyn Fn(KeptOwner, KeptId, u64) -> Option<NewJob> + Send + Sync>;
 
-/// The keeper.
+/// Stores who made which object.
 pub struct Objects {
     inner: Arc<Inner>,
     vault: Vault,
@@ -35,13 +35,13 @@ pub struct Objects {
 struct Inner {
     store: Store,
     world: World,
-    /// Where the store is used: serving cores wait for it, and never do its work.
+    /// The runtime that uses the store: serving cores wait for its result and never do its work.
     runtime: Handle,
     chore: Chore,
 }
 
 impl Objects {
-    /// Removes from then on what is over. Called on the runtime that is to use the store.
+    /// Starts deleting expired rows. Must be called on the runtime that is to use the store.
     #[must_use]
     pub fn start(store: Store, vault: Vault, world: World, chore: Chore) -> Arc<Self> {
         let inner = Arc::new(Inner { store, world, runtime: Handle::current(), chore });
@@ -82,7 +82,7 @@ impl Inner {
         let job = (self.chore)(row.owner, row.id, self.now_unix_ms());
         loop {
             match self.store.kept_objects().keep(row.clone(), job.clone()).await {
-                // Whoever waits for it does so for a while only.
+                // Retried without a limit: the caller waits with a timeout.
                 Err(error) if error.is_transient() => sleep(WRITE_PAUSE).await,
                 done => return done,
             }
@@ -101,7 +101,7 @@ impl Inner {
     }
 }
 
-/// A provider's name that can stand in an address as it is.
+/// Whether a provider's id can be part of a URL without escaping.
 fn is_plain(id: &str) -> bool {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=KEPT_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_safe)

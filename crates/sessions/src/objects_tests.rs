@@ -1,4 +1,4 @@
-//! The keeper of who made files and batches: what is found, by whom, and for how long.
+//! Tests of `Objects`: what is found, by whom, and for how long.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The form of what is kept before it is sealed: its head, and then its content as it is.
+//! The plaintext format of stored content before sealing: an encoded head, then the raw content.
 
 use bytes::Bytes;
 use domain::ports::KeptAnswer;
@@ -10,7 +10,7 @@ struct Head {
     headers: Vec<(String, Vec<u8>)>,
 }
 
-/// `None` where it can't be written, which no answer of ours is.
+/// `None` where it can't be encoded, which never happens to our answers.
 pub(crate) fn pack(answer: KeptAnswer) -> Option<Vec<u8>> {
     packed(&Head { status: answer.status, headers: answer.headers }, &answer.body)
 }
@@ -20,7 +20,8 @@ pub(crate) fn unpack(packed: &[u8]) -> Option<KeptAnswer> {
     Some(KeptAnswer { status: head.status, headers: head.headers, body: Bytes::copy_from_slice(body) })
 }
 
-/// The hashes of the calls are sealed with what they lead to: no row makes another turn theirs.
+/// The hashes of the calls are sealed with the content, so that an altered row can't attach a turn to other
+/// calls.
 pub(crate) fn pack_turn(calls: &[[u8; 32]], content: &[u8]) -> Option<Vec<u8>> {
     packed(&calls, content)
 }

@@ -1,4 +1,5 @@
-//! Who made the answers that providers keep: written in batches behind the answers, found by the provider's ids for a month.
+//! Which credential made the responses that providers store (`store: true`): written in batches after the
+//! answer, found by the provider's id for a month.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,22 +18,22 @@ use world::World;
 
 type Digest = [u8; 32];
 
-/// Rows of one transaction.
+/// Rows per transaction.
 const BATCH_ROWS: usize = 256;
-/// A batch is offered so often to a store that is away, after pauses each twice as long.
+/// How often a batch is written again while the store is away; the pause doubles each time.
 const WRITE_TRIES: u32 = 12;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// What is over is removed this often, so many rows at a time.
+/// How often expired rows are deleted, and how many at a time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
-/// How long a stop waits for answers that are being written.
+/// How long a stop waits for pending writes.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// What is to be done about an answer, by its provider's name of it, once it is kept.
+/// The job to enqueue once a response is stored, by the provider's id.
 pub type ResponseChore = fn(&StoredResponseRow, &str, u64) -> Option<NewJob>;
 
-/// The keeper.
+/// Stores who made which response.
 pub struct Responses {
     inner: Arc<Inner>,
     chore: ResponseChore,
@@ -44,13 +45,14 @@ struct Inner {
     store: Store,
     vault: Vault,
     world: World,
-    /// Where the store is used: serving cores wait for it, and never do its work.
+    /// The runtime that uses the store: serving cores wait for its result and never do its work.
     runtime: Handle,
-    /// What the store has not heard of yet.
+    /// Responses not written to the store yet.
     waiting: Mutex<HashMap<Digest, StoredResponse>>,
 }
 
-/// What is asked of the one that writes. It does one after the other, so that nobody books what is not kept yet.
+/// Messages to the writer task. It handles them in order, so that a response is never booked before it is
+/// stored.
 enum Ask {
     Keep(Box<StoredResponseRow>, oneshot::Sender<()>),
     Book(Digest, TraceId, oneshot::Sender<bool>),
@@ -60,7 +62,7 @@ enum Ask {
 }
 
 impl Responses {
-    /// Writes what is kept from then on. Called on the runtime that is to use the store.
+    /// Starts the writer. Must be called on the runtime that is to use the store.
     #[must_use]
     pub fn start(store: Store, vault: Vault, world: World, chore: ResponseChore) -> Arc<Self> {
         let (asks, asked) = mpsc::channel(RESPONSES_WAITING_MAX);
@@ -70,7 +72,7 @@ impl Responses {
         Arc::new(Self { inner, chore, asks, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Ends when what waits for the store is written, or after a while.
+    /// Returns when the pending writes are done, or after `STOP_WAIT_MAX`.
     pub async fn stop(&self) {
         let Some(mut writer) = locked(&self.writer).take() else { return };
         let stopping = async {
@@ -88,7 +90,7 @@ impl Responses {
         self.inner.vault.requests.of_response(name.workspace, name.project, &name.id)
     }
 
-    /// What is asked without waiting. It is refused only where the store was away for long.
+    /// Sends a message without waiting. Fails only when the store has been away for long.
     fn ask(&self, ask: Ask) -> bool {
         let is_taken = self.asks.try_send(ask).is_ok();
         if !is_taken {
@@ -102,7 +104,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An id that can stand in an address as it is.
+/// Whether an id can be part of a URL without escaping.
 fn is_plain(id: &str) -> bool {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=RESPONSE_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_safe)
@@ -129,7 +131,7 @@ impl Inner {
                     kept.push(told);
                     continue;
                 }
-                // What was kept before is written before.
+                // Earlier rows are written before this message is handled.
                 self.keep(std::mem::take(&mut rows)).await;
                 kept.drain(..).for_each(tell);
                 match ask {
@@ -142,7 +144,7 @@ impl Inner {
         }
     }
 
-    /// A batch of which one row can't be kept is kept row by row: its project may be gone.
+    /// If one row makes a batch fail, the rows are written one by one: the project of one may be gone.
     async fn keep(&self, rows: Vec<StoredResponseRow>) {
         if rows.is_empty() {
             return;
@@ -164,7 +166,7 @@ impl Inner {
     async fn act(&self, ask: Ask) {
         let responses = self.store.stored_responses();
         let done = match ask {
-            // Who asked went away meanwhile.
+            // The caller has gone away.
             Ask::Book(_, _, told) if told.is_closed() => Ok(()),
             Ask::Book(digest, by, told) => match self.patiently(|| responses.book(digest, by)).await {
                 Ok(is_given) if told.send(is_given).is_err() && is_given => {
@@ -229,7 +231,7 @@ impl Inner {
     }
 }
 
-/// Nobody may be waiting any more.
+/// The receiver may be gone.
 fn tell(told: oneshot::Sender<()>) {
     let _ = told.send(());
 }

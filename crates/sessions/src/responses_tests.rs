@@ -1,4 +1,4 @@
-//! The keeper of who made which answer: what is found, by whom, for how long, and who may book it.
+//! Tests of `Responses`: what is found, by whom, for how long, and who may book it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,7 @@ async fn what_is_not_over_is_kept_with_what_is_to_be_done_about_it() {
     let keeper = keeper(&bench);
     keeper.keep(named("resp_1"), response(true)).await;
     assert_eq!(bench.store.jobs().counts().await.unwrap().waiting, 0);
-    // An answer of the store that is lost asks for nothing twice.
+    // When the store's confirmation is lost, the job is still enqueued only once.
     bench.store.commit_faults().script([CommitFault::AnswerLost]);
     keeper.keep(named("resp_2"), response(false)).await;
     assert_eq!(bench.store.jobs().counts().await.unwrap().waiting, 1);
@@ -95,14 +95,14 @@ async fn an_id_that_could_mean_something_in_an_address_is_not_known() {
 async fn one_request_books_it_whichever_process_it_came_to() {
     let bench = bench().await;
     let (here, there) = (keeper(&bench), keeper(&bench));
-    // Nobody waits for the keeping: whoever asks for the right behind it finds it kept.
+    // Nobody waits for the write: a later request for the right to book finds the row stored.
     drop(here.keep(named("resp_1"), response(false)));
     assert!(here.book(named("resp_1"), request(2)).await);
     assert!(!there.book(named("resp_1"), request(3)).await);
     assert!(!here.book(named("resp_none"), request(3)).await);
     here.unbook(named("resp_1"), request(2));
     assert!(here.book(named("resp_1"), request(4)).await);
-    // Who went away before the answer came has not booked it.
+    // A caller that left before the reply has not booked it.
     drop(here.keep(named("resp_2"), response(false)));
     drop(here.book(named("resp_2"), request(5)));
     assert!(here.book(named("resp_2"), request(6)).await);

@@ -1,5 +1,6 @@
-//! What providers must be shown again of turns in which tools were called: remembered here, sealed in the store, found
-//! by the ids of the calls for a day.
+//! Opaque state of turns with tool calls (thought signatures, sealed reasoning) that providers must be sent
+//! again and clients can't carry: cached in memory, sealed in the store, found by the ids of the calls for a
+//! day.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -23,19 +24,19 @@ use world::World;
 use crate::memory::{Digest, Memory, Now, Turn};
 use crate::packing::{pack_turn, unpack_turn};
 
-/// A turn is offered so often to a store that is away, after pauses each twice as long.
+/// How often a turn is written again while the store is away; the pause doubles each time.
 const WRITE_TRIES: u32 = 12;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// What is over is removed this often, so many rows at a time.
+/// How often expired rows are deleted, and how many at a time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
-/// Trouble with the store is told no more often than this: each request would tell it.
+/// Store errors are logged no more often than this; otherwise every request would log one.
 const TELL_EVERY_US: u64 = 60_000_000;
-/// How long a stop waits for turns that are being written.
+/// How long a stop waits for pending writes.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The keeper of turns.
+/// Stores the turns.
 pub struct Turns {
     inner: Arc<Inner>,
     attendant: JoinHandle<()>,
@@ -45,25 +46,25 @@ struct Inner {
     store: Store,
     vault: Vault,
     world: World,
-    /// Where the store is used: serving cores wait for it, and never do its work.
+    /// The runtime that uses the store: serving cores wait for its result and never do its work.
     runtime: Handle,
     here: Mutex<Here>,
     /// Bytes that may wait for the store.
     room: Arc<Semaphore>,
-    /// Held alone by a purge: nothing that it removes is read into memory, or written, around it.
+    /// Write-locked by a purge, so that nothing it removes is read into memory or written in the meantime.
     purging: RwLock<()>,
     told_us: Mutex<Option<u64>>,
 }
 
-/// What this process knows by itself.
+/// The state of this process.
 struct Here {
     memory: Memory,
-    /// Turns that the store has not heard of yet. A purge takes them out, and then they are not written.
+    /// Turns not written to the store yet. A purge removes them from here, and then they are never written.
     waiting: HashMap<Digest, KeptPlace>,
 }
 
 impl Turns {
-    /// Looks after what is kept from then on. Called on the runtime that is to use the store.
+    /// Starts deleting expired turns. Must be called on the runtime that is to use the store.
     #[must_use]
     pub fn start(store: Store, vault: Vault, world: World) -> Arc<Self> {
         let inner = Arc::new(Inner {
@@ -83,7 +84,7 @@ impl Turns {
         Arc::new(Self { inner, attendant })
     }
 
-    /// Ends when what waits for the store is written, or after a while.
+    /// Returns when the pending writes are done, or after `STOP_WAIT_MAX`.
     pub async fn stop(&self) {
         self.attendant.abort();
         let all = u32::try_from(TURNS_WAITING_BYTES_MAX).unwrap_or(u32::MAX);
@@ -122,7 +123,7 @@ impl Inner {
         Now { unix_ms: self.world.clock.unix_ms(), us: self.world.clock.monotonic_us() }
     }
 
-    /// Trouble with the store, once in a while.
+    /// Logs a store error, at most once per `TELL_EVERY_US`.
     fn tell(&self, error: Option<&(dyn std::error::Error + 'static)>, what: &'static str) {
         let now_us = self.world.clock.monotonic_us();
         let mut told_us = locked(&self.told_us);
@@ -137,7 +138,7 @@ impl Inner {
         self.world.clock.monotonic_us().saturating_add(believed_us)
     }
 
-    /// What is to be kept of a turn; `None` where nobody could find it, or it is too long.
+    /// The turn to store; `None` where it has no calls to find it by, or is too long.
     fn turn(&self, kept: KeptTurn) -> Option<Arc<Turn>> {
         let KeptTurn { workspace, project, request, calls, content } = kept;
         let hash = |call: &String| self.vault.requests.of_call(workspace, project, call);
@@ -152,7 +153,7 @@ impl Inner {
         Some(Arc::new(Turn { place, calls, content: content.into(), until_unix_ms }))
     }
 
-    /// `None` where too much waits for the store already.
+    /// `None` where too many bytes wait for the store already.
     fn room_for(&self, turn: &Turn) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(turn.bytes()).ok()?;
         Arc::clone(&self.room).try_acquire_many_owned(bytes).ok()
@@ -179,7 +180,7 @@ impl Inner {
         if !self.here().waiting.contains_key(&place.digest) {
             return Ok(());
         }
-        // Sealed at each try: the workspace's key may be replaced meanwhile.
+        // Sealed again for each attempt: the workspace's key may be rotated in between.
         let sealed = pack_turn(&turn.calls, &turn.content)
             .and_then(|packed| self.vault.sealer.seal_kept(&place, &packed).ok());
         let Some(sealed) = sealed else {
@@ -212,7 +213,7 @@ impl Inner {
                 now_unix_ms: self.world.clock.unix_ms(),
                 bytes_max: TURNS_FOUND_BYTES_MAX as u64,
             };
-            // While nobody tells, what is remembered holds.
+            // If the store doesn't answer, the cached turns are used.
             if let Some(found) = self.ask(asked).await {
                 self.correct(&mut known, &unsure, &found);
             }
@@ -221,7 +222,7 @@ impl Inner {
         std::iter::repeat_n(None, unsought).chain(sought.iter().map(content)).collect()
     }
 
-    /// What is remembered of calls, and those that the store is to be asked for.
+    /// The cached turns of these calls, and the calls that the store must be queried for.
     fn recall(&self, sought: &[Digest]) -> (HashMap<Digest, Arc<Turn>>, HashSet<Digest>) {
         let (mut known, mut unsure) = (HashMap::new(), HashSet::new());
         let now = self.now();
@@ -236,7 +237,7 @@ impl Inner {
         (known, unsure)
     }
 
-    /// Of what was not sure, what the store says holds.
+    /// For the calls that the store was queried for, its result replaces the cached one.
     fn correct(&self, known: &mut HashMap<Digest, Arc<Turn>>, unsure: &HashSet<Digest>, found: &[Arc<Turn>]) {
         let is_found = |turn: &Turn| found.iter().any(|other| other.place == turn.place);
         for turn in unsure.iter().filter_map(|call| known.remove(call)) {
@@ -244,14 +245,14 @@ impl Inner {
                 self.here().memory.remove(&turn.place.digest);
             }
         }
-        // The oldest come first: of two that have a call of one id, the newer holds.
+        // Sorted from old to new: if two turns have a call with the same id, the newer one wins.
         for turn in found {
             let calls = turn.calls.iter().filter(|call| unsure.contains(*call));
             known.extend(calls.map(|call| (*call, Arc::clone(turn))));
         }
     }
 
-    /// What the store knows; `None` where it did not tell in time.
+    /// The turns in the store; `None` where it failed or did not answer in time.
     async fn ask(self: &Arc<Self>, asked: TurnsAsked) -> Option<Vec<Arc<Turn>>> {
         const WHAT: &str = "turns could not be looked for";
         let inner = Arc::clone(self);
@@ -277,7 +278,8 @@ impl Inner {
         Ok(turns)
     }
 
-    /// What does not open is not known. A refusal is audited; a key that another process made is learned in a moment.
+    /// A turn that doesn't open counts as unknown. Refusals are audited; a key made by another process is
+    /// learned within a moment.
     fn open(&self, row: KeptTurnRow) -> Option<Turn> {
         let KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms } = row;
         let place = KeptPlace { kept: Kept::Turn, workspace, project, digest, request };
@@ -294,7 +296,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Forgets what is known here alone; how much of it the store had not heard of.
+    /// Removes the turns in this process's memory; returns how many of them the store never had.
     fn forget(&self, scope: &PurgeScope) -> u64 {
         let mut here = self.here();
         here.memory.forget(|turn| covers(scope, &turn.place));
@@ -341,7 +343,7 @@ impl TurnKeeper for Turns {
             return Box::pin(async {});
         };
         let inner = Arc::clone(&self.inner);
-        // At once, and not when the future is asked: whoever waits for it may go away.
+        // Spawned at once, not when the future is polled: its caller may drop it.
         let writing = self.inner.runtime.spawn(async move {
             inner.write(&turn).await;
             drop(room);

@@ -1,4 +1,4 @@
-//! The keeper of turns over a store: what is found, by whom, for how long, and what stays behind.
+//! Tests of `Turns` over a store: what is found, by whom, for how long, and what is left behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Bench {
         Turns::start(self.store.clone(), self.vault.clone(), self.world.clone())
     }
 
-    /// What a process that remembers nothing finds.
+    /// What a process with an empty cache finds.
     async fn stored(&self, calls: &[&str]) -> Vec<Option<Bytes>> {
         found(&self.turns(), calls).await
     }
@@ -137,7 +137,7 @@ async fn a_purge_waits_for_writes_and_what_it_took_is_not_written() {
     let mut purge = turns.purge(scope(Purged::Everything));
     let is_done = tokio::select! { biased; _ = &mut purge => true, () = tokio::task::yield_now() => false };
     assert!(!is_done, "a write is under way");
-    // Both are known here alone: whoever writes waits behind the purge.
+    // Both exist only in this process: their writes wait until the purge is over.
     let kept = [turns.keep(turn(1, &["a"], "one")), turns.keep(turn(2, &["b"], "two"))];
     drop(writing);
     assert_eq!(purge.await, Ok(2));
@@ -199,7 +199,7 @@ async fn a_refused_or_uncertain_write_is_made_again() {
     bench.store.commit_faults().script([CommitFault::Refused, CommitFault::AnswerLost]);
     turns.keep(turn(1, &["a"], "one")).await;
     assert_eq!(bench.stored(&["a"]).await, [some("one")]);
-    // A project that is gone is no reason to try again.
+    // A deleted project is not worth a retry.
     turns.keep(KeptTurn { project: project(9), ..turn(2, &["b"], "two") }).await;
     assert_eq!(count(&turns).await, 1);
 }
@@ -275,7 +275,7 @@ async fn of_a_long_conversation_the_newest_calls_are_looked_for() {
     }
 }
 
-/// Files of the database and of its log, as somebody who took them reads them.
+/// The database's files and its log, read as by an attacker who copied them.
 #[tokio::test]
 async fn nothing_in_the_store_tells_the_content_or_the_calls() {
     let bench = bench().await;

@@ -1,4 +1,5 @@
-//! The body that hyper pulls: bytes that are there, or a delivery that is settled when it ends or is dropped.
+//! The response body that hyper polls: either complete bytes, or a delivery that is settled when it ends or
+//! is dropped.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,8 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use ledger::Booked;
 use relay::{Delivery, Piece};
 
-/// The answer broke off after its head: hyper closes the connection without the clean end that would make it look
-/// whole. The client was told in band.
+/// The answer broke off after its head. Hyper then closes the connection without a clean end, which would
+/// make the answer look complete. The client has already got an error in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyError;
 
@@ -22,14 +23,14 @@ impl std::fmt::Display for ReplyError {
 
 impl std::error::Error for ReplyError {}
 
-/// What the client is sent.
+/// The body of a response.
 #[derive(Debug)]
 pub struct ReplyBody {
     kind: Kind,
     usage: Option<Usage>,
-    /// What the last byte waits for.
+    /// The record that the last byte waits for.
     booked: Option<Booked>,
-    /// It ends cleanly, and says itself that it failed.
+    /// It ends cleanly, but with an error event.
     is_failed: bool,
 }
 
@@ -49,26 +50,27 @@ impl ReplyBody {
         Self { kind: Kind::Relayed(Box::new(delivery)), usage: None, booked: None, is_failed: false }
     }
 
-    /// What the exchange used, as it was booked. Known of answers that were settled whole.
+    /// The usage as booked; known once the answer is settled.
     #[must_use]
     pub const fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }
 
-    /// Whether the last bytes of it say that it failed: behind a head that said otherwise it is no answer to keep.
+    /// Whether the answer ends with an error event after a successful status; then it must not be stored for
+    /// replay.
     #[must_use]
     pub const fn is_failed(&self) -> bool {
         self.is_failed
     }
 
-    /// Whether the rest is there and waits for the end of the event loop's turn, when its record is written: whoever has
-    /// not sent what was before it, such as the head, sends all of it at once then.
+    /// Whether the rest is ready and only waits for the end of the event loop's turn, when its record is
+    /// written. A writer that still has bytes buffered, such as the head, can then send all at once.
     #[must_use]
     pub const fn waits_for_books(&self) -> bool {
         self.booked.is_some()
     }
 
-    /// So no kill takes an answered exchange for an interrupted one.
+    /// The last byte waits for the record, so that after a kill no answered exchange looks interrupted.
     fn poll_booked(&mut self, cx: &Context<'_>) -> Poll<()> {
         if let Some(booked) = &self.booked {
             std::task::ready!(booked.poll(cx));
@@ -84,7 +86,7 @@ impl ReplyBody {
         }
     }
 
-    /// Settles where that is still to be done, and lets go of the upstream.
+    /// Settles if that is not done yet, and drops the upstream connection.
     fn end(&mut self) {
         if let Kind::Relayed(mut delivery) = std::mem::replace(&mut self.kind, Kind::Over) {
             self.settle(&mut delivery);
@@ -146,7 +148,7 @@ impl Body for ReplyBody {
 }
 
 impl Drop for ReplyBody {
-    /// Hyper drops the body of a client that went away.
+    /// Hyper drops the body when the client disconnects.
     fn drop(&mut self) {
         self.end();
     }

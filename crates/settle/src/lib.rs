@@ -1,4 +1,5 @@
-//! The sixth room: the answer goes to the client as a body, and its tab is closed exactly once, however that ends.
+//! The sixth stage: turns a delivery into an HTTP response, and closes its tab exactly once, however the
+//! answer ends.
 
 mod body;
 
@@ -11,8 +12,9 @@ use http::{HeaderMap, Response, StatusCode};
 use ledger::Closing;
 use relay::{Conclusion, Delivery};
 
-/// Makes the response of a delivery. What is whole is settled here and now: whether its client still reads changes
-/// nothing of what was used. A stream is settled by its end, its error, or by hyper dropping the body.
+/// Makes the response of a delivery. A buffered answer is settled at once, since what was used doesn't depend
+/// on whether the client still reads. A stream is settled at its end, at its error, or when hyper drops the
+/// body.
 #[must_use]
 pub fn settle(mut delivery: Delivery) -> Response<ReplyBody> {
     let (status, headers) = (delivery.status(), delivery.take_headers());
@@ -26,13 +28,14 @@ pub fn settle(mut delivery: Delivery) -> Response<ReplyBody> {
     }
 }
 
-/// An answer without a tab: a refusal before admission, a model list.
+/// A response without a tab: a refusal before admission, or a model list.
 #[must_use]
 pub fn whole(status: StatusCode, headers: HeaderMap, bytes: Bytes) -> Response<ReplyBody> {
     response(status, headers, ReplyBody::whole(bytes))
 }
 
-/// Closes the tab of what has no body of its own. What tells its client of the end waits for what this gives back.
+/// Closes the tab of an exchange that has no body of its own. The event that ends it for the client must wait
+/// for the returned `Booked`.
 #[must_use]
 pub fn book(conclusion: Conclusion) -> Booked {
     let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = conclusion;
@@ -46,7 +49,7 @@ fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response
     response
 }
 
-/// Closes the delivery's tab and tells what was used; the second time there is none.
+/// Closes the delivery's tab and returns the usage; `None` the second time.
 fn close(delivery: &mut Delivery) -> Option<(Usage, Booked)> {
     let conclusion = delivery.conclude()?;
     Some((conclusion.usage, book(conclusion)))

@@ -1,4 +1,4 @@
-//! The snapshot itself: every question that the hot path asks of the configuration, answered from memory.
+//! The snapshot itself: answers every configuration look-up of the hot path from memory.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::source::{Change, KeyChange};
 /// The keyed hash of an API key.
 pub type KeyDigest = [u8; 32];
 
-/// What a snapshot is made of.
+/// The parts that a snapshot is built from.
 pub struct Parts {
     pub version: u64,
     pub keys: Vec<(KeyDigest, Arc<KeyEntry>)>,
@@ -30,7 +30,7 @@ struct IndexedKey {
     entry: Arc<KeyEntry>,
 }
 
-/// One version of the whole configuration. It never changes; a later version shares what stayed the same.
+/// One version of the whole configuration. It is immutable; a later version shares what stayed the same.
 pub struct Snapshot {
     version: u64,
     keys_by_digest: Index<IndexedKey>,
@@ -42,7 +42,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The one constructor: the keeper's, and a test's that builds a configuration by hand.
+    /// The one constructor: for the keeper, and for tests that build a configuration manually.
     #[must_use]
     pub fn assemble(parts: Parts) -> Self {
         let mut snapshot = Self {
@@ -68,10 +68,11 @@ impl Snapshot {
         self.version
     }
 
-    /// The key that was presented, live or not: whether it is revoked or expired is the caller's to say.
+    /// Finds the key that was presented, live or not: the caller checks whether it is revoked or expired.
     ///
-    /// The index narrows by half of the keyed digest, which nobody without the pepper can aim at; the rest is
-    /// compared in constant time. The checksum in a key's text is left to who asks why it was not found.
+    /// The index narrows by half of the keyed digest, which can't be targeted without the
+    /// pepper; the rest is compared in constant time. The checksum in a key's text is only
+    /// checked by callers that explain a miss.
     #[must_use]
     pub fn find_key(&self, presented: &str) -> Option<&Arc<KeyEntry>> {
         if !api_key::is_of_form(presented) {
@@ -82,20 +83,20 @@ impl Snapshot {
         bool::from(halves(&found.digest).ct_eq(&[half, rest])).then_some(&found.entry)
     }
 
-    /// What prompts of a workspace that begin alike are known by to a provider: it tells nothing of either, and nobody
-    /// without the pepper finds another's.
+    /// The cache key that a provider is sent for prompts of a workspace with the same prefix. It reveals
+    /// nothing of either, and without the pepper another workspace's key can't be computed.
     #[must_use]
     pub fn cache_key(&self, workspace: WorkspaceId, prefix: u64) -> String {
         format!("tgc_{:032x}", self.half_digest(&format!("prompt cache {workspace} {prefix:016x}")))
     }
 
-    /// What prompts of a workspace begin with in a cache that it shares, and a key of its own for one. They tell as little.
+    /// The salt for a workspace's prompts in a cache that it shares with others. It reveals as little.
     #[must_use]
     pub fn cache_salt(&self, workspace: WorkspaceId) -> String {
         format!("{:016x}", self.half_digest(&format!("prompt cache salt {workspace}")) >> 64)
     }
 
-    /// A key that a client of the workspace chose for a cache, as it is told to a provider.
+    /// The cache key that is sent to a provider for one that a client of the workspace chose.
     #[must_use]
     pub fn cache_key_of(&self, workspace: WorkspaceId, own: &str) -> String {
         format!("tgc_{:032x}", self.half_digest(&format!("prompt cache key {workspace} {own}")))

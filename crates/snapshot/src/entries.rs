@@ -1,4 +1,4 @@
-//! The parts of a snapshot: keys, projects, credentials, accounts, nodes and routes as the rooms read them.
+//! The entries of a snapshot: keys, projects, credentials, accounts, nodes and routes, as requests read them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Scopes {
     pub inference: bool,
     pub read: bool,
     pub admin: bool,
-    /// May manage the operator's own things: managed accounts and workspaces.
+    /// May manage the operator's resources: managed accounts and workspaces.
     pub operator: bool,
 }
 
@@ -25,7 +25,7 @@ pub struct IpNet {
     pub prefix_bits: u8,
 }
 
-/// An API key, without the key: the index finds it by its keyed hash.
+/// An API key's entry, without the key: the index finds it by its keyed hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEntry {
     pub id: KeyId,
@@ -47,19 +47,19 @@ pub struct ProjectEntry {
     pub workspace: WorkspaceId,
     pub name: Arc<str>,
     pub environment: Arc<str>,
-    /// Where it says nothing its workspace's holds.
+    /// If unset, the workspace's applies.
     pub caching: CachePolicy,
     pub policy: Option<Arc<Policy>>,
 }
 
-/// What is known of a credential from verification and from its owner. Live trouble (rate limits, breakers) is on
-/// the board.
+/// The state of a credential from its verification and its owner. Live trouble (rate
+/// limits, breakers) is on the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialState {
     Active,
     /// The provider refused it when it was last verified.
     Invalid,
-    /// Switched off by its owner.
+    /// Disabled by its owner.
     Disabled,
     Revoked,
 }
@@ -69,22 +69,22 @@ pub enum CredentialState {
 pub struct CredentialEntry {
     pub id: CredentialId,
     pub workspace: WorkspaceId,
-    /// A catalogue provider's slug, or a slug of the workspace's own for a custom compatible server.
+    /// A catalogue provider's slug, or the workspace's own slug for a custom compatible server.
     pub provider: Arc<str>,
     pub display_name: Arc<str>,
-    /// The provider's own address where `None`.
+    /// `None` for the provider's own address.
     pub base_url: Option<Arc<str>>,
     pub region: Option<Arc<str>>,
     pub hosting: Arc<Hosting>,
     pub sealed: Arc<Sealed>,
     pub state: CredentialState,
     pub expires_unix_ms: Option<u64>,
-    /// Serves only this project or environment where set.
+    /// If set, it serves only this project or environment.
     pub project: Option<ProjectId>,
     pub environment: Option<Arc<str>>,
-    /// The customer's own prices by model name (`publisher/model` or the seller's own name).
+    /// The customer's own prices by model name (`publisher/model` or the provider's own name).
     pub pricing: Arc<Vec<(String, Rates)>>,
-    /// What its server is known not to take.
+    /// What its server is known not to accept.
     pub quirks: Quirks,
     /// What its owner states of the contract with the provider.
     pub agreement: Arc<Agreement>,
@@ -102,13 +102,14 @@ pub struct AccountEntry {
     pub hosting: Arc<Hosting>,
     pub sealed: Arc<Sealed>,
     pub disabled: bool,
-    /// Serves only these models (`publisher/model` or the seller's own name); `None` serves all of its offers.
+    /// Serves only these models (`publisher/model` or the provider's own name);
+    /// `None` serves all of its offers.
     pub models: Option<Arc<Vec<String>>>,
     pub weight: u32,
     pub markup_bps: u32,
     /// The operator allows models without a known price on this account.
     pub allow_unpriced: bool,
-    /// What the operator pays here, by model name as a credential's, where that is not the catalogue's price.
+    /// What the operator pays here, by model name as for credentials, if that is not the catalogue's price.
     pub pricing: Arc<Vec<(String, Rates)>>,
     /// What the operator states of the contract with the provider.
     pub agreement: Arc<Agreement>,
@@ -120,7 +121,7 @@ pub enum NodeState {
     Ready,
     /// Takes no new requests; running ones finish.
     Draining,
-    /// Did not answer when it was last asked.
+    /// Did not answer the last poll.
     Unreachable,
 }
 
@@ -131,13 +132,13 @@ pub struct NodeEntry {
     pub workspace: WorkspaceId,
     pub name: Arc<str>,
     pub base_url: Arc<str>,
-    /// `None` where the node asks for no key.
+    /// `None` if the node needs no key.
     pub sealed: Option<Arc<Sealed>>,
     pub state: NodeState,
-    /// Declared by its owner, else what the node listed last.
+    /// Declared by its owner, else what the node last listed.
     pub models: Arc<Vec<String>>,
     pub labels: Arc<Vec<String>>,
-    /// What its server is known not to take.
+    /// What its server is known not to accept.
     pub quirks: Quirks,
     pub created_unix_ms: u64,
 }
@@ -148,7 +149,7 @@ pub struct RouteEntry {
     pub spec: RouteSpec,
 }
 
-/// A workspace's sealing key as the master key wrapped it: what the vault's ring learns from.
+/// A workspace's sealing key, wrapped by the master key, for the vault's key ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrappedKey {
     /// The nil id for the key that seals the operator's accounts.
@@ -157,8 +158,8 @@ pub struct WrappedKey {
     pub wrapped: Vec<u8>,
 }
 
-/// The sealed record of the lowest acceptable version of one sealed object, kept apart from the object itself so
-/// that putting an older row back is noticed.
+/// The sealed anti-rollback minimum version of one sealed object, stored apart from the object itself, so
+/// that restoring an older row is noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealFloor {
     /// The nil id for the operator's accounts.
@@ -167,7 +168,7 @@ pub struct SealFloor {
     pub sealed: Sealed,
 }
 
-/// One workspace whole: a request never sees half of a change to it.
+/// A whole workspace: a request never sees half of a change to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkspaceEntry {
     pub id: WorkspaceId,
@@ -178,7 +179,7 @@ pub struct WorkspaceEntry {
     /// Oldest first.
     pub nodes: Vec<Arc<NodeEntry>>,
     pub routes: Vec<Arc<RouteEntry>>,
-    /// Limits and budgets; `None` where there is none, which costs nothing to find.
+    /// Limits and budgets; `None` if there are none, which is free to check.
     pub terms: Option<Arc<Terms>>,
     pub caching: CachePolicy,
 }

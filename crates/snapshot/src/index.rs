@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 const SHARDS: usize = 256;
 
-/// Folds a 128-bit key that is random already (a keyed digest, an id). It is not for text that others choose.
+/// Hashes a 128-bit key that is random already (a keyed digest, an id). Not for text that others choose.
 #[derive(Default, Clone)]
 pub(crate) struct Fold(u64);
 
@@ -68,7 +68,7 @@ impl<V: Clone> Index<V> {
     }
 }
 
-/// The low byte of a UUIDv7 and any byte of a digest are random.
+/// The low byte is random in a UUIDv7 and in a digest.
 const fn shard_of(key: u128) -> usize {
     (key & 0xFF) as usize
 }

@@ -1,4 +1,4 @@
-//! The keeper: follows a source, builds the next snapshot, lets the vault learn first, and publishes at once.
+//! The keeper: follows a source, builds the next snapshot, updates the vault first, and publishes atomically.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,23 +14,23 @@ use tokio::task::JoinHandle;
 use crate::compiled::{Parts, Snapshot};
 use crate::source::{Change, Source, SourceError};
 
-/// What must happen with a change before anyone sees its version: the vault learns new workspace keys and floors. An
-/// error keeps the old version in force and is tried again.
+/// Runs with a change before its version is published: the vault learns new workspace keys and minimum
+/// versions. On an error the old version stays in force, and the change is tried again.
 pub type BeforePublish =
     Arc<dyn for<'a> Fn(&'a mut Change) -> PortFuture<'a, Result<(), SourceError>> + Send + Sync>;
 
-/// For places without a vault.
+/// For a keeper without a vault.
 #[must_use]
 pub fn nothing_first() -> BeforePublish {
     Arc::new(|_| Box::pin(async { Ok(()) }))
 }
 
-/// What a keeper needs beside its source.
+/// What a keeper needs besides its source.
 pub struct KeeperSettings {
     pub catalogue: Arc<Catalogue>,
     pub key_hash: Arc<dyn KeyHash>,
     pub before_publish: BeforePublish,
-    /// The source is asked at least this often, whether or not it said that something changed.
+    /// The source is polled at least this often, whether or not it signalled a change.
     pub poll_every: Duration,
 }
 
@@ -53,16 +53,16 @@ pub struct Keeper {
     task: JoinHandle<()>,
 }
 
-/// A core's view: one atomic comparison where nothing changed.
+/// A core's view: one atomic comparison if nothing changed.
 pub struct Reader {
     cache: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
 }
 
 impl Keeper {
-    /// Loads everything, publishes it and starts to follow.
+    /// Loads everything, publishes it and starts to follow the source.
     ///
     /// # Errors
-    /// Where the source gives no first configuration: there is nothing to serve with.
+    /// The source gives no first configuration, so there is nothing to serve with.
     pub async fn start(source: Arc<dyn Source>, settings: KeeperSettings) -> Result<Arc<Self>, SourceError> {
         let woken = source.subscribe();
         let mut change = source.load().await?;
@@ -99,10 +99,10 @@ impl Keeper {
         self.current.load_full()
     }
 
-    /// Returns once a snapshot of this version or a later one is what every reader gets.
+    /// Returns once every reader gets a snapshot of this version or a later one.
     ///
     /// # Errors
-    /// Where the keeper ended first.
+    /// The keeper ended first.
     pub async fn await_version(&self, version: u64) -> Result<(), KeeperStopped> {
         let mut published = self.published.clone();
         published.wait_for(|now| *now >= version).await.map(|_| ()).map_err(|_| KeeperStopped)
@@ -114,7 +114,7 @@ impl Keeper {
         self.published.clone()
     }
 
-    /// Ends the following; readers keep what they have.
+    /// Stops following; readers stay on the version they have.
     pub fn stop(&self) {
         self.task.abort();
     }
@@ -171,7 +171,7 @@ impl Follower {
         let mut failed = false;
         loop {
             if !failed {
-                // A source that is gone says nothing any more; polling then tells why.
+                // A source that is gone signals nothing any more; polling then tells why.
                 match tokio::time::timeout(self.poll_every, woken.changed()).await {
                     Ok(Ok(())) | Err(_) => {}
                     Ok(Err(_)) => tokio::time::sleep(self.poll_every).await,
@@ -184,8 +184,8 @@ impl Follower {
         }
     }
 
-    /// Returns whether it failed. The old snapshot serves on; the log has one line when trouble starts and one when
-    /// it ends.
+    /// Returns whether it failed. The old snapshot stays in force; the log has one line when
+    /// trouble starts and one when it ends.
     async fn refresh(&self, failed_before: bool) -> bool {
         match self.advance().await {
             Ok(version) => {
@@ -214,7 +214,7 @@ impl Follower {
         let next = Arc::new(now.with(change));
         let version = next.version();
         self.current.store(next);
-        // `send_replace` also when nobody waits: a later waiter must see it.
+        // `send_replace` even if nobody waits: a later waiter must see it.
         self.publish.send_replace(version);
         Ok(version)
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::compiled::KeyDigest;
 use crate::entries::{AccountEntry, KeyEntry, SealFloor, WorkspaceEntry, WrappedKey};
 
-/// Why the source gave nothing. The keeper goes on with what it has.
+/// Why the source gave nothing. The keeper continues with what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceError(pub String);
 
@@ -22,26 +22,27 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// A key that came, changed or went.
+/// A key that was added, changed or removed.
 #[derive(Debug, Clone)]
 pub enum KeyChange {
     Set(KeyDigest, Arc<KeyEntry>),
     Gone(KeyId),
 }
 
-/// What is different since the version that was asked about; all of it is of one moment.
+/// The changes since a given version, all as of one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// The version that the configuration is at with this change.
+    /// The version of the configuration with this change.
     pub version: u64,
-    /// Everything that exists is listed below, and what isn't listed is gone.
+    /// If set, everything that exists is listed below, and what isn't listed is gone.
     pub whole: bool,
     pub keys: Vec<KeyChange>,
-    /// `None` where the workspace is gone.
+    /// `None` if the workspace is gone.
     pub workspaces: Vec<(WorkspaceId, Option<Arc<WorkspaceEntry>>)>,
-    /// The whole list, where an account changed.
+    /// The whole list, if an account changed.
     pub accounts: Option<Vec<Arc<AccountEntry>>>,
-    /// Sealing keys and floors of what is listed: the vault learns them before the version is published.
+    /// Sealing keys and minimum versions of what is listed: the vault learns them
+    /// before the version is published.
     pub wrapped_keys: Vec<WrappedKey>,
     pub floors: Vec<SealFloor>,
 }
@@ -51,9 +52,9 @@ pub trait Source: Send + Sync {
     /// Everything, as of one moment; `whole` is set.
     fn load(&self) -> PortFuture<'_, Result<Change, SourceError>>;
 
-    /// What changed after `version`; the answer may be `whole` where the feed no longer reaches back so far.
+    /// What changed after `version`; the answer may be `whole` if the feed no longer reaches back that far.
     fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>>;
 
-    /// Says that there may be something newer. Polling is the truth; this makes it prompt.
+    /// Signals that there may be something newer. Polling is authoritative; this only makes it prompt.
     fn subscribe(&self) -> watch::Receiver<u64>;
 }

@@ -1,4 +1,4 @@
-//! What a settled record costs on its way into the store: CPU time of the whole process, in microseconds a record.
+//! CPU cost of draining a settled record into the store: the whole process's microseconds per record.
 //!
 //! `cargo run --release -p store --example drain_cost [RECORDS]`
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement fails as loudly as a test")]
@@ -78,7 +78,7 @@ fn plan() -> PlanRecord {
     PlanRecord { resolution: "catalogue".into(), candidates, snapshot_version: 7, ..PlanRecord::default() }
 }
 
-/// CPU time of every thread that lives, in nanoseconds.
+/// CPU time of every live thread, in nanoseconds.
 fn cpu_ns() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let spent = tasks.filter_map(|task| {
@@ -129,7 +129,8 @@ async fn fresh(dir: &std::path::Path) -> Store {
         .unwrap()
 }
 
-/// Writes `records` exchanges through a journal in `dir` and drains them into `sink`; the writing is not counted.
+/// Writes `records` exchanges through a journal in `dir` and drains them into `sink`; only the drain is
+/// measured.
 async fn drained(dir: &std::path::Path, records: u64, sink: Arc<dyn RecordSink>, what: &str) {
     let (world, settings) = (World::system(), JournalSettings::default());
     let shared = JournalShared::start(&world, settings).unwrap();

@@ -14,11 +14,11 @@ pub struct AccountRow {
     pub base_url: Option<String>,
     pub region: Option<String>,
     pub config: Json,
-    /// What the operator pays its provider, by model name, where that is not the catalogue's price.
+    /// What the operator pays the provider, by model name, where it differs from the catalogue's price.
     pub pricing: Vec<(String, Rates)>,
     pub agreement: Agreement,
     pub metadata: Json,
-    /// Serves only these models; `None` serves all of its offers.
+    /// Serves only these models; `None` serves every offer of the provider.
     pub models: Option<Vec<String>>,
     pub weight: u32,
     pub markup_bps: u32,
@@ -35,7 +35,7 @@ pub trait Accounts: Send + Sync {
     fn create(&self, row: AccountRow, act: Act) -> StoreFuture<'_, Written<AccountRow>>;
     fn get(&self, id: AccountId) -> StoreFuture<'_, AccountRow>;
     fn list(&self, page: Page<AccountId>) -> StoreFuture<'_, Listed<AccountRow, AccountId>>;
-    /// As `Credentials::replace`; writes `disabled` too.
+    /// Like `Credentials::replace`; writes `disabled` too.
     fn replace(
         &self,
         row: AccountRow,
@@ -43,7 +43,7 @@ pub trait Accounts: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<AccountRow>>;
-    /// Keeps what a verification found; a refusal is told, and does not disable the account.
+    /// Stores a verification's result; a refusal is shown but does not disable the account.
     fn verified(&self, id: AccountId, found: Verification, act: Act) -> StoreFuture<'_, Written<AccountRow>>;
     fn delete(&self, id: AccountId, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<()>>;
 }

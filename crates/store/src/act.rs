@@ -1,14 +1,14 @@
-//! Who does something and when: handed to every method that changes anything, and kept in the audit with the change.
+//! The actor and time of a change: passed to every mutating method and recorded in the audit with the change.
 
 use domain::{AuditId, TraceId};
 use world::World;
 
-/// One act of a person, a key or the system. The audit entry is written in the same transaction as the change, under
-/// this act's id: an act is good for one change, so it can't be cloned.
+/// One act of a person, a key or the system. The audit entry is written in the same transaction as the
+/// change, under this act's id. An act covers exactly one change, so it can't be cloned.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Act {
     pub id: AuditId,
-    /// A key's or a member's id, or `system`.
+    /// The id of a key or member, or `system`.
     pub actor: String,
     pub trace: Option<TraceId>,
     pub unix_ms: u64,
@@ -27,7 +27,7 @@ impl Act {
     }
 }
 
-/// The result of a change, and the version of the configuration that holds it: what read-your-writes waits for.
+/// The result of a change, and the configuration version that contains it: what read-your-writes waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written<T> {
     pub version: u64,

@@ -1,4 +1,4 @@
-//! API keys of ours: found by a keyed hash, never kept themselves.
+//! Tidegate's own API keys: looked up by a keyed hash; the key itself is never stored.
 
 use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 use snapshot::{IpNet, KeyDigest, Scopes};
@@ -12,7 +12,7 @@ pub struct ApiKeyRow {
     pub project: ProjectId,
     pub name: String,
     pub digest: KeyDigest,
-    /// What a person recognises the key by.
+    /// The last four characters, by which a person recognises the key.
     pub last4: String,
     pub environment: String,
     pub scopes: Scopes,
@@ -20,9 +20,10 @@ pub struct ApiKeyRow {
     /// Empty allows every address.
     pub ip_allowlist: Vec<IpNet>,
     pub revoked_unix_ms: Option<u64>,
-    /// The secret that its requests may be signed with; gone with the key's end.
+    /// The sealed secret that the key's requests may be signed with; deleted when the key is revoked.
     pub access_secret: Option<Sealed>,
-    /// In whose name it was made: a member's, or that of who made the key that made it. Ignored on writing.
+    /// The member who created it or, for a key that another key created, the member behind that one. Ignored
+    /// on writing.
     pub created_by: Option<MemberId>,
     pub created_unix_ms: u64,
     /// Ignored on writing.
@@ -39,22 +40,23 @@ impl std::fmt::Debug for ApiKeyRow {
 }
 
 pub trait ApiKeys: Send + Sync {
-    /// `floor` is that of the access secret, where it has one.
+    /// `floor` is the anti-rollback record of the access secret, if there is one.
     fn create(&self, row: ApiKeyRow, floor: Option<Sealed>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>>;
     fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow>;
-    /// Revoked ones too, so that they can be told from unknown ones.
+    /// Includes revoked keys, so that a caller can distinguish them from unknown ones.
     fn list(
         &self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
         page: Page<KeyId>,
     ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>>;
-    /// Those of this name, revoked ones too; or those whose names begin so.
+    /// Keys with this name or, if `begins`, with this name prefix; revoked ones too.
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>>;
-    /// Writes name, scopes, expiry and allowlist; the key itself, its project and its environment stay.
+    /// Writes name, scopes, expiry and allowlist. The key itself, its project and its environment can't
+    /// change.
     fn replace(&self, row: ApiKeyRow, expected: Option<u64>, act: Act)
     -> StoreFuture<'_, Written<ApiKeyRow>>;
-    /// Final. Revoking a revoked key changes nothing and is no error.
+    /// Revocation is final. Revoking a revoked key changes nothing and is not an error.
     fn revoke(
         &self,
         workspace: WorkspaceId,

@@ -1,4 +1,5 @@
-//! The audit: who did what to which object, appended and never changed, each workspace's a chain of hashes.
+//! The audit log: who did what to which object. It is append-only, and each workspace's entries form a hash
+//! chain.
 
 use domain::ports::AuditEntry;
 use domain::{AuditId, CredentialId, TraceId, WorkspaceId};
@@ -17,15 +18,15 @@ pub struct AuditRow {
     pub unix_ms: u64,
     pub workspace: Option<WorkspaceId>,
     pub actor: String,
-    /// Such as `credential.create`.
+    /// For example `credential.create`.
     pub action: String,
     pub object: String,
     pub detail: String,
     pub trace: Option<TraceId>,
-    /// The object as the last act left it, and as this one did: a hash of what is kept of it.
+    /// Hashes of the object's stored state before and after this act.
     pub before: Option<Digest>,
     pub after: Option<Digest>,
-    /// Its place in the chain and the chain's hash there; none until it is taken in.
+    /// Its sequence number and the chain's hash there; `None` until the entry is linked into the chain.
     pub link: Option<Link>,
 }
 
@@ -35,14 +36,14 @@ pub struct Link {
     pub hash: Digest,
 }
 
-/// The name of a workspace's chain.
+/// The name of a workspace's chain, or of the installation's.
 #[must_use]
 pub fn chain_name(workspace: Option<WorkspaceId>) -> String {
     workspace.map_or_else(|| INSTALLATION.to_owned(), |id| id.to_string())
 }
 
 impl AuditRow {
-    /// The row at a place of its chain, as it is hashed.
+    /// The row as it is hashed, at `sequence` of its chain.
     #[must_use]
     pub fn entry(&self, sequence: u64) -> Entry {
         Entry {
@@ -86,20 +87,20 @@ pub trait Audit: Send + Sync {
         workspace: Option<WorkspaceId>,
         page: Page<AuditId>,
     ) -> StoreFuture<'_, Listed<AuditRow, AuditId>>;
-    /// Takes every entry in that is in no chain: those of before there were chains.
+    /// Links every entry that is in no chain yet, which are those from before chains existed.
     fn link_all(&self) -> StoreFuture<'_, ()>;
-    /// A stretch of a chain in its order, from a place, at most so many.
+    /// Consecutive entries of a chain, starting at sequence `from`, at most `rows_max`.
     fn stretch(
         &self,
         workspace: Option<WorkspaceId>,
         from: u64,
         rows_max: u32,
     ) -> StoreFuture<'_, Vec<AuditRow>>;
-    /// How long a chain is, and its last hash.
+    /// The length of a chain and its last hash.
     fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link>;
-    /// As `head`, of every workspace's chain that there is, of those that are gone too.
+    /// The `head` of every workspace's chain, deleted workspaces included.
     fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>>;
-    /// Adds to the counts of openings.
+    /// Adds to the counts of how often each credential was opened.
     fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()>;
     fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64>;
 }

@@ -1,4 +1,5 @@
-//! What a batch of settled records becomes, alike on every database: what is kept of each, and their sums.
+//! Prepares a batch of settled records for writing, the same for every database: the encoded records and
+//! their sums.
 
 use domain::TraceId;
 use ledger::SettledRecords;
@@ -13,25 +14,25 @@ use crate::tally::{MinuteTally, Tallying};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     pub named: Named,
-    /// The place of the sums that count it, which are also those of its group.
+    /// Index of the tally that counts this record, and so of its usage group.
     pub tally: usize,
     tail_end: usize,
 }
 
-/// Made ready before a connection is taken.
+/// A prepared batch: all CPU work is done before a connection is acquired.
 #[derive(Default)]
 pub(crate) struct Prepared {
     rows: Vec<Row>,
     tails: Vec<u8>,
     pub tallies: Vec<MinuteTally>,
-    /// What they draw on budgets.
+    /// What the records draw on budgets.
     pub draws: Draws,
-    /// What of them stands in the audit.
+    /// Audit remarks for those records that need one.
     pub remarks: Vec<Remark>,
 }
 
 impl Prepared {
-    /// Of the records whose trace `takes` says yes to.
+    /// From the records whose trace `takes` accepts.
     pub(crate) fn of(
         records: &SettledRecords,
         mut takes: impl FnMut(TraceId) -> bool,
@@ -68,7 +69,7 @@ impl Prepared {
         self.tails.len()
     }
 
-    /// Each record with what is told of it beside its trace.
+    /// Each record with its encoded bytes, which exclude the trace.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&Row, &[u8])> {
         let mut start = 0;
         self.rows.iter().map(move |row| {

@@ -1,4 +1,5 @@
-//! Budgets, their periods and alerts, a workspace's credit, and the rates of its keys, projects and users.
+//! Budgets with their periods and alerts, a workspace's prepaid credit, and the rate limits of keys, projects
+//! and users.
 
 use domain::{AuditId, Budget, BudgetId, Counts, Limits, Nanos, OnReached, Period, Subject, WorkspaceId};
 
@@ -14,7 +15,7 @@ pub struct BudgetRow {
     pub period: Period,
     pub on_reached: OnReached,
     pub counts: Counts,
-    /// Percents that are told of, rising.
+    /// Alert thresholds in percent, ascending.
     pub alerts: Vec<u32>,
     pub created_unix_ms: u64,
     /// Ignored on writing.
@@ -22,7 +23,7 @@ pub struct BudgetRow {
 }
 
 impl BudgetRow {
-    /// As requests are held to it.
+    /// The form that requests are checked against.
     #[must_use]
     pub fn compiled(&self) -> Budget {
         Budget {
@@ -38,12 +39,12 @@ impl BudgetRow {
     }
 }
 
-/// How a budget stands in one period. `limit = spent + reserved + free` as long as no more was spent.
+/// A budget's balance in one period. `limit = spent + reserved + free` as long as it is not overspent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BudgetStanding {
     pub period_unix_ms: u64,
     pub spent: Nanos,
-    /// Held by gateways: reserved by requests, or kept for the next ones.
+    /// Held by gateways: reserved for running requests, or leased ahead for the next ones.
     pub reserved: Nanos,
 }
 
@@ -59,7 +60,7 @@ pub struct BudgetAlert {
     pub limit: Nanos,
 }
 
-/// Something that was added to a workspace's credit.
+/// One addition to a workspace's credit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreditRow {
     pub id: AuditId,
@@ -70,7 +71,7 @@ pub struct CreditRow {
     pub created_unix_ms: u64,
 }
 
-/// Whose rates: a subject's own, or each end user's by itself.
+/// Whose rate limits: those of one subject, or the default for each end user separately.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LimitsOf {
     Subject(Subject),
@@ -78,7 +79,7 @@ pub enum LimitsOf {
 }
 
 pub trait Budgets: Send + Sync {
-    /// With what was spent in its period before it was made.
+    /// `spent` is what was already spent in the current period before the budget existed.
     fn create(&self, row: BudgetRow, spent: Nanos, act: Act) -> StoreFuture<'_, Written<BudgetRow>>;
     fn get(&self, workspace: WorkspaceId, id: BudgetId) -> StoreFuture<'_, BudgetRow>;
     /// Without the workspace's credit.
@@ -87,7 +88,7 @@ pub trait Budgets: Send + Sync {
         workspace: WorkspaceId,
         page: Page<BudgetId>,
     ) -> StoreFuture<'_, Listed<BudgetRow, BudgetId>>;
-    /// Writes name, limit, what happens at its end, and alerts; whose it is and for how long stays.
+    /// Writes name, limit, what happens when it is reached, and alerts. Its subject and period can't change.
     fn replace(&self, row: BudgetRow, expected: Option<u64>, act: Act)
     -> StoreFuture<'_, Written<BudgetRow>>;
     fn delete(
@@ -97,16 +98,17 @@ pub trait Budgets: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;
-    /// In the period that began then.
+    /// In the period that starts at `period_unix_ms`.
     fn standing(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, BudgetStanding>;
-    /// Those of the period that began then.
+    /// Alerts of the period that starts at `period_unix_ms`.
     fn alerts(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>>;
-    /// Alerts that nobody told of yet, oldest first; each is given out once, and becomes an event as it is.
+    /// Alerts not yet reported, oldest first. Each is returned once and is emitted as an event by the same
+    /// call.
     fn claim_alerts(&self, count: u32, now_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>>;
 
-    /// The workspace's credit as a budget that never begins anew; `None` where nothing was ever paid ahead.
+    /// The workspace's credit, as a budget whose period never resets; `None` if nothing was ever prepaid.
     fn credit(&self, workspace: WorkspaceId) -> StoreFuture<'_, Option<BudgetRow>>;
-    /// Adds to it, or takes away with a negative amount; `budget` names it where this is the first.
+    /// Adds to the credit; a negative amount deducts. `budget` becomes its id if this is the first.
     fn add_credit(
         &self,
         workspace: WorkspaceId,
@@ -115,13 +117,13 @@ pub trait Budgets: Send + Sync {
         note: String,
         act: Act,
     ) -> StoreFuture<'_, Written<CreditRow>>;
-    /// All that was added before a moment, less what was taken away.
+    /// The sum of all additions before a moment, less deductions.
     fn credited(&self, workspace: WorkspaceId, before_unix_ms: u64) -> StoreFuture<'_, Nanos>;
     /// Newest first.
     fn credits(&self, workspace: WorkspaceId, count: u32) -> StoreFuture<'_, Vec<CreditRow>>;
 
     fn limits(&self, workspace: WorkspaceId, of: LimitsOf) -> StoreFuture<'_, Limits>;
-    /// Empty ones are taken away.
+    /// Empty limits remove the row.
     fn set_limits(
         &self,
         workspace: WorkspaceId,

@@ -1,11 +1,11 @@
-//! BYOK credentials: sealed secrets of a workspace and what is known of them.
+//! BYOK credentials: a workspace's sealed provider secrets, with their state and settings.
 
 use domain::{Agreement, CredentialId, Probed, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
 use crate::{Act, Json, Listed, Page, StoreFuture, Written};
 
-/// A sealed secret with its floor record and the fingerprint that people compare.
+/// A sealed secret with its anti-rollback record and the fingerprint that people compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedSecret {
     pub sealed: Sealed,
@@ -14,8 +14,8 @@ pub struct SealedSecret {
     pub fingerprint: String,
 }
 
-/// A secret that replaces the one in force: the only way to change `base_url`, since a secret is bound to the host
-/// that it was given for.
+/// A secret that replaces the current one: the only way to change `base_url`, since a secret is bound to the
+/// host that it was given for.
 pub type NewSecret = SealedSecret;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -24,26 +24,26 @@ pub struct CredentialRow {
     pub workspace: WorkspaceId,
     pub provider: String,
     pub display_name: String,
-    /// `api_key` and its siblings.
+    /// The kind of authentication: `api_key` and its siblings.
     pub auth: String,
     pub secret: SealedSecret,
     pub base_url: Option<String>,
     pub region: Option<String>,
-    /// What isn't secret: resource, project, location, deployments.
+    /// Non-secret settings: resource, project, location, deployments.
     pub config: Json,
     /// The customer's own prices by model name.
     pub pricing: Vec<(String, Rates)>,
     pub agreement: Agreement,
     pub metadata: Json,
-    /// Serves only this project or environment where set.
+    /// If set, it serves only this project or environment.
     pub project: Option<ProjectId>,
     pub environment: Option<String>,
     pub state: CredentialState,
     pub expires_unix_ms: Option<u64>,
     pub last_verified_unix_ms: Option<u64>,
-    /// What the provider said at the last verification that failed.
+    /// The provider's error at the last verification, if that failed.
     pub last_error: Option<String>,
-    /// What its server takes. On writing only what is stated counts.
+    /// What the provider's server supports. On writing, only stated facts count; probed ones are ignored.
     pub server: ServerFacts,
     pub created_unix_ms: u64,
     /// Ignored on writing.
@@ -57,13 +57,13 @@ pub struct CredentialFilter {
     pub project: Option<ProjectId>,
 }
 
-/// What a verification of one secret found.
+/// The result of verifying one secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// The version of the secret that was tried: a result for an older one is dropped.
+    /// The version of the secret that was tried; a result for an older version is dropped.
     pub secret_version: u32,
     pub unix_ms: u64,
-    /// `None` where the call did not say: the provider was away. The state then stays.
+    /// `None` if the call was inconclusive, because the provider could not be reached. The state then stays.
     pub accepted: Option<bool>,
     pub error: Option<String>,
 }
@@ -77,13 +77,13 @@ pub trait Credentials: Send + Sync {
         filter: CredentialFilter,
         page: Page<CredentialId>,
     ) -> StoreFuture<'_, Listed<CredentialRow, CredentialId>>;
-    /// Those whose display name is this one or begins so.
+    /// Credentials with this display name or, if `begins`, with this prefix.
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool)
     -> StoreFuture<'_, Vec<CredentialId>>;
-    /// Writes everything but the provider, the secret, the state and what verification and probes found. What a probe found
-    /// is forgotten with the address that it was found at. With `secret`, that is
-    /// replaced too (its version must be the next one), and the state of an invalid credential is active again.
-    /// Another `base_url` without a new secret is refused as `base_url_needs_secret`.
+    /// Writes everything but the provider, the secret, the state, and the results of verification and probes.
+    /// Probed facts are discarded when the address changes. With `secret`, the secret is replaced too (its
+    /// version must be the next one), and an invalid credential becomes active again. A changed `base_url`
+    /// without a new secret is refused as `base_url_needs_secret`.
     fn replace(
         &self,
         row: CredentialRow,
@@ -91,7 +91,7 @@ pub trait Credentials: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>>;
-    /// Disables, enables or revokes. What is revoked stays so.
+    /// Disables, enables or revokes. Revocation is final.
     fn set_state(
         &self,
         workspace: WorkspaceId,
@@ -100,7 +100,7 @@ pub trait Credentials: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>>;
-    /// Keeps what a verification found. It never enables what its owner disabled or revoked.
+    /// Stores a verification's result. It never enables a credential that its owner disabled or revoked.
     fn verified(
         &self,
         workspace: WorkspaceId,
@@ -108,7 +108,8 @@ pub trait Credentials: Send + Sync {
         found: Verification,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>>;
-    /// Keeps what a probe of the server at `base_url` found; of another address than the credential's it is dropped.
+    /// Stores what a probe of the server at `base_url` found; dropped if the credential has another address
+    /// by now.
     fn probed(
         &self,
         workspace: WorkspaceId,
@@ -117,7 +118,7 @@ pub trait Credentials: Send + Sync {
         probed: Probed,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>>;
-    /// Removes the row, its secret and its floor.
+    /// Deletes the row, its secret and its anti-rollback record.
     fn delete(
         &self,
         workspace: WorkspaceId,

@@ -1,5 +1,5 @@
-//! A data directory is made whole or is refused: a marker stands in it from the first moment of its making to the
-//! last.
+//! Creates and checks the data directory. A marker file exists from the start of its creation to the end, so
+//! that a half-made directory is refused.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,24 +13,24 @@ pub const DATABASE_FILE: &str = "tidegate.db";
 pub const MASTER_KEY_FILE: &str = "master.key";
 /// The journal's directory in a data directory.
 pub const JOURNAL_DIR: &str = "journal";
-/// The name of a process whose database is elsewhere.
+/// Holds the replica id of a process whose database is elsewhere.
 const REPLICA_FILE: &str = "replica";
 const MARKER_FILE: &str = "INCOMPLETE";
 const HARMLESS: [&str; 4] = ["lost+found", ".DS_Store", ".gitkeep", ".lock"];
 
-/// What a directory is to us.
+/// The state of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataDir {
-    /// Missing or empty: may be made.
+    /// Missing or empty: may be initialised.
     Empty,
-    /// Made whole.
+    /// Fully initialised.
     Ready,
 }
 
-/// Looks at a directory without changing it.
+/// Checks a directory without changing it.
 ///
 /// # Errors
-/// Where it is half-made, holds something else, or can't be read.
+/// If it is half-made, holds something else, or can't be read.
 pub fn look(dir: &Path) -> Result<DataDir, StoreError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -43,7 +43,7 @@ pub fn look(dir: &Path) -> Result<DataDir, StoreError> {
     if dir.join(DATABASE_FILE).exists() || dir.join(REPLICA_FILE).exists() {
         return Ok(DataDir::Ready);
     }
-    // What a fresh file system, an editor or our own lock puts into a directory is nobody's data.
+    // What a fresh file system, an editor or Tidegate's own lock puts into a directory is not foreign data.
     let foreign = entries.flatten().any(|entry| {
         let name = entry.file_name();
         !HARMLESS.iter().any(|harmless| name == *harmless)
@@ -51,10 +51,10 @@ pub fn look(dir: &Path) -> Result<DataDir, StoreError> {
     if foreign { Err(StoreError::Foreign { path: dir.into() }) } else { Ok(DataDir::Empty) }
 }
 
-/// Whose journal lies in the directory, where its database is elsewhere.
+/// The replica whose journal is in this directory, if its database is elsewhere.
 ///
 /// # Errors
-/// Where the file can't be read.
+/// If the file can't be read.
 pub fn replica(dir: &Path) -> Result<Option<ReplicaId>, StoreError> {
     let path = dir.join(REPLICA_FILE);
     let refused = |source| StoreError::Disk { path: path.clone(), source };
@@ -65,8 +65,8 @@ pub fn replica(dir: &Path) -> Result<Option<ReplicaId>, StoreError> {
     }
 }
 
-/// A data directory in the making. Only `finish` makes it usable; whatever ends the process before leaves a directory
-/// that every later start refuses with a clear message.
+/// A data directory being initialised. Only `finish` makes it usable; if the process ends earlier, every
+/// later start refuses the directory with a clear message.
 #[derive(Debug)]
 #[must_use = "a directory that isn't finished is refused"]
 pub struct Making {
@@ -74,10 +74,10 @@ pub struct Making {
 }
 
 impl Making {
-    /// Creates the directory (0700) and puts the marker into it.
+    /// Creates the directory (mode 0700) and puts the marker into it.
     ///
     /// # Errors
-    /// Where it isn't empty, is half-made, or the disk refuses.
+    /// If it isn't empty, is half-made, or the disk refuses.
     pub fn begin(dir: &Path) -> Result<Self, StoreError> {
         match look(dir)? {
             DataDir::Empty => {}
@@ -89,7 +89,7 @@ impl Making {
         if fresh {
             restrict(dir).map_err(refused)?;
         }
-        // Created exclusively: of two makers at once, one is told that the other is at work.
+        // Created exclusively: of two concurrent initialisations, one fails and learns of the other.
         let marker = dir.join(MARKER_FILE);
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).open(&marker).map_err(|source| {
@@ -123,20 +123,20 @@ impl Making {
         self.dir.join(MASTER_KEY_FILE)
     }
 
-    /// Keeps whose journal will lie here.
+    /// Stores the id of the replica whose journal will be here.
     ///
     /// # Errors
-    /// As the disk says.
+    /// Any error of the disk.
     pub fn keep_replica(&self, replica: ReplicaId) -> Result<(), StoreError> {
         let path = self.dir.join(REPLICA_FILE);
         let kept = fs::write(&path, replica.to_string()).and_then(|()| fs::File::open(&path)?.sync_all());
         kept.map_err(|source| StoreError::Disk { path, source })
     }
 
-    /// Takes the marker away: from here on the directory is whole.
+    /// Removes the marker: from here on the directory is complete.
     ///
     /// # Errors
-    /// As the disk says; the directory then stays refused.
+    /// Any error of the disk; the directory then stays refused.
     pub fn finish(self) -> Result<(), StoreError> {
         sync_dir(&self.dir)
             .and_then(|()| fs::remove_file(self.dir.join(MARKER_FILE)))

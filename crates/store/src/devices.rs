@@ -1,4 +1,5 @@
-//! Devices that ask for a key, such as a command line: one shows a code, a signed-in person says yes or no.
+//! The device authorisation flow: a device, for example a command line, shows a code, and a signed-in person
+//! approves or denies it a key.
 
 use domain::{KeyId, MemberId, Role, WorkspaceId};
 
@@ -8,7 +9,7 @@ use crate::{Act, ApiKeyRow, StoreFuture, Written};
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceRow {
     pub digest: TokenDigest,
-    /// The keyed hash of what a person types.
+    /// The keyed hash of the code that a person types.
     pub user_code: TokenDigest,
     pub client_name: String,
     pub address: String,
@@ -24,7 +25,7 @@ impl std::fmt::Debug for DeviceRow {
     }
 }
 
-/// What a person said.
+/// The person's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceAnswer {
     Denied,
@@ -32,9 +33,9 @@ pub enum DeviceAnswer {
 }
 
 pub trait Devices: Send + Sync {
-    /// Forgets what is too old first; refused as `too_many_devices` where as many wait as may.
+    /// Deletes expired devices first; refused as `too_many_devices` if `waiting_max` are waiting already.
     fn ask(&self, device: DeviceRow, waiting_max: u32) -> StoreFuture<'_, ()>;
-    /// The device behind a code that nobody has answered.
+    /// The device with this user code, if it has neither been answered nor expired.
     fn waiting(&self, user_code: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>>;
     fn answer(
         &self,
@@ -43,9 +44,9 @@ pub trait Devices: Send + Sync {
         workspace: WorkspaceId,
         act: Act,
     ) -> StoreFuture<'_, DeviceRow>;
-    /// The device as it was, and keeps when it asked.
+    /// Returns the device as it was before this poll, and records the time of the poll.
     fn poll(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>>;
-    /// Uses an approval up for a key, while who gave it still has this role there.
+    /// Exchanges an approval for a key, as long as the approver still has this role in the workspace.
     fn grant(
         &self,
         digest: TokenDigest,
@@ -53,6 +54,6 @@ pub trait Devices: Send + Sync {
         key: ApiKeyRow,
         act: Act,
     ) -> StoreFuture<'_, Written<ApiKeyRow>>;
-    /// Revokes a key that a device was given; `false` where it is another kind of key.
+    /// Revokes a key that was issued to a device; `false` if it is another kind of key.
     fn give_back(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>>;
 }

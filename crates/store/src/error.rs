@@ -1,40 +1,41 @@
-//! What can go wrong with the store, told so that the caller knows whose fault it is and whether to retry.
+//! The store's errors, distinguished so that the caller knows whose fault it is and whether to retry.
 
 use std::path::PathBuf;
 
 use domain::ports::PortFuture;
 
-/// The answer of every method.
+/// The return type of every store method.
 pub type StoreFuture<'a, T> = PortFuture<'a, Result<T, StoreError>>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No such object in this workspace; a foreign one is told the same way.
+    /// No such object in this workspace; an object of another workspace gives the same error.
     #[error("no such {what}")]
     NotFound { what: &'static str },
-    /// Another object is in the way.
+    /// Conflicts with another object.
     #[error("{what}: {detail}")]
     Conflict {
-        /// A stable word, such as `name_taken` or `route_scope_taken`.
+        /// A stable code, for example `name_taken` or `route_scope_taken`.
         what: &'static str,
         detail: String,
-        /// The id of the object in the way.
+        /// The id of the conflicting object.
         existing: Option<String>,
     },
     /// The object is at another version than the caller expected.
     #[error("the {what} is at version {current}, not at the expected one")]
     Precondition { what: &'static str, current: u64 },
-    /// The database can't be reached or is too busy; the same call may succeed later. The cause is told in the words, not
-    /// as a source: a log line that shows nothing but these says why, too.
+    /// The database can't be reached or is too busy; the same call may succeed later. The cause is in the
+    /// message, not in `source`, so that a log line with only the message shows it too.
     #[error("the database is unavailable: {0}")]
     Unavailable(sqlx::Error),
-    /// The disk under the database is full or fails: nothing was written. The same call may succeed once it is mended.
+    /// The disk under the database is full or failing, and nothing was written. The same call may succeed
+    /// once that is fixed.
     #[error("the disk under the database takes no write: {0}")]
     DiskRefuses(sqlx::Error),
-    /// The commit was sent and its answer was lost: the write may be there or not.
+    /// The commit was sent and its reply was lost: the write may or may not be there.
     #[error("whether the write was kept is not known; read before writing again")]
     Uncertain,
-    /// A row can't be read as what it should be.
+    /// A row can't be decoded.
     #[error("a row of {table} can't be read: {detail}")]
     Corrupt { table: &'static str, detail: String },
     #[error(
@@ -93,7 +94,7 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::DiskRefuses(_) | Self::Uncertain)
     }
 
-    /// The whole chain of causes, for a caller who only keeps a text.
+    /// The whole chain of causes, for a caller that stores only a string.
     pub(crate) fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);

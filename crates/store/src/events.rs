@@ -1,10 +1,10 @@
-//! Events: what happens to a workspace's things that its own systems want to hear of.
+//! Events: changes in a workspace that its own systems can subscribe to through webhooks.
 
 use domain::{EventId, WorkspaceId};
 
 use crate::{Json, StoreFuture};
 
-/// What happened. A new kind is a line here and one in `docs/webhooks.md`.
+/// The event's type. A new kind is a line here and one in `docs/webhooks.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
     CredentialActive,
@@ -12,14 +12,14 @@ pub enum EventKind {
     CredentialInvalid,
     CredentialDisabled,
     CredentialRevoked,
-    /// A budget has reached 50, 80 or 100 %.
+    /// A budget has reached one of its alert thresholds, by default 50, 80 and 100 %.
     BudgetAlert,
     InvoiceFinalised,
     KeyCreated,
     KeyRevoked,
     NodeReachable,
     NodeUnreachable,
-    /// Sent when somebody asks for it, to nobody else.
+    /// Sent on request, to the one webhook under test.
     WebhookTest,
 }
 
@@ -63,7 +63,7 @@ impl EventKind {
     }
 }
 
-/// An event as it is told.
+/// An event as it is delivered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
     pub id: EventId,
@@ -75,9 +75,9 @@ pub struct EventRow {
 }
 
 pub trait Events: Send + Sync {
-    /// Keeps the event for every webhook that wants its kind, and asks for its deliveries. The same event again changes
-    /// nothing. Acts of the store do this in their own transaction.
+    /// Stores the event for every webhook subscribed to its kind, and enqueues the deliveries. Idempotent by
+    /// event. The store's own acts do this in their transaction.
     fn emit(&self, event: EventRow) -> StoreFuture<'_, ()>;
-    /// Forgets events, with their deliveries, that are older.
+    /// Deletes older events and their deliveries.
     fn forget(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
 }

@@ -1,4 +1,4 @@
-//! The change feed: every change of the configuration has a version, and says what it touched.
+//! The change feed: every configuration change has a version and names what it touched.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::StoreFuture;
 
-/// Changes that are kept; whoever is further behind reads everything anew.
+/// How many changes are retained; a follower further behind reloads everything.
 pub const FEED_ROWS_KEPT: u64 = 10_000;
 
 /// The part of a snapshot that a change touches.
@@ -42,7 +42,7 @@ impl FromStr for Part {
     }
 }
 
-/// One line of the feed.
+/// One row of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedRow {
     pub version: u64,
@@ -53,10 +53,10 @@ pub struct FeedRow {
 }
 
 pub trait Feed: Send + Sync {
-    /// The version of the configuration as it is in the database now.
+    /// The current version of the configuration in the database.
     fn version(&self) -> StoreFuture<'_, u64>;
-    /// Oldest first; `None` where the feed no longer reaches back so far.
+    /// Oldest first; `None` if the feed no longer reaches back that far.
     fn changes_after(&self, version: u64) -> StoreFuture<'_, Option<Vec<FeedRow>>>;
-    /// Speaks after each commit of this process.
+    /// Signals after each commit of this process.
     fn watch(&self) -> watch::Receiver<u64>;
 }

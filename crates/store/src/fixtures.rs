@@ -1,5 +1,5 @@
-//! For tests and measurements: faults around a commit, to see what callers do when a write fails or its answer is lost,
-//! and more keys than anybody would make one by one.
+//! For tests and benchmarks: faults injected around a commit, to see what callers do when a write fails or
+//! its reply is lost, and bulk insertion of keys.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -10,10 +10,10 @@ use snapshot::Scopes;
 use crate::sql::api_keys;
 use crate::{ApiKeyRow, Store, StoreError};
 
-/// Adds keys that nobody has.
+/// Inserts keys that no client holds.
 ///
 /// # Errors
-/// The database can't be written.
+/// If the database can't be written.
 pub async fn add_keys(
     store: &Store,
     workspace: WorkspaceId,
@@ -22,7 +22,7 @@ pub async fn add_keys(
 ) -> Result<(), StoreError> {
     let rows = (0..count).map(|number| {
         let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
-        // Spread as those of real keys are, since they are looked up by their bytes; no two are the same.
+        // The digests are spread like those of real keys, since lookups are by their bytes; no two are equal.
         let words = [1, 2, 3, 4].map(|word| spread(number * 4 + word).to_be_bytes());
         ApiKeyRow {
             id: KeyId::new(1, [a, b, c, d, e, f, g, h, 0, 0]),
@@ -45,11 +45,11 @@ pub async fn add_keys(
     api_keys::put_many(&store.database, rows.collect()).await
 }
 
-/// Lets SQLite's file grow by no more than so many pages, as if the disk were full then; `None` gives the space back.
-/// A writer that was closed meanwhile has it back already.
+/// Lets SQLite's file grow by at most this many pages, as if the disk were full then; `None` lifts the bound.
+/// A writer connection that was reopened meanwhile has no bound any more.
 ///
 /// # Errors
-/// The database can't be asked, or is none of SQLite's.
+/// If the database can't be queried, or is not SQLite.
 pub async fn leave_room(store: &Store, pages: Option<u32>) -> Result<(), StoreError> {
     store.database.leave_room(pages).await
 }
@@ -63,13 +63,13 @@ const fn spread(number: u64) -> u64 {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitFault {
-    /// Nothing is written and the caller is told so.
+    /// Nothing is written, and the caller gets an error.
     Refused,
-    /// Everything is written and the caller is told that this is not known.
+    /// Everything is written, but the caller gets `Uncertain`.
     AnswerLost,
 }
 
-/// Faults of the commits to come, in their order; no more faults than were scripted.
+/// Faults for the next commits, in order; after the scripted ones, commits succeed.
 #[derive(Debug, Default)]
 pub struct CommitFaults(Mutex<Vec<CommitFault>>);
 

@@ -1,5 +1,4 @@
-//! What is made together or not at all: a workspace with its first project and keys, and a database with its first
-//! workspace.
+//! Atomic creation: a workspace with its first project and keys, and a database with its first workspace.
 
 use snapshot::WrappedKey;
 
@@ -14,7 +13,7 @@ pub struct Founding {
     pub keys: Vec<ApiKeyRow>,
 }
 
-/// What a fresh database holds from its first commit on.
+/// What a fresh database contains from its first commit on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Foundation {
     /// The vault's records (seal check, pepper) and other facts of the installation.

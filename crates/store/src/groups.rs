@@ -1,4 +1,5 @@
-//! Groups that usage is told apart by: each has a number, and a template that its records are told against.
+//! Usage groups: each combination of reporting dimensions has a number, and a template that its records are
+//! delta-encoded against.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +13,13 @@ use crate::sql::fields::Fields;
 use crate::sql::{Connection, sql};
 
 const TABLE: &str = "usage_groups";
-/// In memory; past that they are learned anew.
+/// Cache bound; past it the cache is cleared and refilled on demand.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Whose, and what it tells apart in its stored form.
+/// The workspace, and the encoded dimensions that distinguish the group.
 pub(crate) type GroupName = (WorkspaceId, Vec<u8>);
 
-/// A group that is in the database for good.
+/// A group that is committed in the database.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub number: i64,
@@ -31,7 +32,7 @@ impl Group {
     }
 }
 
-/// Groups that a transaction made or found: they count once it is committed.
+/// Groups that a transaction inserted or found; they enter the cache once it is committed.
 pub(crate) type NewGroups = Vec<(GroupName, Arc<Group>)>;
 
 #[derive(Default)]
@@ -40,7 +41,7 @@ struct Known {
     by_number: HashMap<i64, Arc<Group>>,
 }
 
-/// What this process knows of them.
+/// This process's cache of groups.
 #[derive(Default)]
 pub(crate) struct Groups(Mutex<Known>);
 
@@ -57,7 +58,7 @@ impl Groups {
         self.lock().by_name.get(name).cloned()
     }
 
-    /// The record that a piece of a body tells.
+    /// Decodes the record in a piece of a body.
     pub(crate) async fn read(
         &self,
         connection: &mut Connection,

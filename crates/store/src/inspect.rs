@@ -1,33 +1,33 @@
-//! What can be told of a PostgreSQL database before anybody relies on it; nothing is changed by asking.
+//! What a read-only check of a PostgreSQL database reports, before anyone relies on it.
 
 use std::time::Duration;
 
-/// How it was found.
+/// The findings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// As the server says it.
+    /// The version string that the server reports.
     pub server_version: String,
     pub server_major: u32,
-    /// The newest migration that is applied; zero is none.
+    /// The newest migration that is applied; zero if none is.
     pub schema: u64,
-    /// The newest that this program brings, and how many of the applied ones it doesn't know.
+    /// The newest migration that this program contains, and how many applied ones it doesn't know.
     pub schema_known: u64,
     pub schema_ahead: u64,
-    /// The server's clock less this machine's, and how long it took to ask, which is how far that can be wrong.
+    /// The server's clock minus this machine's, and the query's round-trip time, which bounds the error.
     pub clock_ahead_ms: i64,
     pub asked_ms: u64,
     pub connections: u64,
     pub connections_max: u64,
-    /// How long a notice took to come back, where it did.
+    /// The round-trip time of a notification (`NOTIFY`); `None` if it never arrived.
     pub heard_after: Option<Duration>,
     pub size_bytes: u64,
-    /// Partitions of records, and the oldest and newest week, counted from 1970.
+    /// The number of weekly record partitions, and the oldest and newest week, counted from 1970.
     pub weeks: u64,
     pub week_oldest: u64,
     pub week_newest: u64,
 }
 
-/// Connections that one gateway takes at most.
+/// The maximum number of connections of one gateway.
 pub const CONNECTIONS_OF_A_GATEWAY: u64 = 10;
-/// The oldest server that the statements are written for.
+/// The oldest server version that the statements are written for.
 pub const SERVER_MAJOR_MIN: u32 = 13;

@@ -14,11 +14,11 @@ pub struct InvoiceRow {
 }
 
 pub trait Invoices: Send + Sync {
-    /// Keeps an invoice, tells of it, and says whether it was the first for its workspace and month: a second one
-    /// changes nothing.
+    /// Stores an invoice, emits its event, and returns whether it was the first for its workspace and month:
+    /// a second one changes nothing.
     fn finalise(&self, row: InvoiceRow, act: Act) -> StoreFuture<'_, bool>;
     fn get(&self, workspace: WorkspaceId, id: InvoiceId) -> StoreFuture<'_, Option<InvoiceRow>>;
-    /// Whoever's it is: for the books' own check.
+    /// Across all workspaces: for the verification of the books.
     fn find(&self, id: InvoiceId) -> StoreFuture<'_, Option<InvoiceRow>>;
     /// Newest first.
     fn list(
@@ -26,6 +26,6 @@ pub trait Invoices: Send + Sync {
         workspace: WorkspaceId,
         page: Page<InvoiceId>,
     ) -> StoreFuture<'_, Listed<InvoiceRow, InvoiceId>>;
-    /// What a workspace did through `/v2` in a month.
+    /// The number of changes that a workspace made through `/v2` in a month.
     fn acts(&self, period: Period) -> StoreFuture<'_, u64>;
 }

@@ -1,19 +1,20 @@
-//! The rows of the durable queue: asked for in the transaction of the act that wants them, leased to one worker at a time.
+//! The durable job queue's rows: enqueued in the transaction of the act that needs them, leased to one worker
+//! at a time.
 
 use domain::WorkspaceId;
 
 use crate::{Json, StoreFuture};
 
-/// Whose the installation's own jobs are.
+/// The nil workspace, which owns the installation's own jobs.
 pub const OURS: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());
 
-/// A job as it is asked for.
+/// A job to enqueue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
     pub kind: &'static str,
-    /// Takes turns with the other workspaces.
+    /// Workspaces are served round-robin.
     pub workspace: WorkspaceId,
-    /// At most one job of a name; asking again moves it to the new time.
+    /// At most one job exists per name; enqueueing it again moves it to the new time.
     pub name: Option<String>,
     pub payload: Json,
     pub run_unix_ms: u64,
@@ -22,7 +23,7 @@ pub struct NewJob {
     pub unix_ms: u64,
 }
 
-/// A job that a worker has taken.
+/// A job that a worker has leased.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRow {
     pub id: i64,
@@ -32,27 +33,28 @@ pub struct JobRow {
     pub payload: Json,
     pub run_unix_ms: u64,
     pub every_ms: Option<u64>,
-    /// How often it was taken, this time included.
+    /// How often it was leased, this time included.
     pub attempts: u32,
     pub last_error: Option<String>,
     pub created_unix_ms: u64,
 }
 
-/// What a worker asks for.
+/// A worker's request for jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub worker: String,
     pub unix_ms: u64,
     pub lease_ms: u64,
     pub limit: usize,
-    /// How many of each workspace it runs already, and how many of one it runs at most.
+    /// How many jobs of each workspace the worker already runs, and how many of one workspace it runs at
+    /// most.
     pub running: Vec<(WorkspaceId, usize)>,
     pub of_workspace_max: usize,
-    /// The workspace whose turn was last.
+    /// The workspace that was served last.
     pub after: WorkspaceId,
 }
 
-/// A worker's hold on a job. It is worth nothing once another worker has taken the job.
+/// A worker's lease on a job. It is void once another worker has taken the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub job: i64,
@@ -60,36 +62,36 @@ pub struct Hold {
     pub attempt: u32,
 }
 
-/// What becomes of a job.
+/// The outcome of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// Done for good.
     Gone,
     /// Done, and due again then.
     Due { unix_ms: u64 },
-    /// Not done: tried again then.
+    /// Failed: to be retried then.
     Again { unix_ms: u64, error: String },
-    /// Given up, and kept to be looked at.
+    /// Given up, and retained for inspection.
     Dead { error: String },
 }
 
 pub trait Jobs: Send + Sync {
-    /// For work that no act of the store causes.
+    /// For work that is not caused by an act of the store.
     fn enqueue(&self, job: NewJob) -> StoreFuture<'_, ()>;
-    /// Leases jobs whose time has come, in turns between the workspaces. A job whose worker's lease is over is taken like
+    /// Leases jobs that are due, round-robin between workspaces. A job whose lease has expired is taken like
     /// any other.
     fn claim(&self, claim: Claim) -> StoreFuture<'_, Vec<JobRow>>;
-    /// Whether the hold still holds; it does until then.
+    /// Extends the lease; `false` if it was lost.
     fn extend(&self, hold: Hold, until_unix_ms: u64) -> StoreFuture<'_, bool>;
-    /// Whether the hold still held: if not, somebody else decides.
+    /// Records the outcome; `false` if the lease was lost, and another worker decides.
     fn settle(&self, hold: Hold, ending: Ending) -> StoreFuture<'_, bool>;
-    /// Lets go of everything that a worker holds which is known to be dead, and says how much that was.
+    /// Releases every lease of a worker that is known to be dead, and returns how many.
     fn release(&self, worker: String) -> StoreFuture<'_, u64>;
-    /// What was given up, oldest first.
+    /// Jobs that were given up, oldest first.
     fn dead(&self, limit: u32) -> StoreFuture<'_, Vec<JobRow>>;
-    /// How many wait, are ready, run, and were given up.
+    /// How many jobs wait, are ready, run, and were given up.
     fn counts(&self) -> StoreFuture<'_, JobCounts>;
-    /// Forgets what was given up before then.
+    /// Deletes jobs that were given up before then.
     fn forget_dead(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
 }
 

@@ -1,12 +1,12 @@
-//! Nodes that join by themselves: the token that each comes with, the credential that it reports with, its heartbeats, and
-//! what it tells of its own answers.
+//! Nodes that join by themselves: the join token that admits each, the credential that it reports with, its
+//! heartbeats, and the usage records that it reports.
 
 use domain::{JoinTokenId, NodeId, TraceId, WorkspaceId};
 
 use crate::sign_ins::TokenDigest;
 use crate::{Act, Json, Listed, NodeRow, Page, StoreFuture, Written};
 
-/// What a machine shows once, to be let in under a name.
+/// A one-time token that admits a machine as the node of this name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
     pub id: JoinTokenId,
@@ -24,38 +24,38 @@ impl std::fmt::Debug for JoinToken {
     }
 }
 
-/// What is known of a node because it joined by itself.
+/// The state of a node that joined by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Joined {
     pub unix_ms: u64,
     pub revoked_unix_ms: Option<u64>,
-    /// Its last heartbeat.
+    /// The time of its last heartbeat.
     pub beat_unix_ms: Option<u64>,
-    /// From then on it is away, unless it says something before.
+    /// The deadline of its next heartbeat; past it the node counts as unreachable.
     pub due_unix_ms: Option<u64>,
-    /// What it said of itself with that.
+    /// What it reported about itself in that heartbeat.
     pub said: Option<Json>,
 }
 
 impl Joined {
-    /// Whether its last heartbeat still counts.
+    /// Whether its last heartbeat is still valid.
     #[must_use]
     pub fn is_heard(&self, unix_ms: u64) -> bool {
         self.revoked_unix_ms.is_none() && self.due_unix_ms.is_some_and(|due_unix_ms| unix_ms < due_unix_ms)
     }
 }
 
-/// A node that is let in.
+/// A node being admitted.
 pub struct Joining {
-    /// Of the token.
+    /// Digest of the join token.
     pub token: TokenDigest,
-    /// Of the credential that it reports with from now on.
+    /// Digest of the credential that it reports with from now on.
     pub credential: TokenDigest,
-    /// A new one, or the one of that name whose credential was revoked, as it is to be.
+    /// A new node, or the node of that name whose credential was revoked, in its new state.
     pub row: NodeRow,
 }
 
-/// Whose credential it is.
+/// The node that a credential belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownNode {
     pub workspace: WorkspaceId,
@@ -66,20 +66,20 @@ pub struct KnownNode {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heartbeat {
     pub unix_ms: u64,
-    /// From then on the node is away, unless it says something before.
+    /// The deadline of the next heartbeat; past it the node counts as unreachable.
     pub due_unix_ms: u64,
     pub models: Vec<String>,
     pub said: Json,
-    /// What is told of one that was away, until it was asked at its address.
+    /// The `last_error` of a node that was unreachable, until a poll reaches it at its address.
     pub not_asked: String,
 }
 
-/// One answer of a node, as its own journal has it. It books no money.
+/// One request that a node served, from its own journal. It books no money.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecord {
-    /// The node's own id of it: what comes twice is kept once.
+    /// The node's own id of the record: duplicates are stored once.
     pub event: TraceId,
-    /// The request of ours that it was given for.
+    /// The gateway's request that it was served for.
     pub request: Option<TraceId>,
     pub model: String,
     pub adapter: Option<String>,
@@ -96,38 +96,38 @@ pub struct NodeRecord {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecordRow {
-    /// Its place among those of its node, in the order of their coming.
+    /// Its sequence number among the node's records, in order of arrival.
     pub place: u64,
     pub kept_unix_ms: u64,
     pub record: NodeRecord,
 }
 
 pub trait Joins: Send + Sync {
-    /// Keeps a token, and forgets those that expired before `forgotten_before_unix_ms`. Refused as `name_taken` where a
-    /// node has the name and no revoked credential.
+    /// Stores a token, and deletes those that expired before `forgotten_before_unix_ms`. Refused as
+    /// `name_taken` if a node has the name and its credential is not revoked.
     fn invite(&self, token: JoinToken, forgotten_before_unix_ms: u64, act: Act) -> StoreFuture<'_, ()>;
     fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>>;
-    /// A workspace's own: those that wait, and those that were used or came too late and are known still.
+    /// A workspace's tokens: unused ones, and used or expired ones that are not deleted yet.
     fn tokens(
         &self,
         workspace: WorkspaceId,
         page: Page<JoinTokenId>,
     ) -> StoreFuture<'_, Listed<JoinToken, JoinTokenId>>;
     fn token_of(&self, workspace: WorkspaceId, id: JoinTokenId) -> StoreFuture<'_, JoinToken>;
-    /// Forgets a token. Refused as `join_token_used` where a node is in by it.
+    /// Deletes a token. Refused as `join_token_used` if a node joined with it.
     fn withdraw(&self, workspace: WorkspaceId, id: JoinTokenId, act: Act) -> StoreFuture<'_, ()>;
-    /// The node of a name, if there is one.
+    /// The node with this name, if there is one.
     fn named(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>>;
-    /// Uses a token up for a credential. Refused as `join_token_used` or `join_token_expired`, as `name_taken` like
-    /// `invite`, and as not found where there is no such token.
+    /// Exchanges a token for a credential. Refused as `join_token_used` or `join_token_expired`, as
+    /// `name_taken` like `invite`, and as not found if there is no such token.
     fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>>;
     fn known(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>>;
-    /// The node is there, and says so. One that was away stays so until it is observed at its address. Not found where its
-    /// credential is unknown or revoked.
+    /// Records a heartbeat. A node that was unreachable stays so until a poll reaches it at its address. Not
+    /// found if its credential is unknown or revoked.
     fn beat(&self, credential: TokenDigest, beat: Heartbeat) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Whoever has said nothing for too long is away from now on, and for this reason; how many those are.
+    /// Marks every node whose heartbeat is overdue as unreachable, with this reason, and returns how many.
     fn miss(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>>;
-    /// Ends a node's credential. Refused as `not_joined` where it has none.
+    /// Revokes a node's credential. Refused as `not_joined` if it has none.
     fn revoke(
         &self,
         workspace: WorkspaceId,
@@ -135,7 +135,7 @@ pub trait Joins: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Keeps each record once, whatever comes again; how many were new. Not found as of `beat`.
+    /// Stores each record once, duplicates ignored, and returns how many were new. Not found as for `beat`.
     fn report(&self, credential: TokenDigest, records: Vec<NodeRecord>, unix_ms: u64)
     -> StoreFuture<'_, u64>;
     fn records(

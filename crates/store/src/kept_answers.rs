@@ -1,4 +1,4 @@
-//! Answers that are given again under their idempotency key, and the claims of those that are under way.
+//! Answers stored under idempotency keys for replay, and the claims of requests still in progress.
 
 use domain::ports::PurgeScope;
 use domain::{ProjectId, Sealed, TraceId, WorkspaceId};
@@ -8,18 +8,18 @@ use crate::{ReplicaId, StoreFuture};
 /// The keyed hash of project, path and key.
 pub type AnswerDigest = [u8; 32];
 
-/// A request that wants to be the one that is answered.
+/// A request's claim to be the one that is executed under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerClaim {
     pub digest: AnswerDigest,
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub request: TraceId,
-    /// The keyed hash of its body.
+    /// The keyed hash of the request body.
     pub body_digest: [u8; 32],
     pub holder: ReplicaId,
     pub now_unix_ms: u64,
-    /// The claim is free for others then, unless it is extended.
+    /// When the claim expires, unless it is extended.
     pub until_unix_ms: u64,
 }
 
@@ -28,7 +28,7 @@ pub enum Claiming {
     Yours,
     OtherBody,
     InFlight,
-    /// By this request.
+    /// Answered by this request.
     Answered {
         request: TraceId,
         sealed: Sealed,
@@ -37,9 +37,10 @@ pub enum Claiming {
 }
 
 pub trait KeptAnswers: Send + Sync {
-    /// One transaction, before anything is sent. The same claim may be made again where its answer was lost.
+    /// One transaction, before anything is sent upstream. The same claim may be repeated if its reply was
+    /// lost.
     fn claim(&self, claim: AnswerClaim) -> StoreFuture<'_, Claiming>;
-    /// `false` where the claim is no longer this request's.
+    /// Stores the answer; `false` if the claim no longer belongs to this request.
     fn keep(
         &self,
         digest: AnswerDigest,
@@ -47,15 +48,15 @@ pub trait KeptAnswers: Send + Sync {
         answer: Sealed,
         until_unix_ms: u64,
     ) -> StoreFuture<'_, bool>;
-    /// Nothing happens where the claim is no longer this request's, or is answered.
+    /// Gives up a claim. No effect if it no longer belongs to this request, or is answered.
     fn release(&self, digest: AnswerDigest, request: TraceId) -> StoreFuture<'_, ()>;
-    /// Speaks for claims for longer.
+    /// Extends the expiry of claims.
     fn extend(&self, claims: Vec<(AnswerDigest, TraceId)>, until_unix_ms: u64) -> StoreFuture<'_, ()>;
-    /// Frees what a process that is no more had claimed; how many.
+    /// Releases the claims of a process that is gone, and returns how many.
     fn abandon(&self, holder: ReplicaId) -> StoreFuture<'_, u64>;
-    /// Removes what is over, so many rows at most; how many there were.
+    /// Deletes at most `rows_max` expired rows, and returns how many it deleted.
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
-    /// Removes answers; the claims of requests under way go too, so that theirs are not kept.
+    /// Deletes answers, and the claims of requests in progress, so that their answers are not stored.
     fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;
     fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;
 }

@@ -1,4 +1,4 @@
-//! Who made what providers keep beside answers, by our names for it.
+//! Ownership of objects that providers store (files, batches, videos), by Tidegate's ids for them.
 
 use domain::{KeptId, KeptObject, KeptOwner, KeptPage, TraceId};
 
@@ -12,21 +12,22 @@ pub struct KeptObjectRow {
 }
 
 pub trait KeptObjects: Send + Sync {
-    /// What is known already stays as it is, but for what lists show of it. The job is asked for where it was not known.
+    /// An object that is already recorded stays as it is, except for what lists show of it. `job` is enqueued
+    /// only for a new object.
     ///
     /// # Errors
-    /// Its project is gone.
+    /// If its project is gone.
     fn keep(&self, row: KeptObjectRow, job: Option<NewJob>) -> StoreFuture<'_, ()>;
-    /// At the time `0` what is hidden is found, too.
+    /// With a time of `0` it finds hidden objects, too.
     fn find(&self, owner: KeptOwner, id: KeptId, now_unix_ms: u64) -> StoreFuture<'_, Option<KeptObject>>;
-    /// Those that can be shown, in the order in which they were made.
+    /// Objects that can be shown, in the order of their creation.
     fn list(&self, page: KeptPage, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>>;
-    /// Whether this request, and no other, has the right to book what it used; asked again, it has it still.
+    /// Claims the right to bill the object's usage; `true` if this request has it, also when it claims again.
     fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, bool>;
     /// Gives that right back.
     fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, ()>;
-    /// Nobody finds it any more. Of a film that is not in the books yet the row stays, for who books it.
+    /// Hides the object for good. The row of a video that is not billed yet stays until it is billed.
     fn forget(&self, owner: KeptOwner, id: KeptId) -> StoreFuture<'_, ()>;
-    /// Removes what is over, but for such films, so many rows at most; how many there were.
+    /// Deletes at most `rows_max` expired rows, except unbilled videos, and returns how many it deleted.
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
 }

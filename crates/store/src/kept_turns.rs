@@ -1,4 +1,5 @@
-//! What providers must be shown again of turns in which tools were called, found by the calls.
+//! Sealed provider state of turns with tool calls, for example encrypted reasoning, that must be sent back
+//! with the next turn. Looked up by the ids of the calls.
 
 use domain::ports::PurgeScope;
 use domain::{ProjectId, Sealed, TraceId, WorkspaceId};
@@ -16,28 +17,29 @@ pub struct KeptTurnRow {
     pub until_unix_ms: u64,
 }
 
-/// Which turns are asked for.
+/// A lookup of turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnsAsked {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
-    /// Keyed hashes.
+    /// Keyed hashes of the call ids.
     pub calls: Vec<[u8; 32]>,
-    /// What is over then is not found.
+    /// Turns that have expired by then are not returned.
     pub now_unix_ms: u64,
-    /// Of more than these, the newest are found.
+    /// If the turns exceed this size together, only the newest are returned.
     pub bytes_max: u64,
 }
 
 pub trait KeptTurns: Send + Sync {
-    /// From here on each of the calls leads to this turn. The same turn may be kept again where the answer was lost.
+    /// From here on each of the calls leads to this turn. The same turn may be stored again if the reply was
+    /// lost.
     ///
     /// # Errors
-    /// Its seal is of a key that was replaced, or its project is gone.
+    /// If it is sealed under a workspace key that was replaced, or its project is gone.
     fn keep(&self, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> StoreFuture<'_, ()>;
-    /// Each turn once, the oldest first.
+    /// Each turn once, oldest first.
     fn find(&self, asked: TurnsAsked) -> StoreFuture<'_, Vec<KeptTurnRow>>;
-    /// Removes what is over, so many rows at most; how many there were.
+    /// Deletes at most `rows_max` expired rows, and returns how many it deleted.
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
     fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;
     fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;

@@ -1,4 +1,5 @@
-//! The only SQL: one trait and one row type per aggregate, a change feed, and the SQLite or PostgreSQL behind them.
+//! The database layer and the only SQL: one trait and one row type per aggregate, a change feed, and SQLite
+//! or PostgreSQL behind them.
 
 pub mod accounts;
 pub mod act;
@@ -91,42 +92,43 @@ pub use workspaces::{WorkspaceRow, Workspaces};
 
 use sql::Database;
 
-/// Asks a PostgreSQL database how it is, without changing it.
+/// Checks a PostgreSQL database without changing it.
 ///
 /// # Errors
-/// It can't be reached, or doesn't answer in time.
+/// If it can't be reached, or doesn't answer in time.
 pub async fn inspect(address: &Address) -> Result<inspect::Inspection, StoreError> {
     postgres::inspect(address).await
 }
 
-/// JSON that is kept as it was given: configuration beside the columns that the gateway reads.
+/// JSON that is stored as given: configuration that the gateway does not read.
 pub type Json = serde_json::Value;
 
-/// Copies one moment of the SQLite database at `from` to a file that is made, while others use it.
+/// Copies a consistent snapshot of the SQLite database at `from` to a new file, while others use it.
 ///
 /// # Errors
-/// Where there is no database, something is at `to`, or the disk refuses.
+/// If there is no database, `to` exists, or the disk refuses.
 pub async fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     sqlite::copy(from, to).await
 }
 
-/// Writes one moment of a PostgreSQL database to a file that is made, without PostgreSQL's tools, while others use it.
+/// Writes a consistent snapshot of a PostgreSQL database to a new file, without `pg_dump`, while others use
+/// it.
 ///
 /// # Errors
-/// It can't be reached, something is at `to`, or the disk refuses.
+/// If it can't be reached, `to` exists, or the disk refuses.
 pub async fn dump(address: &Address, to: &Path) -> Result<(), StoreError> {
     postgres::dump(address, to).await
 }
 
-/// Makes an empty PostgreSQL database what `dump` wrote, whole or not at all.
+/// Restores what `dump` wrote into an empty PostgreSQL database, in one transaction.
 ///
 /// # Errors
-/// The database holds something or can't be reached, or the file is of a schema that isn't known here.
+/// If the database is not empty or can't be reached, or the file's schema is not known here.
 pub async fn bring_back(address: &Address, from: &Path) -> Result<(), StoreError> {
     postgres::bring_back(address, from).await
 }
 
-/// What each kind of database keeps in its own way.
+/// What each database stores in its own way: meter records and their maintenance.
 pub(crate) trait Books: Records + Upkeep + ledger::RecordSink {}
 impl<B: Records + Upkeep + ledger::RecordSink> Books for B {}
 
@@ -135,31 +137,31 @@ impl<B: Records + Upkeep + ledger::RecordSink> Books for B {}
 pub struct Store {
     database: Database,
     books: Arc<dyn Books>,
-    /// This process's number among those that share the database.
+    /// This process's number among the replicas that share the database.
     replica: i64,
 }
 
 impl Store {
-    /// Makes a fresh SQLite database at `path` with everything in `foundation`, in one transaction.
+    /// Creates a SQLite database at `path` with everything in `foundation`, in one transaction.
     ///
     /// # Errors
-    /// Where a file is there already, or the disk refuses.
+    /// If the file exists, or the disk refuses.
     pub async fn create(path: &Path, foundation: Foundation) -> Result<Self, StoreError> {
         sqlite::create(path, foundation).await
     }
 
-    /// Opens the SQLite database at `path` and brings its schema up to date.
+    /// Opens the SQLite database at `path` and migrates its schema.
     ///
     /// # Errors
-    /// Where there is none, it is half-made, it is of a newer version of this program, or the disk refuses.
+    /// If there is none, it is half-made, it is of a newer version of this program, or the disk refuses.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         sqlite::open(path).await
     }
 
-    /// Brings the schema of the PostgreSQL database up to date and lays `foundation`.
+    /// Migrates the schema of the PostgreSQL database and writes `foundation`.
     ///
     /// # Errors
-    /// Where somebody laid one before, or the database can't be used.
+    /// If it was founded before, or the database can't be used.
     pub async fn found(
         address: &Address,
         replica: ReplicaId,
@@ -168,10 +170,10 @@ impl Store {
         postgres::found(address, replica, foundation).await
     }
 
-    /// Opens a PostgreSQL database that was founded, and brings its schema up to date.
+    /// Opens a PostgreSQL database that was founded, and migrates its schema.
     ///
     /// # Errors
-    /// Where it was not founded, it is of a newer version of this program, or can't be used.
+    /// If it was not founded, is of a newer version of this program, or can't be used.
     pub async fn connect(address: &Address, replica: ReplicaId) -> Result<Self, StoreError> {
         postgres::connect(address, replica).await
     }
@@ -266,43 +268,43 @@ impl Store {
         &self.database
     }
 
-    /// Answers under idempotency keys, and the claims of those that are under way.
+    /// Answers under idempotency keys, and the claims of requests in progress.
     #[must_use]
     pub fn kept_answers(&self) -> &dyn KeptAnswers {
         &self.database
     }
 
-    /// What providers must be shown again of turns in which tools were called.
+    /// Sealed provider state that must be sent back with the turns after tool calls.
     #[must_use]
     pub fn kept_turns(&self) -> &dyn KeptTurns {
         &self.database
     }
 
-    /// Who made the answers that providers keep.
+    /// Ownership of responses that providers store.
     #[must_use]
     pub fn stored_responses(&self) -> &dyn StoredResponses {
         &self.database
     }
 
-    /// Who made what providers keep beside answers.
+    /// Ownership of other objects that providers store: files, batches, videos.
     #[must_use]
     pub fn kept_objects(&self) -> &dyn KeptObjects {
         &self.database
     }
 
-    /// The change of keys.
+    /// Key rotation.
     #[must_use]
     pub fn rotations(&self) -> &dyn Rotations {
         &self.database
     }
 
-    /// Budgets, credit, and rates.
+    /// Budgets, credit, and rate limits.
     #[must_use]
     pub fn budgets(&self) -> &dyn Budgets {
         &self.database
     }
 
-    /// Where this replica leases parts of budgets.
+    /// The centre from which this replica leases shares of limits and budgets.
     #[must_use]
     pub fn lease_centre(&self) -> Arc<dyn ledger::LeaseCentre> {
         Arc::new(sql::Leases { database: self.database.clone(), replica: self.replica })
@@ -314,7 +316,7 @@ impl Store {
         &*self.books
     }
 
-    /// What is done to them from time to time.
+    /// Periodic maintenance of the meter records.
     #[must_use]
     pub fn upkeep(&self) -> &dyn Upkeep {
         &*self.books
@@ -335,13 +337,13 @@ impl Store {
         &self.database
     }
 
-    /// Workspaces with their first project and keys, made at once.
+    /// Atomic creation of workspaces with their first project and keys.
     #[must_use]
     pub fn founder(&self) -> &dyn founding::Founder {
         &self.database
     }
 
-    /// What the keeper follows.
+    /// The source that the snapshot's keeper follows.
     #[must_use]
     pub fn source(&self) -> Arc<dyn snapshot::Source> {
         Arc::new(self.database.clone())
@@ -353,7 +355,7 @@ impl Store {
         Arc::<dyn Books>::clone(&self.books)
     }
 
-    /// Makes commits to come fail.
+    /// Faults for the next commits.
     #[cfg(feature = "fixtures")]
     #[must_use]
     pub fn commit_faults(&self) -> Arc<fixtures::CommitFaults> {

@@ -12,27 +12,28 @@ pub struct NodeRow {
     /// Unique in its workspace.
     pub name: String,
     pub base_url: String,
-    /// `None` where the node asks for no key.
+    /// `None` if the node needs no key.
     pub secret: Option<SealedSecret>,
-    /// The version of the last secret it had; the next one takes the next. Ignored on writing.
+    /// The version of the last secret that it had; a new secret takes the next one. Ignored on writing.
     pub secret_version_last: u32,
-    /// What its owner said it serves; `None` leaves it to what the node lists.
+    /// The models that its owner declared; `None` uses those that the node lists.
     pub declared_models: Option<Vec<String>>,
-    /// What the node listed last. Ignored on writing.
+    /// The models that the node listed last. Ignored on writing.
     pub learned_models: Vec<String>,
     pub labels: Vec<String>,
     pub draining: bool,
-    /// Whether it answered when it was last asked. Ignored on writing but for a new node.
+    /// Whether it answered the last poll. Ignored on writing, except for a new node.
     pub reachable: bool,
     pub metadata: Json,
     /// Ignored on writing.
     pub last_seen_unix_ms: Option<u64>,
     /// Ignored on writing.
     pub last_error: Option<String>,
-    /// What its server takes. On writing only what is stated counts.
+    /// What its server supports. On writing, only stated facts count; probed ones are ignored.
     pub server: ServerFacts,
     pub created_unix_ms: u64,
-    /// Where it joined by itself: it is there as long as it says so, and answers at its address. Ignored on writing.
+    /// For a node that joined by itself: it is reachable while its heartbeats arrive and it answers at its
+    /// address. Ignored on writing.
     pub joined: Option<Joined>,
     /// Ignored on writing.
     pub version: u64,
@@ -48,14 +49,14 @@ impl NodeRow {
         }
     }
 
-    /// What it serves.
+    /// The models that it serves.
     #[must_use]
     pub fn models(&self) -> &[String] {
         self.declared_models.as_deref().unwrap_or(&self.learned_models)
     }
 }
 
-/// What asking a node found.
+/// The result of polling a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeObservation {
     pub unix_ms: u64,
@@ -69,12 +70,12 @@ pub trait Nodes: Send + Sync {
     fn create(&self, row: NodeRow, act: Act) -> StoreFuture<'_, Written<NodeRow>>;
     fn get(&self, workspace: WorkspaceId, id: NodeId) -> StoreFuture<'_, NodeRow>;
     fn list(&self, workspace: WorkspaceId, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>>;
-    /// Those whose name is this one or begins so.
+    /// Nodes with this name or, if `begins`, with this name prefix.
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<NodeId>>;
     /// Every node of every workspace: for the poller.
     fn list_all(&self, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>>;
-    /// As `Credentials::replace`. A node without a secret may change its address freely; with `secret` its secret is
-    /// replaced or, as `Some(None)`, removed.
+    /// Like `Credentials::replace`. A node without a secret may change its address freely; with `secret` its
+    /// secret is replaced or, as `Some(None)`, removed.
     fn replace(
         &self,
         row: NodeRow,
@@ -82,8 +83,9 @@ pub trait Nodes: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Keeps what asking it at `base_url` found, unless it has another address by now, or joined by itself and is silent. The
-    /// configuration's version moves only where something but the time is new.
+    /// Stores the result of polling the node at `base_url`, unless its address has changed by now, or it
+    /// joined by itself and its heartbeats have stopped. The configuration version moves only if something
+    /// other than the time changed.
     fn observed(
         &self,
         workspace: WorkspaceId,
@@ -91,7 +93,7 @@ pub trait Nodes: Send + Sync {
         base_url: String,
         found: NodeObservation,
     ) -> StoreFuture<'_, Written<NodeRow>>;
-    /// As `Credentials::probed`.
+    /// Like `Credentials::probed`.
     fn probed(
         &self,
         workspace: WorkspaceId,
@@ -100,7 +102,7 @@ pub trait Nodes: Send + Sync {
         probed: Probed,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
-    /// Keeps who had a node do something of which nothing is kept here.
+    /// Records in the audit who made a node do something that leaves no other trace here.
     fn acted(
         &self,
         workspace: WorkspaceId,
@@ -109,7 +111,7 @@ pub trait Nodes: Send + Sync {
         detail: String,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;
-    /// What it reported of its own answers goes with it, and so does its credential.
+    /// Deletes its credential too; the records that it reported stay.
     fn delete(
         &self,
         workspace: WorkspaceId,

@@ -1,7 +1,8 @@
-//! Meter records packed together, as a batch's row holds them: a format, then each record behind its group and length.
+//! The encoding of a batch of meter records in one row: a format byte, then each record behind its group and
+//! length.
 //!
-//! A record is kept without its trace, which has a column, and told against its group's template. The format before had
-//! each record whole, behind a length of four bytes.
+//! A record is stored without its trace, which has its own column, and delta-encoded against its group's
+//! template. The previous format had each record in full, behind a four-byte length.
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
 use ledger::delta::{number, read_number};
@@ -10,21 +11,21 @@ use uuid::Uuid;
 use crate::StoreError;
 
 const TABLE: &str = "record_batches";
-/// Raised with every change of a type that is kept here, as the journal's version is, whose bytes of a record are what
-/// is told; a test holds the two together.
+/// Raised with every change of a stored type. So is the journal's version, since a record's bytes there are
+/// what is encoded here; a test ties the two together.
 const FORMAT: u8 = 2;
-/// Of records that also ended before the budgets that they draw on.
+/// Full records, which may also end before the list of budgets that they draw on.
 const FORMAT_OF_WHOLE_RECORDS: u8 = 1;
-/// Of a record that is not told against a template.
+/// The group of a record that is stored in full.
 const NO_GROUP: usize = 0;
 const ID_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 4;
-/// The bytes of a group's number and of a length, at most.
+/// The maximum size of a group number and a length.
 const HEAD_BYTES: usize = 8;
 const RECORDS_MAX: usize = 2_000;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// One record of a body.
+/// One record of a body, still encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {
     Whole { tail: &'a [u8] },
@@ -32,7 +33,7 @@ pub(crate) enum Piece<'a> {
 }
 
 impl Piece<'_> {
-    /// Whether it may be of one of these groups.
+    /// Whether it may belong to one of the wanted groups; a full record has to be decoded to know.
     pub(crate) fn may_be_of(&self, is_wanted: impl Fn(i64) -> bool) -> bool {
         match self {
             Self::Whole { .. } => true,
@@ -53,7 +54,7 @@ pub(crate) struct Packed {
     pub body: Vec<u8>,
 }
 
-/// What a row says of a record beside its body.
+/// What a row's columns say of a record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Named {
     pub trace: TraceId,
@@ -61,22 +62,22 @@ pub(crate) struct Named {
     pub started_unix_ms: u64,
 }
 
-/// Rows that records are packed into in their order: as many as their sizes need.
+/// Packs records, in their order, into as many rows as their sizes need.
 pub(crate) struct Packing {
     rows: Vec<Packed>,
-    /// What a row is made for.
+    /// The capacity to allocate for a row.
     records: usize,
     bytes: usize,
 }
 
 impl Packing {
-    /// For so many records, of so many bytes together.
+    /// For this many records of this total size.
     pub(crate) fn of(records: usize, bytes: usize) -> Self {
         let bytes = bytes + records * HEAD_BYTES;
         Self { rows: Vec::new(), records: records.min(RECORDS_MAX), bytes: bytes.min(BODY_BYTES_MAX) }
     }
 
-    /// A record, told against its group.
+    /// Adds a record, delta-encoded against its group.
     pub(crate) fn add(&mut self, named: Named, group: i64, difference: &[u8]) -> Result<(), StoreError> {
         let group = usize::try_from(group).map_err(|error| StoreError::corrupt(TABLE, error))?;
         if let Some(row) = self.rows.last_mut().filter(|row| row.has_room()) {
@@ -95,7 +96,7 @@ impl Packing {
 }
 
 impl Packed {
-    /// With room for so many records of so many bytes.
+    /// With capacity for this many records of this total size.
     fn empty(trace: TraceId, started_unix_ms: u64, records: usize, bytes: usize) -> Self {
         let mut body = Vec::with_capacity(1 + bytes);
         body.push(FORMAT);
@@ -128,7 +129,7 @@ impl Packed {
         self.cover(named.trace, named.trace, named.started_unix_ms, named.started_unix_ms);
     }
 
-    /// Workspaces are kept in their order, each once.
+    /// Keeps the workspaces sorted and unique.
     fn name(&mut self, workspace: &[u8; ID_BYTES]) {
         if let Err(place) = self.workspaces.as_chunks::<ID_BYTES>().0.binary_search(workspace) {
             let start = place * ID_BYTES;
@@ -140,7 +141,7 @@ impl Packed {
         self.traces.len() / ID_BYTES
     }
 
-    /// The rows as one, without reading their records. `None` where there is none.
+    /// Merges rows into one without decoding their records. `None` if there are none.
     pub(crate) fn merge(rows: Vec<Self>) -> Result<Option<Self>, StoreError> {
         let Some(first) = rows.first() else { return Ok(None) };
         let records = rows.iter().map(Self::count).sum();
@@ -178,10 +179,10 @@ pub(crate) fn traces(bytes: &[u8]) -> impl Iterator<Item = TraceId> {
     bytes.as_chunks::<ID_BYTES>().0.iter().map(|id| TraceId::from_uuid(Uuid::from_bytes(*id)))
 }
 
-/// Cuts the next record off.
+/// Splits off the next record.
 type Next<'a> = fn(&mut &'a [u8]) -> Option<Piece<'a>>;
 
-/// The records of a body, in their order.
+/// The records of a body, in order.
 pub(crate) fn pieces<'a>(body: &'a [u8]) -> Result<Vec<Piece<'a>>, StoreError> {
     let (next, mut rest): (Next<'a>, _) = match body.split_first() {
         Some((&FORMAT, rest)) => (told, rest),
@@ -214,17 +215,18 @@ fn whole<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
     Some(Piece::Whole { tail: frame.get(1 + ID_BYTES..)? })
 }
 
-/// What follows the trace in a record's bytes.
+/// The bytes of an encoded record after its trace.
 pub(crate) fn tail_of(trace: TraceId, frame: &[u8]) -> Result<&[u8], StoreError> {
     let tail = frame.split_first().and_then(|(_, rest)| rest.strip_prefix(trace.as_bytes()));
     tail.ok_or_else(|| StoreError::corrupt(TABLE, "a record does not begin with its trace"))
 }
 
 pub(crate) fn unpack(trace: TraceId, tail: &[u8]) -> Result<MeterRecord, StoreError> {
-    // An id is its length and its bytes.
+    // An id is encoded as its length and its bytes.
     let length: [u8; 1] = [ID_BYTES.to_le_bytes()[0]];
     let frame = [&length, trace.as_bytes().as_slice(), tail].concat();
-    // Records of earlier formats end before what was done for a cache, or before their list of budgets: there is none.
+    // Records of earlier formats end before the cache's part, or before the list of budgets: what is absent
+    // is empty.
     let earlier = |absent: &[u8]| postcard::from_bytes::<MeterRecord>(&[frame.as_slice(), absent].concat());
     let read = earlier(&[]).or_else(|_| earlier(&[0])).or_else(|_| earlier(&[0, 0]));
     read.map(MeterRecord::read_back).map_err(|error| StoreError::corrupt(TABLE, error))
@@ -265,7 +267,7 @@ mod tests {
         packing.into_rows()
     }
 
-    /// As the version before packed them.
+    /// In the previous format.
     fn whole_body(records: &[MeterRecord]) -> Vec<u8> {
         let mut body = vec![FORMAT_OF_WHOLE_RECORDS];
         for mut frame in records.iter().map(frame) {
@@ -436,7 +438,7 @@ mod tests {
             with.attempts[0].rates = Some(Rates { units, reasoning, ..Rates::default() });
             assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with.clone()]);
         }
-        // Film beside the provider's own units, and alone.
+        // Video beside the provider's own units, and alone.
         for billed in [1_050_000, 0] {
             with.attempts[0].usage.units = Units { billed, video_ms: 8_000, ..Units::default() };
             let units = UnitRates { video_ms: Some(Price::of_second(100_000)), ..units };
@@ -465,9 +467,9 @@ mod tests {
         assert!(tail_of(record(1).trace, &frame(&record(2))).is_err());
     }
 
-    /// What is on disks must not change under the same format: whoever changes a type that is kept here sees this,
-    /// raises `FORMAT`, keeps reading the earlier one, and writes the new figure. Of a record a field at its end, which older
-    /// programs pass over, is the same format.
+    /// The format on disk must not change under the same number. Whoever changes a stored type fails here,
+    /// raises `FORMAT`, keeps reading the earlier format, and updates the figure. A new field at a record's
+    /// end, which older programs skip, keeps the format.
     #[test]
     fn the_format_is_the_one_of_its_number() {
         let sum = |body: &[u8]| {

@@ -1,13 +1,13 @@
-//! Lists by pages: in the order of ids, so that a cursor stays where it is whatever is added or removed.
+//! Cursor pagination: lists are ordered by id, so that a cursor stays valid whatever is added or removed.
 
 use domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<Id> {
     /// Bounded by `PAGE_ROWS_MAX`.
     pub limit: u32,
-    /// The last id of the page before.
+    /// The last id of the previous page.
     pub after: Option<Id>,
 }
 
@@ -32,12 +32,12 @@ impl<Id> Default for Page<Id> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed<Row, Id> {
     pub rows: Vec<Row>,
-    /// Where the next page begins; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     pub next: Option<Id>,
 }
 
 impl<Row, Id> Listed<Row, Id> {
-    /// Makes a page from one row more than was asked for, which says that there is a next page.
+    /// Makes a page from the query's rows; a row beyond `wanted` means that there is a next page.
     pub(crate) fn cut(mut rows: Vec<Row>, wanted: usize, id: impl Fn(&Row) -> Id) -> Self {
         let more = rows.len() > wanted;
         rows.truncate(wanted);
@@ -45,7 +45,8 @@ impl<Row, Id> Listed<Row, Id> {
         Self { rows, next }
     }
 
-    /// Not all was looked at: the next page begins there, unless rows that were found are for it already.
+    /// For a scan that stopped early at `place`: the next page starts there, unless rows already found are
+    /// left for it.
     pub(crate) fn or_ended_at(self, place: Option<Id>) -> Self {
         Self { next: self.next.or(place), ..self }
     }

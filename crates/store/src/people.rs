@@ -1,4 +1,4 @@
-//! People and their memberships: who may sign in, and where as what.
+//! People and their memberships: who may sign in, and with which role in which workspace.
 
 use domain::{MemberId, Role, WorkspaceId};
 
@@ -8,7 +8,7 @@ use crate::{Act, Listed, Page, StoreFuture, Written};
 #[derive(Clone, PartialEq, Eq)]
 pub struct PersonRow {
     pub id: MemberId,
-    /// In lower case. Nothing proves that it is theirs, so others may have the same.
+    /// In lower case. Nothing proves that the address is theirs, so others may have the same one.
     pub email: String,
     pub name: String,
     pub password_hash: Option<String>,
@@ -32,10 +32,10 @@ pub struct MemberRow {
     pub person: PersonRow,
     pub workspace: WorkspaceId,
     pub role: Role,
-    /// `None` for an invitation that waits.
+    /// `None` for a pending invitation.
     pub accepted_unix_ms: Option<u64>,
     pub created_unix_ms: u64,
-    /// Of the person's last change or the membership's, whichever came later.
+    /// The later of the person's and the membership's last change.
     pub version: u64,
 }
 
@@ -47,34 +47,34 @@ pub struct Membership {
     pub role: Role,
 }
 
-/// A person who is to become a member.
+/// A person invited as a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
     pub workspace: WorkspaceId,
     pub role: Role,
-    /// Who is made, unless they are there already.
+    /// Created unless they exist already.
     pub person: PersonRow,
-    /// Set where there is nothing to accept: the founder of a workspace.
+    /// Set if there is nothing to accept: the founder of a workspace.
     pub accepted_unix_ms: Option<u64>,
-    /// Its `person` and `workspace` are the store's to fill in.
+    /// The store fills in its `person` and `workspace`.
     pub link: Option<(TokenDigest, u64)>,
 }
 
-/// What becomes of the API keys that a member made, once they leave.
+/// What happens to the API keys that a member created, once they leave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MadeKeys {
-    /// Whoever removes them is asked first, where there are some that work: `member_has_keys`.
+    /// Refused as `member_has_keys` if some of them work, so that the remover decides.
     #[default]
     Ask,
-    /// They are the workspace's.
+    /// They belong to the workspace.
     Keep,
     Revoke,
 }
 
 pub trait People: Send + Sync {
-    /// Whoever signs in with it, oldest first, up to a bound.
+    /// Everyone who signs in with this address, oldest first, up to a bound.
     fn by_email(&self, email: String) -> StoreFuture<'_, Vec<PersonRow>>;
-    /// What they have accepted, oldest first.
+    /// The memberships that they have accepted, oldest first.
     fn memberships(&self, person: MemberId) -> StoreFuture<'_, Vec<Membership>>;
     fn list(
         &self,
@@ -82,10 +82,12 @@ pub trait People: Send + Sync {
         page: Page<MemberId>,
     ) -> StoreFuture<'_, Listed<MemberRow, MemberId>>;
     fn get(&self, workspace: WorkspaceId, id: MemberId) -> StoreFuture<'_, MemberRow>;
-    /// A second invitation of the same email is refused as `already_member`. Who has it in other workspaces is nobody's to
-    /// see: the person that is made is this workspace's own until somebody joins by the link.
+    /// A second invitation of the same email is refused as `already_member`. Membership in other workspaces
+    /// is not revealed: the person created here belongs to this workspace alone until someone joins by the
+    /// link.
     fn invite(&self, invitation: Invitation, act: Act) -> StoreFuture<'_, Written<MemberRow>>;
-    /// The workspace's last owner stays one: `last_owner`. The keys of their devices end.
+    /// The last owner of a workspace can't lose that role: `last_owner`. The keys of their devices are
+    /// revoked.
     fn set_role(
         &self,
         workspace: WorkspaceId,
@@ -94,8 +96,8 @@ pub trait People: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<MemberRow>>;
-    /// The last owner stays. The keys of their devices end; who belongs to no other workspace is forgotten, with
-    /// their sessions.
+    /// The last owner can't be removed. The keys of their devices are revoked; a person without another
+    /// workspace is deleted, with their sessions.
     fn remove(
         &self,
         workspace: WorkspaceId,
@@ -104,15 +106,15 @@ pub trait People: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;
-    /// Writes name and email; `email_taken` where another member of a workspace of theirs has it. `workspace` is where the
-    /// audit tells it.
+    /// Writes name and email; `email_taken` if another member of one of their workspaces has it. The audit
+    /// entry goes to `workspace`.
     fn rename(
         &self,
         person: PersonRow,
         workspace: WorkspaceId,
         act: Act,
     ) -> StoreFuture<'_, Written<PersonRow>>;
-    /// Ends every session and link of theirs, and begins `fresh`.
+    /// Ends every session and link of the person, and starts `fresh`.
     fn set_password(
         &self,
         hash: String,
@@ -120,6 +122,6 @@ pub trait People: Send + Sync {
         workspace: WorkspaceId,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;
-    /// `workspace` is where the audit tells it.
+    /// The audit entry goes to `workspace`.
     fn add_link(&self, link: LinkRow, workspace: WorkspaceId, act: Act) -> StoreFuture<'_, ()>;
 }

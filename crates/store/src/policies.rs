@@ -1,4 +1,4 @@
-//! Policies: what the requests of a project may reach; each project has one at most.
+//! Policies: what the requests of a project may reach; at most one per project.
 
 use domain::{PolicyId, PolicySpec, ProjectId, WorkspaceId};
 
@@ -16,7 +16,7 @@ pub struct PolicyRow {
 }
 
 pub trait Policies: Send + Sync {
-    /// Refused as `policy_exists`, naming the other policy, where the project has one.
+    /// Refused as `policy_exists`, naming the other policy, if the project has one.
     fn create(&self, row: PolicyRow, act: Act) -> StoreFuture<'_, Written<PolicyRow>>;
     fn get(&self, workspace: WorkspaceId, id: PolicyId) -> StoreFuture<'_, PolicyRow>;
     fn list(
@@ -24,7 +24,7 @@ pub trait Policies: Send + Sync {
         workspace: WorkspaceId,
         page: Page<PolicyId>,
     ) -> StoreFuture<'_, Listed<PolicyRow, PolicyId>>;
-    /// Its project stays.
+    /// Its project can't change.
     fn replace(&self, row: PolicyRow, expected: Option<u64>, act: Act)
     -> StoreFuture<'_, Written<PolicyRow>>;
     fn delete(

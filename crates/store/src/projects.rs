@@ -26,7 +26,7 @@ pub trait Projects: Send + Sync {
         workspace: WorkspaceId,
         page: Page<ProjectId>,
     ) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>>;
-    /// Those of this name; or those whose names begin so.
+    /// Projects with this name or, if `begins`, with this name prefix.
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<ProjectId>>;
     fn replace(
         &self,
@@ -34,7 +34,7 @@ pub trait Projects: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<ProjectRow>>;
-    /// Refused while live keys, credentials or routes name it.
+    /// Refused while live keys, credentials or routes refer to it.
     fn delete(
         &self,
         workspace: WorkspaceId,

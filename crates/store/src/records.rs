@@ -1,4 +1,4 @@
-//! Meter records as requests: lists with a stable cursor, and one request whole.
+//! Meter records as requests: filtered lists with a stable cursor, and one full record.
 
 use domain::filter::{Field, Subject, Term};
 use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
@@ -45,7 +45,7 @@ pub struct RequestRow {
     pub outcome: String,
     pub status: u16,
     pub fault_code: Option<String>,
-    /// Empty where no attempt was made.
+    /// Empty if no attempt was made.
     pub profile: String,
     pub principal: Option<Principal>,
     pub provider: String,
@@ -60,7 +60,7 @@ pub struct RequestRow {
 }
 
 pub trait Records: Send + Sync {
-    /// Newest first; `page.after` is the last trace of the page before.
+    /// Newest first; `page.after` is the last trace of the previous page.
     fn requests(
         &self,
         workspace: WorkspaceId,
@@ -68,10 +68,11 @@ pub trait Records: Send + Sync {
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<RequestRow, TraceId>>;
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord>;
-    /// What a window's sums are of: the same, but for whole hours at its ends where minutes are forgotten.
+    /// The window that usage sums can cover: the same, but widened to whole hours at its ends where the
+    /// minutes have been deleted.
     fn covered(&self, window: Window) -> StoreFuture<'_, Window>;
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
-    /// Whole records, oldest first: for `ledger verify`, exports and the reconciliation.
+    /// Full records, oldest first: for `ledger verify`, exports and reconciliation.
     fn every_record(
         &self,
         workspace: WorkspaceId,
@@ -82,11 +83,11 @@ pub trait Records: Send + Sync {
     fn record_count(&self) -> StoreFuture<'_, u64>;
 }
 
-/// So many records are looked at for one page. Where what is asked for is in none but few of them, and no group tells so,
-/// a page ends early and says where to go on.
+/// How many records are scanned for one page. If few of them match, and the groups can't narrow the search, a
+/// page ends early with a cursor to go on from.
 pub(crate) const LOOKED_AT_MAX: usize = 4_000;
 
-/// Whether a record is what the filter asks for.
+/// Whether a record matches the filter.
 pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
     let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
     let is_model = |model: &String| *model == record.resolved_model || *model == record.requested_model;
@@ -104,7 +105,7 @@ pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
         && filter.terms.iter().all(|term| term.holds(&Recorded(record)))
 }
 
-/// A record as a filter looks at it.
+/// A record as the subject of a filter expression.
 struct Recorded<'r>(&'r MeterRecord);
 
 impl Subject for Recorded<'_> {

@@ -1,4 +1,5 @@
-//! Writes that are done and undone: everything that a database can object to is found, and nothing is kept.
+//! Dry runs: writes are executed and rolled back, so that every objection of the database is found and
+//! nothing is stored.
 
 use std::future::Future;
 
@@ -6,8 +7,9 @@ tokio::task_local! {
     static REHEARSAL: ();
 }
 
-/// Runs some work whose every transaction is rolled back at its end, however it went: what it would have written is answered,
-/// and the version is the one that stands. It holds for the work itself, not for tasks that it spawns.
+/// Runs work whose every transaction is rolled back at its end, successful or not: the result is what would
+/// have been written, and the version is the current one. It covers the work itself, not tasks that it
+/// spawns.
 pub async fn rehearse<F: Future>(work: F) -> F::Output {
     REHEARSAL.scope((), work).await
 }

@@ -1,5 +1,6 @@
-//! What of settled requests stands in the audit: refusals by a policy, fallbacks to the pool, and emergencies; of a project
-//! the first of each kind in an hour, so that a busy one does not fill its chain.
+//! Audit entries for settled requests: refusals by a policy, fallbacks to the managed pool, and emergency
+//! serving. Per project only the first of each kind in an hour, so that a busy project does not fill its
+//! chain.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -10,13 +11,13 @@ use domain::{AuditId, MeterRecord, Principal, Profile, ProjectId, WorkspaceId};
 use crate::AuditRow;
 
 const HOUR_MS: u64 = 3_600_000;
-/// Projects and kinds that are remembered; past it all are forgotten, and some are told twice.
+/// How many projects and kinds are cached; past it the cache is cleared, and some entries are written twice.
 const REMEMBERED_MAX: usize = 16_384;
-/// The error that says that a policy refused.
+/// The error code of a policy's refusal.
 const POLICY: &str = "policy_forbids";
 const SYSTEM: &str = "system";
 
-/// Providers that serve in emergencies alone.
+/// Providers that serve only in emergencies.
 static EMERGENCY: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let known = Catalogue::embedded().map(|catalogue| catalogue.providers().to_vec()).unwrap_or_default();
     known.into_iter().filter(|facts| facts.emergency_only).map(|facts| facts.slug).collect()
@@ -51,7 +52,7 @@ impl Kind {
 
 type Place = (WorkspaceId, ProjectId, Kind);
 
-/// Something worth an entry.
+/// A settled request that gets an audit entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Remark {
     place: Place,
@@ -100,14 +101,14 @@ fn detail(kind: Kind, record: &MeterRecord<&str>) -> String {
     format!("{said}; the first of this hour")
 }
 
-/// What was told already, by this process.
+/// What this process has already written.
 #[derive(Debug, Default)]
 pub(crate) struct Remarks {
     told: Mutex<HashMap<Place, u64>>,
 }
 
 impl Remarks {
-    /// The first of each kind, as far as it was not told.
+    /// The first remark of each kind that was not yet written this hour.
     pub(crate) fn news(&self, remarks: Vec<Remark>) -> Vec<Remark> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = HashSet::new();
@@ -115,7 +116,7 @@ impl Remarks {
         remarks.into_iter().filter(|remark| is_new(remark) && seen.insert(remark.place)).collect()
     }
 
-    /// They stand in the audit.
+    /// Records that these are in the audit.
     pub(crate) fn told(&self, remarks: &[Remark]) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() + remarks.len() > REMEMBERED_MAX {
@@ -125,7 +126,7 @@ impl Remarks {
     }
 }
 
-/// The entries of remarks.
+/// The audit entries of remarks.
 pub(crate) fn rows(remarks: &[Remark]) -> Vec<AuditRow> {
     remarks.iter().map(|remark| remark.row.clone()).collect()
 }

@@ -1,15 +1,16 @@
-//! The change of keys: of the master key, which wraps every workspace's, and of a workspace's, which seals its secrets.
-//! Each step is one transaction, and what is left to do is read from what is there: whoever is killed goes on after it.
+//! Key rotation: of the master key, which wraps every workspace key, and of a workspace key, which seals the
+//! workspace's secrets. Each step is one transaction, and the remaining work is derived from the database, so
+//! that a killed process resumes after the last step.
 
 use domain::{AccountId, CredentialId, Kept, KeyId, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
 use snapshot::WrappedKey;
 
 use crate::{Act, StoreFuture, Written};
 
-/// Facts of this prefix name the workspaces whose key is changed.
+/// Facts with this prefix name the workspaces whose key is being rotated.
 pub const REKEYED_PREFIX: &str = "rekeyed.";
 
-/// A thing that a workspace's key sealed.
+/// An object sealed with a workspace key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SealedThing {
     Credential(CredentialId),
@@ -17,14 +18,14 @@ pub enum SealedThing {
     Account(AccountId),
     /// The secret of an API key's access keys.
     AccessKey(KeyId),
-    /// A secret of a webhook, of one generation.
+    /// A webhook's secret of one generation.
     Webhook(WebhookId, u32),
-    /// The floor record of the object of this name.
+    /// The anti-rollback record of the object with this name.
     Floor(String),
     Kept(KeptPlaceRow),
 }
 
-/// Where a kept answer or turn lies.
+/// The location of a stored answer or turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptPlaceRow {
     pub kept: Kept,
@@ -39,27 +40,27 @@ pub struct SealedRow {
     pub sealed: Sealed,
 }
 
-/// One row as it is, and its seal as it is to be.
+/// A row as it was read, and its new seal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resealing {
     pub old: SealedRow,
     pub new: Sealed,
 }
 
-/// One wrapped key as it is, and as it is to be.
+/// A wrapped key as it was read, and its new wrapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewrapping {
     pub old: WrappedKey,
     pub new: Vec<u8>,
 }
 
-/// A place among all wrapped keys.
+/// A cursor over all wrapped keys.
 pub type KeyPlace = (WorkspaceId, String);
 
 pub trait Rotations: Send + Sync {
-    /// Names the key that is to replace the one in force.
+    /// Names the master key that is to replace the current one.
     fn begin_master(&self, next: String, act: Act) -> StoreFuture<'_, Written<()>>;
-    /// Keys that do not begin so, after a place, in their order.
+    /// Keys whose wrapping does not have this prefix, in order, from a cursor.
     fn wrapped_otherwise(
         &self,
         prefix: Vec<u8>,
@@ -68,9 +69,10 @@ pub trait Rotations: Send + Sync {
     ) -> StoreFuture<'_, Vec<WrappedKey>>;
     /// How many there are.
     fn count_wrapped_otherwise(&self, prefix: Vec<u8>) -> StoreFuture<'_, u64>;
-    /// Writes those that are still as they were read; how many.
+    /// Updates those that are unchanged since they were read; returns how many.
     fn rewrap(&self, keys: Vec<Rewrapping>) -> StoreFuture<'_, u64>;
-    /// Puts the next key in force with the records under it, once no key but `broken` ones is wrapped otherwise.
+    /// Makes the next master key current, with the records sealed under it, once every key but the `broken`
+    /// ones is wrapped with it. `None` if that is not so yet.
     fn switch_master(
         &self,
         next: String,
@@ -78,14 +80,14 @@ pub trait Rotations: Send + Sync {
         broken: Vec<KeyPlace>,
         act: Act,
     ) -> StoreFuture<'_, Option<Written<()>>>;
-    /// Retires the previous key, once nothing but `broken` ones is under it.
+    /// Retires the previous master key, once only `broken` keys are wrapped with it.
     fn retire_master(&self, broken: Vec<KeyPlace>, act: Act) -> StoreFuture<'_, Option<Written<()>>>;
 
-    /// A further key of a workspace, and the fact that it is to seal everything anew.
+    /// Adds a newer key to a workspace, and the fact that everything is to be resealed with it.
     fn begin_workspace(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>>;
-    /// Everything but kept content that another key than this one seals.
+    /// Every row that another key than this one seals, except stored content.
     fn sealed_otherwise(&self, workspace: WorkspaceId, key_id: String) -> StoreFuture<'_, Vec<SealedRow>>;
-    /// Kept content that another key than this one seals, after a place, in its order.
+    /// Stored content that another key than this one seals, in order, from a cursor.
     fn kept_otherwise(
         &self,
         kept: Kept,
@@ -94,9 +96,10 @@ pub trait Rotations: Send + Sync {
         after: Option<[u8; 32]>,
         rows_max: u32,
     ) -> StoreFuture<'_, Vec<SealedRow>>;
-    /// Writes those that are still as they were read; how many.
+    /// Updates those that are unchanged since they were read; returns how many.
     fn reseal(&self, workspace: WorkspaceId, rows: Vec<Resealing>) -> StoreFuture<'_, Written<u64>>;
-    /// Drops every key of a workspace but its newest, which must be this one, once nothing is sealed by another.
+    /// Deletes every key of a workspace but its newest, which must be this one, once nothing is sealed with
+    /// another.
     fn end_workspace(
         &self,
         workspace: WorkspaceId,

@@ -1,4 +1,4 @@
-//! Routes: a workspace's rules; no two of them fix the same places.
+//! Routes: a workspace's routing rules. No two have the same scope.
 
 use domain::{ModelPattern, RouteId, RouteScope, RouteSpec, WorkspaceId};
 
@@ -15,7 +15,7 @@ pub struct RouteRow {
 }
 
 pub trait Routes: Send + Sync {
-    /// Refused as `route_scope_taken`, naming the other route, where one with this scope exists.
+    /// Refused as `route_scope_taken`, naming the other route, if one with this scope exists.
     fn create(&self, row: RouteRow, act: Act) -> StoreFuture<'_, Written<RouteRow>>;
     fn get(&self, workspace: WorkspaceId, id: RouteId) -> StoreFuture<'_, RouteRow>;
     fn list(&self, workspace: WorkspaceId, page: Page<RouteId>)
@@ -30,7 +30,7 @@ pub trait Routes: Send + Sync {
     ) -> StoreFuture<'_, Written<()>>;
 }
 
-/// One text for one scope: lengths before values, so that no two scopes share it.
+/// A canonical string for a scope: lengths precede values, so that it is unique.
 #[must_use]
 pub fn scope_text(scope: &RouteScope) -> String {
     let ids = [scope.key_id.map(|id| id.to_string()), scope.project_id.map(|id| id.to_string())];
@@ -39,7 +39,7 @@ pub fn scope_text(scope: &RouteScope) -> String {
     let of_form = |is_exact: bool| {
         pattern.filter(|pattern| pattern.is_exact() == is_exact).map(|pattern| pattern.fixed().to_owned())
     };
-    // What every pattern was before there were exact ones goes by the name that it had then.
+    // Prefix patterns keep the name `model`, from the time when every pattern was one.
     let (exact, beginning) = (of_form(true), of_form(false));
     [
         ("tag", &scope.tag),

@@ -1,4 +1,4 @@
-//! Sessions of signed-in people, and links that sign in once.
+//! Sessions of signed-in people, one-time sign-in links, and the counts of attempts.
 
 use domain::{MemberId, WorkspaceId};
 
@@ -12,7 +12,7 @@ pub type TokenDigest = [u8; 32];
 pub struct SignInRow {
     pub digest: TokenDigest,
     pub person: MemberId,
-    /// By a one-time link, which stands in for a password for a while.
+    /// Started by a one-time link, which replaces a password for a while.
     pub by_link: bool,
     pub address: String,
     pub agent: String,
@@ -31,8 +31,8 @@ impl std::fmt::Debug for SignInRow {
 pub struct LinkRow {
     pub digest: TokenDigest,
     pub person: MemberId,
-    /// The workspace that made it. Such a link does not sign in somebody whom another workspace knows too: they sign
-    /// in first, and then it makes them a member.
+    /// The workspace that created it. Such a link can't sign in a person whom another workspace knows too:
+    /// they sign in first, and the link then makes them a member.
     pub workspace: Option<WorkspaceId>,
     pub expires_unix_ms: u64,
 }
@@ -43,45 +43,47 @@ impl std::fmt::Debug for LinkRow {
     }
 }
 
-/// Who a session is: read anew for each request, so that what ends ends at once.
+/// The person and memberships behind a session. Read for each request, so that revocation takes effect at
+/// once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedIn {
     pub session: SignInRow,
     pub person: PersonRow,
-    /// Accepted ones, oldest first.
+    /// Accepted memberships, oldest first.
     pub memberships: Vec<Membership>,
 }
 
-/// Who opens a link.
+/// The person who opens a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redeemer {
     /// This person, who is signed in.
     Known(MemberId),
     Nobody,
-    /// Somebody who is none of those that are known by the address that was invited.
+    /// Someone who states that they are none of the people known under the invited address.
     New,
 }
 
-/// What became of a link.
+/// The result of opening a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redeemed {
     By(MemberId),
-    /// It is good, once somebody who is known by its address has signed in, or said to be somebody else.
+    /// It is valid, but someone known under its address has to sign in first, or to state that they are
+    /// someone else.
     SignInFirst,
-    /// Never was, was used, or is too old.
+    /// It never existed, was used, or has expired.
     Unknown,
 }
 
-/// What is left of how a person signed in so far.
+/// Traces of a person's earlier sign-ins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignInTraces {
-    /// A link was made for them that nobody used.
+    /// An unused link exists for them.
     pub has_link: bool,
     /// They have a password, or a session that they didn't end.
     pub signed_in: bool,
 }
 
-/// How often somebody tried of late.
+/// Recent sign-in attempts, for rate limiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
     pub count: u64,
@@ -89,7 +91,7 @@ pub struct Tries {
 }
 
 pub trait SignIns: Send + Sync {
-    /// Begins a session; `replaces`, where it is one, ends. `workspace` is where the audit tells it.
+    /// Starts a session and ends the one that it `replaces`. The audit entry goes to `workspace`.
     fn start(
         &self,
         session: SignInRow,
@@ -101,8 +103,8 @@ pub trait SignIns: Send + Sync {
     fn traces(&self, person: MemberId) -> StoreFuture<'_, SignInTraces>;
     fn touch(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, ()>;
     fn end(&self, digest: TokenDigest, workspace: Option<WorkspaceId>, act: Act) -> StoreFuture<'_, ()>;
-    /// Uses a link up and begins the session `fresh`, whose person is the link's: or the redeemer's, where they are known
-    /// elsewhere by the address that was invited.
+    /// Consumes a link and starts the session `fresh` for the link's person, or for the redeemer if another
+    /// workspace knows them under the invited address.
     fn redeem(
         &self,
         link: TokenDigest,
@@ -112,8 +114,8 @@ pub trait SignIns: Send + Sync {
         act: Act,
     ) -> StoreFuture<'_, Redeemed>;
 
-    /// Counts a try of one, or of two at once, before it is made: how they stand with it. One statement, which all
-    /// replicas take turns at. A window that is over begins anew.
+    /// Counts an attempt of one subject, or of two at once, before it is made, and returns the counts. A
+    /// single statement, so that replicas are serialised. An expired window restarts.
     fn count_tries(
         &self,
         trier: TokenDigest,
@@ -122,6 +124,6 @@ pub trait SignIns: Send + Sync {
         now_unix_ms: u64,
     ) -> StoreFuture<'_, Vec<(TokenDigest, Tries)>>;
     fn forget_tries(&self, trier: TokenDigest) -> StoreFuture<'_, ()>;
-    /// Those whose window began before this moment; how many.
+    /// Deletes counts whose window started before this moment; returns how many.
     fn forget_tries_before(&self, unix_ms: u64) -> StoreFuture<'_, u64>;
 }

@@ -1,4 +1,5 @@
-//! The stored forms of values that fit no column: each is its own type, so that the inner ones may change freely.
+//! Serialised forms of values without a column of their own. Each is a separate type, so that the domain
+//! types may change freely.
 
 use std::net::IpAddr;
 
@@ -44,7 +45,7 @@ pub(crate) fn networks_from_text(text: &str) -> Result<Vec<IpNet>, StoreError> {
 }
 
 fn network(text: &str) -> Result<IpNet, StoreError> {
-    // A network that can't be read must not become "every address is allowed".
+    // An unreadable network must not turn into "every address is allowed".
     let wrong = || StoreError::corrupt("api_keys", format!("{text} is no network"));
     let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
     let address: IpAddr = address.parse().map_err(|_| wrong())?;
@@ -160,7 +161,7 @@ fn store_findings(findings: &[Finding]) -> Vec<StoredFinding> {
     findings.iter().map(store).collect()
 }
 
-/// What a newer version found, and this one has no word for, is left out: in a rolling upgrade both read it.
+/// Skips findings of a newer version that this one does not know: in a rolling upgrade both read the row.
 fn read_findings(stored: &[StoredFinding]) -> Vec<Finding> {
     stored
         .iter()
@@ -214,8 +215,8 @@ struct StoredScope {
     key_id: Option<String>,
     project_id: Option<String>,
     alias: Option<String>,
-    /// What the pattern fixes. The version before knows beginnings alone and reads it as one, so that a rule which it
-    /// wrote or left in the store means what it meant there.
+    /// The pattern's fixed part. The previous version only knows prefixes and reads it as one, so that a rule
+    /// which it wrote or left in the store means the same there.
     model: Option<String>,
     #[serde(default, skip_serializing_if = "is_false")]
     model_exact: bool,
@@ -261,7 +262,7 @@ pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
     to_text("routes", &stored)
 }
 
-/// The pattern that is kept as what it fixes.
+/// The pattern for a stored fixed part.
 pub(crate) fn pattern_text(fixed: &str, is_exact: bool) -> String {
     let pattern = if is_exact { ModelPattern::Exact(fixed) } else { ModelPattern::Beginning(fixed) };
     pattern.as_text().into_owned()
@@ -314,7 +315,7 @@ fn all<T>(texts: &[String], read: impl Fn(&String) -> Result<T, StoreError>) -> 
 mod tests {
     use super::*;
 
-    /// What the version before wrote was a beginning, and what it reads now is what it takes for one.
+    /// What the previous version wrote was a prefix, and what it reads now it takes for one.
     #[test]
     fn a_routes_model_is_kept_as_the_version_before_reads_it() {
         let spec = |model: &str| RouteSpec {

@@ -1,4 +1,4 @@
-//! Sums over the exchanges of one minute and group, and the form in which they are kept.
+//! Usage sums of one minute and group, and their encoding.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
 use crate::{RequestFilter, StoreError};
 
-/// Raised with every change of the forms below; a test holds the two together.
+/// Raised with every change of the encodings below; a test ties the two together.
 const FORMAT: u8 = 1;
 const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
 pub(crate) const MINUTE_MS: u64 = 60_000;
 const MINUTES_OF_HOUR: u64 = 60;
 
-/// What usage is told apart by. Empty is absent.
+/// The dimensions that usage is broken down by. Empty is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Group<'a> {
     project: [u8; 16],
@@ -35,20 +35,22 @@ pub(crate) struct Group<'a> {
     outcome: &'a str,
     operation: &'a str,
     tag: Option<&'a str>,
-    /// The name that was asked for, behind the rest in the stored form, where older versions don't look. Only of a model
-    /// that was found, so that what is made up makes no groups; and unknown of what an older version counted.
+    /// The requested model name, encoded after the other fields, where older versions don't read. Only for a
+    /// model that was found, so that invented names create no groups; unknown for rows that an older version
+    /// counted.
     #[serde(skip)]
     requested: Option<&'a str>,
-    /// Who answered, or was tried last: behind the name that was asked for, as that is behind the rest.
+    /// The credential, account or node that answered or was tried last; encoded after `requested`, for the
+    /// same reason.
     #[serde(skip)]
     principal: Option<Principal>,
 }
 
-/// Counts of each step of a histogram, in a row: long windows add thousands of them together.
+/// The counts of a histogram's steps, dense: long windows add thousands of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Steps(Vec<u64>);
 
-/// Which minutes of an hour have exchanges: a bit for each.
+/// Which minutes of an hour have exchanges, as a bit set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Minutes(u64);
 
@@ -57,7 +59,7 @@ pub(crate) struct Tally {
     pub sums: UsageSums,
     latency: Steps,
     first_byte: Steps,
-    /// Kept with the sums of an hour alone.
+    /// Stored only with the sums of an hour.
     pub minutes: Minutes,
 }
 
@@ -66,26 +68,26 @@ pub(crate) struct Tally {
 pub(crate) struct MinuteTally {
     pub workspace: WorkspaceId,
     pub minute: u64,
-    /// A group in its stored form.
+    /// The encoded group.
     pub group: Vec<u8>,
-    /// Of its first record: what others are told against where the group is new.
+    /// Bytes of its first record: the template for delta encoding, if the group is new.
     pub sample: Vec<u8>,
     pub tally: Tally,
 }
 
 type Name<'a> = (WorkspaceId, u64, Group<'a>);
 
-/// Sums of records as they come.
+/// Accumulates the sums of a batch.
 #[derive(Default)]
 pub(crate) struct Tallying<'a> {
     places: HashMap<Name<'a>, usize>,
     found: Vec<(Name<'a>, Vec<u8>, Tally)>,
-    /// Neighbours are mostly of one group, and comparing is cheaper than hashing.
+    /// Neighbouring records mostly have the same group, and comparing is cheaper than hashing.
     before: Option<(Name<'a>, usize)>,
 }
 
 impl<'a> Tallying<'a> {
-    /// The place, among the tallies to be, of the one that counts it. `tail` is what is kept of the record.
+    /// Adds a record; returns the index of the tally that counts it. `tail` is the record's encoding.
     pub(crate) fn add(&mut self, record: &MeterRecord<&'a str>, tail: &[u8]) -> usize {
         let name = (record.workspace, record.started_unix_ms / MINUTE_MS, Group::of(record));
         let place = match self.before {
@@ -126,7 +128,7 @@ pub(crate) fn first_byte_us<Text>(record: &MeterRecord<Text>) -> Option<u64> {
     Some(record.timeline.first_byte_us).filter(|us| *us > 0)
 }
 
-/// What kind of work an operation is.
+/// The modality of an operation.
 const fn modality(operation: Operation) -> &'static str {
     match operation {
         Operation::Embed => "embedding",
@@ -187,7 +189,7 @@ impl<'a> Group<'a> {
         Ok(Self { requested, principal, ..group })
     }
 
-    /// Whether requests of this group may be what the filter asks for.
+    /// Whether requests of this group can match the filter.
     pub(crate) fn may_have(&self, filter: &RequestFilter) -> bool {
         let is =
             |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
@@ -205,7 +207,7 @@ impl<'a> Group<'a> {
             && filter.terms.iter().all(|term| self.may_hold(term))
     }
 
-    /// What a group tells of all its requests alike is told of each.
+    /// A dimension is the same for all requests of a group; other terms can't be decided here.
     fn may_hold(&self, term: &Term) -> bool {
         match term.field {
             Field::Model if self.requested.is_none() => true,
@@ -236,7 +238,7 @@ impl<'a> Group<'a> {
             && filter.terms.iter().all(|term| term.holds(self))
     }
 
-    /// What a row of an answer says of this dimension.
+    /// The value of this dimension in an answer's row.
     pub(crate) fn value(&self, dimension: Dimension) -> Option<String> {
         let id = |prefix: &str, id: [u8; 16]| format!("{prefix}_{}", uuid::Uuid::from_bytes(id).simple());
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -266,7 +268,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// What stands behind the rest of a stored form, where an older version ended.
+/// Decodes a field appended to the encoding, which is absent if an older version wrote it.
 fn behind<'a, T: Deserialize<'a>>(rest: &'a [u8]) -> Result<(Option<T>, &'a [u8]), postcard::Error> {
     if rest.is_empty() {
         return Ok((None, rest));
@@ -285,7 +287,7 @@ impl Subject for Group<'_> {
     }
 }
 
-/// A group in the place of each of its requests, whose model also has the name that was asked for.
+/// A group standing for each of its requests, whose model may also match by its requested name.
 struct Alike<'g>(&'g Group<'g>);
 
 impl Subject for Alike<'_> {
@@ -299,7 +301,7 @@ impl Subject for Alike<'_> {
     }
 }
 
-/// What the workspace pays of the sums of one profile: a budget that counts all counts the same.
+/// What the workspace pays for the sums of one profile, as a budget that counts everything does.
 pub(crate) fn spend(profile: Option<Profile>, sums: &UsageSums) -> Nanos {
     let charge = Charge { cost: sums.cost, provider_cost: sums.provider_cost, priced: Priced::default() };
     profile.map_or(sums.cost, |profile| Counts::All.of(profile, &charge))
@@ -333,7 +335,7 @@ impl Steps {
         (0..).zip(&self.0).filter(|(_, count)| **count > 0).map(|(step, count)| (step, *count)).collect()
     }
 
-    /// `None` where a step is one that no value has.
+    /// `None` for a step that no value has.
     fn of_counted(counted: &[(u32, u64)]) -> Option<Self> {
         let mut steps = Self::default();
         for (step, count) in counted {
@@ -351,7 +353,7 @@ impl Steps {
 }
 
 impl Minutes {
-    /// What is known of the hours that an older version added to.
+    /// For hours that an older version added to: any minute is possible.
     const ANY: Self = Self((1 << MINUTES_OF_HOUR) - 1);
 
     const fn of(minute: u64) -> Self {
@@ -362,7 +364,7 @@ impl Minutes {
         self.0 |= other.0;
     }
 
-    /// Neighbours together, the last ones first.
+    /// Runs of consecutive minutes, the last ones first.
     pub(crate) fn runs(self) -> impl Iterator<Item = Range<u64>> {
         let mut left = self.0;
         std::iter::from_fn(move || {
@@ -374,7 +376,7 @@ impl Minutes {
     }
 }
 
-/// So many bits, the lowest.
+/// The lowest `count` bits.
 const fn low_bits(count: u64) -> u64 {
     (1_u64 << count) - 1
 }
@@ -385,7 +387,7 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
     let when = |is: bool| u64::from(attempted && is);
     let usage = &record.usage;
     let completed = record.outcome == Outcome::Completed;
-    // A look at an answer that was made before uses nothing, nor does what is about files and batches themselves.
+    // Retrieving a stored response uses nothing, nor do operations on files and batches.
     let is_counted = record.operation != Operation::Stored && !record.operation.is_kept();
     UsageSums {
         requests: u64::from(attempted),
@@ -434,13 +436,13 @@ impl Tally {
         self.first_byte.percentiles()
     }
 
-    /// Units stand behind the minutes, and those behind the rest, where older versions don't look: they take units for any
-    /// minutes, and once one of them added to it, they are gone.
+    /// Appends minutes (here `ANY`) and units after the fields that older versions read. Those see no units,
+    /// and drop them when they add to the row.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
         if self.sums.units.is_none() { self.form() } else { self.encode_behind(Minutes::ANY) }
     }
 
-    /// With its minutes behind the rest: once an older version added to it, they are gone.
+    /// Appends the hour's minutes; an older version drops them when it adds to the row.
     pub(crate) fn encode_hour(&self) -> Result<Vec<u8>, StoreError> {
         self.encode_behind(self.minutes)
     }
@@ -452,7 +454,7 @@ impl Tally {
 
     fn encode_behind(&self, minutes: Minutes) -> Result<Vec<u8>, StoreError> {
         let units = &self.sums.units;
-        // What came later stands behind those that every version with units reads.
+        // Later units follow those that every version with units reads.
         let (first, later) = units.apart();
         let bytes = postcard::to_extend(&minutes.0, self.form()?).and_then(|bytes| match units.is_none() {
             false if later.is_empty() => postcard::to_extend(&first, bytes),
@@ -621,7 +623,7 @@ mod tests {
         for group in [before_principals, earlier] {
             assert_eq!(Group::decode(&group.encode().unwrap()).unwrap(), group);
         }
-        // As the version before reads it.
+        // As the previous version reads it.
         let before: Group<'_> = postcard::from_bytes(&bytes[1..]).unwrap();
         assert_eq!(before, earlier);
         assert!(Tally::decode(&[FORMAT + 1]).is_err() && Group::decode(&[]).is_err());
@@ -653,11 +655,11 @@ mod tests {
         assert_eq!(Tally::decode(&both.encode_hour().unwrap()).unwrap(), both);
         let bytes = both.encode().unwrap();
         assert_eq!(Tally::decode(&bytes).unwrap(), Tally { minutes: Minutes::ANY, ..both.clone() });
-        // As the version before reads it: any minutes, and no units.
+        // As the previous version reads it: any minutes, and no units.
         let (form, rest) = postcard::take_from_bytes::<TallyForm>(&bytes[1..]).unwrap();
         let minutes: u64 = postcard::from_bytes(rest).unwrap();
         assert_eq!((form.requests, minutes), (18, Minutes::ANY.0));
-        // And one that knows no units but the first reads those.
+        // A version that knows only the first units reads those.
         let mut billed = both.clone();
         billed.sums.units.billed = 7;
         let bytes = billed.encode_hour().unwrap();
@@ -680,7 +682,8 @@ mod tests {
         assert_eq!(runs(&(0..60).collect::<Vec<_>>()), [(0, 60)]);
     }
 
-    /// As for the packed records: another form needs another number, and the earlier one must still be read.
+    /// As for the packed records: another encoding needs another number, and the earlier one must still be
+    /// readable.
     #[test]
     fn the_format_is_the_one_of_its_number() {
         let sum = |bytes: &[u8]| {

@@ -1,17 +1,17 @@
-//! Tariffs by the month from which they hold, and which workspace has which.
+//! Tariffs, versioned by the month from which they apply, and their assignment to workspaces.
 
 use domain::WorkspaceId;
 use ledger::Tariff;
 
 use crate::{Act, StoreFuture, Written};
 
-/// The tariff of every workspace that was given no other.
+/// The tariff of every workspace without an assignment.
 pub const USUAL: &str = "default";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TariffVersion {
     pub tariff: Tariff,
-    /// The month's first moment.
+    /// The first moment of the month.
     pub effective_unix_ms: u64,
     pub created_unix_ms: u64,
 }
@@ -24,13 +24,13 @@ pub struct Assignment {
 }
 
 pub trait Tariffs: Send + Sync {
-    /// Writes a version; one of the same name and month is written over, and what was finalised by it stays.
+    /// Upserts a version by name and month; invoices already finalised with it don't change.
     fn put(&self, version: TariffVersion, act: Act) -> StoreFuture<'_, Written<TariffVersion>>;
-    /// Every version of every name: there are few.
+    /// Every version of every tariff: there are few.
     fn list(&self) -> StoreFuture<'_, Vec<TariffVersion>>;
-    /// Refused as `no_such_tariff` where the name has no version.
+    /// Refused as `no_such_tariff` if there is no version with that name.
     fn assign(&self, assignment: Assignment, act: Act) -> StoreFuture<'_, Written<Assignment>>;
     fn assignments(&self) -> StoreFuture<'_, Vec<Assignment>>;
-    /// What holds for a workspace in the month that begins then: of nothing said, nothing is charged.
+    /// The tariff of a workspace in the month that starts then; without any, one that charges nothing.
     fn in_force(&self, workspace: WorkspaceId, month_start_unix_ms: u64) -> StoreFuture<'_, Tariff>;
 }

@@ -1,27 +1,27 @@
-//! What is done to the books from time to time: days are summed, and what is too old is forgotten.
+//! Periodic maintenance of the books: days are summed, and retention deletes what is too old.
 
 use crate::StoreFuture;
 
-/// What a retention took away.
+/// What a retention run deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Forgotten {
     /// Records, where they are counted.
     pub records: u64,
-    /// Weeks of records, where a whole week goes at once.
+    /// Weeks of records, where a whole week is dropped at once.
     pub weeks: u64,
 }
 
 pub trait Upkeep: Send + Sync {
-    /// Sums the hours of each day that ended before `until_unix_ms` and did not begin before `from_unix_ms`, where that
-    /// was not done or something came since; how many days. Long windows are read from these.
+    /// Sums the hours of each day that ended before `until_unix_ms` and did not start before `from_unix_ms`,
+    /// unless it is up to date; returns how many days. Long windows are read from these sums.
     fn sum_days(&self, from_unix_ms: u64, until_unix_ms: u64) -> StoreFuture<'_, u64>;
 
-    /// Takes away records of exchanges that began before this moment; their sums stay. By whole weeks on PostgreSQL, by
-    /// rows of some hundreds on SQLite, so some older ones stay a while.
+    /// Deletes records of exchanges that started before this moment; their sums stay. In whole weeks on
+    /// PostgreSQL, in rows of some hundred records on SQLite, so some older ones stay for a while.
     fn forget_records(&self, before_unix_ms: u64) -> StoreFuture<'_, Forgotten>;
 
-    /// Takes away the sums by the minute from before this moment's hour; how many. Those of hours and days stay, so windows
-    /// that begin or end before it are widened to whole hours.
+    /// Deletes the sums per minute before this moment's hour; returns how many. Sums per hour and day stay,
+    /// so windows that start or end before it are widened to whole hours.
     fn forget_minutes(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
 }
 

@@ -1,18 +1,18 @@
-//! Sums over meter records: what `/v2/usage`, `/v2/analytics` and the billing snapshot ask.
+//! Usage sums over meter records, for `/v2/usage`, `/v2/analytics` and the billing snapshot.
 
 use domain::filter::Term;
 use domain::{KeyId, Mode, Nanos, ProjectId, Units, WorkspaceId};
 
-/// A span of time by the exchanges' start; the end is exclusive. Sums are kept by the minute, so that a window covers
-/// every minute that it touches: its start goes down to a whole minute, its end up to one. Where minutes are forgotten
-/// already, it covers every hour that it touches.
+/// A span of time by the exchanges' start; the end is exclusive. Sums are stored per minute, so a window
+/// covers every minute that it touches: its start is rounded down to a whole minute, its end up. Where
+/// minutes are deleted, it covers every hour that it touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub start_unix_ms: u64,
     pub end_unix_ms: u64,
 }
 
-/// What rows are grouped by.
+/// A dimension that rows can be grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dimension {
     Provider,
@@ -28,9 +28,9 @@ pub enum Dimension {
     Outcome,
     Operation,
     Tag,
-    /// The workspace's own, of what answered or was tried last.
+    /// The workspace's own credential that answered or was tried last.
     Credential,
-    /// As with credentials.
+    /// The node that answered or was tried last.
     Node,
 }
 
@@ -74,7 +74,7 @@ impl Dimension {
         }
     }
 
-    /// The dimension a query names, or `None`. `day`, `hour` and `minute` are intervals.
+    /// The dimension that a query names, or `None`. `day`, `hour` and `minute` are intervals.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dimension| dimension.as_str() == name)
@@ -83,7 +83,7 @@ impl Dimension {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interval {
-    /// As finely as sums are kept: by the hour where minutes are forgotten.
+    /// The finest stored resolution: hours, where minutes are deleted.
     Minute,
     Hour,
     Day,
@@ -110,7 +110,7 @@ pub struct UsageFilter {
     pub mode: Option<Mode>,
     pub environment: Option<String>,
     pub tag: Option<String>,
-    /// Of fields that sums know.
+    /// Terms on fields that are dimensions of the sums.
     pub terms: Vec<Term>,
 }
 
@@ -124,7 +124,7 @@ pub struct UsageQuery {
     pub filter: UsageFilter,
 }
 
-/// Dimensions of one usage query.
+/// The maximum number of dimensions in a usage query.
 pub const GROUPS_MAX: usize = 3;
 
 /// Counts and money. `requests` are terminal records of any outcome that reached an attempt.
@@ -140,27 +140,27 @@ pub struct UsageSums {
     pub reasoning_tokens: u64,
     pub cost: Nanos,
     pub provider_cost: Nanos,
-    /// Of `requests`: nobody told a price.
+    /// Of `requests`: no price was known.
     pub unpriced: u64,
-    /// Of `requests`: the counts are our estimate.
+    /// Of `requests`: the token counts are Tidegate's estimate.
     pub estimated: u64,
-    /// Of `requests`: completed, and no counts are known at all.
+    /// Of `requests`: completed, but without any counts.
     pub unmetered: u64,
     /// Of `requests`: the outcome is not `completed`.
     pub failed: u64,
     /// Refused before any attempt; not among `requests`.
     pub unattempted: u64,
-    /// Upstream tries of all `requests`.
+    /// Upstream attempts of all `requests`.
     pub attempts: u64,
-    /// Cached tokens that the provider itself reported: the evidence of `realized_reused_tokens`. What was eligible
-    /// or a candidate is not known without the prompt's text, and is not guessed.
+    /// Cached tokens that the provider itself reported: the evidence of `realized_reused_tokens`. What was
+    /// eligible or a candidate is not known without the prompt's text, and is not guessed.
     pub realized_reused_tokens: u64,
-    /// What is no token of text.
+    /// Billing units other than text tokens.
     pub units: Units,
 }
 
 impl UsageSums {
-    /// Adds without wrapping, as money does.
+    /// Adds with saturation, like money.
     pub(crate) fn plus(&mut self, other: &Self) {
         let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
         add(&mut self.requests, other.requests);
@@ -182,7 +182,7 @@ impl UsageSums {
     }
 }
 
-/// From a histogram with eight steps to the octave: a figure is at most an eighth too high, never too low.
+/// From a histogram with eight steps per octave: a value is at most an eighth too high, never too low.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Percentiles {
     pub p50_us: u64,
@@ -193,24 +193,24 @@ pub struct Percentiles {
 /// One row of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
-    /// The start of the interval, where one was asked for.
+    /// The start of the interval, if the query has one.
     pub bucket_unix_ms: Option<u64>,
-    /// In the order that was asked for; `None` where the exchange has no such thing (no tag, no key).
+    /// In the query's order; `None` if the exchange has no such value (no tag, no key).
     pub groups: Vec<(Dimension, Option<String>)>,
     pub sums: UsageSums,
-    /// What the workspace pays in all: what it owes, and what its own providers bill it. What a managed request costs its
-    /// operator is not in it.
+    /// The workspace's total cost: what it owes the operator, and what its own providers bill it. The
+    /// operator's cost of a managed request is not included.
     pub spend: Nanos,
-    /// First byte to last byte, of completed requests; `None` where there were none.
+    /// First byte to last byte, of completed requests; `None` if there are none.
     pub latency: Option<Percentiles>,
-    /// Until the first content byte, of completed streams.
+    /// Time to the first content byte, of completed streams.
     pub first_byte: Option<Percentiles>,
 }
 
-/// Rows of one usage answer.
+/// The maximum number of rows in a usage answer.
 pub const ROWS_MAX: u64 = 10_000;
 
-/// The step of a histogram with eight steps to the octave; exact below sixteen.
+/// The histogram step of a value, with eight steps per octave; exact below sixteen.
 pub(crate) fn step_of(value: u64) -> u32 {
     if value < 8 {
         return u32::try_from(value).unwrap_or(0);
@@ -230,7 +230,7 @@ pub(crate) fn step_end(step: u32) -> u64 {
     (8 + within).saturating_mul(width).saturating_add(width - 1)
 }
 
-/// The percentiles of `(step, count)` in rising order of steps.
+/// The percentiles of `(step, count)` pairs in ascending order of steps.
 pub(crate) fn percentiles(steps: &[(u32, u64)]) -> Option<Percentiles> {
     let total: u64 = steps.iter().map(|(_, count)| count).sum();
     if total == 0 {

@@ -1,13 +1,14 @@
-//! Webhooks: where a workspace is told of its events, what signs them, and how each delivery went.
+//! Webhooks: where a workspace's events are delivered, the secrets that sign them, and the state of each
+//! delivery.
 
 use domain::{EventId, WebhookId, WorkspaceId};
 
 use crate::events::{EventKind, EventRow};
 use crate::{Act, Listed, Page, SealedSecret, StoreFuture, Written};
 
-/// The job that offers one event to one webhook.
+/// The job that delivers one event to one webhook.
 pub const DELIVER: &str = "webhook.deliver";
-/// The job that tells of a credential's end before it comes.
+/// The job that announces a credential's expiry in advance.
 pub const ANNOUNCE_EXPIRY: &str = "credential.announce_expiry";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +17,11 @@ pub struct WebhookRow {
     pub workspace: WorkspaceId,
     pub url: String,
     pub description: String,
-    /// Every kind where empty.
+    /// Subscribes to these kinds; to every kind if empty.
     pub events: Vec<EventKind>,
     /// Why nothing is sent.
     pub disabled_reason: Option<String>,
-    /// The newest first; two while a rotation lasts.
+    /// Newest first; two during a rotation.
     pub secrets: Vec<SigningSecret>,
     pub created_unix_ms: u64,
     /// Ignored on writing.
@@ -31,11 +32,12 @@ pub struct WebhookRow {
 pub struct SigningSecret {
     pub generation: u32,
     pub secret: SealedSecret,
-    /// Of the one that a newer one replaced.
+    /// For a secret that a newer one replaced.
     pub expires_unix_ms: Option<u64>,
 }
 
-/// What a secret of a webhook is sealed as: each generation is an object of its own, so that two can be open at once.
+/// The object name that a webhook secret is sealed under: each generation is a separate object, so that two
+/// can be open at once.
 #[must_use]
 pub fn sealed_object(webhook: WebhookId, generation: u32) -> String {
     format!("{webhook}/{generation}")
@@ -45,7 +47,7 @@ pub fn sealed_object(webhook: WebhookId, generation: u32) -> String {
 pub enum DeliveryState {
     Pending,
     Delivered,
-    /// Offered for as long as events are, or refused for good.
+    /// Retried for the whole retry period, or rejected for good.
     Failed,
 }
 
@@ -70,7 +72,7 @@ pub struct DeliveryRow {
     pub attempted_unix_ms: Option<u64>,
 }
 
-/// How one attempt went.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryAttempt {
     pub state: DeliveryState,
@@ -80,7 +82,7 @@ pub struct DeliveryAttempt {
 }
 
 pub trait Webhooks: Send + Sync {
-    /// Refused as `too_many_webhooks` past the limit.
+    /// Refused as `too_many_webhooks` above the limit.
     fn create(&self, row: WebhookRow, act: Act) -> StoreFuture<'_, Written<WebhookRow>>;
     fn get(&self, workspace: WorkspaceId, id: WebhookId) -> StoreFuture<'_, WebhookRow>;
     fn list(
@@ -88,14 +90,14 @@ pub trait Webhooks: Send + Sync {
         workspace: WorkspaceId,
         page: Page<WebhookId>,
     ) -> StoreFuture<'_, Listed<WebhookRow, WebhookId>>;
-    /// Writes address, description, events and whether it is disabled; secrets stay.
+    /// Writes address, description, events and whether it is disabled; the secrets can't change here.
     fn replace(
         &self,
         row: WebhookRow,
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<WebhookRow>>;
-    /// Adds a secret; the one before signs too until then.
+    /// Adds a secret; the previous one also signs until the overlap ends.
     fn rotate(
         &self,
         workspace: WorkspaceId,
@@ -118,14 +120,14 @@ pub trait Webhooks: Send + Sync {
         id: WebhookId,
         page: Page<EventId>,
     ) -> StoreFuture<'_, Listed<DeliveryRow, EventId>>;
-    /// One delivery with its webhook; nothing where either is gone.
+    /// One delivery with its webhook; `None` if either is gone.
     fn delivery(
         &self,
         webhook: WebhookId,
         event: EventId,
     ) -> StoreFuture<'_, Option<(WebhookRow, DeliveryRow)>>;
-    /// Offers an event once more, whatever became of it, for as long as a new one. Refused as `webhook_disabled`, and as
-    /// `delivery_running` while it is being sent.
+    /// Sends an event again, whatever its state, and retries for as long as for a new one. Refused as
+    /// `webhook_disabled`, and as `delivery_running` while it is being sent.
     fn resend(
         &self,
         workspace: WorkspaceId,

@@ -1,4 +1,4 @@
-//! Workspaces: the owners of everything else.
+//! Workspaces: the tenants, which own everything else.
 
 use domain::{CachePolicy, WorkspaceId};
 use snapshot::WrappedKey;
@@ -11,22 +11,23 @@ pub struct WorkspaceRow {
     pub name: String,
     pub caching: CachePolicy,
     pub created_unix_ms: u64,
-    /// The version of the last change to this row: what `ETag` and `If-Match` carry. Ignored on writing.
+    /// The version of this row's last change, used in `ETag` and `If-Match`. Ignored on writing.
     pub version: u64,
 }
 
 pub trait Workspaces: Send + Sync {
     fn get(&self, id: WorkspaceId) -> StoreFuture<'_, WorkspaceRow>;
     fn list(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<WorkspaceRow, WorkspaceId>>;
-    /// Writes `name` and `caching`; everything else of a workspace stays.
+    /// Writes `name` and `caching`; nothing else of a workspace can change.
     fn replace(
         &self,
         row: WorkspaceRow,
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<WorkspaceRow>>;
-    /// Refused while it has projects, credentials or nodes. Its sealing keys go with it: what they sealed is gone.
+    /// Refused while it has projects, credentials or nodes. Its sealing keys are deleted too, and with them
+    /// everything that they sealed becomes unreadable.
     fn delete(&self, id: WorkspaceId, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<()>>;
-    /// The sealing keys of one workspace, oldest first; of the operator under the nil id.
+    /// The sealing keys of one workspace, oldest first; the operator's are under the nil id.
     fn wrapped_keys(&self, id: WorkspaceId) -> StoreFuture<'_, Vec<WrappedKey>>;
 }

@@ -1,4 +1,5 @@
-//! The command line's side of `/v2` and `/v1`: one request at a time, answers as JSON, failures with an exit code.
+//! The command line's client of `/v2` and `/v1`: one request at a time, JSON responses, failures with an exit
+//! code.
 
 use std::io::{IsTerminal, Read};
 use std::sync::Arc;
@@ -17,13 +18,13 @@ use crate::output::{self, Failure};
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// One answer that is no refusal.
+/// A successful response.
 struct Whole {
     body: Bytes,
     etag: Option<String>,
 }
 
-/// A connection to a gateway.
+/// A client of one gateway.
 pub struct Api {
     base: String,
     key: Option<String>,
@@ -31,10 +32,10 @@ pub struct Api {
 }
 
 impl Api {
-    /// With the key of the environment, or of `tidegate login`.
+    /// Connects with the key of the environment, or of `tidegate login`.
     ///
     /// # Errors
-    /// No key is at hand.
+    /// There is no key.
     pub fn connect(shared: &Shared) -> Result<Self, Failure> {
         let (base, key) = shared.gateway()?;
         let key = key.ok_or_else(|| {
@@ -47,11 +48,11 @@ impl Api {
         Self::with_key(&base, &key)
     }
 
-    /// As `connect`. A node on this machine may ask for no key, so an address that is named is asked without one where
-    /// none is at hand; a gateway says then that it wants one.
+    /// Like `connect`, but calls an address that was given without a key if there is none: a node on this
+    /// machine may need no key, and a gateway says that it wants one.
     ///
     /// # Errors
-    /// No key is at hand, and no address was named.
+    /// There is no key, and no address was given.
     pub fn connect_open(shared: &Shared) -> Result<Self, Failure> {
         match (shared.gateway()?, &shared.url) {
             ((base, None), Some(_)) => Self::without_key(&base),
@@ -60,13 +61,13 @@ impl Api {
     }
 
     /// # Errors
-    /// The system refuses.
+    /// The runtime can't be created.
     pub fn with_key(base: &str, key: &str) -> Result<Self, Failure> {
         Ok(Self { key: Some(key.to_owned()), ..Self::without_key(base)? })
     }
 
     /// # Errors
-    /// The system refuses.
+    /// The runtime can't be created.
     pub fn without_key(base: &str) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { base: base.to_owned(), key: None, runtime })
@@ -77,15 +78,15 @@ impl Api {
         &self.base
     }
 
-    /// Lets time pass.
+    /// Sleeps.
     pub fn pause(&self, duration: Duration) {
         self.runtime.block_on(async { tokio::time::sleep(duration).await });
     }
 
-    /// Every row of a list, page after page.
+    /// All rows of a list, page by page.
     ///
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn get_all(&self, path: &str) -> Result<Vec<Value>, Failure> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         let join = if path.contains('?') { '&' } else { '?' };
@@ -102,62 +103,62 @@ impl Api {
     }
 
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None)
     }
 
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::POST, path, Some(body))
     }
 
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::PATCH, path, Some(body))
     }
 
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::DELETE, path, None)
     }
 
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn text(&self, path: &str) -> Result<String, Failure> {
         let answer = self.answer(&self.request(Method::GET, path, None)?)?;
         Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::PUT, path, Some(body))
     }
 
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let request = self.request(method, path, body)?;
         self.answer(&request).map(|answer| read(&answer.body))
     }
 
-    /// An object with its ETag, for a write that must not undo somebody else's.
+    /// An object with its ETag, for a write that must not overwrite another client's change.
     ///
     /// # Errors
-    /// The gateway is away, or refuses.
+    /// The gateway can't be reached, or refuses.
     pub fn get_versioned(&self, path: &str) -> Result<(Value, Option<String>), Failure> {
         let answer = self.answer(&self.request(Method::GET, path, None)?)?;
         Ok((read(&answer.body), answer.etag))
     }
 
-    /// Writes what is still at this version.
+    /// Writes only if the object is still at this version (`If-Match`).
     ///
     /// # Errors
-    /// The gateway is away, or refuses; a conflict where somebody was faster.
+    /// The gateway can't be reached, or refuses; a conflict if the object has changed.
     pub fn call_if(
         &self,
         method: Method,
@@ -191,10 +192,11 @@ impl Api {
         })
     }
 
-    /// Sends a streamed chat and hands each chunk of text to `on_data` as it arrives; returns the answer's head.
+    /// Sends a streaming chat request and calls `on_data` with each event as it arrives; returns the response
+    /// headers.
     ///
     /// # Errors
-    /// The gateway is away, refuses, or breaks off.
+    /// The gateway can't be reached, refuses, or breaks off the stream.
     pub fn stream(
         &self,
         path: &str,
@@ -255,15 +257,15 @@ impl Api {
     }
 }
 
-/// The person at the command line chose the address, so it may be any.
+/// The user chose the address, so it may be a private one.
 fn client() -> Result<Client, Failure> {
     Ok(Client::new(Arc::new(way_out()?))?)
 }
 
-/// How whatever a person named is reached.
+/// The egress settings for addresses that the user named.
 ///
 /// # Errors
-/// The file of further roots can't be read.
+/// The file of extra root certificates can't be read.
 pub fn way_out() -> Result<EgressSettings, Failure> {
     let extra_roots_pem = match std::env::var_os("TIDEGATE_CA_FILE").filter(|path| !path.is_empty()) {
         Some(path) => Some(std::fs::read(path)?),
@@ -300,7 +302,7 @@ fn event_of(line: &[u8]) -> Result<Option<Value>, Failure> {
     }
 }
 
-/// A secret from the terminal without echo, or from standard input; never from the command line.
+/// Reads a secret from the terminal without echo, or from standard input; never from the command line.
 ///
 /// # Errors
 /// There is none.
@@ -328,13 +330,13 @@ pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
     Ok(secret.to_owned())
 }
 
-/// A text member of a JSON object; empty where there is none.
+/// A string field of a JSON object; empty if there is none.
 #[must_use]
 pub fn field(object: &Value, name: &str) -> String {
     object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Text as a query's value.
+/// Escapes a value of a query string.
 #[must_use]
 pub fn escape(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()

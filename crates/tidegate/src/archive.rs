@@ -1,4 +1,5 @@
-//! A backup as a directory: files, and a manifest that says what they must be; it has its name once it is whole.
+//! A backup as a directory: files, and a manifest with their sizes and hashes. It gets its final name once it
+//! is complete.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -13,7 +14,7 @@ pub const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// What a backup holds.
+/// The content of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -42,10 +43,10 @@ impl Manifest {
     }
 }
 
-/// What the name of a backup in the making has behind it, before the number of its process.
+/// The suffix of an unfinished backup's name, before the id of its process.
 const PART: &str = ".part-";
 
-/// A backup in the making: nobody takes it for a whole one, since its directory has another name.
+/// An unfinished backup. The name of its directory keeps it from being taken for a complete one.
 #[derive(Debug)]
 pub struct Making {
     to: PathBuf,
@@ -54,7 +55,7 @@ pub struct Making {
 
 impl Making {
     /// # Errors
-    /// Something is at `to` already, or the disk refuses.
+    /// `to` exists already, or the disk fails.
     pub fn begin(to: &Path) -> anyhow::Result<Self> {
         if to.symlink_metadata().is_ok() {
             bail!(
@@ -76,16 +77,16 @@ impl Making {
         Ok(Self { to: to.to_owned(), part })
     }
 
-    /// Where a file of this name is to be written.
+    /// The path at which to write a file of this name.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.part.join(name)
     }
 
-    /// Copies a file; `false` where it went away meanwhile.
+    /// Copies a file; `false` if it has disappeared meanwhile.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The disk fails.
     pub fn copy(&self, from: &Path, name: &str) -> anyhow::Result<bool> {
         let mut source = match File::open(from) {
             Ok(file) => file,
@@ -96,10 +97,10 @@ impl Making {
         Ok(true)
     }
 
-    /// Reads every file once more for the manifest, and gives the backup its name.
+    /// Hashes every file for the manifest, and gives the backup its final name.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The disk fails.
     pub fn finish(self, database: &str, made_unix_ms: u64) -> anyhow::Result<Manifest> {
         let manifest = self.write_manifest(database, made_unix_ms)?;
         self.name()?;
@@ -121,8 +122,8 @@ impl Making {
         Ok(manifest)
     }
 
-    /// The moment from which on it is a backup. All of it may be on the disk before, and it is none yet: whoever asked for it
-    /// was told nothing.
+    /// The rename that makes it a backup. Before it, all files may be on disk, but success has not been
+    /// reported.
     fn name(self) -> anyhow::Result<()> {
         fs::rename(&self.part, &self.to)?;
         sync_directory(
@@ -131,7 +132,7 @@ impl Making {
     }
 }
 
-/// Whether a directory's own name, whatever path leads to it, is that of a backup in the making.
+/// Whether a directory's own name, by whatever path it is reached, is that of an unfinished backup.
 fn is_part(path: &Path) -> bool {
     let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let number =
@@ -142,7 +143,7 @@ fn is_part(path: &Path) -> bool {
 /// Reads a backup's manifest and checks every file against it.
 ///
 /// # Errors
-/// It is no backup, it is not whole, or a file is not what it was.
+/// It is not a backup, it is incomplete, or a file has changed.
 pub fn check(from: &Path) -> anyhow::Result<Manifest> {
     let shown = from.display();
     if is_part(from) {
@@ -170,10 +171,10 @@ pub fn check(from: &Path) -> anyhow::Result<Manifest> {
     Ok(manifest)
 }
 
-/// Copies what was checked into a directory that is being made.
+/// Copies a checked file into a directory under construction.
 ///
 /// # Errors
-/// The disk refuses.
+/// The disk fails.
 pub fn copy_out(from: &Path, name: &str, to: &Path) -> anyhow::Result<()> {
     let path = from.join(name);
     let mut source = File::open(&path).with_context(|| format!("can't read {}", path.display()))?;
@@ -244,7 +245,7 @@ mod tests {
         to
     }
 
-    /// The last moment before a backup is one: every file is there, and listed.
+    /// The last moment before it becomes a backup: every file exists, and is listed.
     #[test]
     fn one_that_was_killed_before_it_was_named_is_none() {
         let root = tempfile::tempdir().unwrap();

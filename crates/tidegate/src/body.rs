@@ -1,9 +1,9 @@
-//! A request body of the command line: what was given on it, and nothing for what was left out.
+//! A request body built from command line options; options that were left out are absent.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// A JSON object in the making.
+/// A JSON object under construction.
 #[derive(Debug, Default)]
 pub struct Body(Map<String, Value>);
 

@@ -1,4 +1,5 @@
-//! Where this person is signed in: one file in their configuration directory, which only they may read.
+//! The gateways that this person is signed in to: one file in their configuration directory, which only they
+//! may read.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -12,7 +13,7 @@ use crate::output::{self, Failure};
 
 pub const DEFAULT: &str = "default";
 
-/// A gateway and the key that `tidegate login` was given there.
+/// A gateway, and the key that `tidegate login` obtained there.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
@@ -25,7 +26,7 @@ pub struct Context {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contexts {
-    /// The one that is meant where none is named.
+    /// The context used when none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
     #[serde(default)]
@@ -33,18 +34,18 @@ pub struct Contexts {
 }
 
 impl Contexts {
-    /// The file as it is; empty where there is none.
+    /// Reads the file; empty if there is none.
     ///
     /// # Errors
-    /// It is there and can't be read.
+    /// It exists and can't be read.
     pub fn read() -> Result<Self, Failure> {
         path().map_or_else(|| Ok(Self::default()), |path| read_from(&path))
     }
 
-    /// The context that is meant, with its name.
+    /// The named context, or the current one, with its name.
     ///
     /// # Errors
-    /// One is named that isn't there.
+    /// The named one does not exist.
     pub fn choose(&self, named: Option<&str>) -> Result<Option<(&str, &Context)>, Failure> {
         let name = named.or(self.current.as_deref()).unwrap_or(DEFAULT);
         match self.contexts.get_key_value(name) {
@@ -57,10 +58,10 @@ impl Contexts {
         }
     }
 
-    /// Replaces the file at once, so that no reader sees half of it.
+    /// Replaces the file atomically.
     ///
     /// # Errors
-    /// The disk refuses, or there is no home to keep it in.
+    /// The disk fails, or there is no home directory.
     pub fn write(&self) -> Result<(), Failure> {
         let path = path().ok_or_else(|| {
             Failure::new(
@@ -98,7 +99,7 @@ fn read_from(path: &Path) -> Result<Contexts, Failure> {
     })
 }
 
-/// A key that others of this machine can read is no secret: nothing is sent with it until that is mended.
+/// Refuses a file that other users of this machine can read, so that nothing is sent with an exposed key.
 fn keep_private(path: &Path) -> Result<(), Failure> {
     let mode = fs::metadata(path)?.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {

@@ -1,4 +1,4 @@
-//! The data directory of one process: what lies in it, and the lock that keeps a second process out.
+//! The data directory of one process: its files, and the lock that keeps a second process out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -22,10 +22,10 @@ pub fn journal(dir: &Path) -> PathBuf {
     dir.join(datadir::JOURNAL_DIR)
 }
 
-/// Makes the directory of the journal, which nobody else may read; one of an earlier version is shut, too.
+/// Creates the journal's directory, readable by its owner only; tightens the mode of an existing one.
 ///
 /// # Errors
-/// As the disk says.
+/// The disk fails.
 pub fn make_journal(dir: &Path) -> io::Result<PathBuf> {
     let path = journal(dir);
     DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
@@ -33,10 +33,10 @@ pub fn make_journal(dir: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Opens the database that the directory's process works with.
+/// Opens the database that belongs to the directory.
 ///
 /// # Errors
-/// The directory is of the other kind, or the database can't be used.
+/// The directory is for the other kind of database, or the database can't be used.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     let shown = settings.data_dir.display();
     match (&settings.database, datadir::replica(&settings.data_dir)?) {
@@ -53,10 +53,10 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     }
 }
 
-/// Takes the directory for this process; the lock ends with the process, however it ends.
+/// Locks the directory; the lock ends with the process, however it ends.
 ///
 /// # Errors
-/// Another process has it.
+/// Another process has locked it.
 pub fn lock(dir: &Path) -> anyhow::Result<File> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new()

@@ -1,4 +1,5 @@
-//! Making a data directory: master key, database, first workspace, project and keys; whole, or refused ever after.
+//! Creates a data directory: master key, database, first workspace, project and keys. An incomplete one is
+//! refused from then on.
 
 use std::sync::Arc;
 
@@ -16,10 +17,11 @@ use crate::settings::Settings;
 
 const FIRST_WORKSPACE: &str = "default";
 
-/// Makes an empty directory one to serve from: with a database that is made too, or one that others founded.
+/// Initialises an empty directory, with a new database, or with one that other gateways share.
 ///
 /// # Errors
-/// The directory is not empty, the database can't be used, or the directory joins others and their master key is missing.
+/// The directory is not empty, the database can't be used, or the shared installation's master key is
+/// missing.
 pub async fn found_or_join(
     settings: &Settings,
     world: &World,
@@ -45,10 +47,12 @@ pub async fn found_or_join(
     }
 }
 
-/// Makes everything, and returns the keys that nobody is shown again. The owner has no password: a link signs them in.
+/// Creates everything, and returns the keys, which are shown once. The owner has no password: a link signs
+/// them in.
 ///
 /// # Errors
-/// The directory is not empty, the database is somebody's already, or the disk refuses; nothing usable is left then.
+/// The directory is not empty, the database is in use already, or the disk fails; nothing usable is left
+/// behind.
 async fn found(settings: &Settings, world: &World, owner_email: &str) -> anyhow::Result<Founded> {
     let making = Making::begin(&settings.data_dir)?;
     let wrap = new_master_key(settings, world)?;
@@ -89,7 +93,7 @@ fn finish(settings: &Settings, making: Making) -> anyhow::Result<()> {
     Ok(making.finish()?)
 }
 
-/// A fresh key in a file, unless the operator brings one.
+/// Creates a master key file, unless the operator provides the key.
 fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<Masters>> {
     let path = master_key_file(settings);
     if brought_key().is_none() && settings.master_key_command.is_none() && !path.exists() {
@@ -98,10 +102,10 @@ fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<Mast
     master_keys(settings, world)
 }
 
-/// The keys that seal this installation: one, or two while one replaces the other.
+/// The master keys of this installation: one, or two during a rotation.
 ///
 /// # Errors
-/// They are missing, readable by others, or no keys.
+/// They are missing, readable by others, or invalid.
 pub fn master_keys(settings: &Settings, world: &World) -> anyhow::Result<Arc<Masters>> {
     let (path, command) = (master_key_file(settings), settings.master_key_command.clone());
     let read = move || match (brought_key(), &command) {
@@ -117,7 +121,7 @@ fn brought_key() -> Option<Secret> {
     std::env::var("TIDEGATE_MASTER_KEY").ok().filter(|text| !text.is_empty()).map(Secret::from_text)
 }
 
-/// The file of master keys, where no other place is named for them.
+/// The file of master keys, at its default place unless the settings name another.
 #[must_use]
 pub fn master_key_file(settings: &Settings) -> std::path::PathBuf {
     settings

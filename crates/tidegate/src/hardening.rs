@@ -1,11 +1,12 @@
-//! What a process that holds keys does to itself first: no core dump, not readable by a sibling of its user.
+//! Protects a process that holds keys: no core dumps, and its memory not readable by other processes of its
+//! user.
 
 use rustix::process::{Resource, Rlimit};
 
-/// What a process has open before it serves, where the system doesn't say.
+/// Descriptors assumed open before it serves, where the system doesn't say.
 const DESCRIPTORS_GUESSED: usize = 64;
 
-/// Best effort: a kernel that refuses leaves us as safe as any other process, so a refusal is only reported.
+/// Best effort: if the kernel refuses, the process is as safe as any other, so a refusal is only reported.
 pub fn harden() -> Vec<String> {
     let mut refused = Vec::new();
     if let Err(error) =
@@ -20,7 +21,7 @@ pub fn harden() -> Vec<String> {
     refused
 }
 
-/// Takes as many file descriptors as the system allows: each stream needs two.
+/// Raises the limit of file descriptors to the maximum: each stream needs two.
 pub fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -29,8 +30,8 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// How many connections of clients may be open: each may need one to an upstream too, so half of the descriptors that this
-/// process has not opened yet.
+/// How many client connections may be open: half of the file descriptors not in use yet, because each
+/// connection may need another one to an upstream.
 pub fn connections_max() -> usize {
     let Some(limit) = rustix::process::getrlimit(Resource::Nofile).current else { return usize::MAX };
     let opened = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_GUESSED, Iterator::count);

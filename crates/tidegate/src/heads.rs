@@ -1,4 +1,5 @@
-//! Heads of the audit that are kept elsewhere: written by a gateway, read by whoever checks.
+//! Signed heads of the audit chains that are kept outside the database: written by a gateway, read for
+//! verification.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,7 +15,7 @@ use proof::audit::Head;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-/// Where a gateway keeps them.
+/// Where a gateway sends them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     Directory(PathBuf),
@@ -33,7 +34,7 @@ impl Place {
     }
 
     /// # Errors
-    /// Nothing may be sent to the address.
+    /// The address is not allowed.
     pub fn keeper(
         &self,
         egress: &egress::EgressSettings,
@@ -53,7 +54,7 @@ impl Place {
     }
 }
 
-/// Files to which lines are added and nothing else is done; each gateway has its own.
+/// Append-only files, one for each gateway and day.
 struct InDirectory {
     directory: PathBuf,
     gateway: String,
@@ -80,7 +81,7 @@ fn add(directory: &Path, gateway: &str, heads: &[Head]) -> anyhow::Result<()> {
     let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
     let mut file = opened.with_context(|| format!("can't open {}", path.display()))?;
     let mut lines = Vec::new();
-    // A line that a dead process left half written ends here, so that the next is whole.
+    // Ends a line that a process left half-written when it died, so that the next one is readable.
     if ends_in_a_line(&mut file)? {
         lines.push(b'\n');
     }
@@ -104,7 +105,7 @@ fn ends_in_a_line(file: &mut File) -> anyhow::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// What an address is sent, and may keep line by line.
+/// The request body for an address; a receiver may store it as a line.
 #[derive(Serialize, Deserialize)]
 struct Sent {
     object: String,
@@ -135,15 +136,15 @@ impl HeadKeeper for AtAddress {
     }
 }
 
-/// What was found where heads are kept.
+/// The heads found in files.
 #[derive(Debug, Default)]
 pub struct Found {
     pub heads: Vec<Head>,
-    /// Lines that are no heads, such as one that a dying process left.
+    /// Lines that are not heads, for example a half-written one.
     pub unreadable: usize,
 }
 
-/// The heads of one chain, from a file or from every `.jsonl` of a directory.
+/// Reads the heads of one chain, from a file or from every `.jsonl` file of a directory.
 ///
 /// # Errors
 /// It can't be read.

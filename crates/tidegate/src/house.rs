@@ -1,4 +1,4 @@
-//! The composition of one serving process: what is opened in which order, and how it is closed again.
+//! The composition of a serving process: what is opened in which order, and how it is closed.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -26,19 +26,19 @@ use crate::settings::Settings;
 use crate::upkeep::{self, KeepDays};
 use crate::{data_dir, founding};
 
-/// The configuration is read at least this often, whatever the change feed says: a write of another process is in force
-/// within a second.
+/// The configuration is polled at least this often, even without the change feed: a write of another process
+/// takes effect within a second.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 
-/// A database that is away for longer is told by the readiness.
+/// After this time without the database, readiness reports degraded.
 const DRAIN_DEGRADED_AFTER: Duration = Duration::from_secs(60);
 
-/// Everything that cores share.
+/// The process-wide state that all cores share.
 pub struct House {
     pub store: Store,
     pub vault: Vault,
     pub masters: Arc<Masters>,
-    /// This process's name among those of one database.
+    /// The id of this process among those on the same database.
     pub replica: ReplicaId,
     pub keeper: Arc<Keeper>,
     pub board: Arc<board::Shared>,
@@ -56,23 +56,23 @@ pub struct House {
     journal: Arc<JournalShared>,
     journal_dir: PathBuf,
     journal_settings: JournalSettings,
-    /// Limits and budgets, and who leases parts of these.
+    /// Limits and budgets, and the client that leases parts of them.
     pub allowances: Arc<Allowances>,
     clerk: Arc<Clerk>,
     clerk_task: tokio::task::JoinHandle<()>,
     drainer: Arc<Drainer>,
     drain_task: tokio::task::JoinHandle<()>,
     upkeep_task: tokio::task::JoinHandle<()>,
-    /// Held while the process lives.
+    /// Held for the life of the process.
     _lock: File,
 }
 
 impl House {
-    /// Opens an initialised data directory: unseals, recovers the books, compiles the configuration. What a dead
-    /// process left open is closed before this returns.
+    /// Opens an initialised data directory: unseals the vault, recovers the ledger from the journal, compiles
+    /// the configuration. Tabs that a dead process left open are closed before this returns.
     ///
     /// # Errors
-    /// Another process has the directory, the master key is another one, or a file can't be used.
+    /// Another process has the directory, the master key is a different one, or a file can't be used.
     pub async fn open(settings: &Settings, world: World) -> anyhow::Result<Arc<Self>> {
         if store::datadir::look(&settings.data_dir)? == DataDir::Empty {
             anyhow::bail!("{} is empty: `tidegate init` makes it", settings.data_dir.display());
@@ -91,7 +91,7 @@ impl House {
         let (turns, responses, objects) = keepers(&store, &vault, &world);
         let allowances: Arc<Allowances> = Arc::default();
         let clerk = Clerk::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
-        // The journal of the last run is in the books: nothing that it leased is needed.
+        // The last run's journal is in the ledger now, so nothing that it leased is needed any more.
         clerk.begin().await?;
         let keeper = Keeper::start(
             store.source(),
@@ -144,10 +144,10 @@ impl House {
         }))
     }
 
-    /// What one core serves with. Called on the core's own thread, inside its `LocalSet`.
+    /// The state of one core. Called on the core's own thread, inside its `LocalSet`.
     ///
     /// # Errors
-    /// The journal can't be written, or the extra roots can't be read.
+    /// The journal can't be written, or the extra root certificates can't be read.
     pub fn core(&self, number: u32) -> anyhow::Result<Rc<line::Core>> {
         let journal = Journal::open(
             &self.journal_dir,
@@ -177,8 +177,8 @@ impl House {
         Ok(Rc::new(line::Core { number, snapshot, hands, journal, allowances, counters, answers }))
     }
 
-    /// The readiness of the process: it can serve while it can write its journal. Where that can't be taken into the
-    /// database it serves on, degraded: no other replica could do better, and nothing is lost meanwhile.
+    /// The process can serve as long as it can write its journal. If the database takes no records, it serves
+    /// on and is degraded: another replica could do no better, and nothing is lost meanwhile.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let failing = self.drainer.failing_for();
@@ -192,7 +192,7 @@ impl House {
         }
     }
 
-    /// Closes the books, after the last core has ended: drains what is settled, then lets go of the files.
+    /// Shuts down after the last core has ended: drains settled records, then closes the files.
     pub async fn close(&self) {
         self.upkeep_task.abort();
         self.drainer.stop();
@@ -217,7 +217,8 @@ impl House {
     }
 }
 
-/// Who remembers what providers keep, and what they must be shown again.
+/// Starts the stores for provider-side objects and responses, and for turn data that providers must be sent
+/// again.
 fn keepers(store: &Store, vault: &Vault, world: &World) -> (Arc<Turns>, Arc<Responses>, Arc<Objects>) {
     let turns = Turns::start(store.clone(), vault.clone(), world.clone());
     let responses = Responses::start(store.clone(), vault.clone(), world.clone(), control::response_chore_of);
@@ -253,10 +254,10 @@ async fn unseal(
     Ok((vault, masters))
 }
 
-/// Whether the master key at hand is the one that sealed this directory's secrets.
+/// Checks that the master key is the one that sealed this directory's secrets.
 ///
 /// # Errors
-/// It is another one, or the directory is none.
+/// It is a different one, or the directory is not an installation.
 pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
     let world = World::system();
     let store = data_dir::open_store(settings).await?;
@@ -265,10 +266,10 @@ pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
     opened.map(|_| ())
 }
 
-/// A link that signs in the first owner, made beside whatever process serves this directory.
+/// A link that signs in the first owner; works while a gateway serves this directory.
 ///
 /// # Errors
-/// The directory is none, or the master key is another one.
+/// The directory is not an installation, or the master key is a different one.
 pub async fn owners_link(settings: &Settings) -> anyhow::Result<String> {
     let world = World::system();
     let store = Store::open(&data_dir::database(&settings.data_dir)).await?;
@@ -278,14 +279,15 @@ pub async fn owners_link(settings: &Settings) -> anyhow::Result<String> {
     Ok(path)
 }
 
-/// The vault learns a change's keys, floors and versions before anyone is served with it.
+/// Passes a change's keys, anti-rollback minimum versions and current versions to the vault before it is
+/// published.
 fn teach(opener: Arc<Opener>) -> BeforePublish {
     Arc::new(move |change: &mut Change| {
         let opener = Arc::clone(&opener);
         let lesson = lesson_of(change);
         Box::pin(async move {
-            // Each failure is audited by the vault. One workspace's damaged key must not keep every other workspace from
-            // its configuration: that workspace's secrets stay shut, and its requests say so.
+            // The vault audits each failure. One workspace's damaged key must not block the configuration of
+            // all others: that workspace's secrets stay sealed, and its requests say so.
             for (workspace, key_id) in opener.learn(lesson).await.keys {
                 tracing::error!(%workspace, key_id, "a sealing key does not unwrap; its secrets stay shut");
             }

@@ -1,4 +1,4 @@
-//! The log: one line an event on standard error, for people or as JSON.
+//! The log: one line per event on standard error, as text or as JSON.
 
 use tracing_subscriber::EnvFilter;
 
@@ -6,7 +6,7 @@ use crate::output::{self, Failure};
 use crate::paint;
 
 /// # Errors
-/// The filter can't be read.
+/// The filter is invalid.
 pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::new(output::USAGE, format!("log is \"{filter}\", which is no filter: {error}."))

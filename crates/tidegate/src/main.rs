@@ -1,4 +1,4 @@
-//! The `tidegate` binary: the command line, and the one place that names concrete choices.
+//! The `tidegate` binary: the command line, and the only place that composes concrete implementations.
 
 #[macro_use]
 mod printing;
@@ -35,7 +35,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use zeroizing_alloc::ZeroAlloc;
 
-/// What is freed is wiped: the buffers of the HTTP library hold keys for a moment, and nobody else would clear them.
+/// Freed memory is zeroed: the HTTP library's buffers hold keys for a moment, and nothing else would clear
+/// them.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 

@@ -1,14 +1,14 @@
-//! Whether this machine has the memory that a model needs, told before it is loaded.
+//! Checks whether this machine has the memory that a model needs, before it is loaded.
 
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-/// What steps are made in, and tokens are kept in, beside weights and conversations.
+/// Memory for step buffers and the tokenizer, besides weights and KV cache.
 const BESIDE: u64 = 128 * MIB;
 const MIB: u64 = 1024 * 1024;
 
-/// Where a control group says what its processes may take; the root of what this one sees.
+/// Where a cgroup's limits are; the root as this process sees it.
 const GROUP: &str = "/sys/fs/cgroup";
 
 /// What a model will take.
@@ -18,22 +18,22 @@ pub struct Needed {
     pub conversations: u64,
 }
 
-/// What there is of memory, where the system says it.
+/// The available memory, where the system reports it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Room {
-    /// What the machine, or the control group, has to give. It may become more.
+    /// What the machine or the cgroup has free. It may grow.
     pub free: Option<u64>,
-    /// What this process may take yet, by the limits that it was started with: beyond them it would be ended.
+    /// What the process limits (`ulimit`) still allow: beyond it allocations fail and the process aborts.
     pub allowed: Option<u64>,
 }
 
 impl Room {
-    /// What there is now.
+    /// The current state.
     pub fn now() -> Self {
         Self { free: free(), allowed: allowed() }
     }
 
-    /// What may be taken yet while a model is served; beside it, something is left to compute in.
+    /// What may still be allocated while a model is served, less a reserve for computing.
     pub fn left(self, is_ignored: bool) -> Option<u64> {
         let free = self.free.filter(|_| !is_ignored);
         let least = [free, self.allowed].into_iter().flatten().min()?;
@@ -43,7 +43,7 @@ impl Room {
 
 impl Needed {
     /// # Errors
-    /// More is needed than this process may take; or than is free, and nobody said that this is known.
+    /// More is needed than the process limits allow; or than is free, unless that is to be ignored.
     pub fn within(self, room: Room, is_ignored: bool) -> Result<(), String> {
         let all = self.weights.saturating_add(self.conversations).saturating_add(BESIDE);
         let mib = |bytes: u64| bytes.div_ceil(MIB);
@@ -89,7 +89,7 @@ fn kilobytes(told: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// What the limits of addresses and of data leave.
+/// What the limits on address space and data segment leave.
 fn allowed() -> Option<u64> {
     let taken = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let left = |limit: Resource, name: &str| {
@@ -99,7 +99,7 @@ fn allowed() -> Option<u64> {
     [left(Resource::As, "VmSize:"), left(Resource::Data, "VmData:")].into_iter().flatten().min()
 }
 
-/// What a control group leaves: files that it only remembers make room.
+/// What a cgroup's limit leaves; inactive page cache counts as free, because it is reclaimed.
 fn left(most: &str, taken: &str, details: &str) -> Option<u64> {
     let most: u64 = most.trim().parse().ok()?;
     let taken: u64 = taken.trim().parse().ok()?;
@@ -124,7 +124,7 @@ mod tests {
         assert!(told.contains("--ignore-memory") && told.contains("600 of weights"), "{told}");
         let endless = Needed { weights: u64::MAX, conversations: u64::MAX };
         assert!(endless.within(free(u64::MAX - 1), false).is_err());
-        // What a process may not take it can't take, whoever knows it.
+        // Process limits are hard, even if free memory is to be ignored.
         let told = needed.within(Room { free: None, allowed: Some(1751 * MIB) }, true).unwrap_err();
         assert!(told.contains("may take 1751 more") && told.contains("ulimit -v"), "{told}");
     }

@@ -1,4 +1,4 @@
-//! The keys of a node: shown once, and kept as digests beside whatever else is the node's own.
+//! The API keys of a node: shown once, and stored as digests in the node's directory.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -13,7 +13,7 @@ use crate::output::{self, Failure};
 
 const FILE: &str = "keys";
 
-/// Makes a key and prints it.
+/// Creates a key and prints it.
 pub fn make(data_dir: &Path) -> Result<(), Failure> {
     let key = mint();
     keep(data_dir, &key)?;
@@ -25,7 +25,7 @@ pub fn make(data_dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A key that no node knows so far.
+/// A new random key.
 #[must_use]
 pub fn mint() -> String {
     let mut random = [0; 32];
@@ -33,7 +33,7 @@ pub fn mint() -> String {
     api_key::encode(true, &random)
 }
 
-/// Has the node of this directory take a key, from its next start on.
+/// Adds a key to this directory; the node accepts it from its next start on.
 pub fn keep(data_dir: &Path, key: &str) -> Result<(), Failure> {
     create(data_dir)?;
     let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(data_dir.join(FILE))?;
@@ -42,13 +42,13 @@ pub fn keep(data_dir: &Path, key: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the directory, for nobody else to read.
+/// Creates the directory, readable by its owner only.
 pub fn create(data_dir: &Path) -> Result<(), Failure> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     Ok(())
 }
 
-/// The digests of all keys; none where none was made.
+/// The digests of all keys; empty if there are none.
 pub fn read(data_dir: &Path) -> Result<Vec<Digest>, Failure> {
     let path = data_dir.join(FILE);
     let text = match std::fs::read_to_string(&path) {

@@ -1,4 +1,5 @@
-//! What a command prints: a table, CSV or sentence for people, JSON for programs, and failures with an exit code.
+//! What a command prints: a table, CSV or a sentence for people, JSON for programs, and failures with an exit
+//! code.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -19,12 +20,12 @@ pub enum Form {
     Csv,
 }
 
-/// Why a command failed; the code is what scripts branch on.
+/// Why a command failed; scripts branch on the code.
 #[derive(Debug)]
 pub struct Failure {
     pub code: u8,
     pub message: String,
-    /// The server's whole problem document, for `--json`.
+    /// The server's problem document, for `--json`.
     pub document: Option<Value>,
     pub json: bool,
 }
@@ -53,7 +54,7 @@ impl Failure {
         self.document.as_ref()?.get("code")?.as_str()
     }
 
-    /// What went wrong, how to mend it, and the id that the server's operator finds it by.
+    /// Prints what went wrong, how to fix it, and the id by which the server's operator finds it.
     fn tell(&self) {
         eprintln!("{} {}", paint_error(Style::Bad, "error:"), printable(&self.message));
         let said = |name: &str| self.document.as_ref().and_then(|document| document.get(name)?.as_str());
@@ -65,7 +66,7 @@ impl Failure {
         }
     }
 
-    /// Writes the failure where it belongs and gives the process its exit code.
+    /// Prints the failure and returns the process's exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         match &self.document {
@@ -95,7 +96,8 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The exit code of a refusal: its code tells a budget from a rate limit, which share a status.
+/// The exit code of an error response: its code distinguishes a budget from a rate limit, which share a
+/// status.
 #[must_use]
 pub fn code_of(status: u16, problem: Option<&str>) -> u8 {
     if matches!(problem, Some("quota_exceeded" | "credits_required")) {
@@ -115,7 +117,8 @@ pub fn code_of(status: u16, problem: Option<&str>) -> u8 {
     }
 }
 
-/// Text from outside, safe for a terminal: control characters (and so escape sequences) are shown, not obeyed.
+/// Makes text from outside safe for a terminal: control characters, and so escape sequences, are shown and
+/// not executed.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.chars()
@@ -128,7 +131,7 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Prints rows under a head, each column as wide as its widest cell.
+/// Prints rows under a header, each column as wide as its widest cell.
 pub fn table(head: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -146,7 +149,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// A line of CSV. A cell that begins like a formula is marked as text, so that no spreadsheet runs it.
+/// A line of CSV. A cell that begins like a formula is quoted as text, so that no spreadsheet executes it.
 #[must_use]
 pub fn csv_line(cells: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let cell = |text: &str| {
@@ -166,18 +169,18 @@ pub fn csv_line(cells: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     line
 }
 
-/// An object's fields as a line of CSV; one that is absent is an empty cell.
+/// An object's fields as a line of CSV; an absent one is an empty cell.
 fn csv_row(object: &Value, columns: &[impl AsRef<str>]) -> String {
     csv_line(columns.iter().map(|column| field(object, column.as_ref()).unwrap_or_default()))
 }
 
-/// A field of a JSON object as a person reads it, and a dash where there is nothing.
+/// A field of a JSON object for display; a dash if it is empty.
 #[must_use]
 pub fn cell(object: &Value, name: &str) -> String {
     field(object, name).unwrap_or_else(|| "-".to_owned())
 }
 
-/// A field's text; `None` where there is nothing in it.
+/// A field as text; `None` if it is empty.
 fn field(object: &Value, name: &str) -> Option<String> {
     match object.get(name)? {
         Value::Null => None,
@@ -204,7 +207,7 @@ pub fn list(shared: &Shared, page: &Value, columns: &[&str], empty: &str) {
     rows(shared, page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice), columns, empty);
 }
 
-/// As `list`, of rows that are at hand.
+/// Like `list`, for rows at hand.
 pub fn rows(shared: &Shared, rows: &[Value], columns: &[&str], empty: &str) {
     match shared.form() {
         Form::Json => rows.iter().for_each(|row| println!("{row}")),
@@ -220,7 +223,7 @@ pub fn rows(shared: &Shared, rows: &[Value], columns: &[&str], empty: &str) {
     }
 }
 
-/// Prints one object: JSON for programs, one line a field for people.
+/// Prints one object: JSON for programs, one line for each field for people.
 pub fn object(shared: &Shared, value: &Value) {
     if shared.json {
         println!("{value}");

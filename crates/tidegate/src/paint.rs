@@ -1,8 +1,8 @@
-//! Colour, where somebody looks at a terminal and didn't ask for none.
+//! Colours, if the output is a terminal and they are not switched off.
 
 use std::io::IsTerminal;
 
-/// What a piece of text is.
+/// The meaning of a piece of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     Head,
@@ -24,19 +24,19 @@ impl Style {
     }
 }
 
-/// On standard output.
+/// For standard output.
 #[must_use]
 pub fn paint(style: Style, text: &str) -> String {
     painted(style, text, is_wanted(&|name| std::env::var(name).ok(), std::io::stdout().is_terminal()))
 }
 
-/// On standard error.
+/// For standard error.
 #[must_use]
 pub fn paint_error(style: Style, text: &str) -> String {
     painted(style, text, is_wanted_on_error())
 }
 
-/// Whether standard error is coloured: what is kept in a file is not.
+/// Whether standard error is coloured; redirected output is not.
 #[must_use]
 pub fn is_wanted_on_error() -> bool {
     is_wanted(&|name| std::env::var(name).ok(), std::io::stderr().is_terminal())
@@ -50,7 +50,7 @@ fn painted(style: Style, text: &str, wanted: bool) -> String {
     }
 }
 
-/// no-color.org and bixense.com/clicolors: asked for, refused, or left to what is at the other end.
+/// Follows no-color.org and bixense.com/clicolors: forced on, forced off, or on for terminals.
 fn is_wanted(variable: &dyn Fn(&str) -> Option<String>, is_terminal: bool) -> bool {
     let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
     let is_on = |name: &str| variable(name).is_some_and(|value| !value.is_empty() && value != "0");

@@ -1,4 +1,4 @@
-//! Files that are written piece by piece: interrupted anywhere, they go on from the last piece that is whole.
+//! Export files that are written page by page: an interrupted export resumes after the last complete page.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::output::{self, Failure};
 
-/// One file that is wanted.
+/// One file to write.
 #[derive(Debug, Clone)]
 pub struct Part {
     pub name: String,
-    /// Its first line, empty where it has none.
+    /// Its header line; empty if it has none.
     pub head: String,
 }
 
-/// How far it is; kept beside the files, and replaced at once.
+/// The progress, stored beside the files and replaced atomically.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     names: Vec<String>,
@@ -25,7 +25,7 @@ struct State {
     cursor: Option<String>,
 }
 
-/// Files that grow together out of one list.
+/// Files that are written together from one list.
 #[derive(Debug)]
 pub struct Parts {
     directory: PathBuf,
@@ -35,10 +35,10 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Begins them, or takes up those of a run that did not end.
+    /// Creates the files, or resumes those of an interrupted run.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The disk fails.
     pub fn open(directory: &Path, list: &'static str, wanted: &[Part]) -> Result<Self, Failure> {
         let names: Vec<_> = wanted.iter().map(|part| part.name.clone()).collect();
         let known = std::fs::read(state_path(directory, list)).ok();
@@ -69,7 +69,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Where the list goes on.
+    /// The cursor at which the list continues.
     #[must_use]
     pub fn cursor(&self) -> Option<&str> {
         self.state.cursor.as_deref()
@@ -80,10 +80,10 @@ impl Parts {
         self.state.rows
     }
 
-    /// Adds a page: one text for each file, and where the next page begins.
+    /// Appends a page: one text for each file, and the cursor of the next page.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The disk fails.
     pub fn add(&mut self, texts: &[String], rows: u64, next: Option<String>) -> Result<(), Failure> {
         self.write(texts)?;
         self.state.rows += rows;
@@ -94,10 +94,10 @@ impl Parts {
         Ok(())
     }
 
-    /// Gives the files their names: from here on they are whole.
+    /// Gives the files their final names.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The disk fails.
     pub fn finish(self) -> Result<Vec<String>, Failure> {
         for (name, file) in self.state.names.iter().zip(&self.files) {
             file.sync_all()?;
@@ -107,10 +107,10 @@ impl Parts {
         Ok(self.state.names)
     }
 
-    /// Takes back what was begun.
+    /// Deletes the files.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The disk fails.
     pub fn discard(self) -> Result<(), Failure> {
         for name in &self.state.names {
             std::fs::remove_file(self.part(name))?;
@@ -122,7 +122,7 @@ impl Parts {
         self.directory.join(format!("{name}.part"))
     }
 
-    /// What was written after the last page that was kept goes.
+    /// Cuts off what was written after the last recorded page.
     fn cut(&mut self) -> Result<(), Failure> {
         for (file, bytes) in self.files.iter_mut().zip(&self.state.bytes) {
             file.set_len(*bytes)?;
@@ -172,7 +172,7 @@ mod tests {
         let open = || Parts::open(root.path(), "rows", &wanted).unwrap();
         let mut parts = open();
         parts.add(&["1\n".into(), "x\n".into()], 1, Some("c1".into())).unwrap();
-        // Torn in the middle of the next page.
+        // Interrupted in the middle of the next page.
         parts.write(&["2\n".into(), "tor".into()]).unwrap();
         drop(parts);
         assert!(!root.path().join("a.csv").exists(), "nothing half-made has the name of a whole one");
@@ -185,7 +185,7 @@ mod tests {
         let names: Vec<_> =
             std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
-        // Another choice of files begins anew.
+        // A different set of files starts again.
         let mut parts = open();
         parts.add(&["1\n".into(), String::new()], 1, Some("c1".into())).unwrap();
         drop(parts);

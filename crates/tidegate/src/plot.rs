@@ -1,32 +1,32 @@
-//! Lines of blocks: how something went over time, in a terminal.
+//! Sparklines: plots of block characters for the terminal.
 
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// One sum of one span of time.
+/// The sum for one interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
-    /// What the line is of.
+    /// The name of the series.
     pub name: String,
-    /// When the span begins.
+    /// The start of the interval.
     pub start: String,
     pub value: i64,
 }
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Wider than this is drawn in fewer, longer spans.
+/// The width of a plot; more intervals than that are merged.
 const CELLS_MAX: usize = 60;
 const LINES_MAX: usize = 20;
 
-/// One line for each name, the largest first; spans without a point are empty.
+/// One line for each series, the largest first; intervals without a point are empty.
 #[must_use]
 pub fn lines(points: Vec<Point>, span: &[String; 2], interval: &str) -> Vec<String> {
     let step = if interval == "hour" { 3_600 } else { 86_400 };
     let [Some(start), Some(end)] = [seconds(&span[0]), seconds(&span[1])] else { return Vec::new() };
     let start = start.div_euclid(step);
-    // The window reaches a little past now; its last span is the one that is running.
+    // The window extends a little past now; its last interval is the current one.
     let count = usize::try_from((end - 1).div_euclid(step) - start + 1).unwrap_or(0).clamp(1, 10_000);
     let each = count.div_ceil(CELLS_MAX);
     let mut series: BTreeMap<String, Vec<i64>> = BTreeMap::new();
@@ -55,7 +55,7 @@ fn blocks(values: &[i64]) -> String {
         if value <= 0 || most <= 0 {
             return ' ';
         }
-        // The highest block is the most, the lowest anything at all.
+        // The highest block is the maximum, the lowest any value above zero.
         let steps = i64::try_from(BLOCKS.len()).unwrap_or(1);
         let place = (i128::from(value) * i128::from(steps) - 1) / i128::from(most);
         BLOCKS.get(usize::try_from(place).unwrap_or(0)).copied().unwrap_or('█')
@@ -63,8 +63,8 @@ fn blocks(values: &[i64]) -> String {
     values.iter().copied().map(block).collect()
 }
 
-/// One line of a number that goes up and down, the lowest as the lowest block and the highest as the highest; of many, each
-/// cell is the mean of its neighbours.
+/// One line for values that rise and fall, scaled from the lowest to the highest; if there are many, each
+/// cell is the mean of several.
 #[must_use]
 pub fn curve(values: &[f64]) -> String {
     let each = values.len().div_ceil(CELLS_MAX).max(1);

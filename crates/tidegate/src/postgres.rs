@@ -1,4 +1,4 @@
-//! PostgreSQL's own tools for a dump and its way back; the password goes through the environment, never an argument.
+//! Runs `pg_dump` and `pg_restore`; the password is passed through the environment, never as an argument.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,17 +6,17 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use url::Url;
 
-/// How the tools reach a database.
+/// The environment with which the tools reach a database.
 pub struct Tools {
     environment: Vec<(&'static str, String)>,
 }
 
-/// Where Debian keeps the tools of a server beside those that it shows everybody.
+/// Where Debian installs the tools of each server version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
 impl Tools {
     /// # Errors
-    /// The address can't be read; it is not repeated.
+    /// The address can't be parsed; the error does not repeat it.
     pub fn of(url: &str) -> anyhow::Result<Self> {
         let url = Url::parse(url).map_err(|_| anyhow::anyhow!("the database's address can't be read"))?;
         let plain = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -43,13 +43,13 @@ impl Tools {
         Ok(Self { environment })
     }
 
-    /// Whether there is a tool for it.
+    /// Whether `pg_dump` is installed.
     #[must_use]
     pub fn can_dump() -> bool {
         on_path("pg_dump") || found("pg_dump").is_some()
     }
 
-    /// One moment of the whole database, while others write to it.
+    /// Dumps a consistent snapshot of the database, while others write to it.
     ///
     /// # Errors
     /// The tool is missing, or fails.
@@ -59,17 +59,17 @@ impl Tools {
         run(command, "pg_dump")
     }
 
-    /// Into an empty database, whole or not at all.
+    /// Restores into an empty database, in one transaction.
     ///
     /// # Errors
-    /// The tool is missing, the database holds something, or the tool fails.
+    /// The tool is missing, the database is not empty, or the tool fails.
     pub fn restore(&self, from: &Path) -> anyhow::Result<()> {
         self.refuse_full()?;
         let mut command = self.command("pg_restore");
         let database =
             self.environment.iter().find(|(name, _)| *name == "PGDATABASE").map(|(_, value)| value.clone());
         command.args(["--no-owner", "--no-acl", "--single-transaction", "--exit-on-error", "--dbname"]);
-        // The name alone; everything else is in the environment.
+        // Only the name; everything else is in the environment.
         command.arg(database.context("the database's address names no database")?).arg(from);
         run(command, "pg_restore")
     }
@@ -101,7 +101,7 @@ impl std::fmt::Debug for Tools {
     }
 }
 
-/// The newest of those that a server brought with it, where the path has none: an older tool refuses a newer server.
+/// The newest installed version, if the tool is not on the path: an older tool refuses a newer server.
 fn found(tool: &str) -> Option<PathBuf> {
     if on_path(tool) {
         return None;

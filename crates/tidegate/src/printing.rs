@@ -1,10 +1,10 @@
-//! What is printed where nobody may read any more. The library's own macros panic there; these take their names, so that no
-//! command has to think of it: under `tidegate … | head` the program ends as other tools do, without a word.
+//! Replacements for `println!` and its like, under the same names: the standard macros panic on a closed
+//! pipe. Under `tidegate … | head` the program ends silently, like other tools.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 
-/// What a shell tells of a program whose reader left: 128 and the signal's number.
+/// The exit status of a program killed by SIGPIPE: 128 and the signal's number.
 const READER_LEFT: i32 = 141;
 
 macro_rules! print {
@@ -25,7 +25,7 @@ macro_rules! eprintln {
     ($($said:tt)*) => { $crate::printing::beside(format_args!($($said)*), "\n") };
 }
 
-/// Writes an answer. Where it can't be, nothing more is to be done.
+/// Writes to standard output. If that fails, the process exits.
 pub fn out(said: fmt::Arguments<'_>, end: &str) {
     let mut out = io::stdout().lock();
     let Err(error) = out.write_fmt(said).and_then(|()| out.write_all(end.as_bytes())) else { return };
@@ -37,7 +37,7 @@ pub fn out(said: fmt::Arguments<'_>, end: &str) {
     std::process::exit(code)
 }
 
-/// Writes what stands beside an answer. Where nobody reads that, the program does what it is there for: it may serve.
+/// Writes to standard error. A failure is ignored: the process may be a server, which goes on.
 pub fn beside(said: fmt::Arguments<'_>, end: &str) {
     let mut out = io::stderr().lock();
     let _ = out.write_fmt(said).and_then(|()| out.write_all(end.as_bytes()));

@@ -11,12 +11,13 @@ use domain::limits::ANSWER_BYTES_MAX;
 
 use crate::heads::Place;
 
-/// One setting. The table below is the only list: flags, environment names, help and `config explain` follow it.
+/// One setting. The table below is the only list: flags, environment variables, help and `config explain`
+/// follow it.
 #[derive(Debug)]
 pub struct Definition {
-    /// The name in the settings file, with a dot for its section.
+    /// The name in the settings file; a dot separates the section.
     pub key: &'static str,
-    /// The name in the environment.
+    /// The environment variable.
     pub env: &'static str,
     pub default: &'static str,
     pub help: &'static str,
@@ -37,7 +38,7 @@ const fn secret(key: &'static str, env: &'static str, help: &'static str) -> Def
     Definition { key, env, default: "", help, secret: true }
 }
 
-/// Where a first start without any setting makes its installation.
+/// Where a first start without settings creates its installation.
 pub const USUAL_DATA_DIR: &str = "./data";
 
 pub const DEFINITIONS: &[Definition] = &[
@@ -221,7 +222,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A setting that can't be used, told with its place and its remedy.
+/// A setting that can't be used, with its origin and the fix.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SettingsError(pub String);
 
@@ -233,14 +234,15 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Every setting's text and origin, before it is checked.
+/// The text and origin of every setting, unchecked.
 #[derive(Debug, Clone)]
 pub struct Layers {
     values: BTreeMap<&'static str, (String, Origin)>,
 }
 
 impl Layers {
-    /// The layers in rising order. `flags` holds what was given on the command line, `environment` looks a name up.
+    /// Resolves the layers in rising order. `flags` are those given on the command line; `environment` looks
+    /// up a variable.
     ///
     /// # Errors
     /// The file can't be read, isn't TOML, or names a setting that doesn't exist.
@@ -289,7 +291,7 @@ impl Layers {
         })
     }
 
-    /// Told without the text, which may hold a password.
+    /// The error does not repeat the text, which may contain a password.
     fn database(&self) -> Result<Option<store::Address>, SettingsError> {
         let text = Some(self.text("database")).filter(|text| !text.is_empty());
         text.map(str::parse).transpose().map_err(|error: store::StoreError| {
@@ -359,7 +361,7 @@ fn flatten(prefix: &str, table: &toml::Table, found: &mut Vec<(String, String)>)
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub data_dir: PathBuf,
-    /// `None` is SQLite in the data directory.
+    /// `None` for SQLite in the data directory.
     pub database: Option<store::Address>,
     pub listen: SocketAddr,
     pub public_url: Option<String>,
@@ -368,14 +370,14 @@ pub struct Settings {
     pub log_json: bool,
     pub durability_synced: bool,
     pub answer_bytes_max: usize,
-    /// `None` is for ever.
+    /// `None` for ever.
     pub records_keep_days: Option<u64>,
-    /// `None` is for ever.
+    /// `None` for ever.
     pub minutes_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
     pub trusted_proxies: Vec<snapshot::IpNet>,
-    /// Zero refuses nothing.
+    /// Zero for no limit.
     pub queue_delay_max: Duration,
     pub beat_every: Duration,
     pub emergency: bool,
@@ -385,7 +387,7 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     pub invoice_grace: Duration,
     pub heads: Option<Place>,
-    /// After which time a head that stays the same is kept again.
+    /// How often an unchanged audit head is written again.
     pub heads_again: Duration,
     pub price_file: Option<PathBuf>,
     pub master_key_file: Option<PathBuf>,
@@ -395,7 +397,7 @@ pub struct Settings {
 const DAYS: &str = "a number of days, or 0";
 const BLOCKS: &str = "a list of blocks such as 10.0.0.0/8";
 
-/// An address, or none.
+/// A URL, or nothing.
 fn address(text: &str) -> Option<Option<String>> {
     if text.is_empty() {
         return Some(None);
@@ -404,7 +406,7 @@ fn address(text: &str) -> Option<Option<String>> {
     url.map(|_| Some(text.to_owned()))
 }
 
-/// So many units of so many seconds, within bounds.
+/// A number of units of this many seconds each, within bounds.
 fn span(text: &str, bounds: std::ops::RangeInclusive<u64>, seconds: u64) -> Option<Duration> {
     let count = text.parse().ok().filter(|count| bounds.contains(count));
     count.map(|count: u64| Duration::from_secs(count * seconds))
@@ -483,10 +485,10 @@ impl Settings {
 }
 
 impl Settings {
-    /// The names that people reach this gateway by.
+    /// The addresses at which people reach this gateway.
     ///
     /// # Errors
-    /// The public URL is none; a checked one never is.
+    /// The public URL is invalid; one that was checked never is.
     pub fn site(&self) -> anyhow::Result<control::Site> {
         control::Site::new(self.listen, self.public_url.as_deref()).map_err(anyhow::Error::msg)
     }
@@ -500,7 +502,7 @@ fn absolute_paths(text: &str) -> Option<Vec<String>> {
     words(text).map(|path| path.starts_with('/').then(|| path.to_owned())).collect()
 }
 
-/// What stands between commas.
+/// The items of a comma-separated list.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
@@ -514,7 +516,7 @@ fn parse_blocks(text: &str) -> Option<Vec<snapshot::IpNet>> {
     words(text).map(|word| read_block(word).map(block)).collect()
 }
 
-/// `10.0.0.0/8`, or a single address.
+/// Parses `10.0.0.0/8` or a single address.
 #[must_use]
 pub fn parse_network(block: &str) -> Option<egress::IpNet> {
     let (address, prefix_bits) = read_block(block)?;
@@ -532,7 +534,7 @@ fn read_block(block: &str) -> Option<(std::net::IpAddr, u8)> {
     Some((address, prefix_bits))
 }
 
-/// The reference page of all settings; `docs/settings.md` is this text.
+/// The reference page of all settings, the content of `docs/settings.md`.
 #[cfg(test)]
 #[must_use]
 pub fn reference() -> String {

@@ -1,4 +1,4 @@
-//! Where the models of this machine lie, and what their commands share.
+//! The directory of models on this machine, and what the commands about it share.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub struct Place {
 
 impl Place {
     /// # Errors
-    /// Nobody says where, and there is no home.
+    /// No directory is given, and there is no home.
     pub fn shelf(&self) -> Result<Shelf, Failure> {
         let given = self.models_dir.clone().filter(|path| !path.as_os_str().is_empty());
         let shelf = given.map(Shelf::at).or_else(|| Shelf::usual(&|name| std::env::var_os(name)));
@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-/// A failure of the hub or the shelf with its exit code.
+/// A failure of the hub or the model directory, with its exit code.
 #[must_use]
 pub fn failure(error: &HubError) -> Failure {
     let code = match error.kind {
@@ -47,7 +47,7 @@ pub fn failure(error: &HubError) -> Failure {
     Failure::new(code, error.message.clone())
 }
 
-/// A model that is here, for programs.
+/// A local model as JSON, for programs.
 #[must_use]
 pub fn document(entry: &Entry, memory: &Memory) -> Value {
     let manifest = &entry.manifest;
@@ -66,7 +66,7 @@ pub fn document(entry: &Entry, memory: &Memory) -> Value {
     })
 }
 
-/// What loading a model takes, in a sentence.
+/// The memory that a model needs, as a phrase.
 #[must_use]
 pub fn need(memory: &Memory) -> String {
     let weights = bytes(memory.weights_bytes);
@@ -78,7 +78,7 @@ pub fn need(memory: &Memory) -> String {
     }
 }
 
-/// A size as people read it.
+/// A human-readable size.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
     for (unit, size) in

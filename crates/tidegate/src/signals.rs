@@ -1,19 +1,19 @@
-//! SIGTERM and SIGINT: the first asks for a drain, the second ends it.
+//! SIGTERM and SIGINT: the first one starts a drain, the second one ends it.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Both signals that ask a process to end.
+/// Both signals that stop a process.
 pub struct Stop {
     terminate: Signal,
     interrupt: Signal,
-    /// A file that reached the size that this process may write (`ulimit -f`, `LimitFSIZE=`) is a full disk, which is
-    /// survived: unlistened to, the signal would end the process.
+    /// SIGXFSZ: a file that reached the size limit (`ulimit -f`, `LimitFSIZE=`) is handled like a full disk.
+    /// Unhandled, the signal would end the process.
     _file_size: Signal,
 }
 
 impl Stop {
     /// # Errors
-    /// The system gives no signal handler.
+    /// The system refuses the signal handler.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -22,7 +22,7 @@ impl Stop {
         })
     }
 
-    /// Returns when the process is asked to end; each further call waits for a further signal.
+    /// Returns when a signal arrives; each further call waits for another one.
     pub async fn wanted(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -31,10 +31,11 @@ impl Stop {
     }
 }
 
-/// How often a drain looks whether it is over. Nothing else waits for it, so it may be coarse.
+/// How often a drain is polled. Nothing else waits for it, so it may be coarse.
 const DRAIN_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// Returns once every connection of a draining gateway is gone, or the time for that is over.
+/// Returns once all connections of a draining gateway are closed, or stops the gateway when the drain times
+/// out.
 pub async fn ended(running: &gateway::Running) {
     let all_gone = async {
         while !running.is_over() {

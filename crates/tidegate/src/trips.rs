@@ -1,5 +1,5 @@
-//! A core of our own for trips that no client asked for: verifying credentials, asking nodes, probing servers, sending
-//! events.
+//! The system core: a core for calls that no client requested, such as verifying credentials, calling nodes,
+//! probing servers and delivering events.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,7 +18,7 @@ use world::World;
 
 use crate::house::House;
 
-/// What is asked of the core, and where the answer goes.
+/// A job of the core, with the channel for its result.
 enum Job {
     Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
     Probe(VerifyTarget, Vec<String>, oneshot::Sender<Probed>),
@@ -27,21 +27,21 @@ enum Job {
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
 }
 
-/// The sending side of the system core. The core ends when the last of these is dropped.
+/// The handle to the system core. The core ends when the last handle is dropped.
 pub struct SystemCore {
     jobs: mpsc::Sender<Job>,
 }
 
-/// Verifications that wait for the core; more callers than that wait themselves.
+/// Jobs that may be queued; further callers wait.
 const JOBS_MAX: usize = 64;
-/// Of a file that is looked at, pieces that nobody has read yet.
+/// Pieces of a viewed file that may be buffered before they are read.
 const PIECES_MAX: usize = 8;
 
 impl SystemCore {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system has no thread to give, or the core can't be opened.
+    /// The thread or the core can't be started.
     pub fn start(house: Arc<House>, number: u32) -> anyhow::Result<(Arc<Self>, JoinHandle<()>)> {
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);
         let thread = std::thread::Builder::new().name("system-core".into()).spawn(move || {
@@ -60,7 +60,7 @@ fn work(house: &House, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Re
         while let Some(job) = jobs.recv().await {
             let core = std::rc::Rc::clone(&core);
             tokio::task::spawn_local(async move {
-                // Whoever asked may have gone away; the answer is then nobody's.
+                // The caller may be gone; the result is dropped then.
                 match job {
                     Job::Verify(target, answer) => {
                         let _ = answer.send(line::verify(&core, target).await);
@@ -85,7 +85,8 @@ fn work(house: &House, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Re
     })
 }
 
-/// The answer's body is dropped unread: nobody is shown what stands behind an address.
+/// Posts an event. The response body is dropped unread, so that a webhook can't reveal what is behind an
+/// address.
 async fn post(client: &Client, posting: Posting) -> Result<Posted, PostError> {
     let url = posting.url.parse().map_err(|_| PostError::Refused)?;
     let mut request = Request::new(Method::POST, url);
@@ -149,7 +150,7 @@ impl Trips for SystemCore {
         let (shown, looking) = mpsc::channel(PIECES_MAX);
         let jobs = self.jobs.clone();
         tokio::spawn(async move {
-            // Whoever waits is told by the end of the channel where the core is gone.
+            // If the core is gone, the channel closes, which tells the caller.
             let _ = jobs.send(Job::Look(target, asked, shown)).await;
         });
         looking
@@ -167,19 +168,19 @@ impl Trips for SystemCore {
     }
 }
 
-/// Says nothing about the server: nobody asked it.
+/// Reports nothing about the server: it was not called.
 fn not_probed() -> Probed {
     let unix_ms = World::system().clock.unix_ms();
     Probed { unix_ms, error: Some("The gateway could not make the calls.".to_owned()), ..Probed::default() }
 }
 
-/// Says nothing about the runtime: nobody asked it.
+/// Reports nothing about the runtime: it was not called.
 fn not_asked() -> Box<Fault> {
     let message = "The gateway could not make the call.";
     Box::new(Fault::new(FaultClass::Unavailable, "not_asked", message).fix("Its log says why; try again."))
 }
 
-/// Says nothing about the credential: the call was not made.
+/// Reports nothing about the credential: it was not tried.
 fn not_made(target: &VerifyTarget) -> VerifyReport {
     let fault = Fault::new(FaultClass::Unavailable, "not_verified", "The gateway could not make the call.")
         .fix("Its log says why; try again.");

@@ -1,4 +1,4 @@
-//! Looks after the books from time to time: sums days, and forgets what is older than the operator keeps.
+//! Periodic maintenance of the ledger's tables: daily sums, and the deletion of records past their retention.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use world::World;
 const EVERY: Duration = Duration::from_secs(3_600);
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 const DAY_MS: u64 = 86_400_000;
-/// A day is summed once the last of its exchanges should have settled; one that comes later has it summed anew.
+/// A day is summed once its last requests should have settled; if one settles later, the day is summed again.
 const SETTLED_AFTER_MS: u64 = 3_600_000;
-/// The first pass looks at everything, later ones at the days that something may still come for.
+/// The first pass covers everything, later ones the days that may still change.
 const LOOK_BACK_MS: u64 = 8 * DAY_MS;
 
-/// Days that things are kept; `None` is for ever.
+/// Retention in days; `None` for ever.
 #[derive(Debug, Clone, Copy)]
 pub struct KeepDays {
     pub records: Option<u64>,
     pub minutes: Option<u64>,
 }
 
-/// The task that does it; it ends when it is aborted.
+/// Starts the task; it runs until it is aborted.
 pub fn start(store: Store, world: World, keep: KeepDays) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut from = 0;

@@ -1,8 +1,9 @@
-//! What a seal is bound to, as bytes: a length before each part, so that no two bindings share their bytes.
+//! The associated data that each seal (AEAD) is bound to: every part is length-prefixed, so that no two
+//! bindings share their bytes.
 
 use domain::WorkspaceId;
 
-/// Formats of sealed bytes; the first byte of each says which.
+/// The version of the sealed format: the first byte of every seal.
 pub(crate) const FORMAT: u8 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +35,10 @@ pub(crate) struct Binding<'a> {
     pub key_id: &'a str,
 }
 
-/// Room for a binding of our own ids, so that an opening asks for no memory.
+/// Large enough for a binding of Tidegate's own ids, so that opening does not allocate.
 const BOUND_BYTES: usize = 256;
 
-/// A binding as bytes: on the stack, unless its names are longer than ours ever are.
+/// An encoded binding: on the stack, unless its names are longer than Tidegate's ids ever are.
 pub(crate) struct Bound {
     bytes: [u8; BOUND_BYTES],
     length: usize,
@@ -45,7 +46,7 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Adds a part with its length before it.
+    /// Appends a part, prefixed with its length.
     fn push(&mut self, part: &[u8]) {
         let length = (part.len() as u64).to_be_bytes();
         let end = self.length + length.len() + part.len();
@@ -89,7 +90,7 @@ impl Binding<'_> {
     }
 }
 
-/// The context that a workspace key's wrapping is bound to.
+/// The associated data that a workspace key's wrapping is bound to.
 pub(crate) fn workspace_key_context(workspace: WorkspaceId, key_id: &str) -> Vec<u8> {
     let mut bytes = b"tidegate/workspace-key/1".to_vec();
     for part in [workspace.as_bytes().as_slice(), key_id.as_bytes()] {

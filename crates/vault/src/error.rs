@@ -1,4 +1,4 @@
-//! Why the vault refuses, told without a byte of what it guards.
+//! The vault's errors, which contain no byte of what it protects.
 
 use domain::ports::KeyWrapError;
 
@@ -11,16 +11,16 @@ pub enum OpenError {
     /// The bytes are not what was sealed for this workspace, object, version and key.
     #[error("the sealed secret does not open: it was changed, or it belongs to something else")]
     Refused,
-    /// An older secret than the floor record allows.
+    /// The secret is older than its anti-rollback record allows.
     #[error("the sealed secret is older than the one in force: an old row was put back")]
     RolledBack,
-    /// Without its floor record a secret's age can't be told.
+    /// Without its anti-rollback record a secret's age can't be determined.
     #[error("the record of the lowest acceptable version is missing")]
     FloorMissing,
 }
 
 impl OpenError {
-    /// The word that audit entries and metrics carry.
+    /// The code used in audit entries and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Fingerprints: how a person tells two secrets apart without seeing either.
+//! Fingerprints, by which a person distinguishes two secrets without seeing either.
 
 use aws_lc_rs::hmac;
 use domain::{Secret, WorkspaceId};
@@ -6,8 +6,9 @@ use domain::{Secret, WorkspaceId};
 use crate::error::VaultError;
 use crate::wrap::{derive, hex};
 
-/// 64 bits of a keyed hash: enough to tell a workspace's secrets apart, nothing to search a secret by without the key.
-/// The workspace is hashed along, so that two tenants can't learn that they share a secret.
+/// 64 bits of a keyed hash: enough to distinguish a workspace's secrets, and useless for finding a secret
+/// without the key. The workspace is part of the input, so that two tenants can't learn that they share a
+/// secret.
 pub struct Fingerprinter(hmac::Key);
 
 impl Fingerprinter {

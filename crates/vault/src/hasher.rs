@@ -1,4 +1,4 @@
-//! The keyed hash by which our API keys are found, and the minting of new ones.
+//! The keyed hash by which Tidegate's API keys are looked up, and the generation of new keys.
 
 use aws_lc_rs::hmac;
 use domain::ports::KeyHash;
@@ -18,10 +18,10 @@ impl KeyHasher {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &*key)))
     }
 
-    /// A hasher of its own for tests of rooms that have no vault.
+    /// A hasher with its own pepper, for tests of crates without a vault.
     ///
     /// # Errors
-    /// Where the library refuses.
+    /// If the library refuses.
     pub fn from_pepper(pepper: &Secret) -> Result<Self, VaultError> {
         Self::new(pepper)
     }
@@ -41,7 +41,7 @@ impl std::fmt::Debug for KeyHasher {
     }
 }
 
-/// A fresh key: its text is shown once, the rest is kept.
+/// A new key: its text is shown once, the rest is stored.
 #[derive(Debug)]
 pub struct MintedKey {
     pub text: Secret,
@@ -49,7 +49,7 @@ pub struct MintedKey {
     pub last4: String,
 }
 
-/// A fresh secret of an access key.
+/// Generates the secret of an access key.
 #[must_use]
 pub fn mint_access_secret(random: &dyn Random) -> Secret {
     let mut bytes = Zeroizing::new([0_u8; 40]);

@@ -1,5 +1,5 @@
-//! Content that is kept for a while: sealed each under a key of its own, so that their number wears no key out; and the
-//! keyed hashes that it is found by.
+//! Sealed content with a limited lifetime (answers and turns), each under its own derived key, so that their
+//! number does not exhaust a key's nonces; and the keyed hashes by which content is found.
 
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
@@ -15,14 +15,14 @@ use crate::seal;
 use crate::sealer::Sealer;
 use crate::wrap::{derive, hex};
 
-/// Where kept content lies. It opens nowhere else.
+/// The location of stored content. It can't be opened anywhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptPlace {
     pub kept: Kept,
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub digest: [u8; 32],
-    /// Whose content it is.
+    /// The request that the content belongs to.
     pub request: TraceId,
 }
 
@@ -54,7 +54,7 @@ impl Sealer {
     /// Seals content under the workspace's current key.
     ///
     /// # Errors
-    /// Where the workspace has no key in this process, or the library refuses.
+    /// If the workspace has no key in this process, or the library refuses.
     pub fn seal_kept(&self, place: &KeptPlace, content: &[u8]) -> Result<Sealed, VaultError> {
         let (key_id, key) = self.current(place.workspace)?;
         self.under(&place.key(&key)?, &place.binding(&place.object(), &key_id), content)
@@ -62,10 +62,10 @@ impl Sealer {
 }
 
 impl Opener {
-    /// Opens what was kept.
+    /// Opens stored content.
     ///
     /// # Errors
-    /// Where it was changed or moved, which is audited, or its key is unknown.
+    /// If it was changed or moved, which is audited, or its key is unknown.
     pub fn open_kept(&self, place: &KeptPlace, sealed: &Sealed) -> Result<Secret, OpenError> {
         let key = self.key(place.workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
         let key = place.key(&key).map_err(|_| OpenError::Refused)?;
@@ -83,8 +83,8 @@ impl Opener {
     }
 }
 
-/// The keyed hashes that kept content is found by: without their key a copy of the database tells nothing of clients'
-/// keys, of their bodies, or of the ids of calls.
+/// The keyed hashes by which stored content is found: without the hash key, a copy of the database reveals
+/// nothing of clients' idempotency keys, request bodies or call ids.
 pub struct RequestHasher(hmac::Key);
 
 impl RequestHasher {
@@ -93,45 +93,47 @@ impl RequestHasher {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &*key)))
     }
 
-    /// Finds the answer of a key. Another project's same key is another answer.
+    /// The lookup hash of an idempotency key's answer. The same key in another project is a different one.
     #[must_use]
     pub fn of_key(&self, project: ProjectId, path: &str, key: &str) -> [u8; 32] {
         self.of(&[b"key", project.as_bytes(), path.as_bytes(), key.as_bytes()])
     }
 
-    /// Tells one body under a key from another.
+    /// Distinguishes request bodies sent under the same key.
     #[must_use]
     pub fn of_body(&self, digest: &[u8; 32], body: &[u8]) -> [u8; 32] {
         self.of(&[b"body", digest, body])
     }
 
-    /// Finds the turn in which a tool was called. Another project's same call is another one.
+    /// The lookup hash of the turn with this tool call. The same call id in another project is a different
+    /// one.
     #[must_use]
     pub fn of_call(&self, workspace: WorkspaceId, project: ProjectId, call: &str) -> [u8; 32] {
         self.of(&[b"call", workspace.as_bytes(), project.as_bytes(), call.as_bytes()])
     }
 
-    /// Names the turn of a request whose first call has this hash.
+    /// The hash of a turn, from its request and the hash of its first call.
     #[must_use]
     pub fn of_turn(&self, request: TraceId, first_call: &[u8; 32]) -> [u8; 32] {
         self.of(&[b"turn", request.as_bytes(), first_call])
     }
 
-    /// Finds an answer that its provider keeps. Another project's same id is another one.
+    /// The lookup hash of a response that its provider stores. The same id in another project is a different
+    /// one.
     #[must_use]
     pub fn of_response(&self, workspace: WorkspaceId, project: ProjectId, id: &str) -> [u8; 32] {
         self.of(&[b"response", workspace.as_bytes(), project.as_bytes(), id.as_bytes()])
     }
 
-    /// Names the record of an answer that was made in the background, by the hash that finds the answer: the same however
-    /// often it is booked.
+    /// The trace under which a background response is billed, derived from its lookup hash: the same however
+    /// often it is billed.
     #[must_use]
     pub fn of_background(&self, unix_ms: u64, response: &[u8; 32]) -> TraceId {
         let hash = self.of(&[b"background", response]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Our name for what a maker keeps for a project under a name of its own.
+    /// Tidegate's id for an object that `maker` stores for a project under its own id.
     #[must_use]
     pub fn of_object(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, id: &str) -> KeptId {
         let (workspace, project) = (owner.workspace.as_bytes(), owner.project.as_bytes());
@@ -140,14 +142,16 @@ impl RequestHasher {
         KeptId::of(kind, hash.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Names the record of one request of a batch, or of a film that has no such id: the same whoever books it, and however often.
+    /// The trace under which one request of a batch, or a video without such an id, is billed: the same
+    /// whoever bills it, and however often.
     #[must_use]
     pub fn of_item(&self, unix_ms: u64, batch: KeptId, custom_id: &str) -> TraceId {
         let hash = self.of(&[b"item", &batch.digest, custom_id.as_bytes()]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Names the record of what a node served by itself, by the node's own id of it: the same however often it is told.
+    /// The trace of a node's own record, derived from the node's id for it: the same however often it is
+    /// reported.
     #[must_use]
     pub fn of_node_event(&self, unix_ms: u64, node: NodeId, event: TraceId) -> TraceId {
         let hash = self.of(&[b"node event", node.as_bytes(), event.as_bytes()]);

@@ -1,9 +1,11 @@
-//! Sealing: master key, workspace keys, credentials; a `Sealer` that writes and an `Opener` that reads, and the keyed
-//! hash of our own API keys. The only place where a provider's secret is in the clear.
+//! Sealed secrets: master key, workspace keys and credentials, with a `Sealer` that writes and an `Opener`
+//! that reads, and the keyed hash of Tidegate's own API keys. The only place where a provider's secret is in
+//! plaintext.
 //!
-//! The chain: a master key (a file, the environment, a command, or a KMS behind `ports::KeyWrap`) wraps one random key
-//! for each workspace; that key seals the workspace's credentials. Each seal is bound to its purpose, workspace,
-//! object, version and key, so that a row that was changed, moved or put back opens no more.
+//! Key wrapping: a master key (from a file, the environment, a command, or a KMS behind `ports::KeyWrap`)
+//! wraps one random key per workspace; that key seals the workspace's credentials. Each seal is bound to its
+//! purpose, workspace, object, version and key, so that a row that was changed, moved or rolled back no
+//! longer opens.
 
 mod associated;
 mod error;
@@ -40,19 +42,19 @@ pub use wrap::LocalKeyWrap;
 /// The workspace under which the operator's own accounts are sealed.
 pub const OPERATOR: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());
 
-/// What the vault keeps in the store: no secret among it is in the clear.
+/// What the vault stores in the database; no secret in it is in plaintext.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultRecords {
-    /// Names the master key.
+    /// The id of the master key.
     pub master_key_id: String,
     /// A known text that only the right master key unwraps.
     pub seal_check: Vec<u8>,
-    /// The wrapped key of our API keys' hash; a change of the master key leaves the hashes as they are.
+    /// The wrapped key of the API keys' hash; a rotation of the master key does not change the hashes.
     pub pepper: Vec<u8>,
 }
 
 impl VaultRecords {
-    /// Each record under the name by which the store keeps it.
+    /// Each record under its name in the store.
     #[must_use]
     pub fn to_meta(&self) -> Vec<(String, Vec<u8>)> {
         vec![
@@ -62,10 +64,10 @@ impl VaultRecords {
         ]
     }
 
-    /// The records among the facts of an installation.
+    /// Reads the records from an installation's facts.
     ///
     /// # Errors
-    /// Where one is missing.
+    /// If one is missing.
     pub fn from_meta(facts: &[(String, Vec<u8>)]) -> Result<Self, VaultError> {
         let find = |name: &'static str| {
             let found = facts.iter().find(|(known, _)| known == name);
@@ -77,7 +79,7 @@ impl VaultRecords {
     }
 }
 
-/// The prefix of the vault's names in the store's meta.
+/// The prefix of the vault's facts in the store.
 pub const META_PREFIX: &str = "vault.";
 const META_SEAL_CHECK: &str = "vault.seal_check";
 const META_PEPPER: &str = "vault.pepper";
@@ -87,23 +89,23 @@ const SEAL_CHECK_TEXT: &[u8] = b"tidegate seal check 1";
 const SEAL_CHECK_CONTEXT: &[u8] = b"tidegate/seal-check/1";
 const PEPPER_CONTEXT: &[u8] = b"tidegate/pepper/1";
 
-/// An unlocked vault: its faces share one ring of ready workspace keys.
+/// An unlocked vault, whose parts share one ring of unwrapped workspace keys.
 #[derive(Debug, Clone)]
 pub struct Vault {
     pub sealer: Arc<Sealer>,
     pub opener: Arc<Opener>,
     pub hasher: Arc<KeyHasher>,
     pub requests: Arc<RequestHasher>,
-    /// What the installation's signing key is made of. It is derived from the same sealed secret as the hash of keys, so
-    /// that every replica has it and no rotation changes it.
+    /// The seed of the installation's signing key. It is derived from the pepper, like the hash of API keys,
+    /// so that every replica has it and no rotation changes it.
     pub signing_seed: Arc<Secret>,
 }
 
 impl Vault {
-    /// The records of a fresh installation.
+    /// Creates the records of a fresh installation.
     ///
     /// # Errors
-    /// Where the key service does not answer.
+    /// If the key service does not answer.
     pub async fn create(wrap: &dyn KeyWrap, random: &dyn Random) -> Result<VaultRecords, VaultError> {
         let mut pepper = zeroize::Zeroizing::new([0_u8; 32]);
         random.fill(&mut *pepper);
@@ -116,10 +118,11 @@ impl Vault {
         })
     }
 
-    /// Unlocks: proves that the master key is the one that sealed this store, before anything is served.
+    /// Unlocks the vault: proves that the master key is the one that sealed this store, before anything is
+    /// served.
     ///
     /// # Errors
-    /// `WrongMasterKey` where it isn't, or the key service's own error.
+    /// `WrongMasterKey` if it is not, or the key service's own error.
     pub async fn open(
         wrap: Arc<dyn KeyWrap>,
         records: &VaultRecords,

@@ -1,4 +1,5 @@
-//! Master keys: 32 bytes each, from a file that only its owner reads, from the environment, or from a command.
+//! Master keys of 32 bytes each, from a file that only its owner can read, from the environment, or from a
+//! command.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 const KEY_LEN: usize = 32;
 
-/// The key over all keys. It is wiped on drop and never printed.
+/// A key that wraps all other keys. It is wiped on drop and never printed.
 pub struct MasterKey(Zeroizing<[u8; KEY_LEN]>);
 
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +48,10 @@ impl MasterKey {
         Self(bytes)
     }
 
-    /// Makes a fresh key and writes it to a new file (0600) before anything is sealed under it.
+    /// Generates a key and writes it to a new file (mode 0600) before anything is sealed under it.
     ///
     /// # Errors
-    /// Where the file exists, or the disk refuses.
+    /// If the file exists, or the disk refuses.
     pub fn create_file(path: &Path, random: &dyn Random) -> Result<Self, MasterKeyError> {
         let key = Self::generate(random);
         let mut text = Zeroizing::new(STANDARD.encode(*key.0));
@@ -60,11 +61,11 @@ impl MasterKey {
         Ok(key)
     }
 
-    /// Reads a file of 32 raw bytes, or of one key in base64 a line: while a master key is replaced, the old and the new
+    /// Reads a file of 32 raw bytes, or of one base64 key per line: during a rotation, the old and the new
     /// one. A file that others can read is refused.
     ///
     /// # Errors
-    /// As said, and as the disk says.
+    /// If the file has another form or is readable by others, or any error of the disk.
     pub fn all_from_file(path: &Path) -> Result<Vec<Self>, MasterKeyError> {
         let failed = |source| MasterKeyError::File { path: path.into(), source };
         let mode = mode_of(&fs::metadata(path).map_err(failed)?);
@@ -75,18 +76,18 @@ impl MasterKey {
         Self::decode(&bytes, "the master key file")
     }
 
-    /// The value of `TIDEGATE_MASTER_KEY`: one key, or several with spaces between.
+    /// The value of `TIDEGATE_MASTER_KEY`: one key, or several separated by spaces.
     ///
     /// # Errors
-    /// Where one isn't 32 bytes in base64.
+    /// If one is not 32 bytes in base64.
     pub fn all_from_base64(text: &Secret) -> Result<Vec<Self>, MasterKeyError> {
         Self::decode_text(text.expose(), "TIDEGATE_MASTER_KEY")
     }
 
-    /// Runs the value of `TIDEGATE_MASTER_KEY_COMMAND` in a shell and takes what it prints, one key a line.
+    /// Runs the value of `TIDEGATE_MASTER_KEY_COMMAND` in a shell and reads its output, one key per line.
     ///
     /// # Errors
-    /// Where it can't be run, fails, or prints something else.
+    /// If it can't be run, fails, or prints something else.
     pub fn all_from_command(command: &str) -> Result<Vec<Self>, MasterKeyError> {
         let output = Command::new("/bin/sh")
             .args(["-c", command])
@@ -101,10 +102,10 @@ impl MasterKey {
         Self::decode(&printed, "TIDEGATE_MASTER_KEY_COMMAND")
     }
 
-    /// Writes a file anew, with these keys and no others, whole or not at all.
+    /// Replaces a file's content with exactly these keys, atomically.
     ///
     /// # Errors
-    /// As the disk says.
+    /// Any error of the disk.
     pub fn write_all(path: &Path, keys: &[&Self]) -> Result<(), MasterKeyError> {
         let failed = |source| MasterKeyError::File { path: path.into(), source };
         let mut text = Zeroizing::new(String::new());
@@ -113,7 +114,7 @@ impl MasterKey {
             text.push('\n');
         }
         let beside = path.with_extension("new");
-        // What a killed writer left is nobody's.
+        // Left over from a writer that was killed.
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
@@ -146,7 +147,7 @@ impl MasterKey {
 
     fn decode_word(word: &[u8], origin: &'static str) -> Result<Self, MasterKeyError> {
         let malformed = MasterKeyError::Malformed { origin };
-        // One byte of slack, so that a longer key is refused and not cut.
+        // With spare bytes, so that a longer key is refused and not truncated.
         let mut bytes = Zeroizing::new([0_u8; KEY_LEN + 4]);
         let Ok(length) = STANDARD.decode_slice(word, &mut *bytes) else { return Err(malformed) };
         match bytes.get(..length).and_then(|b| <[u8; KEY_LEN]>::try_from(b).ok()) {

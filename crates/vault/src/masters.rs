@@ -1,4 +1,4 @@
-//! The master keys of one process: one that wraps what is new, and those beside it while one replaces the other.
+//! The master keys of one process: the one that wraps new keys and, during a rotation, the other one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,10 +12,10 @@ use crate::error::VaultError;
 use crate::master::{MasterKey, MasterKeyError};
 use crate::wrap::LocalKeyWrap;
 
-/// Reads the master keys from where the operator keeps them.
+/// Reads the master keys from where the operator stores them.
 pub type ReadMasterKeys = Box<dyn Fn() -> Result<Vec<MasterKey>, MasterKeyError> + Send + Sync>;
 
-/// Which master key is what, by name: kept in the store, and the same for every replica.
+/// The role of each master key, by its id: stored in the database, and the same for every replica.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MasterState {
     pub current: String,
@@ -25,7 +25,7 @@ pub struct MasterState {
 }
 
 impl MasterState {
-    /// What the facts of an installation say.
+    /// Reads the state from an installation's facts.
     #[must_use]
     pub fn from_meta(facts: &[(String, Vec<u8>)]) -> Self {
         let find = |name: &str| {
@@ -41,7 +41,7 @@ impl MasterState {
         }
     }
 
-    /// Whether a process with these keys opens everything that is wrapped.
+    /// Whether a process with these keys can unwrap everything.
     #[must_use]
     pub fn is_served_by(&self, held: &[String]) -> bool {
         let needed = [Some(&self.current), self.next.as_ref()];
@@ -61,20 +61,20 @@ impl Held {
     }
 }
 
-/// The holder of the master keys. It follows what the store says of them.
+/// The holder of the master keys, which follows the state in the store.
 pub struct Masters {
     read: ReadMasterKeys,
     random: Arc<dyn Random>,
     held: ArcSwap<Held>,
-    /// Serialises whoever replaces what is held.
+    /// Serialises writers of `held`.
     changing: Mutex<()>,
 }
 
 impl Masters {
-    /// Reads the keys; the first one wraps until `follow` says which.
+    /// Reads the keys; the first one wraps until `follow` specifies another.
     ///
     /// # Errors
-    /// They can't be read.
+    /// If they can't be read.
     pub fn new(read: ReadMasterKeys, random: Arc<dyn Random>) -> Result<Self, VaultError> {
         let masters =
             Self { read, random, held: ArcSwap::from_pointee(Held::default()), changing: Mutex::new(()) };
@@ -84,10 +84,10 @@ impl Masters {
         Ok(masters)
     }
 
-    /// Reads the keys again: a file may hold one more. What is retired stays shut.
+    /// Reads the keys again, since a file may contain a new one. Retired keys stay unusable.
     ///
     /// # Errors
-    /// They can't be read; what was held before is held on.
+    /// If they can't be read; the keys held before stay.
     pub fn reread(&self) -> Result<(), VaultError> {
         let keys = (self.read)()?;
         let wraps = keys.iter().map(|key| LocalKeyWrap::new(key, Arc::clone(&self.random)).map(Arc::new));
@@ -98,7 +98,7 @@ impl Masters {
         Ok(())
     }
 
-    /// Takes up what the store says: which key wraps, and which open nothing any more.
+    /// Applies the store's state: which key wraps, and which are retired.
     pub fn follow(&self, state: MasterState) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = self.held.load().keys.clone();
@@ -110,7 +110,7 @@ impl Masters {
         self.held.store(Arc::new(Held { keys, state }));
     }
 
-    /// Names the keys that open something here.
+    /// The ids of the keys that this process can use.
     #[must_use]
     pub fn held_ids(&self) -> Vec<String> {
         self.held.load().keys.iter().map(|key| key.key_id()).collect()
@@ -121,20 +121,20 @@ impl Masters {
         self.held.load().state.clone()
     }
 
-    /// Wraps anew, under the key of this name, what any of the keys wrapped.
+    /// Unwraps with any of the keys, and wraps again under the key with this id.
     ///
     /// # Errors
-    /// It does not open, or that key is not held here.
+    /// If it does not open, or that key is not held here.
     pub fn rewrap(&self, wrapped: &[u8], context: &[u8], under: &str) -> Result<Vec<u8>, KeyWrapError> {
         let held = self.held.load();
         let key = held.named(under).ok_or_else(|| KeyWrapError("the new key is not held here".into()))?;
         key.wrapped(&open(&held, wrapped, context)?, context)
     }
 
-    /// The installation's records under the key of this name.
+    /// The installation's records, wrapped again under the key with this id.
     ///
     /// # Errors
-    /// As `rewrap`.
+    /// The same as for `rewrap`.
     pub fn rewrap_records(&self, records: &VaultRecords, under: &str) -> Result<VaultRecords, KeyWrapError> {
         Ok(VaultRecords {
             master_key_id: under.to_owned(),
@@ -144,7 +144,7 @@ impl Masters {
     }
 }
 
-/// There are two at most but for an instant, and a wrong one says so at once.
+/// Tries every key: except for an instant there are at most two, and a wrong one fails at once.
 fn open(held: &Held, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapError> {
     let mut opened = held.keys.iter().filter_map(|key| key.unwrapped(wrapped, context).ok());
     opened.next().ok_or_else(|| KeyWrapError("the wrapped key does not open".into()))

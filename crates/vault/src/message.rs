@@ -1,4 +1,4 @@
-//! Signing messages with a secret that the receiver has too.
+//! Signs messages with a secret that the receiver has too (HMAC).
 
 use aws_lc_rs::hmac;
 use domain::Secret;

@@ -1,4 +1,4 @@
-//! The reading face of the vault, for the attempt that uses a secret: synchronous, from memory, and audited.
+//! The vault's reader, for the attempt that uses a secret: synchronous, from memory, and audited.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -15,25 +15,26 @@ use crate::error::OpenError;
 use crate::ring::{Ring, Shards, WorkspaceKey};
 use crate::seal;
 
-/// What the store tells the opener before a version of the configuration is published.
+/// What the opener must know before a version of the configuration is published.
 #[derive(Debug, Clone, Default)]
 pub struct Lesson {
-    /// Workspace, key id and wrapped key, oldest first. Of a workspace that is named all of them: what it has no more
-    /// is let go.
+    /// Workspace, key id and wrapped key, oldest first. For every workspace listed here the list is complete:
+    /// keys missing from it are dropped.
     pub keys: Vec<(WorkspaceId, String, Vec<u8>)>,
-    /// Workspace, object and its sealed floor record.
+    /// Workspace, object and its sealed anti-rollback record.
     pub floors: Vec<(WorkspaceId, String, Sealed)>,
-    /// Workspace, object and the version of the secret that the configuration now holds: one below its floor is an
-    /// old row put back.
+    /// Workspace, object and the version of its secret in the configuration: a version below the
+    /// anti-rollback minimum is an old row that was restored.
     pub current: Vec<(WorkspaceId, String, u32)>,
 }
 
-/// What could not be learned. It is audited already; the rest of the lesson holds.
+/// What could not be learned. It is audited already; the rest of the lesson takes effect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unlearned {
-    /// Keys that did not unwrap: the key service is away, or the rows were changed. Ask again later.
+    /// Keys that did not unwrap: the key service is unreachable, or the rows were changed. Try again later.
     pub keys: Vec<(WorkspaceId, String)>,
-    /// Objects whose floor record does not open, or whose secret is older than it allows. They stay shut.
+    /// Objects whose anti-rollback record does not open, or whose secret is older than it allows. They can't
+    /// be opened.
     pub objects: Vec<String>,
 }
 
@@ -41,12 +42,12 @@ pub struct Unlearned {
 #[derive(Debug, Clone, Default)]
 struct Floor {
     lowest: u32,
-    /// Requests that were planned before a rotation still hold the secret that was in force: each earlier version, and
-    /// until when it opens, oldest first. What has expired is forgotten at the next rotation.
+    /// Requests planned before a rotation still hold the secret that was current: each earlier version, and
+    /// until when it opens, oldest first. Expired ones are removed at the next rotation.
     earlier: Arc<[(u32, u64)]>,
-    /// The floor record itself can't be trusted: nothing opens.
+    /// The anti-rollback record itself can't be trusted: nothing opens.
     broken: bool,
-    /// The credential that the object is, read once and not from its name at each opening.
+    /// The object as a credential id, parsed once instead of at each opening.
     credential: Option<CredentialId>,
 }
 
@@ -55,20 +56,20 @@ impl Floor {
         self.earlier.iter().any(|(known, until_us)| *known == version && now_us < *until_us)
     }
 
-    /// The floor after a rotation: the version before it opens for a while, and those before that for what is left of
-    /// theirs.
+    /// The state after a rotation: the previous version opens for a grace period, and earlier ones for the
+    /// rest of theirs.
     fn raised(&self, lowest: u32, now_us: u64, until_us: u64) -> Self {
-        // Of an object that was shut no request holds an older secret.
+        // While an object could not be opened, no request got its older secret.
         let last = (!self.broken).then_some((self.lowest, until_us));
         let earlier = self.earlier.iter().copied().filter(|(_, until_us)| now_us < *until_us).chain(last);
         Self { lowest, earlier: earlier.collect(), broken: false, credential: self.credential }
     }
 }
 
-/// Whose floor it is.
+/// The object that an anti-rollback record belongs to.
 type FloorKey = (WorkspaceId, String);
 
-/// A key of the floors as it is looked up: borrowed, so that an opening copies no text.
+/// A borrowed lookup key for the records, so that an opening copies no string.
 trait AsFloorKey {
     fn parts(&self) -> (WorkspaceId, &str);
 }
@@ -91,7 +92,7 @@ impl<'a> Borrow<dyn AsFloorKey + 'a> for FloorKey {
     }
 }
 
-/// As the pair itself hashes: a map finds one by the other.
+/// Hashes like the owned pair, so that a map finds one by the other.
 impl Hash for dyn AsFloorKey + '_ {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.parts().hash(state);
@@ -133,7 +134,7 @@ impl Opener {
     /// Opens a secret for the attempt that uses it. The secret is wiped when it is dropped.
     ///
     /// # Errors
-    /// Where it was changed, moved, put back, or its key is unknown; each refusal is audited.
+    /// If it was changed, moved or rolled back, or its key is unknown; each refusal is audited.
     pub fn open(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Result<Secret, OpenError> {
         match self.try_open(workspace, object, sealed) {
             Ok((secret, credential)) => {
@@ -151,7 +152,7 @@ impl Opener {
         }
     }
 
-    /// Learns keys, floors and what is in force. Keys that are known already cost nothing.
+    /// Learns keys, anti-rollback records and current versions. Keys that are known already cost nothing.
     pub async fn learn(&self, lesson: Lesson) -> Unlearned {
         let mut listed: HashMap<WorkspaceId, Vec<String>> = HashMap::new();
         for (workspace, key_id, _) in &lesson.keys {
@@ -236,7 +237,7 @@ impl Opener {
         failed
     }
 
-    /// The floor that a record states, if the record is what the sealer wrote for this object.
+    /// The minimum version in a record, if the record is what the sealer wrote for this object.
     pub(crate) fn read_floor(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Option<u32> {
         let key = self.key(workspace, &sealed.key_id)?;
         let binding = Binding {
@@ -250,8 +251,8 @@ impl Opener {
         <[u8; 4]>::try_from(opened.expose()).ok().map(u32::from_be_bytes)
     }
 
-    /// A floor only rises in the memory of a process: a floor record that is put back together with its secret is
-    /// noticed as long as the process lives.
+    /// In a process's memory the minimum version only rises: if an old record is restored together with its
+    /// secret, it is noticed as long as the process lives.
     fn learn_floors(&self, news: Vec<(WorkspaceId, String, FloorNews)>, unlearned: &mut Unlearned) {
         if news.is_empty() {
             return;

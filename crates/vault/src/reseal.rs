@@ -1,5 +1,5 @@
-//! Sealing anew under a workspace's current key what an earlier one sealed. What does not open stays as it is: nothing
-//! that was tampered with comes out of it as genuine.
+//! Reseals under a workspace's current key what an earlier one sealed. What does not open stays as it is:
+//! nothing that was tampered with becomes genuine by resealing.
 
 use domain::{Sealed, WorkspaceId};
 
@@ -9,10 +9,10 @@ use crate::kept::KeptPlace;
 use crate::{Masters, Vault, associated};
 
 impl Vault {
-    /// A secret, at the version that it has.
+    /// Reseals a secret at its version.
     ///
     /// # Errors
-    /// It was changed, moved or put back; the refusal is audited.
+    /// If it was changed, moved or rolled back; the refusal is audited.
     pub fn reseal_secret(
         &self,
         workspace: WorkspaceId,
@@ -23,10 +23,10 @@ impl Vault {
         self.resealed(Purpose::Secret, workspace, object, sealed.version, secret.expose())
     }
 
-    /// A floor record, which goes on saying what it says.
+    /// Reseals an anti-rollback record with the same minimum version.
     ///
     /// # Errors
-    /// It was changed or moved.
+    /// If it was changed or moved.
     pub fn reseal_floor(
         &self,
         workspace: WorkspaceId,
@@ -37,10 +37,10 @@ impl Vault {
         self.resealed(Purpose::Floor, workspace, object, sealed.version, &lowest.to_be_bytes())
     }
 
-    /// Kept content.
+    /// Reseals stored content.
     ///
     /// # Errors
-    /// It was changed or moved; the refusal is audited.
+    /// If it was changed or moved; the refusal is audited.
     pub fn reseal_kept(&self, place: &KeptPlace, sealed: &Sealed) -> Result<Sealed, OpenError> {
         let content = self.opener.open_kept(place, sealed)?;
         self.sealer.seal_kept(place, content.expose()).map_err(|_| OpenError::KeyUnknown)
@@ -61,10 +61,10 @@ impl Vault {
 }
 
 impl Masters {
-    /// Wraps a workspace's key anew under the master key of this name.
+    /// Wraps a workspace key again, under the master key with this id.
     ///
     /// # Errors
-    /// It does not open, or that key is not held here.
+    /// If it does not open, or that key is not held here.
     pub fn rewrap_workspace_key(
         &self,
         workspace: WorkspaceId,

@@ -1,4 +1,5 @@
-//! The workspace keys that are ready in memory, and the floors: read without a lock, replaced by shard when one comes.
+//! The unwrapped workspace keys and the anti-rollback minimums in memory: read without a lock, replaced shard
+//! by shard.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash};
@@ -13,7 +14,7 @@ use crate::seal;
 
 const SHARDS: usize = 64;
 
-/// A map by ids of ours, for many readers and rare writers: a write copies one shard.
+/// A map keyed by ids, for many readers and rare writers: a write copies one shard.
 pub(crate) struct Shards<K, V> {
     shards: Vec<ArcSwap<IdMap<K, V>>>,
     /// Serialises writers; readers never take it.
@@ -36,7 +37,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         self.shard(key)?.load().get(key).map(of)
     }
 
-    /// Applies one change to each entry that is named, which is `None` where it is new.
+    /// Applies one change to each listed entry, which is `None` if it is new.
     pub(crate) fn change<T>(&self, changes: Vec<(K, T)>, apply: impl Fn(Option<V>, T) -> V) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut touched: HashMap<usize, IdMap<K, V>> = HashMap::new();
@@ -59,16 +60,16 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     }
 
     fn number<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
-        // The map of a shard goes by the lowest and the highest bits.
+        // A shard's own map uses the lowest and the highest bits.
         let hash = BuildHasherDefault::<IdHasher>::default().hash_one(key) >> 32;
         usize::try_from(hash % SHARDS as u64).unwrap_or(0)
     }
 }
 
-/// A workspace's key, ready for what it seals.
+/// A workspace's unwrapped key.
 pub(crate) struct WorkspaceKey {
     pub secrets: LessSafeKey,
-    /// Kept answers and turns are many, and large: each has a key of its own, which is derived from this.
+    /// Stored answers and turns are many, and large: each has its own key, derived from this.
     pub kept: hkdf::Prk,
 }
 
@@ -83,11 +84,11 @@ impl WorkspaceKey {
 struct Held {
     id: String,
     key: Arc<WorkspaceKey>,
-    /// It was dropped from the store, and opens until then for the requests that were planned before.
+    /// Set once it was deleted from the store: until then it opens secrets for requests planned before.
     until_us: Option<u64>,
 }
 
-/// The keys of one workspace in the order in which they were made; the last is the one that seals.
+/// The keys of one workspace in the order of their creation; the last one seals.
 type WorkspaceKeys = Arc<Vec<Held>>;
 
 #[derive(Default)]
@@ -109,7 +110,7 @@ impl Ring {
         self.keys.read(&workspace, find).flatten()
     }
 
-    /// The key that seals what is new.
+    /// The key that seals new secrets.
     pub(crate) fn current(&self, workspace: WorkspaceId) -> Option<(String, Arc<WorkspaceKey>)> {
         let find = |keys: &WorkspaceKeys| {
             let last = keys.iter().rfind(|held| held.until_us.is_none())?;
@@ -129,7 +130,7 @@ impl Ring {
         });
     }
 
-    /// What the store has no more is let go after `until_us`; what was let go so before is forgotten.
+    /// Lets keys that are no longer in the store expire at `until_us`, and removes those that have expired.
     pub(crate) fn keep_only(&self, listed: HashMap<WorkspaceId, Vec<String>>, now_us: u64, until_us: u64) {
         let is_news = |workspace: &WorkspaceId, ids: &[String]| {
             let differs = |keys: &WorkspaceKeys| {

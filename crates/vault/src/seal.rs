@@ -1,4 +1,4 @@
-//! AES-256-GCM over one buffer: format byte, nonce of 96 random bits, ciphertext, tag.
+//! AES-256-GCM (AEAD) over one buffer: format byte, nonce of 96 random bits, ciphertext, tag.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use domain::Secret;
@@ -9,7 +9,7 @@ use crate::associated::FORMAT;
 
 const HEAD_LEN: usize = 1 + NONCE_LEN;
 
-/// Something did not open, or could not be sealed; the library says no more, on purpose.
+/// Something did not open, or could not be sealed; the library gives no details, on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused;
 
@@ -17,8 +17,8 @@ pub(crate) fn key(bytes: &[u8]) -> Result<LessSafeKey, Refused> {
     UnboundKey::new(&AES_256_GCM, bytes).map(LessSafeKey::new).map_err(|_| Refused)
 }
 
-/// A nonce is random and used once: at 2^32 seals under one key a repetition is still as unlikely as 2^-33, and a
-/// workspace key seals a handful of credentials.
+/// A nonce is random and used once: at 2^32 seals under one key a repetition still has a probability of only
+/// 2^-33, and a workspace key seals a handful of credentials.
 pub(crate) fn seal(
     key: &LessSafeKey,
     associated: &[u8],
@@ -39,7 +39,7 @@ pub(crate) fn seal(
     Ok(sealed)
 }
 
-/// The plaintext lands in memory that is wiped when the secret is dropped, and nowhere else.
+/// The plaintext is written only to memory that is wiped when the secret is dropped.
 pub(crate) fn open(key: &LessSafeKey, associated: &[u8], sealed: &[u8]) -> Result<Secret, Refused> {
     let (head, body) = sealed.split_at_checked(HEAD_LEN).ok_or(Refused)?;
     let (format, nonce) = head.split_first().ok_or(Refused)?;

@@ -1,4 +1,4 @@
-//! The writing face of the vault, for control: new workspace keys, new seals, fingerprints.
+//! The vault's writer, for the control plane: new workspace keys, new seals, fingerprints.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::fingerprint::Fingerprinter;
 use crate::ring::{Ring, WorkspaceKey};
 use crate::seal;
 
-/// What sealing a secret gives: all three are kept together, the floor in a record of its own.
+/// The result of sealing a secret: all three are stored together, the anti-rollback record in a row of its
+/// own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resealed {
     pub sealed: Sealed,
@@ -39,27 +40,27 @@ impl Sealer {
         Self { wrap, ring, random, fingerprinter }
     }
 
-    /// A fresh key for a fresh workspace: `(key id, wrapped key)`, to be kept by the store. It can seal at once; the
+    /// Creates the key of a new workspace: `(key id, wrapped key)`, for the store. It can seal at once; the
     /// other replicas learn it from the store.
     ///
     /// # Errors
-    /// Where the key service does not answer.
+    /// If the key service does not answer.
     pub async fn new_workspace_key(&self, workspace: WorkspaceId) -> Result<(String, Vec<u8>), VaultError> {
         let (key_id, wrapped, ready) = self.mint(workspace).await?;
         self.ring.add(vec![(workspace, (key_id.clone(), ready))]);
         Ok((key_id, wrapped))
     }
 
-    /// A further key for a workspace that has one. It seals only once it was learned from the store: before that
-    /// nobody could open what it sealed.
+    /// Creates a further key for a workspace. It seals only once it was learned from the store: before that
+    /// nothing else could open what it sealed.
     ///
     /// # Errors
-    /// Where the key service does not answer.
+    /// If the key service does not answer.
     pub async fn next_workspace_key(&self, workspace: WorkspaceId) -> Result<(String, Vec<u8>), VaultError> {
         self.mint(workspace).await.map(|(key_id, wrapped, _)| (key_id, wrapped))
     }
 
-    /// Names the key that seals what is new.
+    /// The id of the key that seals new secrets.
     #[must_use]
     pub fn current_key_id(&self, workspace: WorkspaceId) -> Option<String> {
         self.ring.current(workspace).map(|(key_id, _)| key_id)
@@ -77,11 +78,11 @@ impl Sealer {
         Ok((key_id, wrapped, ready))
     }
 
-    /// Seals a secret as the given version of an object, under the workspace's current key. The first version of an
-    /// object is 1; each rotation takes the next.
+    /// Seals a secret as the given version of an object, under the workspace's current key. The first version
+    /// of an object is 1; each rotation takes the next.
     ///
     /// # Errors
-    /// Where the workspace has no key in this process, or the library refuses.
+    /// If the workspace has no key in this process, or the library refuses.
     pub fn seal(
         &self,
         workspace: WorkspaceId,

@@ -1,4 +1,4 @@
-//! Our own holder of the master key, for installations without a KMS.
+//! Key wrapping with a local master key, for installations without a KMS.
 
 use std::sync::Arc;
 
@@ -13,21 +13,22 @@ use crate::error::VaultError;
 use crate::master::MasterKey;
 use crate::seal;
 
-/// Wraps under a key derived from the master key; the master key itself is not kept.
+/// Wraps under a key derived from the master key; the master key itself is not retained.
 pub struct LocalKeyWrap {
     key: LessSafeKey,
     key_id: String,
-    /// Stands before everything that it wraps.
+    /// Prefixed to everything that it wraps.
     prefix: Vec<u8>,
     random: Arc<dyn Random>,
 }
 
 impl LocalKeyWrap {
     /// # Errors
-    /// Where the library refuses.
+    /// If the library refuses.
     pub fn new(master: &MasterKey, random: Arc<dyn Random>) -> Result<Self, VaultError> {
         let wrapping = derive(master.expose(), b"tidegate/wrap/1")?;
-        // The name is derived like a key of its own: it tells two master keys apart and nothing about either.
+        // The id is derived like a separate key: it distinguishes two master keys and reveals nothing about
+        // either.
         let name = derive(master.expose(), b"tidegate/master-key-id/1")?;
         let key_id = format!("local:{}", hex(name.get(..8).unwrap_or_default()));
         let prefix = domain::master_key::wrapped_prefix(&key_id);
@@ -40,7 +41,7 @@ impl LocalKeyWrap {
         Ok([self.prefix.as_slice(), &sealed].concat())
     }
 
-    /// What was wrapped before master keys could be changed has no name before it.
+    /// Keys wrapped before master key rotation existed have no prefix.
     pub(crate) fn unwrapped(&self, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapError> {
         let sealed = wrapped.strip_prefix(self.prefix.as_slice()).unwrap_or(wrapped);
         seal::open(&self.key, context, sealed)
@@ -78,7 +79,7 @@ impl std::fmt::Debug for LocalKeyWrap {
     }
 }
 
-/// 32 bytes for one purpose from a uniformly random key.
+/// Derives 32 bytes for one purpose from a uniformly random key.
 pub(crate) fn derive(key: &[u8], purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, VaultError> {
     let pseudorandom = hkdf::Salt::new(hkdf::HKDF_SHA256, b"tidegate").extract(key);
     let mut derived = Zeroizing::new([0_u8; 32]);

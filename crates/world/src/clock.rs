@@ -1,4 +1,4 @@
-//! Two clocks: the wall's, for what people read, and a monotonic one, for every duration and limit.
+//! Two clocks: wall-clock time for people, and a monotonic one for every duration and limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -42,21 +42,22 @@ impl Clock for SystemClock {
     }
 }
 
-/// A request asks a dozen times: the standard library's types, checked at each step, cost as much again as the reading.
+/// Called a dozen times per request: the checked arithmetic of the standard
+/// library's types would double the cost.
 fn micros(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
-    // Before 1970 is no time that a machine of ours has.
+    // No machine of ours has a time before 1970.
     let (seconds, nanos) = (now.tv_sec.max(0).cast_unsigned(), now.tv_nsec.cast_unsigned());
     seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
 }
 
-/// How long the present thread has worked: what others do on a busy machine is no part of it.
+/// The CPU time of this thread, which excludes what others do on a busy machine.
 #[must_use]
 pub fn thread_time() -> Duration {
     Duration::from_micros(micros(ClockId::ThreadCPUTime))
 }
 
-/// A clock that moves only when told.
+/// A clock that moves only when set.
 #[derive(Debug)]
 pub struct ManualClock {
     unix_ms: AtomicU64,
@@ -69,14 +70,14 @@ impl ManualClock {
         Self { unix_ms: AtomicU64::new(unix_ms), monotonic_us: AtomicU64::new(0) }
     }
 
-    /// Time passes on both clocks.
+    /// Advances both clocks.
     pub fn advance_us(&self, us: u64) {
         let now = self.monotonic_us.fetch_add(us, Ordering::SeqCst);
         let ms = (now + us) / 1_000 - now / 1_000;
         self.unix_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// The wall clock is set, the monotonic one goes on: what NTP or an administrator does.
+    /// Sets the wall clock while the monotonic one continues, as NTP or an administrator does.
     pub fn set_unix_ms(&self, unix_ms: u64) {
         self.unix_ms.store(unix_ms, Ordering::SeqCst);
     }

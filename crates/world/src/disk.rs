@@ -10,27 +10,27 @@ pub trait DiskFile: Send + Sync {
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
-    /// As the disk says; how much was written is then unknown.
+    /// The disk's I/O error; how much was written is then unknown.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Reads up to `bytes.len()`; fewer only at the end of the file.
     ///
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Returns once what was written is on the medium.
     ///
     /// # Errors
-    /// As the disk says; what was written before may be lost.
+    /// The disk's I/O error; what was written before may be lost.
     fn sync_data(&self) -> io::Result<()>;
 
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn len(&self) -> io::Result<u64>;
 
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -39,39 +39,39 @@ pub trait DiskFile: Send + Sync {
 /// A file system, as far as we use one.
 pub trait Disk: Send + Sync {
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
     /// Opens for reading and writing; creates when absent.
     ///
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
     /// The files of a directory, sorted by name.
     ///
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Another program's file, whole where it has at most so many bytes, and cut there otherwise. Disks of tests have none.
+    /// Reads another program's file, up to this many bytes. Test disks have none.
     ///
     /// # Errors
-    /// As the disk says.
+    /// The disk's I/O error.
     fn read(&self, _path: &Path, _bytes_max: usize) -> io::Result<Vec<u8>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-/// The operating system's files. What is made there is nobody else's to read.
+/// The operating system's files. Those that it creates are readable by this user only.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemDisk;
 

@@ -1,4 +1,5 @@
-//! A disk in memory that fails on demand: the Nth operation, short writes, no space, death and loss of power.
+//! An in-memory disk that fails on demand: the Nth operation, short writes, no
+//! space, process death and power loss.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Disk, DiskFile};
 
-/// What a disk writes as a whole or not at all.
+/// The unit that a disk writes completely or not at all.
 const SECTOR_BYTES: u64 = 512;
 
 /// How an operation fails.
@@ -17,9 +18,10 @@ pub enum DiskFault {
     Error,
     /// No space; nothing was done.
     NoSpace,
-    /// A write stops after so many bytes and reports an error.
+    /// A write stops after this many bytes and reports an error.
     Short(u64),
-    /// The process dies here, a write done up to so many bytes: this and every later operation fails, until `restart`.
+    /// The process dies here, with a write done up to this many bytes: this and every later
+    /// operation fails, until `restart`.
     Die(u64),
 }
 
@@ -72,7 +74,7 @@ impl Content {
 #[derive(Default)]
 struct State {
     files: HashMap<PathBuf, Arc<Mutex<Content>>>,
-    /// Which start of the process a handle belongs to; handles of a dead one are dead.
+    /// Which start of the process a handle belongs to; handles of a dead process are dead.
     generation: u64,
     dead: bool,
     operations: u64,
@@ -95,7 +97,7 @@ struct FaultFile {
     generation: u64,
 }
 
-/// How far an operation may go.
+/// How far an operation gets.
 enum Verdict {
     Whole,
     Part(u64, io::Error),
@@ -135,12 +137,12 @@ impl FaultDisk {
         self.lock().syncs_fail = fail;
     }
 
-    /// Bytes that all files may have together; `None` for no bound.
+    /// The maximum size of all files together; `None` for no bound.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity_bytes = bytes;
     }
 
-    /// Bytes that all files have together.
+    /// The size of all files together.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         used(&self.lock())
@@ -156,7 +158,7 @@ impl FaultDisk {
         self.lock().dead
     }
 
-    /// A new process: what was written is there, handles of the old one stay dead.
+    /// Starts a new process: what was written is there, handles of the old one stay dead.
     pub fn restart(&self) {
         let mut state = self.lock();
         state.generation += 1;
@@ -166,8 +168,8 @@ impl FaultDisk {
         state.syncs_fail = false;
     }
 
-    /// The power goes and a new process starts: of what was not synced, a sector survives where `survives` says so of
-    /// a running number.
+    /// The power fails and a new process starts: an unsynced sector survives if `survives`
+    /// returns true for its running number.
     pub fn lose_power(&self, mut survives: impl FnMut(u64) -> bool) {
         let files = {
             let state = self.lock();
@@ -212,7 +214,7 @@ impl FaultDisk {
         files
     }
 
-    /// A disk of its own with the same bytes on it.
+    /// An independent disk with the same bytes on it.
     #[must_use]
     pub fn copy(&self) -> Self {
         let copy = Self::new();
@@ -228,7 +230,7 @@ impl FaultDisk {
         lock(&self.state)
     }
 
-    /// Counts an operation and says whether it fails.
+    /// Counts an operation and decides whether it fails.
     fn judge(&self, generation: Option<u64>) -> Verdict {
         let mut state = self.lock();
         if state.dead || generation.is_some_and(|generation| generation != state.generation) {
@@ -353,7 +355,7 @@ fn verdict(fault: DiskFault) -> Verdict {
     }
 }
 
-/// For operations that have no half.
+/// For operations that can't be done by half.
 fn whole(verdict: Verdict) -> io::Result<()> {
     match verdict {
         Verdict::Whole => Ok(()),

@@ -1,4 +1,4 @@
-//! Time, chance and disk as arguments: real ones here, and ones that a test or the simulator drives.
+//! Time, randomness and disk as arguments: real ones here, and ones that a test or the simulator drives.
 
 pub mod clock;
 pub mod disk;
@@ -14,7 +14,7 @@ pub use disk::{Disk, DiskFile, SystemDisk};
 pub use fault_disk::{DiskFault, FaultDisk};
 pub use random::{Random, SeededRandom, SystemRandom};
 
-/// What a part of the system needs of the outside, handed to it by whoever composes it.
+/// What a part of the system needs from the outside world, passed in by its composer.
 #[derive(Clone)]
 pub struct World {
     pub clock: Arc<dyn Clock>,

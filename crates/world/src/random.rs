@@ -32,14 +32,14 @@ thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL_BYTES], used: POOL_BYTES }) };
 }
 
-/// The cryptographic generator of the library that TLS uses.
+/// The cryptographic generator of the TLS library.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemRandom;
 
 impl SystemRandom {
     fn refill(bytes: &mut [u8]) {
         if aws_lc_rs::rand::fill(bytes).is_err() {
-            // Without randomness no id is unique and no seal is safe: there is nothing to go on with.
+            // Without randomness no id is unique and no seal is safe, so the process can't continue.
             std::process::abort();
         }
     }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 answers of an upstream.
+//! Fuzzes the parser of upstream HTTP/1.1 responses.
 
 use bolero::check;
 use egress::fixtures::{WholeAnswer, read_answer};
@@ -16,7 +16,7 @@ const ANSWERS: &[&str] = &[
     "HTTP/1.1 204 No Content\r\n\r\n",
 ];
 
-/// All that an answer says, in a form that can be compared.
+/// Everything in a response, in a comparable form.
 fn told(answer: &WholeAnswer) -> String {
     let WholeAnswer { status, headers, body, keeps, left } = answer;
     let headers: Vec<_> =
@@ -40,7 +40,7 @@ fn fuzz_upstream_answer() {
                 assert_eq!(read_answer(&method, cut).as_ref().map(told), expected, "{at}");
             }
             let Some(answer) = whole else { return };
-            // What was let through is what the types of others let through, and is found again.
+            // Headers that were accepted are also valid for the `http` crate, and are found by name.
             let map = answer.headers.to_map();
             assert_eq!(map.len(), answer.headers.iter().count());
             for name in map.keys() {

@@ -1,4 +1,4 @@
-//! The anthropic grammar: requests, streams and answers.
+//! Fuzzes Anthropic's wire format: requests, streams and buffered responses.
 
 use bolero::check;
 use bytes::Bytes;
@@ -76,7 +76,7 @@ fn way(client: Grammar) -> Way {
     }
 }
 
-/// What a stream comes to when it arrives in chunks of this size.
+/// A stream's output when it arrives in chunks of this size.
 fn told(bytes: &[u8], chunk: usize, client: Grammar) -> (Vec<u8>, bool, String) {
     let mut stream = AnswerStream::new(way(client));
     let mut out = Vec::new();

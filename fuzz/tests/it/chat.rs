@@ -1,4 +1,4 @@
-//! The chat grammar: requests, streams, answers and errors.
+//! Fuzzes the chat completions format: requests, streams, buffered responses and errors.
 
 use bolero::check;
 use bytes::Bytes;
@@ -56,7 +56,7 @@ fn fuzz_chat_request() {
     });
 }
 
-/// Requests with all that the form between grammars holds.
+/// Requests that together use every part of the intermediate form.
 const PROMPTS: &[&str] = &[
     r#"{"messages":[{"role":"developer","content":[{"type":"text","text":"x","prompt_cache_breakpoint":{"mode":"explicit","ttl":"30m"}}]},{"role":"user","name":"n","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA==","detail":"low"}},{"type":"input_audio","input_audio":{"data":"AA==","format":"wav"}},{"type":"file","file":{"file_data":"data:application/pdf;base64,AA==","filename":"f"}}]}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"},"strict":true}},{"type":"custom","custom":{"name":"g"}}],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"f"}}]}}}"#,
     r#"{"messages":[{"role":"assistant","content":null,"reasoning_content":"r","tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"s"}}}]},{"role":"tool","tool_call_id":"a","content":"r"},{"role":"assistant","function_call":{"name":"f","arguments":""}},{"role":"function","name":"f","content":"r"}],"stop":["a"],"seed":-1,"n":2,"temperature":0.5,"logit_bias":{"1":2},"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{}}},"reasoning_effort":"low","metadata":{"k":"v"},"prompt_cache_options":{"mode":"implicit","ttl":"12h"},"thinking":{"type":"enabled","budget_tokens":9}}"#,
@@ -85,7 +85,7 @@ fn fuzz_chat_prompt() {
     });
 }
 
-/// What a stream comes to in another grammar when it arrives in chunks of this size.
+/// A stream's translation into another format when it arrives in chunks of this size.
 fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
     let way = Way {
         is_loose: false,
@@ -125,7 +125,7 @@ fn fuzz_chat_translation() {
     });
 }
 
-/// What a stream comes to when it arrives in chunks of this size.
+/// A stream's output when it arrives in chunks of this size.
 fn scan(bytes: &[u8], chunk: usize, hide: bool) -> (Vec<u8>, bool, String) {
     let mut scanner = StreamScanner::new(hide);
     let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! The converse grammar: addresses, requests, streams and answers.
+//! Fuzzes the Converse format: paths, requests, streams and buffered responses.
 
 use bolero::check;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ const ADDRESSES: &[&str] = &[
     "arn%3Aaws%3Ax%2Fy/count-tokens",
 ];
 
-/// Events of a stream, each its name and its payload.
+/// Events of a stream, each with its name and payload.
 const EVENTS: &[&str] = &[
     "messageStart {\"role\":\"assistant\",\"p\":\"ab\"}",
     "contentBlockDelta {\"contentBlockIndex\":0,\"delta\":{\"text\":\"é\"}}",
@@ -65,7 +65,7 @@ fn way(client: Grammar) -> Way {
     }
 }
 
-/// What a stream comes to when it arrives in chunks of this size.
+/// A stream's output when it arrives in chunks of this size.
 fn pass(client: Grammar, bytes: &[u8], size: usize) -> (Vec<u8>, bool, String) {
     let mut stream = AnswerStream::new(way(client));
     let mut out = Vec::new();
@@ -118,7 +118,7 @@ fn fuzz_converse_request() {
     });
 }
 
-/// Whatever an upstream sends, a client of this grammar is sent whole frames.
+/// Whatever an upstream sends, a client of this format receives complete frames.
 fn check_frames(stream: &[u8]) {
     let mut decoder = FrameDecoder::new();
     decoder.push(stream);

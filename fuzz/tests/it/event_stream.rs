@@ -1,11 +1,11 @@
-//! The decoder of binary event streams.
+//! Fuzzes the decoder of AWS's binary event streams.
 
 use bolero::check;
 use framing::event_stream::{Frame, FrameDecoder, FrameFault, encode_frame};
 
 use crate::material::ITERATIONS;
 
-/// The frames of a stream that comes in pieces of this size, and whether it ended between two.
+/// The frames of a stream that arrives in pieces of this size, and whether it ended between two frames.
 fn frames(bytes: &[u8], size: usize) -> (Vec<Frame>, Result<bool, FrameFault>) {
     let mut decoder = FrameDecoder::new();
     let mut found = Vec::new();
@@ -22,7 +22,7 @@ fn frames(bytes: &[u8], size: usize) -> (Vec<Frame>, Result<bool, FrameFault>) {
     (found, Ok(decoder.is_empty()))
 }
 
-/// A frame whose checksums are right, whatever its lengths and its headers are.
+/// A frame with correct checksums, whatever its lengths and headers are.
 fn sealed(head: &[u8], payload: &[u8], headers_bytes: u8) -> Vec<u8> {
     let length = u32::try_from(16 + head.len() + payload.len()).expect("short");
     let mut frame = length.to_be_bytes().to_vec();

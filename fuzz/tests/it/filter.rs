@@ -1,4 +1,4 @@
-//! The filter grammar: what people type into the console, an address or a command line.
+//! Fuzzes the filter language: text that people type into the console, a URL or a command line.
 
 use bolero::check;
 use domain::Filter;

@@ -1,4 +1,4 @@
-//! The gemini grammar: addresses, requests, streams and answers.
+//! Fuzzes the Gemini format: paths, requests, streams and buffered responses.
 
 use bolero::check;
 use bytes::Bytes;
@@ -103,7 +103,7 @@ fn fuzz_gemini_results() {
             let found: Result<Vec<_>, _> = told.chunks(piece).map(|bytes| results.push(bytes)).collect();
             Some((found.ok()?.concat(), results.rest()))
         };
-        // However its bytes come.
+        // The result does not depend on how the bytes are split.
         assert_eq!(apart(usize::from(*piece) + 1), apart(told.len().max(1)));
         let Some((found, rest)) = apart(7) else { return };
         if validate(&told).is_ok() {
@@ -142,7 +142,7 @@ fn fuzz_gemini_request() {
     });
 }
 
-/// What a stream comes to when it arrives in chunks of this size.
+/// A stream's output when it arrives in chunks of this size.
 fn pass(bytes: &[u8], size: usize, as_array: bool) -> (Vec<u8>, bool, String) {
     let mut stream = AnswerStream::new(way(as_array));
     let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Headers that others write.
+//! Fuzzes the parsers of headers from clients and providers.
 
 use bolero::check;
 use http::{HeaderMap, HeaderValue};

@@ -1,4 +1,4 @@
-//! The journal's frames and what they hold: bytes that a crash may have torn.
+//! Fuzzes the journal's frames and entries, which a crash may have torn.
 
 use bolero::check;
 use ledger::entry::Entry;
@@ -6,7 +6,7 @@ use ledger::frame::{SegmentHeader, parse_records};
 
 use crate::material::ITERATIONS;
 
-/// A frame whose checksum holds, around any body.
+/// A frame with a correct checksum around any body.
 fn framed(seed: u32, kind: u8, body: &[u8]) -> Vec<u8> {
     let payload: Vec<u8> = std::iter::once(kind).chain([7; 16]).chain(body.iter().copied()).collect();
     let length = u32::try_from(payload.len()).expect("short").to_le_bytes();

@@ -1,4 +1,4 @@
-//! The JSON scanner, against serde_json.
+//! Fuzzes the JSON scanner against serde_json.
 
 use bolero::check;
 use dialects::json::validate;
@@ -11,7 +11,7 @@ const SEEDS: &[&str] = &[
     "\"é漢😀\\\"\\\\\"",
 ];
 
-/// Both say the same of every text, but for numbers that no f64 holds.
+/// Both accept the same texts, except for numbers outside of the range of f64.
 fn agrees(bytes: &[u8]) {
     let ours = validate(bytes);
     match serde_json::from_slice::<serde_json::Value>(bytes) {

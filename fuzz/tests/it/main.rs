@@ -1,4 +1,4 @@
-//! Targets: whatever bytes come, a parser answers without a panic, and what it says keeps its promises.
+//! The fuzz targets: whatever bytes arrive, a parser does not panic, and its results keep their promises.
 
 #[cfg(test)]
 mod answer;

@@ -1,6 +1,6 @@
-//! Input that gets past the first byte: known good texts, bent at random places.
+//! Fuzz input that gets past the first byte: valid texts, mutated at random places.
 
-/// Bends of a text: at a place, by a kind, with bytes.
+/// Mutations of a text: position, kind, and bytes.
 pub type Bends = Vec<(u16, u8, [u8; 3])>;
 
 /// Random iterations of each target in the test suite; a fuzzing engine sets its own.
@@ -11,7 +11,7 @@ pub fn bent(seeds: &[&str], which: u8, bends: &Bends) -> Vec<u8> {
     bent_bytes(seed.as_bytes().to_vec(), bends)
 }
 
-/// The same of what is no text.
+/// The same for binary input.
 pub fn bent_bytes(mut bytes: Vec<u8>, bends: &Bends) -> Vec<u8> {
     for (place, kind, with) in bends.iter().take(6) {
         if bytes.is_empty() {

@@ -1,5 +1,5 @@
-//! Files of models, adapters and training as anybody may publish them: whatever they hold, they are refused with an error
-//! or they make a model that answers.
+//! Fuzzes the files of models, adapters and training data, which anybody may publish: whatever they contain,
+//! they are rejected with an error or give a model that generates.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -15,12 +15,13 @@ use tempfile::TempDir;
 
 use crate::material::{Bends, bent, bent_bytes};
 
-/// Each of them reads or runs a model.
+/// Fewer than usual, because each iteration reads or runs a model.
 const ITERATIONS: usize = 300;
-/// What a head may say of sizes before a machine of this size is out of memory: nothing of it may be believed unread.
+/// Above this context length, a model that the parser accepts is not run: it may need more memory than this
+/// machine has.
 const CONTEXT_MAX: usize = 1 << 16;
 
-/// A good model, in both kinds of files.
+/// A valid model, in both file formats.
 struct Good {
     directory: TempDir,
     packed: Vec<u8>,
@@ -31,7 +32,7 @@ impl Good {
         std::fs::read(self.directory.path().join(name)).expect("written")
     }
 
-    /// Its plain files in another place, one of them with other bytes.
+    /// A copy of its safetensors directory with one file replaced.
     fn with(&self, changed: &str, bytes: &[u8]) -> TempDir {
         let copy = tempfile::tempdir().expect("room");
         for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
@@ -57,7 +58,7 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
     Good { directory, packed }
 });
 
-// In statics, for what they hold is not known to be whole after a panic, and a panic ends the test.
+// Statics, because these types are not `UnwindSafe` (a panic ends the test anyway).
 static BESIDE: LazyLock<Beside> =
     LazyLock::new(|| Source::open(GOOD.directory.path()).and_then(|source| source.beside()).expect("good"));
 static RULES: LazyLock<Rulebook> = LazyLock::new(|| {
@@ -65,7 +66,7 @@ static RULES: LazyLock<Rulebook> = LazyLock::new(|| {
     Rulebook::new(Arc::new(Vocabulary::open(&path).expect("good"))).expect("good")
 });
 
-/// Reads a model and has it say something, if it is one. Whether it was.
+/// Loads a model and generates with it, if it is valid; returns whether it was.
 fn answers(path: &Path) -> bool {
     let Ok(source) = Source::open(path) else { return false };
     let beside = source.beside();
@@ -110,7 +111,7 @@ fn fuzz_packed_models() {
     let directory = tempfile::tempdir().expect("room");
     let path = directory.path().join("model.gguf");
     check!().with_iterations(ITERATIONS).with_type::<(bool, Bends)>().for_each(|(is_head, bends)| {
-        // Most of a file is numbers; what can go wrong is before them.
+        // Most of a file is weights; what can go wrong precedes them.
         let (head, rest) = GOOD.packed.split_at(GOOD.packed.len().min(4_096));
         let bytes = match is_head {
             true => [bent_bytes(head.to_vec(), bends), rest.to_vec()].concat(),

@@ -1,4 +1,4 @@
-//! The scanner of forms.
+//! Fuzzes the multipart form scanner.
 
 use bolero::check;
 use framing::multipart::{Found, Malformed, Scanner, boundary};
@@ -7,7 +7,7 @@ use crate::material::ITERATIONS;
 
 const BOUNDARY: &str = "b";
 
-/// What is found in a body that comes in pieces of this size, and how it ends.
+/// What is found in a body that arrives in pieces of this size, and how it ends.
 fn found(bytes: &[u8], size: usize) -> (Vec<Found>, Result<bool, Malformed>) {
     let mut scanner = Scanner::new(BOUNDARY).unwrap();
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! The front door's reading of HTTP/1 requests.
+//! Fuzzes the gateway's HTTP/1 request parser.
 
 use bolero::check;
 use gateway::{Dissection, End, dissect};
@@ -6,7 +6,7 @@ use http::Version;
 
 use crate::material::ITERATIONS;
 
-/// Pieces of requests, good and bad, that are put together at random.
+/// Fragments of requests, valid and invalid, that are combined at random.
 const PIECES: [&str; 32] = [
     "GET / HTTP/1.1\r\n",
     "POST /v1/chat/completions HTTP/1.1\r\n",
@@ -50,7 +50,7 @@ fn shown(dissection: &Dissection) -> Vec<String> {
     dissection.requests.iter().map(|request| format!("{request:?}")).collect()
 }
 
-/// A request as a careful client writes it.
+/// A request as a careful client would write it.
 fn written(dissection: &Dissection) -> Vec<u8> {
     let mut bytes = Vec::new();
     for request in &dissection.requests {
@@ -73,18 +73,18 @@ fn keeps_its_promises(bytes: &[u8]) {
         assert!(count("content-length") + count("transfer-encoding") <= 1, "{request:?}");
         assert!(count("host") == 1 || request.version() == Version::HTTP_10 && count("host") == 0);
     }
-    // What was read of a part is read of the whole: no later byte changes an earlier request.
+    // A prefix gives the same requests as the whole: no later byte changes an earlier request.
     let all = shown(&whole);
     for cut in 0..bytes.len().min(200) {
         let part = dissect(&bytes[..cut]);
         assert_eq!(shown(&part)[..], all[..part.requests.len()]);
         if part.end != End::Open {
-            // Which of several faults is named may depend on what is there.
+            // Which of several errors is reported may depend on how much has arrived.
             assert_eq!(std::mem::discriminant(&part.end), std::mem::discriminant(&whole.end), "{cut}");
             assert_eq!(part.requests.len(), all.len(), "{cut}");
         }
     }
-    // Written again, the same requests come of it.
+    // Written out and parsed again, the requests are the same.
     let again = dissect(&written(&whole));
     let bodies = |dissection: &Dissection| {
         let both = |request: &http::Request<Vec<u8>>| (request.uri().clone(), request.body().clone());

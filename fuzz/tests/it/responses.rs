@@ -1,4 +1,4 @@
-//! The responses grammar: requests, and answers streamed and whole.
+//! Fuzzes the Responses format: requests, streams and buffered responses.
 
 use bolero::check;
 use bytes::Bytes;
@@ -61,7 +61,7 @@ fn fuzz_responses_request() {
     });
 }
 
-/// What a stream comes to when it arrives in chunks of this size.
+/// A stream's output when it arrives in chunks of this size.
 fn scan(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
     let mut stream = AnswerStream::new(way());
     let mut out = Vec::new();
@@ -90,7 +90,7 @@ fn fuzz_responses_answer() {
                     assert_eq!(validate(&again.body), Ok(()));
                     assert_eq!(again.facts.usage, facts.usage);
                 }
-                // An answer that ended without a reason is told as failed.
+                // An answer that ended without a reason is reported as failed.
                 Err(fault) => {
                     let text = String::from_utf8_lossy(&answer);
                     assert!(text.contains("\"status\":\"failed\""), "{fault:?} of {text}");

@@ -1,11 +1,11 @@
-//! The splitter of event streams.
+//! Fuzzes the splitter of server-sent event streams.
 
 use bolero::check;
 use framing::sse::{Data, EventSplitter, read_event};
 
 use crate::material::ITERATIONS;
 
-/// The ends of all events, as places in the whole.
+/// The ends of all events, as positions in the whole input.
 fn ends(bytes: &[u8], chunk: usize) -> Vec<usize> {
     let mut splitter = EventSplitter::new();
     let mut found = Vec::new();
@@ -29,7 +29,7 @@ fn ends(bytes: &[u8], chunk: usize) -> Vec<usize> {
 #[test]
 fn fuzz_sse_splitter() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Vec<u8>)>().for_each(|(chunk, bytes)| {
-        // Few distinct bytes, so that line ends meet.
+        // Few distinct bytes, so that line endings occur next to each other.
         let bytes: Vec<u8> = bytes.iter().map(|byte| b"\n\r:a d"[usize::from(*byte) % 6]).collect();
         let whole = ends(&bytes, bytes.len().max(1));
         assert_eq!(ends(&bytes, usize::from(*chunk) % 7 + 1), whole);

@@ -1,14 +1,14 @@
-//! The scanner of a WebSocket's frames.
+//! Fuzzes the WebSocket frame scanner.
 
 use bolero::check;
 use framing::websocket::{Scanner, Seen, Sender, Violation, text_frame};
 
 use crate::material::ITERATIONS;
 
-/// What was seen, each with the text that was kept, and how it ended.
+/// What was found, each with the text that was kept, and how it ended.
 type All = (Vec<(Seen, Vec<u8>)>, Result<(), Violation>);
 
-/// What is seen of bytes that come in pieces of this size.
+/// What is found in bytes that arrive in pieces of this size.
 fn seen(sender: Sender, bytes: &[u8], size: usize) -> All {
     let mut scanner = Scanner::new(sender, 4_096, 256);
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Places that CONTRIBUTING.md names: each exists.
+//! Checks that the paths that CONTRIBUTING.md names exist.
 
 use std::path::Path;
 
@@ -19,14 +19,15 @@ pub fn check(root: &Path, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// The paths between backticks. Of a path with a part that is to be filled in, the folder that must be there already.
+/// The paths between backticks. Of a path with a placeholder, the directory before it, which must exist.
 fn places(line: &str) -> Vec<String> {
     let quoted = line.split('`').skip(1).step_by(2);
-    let paths = quoted.filter(|text| text.contains('/') && !text.contains([' ', '=', ':']) && !text.starts_with("..."));
+    let paths = quoted
+        .filter(|text| text.contains('/') && !text.contains([' ', '=', ':']) && !text.starts_with("..."));
     paths.flat_map(expand).map(|path| existing_part(&path)).filter(|path| !path.is_empty()).collect()
 }
 
-/// `a/{b,c}.rs` is two paths.
+/// Expands `a/{b,c}.rs` to two paths.
 fn expand(path: &str) -> Vec<String> {
     let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
     let Some((choices, after)) = rest.split_once('}') else { return vec![path.to_owned()] };
@@ -35,7 +36,11 @@ fn expand(path: &str) -> Vec<String> {
 
 fn existing_part(path: &str) -> String {
     match path.find(['<', '*']) {
-        Some(at) => path.get(..at).and_then(|known| known.rsplit_once('/')).map_or("", |(folder, _)| folder).to_owned(),
+        Some(at) => path
+            .get(..at)
+            .and_then(|known| known.rsplit_once('/'))
+            .map_or("", |(folder, _)| folder)
+            .to_owned(),
         None => path.to_owned(),
     }
 }

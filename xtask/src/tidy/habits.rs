@@ -1,4 +1,4 @@
-//! Unfinished work, and tests that sleep, are ignored or wait for a panic.
+//! Finds unfinished work, and tests that sleep, are ignored or expect a panic.
 
 use serde::Deserialize;
 
@@ -35,7 +35,7 @@ pub fn check(source: &SourceFile, table: &Table) -> Vec<Finding> {
     findings
 }
 
-/// Words that mark unfinished work, in comments too.
+/// Finds words that mark unfinished work, in comments too.
 pub fn unfinished(path: &str, raw: &str, table: &Table) -> Vec<Finding> {
     let words = table.unfinished.iter();
     words
@@ -79,7 +79,8 @@ fn sleeps(source: &SourceFile, table: &Table) -> Vec<Finding> {
         .collect()
 }
 
-/// A free function called `sleep`, or the standard ones by path; a clock's own method is virtual time.
+/// Whether this calls a free function `sleep`, or one of the standard ones by path. A clock's own method is
+/// virtual time.
 fn is_sleep(code: &str, at: usize) -> bool {
     let before = code.get(..at).unwrap_or_default();
     let called = code.get(at + "sleep".len()..).is_some_and(|rest| rest.starts_with('('));

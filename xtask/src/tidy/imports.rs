@@ -1,4 +1,4 @@
-//! Which crate of ours imports which, against the table in `xtask/imports.toml`.
+//! Checks which workspace crate depends on which, against the table in `xtask/imports.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ struct Common {
     not_for: BTreeSet<String>,
 }
 
-/// A crate of ours, where its manifest lies, and which of ours it is built from.
+/// A workspace crate, the path of its manifest, and the workspace crates that it is built from.
 struct Member {
     name: String,
     manifest: String,

@@ -1,4 +1,4 @@
-//! What must lie where: lint inheritance, one `clippy.toml`, numbered migrations.
+//! Checks the layout of the tree: lint inheritance, a single `clippy.toml`, numbered migrations.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,7 +52,7 @@ fn clippy_files(paths: &[String]) -> Vec<Finding> {
     findings
 }
 
-/// Each store has the same numbers, each once; the numbers start at one and leave no gap.
+/// Both stores must have the same migration numbers, starting at one, without gaps or duplicates.
 fn migrations(paths: &[String]) -> Vec<Finding> {
     let mut stores: BTreeMap<&str, BTreeMap<usize, &str>> =
         BTreeMap::from([("sqlite", BTreeMap::new()), ("postgres", BTreeMap::new())]);

@@ -1,4 +1,4 @@
-//! Dependencies that a manifest declares and no source of its crate names.
+//! Finds dependencies that a manifest declares and no source file of its crate names.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::finding::Finding;
 use crate::graph::Graph;
 use crate::source::{SourceFile, line_of, words};
 
-/// The rows of `xtask/manifests.toml`: dependencies that are needed though no source names them.
+/// The rows of `xtask/manifests.toml`: dependencies that are needed although no source file names them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
@@ -24,7 +24,7 @@ struct Unnamed {
 }
 
 struct Declared {
-    /// As sources name it.
+    /// The name in source code.
     ident: String,
     kind: DependencyKind,
 }
@@ -36,9 +36,10 @@ pub fn check(graph: &Graph, sources: &[SourceFile], table: &Table) -> Vec<Findin
     for package in graph.members() {
         let manifest = graph.manifest(package);
         let folder = manifest.replace("Cargo.toml", "");
-        // A crate may lie in the folder of another one.
+        // A crate's directory may be inside that of another crate.
         let is_own = |path: &str| {
-            let nearest = folders.iter().filter(|other| path.starts_with(*other)).max_by_key(|other| other.len());
+            let nearest =
+                folders.iter().filter(|other| path.starts_with(*other)).max_by_key(|other| other.len());
             nearest == Some(&folder)
         };
         let own: Vec<&SourceFile> = sources.iter().filter(|source| is_own(&source.path)).collect();
@@ -68,16 +69,17 @@ fn finding(manifest: &str, name: &str, is_named: bool, is_excused: bool) -> Opti
     }
 }
 
-/// Whether this file of the crate in `folder` uses the dependency where one of its kind is linked.
+/// Whether this file of the crate in `folder` uses the dependency in code where its kind of dependency is
+/// linked.
 fn names(source: &SourceFile, folder: &str, declared: &Declared) -> bool {
     let within = source.path.strip_prefix(folder).unwrap_or(&source.path);
     let counts = |line: usize| match declared.kind {
         DependencyKind::Build => within == "build.rs" || within.starts_with("build/"),
         DependencyKind::Normal => within.starts_with("src/") && !source.is_test_line(line),
-        // What only tests, examples and benchmarks use.
+        // Dev-dependencies: for tests, examples and benchmarks.
         _ => true,
     };
-    // Attributes name paths in strings, as serde's do.
+    // Attributes such as serde's name paths in strings.
     words(&source.text, &declared.ident).any(|at| {
         let after = source.text.get(at + declared.ident.len()..).unwrap_or_default();
         let before = source.text.get(..at).unwrap_or_default().trim_end();

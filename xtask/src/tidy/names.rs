@@ -1,4 +1,4 @@
-//! Where the names of providers and dialects appear, against `xtask/names.toml`.
+//! Checks where the names of providers and dialects may appear, against `xtask/names.toml`.
 
 use serde::Deserialize;
 
@@ -62,7 +62,7 @@ pub fn check(source: &SourceFile, table: &Table) -> Vec<Finding> {
 }
 
 impl Table {
-    /// Every word once, with the first class that lists it.
+    /// Each word once, with the first class that lists it.
     fn words(&self) -> impl Iterator<Item = (&str, &str)> {
         self.class.iter().enumerate().flat_map(move |(at, class)| {
             let earlier = self.class.iter().take(at);
@@ -79,7 +79,7 @@ impl Table {
         self.phrase.iter().fold(line.to_owned(), |line, phrase| line.replace(&phrase.text, " "))
     }
 
-    /// A word of several classes may appear wherever one of them may.
+    /// A word in several classes may appear wherever one of them allows it.
     fn allows(&self, word: &str, path: &str) -> bool {
         let classes = self.class.iter().filter(|class| class.words.iter().any(|other| other == word));
         let also = self.also.iter().filter(|also| also.word == word);
@@ -88,7 +88,8 @@ impl Table {
     }
 }
 
-/// A line's identifiers cut at `_` and at humps, in lower case; an empty part stands for everything between.
+/// A line's identifiers, split at `_` and at camel-case humps, in lower case; an empty part stands for
+/// anything in between.
 fn parts(line: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut before = ' ';
@@ -110,7 +111,7 @@ fn parts(line: &str) -> Vec<String> {
     parts
 }
 
-/// Whether neighbouring parts, joined, are the word.
+/// Whether consecutive parts, joined, form the word.
 fn holds(parts: &[String], word: &str) -> bool {
     let wanted = word.replace('_', "");
     (0..parts.len()).any(|start| {

@@ -1,4 +1,4 @@
-//! A file's head and the sizes of files and functions.
+//! Checks that files start with a doc comment, and the sizes of files and functions.
 
 use crate::finding::Finding;
 use crate::source::SourceFile;

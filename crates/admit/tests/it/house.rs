@@ -10,7 +10,7 @@ use snapshot::{IpNet, KeyEntry, Parts, ProjectEntry, Scopes, Snapshot, Workspace
 
 pub const NOW_UNIX_MS: u64 = 1_800_000_000_000;
 
-/// No hash at all, which is enough to find a key by; it counts how often it is asked.
+/// An identity function instead of a hash, which is enough to find keys; counts its calls.
 #[derive(Default)]
 pub struct Plain {
     asked: AtomicU64,
@@ -33,7 +33,7 @@ impl KeyHash for Plain {
     }
 }
 
-/// The text of a key by its number; every number is another key.
+/// The text of a key by its number.
 pub fn text(number: u8) -> String {
     api_key::encode(true, &[number; 32])
 }
@@ -55,19 +55,19 @@ pub const READ: Scopes = Scopes { inference: false, read: true, admin: false, op
 pub const ADMIN: Scopes = Scopes { inference: false, read: false, admin: true, operator: false };
 pub const OPERATOR: Scopes = Scopes { inference: false, read: false, admin: false, operator: true };
 
-/// The key has a secret to sign with.
+/// Gives the key an access secret.
 fn signs(entry: &mut KeyEntry) {
     let sealed = Sealed { version: 1, key_id: "wk_1".into(), bytes: vec![7] };
     entry.access_secret = Some(Arc::new(sealed));
 }
 
-/// Keys 1 to 4: one scope each; 1, 2, 5 and 7 have access keys. 5: expired. 6: revoked. 7: only from 10.0.0.0/8. 8: of a project that is gone.
-/// 9: another environment than its project.
+/// Keys 1 to 4: one scope each; 1, 2, 5 and 7 have access keys. 5: expired. 6: revoked. 7: only from
+/// 10.0.0.0/8. 8: of a deleted project. 9: another environment than its project's.
 pub fn snapshot() -> Arc<Snapshot> {
     snapshot_by(&Arc::default())
 }
 
-/// The same, whose keys are looked up by this hash.
+/// The same, with keys looked up by this hash.
 pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
     let entry = |number: u8, scopes: Scopes, change: fn(&mut KeyEntry)| {
         let mut entry = KeyEntry {

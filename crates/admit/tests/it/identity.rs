@@ -1,4 +1,4 @@
-//! Who is let in by which headers.
+//! Which headers authenticate whom.
 
 use std::sync::Arc;
 
@@ -49,15 +49,15 @@ fn a_key_is_found_where_sdks_put_it() {
     }
 }
 
-/// How long a look-up takes tells nothing of how near a guess came: whatever has a key's form is hashed once, with a pepper
-/// that the guesser lacks, and what is found by half of the hash is compared in constant time.
+/// The time of a lookup reveals nothing about how close a guess is: any text in a key's form is hashed once,
+/// with a pepper that the attacker lacks, and a key found by half of the hash is compared in constant time.
 #[test]
 fn every_guess_costs_the_same_look_up() {
     let hash = Arc::new(Plain::default());
     let snapshot = snapshot_by(&hash);
     hash.take_asked();
     let good = text(1);
-    // The same up to the last of the characters that decide, up to the first, and nothing alike.
+    // Equal up to the last significant character, up to the first, and not at all.
     let near = |kept: usize| {
         let turned = good.chars().enumerate().map(|(place, letter)| match letter {
             _ if place < kept => letter,

@@ -1,4 +1,4 @@
-//! Admission from outside: who is let in, who is told what, and the tab that follows.
+//! Admission from outside: authentication, error messages, and the tab.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Who is let in by a signature.
+//! Which signatures authenticate whom.
 
 use std::cell::Cell;
 
@@ -11,7 +11,8 @@ use crate::house::{NOW_UNIX_MS, key_id, snapshot};
 const BODY: &[u8] = br#"{"a":1}"#;
 const BODY_HASH: &str = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862";
 const DATE: &str = "20270115T080000Z";
-/// Made with botocore's signer for key 1 and the secret "secret": the second over a head that declares the body's hash.
+/// Made with botocore's signer for key 1 and the secret "secret"; the second over a head that declares the
+/// body's hash.
 const SIGNED: &str = "2b39bc321f12ab579ed30a7e1f4c84a7cb516e870ba28ce72a831c9231e6c950";
 const DECLARED: &str = "23715a349037a79cc1124c29884753ad063103e4306ba7e1afa8bd0abf8f948b";
 
@@ -36,7 +37,7 @@ fn headers(access_key: &str, signature: &str, declares: bool) -> HeaderMap {
     headers
 }
 
-/// The caller, or why there is none; and how often the secret was opened.
+/// The caller or the error, and how often the secret was opened.
 fn ask(headers: &HeaderMap, secret: Option<&str>, body: &[u8]) -> (Result<Caller, Box<Fault>>, u32) {
     let opened = Cell::new(0);
     let open = |_, object: &str, _: &_| {
@@ -70,7 +71,7 @@ fn a_good_signature_is_as_good_as_the_key() {
         let (caller, opened) = ask(&headers, Some("secret"), BODY);
         assert_eq!((caller.unwrap().key().unwrap().id, opened), (key_id(1), 1));
     }
-    // HTTP/2 has the host elsewhere.
+    // HTTP/2 sends the host elsewhere.
     let mut other = headers(&named(1), SIGNED, false);
     other.remove("host");
     let open = |_, _: &str, _: &_| Some(Secret::from_text("secret".to_owned()));
@@ -98,7 +99,7 @@ fn another_secret_body_or_key_is_refused() {
         (named(2), SIGNED, false, Some("secret"), BODY, "insufficient_scope", 1),
         (named(5), SIGNED, false, Some("secret"), BODY, "expired_api_key", 1),
         (named(7), SIGNED, false, Some("secret"), BODY, "ip_not_allowed", 1),
-        // What became of a key is told to nobody who can't sign with it.
+        // The state of a key is not disclosed to someone who can't sign with it.
         (named(2), SIGNED, false, Some("other"), BODY, "invalid_signature", 1),
         (named(5), SIGNED, false, Some("other"), BODY, "invalid_signature", 1),
         (named(5), DECLARED, true, Some("other"), BODY, "invalid_signature", 1),

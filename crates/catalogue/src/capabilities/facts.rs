@@ -1,4 +1,4 @@
-//! The facts, each named once: the form in the file, the form in memory, and what overrides what.
+//! The facts, each declared once: the form in the file, the form in memory, and what overrides what.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::kinds::{CacheIsolation, CacheKind, GrammarName, PurgeControl, Retenti
 use crate::error::CatalogueError;
 use crate::source::{Source, UNVERIFIED};
 
-/// One thing that is known, with the place and day it was read; or known to be unverified, without a value.
+/// One fact, with the place and day it was read; or marked as unverified, without a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,7 +20,7 @@ pub struct Fact<T> {
 }
 
 impl<T> Fact<T> {
-    /// `None` where nobody read it.
+    /// `None` if it is unverified.
     #[must_use]
     pub const fn value(&self) -> Option<&T> {
         self.value.as_ref()
@@ -39,7 +39,7 @@ impl<T> Fact<T> {
     }
 }
 
-/// A fact as it is written: the source by its name in the file's list.
+/// A fact as it is in the file: the source by its name in the file's list.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactRow<T> {
@@ -55,7 +55,7 @@ pub struct Reading {
     pub checked: String,
 }
 
-/// The places of a file, and whether a fact names them.
+/// The sources of a file, and whether a fact refers to each.
 pub struct Readings<'a> {
     pub source: Source<'a>,
     pub known: BTreeMap<String, (Reading, bool)>,
@@ -89,7 +89,7 @@ impl Readings<'_> {
 
 macro_rules! facts {
     ($($(#[$doc:meta])* $name:ident: $kind:ty,)+) => {
-        /// What is known of a provider, or of some of its models where they differ from it.
+        /// The facts of a provider, or of some of its models where they differ.
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
         pub struct Facts {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<Fact<$kind>>,)+
@@ -112,20 +112,20 @@ macro_rules! facts {
         }
 
         impl Facts {
-            /// These, and where they say nothing, those below them.
+            /// These facts, and for those that are unset the ones below them.
             #[must_use]
             pub fn over(&self, below: &Self) -> Self {
                 Self { $($name: self.$name.as_ref().or(below.$name.as_ref()).cloned(),)+ }
             }
 
-            /// The facts of which nothing is said, not even that they are unverified.
+            /// The facts that are unset, not even marked as unverified.
             #[must_use]
             pub fn missing(&self) -> Vec<&'static str> {
                 let said = [$((stringify!($name), self.$name.is_some()),)+];
                 said.into_iter().filter(|(_, is_said)| !is_said).map(|(name, _)| name).collect()
             }
 
-            /// Each fact that is said: its name, its source and day, and whether it has a value.
+            /// Each fact that is set: its name, its source and day, and whether it has a value.
             #[must_use]
             pub fn readings(&self) -> Vec<(&'static str, &str, &str, bool)> {
                 let mut all = Vec::new();
@@ -139,16 +139,16 @@ macro_rules! facts {
 }
 
 facts! {
-    /// What is spoken natively, the preferred one first.
+    /// The dialects that are spoken natively, the preferred one first.
     grammars: Vec<GrammarName>,
 
     prompt_cache_supported: bool,
     prompt_cache_type: CacheKind,
     /// The shortest prefix that is cached.
     prompt_cache_min_tokens: u64,
-    /// What a cached read costs less than fresh input, in whole per cent.
+    /// How much less a cached read costs than fresh input, in whole per cent.
     prompt_cache_discount_pct: u64,
-    /// What a cache write costs, in per cent of the input price; of the short lifetime, and of the long one.
+    /// The cost of a cache write, in per cent of the input price, for the short lifetime and the long one.
     prompt_cache_write_pct: u64,
     prompt_cache_extended_write_pct: u64,
     prompt_cache_default_ttl_seconds: u64,
@@ -156,7 +156,7 @@ facts! {
     /// How many marks a request may have.
     prompt_cache_marks_max: u64,
     prompt_cache_isolation: CacheIsolation,
-    /// The fields and headers that lead a request to where its prompt is cached.
+    /// The fields and headers that route a request to where its prompt is cached.
     prompt_cache_affinity: Vec<String>,
     cached_token_reporting: bool,
     manual_cache_clear_supported: bool,
@@ -189,13 +189,13 @@ facts! {
     forced_tools: bool,
 
     thinking: ThinkingControl,
-    /// The words that an effort may be told in.
+    /// The accepted values of the reasoning effort.
     efforts: Vec<String>,
-    /// A request may turn thinking off.
+    /// A request may turn reasoning off.
     thinking_off: bool,
-    /// Temperature and its like are refused.
+    /// Temperature and similar parameters are refused.
     refuses_sampling: bool,
-    /// An answer's length is asked for as `max_tokens`, where the grammar has a newer name.
+    /// The answer's length is `max_tokens`, where the dialect has a newer name.
     old_length_name: bool,
     developer_role: bool,
     cache_marks: bool,

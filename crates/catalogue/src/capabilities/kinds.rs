@@ -1,24 +1,24 @@
-//! The words that facts are told in.
+//! The values that facts can have.
 
 use domain::{Grammar, Thinking};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// How a prompt comes into a provider's cache.
+/// How a prompt gets into a provider's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheKind {
     None,
-    /// Each long enough prompt is cached.
+    /// Every prompt that is long enough is cached.
     Automatic,
     /// What a request marks is cached.
     Explicit,
     /// The provider caches as it sees fit, and promises nothing.
     Implicit,
-    /// By itself, and by marks or resources too.
+    /// Automatically, and by marks or resources too.
     Both,
 }
 
-/// Who shares what a provider cached.
+/// Who shares a provider's cached content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheIsolation {
@@ -26,7 +26,7 @@ pub enum CacheIsolation {
     Workspace,
     Project,
     Server,
-    /// Whoever sends the same isolation key.
+    /// Requests with the same isolation key.
     Key,
 }
 
@@ -34,24 +34,24 @@ pub enum CacheIsolation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PurgeControl {
-    /// Wait for its end.
+    /// Wait until it expires.
     Expiry,
-    /// Delete it, and keep the answer as evidence.
+    /// Delete it, and store the answer as evidence.
     DeleteResource,
-    /// Change the key, so that nothing finds it again.
+    /// Change the key, so that it can't be hit again.
     RotateIsolationKey,
 }
 
-/// What a provider keeps of requests and answers when nothing else was agreed.
+/// What a provider stores of requests and answers by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Retention {
     Zero,
-    /// Kept, and deleted after a stated time.
+    /// Stored, and deleted after a stated time.
     Limited,
 }
 
-/// How a model is told to think.
+/// How a model's reasoning is controlled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThinkingControl {
@@ -70,7 +70,7 @@ impl From<ThinkingControl> for Thinking {
     }
 }
 
-/// A grammar, by the word that it has everywhere.
+/// A dialect, by its usual name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrammarName(pub Grammar);
 

@@ -1,4 +1,4 @@
-//! From the file to the manifest: every source listed and used, every fact of a provider said.
+//! From the file to the manifest: every source must be listed and used, every fact of a provider set.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ fn provider_of(
     Ok(ProviderManifest { provider: slug, facts, models, grammars, names })
 }
 
-/// A discount is a share of the whole.
+/// Checks that a discount is a share of the whole.
 fn check_shares(source: Source<'_>, owner: &str, facts: &Facts) -> Result<(), CatalogueError> {
     for (name, fact) in [
         ("prompt_cache_discount_pct", &facts.prompt_cache_discount_pct),
@@ -162,7 +162,7 @@ display_name = "Alpha"
 byok = true
 "#;
 
-    /// Every fact of a provider, all unverified but its grammars.
+    /// Every fact of a provider, all unverified but its dialects.
     fn complete() -> String {
         let unsaid = Facts::default().missing();
         let facts: Vec<String> = unsaid

@@ -1,4 +1,4 @@
-//! The manifest of capabilities, and what the translation takes from it.
+//! The capability manifest, and what the translation takes from it.
 
 use catalogue::{CacheKind, Fact, PurgeControl};
 use domain::{Abilities, Grammar, Thinking, Vocabulary};
@@ -48,7 +48,7 @@ fn every_row_speaks_of_a_model_that_could_be_asked_for() {
                 .map(|row| format!("{} {:?}", provider.slug(), row.names))
         })
         .collect();
-    // Models that no seller lists any more, and that customers' own keys still reach.
+    // Models that no provider lists any more, and that customers' own keys still reach.
     let known = [
         r#"openai ["gpt-5-chat*"]"#,
         r#"anthropic ["claude-3-7*", "claude-opus-4-0*", "claude-opus-4-1*", "claude-opus-4-2*", "claude-sonnet-4-0*", "claude-sonnet-4-2*"]"#,
@@ -63,7 +63,7 @@ fn every_row_speaks_of_a_model_that_could_be_asked_for() {
 fn requests_are_written_for_the_model_they_go_to() {
     let catalogue = shipped();
     let (budget, effort) = (Thinking::Budget, Thinking::Effort);
-    // Sampling refused, developer's instructions, marks.
+    // Sampling refused, developer role, cache marks.
     for (provider, model, output, thinking, flags) in [
         ("openai", "openai/gpt-4o", Some(16_384), Thinking::Never, [false, false, false]),
         ("openai", "gpt-4o-2024-08-06", None, Thinking::Never, [false, false, false]),
@@ -141,7 +141,7 @@ fn purges_promise_what_a_provider_can_do() {
     }
 }
 
-/// Two places say what caching costs: they must not contradict each other.
+/// Cache costs are stated in two places, which must not contradict each other.
 #[test]
 fn shares_agree_with_the_prices() {
     let catalogue = shipped();
@@ -172,7 +172,7 @@ fn shares_agree_with_the_prices() {
     assert!(compared > 80, "{compared} compared");
 }
 
-/// It is to be read by others: the fact, its source and its day, and no value where nobody read one.
+/// The manifest is published: the fact, its source and its date, and no value for an unverified one.
 #[test]
 fn the_manifest_can_be_told() {
     let catalogue = shipped();

@@ -1,4 +1,4 @@
-//! What this build carries: the data files as they are shipped.
+//! The built-in catalogue: the data files as they are shipped.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 mod capabilities;
 mod models;
 
-/// The providers whose every native feature is ours to know.
+/// The providers whose native features are all in the manifest.
 const FIRST_CLASS: [&str; 5] = ["openai", "anthropic", "xai", "gemini", "fireworks_ai"];
 
 fn shipped() -> catalogue::Catalogue {

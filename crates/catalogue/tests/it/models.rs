@@ -7,9 +7,9 @@ use domain::{HostedTool, Nanos, Price, Tier, Units, Usage};
 
 use crate::{FIRST_CLASS, shipped};
 
-/// The models that the catalogue has at least, whoever sells them.
+/// The minimum number of models in the catalogue.
 const ALL_MODELS_MIN: usize = 150;
-/// The models that the first-class providers have at least between them.
+/// The minimum number of models that the first-class providers have together.
 const MODELS_MIN: usize = 60;
 
 #[test]
@@ -57,8 +57,8 @@ fn the_first_class_providers_are_covered() {
     assert!(priced > 0, "{priced} of {models} priced");
 }
 
-/// `make test` shows this line, so that a share that falls is seen. No share is asked for: a price that nobody can read is
-/// better left out, and what must have one is named above.
+/// `make test` shows this line, so that a share that falls is seen. No share is required: a price that can't
+/// be read is better omitted, and the models that must have one are named above.
 #[test]
 fn the_whole_is_large_and_whatever_has_no_price_says_so() {
     let catalogue = shipped();
@@ -85,7 +85,7 @@ fn every_price_says_where_and_when_it_was_read() {
             let origin = &offer.origin;
             assert_eq!(offer.rates.is_none(), origin.source == "unverified", "{}", model.full);
             assert_eq!(offer.rates.is_none(), origin.checked.is_empty(), "{}", model.full);
-            // A repository that lists prices is no seller; what it lists is as old as its file.
+            // A repository that lists prices is not a provider; what it lists is as old as its file.
             let repeats = origin.source.contains("github.com") || origin.source.contains("quote");
             assert!(origin.is_third_hand || !repeats, "{}: {}", model.full, origin.source);
             let lists = ["anomalyco/models.dev", "pydantic/genai-prices prices/"];

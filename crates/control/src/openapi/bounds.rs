@@ -1,8 +1,9 @@
-//! What names, emails and environments may be, said once: the checks read it, and so does the document. Where both can't say
-//! the same the document is the stricter one, as of spaces around a name, which are taken off before it is looked at.
+//! Bounds of names, emails and environments, defined once for the checks and for the OpenAPI document. Where
+//! the two can't express the same rule the document is the stricter one: the checks trim spaces around a name
+//! first.
 
 pub const NAME_CHARS_MAX: usize = 200;
-/// Something that can be seen, and no control characters.
+/// At least one visible character, and no control characters.
 pub const NAME: &str = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$";
 
 pub const EMAIL_BYTES_MAX: usize = 254;
@@ -18,7 +19,7 @@ mod tests {
     use super::*;
     use crate::routes::{checked_email, checked_environment, checked_name};
 
-    /// What the document says of it, and whether the check takes it.
+    /// The schema and the check must agree on whether they accept a text.
     fn agree(schema: &Value, text: &str, is_taken: bool) {
         assert_eq!(jsonschema::is_valid(schema, &json!(text)), is_taken, "{text:?} {schema}");
     }

@@ -1,5 +1,6 @@
-//! What a route says of itself: one sentence, what it takes, what it gives. The document is made of nothing else, and the
-//! process does not start with a route that is silent.
+//! How a route describes itself: a one-sentence summary, its parameters, its body and its responses. The
+//! OpenAPI document is generated from these alone, and the process does not start with a route that lacks
+//! one.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::reply::Page;
 use crate::request::unknown_parameter;
 use crate::router::Route;
 
-/// A type's schema, as the generator that it is handed writes it.
+/// Writes a type's schema with the given generator.
 pub type Shape = fn(&mut SchemaGenerator) -> Schema;
 
 /// A body that must be empty, or an object without fields.
@@ -30,31 +31,31 @@ pub enum Body {
     Patch(Shape),
 }
 
-/// One answer that is no refusal.
+/// A successful response.
 #[derive(Clone, Copy)]
 pub struct Given {
     pub status: StatusCode,
     pub shape: Option<Shape>,
-    /// Whether it is one object with an ETag.
+    /// Whether it is a single object with an ETag.
     pub is_object: bool,
 }
 
 #[derive(Clone, Default)]
 pub struct Description {
     pub summary: &'static str,
-    /// Query parameters and what they mean; the router refuses every other.
+    /// Query parameters and their meaning; the router refuses all others.
     pub query: Vec<(&'static str, &'static str)>,
-    /// Of query parameters that take one of a few words, the words.
+    /// The allowed values of query parameters that take one of a few words.
     pub words: Vec<(&'static str, &'static [&'static str])>,
     pub body: Body,
     pub given: Vec<Given>,
-    /// Whether its body is content, which is longer than configuration ever is.
+    /// Whether the body is content (training data), which is larger than any configuration.
     pub takes_content: bool,
-    /// Why its writes can't be tried without being done.
+    /// Why its writes can't be rehearsed.
     pub no_rehearsal: Option<&'static str>,
-    /// Whether it has the lines of its object as CSV too, under a name of their own.
+    /// Whether the object's lines can also be fetched as CSV, under a path with `.csv`.
     pub has_csv: bool,
-    /// Refusals beyond those that every route of its kind has: status and code.
+    /// Refusals besides those of every route of its kind: status and code.
     pub refusals: Vec<(u16, &'static str)>,
 }
 
@@ -70,7 +71,7 @@ const PAGING: [(&str, &str); 2] = [
 ];
 
 impl Route {
-    /// What it does, in one sentence.
+    /// What the route does, in one sentence.
     #[must_use]
     pub fn says(mut self, summary: &'static str) -> Self {
         self.description.summary = summary;
@@ -91,20 +92,20 @@ impl Route {
         self
     }
 
-    /// Its body is content and passes on; it may be as long as that of any request to a model.
+    /// The body is content that is passed on; it may be as long as the body of a model request.
     #[must_use]
     pub fn takes_content(mut self) -> Self {
         self.description.takes_content = true;
         self
     }
 
-    /// The longest body that it reads.
+    /// The size limit of the body.
     #[must_use]
     pub const fn body_bytes_max(&self) -> usize {
         if self.description.takes_content { BODY_BYTES_MAX } else { CONTROL_BODY_BYTES_MAX }
     }
 
-    /// A body is neither needed nor read.
+    /// A body is neither required nor read.
     #[must_use]
     pub fn takes_nothing(self) -> Self {
         self.takes::<Nothing>()
@@ -116,19 +117,19 @@ impl Route {
         self.given(StatusCode::OK, Some(shape::<T>), true)
     }
 
-    /// 200 with what is no stored object and has no ETag.
+    /// 200 with something that isn't a stored object and has no ETag.
     #[must_use]
     pub fn tells<T: JsonSchema>(self) -> Self {
         self.given(StatusCode::OK, Some(shape::<T>), false)
     }
 
-    /// 201 with the object that was made.
+    /// 201 with the object that was created.
     #[must_use]
     pub fn makes<T: JsonSchema>(self) -> Self {
         self.given(StatusCode::CREATED, Some(shape::<T>), true)
     }
 
-    /// 201 with what is told once and can't be read again.
+    /// 201 with something that is shown once and can't be read again.
     #[must_use]
     pub fn makes_once<T: JsonSchema>(self) -> Self {
         self.given(StatusCode::CREATED, Some(shape::<T>), false)
@@ -152,7 +153,7 @@ impl Route {
         self
     }
 
-    /// The lines of its object as CSV, where the path asks for that.
+    /// The object's lines as CSV, if the path asks for it.
     #[must_use]
     pub fn or_csv(mut self) -> Self {
         self.description.has_csv = true;
@@ -166,49 +167,49 @@ impl Route {
         self
     }
 
-    /// A query parameter's words: it takes no other.
+    /// The allowed values of a query parameter.
     #[must_use]
     pub fn one_of(mut self, name: &'static str, words: &'static [&'static str]) -> Self {
         self.description.words.push((name, words));
         self
     }
 
-    /// A refusal of its own.
+    /// A refusal specific to this route.
     #[must_use]
     pub fn refuses(mut self, status: u16, code: &'static str) -> Self {
         self.description.refusals.push((status, code));
         self
     }
 
-    /// Its writes can't be tried without being done.
+    /// Its writes can't be rehearsed.
     #[must_use]
     pub fn no_rehearsal(mut self, why: &'static str) -> Self {
         self.description.no_rehearsal = Some(why);
         self
     }
 
-    /// Whether its list can be taken as a file.
+    /// Whether its list can be exported as a file.
     #[must_use]
     pub fn lists_files(&self) -> bool {
         self.description.query.iter().any(|(name, _)| *name == "format")
     }
 
-    /// Whether anything of it can be taken as a file.
+    /// Whether anything of it can be exported as a file.
     #[must_use]
     pub fn gives_files(&self) -> bool {
         self.description.has_csv || self.lists_files()
     }
 
-    /// Whether `dry_run` is a parameter of it.
+    /// Whether it takes the parameter `dry_run`.
     #[must_use]
     pub fn can_be_rehearsed(&self) -> bool {
         self.method != Method::GET && self.description.no_rehearsal.is_none()
     }
 
-    /// Whether a request asks for a rehearsal.
+    /// Whether the request asks for a rehearsal.
     ///
     /// # Errors
-    /// 400 where it says neither yes nor no, or the route has none.
+    /// 400 for a value other than yes or no, or on a route that can't be rehearsed.
     pub fn is_rehearsal(&self, query: &mut BTreeMap<String, String>) -> Result<bool, Box<Fault>> {
         let Some(asked) = query.remove(DRY_RUN) else { return Ok(false) };
         match (self.description.no_rehearsal, asked.as_str()) {
@@ -233,10 +234,10 @@ impl Route {
     }
 }
 
-/// Refuses a route that says too little of itself.
+/// Refuses a route with an incomplete description.
 ///
 /// # Errors
-/// Names the row and what it lacks; the process does not start.
+/// Names the route and what it lacks; the process does not start.
 pub fn check(table: &[Route]) -> Result<(), String> {
     table.iter().try_for_each(|route| {
         let lacks = match (&route.method, &route.description) {

@@ -1,4 +1,5 @@
-//! The OpenAPI document of this version, made from the table of routes and the types that they read and write.
+//! Generates the OpenAPI document of this version from the route table and from the types that the routes
+//! read and write.
 
 pub mod bounds;
 pub mod describe;
@@ -18,7 +19,7 @@ use describe::{Body, Given};
 use line::Needs;
 use schema::Schemas;
 
-/// The client routes, by reference to the APIs whose grammar they speak.
+/// The client routes, with links to the APIs whose dialects they speak.
 const CLIENTS: &str = include_str!("clients.json");
 
 /// A refusal, as RFC 9457 has it.
@@ -153,7 +154,8 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     operation
 }
 
-/// `list_api_keys` would need a grammar; the method and the path need none.
+/// Built from the method and the path: names such as `list_api_keys` would need rules for singular and
+/// plural.
 fn operation_id(route: &Route) -> String {
     let path = route.pattern.trim_start_matches("/v2/").replace("{id}", "by_id");
     let path = path.replace(['/', '-', '.'], "_");
@@ -233,7 +235,8 @@ fn query_schema(name: &str, words: Option<&[&str]>) -> Value {
     }
 }
 
-/// Whether an empty body would be refused: a merge patch may change nothing, a whole object may need no field.
+/// Whether an empty body would be refused: a merge patch may be empty, and an object may have no required
+/// field.
 fn needs_body(schema: &Value, schemas: &Schemas) -> bool {
     let fields = schemas.sent_fields(schema);
     fields.and_then(|fields| fields.get("required")?.as_array().map(|list| !list.is_empty())).unwrap_or(false)
@@ -280,7 +283,7 @@ fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
     response
 }
 
-/// Every refusal that can be met: those of its kind of route, and its own with their codes.
+/// Every possible refusal: those of its kind of route, and its own with their codes.
 fn refusals(route: &Route, has_body: bool) -> Vec<(StatusCode, Value)> {
     let is_known = route.way.access().is_some();
     let writes = route.method != Method::GET;
@@ -362,7 +365,7 @@ mod tests {
     use super::*;
     use crate::routes;
 
-    /// The document that is read without a running gateway is the one that the gateway serves.
+    /// The checked-in document must equal the one that the gateway serves.
     #[test]
     fn the_checked_in_document_is_the_generated_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");

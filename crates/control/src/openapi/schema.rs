@@ -1,4 +1,4 @@
-//! The schemas of what is sent and of what is answered, each out of the type that is read or written.
+//! JSON schemas of request and response bodies, generated from the types that are read or written.
 
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -9,7 +9,7 @@ use super::describe::Shape;
 const PLACE: &str = "/components/schemas";
 const SENT: &str = "Input";
 
-/// Two generators: what may be left out differs between what is read and what is written.
+/// Two generators, because which fields are optional differs between reading and writing.
 pub struct Schemas {
     sent: SchemaGenerator,
     answered: SchemaGenerator,
@@ -41,7 +41,7 @@ impl Schemas {
         schema
     }
 
-    /// What the schema of something sent says, which is its own or the named one that it refers to.
+    /// The schema of a request body, with a reference to a named schema resolved.
     pub fn sent_fields<'a>(&'a self, schema: &'a Value) -> Option<&'a Map<String, Value>> {
         match name_of(schema) {
             Some(name) => self.sent.definitions().get(name.strip_suffix(SENT)?)?.as_object(),
@@ -49,7 +49,7 @@ impl Schemas {
         }
     }
 
-    /// A merge patch: nothing is required, and null takes any field away.
+    /// A merge patch: no field is required, and null removes any field.
     pub fn patch(&mut self, shape: Shape) -> Value {
         let reference = shape(&mut self.sent).to_value();
         let Some(name) = name_of(&reference) else { return reference };
@@ -67,11 +67,11 @@ impl Schemas {
         json!({"$ref": format!("#{PLACE}/{patch}")})
     }
 
-    /// All named schemas, in the order of their names. Answers may grow by fields in a later version; what is sent may
-    /// hold no field that isn't known.
+    /// All named schemas, sorted by name. Responses may gain fields in a later version; requests may not
+    /// contain unknown fields.
     ///
     /// # Errors
-    /// Two types have one name.
+    /// Two types share a name.
     pub fn components(mut self) -> Result<Map<String, Value>, String> {
         let mut named: Vec<(String, Value)> = self.patches.into_iter().collect();
         for (name, mut schema) in self.sent.take_definitions(true) {
@@ -83,7 +83,7 @@ impl Schemas {
             named.push((name, schema));
         }
         named.sort_by(|(one, _), (other, _)| one.cmp(other));
-        // The generator numbers what would otherwise have one name.
+        // schemars appends a number where two types would share a name.
         match named
             .iter()
             .find(|(name, _)| name.trim_end_matches(SENT).ends_with(|c: char| c.is_ascii_digit()))
@@ -116,7 +116,7 @@ fn nullable(schema: Value) -> Value {
     }
 }
 
-/// What is sent has names of its own.
+/// Request schemas have names of their own.
 fn rename(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {

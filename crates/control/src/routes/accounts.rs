@@ -27,7 +27,7 @@ use crate::{Control, Reply, hosting, judgement, told};
 
 const PATH: &str = "/v2/accounts";
 const ONE: &str = "/v2/accounts/{id}";
-/// Ten times the price: more is a slip of the hand.
+/// Ten times the price: anything above is a typing error.
 const MARKUP_BPS_MAX: u32 = 100_000;
 const WEIGHT_MAX: u32 = 10_000;
 
@@ -198,7 +198,7 @@ fn checked_provider(control: &Control, provider: Option<String>) -> Result<Strin
     let snapshot = control.keeper.current();
     let catalogue = snapshot.catalogue();
     match catalogue.provider(&name) {
-        // The emergency provider can be stored before anything may choose it.
+        // The emergency provider may be stored before a route may choose it.
         Some(facts) if facts.managed || facts.emergency_only => Ok(facts.slug.clone()),
         found => {
             let why = if found.is_some() {

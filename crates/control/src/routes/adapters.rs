@@ -1,4 +1,5 @@
-//! `/v2/adapters`: the adapters of a workspace's own runtimes, which lie on the nodes themselves and are looked at there.
+//! `/v2/adapters`: LoRA adapters on a workspace's own runtimes. They are stored on the nodes, which are
+//! queried for them.
 
 use std::sync::Arc;
 
@@ -88,7 +89,7 @@ struct Unloading {
     node: Option<String>,
 }
 
-/// As a node says it.
+/// An adapter as a node reports it.
 #[derive(Deserialize)]
 struct Said {
     id: String,
@@ -174,7 +175,7 @@ fn show(row: &NodeRow, said: Said) -> Shown {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        // A runtime that plays no model takes no adapters.
+        // A runtime that serves only a mock model takes no adapters.
         let heard = control.look_at_each::<SaidList>(&ask, "adapters", &["no_adapters"]).await?;
         let (rows, away) = (heard.said.into_iter(), heard.away);
         let data = rows.flat_map(|(row, list)| {
@@ -233,7 +234,7 @@ fn unload(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// The path's adapter, as a part of the node's path.
+/// The adapter in the path, validated for use in the node's path.
 fn named(ask: &Ask) -> Result<String, Box<domain::Fault>> {
     path_part("adapter", ask.parameters.first().map_or("", String::as_str))
 }

@@ -1,4 +1,4 @@
-//! `/v2/api-keys`: shown once, found by a keyed hash, revoked at once.
+//! `/v2/api-keys`: keys are shown once, found by a keyed hash, and revoked with immediate effect.
 
 use std::sync::Arc;
 
@@ -201,11 +201,11 @@ fn home_project(ask: &Ask) -> Result<ProjectId, Box<Fault>> {
     })
 }
 
-/// Nobody gives what they haven't got, nor changes a key that may do more than they.
+/// A caller can't grant rights they don't have, nor change a key with more rights than their own.
 fn within_rank(scopes: Scopes, ask: &Ask) -> Result<(), Box<Fault>> {
     let rank = ask.caller.rank();
     let is_fine = match rank_of(scopes) {
-        // Whoever may make keys at all may make those that call models and look.
+        // Anyone who may create keys may create keys that call models and read.
         Role::Viewer => true,
         needed => rank.covers(needed),
     };
@@ -303,7 +303,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// The key with a secret to sign with, its floor, and the secret itself, which is shown once.
+/// Adds an access key pair to the API key: its sealed secret, its anti-rollback floor, and the secret itself,
+/// which is shown once.
 fn with_access_secret(
     control: &Control,
     row: ApiKeyRow,

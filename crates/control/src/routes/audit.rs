@@ -1,4 +1,4 @@
-//! `/v2/audit`: who did what, newest first, and proofs of it that are checked elsewhere.
+//! `/v2/audit`: who did what, newest first, and proofs that others can verify offline.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ fn show(row: &AuditRow) -> Shown {
     }
 }
 
-/// The workspace's own chain, or the installation's for whoever runs it.
+/// The workspace's chain, or the installation's chain for the operator.
 fn chain(ask: &Ask) -> Result<Option<WorkspaceId>, Box<Fault>> {
     match ask.query.get("chain").map(String::as_str) {
         None => Ok(Some(ask.workspace())),

@@ -1,4 +1,4 @@
-//! `/v2/billing/…`: the running month by mode, the invoices, and what was paid ahead.
+//! `/v2/billing/…`: the current month by mode, the invoices, and prepaid credit.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v2/billing/invoices", Access::BILL, list)
             .says("Lists invoices, newest first; a month that isn't finalised is a draft.")
             .lists::<InvoiceShown>(),
-        // `…/{id}.csv` too: a parameter is a whole segment.
+        // Also matches `…/{id}.csv`: a parameter is a whole segment.
         Route::new(Method::GET, "/v2/billing/invoices/{id}", Access::BILL, get)
             .says("Shows an invoice with its lines; with `.csv` behind its id, its lines as a file.")
             .tells::<WholeInvoice>()
@@ -109,7 +109,7 @@ struct Account {
 }
 
 impl Account {
-    /// What a rehearsed credit would make of it.
+    /// The account after a rehearsed credit.
     fn add(&mut self, credit: &CreditRow) {
         let amount = credit.amount.micros();
         self.mode = "prepaid";
@@ -195,7 +195,7 @@ fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// The invoice as it would be drawn now, by mode: what its lines say is what this says.
+/// The current month by mode, taken from the invoice as it would be drawn now, so that the two always agree.
 fn snapshot(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let period = month_of(ask.workspace(), control.world.clock.unix_ms());
@@ -245,7 +245,7 @@ const fn tokens(sums: &UsageSums) -> u64 {
     sums.input_tokens.saturating_add(sums.output_tokens)
 }
 
-/// Money is added in nanos and rounded once, when it is shown.
+/// Money is summed in nanos and rounded once, when it is shown.
 const fn add(sum: UsageSums, row: &UsageSums) -> UsageSums {
     UsageSums {
         requests: sum.requests + row.requests,
@@ -260,7 +260,7 @@ const fn add(sum: UsageSums, row: &UsageSums) -> UsageSums {
     }
 }
 
-/// An invoice, and when it was finalised: a draft is drawn anew each time.
+/// An invoice, and when it was finalised; a draft is drawn again for each request.
 struct Drawn {
     id: InvoiceId,
     invoice: Invoice,
@@ -398,7 +398,7 @@ fn description(line: &InvoiceLine) -> String {
     }
 }
 
-/// The drafts first, since they are of the newest months, then what is finalised.
+/// Drafts first, since they are of the newest months, then the finalised invoices.
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let page: store::Page<InvoiceId> = ask.page()?;
@@ -423,7 +423,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// One invoice, or with `.csv` behind its id its lines as a file.
+/// One invoice, or its lines as CSV if the id ends in `.csv`.
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let named = ask.parameters.first().map_or("", String::as_str);

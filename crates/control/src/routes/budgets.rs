@@ -1,4 +1,4 @@
-//! `/v2/budgets`: bounds on money of a workspace, a project, a key or an end user, and how they stand.
+//! `/v2/budgets`: spending limits of a workspace, a project, a key or an end user, and their current state.
 
 use std::sync::Arc;
 
@@ -250,7 +250,8 @@ fn row_of(control: &Control, ask: &Ask, input: Input) -> Result<BudgetRow, Box<F
     })
 }
 
-/// What was spent in the period before there was a budget, as far as the books tell it apart: not by end user.
+/// What was already spent in this period before the budget existed, from the books, which don't record end
+/// users.
 async fn spent_before(control: &Control, row: &BudgetRow) -> Result<Nanos, Box<Fault>> {
     let now = control.world.clock.unix_ms();
     let start_unix_ms = row.period.start(now);

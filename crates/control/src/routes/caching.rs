@@ -1,4 +1,5 @@
-//! What the gateway may do for the prompt caches of providers: a field of workspaces and projects; and what it did for an exchange.
+//! Prompt caching at providers: the policy field of workspaces and projects that says what the gateway may
+//! do, and the report of what it did for an exchange.
 
 use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, Profile, UsageSource};
 use schemars::JsonSchema;
@@ -60,7 +61,7 @@ pub struct CachingShown {
     evidence: &'static str,
 }
 
-/// Who stands for what was counted: the provider, or the runtime on the customer's own hardware; we, where neither said it.
+/// The evidence for the counts: the provider's or the node's own report, or else the gateway's estimate.
 #[must_use]
 pub const fn evidence(source: UsageSource, profile: Option<Profile>) -> &'static str {
     match (source, profile) {
@@ -81,7 +82,7 @@ pub fn shown(record: &MeterRecord) -> Option<CachingShown> {
         (true, UsageSource::Estimate | UsageSource::None) => (None, "unknown"),
         (false, _) => (Some(reusable_tokens.saturating_sub(record.usage.cached_read)), "router_inferred"),
     };
-    // A cache that works by itself has had it.
+    // Automatic caching at the provider already covers all reusable tokens: nothing to suggest.
     if !is_applied && marks == 0 && saved_tokens == Some(0) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! `/v2/capabilities` and `/v2/price-books`: what models can do and what they cost, each with where that was read.
+//! `/v2/capabilities` and `/v2/price-books`: what models can do and what they cost, each with its source.
 
 use std::sync::Arc;
 

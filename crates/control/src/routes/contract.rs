@@ -1,4 +1,4 @@
-//! `/v2/openapi.json`: what this version serves, for programs.
+//! `/v2/openapi.json`: the OpenAPI document of this version.
 
 use std::sync::Arc;
 

@@ -228,18 +228,18 @@ fn show(control: &Control, row: &CredentialRow) -> Shown {
     }
 }
 
-/// When a provider that had said that the quota is used up is asked again, as far as this gateway knows.
+/// When a provider that reported an exhausted quota is tried again, as far as this gateway knows.
 fn over_quota_until(control: &Control, row: &CredentialRow) -> Option<u64> {
     let parking = control.board.parking(Principal::Credential(row.id))?;
     let clock = &control.world.clock;
     let is_of_this_secret = parking.secret_version == row.secret.sealed.version;
     let left_us = parking.probe_at_us.saturating_sub(clock.monotonic_us());
-    // Two clocks drift: to the second it stays the same however often it is looked at.
+    // Computed from two clocks that drift: rounded to the second, the value is the same in every response.
     let until = || clock.unix_ms().saturating_add(left_us / 1_000).next_multiple_of(1_000);
     (parking.cause == FaultClass::UpstreamQuota && is_of_this_secret).then(until)
 }
 
-/// What has no other trouble is told of what is coming.
+/// Warnings about the future are shown only for a credential that has no other problem.
 fn status_name(row: &CredentialRow, over_quota_until: Option<u64>, now_unix_ms: u64) -> &'static str {
     let [soon, ..] = CREDENTIAL_EXPIRY_NOTICES;
     let soon_ms = u64::try_from(soon.as_millis()).unwrap_or(u64::MAX);
@@ -258,7 +258,7 @@ fn status_name(row: &CredentialRow, over_quota_until: Option<u64>, now_unix_ms: 
     }
 }
 
-/// The part of a row that its owner writes, as a document that a merge patch applies to.
+/// The writable part of a row, as a document for a merge patch.
 fn writable(control: &Control, row: &CredentialRow) -> Value {
     let mut document = json!(show(control, row));
     if let Some(fields) = document.as_object_mut() {
@@ -280,7 +280,7 @@ fn writable(control: &Control, row: &CredentialRow) -> Value {
     document
 }
 
-/// The provider's slug as the catalogue spells it, or a slug of the workspace's own where an address comes with it.
+/// The provider's slug in the catalogue's spelling, or a slug the workspace chose where an address is given.
 fn checked_provider(
     control: &Control,
     provider: Option<String>,
@@ -493,7 +493,7 @@ async fn write(
         credentials.replace(changed, renewal.secret, ask.if_match()?, act()).await.map_err(of_store)?;
     if let Some(state) = wanted_state(status.as_deref(), before)? {
         let set = credentials.set_state(ask.workspace(), id, state, None, act()).await.map_err(of_store)?;
-        // Of a rehearsal the second write has not seen the first.
+        // In a rehearsal the second write doesn't see the first one.
         let row = if ask.is_rehearsal { CredentialRow { state, ..written.row } } else { set.row };
         written = Written { version: set.version, row };
     }
@@ -505,7 +505,7 @@ async fn write(
     Ok(Reply::json(&show(control, &row))?.version(row.version))
 }
 
-/// The state that a status asks for, where it is another one than before.
+/// The state that a `status` stands for, if it differs from the current one.
 fn wanted_state(
     status: Option<&str>,
     before: CredentialState,
@@ -516,7 +516,7 @@ fn wanted_state(
         Some("disabled") => CredentialState::Disabled,
         Some("revoked") => CredentialState::Revoked,
         Some("invalid") if before == CredentialState::Invalid => return Ok(None),
-        // Read, and sent back as it was.
+        // A derived status that was read and sent back unchanged.
         Some("expiring" | "expired" | "over_quota") if before == CredentialState::Active => return Ok(None),
         Some(other) => {
             return Err(invalid(
@@ -586,7 +586,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .await
             .map_err(of_store)?;
         control.published(written.version).await?;
-        // One that could not be asked before is asked now.
+        // If the server could not be probed before, it is probed now.
         let is_known = written.row.server.probed.as_ref().is_some_and(|probed| probed.error.is_none());
         let row = match report.is_well() && !is_known {
             true => control.probe_credential(Act::system(&control.world), written.row, None).await?,
@@ -645,7 +645,7 @@ struct Kind {
     schema: Value,
 }
 
-/// The kinds of credentials, out of the catalogue: what each provider is called, and how it is authorised.
+/// The kinds of credentials in the catalogue: each provider's name and authentication.
 fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
     Box::pin(async move {
         let snapshot = control.keeper.current();
@@ -663,10 +663,10 @@ fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
             batch_permission: auth.batch_permission.clone(),
             available: facts.available,
             custom: facts.custom,
-            // Where each customer has an address of their own the example says more.
+            // Where each customer has their own address, the example is more useful.
             base_url: facts.base_url.clone().filter(|_| facts.base_url_example.is_none()),
             base_url_example: facts.base_url_example.clone(),
-            // Its own tools read a key there; what other kinds have is of another form.
+            // The provider's own tools read an API key from this variable; other kinds have another format.
             environment_variable: facts.secret_env.clone().filter(|_| auth.kind == AuthKind::ApiKey),
             schema: hosting::schema(facts, auth),
         });

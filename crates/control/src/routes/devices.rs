@@ -1,4 +1,5 @@
-//! `/v2/device`: how a command line without a browser is given a key by the person in front of it.
+//! `/v2/device`: the device flow, by which a command line without a browser gets a key that a person approves
+//! elsewhere.
 
 use std::sync::Arc;
 
@@ -145,7 +146,7 @@ struct Poll {
     device_code: Option<String>,
 }
 
-/// What the device's program branches on, as RFC 8628 names it.
+/// The error codes of RFC 8628, which the device's program branches on.
 fn not_yet(code: &'static str, message: &'static str, fix: &'static str) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::BadRequest, code, message).fix(fix))
 }
@@ -185,7 +186,7 @@ fn ask_for_key(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
     })
 }
 
-/// A little early is not too soon: clocks and schedulers differ.
+/// Slightly early polls are accepted: clocks and schedulers differ.
 fn is_too_soon(device: &DeviceRow, now: u64) -> bool {
     let wait_ms = milliseconds(DEVICE_POLL_EVERY) * 9 / 10;
     device.polled_unix_ms.is_some_and(|polled| now < polled.saturating_add(wait_ms))
@@ -206,7 +207,7 @@ async fn give_key(
     let act = Act::new(&control.world, person.to_string(), Some(ask.trace));
     let granted = control.store.devices().grant(device.digest, membership.role, key, act).await;
     let written = match granted {
-        // Their role was changed, or another question was quicker.
+        // The person's role was changed, or another poll was faster.
         Err(StoreError::NotFound { .. }) => return Err(denied()),
         granted => granted.map_err(of_store)?,
     };
@@ -220,7 +221,7 @@ async fn give_key(
     })
 }
 
-/// A key that may do what its person may.
+/// A key with the person's own rights.
 async fn key_of(
     control: &Control,
     device: &DeviceRow,

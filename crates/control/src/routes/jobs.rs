@@ -1,4 +1,4 @@
-//! `/v2/jobs`: how the durable queue stands, and what it gave up.
+//! `/v2/jobs`: the state of the durable job queue, and the jobs it gave up.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Nodes that join by themselves: `/v2/byoc/nodes/join-tokens` lets one in, and what it says from then on comes here too.
+//! Joining of nodes: `/v2/byoc/nodes/join-tokens` invites one, and its heartbeats and records arrive here
+//! afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ use crate::{Control, Reply};
 const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 const TOKEN: &str = "/v2/byoc/nodes/join-tokens/{id}";
 const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
-/// What is kept of a word that a node says of itself.
+/// Longest stored value of a text field that a node reports.
 const WORD_BYTES_MAX: usize = 128;
 
 pub fn routes() -> Vec<Route> {
@@ -217,7 +218,7 @@ fn uninvite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// It changes once, by its use; one that was used is not withdrawn, whatever version is named.
+/// A token changes once, when it is used; a used one can't be withdrawn, whatever version `If-Match` names.
 fn version_of(token: &JoinToken) -> u64 {
     1 + u64::from(token.used_unix_ms.is_some())
 }
@@ -329,7 +330,7 @@ fn usable(token: JoinToken, now_unix_ms: u64) -> Result<JoinToken, Box<Fault>> {
     }
 }
 
-/// Another was quicker with the same token, or took the name.
+/// Another node used the token first, or took the name.
 fn not_joined(error: StoreError) -> Box<Fault> {
     match error {
         StoreError::NotFound { .. } => unknown_token(),
@@ -343,8 +344,8 @@ fn not_joined(error: StoreError) -> Box<Fault> {
     }
 }
 
-/// The node that the token is for: a new one, or the one whose credential was revoked, at its new address. It is sent nothing
-/// before it has said that it is there.
+/// The row of the node that the token is for: a new one, or the node whose credential was revoked, at its new
+/// address. It gets no requests before its first heartbeat.
 async fn row_of(
     control: &Control,
     token: &JoinToken,
@@ -368,8 +369,8 @@ async fn row_of(
     Ok(NodeRow { base_url, secret, server, reachable: false, last_error, ..base })
 }
 
-/// What every runtime of ours is, and does not take. Nobody asks one that joined for it, with calls that it would have in its
-/// books.
+/// The facts known of every Tidegate runtime. A joined node is not probed for them, since the calls would
+/// appear in its journal.
 fn ours(unix_ms: u64) -> Probed {
     let known = [
         Trait::Runtime.found(TIDEGATE, unix_ms),
@@ -461,7 +462,7 @@ fn checked_said(said: Said) -> Result<Said, Box<Fault>> {
     Ok(Said { load, ..said })
 }
 
-/// Its credential was revoked, or the node removed, since it was looked up.
+/// The node was removed or its credential revoked since it was looked up.
 fn revoked(error: StoreError) -> Box<Fault> {
     match error {
         StoreError::NotFound { .. } => Box::new(
@@ -520,7 +521,7 @@ fn report(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
             return Err(invalid("records", message, "Send the others with the next."));
         }
         let records = records.into_iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
-        // Booked first: what is kept as known is never told again.
+        // Booked first: once a record is stored as known, the node doesn't report it again.
         let snapshot = control.keeper.current();
         let booked = node_books::book(control, &snapshot, ask.caller.known, &records).await;
         booked.map_err(|error| {

@@ -1,4 +1,4 @@
-//! The rates of keys, projects, workspaces and end users: fields of these objects, written beside them.
+//! Rate limits of keys, projects, workspaces and end users: fields of these objects, but stored separately.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::Control;
 use crate::failure::{invalid, of_store};
 use crate::request::Ask;
 
-/// More a minute than this is no limit.
+/// Anything above this per minute is not a meaningful limit.
 const RATE_MAX: u64 = 10_000_000_000;
 
 /// As they are sent and shown; what is absent is not bounded.
@@ -49,7 +49,7 @@ impl LimitsForm {
     }
 }
 
-/// Those in force, from the snapshot: whoever wrote them waited until they are in it.
+/// The limits in force, from the snapshot: a write returns only after the snapshot contains it.
 #[must_use]
 pub fn shown(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> LimitsForm {
     let snapshot = control.keeper.current();
@@ -62,10 +62,10 @@ pub fn shown(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> Limits
     LimitsForm { requests_per_minute, tokens_per_minute, concurrent_streams }
 }
 
-/// Makes them what was sent, and waits until they hold here; as they are then shown.
+/// Sets the limits, waits until they are in force here, and returns them as shown.
 ///
 /// # Errors
-/// 400 for what can't be one.
+/// 400 for invalid limits.
 pub async fn write(
     control: &Arc<Control>,
     ask: &Ask,
@@ -84,7 +84,7 @@ pub async fn write(
     control.published(written.version).await.map(|()| form)
 }
 
-/// Refuses what can't be one before anything is written.
+/// Validates limits before anything is written.
 ///
 /// # Errors
 /// 400.

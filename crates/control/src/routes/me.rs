@@ -1,4 +1,4 @@
-//! `/v2/me`: who calls, and what they may change of themselves.
+//! `/v2/me`: the caller's own identity, and what they may change of it.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ pub struct OwnKey {
     environment: String,
 }
 
-/// A signed-in person as they see themselves.
+/// A signed-in person as shown to themselves.
 pub fn shown(signed_in: &SignedIn, acting: &Membership, csrf_token: &str) -> Me {
     let workspaces = signed_in.memberships.iter().map(|membership| OwnWorkspace {
         id: membership.workspace.to_string(),
@@ -177,7 +177,7 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             changed.person = renamed.await.map_err(of_store)?.row;
         }
         if let Some(hash) = hash {
-            // Whoever knew the old password is out everywhere; here a new session goes on.
+            // All sessions of the old password end; this one is replaced by a new session.
             let fresh = Fresh::of(control, &ask, before.id, false);
             let act = ask.act(&control.world);
             let set = control.store.people().set_password(hash, fresh.row, ask.workspace(), act);
@@ -191,8 +191,8 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// What a stolen session alone must not do takes the password; whoever has none, or came by a link a moment ago, has
-/// shown enough.
+/// Sensitive changes require the password, so that a stolen session alone is not enough. A person without a
+/// password, or who has just signed in by a link, needs none.
 async fn prove(control: &Control, person: &Person, password: Option<Secret>) -> Result<(), Box<Fault>> {
     let (row, session) = (&person.signed_in.person, &person.signed_in.session);
     let now = control.world.clock.unix_ms();
@@ -219,10 +219,10 @@ fn current_password(message: &'static str) -> Box<Fault> {
     )
 }
 
-/// An email in its one form. Whether it reaches anybody is not ours to know.
+/// An email, normalised. Whether it can receive mail is not checked.
 ///
 /// # Errors
-/// 400 for what can't be one.
+/// 400 for an invalid address.
 pub fn checked_email(email: &str) -> Result<String, Box<Fault>> {
     let email = in_one_form(email);
     let parts = email.split_once('@');

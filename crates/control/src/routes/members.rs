@@ -24,7 +24,7 @@ use crate::{Control, Reply};
 
 const PATH: &str = "/v2/members";
 const ONE: &str = "/v2/members/{id}";
-/// What is said of the API keys that a removed member made.
+/// The query parameter that decides about the API keys a removed member created.
 const KEYS: &str = "keys";
 
 pub fn routes() -> Vec<Route> {
@@ -124,7 +124,7 @@ fn checked_role(role: Option<&str>) -> Result<Role, Box<Fault>> {
     })
 }
 
-/// Nobody makes, changes or signs in somebody who may do more than they.
+/// Nobody can add, change or sign in a member with more rights than their own.
 fn within_rank(ask: &Ask, role: Role) -> Result<(), Box<Fault>> {
     let rank = ask.caller.rank();
     if rank.covers(role) { Ok(()) } else { Err(insufficient_role(role.as_str(), rank)) }
@@ -137,7 +137,7 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let email = checked_email(&email)?;
         let role = checked_role(input.role.as_deref())?;
         let first = role == Role::Owner && ask.caller.key().is_some() && !has_owner(control, &ask).await?;
-        // A workspace that nobody owns is its key's to give away.
+        // In a workspace without an owner, an admin key may appoint the first.
         if !first {
             within_rank(&ask, role)?;
         }
@@ -253,12 +253,12 @@ fn made_keys(ask: &Ask) -> Result<MadeKeys, Box<Fault>> {
 
 const KEYS_FIX: &str = "Say `?keys=revoke` to end them, or `?keys=keep` where programs still need them.";
 
-/// The refusal says what to say.
+/// Adds to the refusal which parameter the client must send.
 fn asked_about_keys(fault: Box<Fault>) -> Box<Fault> {
     if fault.code == "member_has_keys" { Box::new(fault.param(KEYS).fix(KEYS_FIX)) } else { fault }
 }
 
-/// Signs somebody in who has no password, or lost it, or their invitation.
+/// A sign-in link for a person who has no password, or lost it or the invitation.
 fn link(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = ask.json()?;
@@ -268,7 +268,8 @@ fn link(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act: Act = ask.act(&control.world);
         let time_max = if row.accepted_unix_ms.is_some() { LINK_TIME_MAX } else { INVITATION_TIME_MAX };
         let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(time_max));
-        // Who runs the installation may sign in anybody there; others nobody whom another workspace knows too.
+        // The operator may create links that sign in anybody of their workspace; others only people whom no
+        // other workspace knows.
         let of_installation = ask.is_operator() && row.accepted_unix_ms.is_some();
         let workspace = (!of_installation).then(|| ask.workspace());
         let link = LinkRow { digest, person: row.person.id, workspace, expires_unix_ms };

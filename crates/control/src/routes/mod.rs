@@ -1,4 +1,4 @@
-//! The routes of `/v2`, one file for each noun.
+//! The routes of `/v2`, one file for each resource.
 
 mod accounts;
 mod adapters;
@@ -39,7 +39,7 @@ pub use {projects::checked_environment, workspaces::checked_name};
 
 use crate::router::Route;
 
-/// Every route there is.
+/// All routes.
 #[must_use]
 pub fn all() -> Vec<Route> {
     [

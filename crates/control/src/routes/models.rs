@@ -1,4 +1,5 @@
-//! `GET /v2/models`: what the workspace may ask for now, by the decision that would serve it.
+//! `GET /v2/models`: the models that the workspace can call now, decided by the same planner that would serve
+//! the request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `/v2/byoc/nodes`: runtimes on the customer's own hardware, ours or any OpenAI-compatible server.
+//! `/v2/byoc/nodes`: self-hosted runtimes, Tidegate's own or any OpenAI-compatible server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -176,7 +176,7 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
     })
 }
 
-/// A node that nothing is known of yet.
+/// A new node of which nothing is known yet.
 pub(super) fn blank(workspace: WorkspaceId, id: NodeId, now_unix_ms: u64) -> NodeRow {
     NodeRow {
         id,
@@ -220,7 +220,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        // Asked at once, so that what it serves can be called by whoever reads this answer.
+        // Polled at once, so that its models can be called as soon as the client has this response.
         let row = match ask.is_rehearsal {
             true => written.row,
             false => control.learn_node(written.row).await?,

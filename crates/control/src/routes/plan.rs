@@ -1,4 +1,5 @@
-//! `POST /v2/plan`: what would serve a model and why, by the code that would serve it, without sending anything.
+//! `POST /v2/plan`: which attempts would serve a model and why, from the planner that would serve the
+//! request, without sending anything.
 
 use std::sync::Arc;
 
@@ -84,7 +85,7 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
                 Some(Arc::clone(found.ok_or_else(|| not_found("API key", text))?))
             }
         };
-        // The environment asked for, else the project's where a project is named, else the key's own.
+        // The requested environment; else the project's, if one is named; else the key's own.
         let own = if input.project_id.is_some() {
             None
         } else {

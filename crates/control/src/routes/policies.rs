@@ -1,4 +1,4 @@
-//! `/v2/policies`: what the requests of a project may reach, whatever a route says.
+//! `/v2/policies`: what a project's requests may reach, whatever its routes say.
 
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ fn show(row: &PolicyRow) -> Shown {
     }
 }
 
-/// What of a policy can be written, as it stands.
+/// The writable part of a policy, in its current state.
 fn written(row: &PolicyRow) -> Result<Value, Box<Fault>> {
     let mut shown = serde_json::to_value(show(row)).map_err(|_| Box::new(Fault::internal()))?;
     if let Some(fields) = shown.as_object_mut() {

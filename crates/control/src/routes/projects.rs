@@ -94,7 +94,7 @@ fn show(control: &Control, row: &ProjectRow) -> Shown {
     }
 }
 
-/// An environment's name: one of the three that everyone has, or the customer's own word.
+/// An environment's name: one of the three built-in ones, or a custom word.
 pub fn checked_environment(environment: &str, field: &'static str) -> Result<String, Box<Fault>> {
     let fine = !environment.is_empty()
         && environment.len() <= ENVIRONMENT_BYTES_MAX

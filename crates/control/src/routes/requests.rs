@@ -1,4 +1,5 @@
-//! `/v2/requests`: every settled exchange, newest first, and one whole: timeline, plan, attempts, cost; `/v2/records`: all of them whole.
+//! `/v2/requests`: the settled exchanges, newest first, and the details of one: timeline, plan, attempts,
+//! cost. `/v2/records`: all of them in full.
 
 use std::sync::Arc;
 
@@ -179,7 +180,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// Every exchange whole, oldest first, for whoever takes their books elsewhere.
+/// Every exchange in full, oldest first, for export to other systems.
 fn records(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let page = ask.page()?;

@@ -1,4 +1,4 @@
-//! `/v2/routes`: a workspace's rules for what serves which requests.
+//! `/v2/routes`: a workspace's routing rules, which decide what serves which requests.
 
 use std::sync::Arc;
 
@@ -201,7 +201,7 @@ async fn spec_of(control: &Control, ask: &Ask, wire: Wire) -> Result<RouteSpec, 
     })
 }
 
-/// A field that has one word or is left out.
+/// A field that is either absent or one fixed word.
 fn only_word(said: Option<&str>, field: &'static str, word: &str) -> Result<bool, Box<Fault>> {
     match said {
         None => Ok(false),

@@ -1,4 +1,5 @@
-//! `/v2/byoc/nodes/{id}/runtime`: what a node that is a runtime of ours runs, in one answer.
+//! `/v2/byoc/nodes/{id}/runtime`: the status, models and adapters of a node that runs Tidegate, in one
+//! response.
 
 use std::sync::Arc;
 
@@ -134,12 +135,12 @@ async fn look(control: &Control, row: &NodeRow) -> Result<Shown, Box<Fault>> {
         is_local_only: said.runtime_local_only_strict,
         models: said.models.into_iter().map(model).collect(),
         adapters,
-        // A proxy before the node may hide its counts; the rest is told all the same.
+        // A proxy in front of the node may block its metrics; everything else is still reported.
         requests_open: counts.ok().and_then(|page| open_requests(&page)),
     })
 }
 
-/// Out of the page that Prometheus reads.
+/// Reads the count from the node's Prometheus metrics.
 fn open_requests(page: &[u8]) -> Option<u64> {
     let page = std::str::from_utf8(page).ok()?;
     page.lines().find_map(|line| line.strip_prefix("tidegate_node_requests_open ")?.trim().parse().ok())

@@ -1,4 +1,5 @@
-//! What credentials, accounts and nodes share: reading a secret, sealing it, and checking an address.
+//! Secrets of credentials, accounts and nodes: reading, sealing and rotating them, and validating the address
+//! they are sent to.
 
 use catalogue::SecretForm;
 use domain::{Fault, FaultClass, Secret, WorkspaceId};
@@ -22,7 +23,7 @@ pub struct Rotation {
 
 const SECRET_BYTES_MAX: usize = 16 * 1024;
 
-/// A secret as it was sent, of the form that its kind has.
+/// A secret as sent, validated for the format of its auth kind.
 pub fn read(value: Option<Value>, form: SecretForm) -> Result<Secret, Box<Fault>> {
     match (form, value) {
         (SecretForm::Text, value) => read_text(value),
@@ -30,7 +31,7 @@ pub fn read(value: Option<Value>, form: SecretForm) -> Result<Secret, Box<Fault>
         (SecretForm::Json, None) => {
             Err(missing("secret", "Send the JSON of this kind; it is sealed on arrival and never shown."))
         }
-        // What has no secret is sealed all the same, so that its row is as any other.
+        // A kind without a secret seals an empty one, so that its row looks like any other.
         (SecretForm::None, None | Some(Value::Null)) => Ok(Secret::new(Vec::new())),
         (SecretForm::None, Some(_)) => {
             let message = "This kind has no secret: the machine's own identity speaks.";
@@ -39,7 +40,7 @@ pub fn read(value: Option<Value>, form: SecretForm) -> Result<Secret, Box<Fault>
     }
 }
 
-/// The object itself, or the text of the file that it stands in.
+/// The JSON object itself, or the text of the file that contains it.
 fn read_json(value: Value) -> Result<Secret, Box<Fault>> {
     let object = match &value {
         Value::Object(_) => Some(value),
@@ -105,7 +106,7 @@ pub fn seal(
     })
 }
 
-/// An object whose secret is to be another one.
+/// An object whose secret is to be replaced.
 pub struct Held<'a> {
     pub workspace: WorkspaceId,
     pub object: String,
@@ -126,13 +127,13 @@ impl<'a> Held<'a> {
         Self { workspace: vault::OPERATOR, object, version, provider: &row.provider, auth: &row.auth }
     }
 
-    /// The next secret, of the kind that it has.
+    /// The next secret of the same auth kind.
     pub fn rotated(&self, control: &Control, given: Option<Value>) -> Result<SealedSecret, Box<Fault>> {
         let (_, form) = hosting::secret_of(control, self.provider, Some(self.auth));
         self.sealed(control, form, given)
     }
 
-    /// What a write makes of it, to be of the kind that the write says.
+    /// The effect of a write that may change the auth kind.
     pub fn written(
         &self,
         control: &Control,
@@ -141,7 +142,7 @@ impl<'a> Held<'a> {
     ) -> Result<Renewal, Box<Fault>> {
         let (kind, form) = hosting::secret_of(control, self.provider, auth);
         let is_of_other_kind = kind.as_str() != self.auth;
-        // What has no secret any more keeps none.
+        // A kind without a secret must not keep the old one.
         let is_emptied = is_of_other_kind && form == SecretForm::None;
         let secret = match given {
             None if !is_emptied => None,
@@ -161,22 +162,22 @@ impl<'a> Held<'a> {
     }
 }
 
-/// What a write brings.
+/// The secret that a write brings, if any.
 pub struct Renewal {
     pub secret: Option<SealedSecret>,
     is_of_other_kind: bool,
 }
 
 impl Renewal {
-    /// Whether the secret goes elsewhere than before. Then, and as one of another kind, it is taken anew alone: it must not
-    /// follow an address that its owner's colleague typed in.
+    /// Whether the secret will be sent to another destination. Then, as after a change of the auth kind, the
+    /// secret must be sent again: it must not follow an address that a colleague of its owner typed in.
     pub fn check(&self, before: &Destination, after: &Destination) -> Result<bool, Box<Fault>> {
         let moves = before != after || self.is_of_other_kind;
         if moves && self.secret.is_none() { Err(address_needs_secret()) } else { Ok(moves) }
     }
 }
 
-/// An address that we may send to, without its trailing slash.
+/// An allowed destination, without its trailing slash.
 pub fn base_url(control: &Control, url: Option<String>, reach: Reach) -> Result<Option<String>, Box<Fault>> {
     let Some(url) = url else { return Ok(None) };
     let trimmed = url.trim().trim_end_matches('/').to_owned();
@@ -184,7 +185,7 @@ pub fn base_url(control: &Control, url: Option<String>, reach: Reach) -> Result<
     Ok(Some(trimmed))
 }
 
-/// A changed address takes the secret anew.
+/// The refusal of a changed address without a new secret.
 pub fn address_needs_secret() -> Box<Fault> {
     Box::new(
         Fault::new(

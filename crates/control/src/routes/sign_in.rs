@@ -1,4 +1,4 @@
-//! `/v2/sign-in`, `/v2/sign-in/link`, `/v2/sign-out`: how a person's session begins and ends.
+//! `/v2/sign-in`, `/v2/sign-in/link`, `/v2/sign-out`: how a person's session starts and ends.
 
 use std::sync::Arc;
 
@@ -46,10 +46,10 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// Why nobody becomes known as a trial.
+/// Why signing in can't be rehearsed.
 pub const NO_REHEARSAL: &str = "Whoever becomes known does so for good: that can't be tried.";
 
-/// What is kept of a browser's own words about itself.
+/// Longest stored `User-Agent`.
 const AGENT_CHARS_MAX: usize = 200;
 
 #[derive(Deserialize, JsonSchema)]
@@ -71,7 +71,7 @@ fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
         let (email, password) = (in_one_form(&email), Secret::from_text(password));
         let now = control.world.clock.unix_ms();
         let (address, trier) = (Trier::address(ask.peer), Trier::account(email.clone(), ask.peer));
-        // While the password is hashed: what it comes to is told only if the try counts.
+        // Concurrent with password hashing; the result is returned only if the attempt is within the limit.
         let counting = control.attempts.count(&control.store, &address, Some(&trier), now);
         let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
         let Some(person) = person.as_ref().filter(|_| is_right) else {
@@ -90,8 +90,8 @@ fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
     })
 }
 
-/// Who has this email and this password; else one who has the email, if anybody. An email may be several people's, since
-/// nothing proves whose it is.
+/// The person with this email and this password; otherwise any person with the email. Several people may have
+/// the same email, since nothing proves who owns it.
 async fn compare(
     control: &Control,
     email: String,
@@ -106,7 +106,7 @@ async fn compare(
         }
     }
     if known.is_empty() {
-        // It takes as long where nobody has one.
+        // The same work as for a person with a password, so that the time reveals nothing.
         control.passwords.matches(password, None).await?;
     }
     Ok((known.into_iter().chain(strangers).next(), false))
@@ -138,7 +138,7 @@ fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
             Some(signed_in) => Redeemer::Known(signed_in.person.id),
             None => Redeemer::Nobody,
         };
-        // The store fills in whose the link is.
+        // The store fills in the person of the link.
         let nobody = MemberId::from_uuid(*vault::OPERATOR.as_uuid());
         let fresh = Fresh::of(control, &ask, nobody, true);
         let digest =
@@ -199,14 +199,14 @@ fn out(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// A session that begins: what its holder gets, and what is kept.
+/// A new session: the holder's token, and the row that is stored.
 pub struct Fresh {
     pub token: Secret,
     pub row: SignInRow,
 }
 
 impl Fresh {
-    /// Always a new token: what a browser carried before is never one that somebody else could know.
+    /// Always a fresh token, against session fixation: a token that the browser sent before is never reused.
     pub fn of<C>(control: &Control, ask: &Ask<C>, person: MemberId, by_link: bool) -> Self {
         let token = tokens::mint(&*control.world.random);
         let now = control.world.clock.unix_ms();
@@ -227,10 +227,10 @@ impl Fresh {
     }
 }
 
-/// The answer of a sign-in: who one is, and the cookie.
+/// The response of a sign-in: the person and the session cookie.
 ///
 /// # Errors
-/// The store's.
+/// Store errors.
 pub async fn welcome(control: &Control, headers: &HeaderMap, token: &Secret) -> Result<Reply, Box<Fault>> {
     let text = token.expose_text().unwrap_or_default();
     let signed_in = live(control, text).await?.ok_or_else(failed)?;
@@ -251,7 +251,7 @@ fn carried(control: &Control, ask: &Ask<Stranger>) -> Option<store::TokenDigest>
     Some(tokens::digest(&*control.vault.hasher, Kind::Session, carried))
 }
 
-/// An email as it is kept and compared.
+/// An email, normalised for storage and comparison.
 pub fn in_one_form(email: &str) -> String {
     email.trim().to_lowercase()
 }
@@ -264,7 +264,7 @@ fn failed() -> Box<Fault> {
     )
 }
 
-/// Told behind the answer, which otherwise took longer where somebody is known.
+/// Written to the audit after the response, which would otherwise take longer for known emails.
 fn tell_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonRow>) {
     let control = Arc::clone(control);
     tokio::spawn(async move {
@@ -274,7 +274,7 @@ fn tell_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonRow
             workspace = memberships.first().map(|membership| membership.workspace);
         }
         let now = control.world.clock.unix_ms();
-        // Who typed what is not kept where nobody is known by it: it may be a password in the wrong field.
+        // An unknown email is not stored: it may be a password typed in the wrong field.
         let object = person.map_or_else(|| "-".to_owned(), |person| person.id.to_string());
         let entry = AuditEntry {
             workspace,

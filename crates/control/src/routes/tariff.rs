@@ -1,4 +1,4 @@
-//! `/v2/tariff`: what the operator asks for beside tokens, and which workspace has which tariff.
+//! `/v2/tariff`: what the operator charges besides tokens, and which tariff each workspace has.
 
 use std::sync::Arc;
 
@@ -184,7 +184,8 @@ fn show_assignment(assignment: &Assignment) -> AssignmentShown {
     }
 }
 
-/// A month is charged by one tariff, so that each begins with one; the running month where nothing is said.
+/// Each month is charged by a single tariff, so a tariff starts with a month; the default is the current
+/// month.
 fn checked_month(control: &Control, text: Option<&str>) -> Result<u64, Box<Fault>> {
     let Some(text) = text else { return Ok(moment::month_start(control.world.clock.unix_ms())) };
     let unix_ms = moment::read(text, "effective_from")?;

@@ -1,5 +1,5 @@
-//! `/v2/train/jobs`: the training jobs of a workspace's own runtimes, which run and are kept on the nodes themselves. What is
-//! learned passes to the node and is kept nowhere on the way.
+//! `/v2/train/jobs`: training jobs on a workspace's own runtimes, which run and are stored on the nodes.
+//! Training data passes through to the node and is stored nowhere on the way.
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// What all that is done to a job has in common.
+/// The common description of all actions on a job.
 fn acts_on_one(route: Route) -> Route {
     let route = route.takes::<Acting>().tells::<Shown>();
     asks_one(route.refuses(409, "job_is_over").no_rehearsal(AS_IT_IS))
@@ -116,7 +116,7 @@ struct Acting {
     node: Option<String>,
 }
 
-/// As a node says it.
+/// A job as a node reports it.
 #[derive(Deserialize)]
 struct Said {
     id: String,
@@ -267,7 +267,7 @@ struct Event {
     what: What,
 }
 
-/// As a node says it.
+/// Checkpoints as a node reports them.
 #[derive(Deserialize)]
 struct SaidCheckpoints {
     data: Vec<SaidCheckpoint>,
@@ -360,7 +360,7 @@ fn show(row: &NodeRow, said: Said) -> Shown {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        // A runtime that only answers has no jobs.
+        // An inference-only runtime has no jobs.
         let only_answers = ["training_not_served", "unknown_path"];
         let heard = control.look_at_each::<SaidList>(&ask, "train/jobs", &only_answers).await?;
         let away = heard.away;
@@ -373,7 +373,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// Reads an order, and which node it is for.
+/// Reads a job order, and which node it is for.
 async fn ordered(control: &Control, ask: &Ask) -> Result<(NodeRow, Map<String, Value>), Box<Fault>> {
     let Order { node, data, mut settings } = ask.json()?;
     let Some(data) = data else {
@@ -437,8 +437,8 @@ fn events(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// Whoever reads that a job is over may ask for what came of it at once: a node whose new model is not known yet is asked for
-/// its models before the answer goes out.
+/// A client that sees a finished job may call its result at once, so a node whose new model is not known yet
+/// is polled before the response is sent.
 async fn learn(control: &Control, row: &NodeRow, made: Option<&str>) {
     let Some(made) = made.filter(|made| !row.models().iter().any(|known| known == made)) else { return };
     if let Err(fault) = control.ask_node(row.clone()).await {
@@ -458,7 +458,7 @@ fn resume(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(act(control, ask, "resume"))
 }
 
-/// Does something to a job, and notes that it was done.
+/// Performs an action on a job, and records it in the audit.
 async fn act(control: &Arc<Control>, ask: Ask, what: &'static str) -> Result<Reply, Box<Fault>> {
     let Acting { node } = ask.json()?;
     let (row, id) = job(control, &ask, node.as_deref()).await?;
@@ -493,7 +493,7 @@ fn checkpoints(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// The path's job, as a part of the node's path, and the node that it is on.
+/// The job in the path, validated for use in the node's path, and the node that has it.
 async fn job(control: &Control, ask: &Ask, named: Option<&str>) -> Result<(NodeRow, String), Box<Fault>> {
     let named = named.or_else(|| ask.query.get("node").map(String::as_str));
     let row = control.runtime(ask.workspace(), named).await?;

@@ -56,11 +56,11 @@ fn sums(pattern: &'static str, handler: Handler) -> Route {
         .one_of("mode", &["mi", "byok", "byoc"])
 }
 
-/// The one grammar, as the command line and the console write it.
+/// The filter syntax that the command line and the console share.
 pub const FILTER: (&str, &str) =
     ("filter", "Terms such as `status:error model:gpt-4o* since:24h`, all of which hold.");
 
-/// Lists that can be taken as files.
+/// Formats for lists that can be exported.
 pub const FORMAT: (&str, &str) = ("format", "`json`, `jsonl` or `csv`.");
 
 /// The columns that every sum has, wherever it is shown.
@@ -95,7 +95,7 @@ pub fn columns(sums: &UsageSums) -> Columns {
     }
 }
 
-/// The dimensions that a row is grouped by, under their names.
+/// A row's group-by dimensions and their values.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Groups(Map<String, Value>);
@@ -283,7 +283,7 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
     Ok((query, rows))
 }
 
-/// `group_by=model,day`: dimensions, and the interval that `day`, `hour` and `minute` stand for.
+/// Parses `group_by=model,day`: dimensions, and the interval that `day`, `hour` or `minute` stands for.
 fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
     let mut interval = None;
     let mut dimensions = Vec::new();
@@ -316,11 +316,11 @@ fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
 }
 
 const HOUR_MS: u64 = 3_600_000;
-/// A day, and the moment past now that a window ends at.
+/// A day, plus the slack that a window extends past now.
 const BY_MINUTE_MS_MAX: u64 = 25 * HOUR_MS;
 
-/// `start` and `end`, or `window`: hours, days, or the running month. A window ends a moment after now, so that what
-/// just ended is in it.
+/// The time window: `start` and `end`, or `window` in hours, days, or the current month. It ends slightly
+/// after now, so that exchanges that just ended are in it.
 fn window(ask: &Ask, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
     let end_unix_ms = match ask.query.get("end") {
         Some(text) => moment::read(text, "end")?,
@@ -340,8 +340,8 @@ fn window(ask: &Ask, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
     Ok(Window { start_unix_ms, end_unix_ms })
 }
 
-/// The part of a window that the filter's own span leaves, empty where they don't meet; where no window is named, the
-/// filter says when it begins.
+/// The intersection of the window and the filter's own time span, empty where they don't meet. Where no
+/// window is given, the filter's start applies.
 fn within(ask: &Ask, window: Window, asked: &Asked) -> Window {
     let is_named = ["window", "start"].iter().any(|name| ask.query.contains_key(*name));
     let end_unix_ms = filter::earlier(Some(window.end_unix_ms), asked.until_unix_ms).unwrap_or(0);
@@ -388,7 +388,7 @@ fn filter(ask: &Ask, asked: Asked) -> Result<UsageFilter, Box<Fault>> {
     })
 }
 
-/// A query parameter that is an id.
+/// A query parameter that holds an id.
 pub fn parsed<T: std::str::FromStr>(ask: &Ask, name: &'static str) -> Result<Option<T>, Box<Fault>> {
     match ask.query.get(name) {
         None => Ok(None),

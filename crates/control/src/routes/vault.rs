@@ -1,4 +1,4 @@
-//! `/v2/vault`: which keys seal what, and their change. The work itself is done behind the requests, in `keys`.
+//! `/v2/vault`: which keys seal what, and key rotation. The work itself happens in the background, in `keys`.
 
 use std::sync::Arc;
 
@@ -198,7 +198,7 @@ fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             return Err(Box::new(fault.fix("Give it the key, or stop it, and ask again.")));
         }
         loop {
-            // A gateway that was slow wrapped something under the old key meanwhile.
+            // A slow gateway may have wrapped something under the old key in the meantime.
             let broken = control.rewrap_rest(&current).await.map_err(of_store)?;
             let act = ask.act(&control.world);
             let retired = control.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
@@ -210,7 +210,7 @@ fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// A workspace gets its next key; everything is sealed anew behind the requests.
+/// Gives a workspace its next key; its secrets are resealed in the background.
 async fn begin(control: &Control, ask: &Ask, workspace: WorkspaceId) -> Result<(), Box<Fault>> {
     let Nothing {} = ask.json()?;
     let (key_id, wrapped) = control.vault.sealer.next_workspace_key(workspace).await.map_err(|error| {

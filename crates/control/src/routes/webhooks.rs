@@ -1,4 +1,4 @@
-//! `/v2/webhooks`: where a workspace is told of its events.
+//! `/v2/webhooks`: the endpoints to which a workspace's events are sent.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{Control, Reply};
 const PATH: &str = "/v2/webhooks";
 const ONE: &str = "/v2/webhooks/{id}";
 const DESCRIPTION_CHARS_MAX: usize = 200;
-/// Every version of a secret is an object of its own, sealed once.
+/// Every version of a webhook's secret is an object of its own, sealed once.
 const FIRST_VERSION: u32 = 1;
 
 pub fn routes() -> Vec<Route> {
@@ -191,7 +191,7 @@ fn writable(row: &WebhookRow) -> Value {
     })
 }
 
-/// What can be asked for: a test is sent to whoever asks for one.
+/// The event kinds that can be subscribed to; a test event is sent only on request.
 fn subscribable() -> impl Iterator<Item = EventKind> {
     EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::WebhookTest)
 }
@@ -236,7 +236,7 @@ fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRo
     Ok(WebhookRow { url, description: input.description, events, disabled_reason, ..base })
 }
 
-/// A fresh secret as it is kept, and as its receiver is shown it.
+/// A fresh secret: as it is stored, and as it is shown to its owner.
 fn new_secret(
     control: &Control,
     ask: &Ask,
@@ -332,7 +332,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// Sends a test at once and says how it went; it is not kept and not repeated.
+/// Sends a test event at once and returns the result; the event is neither stored nor retried.
 fn test(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = ask.json()?;
@@ -356,7 +356,7 @@ fn test(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// Makes a secret; the one before signs beside it for a day.
+/// Creates a new secret; the previous one also signs for another day.
 fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = ask.json()?;
@@ -373,7 +373,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// Offers an event once more, as durably as the first time; how it goes is told among the deliveries.
+/// Delivers an event again, as durably as the first time; the result appears among the deliveries.
 fn resend(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let id = ask.id("webhook")?;

@@ -1,4 +1,4 @@
-//! `/v2/workspaces`: the operator makes them; a workspace's admin reads and renames its own.
+//! `/v2/workspaces`: the operator creates them; a workspace's admin reads and renames its own.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
-/// In the place of the operator's key.
+/// The actor in the audit instead of the operator's key.
 const OPERATOR: &str = "operator";
 
 pub fn routes() -> Vec<Route> {
@@ -90,7 +90,7 @@ fn show(control: &Control, row: &WorkspaceRow) -> Shown {
     }
 }
 
-/// A name that people read: something, and not a novel.
+/// A display name, neither empty nor too long.
 pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String, Box<Fault>> {
     let name = name.ok_or_else(|| missing(field, "Give it a name that people recognise it by."))?;
     let trimmed = name.trim();
@@ -111,7 +111,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let name = checked_name(input.name, "name")?;
         let NewWorkspace { founding, shown } = found(&control.world, &control.vault, &name, false).await?;
         let founded = founding.workspace.id;
-        // The first entry of the new workspace's audit: who runs the installation by a key is no business of its people.
+        // The first audit entry of the new workspace, whose members must not see which key the operator used.
         let act = match ask.caller.person() {
             Some(_) => ask.act(&control.world),
             None => Act::new(&control.world, OPERATOR, Some(ask.trace)),
@@ -126,7 +126,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// Whoever makes a workspace is its first owner.
+/// The person who creates a workspace is its first owner.
 async fn own(
     control: &Arc<Control>,
     ask: &Ask,
@@ -156,7 +156,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-/// The operator reaches every workspace, everyone else their own.
+/// The operator can reach every workspace, all others only their own.
 fn reachable(ask: &Ask) -> Result<WorkspaceId, Box<Fault>> {
     let id: WorkspaceId = ask.id("workspace")?;
     if id == ask.workspace() || ask.is_operator() {

@@ -9,7 +9,7 @@ use store::{Act, Foundation, Founding, ProjectRow, Store, WorkspaceRow};
 use tempfile::TempDir;
 use world::World;
 
-/// The first moments of three months in UTC.
+/// The starts of three months in UTC.
 pub const SEPTEMBER: u64 = 1_756_684_800_000;
 pub const OCTOBER: u64 = 1_759_276_800_000;
 pub const NOVEMBER: u64 = 1_761_955_200_000;
@@ -28,7 +28,7 @@ pub fn act(unix_ms: u64) -> Act {
 }
 
 impl Books {
-    /// Founded in the middle of September.
+    /// The workspace was created in the middle of September.
     pub async fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let created = SEPTEMBER + 14 * DAY;
@@ -64,7 +64,7 @@ impl Books {
         Self { store, workspace, project, dir, next: AtomicU64::new(1) }
     }
 
-    /// Books an exchange that began then, of a hundred tokens in and ten out.
+    /// Books an exchange that started then, with a hundred tokens in and ten out.
     pub async fn book(&self, started_unix_ms: u64, profile: Profile, model: &str) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut bytes = [0; 10];
@@ -128,7 +128,7 @@ impl Books {
         self.store.record_sink().apply(DrainBatch { core: 0, upto, records }).await.unwrap();
     }
 
-    /// Changes rows behind the store's back.
+    /// Modifies rows behind the store's back.
     pub async fn alter(&self, statement: &'static str) {
         use sqlx::ConnectOptions;
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.dir.path().join("t.db"));

@@ -1,4 +1,4 @@
-//! Months drawn, finalised, adjusted and checked.
+//! Drawing, finalising, adjusting and verifying invoices.
 
 use control::invoicing::{Checked, draw, finalise, month_of, open_months, verify};
 use domain::{BudgetId, Mode, Nanos, Price, Profile};
@@ -36,7 +36,7 @@ async fn checked(books: &Books, unix_ms: u64) -> Checked {
     verify(&books.store, month(books, unix_ms).invoice_id()).await.unwrap().unwrap()
 }
 
-/// Some traffic of each kind in October, and at its edges.
+/// Traffic of each kind in October, including its first and last moments.
 async fn october(books: &Books) {
     for at in [OCTOBER, OCTOBER + 5 * DAY, NOVEMBER - 1] {
         books.book(at, Profile::ManagedProvider, MODEL).await;
@@ -114,7 +114,7 @@ async fn what_comes_late_is_a_line_of_the_next_and_changes_nothing_before() {
     close(&books, SEPTEMBER, OCTOBER + DAY).await;
     close(&books, OCTOBER, NOVEMBER + DAY).await;
     let before = books.store.invoices().find(month(&books, OCTOBER).invoice_id()).await.unwrap().unwrap();
-    // One more request of one's own and one of the operator's, from a gateway that was away.
+    // One more BYOK request and one more managed request, from a gateway that was offline.
     books.book(OCTOBER + 20 * DAY, Profile::Byok, MODEL).await;
     books.book(OCTOBER + 20 * DAY, Profile::ManagedProvider, MODEL).await;
     let after = books.store.invoices().find(before.id).await.unwrap().unwrap();
@@ -137,7 +137,7 @@ async fn what_comes_late_is_a_line_of_the_next_and_changes_nothing_before() {
     assert!(checked(&books, NOVEMBER).await.is_sound());
     let following = draw(&books.store, month(&books, december)).await.unwrap();
     assert_eq!(following.amount_of(LineKind::Adjustment), Nanos::ZERO, "once");
-    // Whatever came when, all invoices together are what the books come to.
+    // Whatever arrived when, all invoices together add up to the books.
     let mut invoiced = Nanos::ZERO;
     let mut owed = Nanos::ZERO;
     for at in [SEPTEMBER, OCTOBER, NOVEMBER] {
@@ -149,7 +149,7 @@ async fn what_comes_late_is_a_line_of_the_next_and_changes_nothing_before() {
     assert_eq!(invoiced, owed);
 }
 
-/// What was paid ahead pays once, whatever is drawn how often and in whichever state.
+/// Prepaid credit is used once, however often and in whichever state invoices are drawn.
 #[tokio::test]
 async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same() {
     let books = Books::open().await;
@@ -166,13 +166,13 @@ async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same
         let paid = invoice.amount_of(LineKind::Credit);
         (invoice.total.plus(-paid), paid, invoice.total)
     };
-    // Drafts of three months, each of which owes more than a dollar; nothing is paid ahead.
+    // Drafts of three months that each owe more than a dollar, without prepaid credit.
     let (september, october, november) =
         (shown(SEPTEMBER).await, shown(OCTOBER).await, shown(NOVEMBER).await);
     assert!(
         [september, october, november].iter().all(|(owed, paid, _)| owed.0 > 1_000_000_000 && paid.0 == 0)
     );
-    // Enough for September and a part of October; in November some more, and some taken back.
+    // Enough for September and part of October; in November some is added, and some taken back.
     let first = september.0.0 + 400_000_000;
     credit(first, SEPTEMBER + DAY).await;
     credit(900_000_000, NOVEMBER + DAY).await;
@@ -195,7 +195,7 @@ async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same
             assert!(checked(&books, *at).await.is_sound());
         }
     }
-    // What is added or taken away afterwards changes no month that is over.
+    // Credit added or taken back afterwards changes no month that is over.
     credit(5_000_000, december + DAY).await;
     credit(-800_000_000, december + DAY).await;
     for at in months {
@@ -203,7 +203,7 @@ async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same
         assert!(found.is_sound(), "{found:?}");
     }
     assert_eq!(shown(december).await.1, Nanos::ZERO, "more was taken back than is left");
-    // The line with its total: everything else fits, and the credit says otherwise.
+    // A credit line and the total altered together: all sums fit, but the credit doesn't.
     books
         .alter(
             "UPDATE invoices SET body = json_replace(body, '$.lines[#-1].amount', json_extract(body, '$.lines[#-1].amount') - 1,
@@ -218,7 +218,7 @@ async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same
 #[tokio::test]
 async fn an_altered_row_is_found() {
     let alterations = [
-        // The total alone, and a line with its total: what the books come to says otherwise.
+        // The total alone, or a line with its total: the books disagree.
         "UPDATE invoices SET body = json_set(body, '$.total', 1)",
         "UPDATE invoices SET body = json_set(body, '$.lines[0].amount', 5)",
         "UPDATE invoices SET body = json_set(body, '$.lines[4].amount', json_extract(body, '$.lines[4].amount') - 10,

@@ -1,4 +1,5 @@
-//! Invoices over whole months, which no journey can wait for: finalised, followed by late records, altered and found out.
+//! Invoices over whole months, too long for end-to-end tests: finalised, followed by late records, and
+//! altered to check that verification notices.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

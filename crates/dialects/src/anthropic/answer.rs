@@ -1,4 +1,4 @@
-//! The shapes of an answer as clients read it.
+//! The response shapes of the Anthropic Messages API, as clients read them.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::wire::{Raw, RawCow};
 use crate::answer::Wish;
 use crate::blocks::Shape;
 
-/// A message as far as it is known when it begins, or whole.
+/// A message: what is known of it in `message_start`, or all of a buffered response.
 #[derive(Debug, Serialize)]
 pub(super) struct Message<'a> {
     #[serde(flatten)]
@@ -39,7 +39,7 @@ pub(super) struct MessageStart<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Clients know a message by an id of this form.
+    /// Message ids start with `msg_`, because clients expect that form.
     pub(super) fn of(id: Option<&str>, model: Option<&'a str>, wish: &'a Wish) -> Self {
         let id = match (id.filter(|id| !id.is_empty()), wish.trace) {
             (Some(id), _) if id.starts_with("msg_") => id.to_owned(),
@@ -64,7 +64,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// A block, as it begins or whole.
+/// A content block: as it starts in a stream, or complete.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Content<'a> {
@@ -107,7 +107,7 @@ impl<'a> Content<'a> {
         Self::Own(OwnContent::RedactedThinking { data })
     }
 
-    /// A call that its upstream gave no id gets one of this exchange.
+    /// A tool call without an id from the upstream gets one derived from this exchange.
     pub(super) fn call(
         id: &str,
         name: &'a str,
@@ -141,7 +141,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// More of a block.
+/// An increment to a content block (`content_block_delta`).
 #[derive(Debug, Serialize)]
 #[serde(tag = "type")]
 pub(super) enum Delta<'a> {
@@ -196,7 +196,7 @@ impl<'a> StopDetails<'a> {
     }
 }
 
-/// The grammar's word for how an answer ended. Clients go by it, so it must fit what the answer holds.
+/// The `stop_reason` of a response. Clients act on it, so it must match the content that was sent.
 pub(super) const fn stop_reason(finish: &Finish, shape: Shape) -> &'static str {
     match finish.reason {
         Reason::Stop | Reason::Calls if shape.has_call => "tool_use",
@@ -210,7 +210,8 @@ pub(super) const fn stop_reason(finish: &Finish, shape: Shape) -> &'static str {
     }
 }
 
-/// One event. A line feed in JSON is space between values, and would end the line.
+/// Writes one SSE event. A line break in JSON is only whitespace between values, but would end the `data:`
+/// line, so it becomes a space.
 pub(super) fn frame(name: &str, data: &impl Serialize, out: &mut Vec<u8>) {
     let mut json = serde_json::to_vec(data).unwrap_or_default();
     json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');

@@ -1,4 +1,4 @@
-//! Reads the blocks that messages, instructions and results of tools are made of.
+//! Reads the content blocks of Anthropic messages, system prompts and tool results.
 
 use domain::prompt::{Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult};
 use domain::{Fault, Grammar};
@@ -8,7 +8,7 @@ use crate::json::Kind;
 use crate::object::{Field, Object};
 use crate::refusal::wrong_value;
 
-/// Where a block stands: not every kind may stand everywhere.
+/// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     System,
@@ -29,7 +29,8 @@ pub(super) fn read_blocks(
     Ok(parts)
 }
 
-/// Reads a block; `None` where it is one that the form has no place for, which is told in `extras`.
+/// Reads a block. Returns `None` for a block that the canonical form cannot represent, and records it in
+/// `extras`.
 fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result<Option<Part>, Box<Fault>> {
     let raw = block.json();
     let mut object = block.object()?;
@@ -40,9 +41,9 @@ fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result
         ("tool_use", Place::Assistant) => &["toolset_name"],
         ("tool_result", Place::User) => &["toolset_name"],
         ("document" | "search_result", Place::User | Place::Assistant | Place::Result) => &[],
-        // A mark can't stand here, and says nothing that another place couldn't.
+        // A cache breakpoint is not allowed on a thinking block, and a block nearby can carry it as well.
         ("thinking" | "redacted_thinking", Place::Assistant) => &["cache_control"],
-        // Calls and results of the provider's own tools, which it alone reads.
+        // Calls and results of Anthropic's own server tools, which only Anthropic can read.
         (_, Place::Assistant) if kind != "tool_result" => {
             return Ok(Some(Part::of(Content::Foreign { kind, json: raw })));
         }
@@ -54,7 +55,8 @@ fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result
                 fix.to_owned(),
             ));
         }
-        // Names tools whose loading was deferred; where they were all sent at once it says nothing more.
+        // Names a tool whose loading was deferred. All tools are sent at once here, so the reference adds
+        // nothing.
         ("tool_reference", Place::Result) => {
             extras.push(Extra { name: object.path, is_meaning: false });
             return Ok(None);
@@ -84,7 +86,7 @@ fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result
 
 fn read_text(object: &mut Object<'_>, place: Place) -> Result<Content, Box<Fault>> {
     let text = object.needed_text("text", "Send the text.")?;
-    // In other places they are left, and told as what the newer version of the interface refuses.
+    // Elsewhere citations are dropped and reported: newer API versions reject them there.
     let citations = match place {
         Place::Assistant => object.items("citations")?.iter().map(Field::json).collect(),
         _ => Vec::new(),
@@ -98,7 +100,7 @@ fn read_call(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Content
     let input = object.need("input", "Send the input as an object.")?;
     let arguments = input.object_json()?.0;
     if let Some(mut caller) = object.object("caller")? {
-        // What every call of the model says is not worth a word; that another tool of the provider called is.
+        // `direct` (the model itself) needs no report; a call made by another server tool is reported.
         if caller.text("type")?.as_deref() != Some("direct") {
             extras.push(Extra { name: caller.path, is_meaning: false });
         }
@@ -143,7 +145,7 @@ fn read_cite(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<bool, B
     Ok(cite)
 }
 
-/// A find of the client's own search is a text with a title and an origin.
+/// A result of the client's own search: a text document with a title and a source.
 fn read_search_result(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
     let name = Some(object.needed_text("title", "Send the title of what was found.")?);
     let context = Some(object.needed_text("source", "Send where it was found.")?);
@@ -153,7 +155,7 @@ fn read_search_result(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Resul
     Ok(Content::Document { source: Source::Text(text), name, context, cite })
 }
 
-/// Where the bytes of an image or a document are.
+/// The source of an image's or a document's bytes.
 fn read_source(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Source, Box<Fault>> {
     let mut source = object.need("source", "Send the source, such as base64 or url.")?.object()?;
     let kind = source.need("type", "Give the source a type: base64, url, file, text or content.")?;
@@ -167,7 +169,7 @@ fn read_source(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Sourc
             Source::File { id: source.needed_text("file_id", "Send the file's id.")?, media_type: None }
         }
         "text" => {
-            // There is only one, and it says nothing.
+            // Plain text is the only media type allowed here, so the field carries no information.
             source.take("media_type")?;
             Source::Text(source.needed_text("data", "Send the text.")?)
         }
@@ -181,7 +183,7 @@ fn read_source(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Sourc
     Ok(found)
 }
 
-/// Blocks of text as one; what else there is has no place in it.
+/// Concatenates the text blocks. Other blocks are not allowed here.
 fn joined_text(content: &Field<'_>, extras: &mut Vec<Extra>) -> Result<String, Box<Fault>> {
     if content.kind == Kind::String {
         return content.text();

@@ -1,4 +1,4 @@
-//! Reads what the rooms need of a request, in one pass.
+//! Reads what the pipeline needs of an Anthropic Messages request, in one pass.
 
 use bytes::Bytes;
 use domain::{Fault, HostedTool, Operation, Tier};
@@ -12,7 +12,7 @@ use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::{NamedFile, Request, files};
 
-/// The fields that a room reads: a second one of the same name is refused.
+/// The fields that the pipeline reads. A duplicate of one of them is an error.
 #[derive(Debug, Clone, Copy)]
 enum Field {
     Model,
@@ -32,11 +32,11 @@ struct Draft {
     request: Request,
 }
 
-/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are checked for
-/// type and for being there once; all others pass.
+/// Decodes and validates a request. The whole body is checked as JSON and UTF-8. The fields that we read are
+/// checked for their type and for duplicates; all others pass unchecked.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub(crate) fn decode_request(operation: Operation, body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = open_object(body)?;
@@ -84,7 +84,7 @@ impl Draft {
             Field::Stream => self.request.stream = optional_boolean(cursor, &name)?.unwrap_or(false),
             Field::Metadata => self.read_metadata(cursor)?,
             Field::ServiceTier => self.read_tier(cursor)?,
-            // It stands beside the tier, and is the dearer of the two.
+            // `speed` is a second tier field: a value above standard (`fast`) outranks a standard tier.
             Field::Speed => self.read_tier(cursor)?,
         }
         Ok(())
@@ -161,7 +161,7 @@ impl Draft {
             return Err(missing("messages".to_owned(), "Send an array of messages, each with a role."));
         }
         let mut request = self.request;
-        // What is only counted has no answer.
+        // A token-counting request has no output, so it needs no limit.
         if request.max_output_tokens.is_none() && operation != Operation::Count {
             let fix = "Send how many tokens the answer may have at most, such as 4096.";
             return Err(missing("max_tokens".to_owned(), fix));
@@ -172,8 +172,8 @@ impl Draft {
     }
 }
 
-/// The tool of the provider's own that a word names, which ends with the day of its version; `None` of what the client
-/// runs, and of what costs its tokens alone.
+/// The server tool that a versioned type such as `web_search_20250305` names. Returns `None` for tools that
+/// the client runs, and for server tools that cost nothing beyond their tokens.
 fn hosted_tool(word: &str) -> Option<HostedTool> {
     if word.starts_with("web_search") {
         Some(HostedTool::WebSearch)
@@ -184,7 +184,8 @@ fn hosted_tool(word: &str) -> Option<HostedTool> {
     }
 }
 
-/// Counts the text of a message; what is to be cut out of its content comes back.
+/// Adds the text of a message to the prompt's size. Returns the blocks to cut from its content before it goes
+/// upstream.
 fn read_message(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) -> Result<Cuts, Box<Fault>> {
     let path = format!("messages[{index}]");
     let kind = cursor.kind()?;
@@ -238,7 +239,7 @@ fn read_message(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) ->
     Ok(cuts)
 }
 
-/// Counts the text of a string, or of an array of blocks.
+/// Returns the text bytes of a string or of an array of blocks.
 fn read_content(cursor: &mut Cursor<'_>, path: &str, files: &mut Vec<NamedFile>) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;
     if kind == Kind::Array {
@@ -259,11 +260,12 @@ fn read_content(cursor: &mut Cursor<'_>, path: &str, files: &mut Vec<NamedFile>)
 #[derive(Debug, Default)]
 struct Block {
     text_bytes: u64,
-    /// A thought of another provider's, which we wrote without a seal: this grammar's own provider refuses it.
+    /// A thinking block that we wrote from another provider's reasoning, without a signature: Anthropic
+    /// rejects it.
     is_unsigned_thought: bool,
 }
 
-/// A block's `type` is any word: what we don't know is the upstream's to judge.
+/// A block may have any `type`: the upstream judges those that we don't know.
 fn read_block(
     cursor: &mut Cursor<'_>,
     path: impl Fn() -> String,
@@ -294,7 +296,7 @@ fn read_block(
             }
             "signature" => is_signed |= cursor.value()?.is_something(cursor.bytes()),
             "input" => block.text_bytes += cursor.skip()?.len() as u64,
-            // Of a tool's result; blocks in it hold no further ones that count.
+            // Of a tool result. Blocks nested deeper hold no text that counts.
             "content" => block.text_bytes += inner_text(cursor, &path, files)?,
             "source" => files::read_object(cursor, files, &|| format!("{}.source.file_id", path()))?,
             "file_id" => files::read_id(cursor, files, || format!("{}.file_id", path()))?,

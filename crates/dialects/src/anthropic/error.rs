@@ -1,4 +1,4 @@
-//! Errors of this grammar, written for its clients.
+//! Writes errors in Anthropic's format, for its clients.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, TraceId};
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::error::message;
 
-/// Agents look for it, and shorten what they send.
+/// Agents search error messages for this phrase and shorten their prompt when they find it.
 const TOO_LONG: &str = "prompt is too long";
 
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ struct Body<'a> {
     message: &'a str,
 }
 
-/// The body of an error answer, which is also the data of an `error` event.
+/// The body of an error response, which is also the data of an `error` event.
 pub(crate) fn error_body(fault: &Fault, trace: TraceId) -> Bytes {
     let mut message = message(fault, trace);
     if fault.class == FaultClass::ContextLength && !message.contains(TOO_LONG) {
@@ -33,7 +33,7 @@ pub(crate) fn error_body(fault: &Fault, trace: TraceId) -> Bytes {
     Bytes::from(serde_json::to_vec(&body).unwrap_or_default())
 }
 
-/// `error.type`, as the vendor's own API says it.
+/// `error.type`, in the words of Anthropic's API.
 const fn kind(class: FaultClass) -> &'static str {
     match class {
         FaultClass::BadRequest

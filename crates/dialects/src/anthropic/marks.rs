@@ -1,13 +1,14 @@
-//! The rules for cache marks: how many there may be, and in which order.
+//! Anthropic's limits on cache breakpoints (`cache_control`): how many a request may have, and in which order
+//! their lifetimes may occur.
 
 use super::wire::{Block, BlockKind, Body, Mark, Tool};
 use crate::losses::{Feature, Losses};
 
-/// So many marks a request may have, the automatic one among them.
+/// The most breakpoints that a request may have, the automatic one included.
 const MARKS_MAX: usize = 4;
 
-/// Keeps the last marks, which cover what the earlier ones do, and makes those live longer that stand before a longer
-/// one.
+/// Enforces the limits. Only the last breakpoints stay, as they cover the prefixes of the earlier ones, and a
+/// breakpoint before a longer-lived one gets the longer lifetime.
 pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
     let automatic = body.cache_control;
     let mut marks = all_marks(body);
@@ -17,7 +18,7 @@ pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
         losses.lose_part(Feature::CacheMark);
     }
     marks.drain(..surplus).for_each(|mark| *mark = None);
-    // The automatic one stands behind all others.
+    // The automatic breakpoint comes after all others.
     let mut is_long = automatic.is_some_and(|mark| mark.ttl == Some(Mark::HOUR));
     for mark in marks.into_iter().rev().flatten() {
         is_long |= mark.ttl == Some(Mark::HOUR);
@@ -27,7 +28,7 @@ pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
     }
 }
 
-/// Every mark, in the order in which the provider reads them.
+/// Every breakpoint, in the order in which the provider reads them: tools, system prompt, messages.
 fn all_marks<'b, 'a>(body: &'b mut Body<'a>) -> Vec<&'b mut Option<Mark>> {
     let mut marks = Vec::new();
     for tool in &mut body.tools {

@@ -1,4 +1,4 @@
-//! The anthropic grammar: requests, answers, streams and errors, read and written.
+//! Anthropic's Messages API: requests, responses, streams and errors, read and written.
 
 mod answer;
 mod blocks;

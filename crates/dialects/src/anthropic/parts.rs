@@ -1,4 +1,4 @@
-//! Writes the parts of a turn as blocks.
+//! Writes the parts of a turn as Anthropic content blocks.
 
 use domain::Fault;
 use domain::prompt::{Content, Json, Part, Role, Source, Thought, ToolCall, ToolResult};
@@ -14,7 +14,7 @@ use crate::losses::{Feature, Losses};
 #[derive(Debug)]
 pub(super) struct Scribe<'l> {
     pub losses: &'l mut Losses,
-    /// Which turn, for those who read what was lost.
+    /// The turn's index, for the report of dropped content.
     pub turn: usize,
     pub role: Role,
 }
@@ -61,7 +61,7 @@ impl Scribe<'_> {
                 }
                 self.source(source, false).map(|source| BlockKind::Image { source })
             }
-            // In an answer, the newer version of the interface refuses it.
+            // Not in an assistant turn: newer API versions reject documents there.
             Content::Document { source, name, context, cite }
                 if matches!(self.role, Role::User | Role::Tool) =>
             {
@@ -95,7 +95,7 @@ impl Scribe<'_> {
         Ok(Some(Block::Own(OwnBlock { kind, cache_control })))
     }
 
-    /// Empty texts are refused, and say nothing.
+    /// Drops empty text, which Anthropic rejects.
     fn text<'a>(&mut self, text: &'a str, citations: &'a [Json]) -> Option<BlockKind<'a>> {
         let own: Vec<Raw<'a>> = citations
             .iter()
@@ -122,7 +122,7 @@ impl Scribe<'_> {
         Ok(BlockKind::ToolUse { id: plain_id(&call.id), name: &call.name, input })
     }
 
-    /// Only the provider's own seal is good there.
+    /// Only Anthropic's own signatures are valid there.
     fn thought<'a>(&mut self, thought: &'a Thought) -> Option<BlockKind<'a>> {
         match thought.signature.as_ref().filter(|signature| is_own(signature.grammar)) {
             Some(seal) if thought.is_redacted => Some(BlockKind::RedactedThinking { data: &seal.value }),
@@ -143,7 +143,7 @@ impl Scribe<'_> {
             }
             Source::Text(data) if is_document => Some(wire::Source::Text { media_type: "text/plain", data }),
             Source::Url { url, .. } => Some(wire::Source::Url { url }),
-            // The provider's own ids begin like this; others are files that it doesn't have.
+            // Anthropic's file ids start like this; any other file is on another provider.
             Source::File { id, .. } if id.starts_with("file_") => Some(wire::Source::File { file_id: id }),
             Source::File { .. } => {
                 self.lose(Feature::ProviderFile);
@@ -156,7 +156,7 @@ impl Scribe<'_> {
         }
     }
 
-    /// Instructions are text alone.
+    /// Instructions can hold text only.
     const fn instructs(&self) -> bool {
         matches!(self.role, Role::System | Role::Developer)
     }
@@ -166,7 +166,7 @@ impl Scribe<'_> {
     }
 }
 
-/// What is lost with a part that can't stand where it does, or anywhere.
+/// What is reported as lost with a part that is not allowed in its place, or that has no equivalent at all.
 const fn feature_of(content: &Content) -> Feature {
     match content {
         Content::Audio { .. } => Feature::Audio,
@@ -176,7 +176,7 @@ const fn feature_of(content: &Content) -> Feature {
     }
 }
 
-/// Blocks of the provider's own tools, and what else only it reads.
+/// Blocks of Anthropic's own server tools, and others that only it reads.
 fn is_own_kind(kind: &str) -> bool {
     kind.ends_with("_tool_result")
         || kind.ends_with("_tool_use")
@@ -189,7 +189,8 @@ fn is_own_citation(citation: &Json) -> bool {
     kind.ends_with(b"_location\"")
 }
 
-/// Ids of other providers may hold what this one refuses in an id; calls and results are changed alike.
+/// Escapes characters that Anthropic rejects in an id. Calls and their results go through the same function,
+/// so they still match.
 fn plain_id(id: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
     if !id.is_empty() && id.chars().all(is_plain) {

@@ -1,4 +1,4 @@
-//! The pieces that events and messages of this grammar are made of, as far as a reader needs them.
+//! Parses Anthropic's events and messages into the pieces that the response reader needs.
 
 use domain::FaultClass;
 use domain::prompt::Json;
@@ -7,7 +7,7 @@ use crate::answer::StreamFault;
 use crate::chat::{class_of, read_error};
 use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
-/// What a block says of itself where it begins, or in a whole answer.
+/// The fields of a content block: at its start in a stream, or in a buffered response.
 #[derive(Debug, Default)]
 pub(super) struct Block<'a> {
     pub raw: &'a str,
@@ -20,7 +20,7 @@ pub(super) struct Block<'a> {
     pub citations: Vec<Json>,
 }
 
-/// How the answer ended, as the upstream says it.
+/// Why the response ended, as the upstream reports it.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
     pub reason: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Stop {
     pub explanation: Option<String>,
 }
 
-/// The members of an event, of whatever kind it is.
+/// The members of an event, of whatever type.
 #[derive(Debug, Default)]
 pub(super) struct EventParts<'a> {
     pub kind: String,
@@ -61,7 +61,7 @@ impl<'a> EventParts<'a> {
     }
 }
 
-/// What a message says beside its blocks.
+/// The fields of a message, its content unparsed.
 #[derive(Debug, Default)]
 pub(super) struct Message<'a> {
     pub id: Option<String>,
@@ -111,7 +111,7 @@ impl Stop {
         Ok(())
     }
 
-    /// The words for it, or its kind where there are none.
+    /// The explanation of a refusal, or its category where there is none.
     pub(super) fn read_details(&mut self, details: &str) -> Result<(), JsonError> {
         let mut category = None;
         Cursor::new(details.as_bytes())?.object(|cursor, member| {
@@ -130,7 +130,7 @@ impl Stop {
 }
 
 impl<'a> Block<'a> {
-    /// `text` is what the cursor reads.
+    /// `text` is the text that the cursor reads from.
     pub(super) fn read(cursor: &mut Cursor<'_>, text: &'a str) -> Result<Self, JsonError> {
         let mut block = Self::default();
         if cursor.kind()? != Kind::Object {
@@ -172,13 +172,14 @@ pub(super) fn slice(text: &str, span: Span) -> Option<&str> {
     text.get(span.start..span.end)
 }
 
-/// A body that is no message: an error under a good status, or nothing of this grammar.
+/// The fault for a body that is not a message: an error sent with a success status, or something else
+/// entirely.
 pub(super) fn upstream_fault(body: &[u8]) -> StreamFault {
     let is_error = find_member(body, "error").is_ok_and(|found| found.is_some());
     if is_error { told_fault(body) } else { StreamFault::Broken("not_a_message") }
 }
 
-/// What the upstream says went wrong.
+/// The error that the upstream reported.
 pub(super) fn told_fault(body: &[u8]) -> StreamFault {
     let mut report = read_error(body);
     if let Ok(Some(span)) = find_member(body, "request_id")
@@ -187,7 +188,7 @@ pub(super) fn told_fault(body: &[u8]) -> StreamFault {
         report.request_id = Some(id);
     }
     let class = class_of(None, &report);
-    // A refused key is not repeated to whoever sent the request.
+    // The message about a rejected upstream key is not passed on to the client.
     if class == FaultClass::UpstreamAuth {
         report.message = None;
     }

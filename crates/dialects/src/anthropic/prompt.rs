@@ -1,4 +1,4 @@
-//! Reads a whole request into the canonical form.
+//! Reads a whole Anthropic request into the canonical prompt.
 
 use domain::Fault;
 use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier};
@@ -8,7 +8,7 @@ use super::settings;
 use crate::json::Kind;
 use crate::object::{Field, Object};
 
-/// Fields without which the answer is as good, and which no other grammar has words for.
+/// Fields that can be dropped without a worse response and that have no equivalent in another dialect.
 const HINTS: &[&str] = &[
     "anthropic_beta",
     "anthropic_version",
@@ -19,7 +19,7 @@ const HINTS: &[&str] = &[
     "diagnostics",
     "fallback_credit_token",
     "fallbacks",
-    // Where the model may run, as far as the vendor has a choice of that.
+    // Restricts where the model may run, as far as the vendor offers a choice.
     "inference_geo",
     "speed",
     "user_profile_id",
@@ -27,11 +27,11 @@ const HINTS: &[&str] = &[
 ];
 
 /// # Errors
-/// A field of the grammar that has not the form it must have.
+/// A field has the wrong form.
 pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
     let mut whole = Field::document(body)?;
     let mut prompt = Prompt::default();
-    // The rooms have read it.
+    // Already read when the request was decoded.
     whole.take("model")?;
     prompt.stream = whole.boolean("stream")?.unwrap_or(false);
     prompt.output.tokens_max = whole.count("max_tokens")?;
@@ -58,7 +58,7 @@ fn read_instructions(system: &Field<'_>, prompt: &mut Prompt) -> Result<(), Box<
     Ok(())
 }
 
-/// Only texts are read in this place.
+/// Only text can be an instruction.
 fn instruction(part: Part) -> Option<Instruction> {
     match part.content {
         Content::Text { text, .. } => Some(Instruction { is_developer: false, text, cache: part.cache }),
@@ -86,7 +86,7 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
             let parts = read_content(&content, Place::Assistant, &mut prompt.extras)?;
             prompt.push_turn(Role::Assistant, parts);
         }
-        // What comes before the first turn is told like what stands beside the messages.
+        // A system message before the first turn joins the top-level system prompt.
         "system" if prompt.turns.is_empty() => read_instructions(&content, prompt)?,
         "system" => {
             let parts = read_content(&content, Place::System, &mut prompt.extras)?;
@@ -116,7 +116,7 @@ fn read_metadata(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<
     prompt.end_user = metadata.text("user_id")?;
     let first = prompt.extras.len();
     metadata.leave(&[], &mut prompt.extras);
-    // Whatever it is called, it is metadata.
+    // Unknown metadata never changes the response, whatever its name.
     prompt.extras.iter_mut().skip(first).for_each(|extra| extra.is_meaning = false);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Reads answers of this grammar, streamed or whole.
+//! Reads responses of Anthropic's Messages API, streamed or buffered.
 
 use domain::limits::{ANSWER_BYTES_MAX, ASSEMBLED_CALLS_MAX};
 use domain::prompt::Json;
@@ -14,42 +14,42 @@ const BAD_JSON: StreamFault = StreamFault::Broken("bad_json");
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     started: bool,
-    /// Parts that began so far.
+    /// Parts started so far.
     parts: u32,
     open: Vec<Open>,
-    /// Something was said, more than that the answer begins.
+    /// The response has some content, not only its start.
     has_content: bool,
     usage: Registers,
-    /// The report that was put out last.
+    /// The last usage report that was emitted.
     told: Option<Usage>,
-    /// Bytes that were held for blocks which are told whole.
+    /// Bytes buffered for blocks that are emitted complete.
     held: usize,
     finished: bool,
     done: bool,
 }
 
-/// A block that began and has not ended.
+/// A block that has started and not ended.
 #[derive(Debug)]
 struct Open {
-    /// As the upstream numbers it.
+    /// The upstream's index of the block.
     index: u64,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// A text, a thought or a seal, by its part.
+    /// Text, thinking or redacted thinking, by its part.
     Part(u32),
-    /// A call; `input` is what came with its beginning, for upstreams that say it there.
+    /// A tool call. `input` is what came with the block's start, for upstreams that send arguments there.
     Call { part: u32, input: Option<String>, has_delta: bool },
-    /// Of the provider's making, told when it is whole.
+    /// A vendor-specific block, emitted once it is complete.
     Foreign { kind: String, json: String, input: String },
 }
 
 impl ReadAnswer for Reader {
     fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         let text = std::str::from_utf8(data).map_err(|_| BAD_JSON)?.trim_ascii();
-        // Such as the word that ends streams of another grammar.
+        // For example `[DONE]`, which ends OpenAI streams.
         if !text.starts_with('{') {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl Reader {
     fn take(&mut self, event: &EventParts<'_>, text: &str, out: &mut Vec<Event>) -> Result<(), StreamFault> {
         match &*event.kind {
             "error" => return Err(told_fault(text.as_bytes())),
-            // Behind the end of the answer only its usage can change.
+            // After the response has ended, only its usage can change.
             "content_block_start" | "content_block_delta" if self.finished => {}
             "message_start" => {
                 let message = event.message.map(Message::of).transpose()?.unwrap_or_default();
@@ -134,7 +134,7 @@ impl Reader {
                 self.start(&Message::default(), out);
                 self.finish_all(out);
             }
-            // Pings, and what a later version of the grammar adds.
+            // Pings, and event types that a later API version adds.
             _ => {}
         }
         Ok(())
@@ -161,14 +161,14 @@ impl Reader {
     }
 
     fn begin(&mut self, index: u64, block: &Block<'_>, out: &mut Vec<Event>) {
-        // An upstream that forgot to end the one before; only calls may be open side by side.
+        // Ends a block whose upstream never did. Only tool calls may be open concurrently.
         self.end_block(index, out);
         let kind = match &*block.kind {
             "text" => PartKind::Text,
             "thinking" => PartKind::Thought { is_summary: false, id: None },
             "redacted_thinking" => PartKind::Redacted,
             "tool_use" => PartKind::Call { id: block.id.clone(), name: block.name.clone(), is_custom: false },
-            // Nothing that a block could be.
+            // Not a block at all.
             _ if block.raw.is_empty() => return,
             _ => {
                 let state = State::Foreign {
@@ -273,7 +273,8 @@ impl Reader {
         Ok(())
     }
 
-    /// A delta of a block that nobody began: its kind tells what it is of.
+    /// Starts a block from a delta that came without a `content_block_start`: the delta's type gives the
+    /// block's kind.
     fn begin_unannounced(&mut self, index: u64, delta: &str, out: &mut Vec<Event>) {
         let kind = match delta {
             "text_delta" => "text",
@@ -327,7 +328,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Tells how the answer ended, once.
+    /// Emits the finish reason, once.
     fn stop(&mut self, stop: &Stop, out: &mut Vec<Event>) {
         self.end_open(out);
         if std::mem::replace(&mut self.finished, true) {
@@ -339,7 +340,7 @@ impl Reader {
         out.push(Event::Finish { choice: 0, finish });
     }
 
-    /// A word that nobody knows is an end like others, where there is an answer.
+    /// An unknown stop reason counts as a normal stop if the response has content, and as an error otherwise.
     fn reason(&self, word: &str) -> Reason {
         match word {
             "end_turn" => Reason::Stop,
@@ -368,7 +369,7 @@ fn is_empty_object(raw: &str) -> bool {
     raw.bytes().all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
 }
 
-/// A block whose input came in pieces, as if it had come at once.
+/// Inserts input that was streamed in pieces into its block, as if it had been sent in one.
 fn with_input(json: String, input: &str) -> String {
     let is_json = crate::json::validate(input.as_bytes()).is_ok();
     match find_member(json.as_bytes(), "input") {

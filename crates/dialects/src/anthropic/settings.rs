@@ -1,4 +1,4 @@
-//! Reads what a request says beside its messages: tools, sampling, thinking, the form of the output, cache marks.
+//! Reads the request's settings: tools, sampling, thinking, the output format and cache breakpoints.
 
 use domain::Fault;
 use domain::prompt::{
@@ -24,7 +24,7 @@ pub(super) fn read_mark(
             _ => return Err(ttl.unknown("5m and 1h")),
         },
     };
-    // Betas narrow it further; a cache is a cache.
+    // Betas narrow the cache's scope. Another provider's cache serves as well.
     control.leave(&["scope"], extras);
     Ok(Some(CacheMark { lifetime }))
 }
@@ -56,7 +56,7 @@ fn read_tool(tool: Field<'_>, extras: &mut Vec<Extra>) -> Result<Tool, Box<Fault
     let mut object = tool.object()?;
     let kind = object.text("type")?;
     if let Some(kind) = kind.filter(|kind| kind != "custom") {
-        // As it came, its mark with it.
+        // Passed through unparsed, its cache breakpoint included.
         return Ok(Tool { kind: ToolKind::Hosted { kind, json: raw }, cache: None });
     }
     let name = object.needed_text("name", "Give the tool a name.")?;
@@ -65,7 +65,8 @@ fn read_tool(tool: Field<'_>, extras: &mut Vec<Extra>) -> Result<Tool, Box<Fault
     let schema = Some(schema.object_json()?);
     let strict = object.boolean("strict")?;
     let cache = read_mark(&mut object, extras)?;
-    // How the tool is offered, and what it is called like: a model that is told all at once can call it as well.
+    // How and when the tool is offered, with examples. A model that gets all tools at once can call it
+    // without these.
     let hints = ["allowed_callers", "defer_loading", "eager_input_streaming", "input_examples"];
     object.leave(&hints, extras);
     Ok(Tool { kind: ToolKind::Function { name, description, schema, strict }, cache })
@@ -99,27 +100,28 @@ pub(crate) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
         }
         _ => return Err(kind.unknown("enabled, adaptive, between_tools and disabled")),
     }
-    // Whether thoughts are shown unasked depends on the vendor's model, and here it is another's: a client that pays for
-    // them and does not say that it wants none is shown them.
+    // Whether thinking is shown by default depends on the Anthropic model, and here another vendor's model
+    // answers. So a client that pays for thinking gets to see it unless it opts out.
     let unasked = (kind_text != "disabled").then_some(Shows::Unasked);
     prompt.reasoning.shows = match thinking.take("display")? {
         None => unasked,
         Some(display) => match &*display.text()? {
             "summarized" => Some(Shows::Summary),
             "omitted" => Some(Shows::Nothing),
-            // Betas add ways of showing, such as Claude Code's `updates`; what is thought stays the same.
+            // Betas add further displays, such as Claude Code's `updates`. They don't change the thinking
+            // itself.
             _ => {
                 prompt.extras.push(Extra { name: display.path, is_meaning: false });
                 unasked
             }
         },
     };
-    // A budget beside another type than `enabled` is left, as is what betas add.
+    // `budget_tokens` is dropped beside any type but `enabled`, as are fields that betas add.
     thinking.leave(&["budget_tokens", "keep", "turns"], &mut prompt.extras);
     Ok(())
 }
 
-/// What the client calls it: another grammar's requests hold these fields one object deeper.
+/// The name that the client knows it by: Converse nests these fields one object deeper.
 fn thinking_name(whole: &Object<'_>) -> &'static str {
     if whole.path.is_empty() { "thinking" } else { "additionalModelRequestFields.thinking" }
 }
@@ -132,9 +134,9 @@ fn effort_name(whole: &Object<'_>) -> &'static str {
     }
 }
 
-/// Read behind `thinking`: an effort doesn't wake what was switched off.
+/// Called after `read_thinking`: an effort doesn't re-enable thinking that was disabled.
 pub(crate) fn read_output_config(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    // What the beta of structured outputs called it.
+    // The field's name in the structured outputs beta.
     if let Some(format) = whole.object("output_format")? {
         prompt.output.format = Some(read_format(format, prompt)?);
     }

@@ -1,4 +1,4 @@
-//! How much the model is told to think.
+//! Extended thinking: chooses the `thinking` and `effort` parameters that a request to Claude gets.
 
 use domain::prompt::{Content, Effort, Prompt, Role, Shows, ToolChoice};
 use domain::{Abilities, Grammar, Thinking as Ability};
@@ -6,10 +6,10 @@ use domain::{Abilities, Grammar, Thinking as Ability};
 use super::wire::Thinking;
 use crate::losses::{Feature, Losses};
 
-/// The provider takes no smaller budget.
+/// The smallest thinking budget that Anthropic accepts.
 const BUDGET_MIN: u64 = 1024;
 
-/// What is asked for, before the answer's length is known.
+/// The thinking to request, before the output limit is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Plan {
     mode: Mode,
@@ -26,7 +26,7 @@ enum Mode {
     Budget(u64),
 }
 
-/// `own` is the grammar whose seals are good where this goes.
+/// Chooses the thinking mode. `own` is the dialect whose signatures are valid at the upstream.
 pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut Losses) -> Plan {
     let reasoning = &prompt.reasoning;
     let mut plan = Plan { mode: Mode::Unsaid, effort: None, shows: reasoning.shows };
@@ -44,14 +44,14 @@ pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses:
         return plan;
     }
     if !says {
-        // To see thoughts is no reason to think.
+        // A request to see thinking does not enable it.
         if wants_to_see {
             losses.lose(Feature::ShownReasoning);
         }
         return plan;
     }
     choose(prompt, abilities, &mut plan, losses);
-    // The provider refuses to think where a tool is forced; an effort it takes even so.
+    // Anthropic rejects thinking together with a forced tool choice, but accepts an effort.
     if is_forced(prompt) {
         losses.lose(Feature::Reasoning);
         plan.mode = Mode::Unsaid;
@@ -92,7 +92,8 @@ fn is_forced(prompt: &Prompt) -> bool {
     )
 }
 
-/// Whether a loop of tools goes on that began without a thought: the provider refuses to begin one inside.
+/// Whether the conversation is inside a tool loop that started without a thinking block: Anthropic rejects
+/// thinking that is switched on there.
 fn goes_on_without_thought(prompt: &Prompt, own: Grammar) -> bool {
     let mut latest = prompt.turns.iter().rev().skip_while(|turn| turn.role != Role::Assistant);
     let is_last_result = prompt.turns.last().is_some_and(|turn| turn.role == Role::Tool);
@@ -105,7 +106,7 @@ fn goes_on_without_thought(prompt: &Prompt, own: Grammar) -> bool {
 }
 
 impl Plan {
-    /// What it takes of the answer's length at most.
+    /// The most that thinking may take of the output limit.
     pub(crate) const fn budget(&self) -> u64 {
         match self.mode {
             Mode::Budget(tokens) => tokens,
@@ -113,7 +114,7 @@ impl Plan {
         }
     }
 
-    /// What is said of it in a request for so long an answer, and the effort.
+    /// The `thinking` parameter that fits the output limit, and the effort.
     pub(crate) fn within(
         self,
         tokens_max: u64,

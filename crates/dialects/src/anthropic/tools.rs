@@ -1,4 +1,4 @@
-//! Writes tools, and which of them is to be called.
+//! Writes tool definitions and the tool choice for Anthropic.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use super::wire::{FunctionTool, Mark, Raw, RawCow, Tool, ToolChoice};
 use crate::calls::{check_name, declared, typed};
 use crate::losses::{Feature, Losses};
 
-/// What a tool's name may be long.
+/// The maximum length of a tool name.
 pub(super) const NAME_BYTES_MAX: usize = 128;
 
-/// The tools, and the names of those that were written.
+/// Returns the tools, and the names of the functions among them.
 pub(super) fn write_tools<'a>(
     prompt: &'a Prompt,
     losses: &mut Losses,
@@ -50,7 +50,7 @@ pub(super) fn write_tools<'a>(
     Ok((tools, names))
 }
 
-/// Tools that the provider itself knows are dated, but for one kind.
+/// Anthropic's server tools have a date suffix, with one exception.
 fn is_own_tool(kind: &str) -> bool {
     let dated = kind
         .rsplit_once('_')
@@ -69,7 +69,7 @@ pub(super) fn write_choice<'a>(
         Some(ToolChoice { r#type, name, disable_parallel_tool_use })
     };
     match prompt.tool_choice.as_ref() {
-        // Without tools there is nothing to choose from, and the provider refuses to be told so.
+        // A tool choice without tools is an error at Anthropic.
         None | Some(Choice::Auto | Choice::None) if !has_tools => None,
         None => single.filter(|single| *single).and_then(|single| choice("auto", None, Some(single))),
         Some(Choice::Auto | Choice::Allowed { is_required: false, .. }) => choice("auto", None, single),

@@ -1,4 +1,4 @@
-//! Writes instructions and turns: who speaks when, and which result answers which call.
+//! Writes instructions and turns as Anthropic messages, with each tool result right after its call.
 
 use domain::Fault;
 use domain::prompt::{Instruction, OutputFormat, Prompt, Role};
@@ -24,12 +24,12 @@ pub(super) fn write_turns<'a>(
 ) -> Result<Vec<Message<'a>>, Box<Fault>> {
     let mut answered = pair(&prompt.turns)?;
     let mut messages: Vec<Message<'a>> = Vec::with_capacity(prompt.turns.len() + 1);
-    // The message that was written last holds results, and what the user says next belongs behind them.
+    // The last message holds tool results, so the next user content is appended to it.
     let mut is_open = false;
     for (index, turn) in prompt.turns.iter().enumerate() {
         let mut scribe = Scribe { losses, turn: index, role: turn.role };
         let (role, is_joined) = match turn.role {
-            // Each result was written behind its call.
+            // Tool results are written right after their calls.
             Role::Tool => continue,
             Role::User => ("user", is_open),
             Role::Assistant => ("assistant", false),
@@ -56,7 +56,7 @@ pub(super) fn write_turns<'a>(
     Ok(messages)
 }
 
-/// The provider refuses an answer to go on with that ends in space.
+/// Anthropic rejects a final assistant message (a prefill) that ends in whitespace.
 fn trim_end(messages: &mut Vec<Message<'_>>) {
     let Some(last) = messages.last_mut().filter(|last| last.role == "assistant") else { return };
     if let Some(Block::Own(block)) = last.content.last_mut()

@@ -1,4 +1,4 @@
-//! Usage as this grammar's providers count it.
+//! Token usage as Anthropic counts it.
 
 use domain::{Tier, Units, Usage, UsageSource};
 use serde::Serialize;
@@ -6,11 +6,11 @@ use serde::Serialize;
 use crate::fields::optional_tier;
 use crate::json::{Cursor, JsonError, Kind};
 
-/// The provider's counters, each the latest that was said: reports are cumulative and never summed.
+/// Anthropic's counters, each at its latest value: reports are cumulative and never summed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Registers {
     top: Counters,
-    /// What was used to make the conversation shorter, which the totals leave out.
+    /// What compacting the conversation used, which the top-level totals leave out.
     compaction: Counters,
     seen: bool,
 }
@@ -30,7 +30,7 @@ struct Counters {
     speed: Option<Tier>,
 }
 
-/// As it is told to clients. What the prompt took stands in the first event of a stream and in the last.
+/// Usage as clients see it. The prompt's counts are in both the first and the last event of a stream.
 #[derive(Debug, Clone, Copy, Serialize, Default)]
 pub(super) struct Report {
     input_tokens: u64,
@@ -71,14 +71,14 @@ impl Report {
 }
 
 impl Report {
-    /// The last report of a stream has no split of what was written to the cache.
+    /// The last usage report of a stream has no breakdown of cache writes by lifetime.
     pub(super) const fn of_delta(self) -> Self {
         Self { cache_creation: None, ..self }
     }
 }
 
 impl Registers {
-    /// Reads a usage object; other values leave the registers as they are.
+    /// Reads a usage object. Any other value leaves the registers unchanged.
     pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
             return skip(cursor);
@@ -96,8 +96,8 @@ impl Registers {
         Ok(())
     }
 
-    /// The counts in disjoint classes. `None` where nothing was said, or only zeros of an answer that is not empty or
-    /// not ended: that is no report.
+    /// The counts in disjoint classes. `None` if nothing was reported, or only zeros for a response that has
+    /// content or has not ended: such zeros are not a report.
     pub(super) fn usage(&self, may_be_zero: bool) -> Option<Usage> {
         let usage = self.top.usage().plus(self.compaction.usage());
         let is_zero = usage.prompt_total() == 0 && usage.completion_total() == 0;
@@ -105,7 +105,7 @@ impl Registers {
     }
 }
 
-/// One round of those that made the answer; what it says counts where the totals leave it out.
+/// Reads one iteration of a response. Only compactions are summed, as the totals leave them out.
 fn read_iteration(cursor: &mut Cursor<'_>, sum: &mut Counters) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Object {
         return skip(cursor);
@@ -182,7 +182,8 @@ impl Counters {
         sum(&mut self.thinking, other.thinking);
     }
 
-    /// The last report of a stream tells what was written without its split: the one of the first report stands.
+    /// The last report of a stream has no breakdown of cache writes, so the first report's breakdown stays in
+    /// force.
     fn usage(&self) -> Usage {
         let split = self.written_5m.unwrap_or(0).saturating_add(self.written_1h.unwrap_or(0));
         let written = self.written.unwrap_or(split);
@@ -207,7 +208,7 @@ impl Counters {
     }
 }
 
-/// A counter that is no whole number says nothing.
+/// Ignores a counter that is not a whole number.
 fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
     if let Some(count) = cursor.count()? {
         *register = Some(count);
@@ -239,7 +240,7 @@ mod tests {
             usage.reasoning,
         ];
         assert_eq!(found, expected, "{reports:?}");
-        // What a client is told adds up to the same.
+        // The usage written for a client reads back as the same.
         let told = serde_json::to_string(&Report::of(&usage)).unwrap();
         let mut again = Registers::default();
         again.read(&mut Cursor::new(told.as_bytes()).unwrap()).unwrap();

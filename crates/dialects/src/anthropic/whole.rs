@@ -1,4 +1,4 @@
-//! Writes a whole answer from the events that tell it.
+//! Writes a buffered Anthropic response from its events.
 
 use domain::{Event, Finish, PartKind, Reason, Usage};
 

@@ -1,4 +1,4 @@
-//! The shapes of a request as its provider reads them.
+//! The request shapes of Anthropic's Messages API, for serialisation.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use domain::prompt::{CacheLifetime, CacheMark};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// JSON that goes on as it was written.
+/// JSON that is passed through as it was written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Raw<'a>(pub &'a str);
 
@@ -65,7 +65,7 @@ pub(super) struct Message<'a> {
 #[serde(untagged)]
 pub(super) enum Block<'a> {
     Own(OwnBlock<'a>),
-    /// One of the provider's making, as it came from there.
+    /// A vendor-specific block, passed through as it came from Anthropic.
     Raw(Raw<'a>),
 }
 
@@ -127,7 +127,7 @@ pub(super) struct CitationsConfig {
 #[serde(untagged)]
 pub(super) enum Input<'a> {
     Object(Raw<'a>),
-    /// Free text, of a tool that takes no object.
+    /// The input of a custom tool, which takes free text and not an object.
     Text {
         input: &'a str,
     },
@@ -161,7 +161,7 @@ pub(super) struct FunctionTool<'a> {
     pub cache_control: Option<Mark>,
 }
 
-/// JSON as it was written, perhaps with something put into it.
+/// JSON as it was written, with members added where needed.
 #[derive(Debug, Clone)]
 pub(super) struct RawCow<'a>(pub Cow<'a, str>);
 
@@ -209,7 +209,7 @@ pub(super) struct Format<'a> {
     pub schema: RawCow<'a>,
 }
 
-/// A cache mark. The provider knows two lifetimes, the shorter where none is said.
+/// A cache breakpoint. Anthropic has two lifetimes, and uses the shorter one by default.
 #[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq)]
 pub(super) struct Mark {
     r#type: &'static str,

@@ -1,4 +1,4 @@
-//! Writes a request for an upstream of this grammar. What it has no words for is told to the losses.
+//! Writes a canonical prompt as an Anthropic request. What has no equivalent is recorded in `losses`.
 
 use std::borrow::Cow;
 
@@ -14,13 +14,14 @@ use crate::calls::with_member;
 use crate::losses::{Feature, Losses, of_messages, of_sampling};
 use crate::speak::Listener;
 
-/// What an answer may have at most where nobody says: this grammar's provider must be told.
+/// The `max_tokens` to send if neither the client nor the model sets one: Anthropic requires the field.
 pub(crate) const TOKENS_MAX: u64 = 4096;
-/// Below this share of the likeliest tokens the provider doesn't think.
+/// Anthropic rejects thinking together with a smaller `top_p`.
 pub(crate) const THINKING_TOP_P_MIN: f64 = 0.95;
 
 /// # Errors
-/// A call's arguments are no JSON object, its tool has a name that can't be said, or calls and results don't pair.
+/// A call's arguments are not a JSON object, a tool has a name that Anthropic rejects, or calls and results
+/// don't pair up.
 pub(crate) fn write_prompt(
     prompt: &Prompt,
     listener: &Listener<'_>,
@@ -68,7 +69,7 @@ fn write_stop<'a>(sampling: &'a Sampling, losses: &mut Losses) -> Vec<&'a str> {
     stop
 }
 
-/// The provider takes a temperature of 0 to 1, and thinks only where tokens are drawn as it likes.
+/// Anthropic accepts temperatures from 0 to 1, and with thinking only its default sampling parameters.
 fn write_sampling<'a>(
     body: &mut Body<'a>,
     sampling: &'a Sampling,
@@ -127,7 +128,7 @@ fn write_format<'a>(output: &'a Output, losses: &mut Losses) -> Option<Format<'a
     }
 }
 
-/// Only the schema itself can say what the answer is for.
+/// Anthropic has no field for the format's description, so it goes into the schema.
 fn described<'a>(schema: &'a Json, description: &str) -> Cow<'a, str> {
     let quoted = serde_json::to_string(description).unwrap_or_default();
     with_member(schema.as_str(), "description", &quoted)
@@ -137,7 +138,7 @@ fn write_tier(prompt: &Prompt, losses: &mut Losses) -> Option<&'static str> {
     match prompt.service_tier? {
         ServiceTier::Auto => Some("auto"),
         ServiceTier::Default => Some("standard_only"),
-        // What is bought beforehand is used with `auto`, but can't be asked for.
+        // Anthropic uses priority capacity bought in advance under `auto`; a request cannot demand it.
         ServiceTier::Flex | ServiceTier::Priority => {
             losses.lose(Feature::ServiceTier);
             None
@@ -149,14 +150,14 @@ fn lose_rest(prompt: &Prompt, losses: &mut Losses) {
     losses.lose_said(of_sampling(prompt));
     losses.lose_said(of_messages(prompt));
     losses.lose_said([
-        // That nothing is kept is so anyway.
+        // Only `store: true` is lost: Anthropic stores nothing anyway.
         (prompt.store == Some(true), Feature::Store),
         (!prompt.metadata.is_empty(), Feature::Metadata),
         (prompt.turns.iter().any(|turn| turn.name.is_some()), Feature::ParticipantName),
     ]);
 }
 
-/// Whether a seal or a file is this grammar's own.
+/// Whether a signature or a file is Anthropic's own.
 pub(super) fn is_own(grammar: Grammar) -> bool {
     grammar == Grammar::Anthropic
 }

@@ -1,4 +1,4 @@
-//! Writes answers of this grammar, streamed or whole.
+//! Writes responses of Anthropic's Messages API, streamed or buffered.
 
 use domain::{Event, Fault, Finish, PartKind, Reason, TraceId, Usage};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::calls::text_input;
 pub(crate) struct Writer {
     wish: Wish,
     blocks: Blocks,
-    /// Others told already how the answer ended.
+    /// The finish reason was already sent, by whatever wrote the start of this stream.
     is_stopped: bool,
     finish: Option<Finish>,
     usage: Option<Usage>,
@@ -41,11 +41,11 @@ impl Writer {
         }
     }
 
-    /// Tells how the answer ended; `false` where it failed, which is told instead.
+    /// Writes the stop reason. Returns `false` if the response failed, and writes an error event instead.
     fn stop(&mut self, out: &mut Vec<u8>) -> bool {
         let finish = self.finish.take().unwrap_or(Finish::of(Reason::Stop));
         if let (Reason::Error, Some(trace)) = (finish.reason, self.wish.trace) {
-            // The grammar has no word for it but this event.
+            // Anthropic has no stop reason for a failure, only the `error` event.
             self.error(&unexplained_end(), trace, out);
             return false;
         }
@@ -81,7 +81,7 @@ impl WriteAnswer for Writer {
             Event::Finish { choice: 0, finish } => self.finish = Some(finish),
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Done => self.finish(out),
-            // There is one answer in this grammar, and nothing is said of its tokens.
+            // A message has a single choice and no log probabilities.
             _ => {}
         }
     }
@@ -95,7 +95,7 @@ impl WriteAnswer for Writer {
     }
 }
 
-/// Writes what is there. A block that says nothing never begins.
+/// Writes what is there of a block. An empty block never starts.
 fn write_block(block: &mut Block, next: &mut u32, wish: &Wish, out: &mut Vec<u8>) {
     if block.number.is_none() {
         let Some(content) = content_of(block, wish, *next) else { return };
@@ -141,7 +141,7 @@ fn write_text(block: &mut Block, index: u32, out: &mut Vec<u8>) {
     frame("content_block_delta", &Said::of(index, delta), out);
 }
 
-/// What it begins with, once it says anything that this grammar can.
+/// The content that the block starts with, or `None` until it has some that this dialect can show.
 fn content_of<'a>(block: &'a Block, wish: &Wish, number: u32) -> Option<Content<'a>> {
     let is_said = !block.text.is_empty() || (wish.is_own && !block.citations.is_empty());
     match &block.kind {

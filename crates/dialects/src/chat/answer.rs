@@ -1,4 +1,4 @@
-//! Reads a buffered answer.
+//! Reads a buffered (non-streaming) Chat Completions response.
 
 use bytes::Bytes;
 use domain::Usage;
@@ -9,13 +9,13 @@ use crate::answer::{AnswerFacts, StreamFault};
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::splice::splice;
 
-/// What the body is called that is a stream.
+/// The fault for a response body that is an event stream.
 pub(super) const STREAM_FOR_ANSWER: &str = "stream_for_answer";
 
-/// Reads a body that came with status 200.
+/// Reads the body of a response with status 200.
 ///
 /// # Errors
-/// It is no completion: an error in a 200, HTML, nothing at all, or JSON cut short.
+/// The body is not a completion: an error in a 200, HTML, nothing at all, or truncated JSON.
 pub fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     let text = skip_lead(body);
     match text.first() {
@@ -31,7 +31,7 @@ pub fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     if !reading.read(text, &mut Vec::new())?.has_choices {
         return Err(StreamFault::Broken("not_a_completion"));
     }
-    // Zeros are a count only of an answer without text.
+    // Zeros count as reported usage only where the answer has no text.
     let is_count = |usage: &Usage| usage.prompt_total() > 0 || usage.completion_total() > 0;
     if let Some(usage) = reading.usage().filter(is_count) {
         return Ok(AnswerFacts { usage: Some(usage), content_bytes: 0 });
@@ -41,7 +41,7 @@ pub fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     Ok(AnswerFacts { usage: reading.usage(), content_bytes: reading.content_bytes })
 }
 
-/// As it came, but for what SDKs can't read: arguments of calls that are no text.
+/// The body as it came, except for what SDKs can't read: tool-call arguments that are not a string.
 pub(super) fn mend(body: Bytes) -> Result<Bytes, StreamFault> {
     let text = skip_lead(&body);
     let text = body.slice(body.len() - text.len()..);
@@ -55,7 +55,7 @@ pub(super) fn mend(body: Bytes) -> Result<Bytes, StreamFault> {
     Ok(Bytes::from(pieces.concat()))
 }
 
-/// The whole text of the first choice; `None` where the body is no completion or says no text.
+/// The full text of the first choice; `None` where the body is not a completion or has no text.
 #[must_use]
 pub fn answer_text(body: &Bytes) -> Option<String> {
     read_text(body).ok().flatten()

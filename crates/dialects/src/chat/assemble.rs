@@ -1,4 +1,4 @@
-//! A stream told as a whole answer, for servers that answer a buffered request with one.
+//! Assembles a buffered response from a stream, for servers that answer a non-streaming request with one.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::answer::{STREAM_FOR_ANSWER, mend, read_answer};
 use super::scanner::StreamScanner;
 use crate::answer::{AnswerFacts, StreamFault};
 
-/// What the chunks have said so far.
+/// What the chunks have added up to so far.
 #[derive(Debug, Default)]
 struct Whole {
     head: Map<String, Value>,
@@ -25,11 +25,12 @@ struct Choice {
     beside: Map<String, Value>,
 }
 
-/// Reads a body that came with status 200. One that is a stream is put together to the completion that it tells; one of a
-/// server that takes liberties with the grammar is mended.
+/// Reads the body of a response with status 200. A stream is assembled into the completion that it carries;
+/// the body of a server that deviates from the format is repaired.
 ///
 /// # Errors
-/// It is no completion, as `read_answer` says, or the stream is none that could be passed on.
+/// The body is not a completion, as for `read_answer`, or the stream could not be forwarded as a stream
+/// either.
 pub fn whole_answer(body: Bytes, is_loose: bool) -> Result<(Bytes, AnswerFacts), StreamFault> {
     match read_answer(&body) {
         Ok(facts) if is_loose => Ok((mend(body)?, facts)),
@@ -40,11 +41,11 @@ pub fn whole_answer(body: Bytes, is_loose: bool) -> Result<(Bytes, AnswerFacts),
 }
 
 fn assemble(body: Bytes) -> Result<(Bytes, AnswerFacts), StreamFault> {
-    // As values, JSON takes many times its bytes.
+    // Parsed JSON takes many times its bytes in memory.
     if body.len() > EVENT_BYTES_MAX {
         return Err(StreamFault::Broken("oversized"));
     }
-    // The scanner finds what is wrong with the stream and mends what SDKs would trip over.
+    // The scanner detects stream errors and repairs what SDKs would trip over.
     let mut scanner = StreamScanner::new(false);
     let mut out = Vec::new();
     scanner.push(body, &mut out)?;
@@ -117,7 +118,7 @@ impl Whole {
 
 impl Choice {
     fn encode(mut self, index: u64) -> Value {
-        // Only deltas number their calls.
+        // Only deltas number their tool calls.
         if let Some(Value::Array(calls)) = self.message.get_mut("tool_calls") {
             calls.iter_mut().filter_map(Value::as_object_mut).for_each(|call| drop(call.remove("index")));
         }
@@ -139,7 +140,8 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) -> Result<(), 
     from.into_iter().try_for_each(|(name, value)| merge_member(into, name, value))
 }
 
-/// Texts go on, lists grow, words that name something are said once.
+/// Strings are concatenated, lists grow, and identifying values such as `id` or `role` keep their first
+/// value.
 fn merge_member(into: &mut Map<String, Value>, name: String, value: Value) -> Result<(), StreamFault> {
     let is_word = matches!(name.as_str(), "id" | "type" | "role" | "name" | "finish_reason");
     let slot = into.entry(name).or_insert(Value::Null);
@@ -163,7 +165,7 @@ fn merge_member(into: &mut Map<String, Value>, name: String, value: Value) -> Re
     Ok(())
 }
 
-/// An item with a number goes on with the one of that number; others are further ones.
+/// An item with an `index` is merged into the one with the same index; others are appended.
 fn merge_list(list: &mut Vec<Value>, more: Vec<Value>) -> Result<(), StreamFault> {
     for item in more {
         let Some(index) = item.get("index").cloned() else {

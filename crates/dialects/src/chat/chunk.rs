@@ -1,4 +1,4 @@
-//! Reads the JSON of one answer or of one chunk of a stream: what the books need, and what must be edited.
+//! Reads the JSON of one completion or one stream chunk: what accounting needs, and the edits that SDKs need.
 
 use std::borrow::Cow;
 
@@ -13,69 +13,69 @@ use crate::json::{Cursor, JsonError, Kind, Span, Text, Value};
 use crate::said::KeptText;
 use crate::splice::Edit;
 
-/// A random string of random length, against readers of packet sizes.
+/// Padding of random length, against traffic analysis by packet size.
 const FILLING: &str = "obfuscation";
 
-/// What an answer has said so far, over all its chunks.
+/// What was read of an answer so far, over all its chunks.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     registers: Registers,
     /// Decoded text and tool bytes.
     pub content_bytes: u64,
-    /// Bit by choice: those that began, and those that have their finish reason.
+    /// One bit per choice: those that started, and those that have their finish reason.
     began: u128,
     ended: u128,
-    /// For servers that leave out the index of a tool call.
+    /// State for servers that omit the index of a tool call.
     tool_calls: u64,
     tool_id: Option<String>,
     likeness: Option<Likeness>,
-    /// What the choices say is passed over.
+    /// The choices are skipped.
     counts_alone: bool,
-    /// A whole message in a stream is called a delta: SDKs look for no other.
+    /// A complete `message` in a stream chunk is renamed to `delta`, the only name that SDKs look for there.
     pub renames_messages: bool,
-    /// A whole answer, whose calls have no numbers.
+    /// A buffered response, whose tool calls have no index.
     is_whole: bool,
-    /// The strings of content in the present chunk: how many, and the last.
+    /// The content strings in the current chunk: their number, and the last one.
     texts: u32,
     text: Option<Span>,
-    /// What `content_bytes` counts, for whoever must count its tokens.
+    /// The text that `content_bytes` counts, kept for a tokenizer to count.
     kept: KeptText,
 }
 
-/// What one chunk is.
+/// What one chunk contains.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
-    /// It carries a part of the answer itself, more than a role.
+    /// It carries content of the answer, more than a role.
     pub content: bool,
-    /// It is there for its usage alone.
+    /// It carries usage only.
     pub usage_only: bool,
     /// It has a list of choices, empty or not.
     pub has_choices: bool,
-    /// The member `usage` with the comma that goes with it.
+    /// The member `usage` with the comma that belongs to it.
     pub usage_member: Option<Span>,
 }
 
-/// The place of `usage` among the members, to cut it out whole.
+/// The place of `usage` among the members, so that it can be cut with its comma.
 #[derive(Debug, Default)]
 struct UsagePlace {
     found: Option<Span>,
-    /// It is the first member, so the comma to cut is the one behind it.
+    /// It is the first member, so the comma to cut is the one after it.
     leads: bool,
     previous_end: usize,
 }
 
 impl Reading {
-    /// Of a stream, whose chunks are alike.
+    /// For a stream, whose chunks resemble each other.
     pub(super) fn of_stream() -> Self {
         Self { likeness: Some(Likeness::default()), renames_messages: true, ..Self::default() }
     }
 
-    /// Of a whole answer that is mended.
+    /// For a buffered response that is repaired.
     pub(super) fn of_whole() -> Self {
         Self { is_whole: true, ..Self::default() }
     }
 
-    /// Of a whole answer whose usage may say all that is needed.
+    /// For a buffered response whose reported usage may suffice.
     pub(super) fn of_counts() -> Self {
         Self { counts_alone: true, ..Self::default() }
     }
@@ -93,19 +93,19 @@ impl Reading {
         self.registers.usage(self.content_bytes)
     }
 
-    /// Every choice that began has ended.
+    /// Every choice that started has ended.
     pub(super) fn finished(&self) -> bool {
         self.began != 0 && self.began == self.ended
     }
 
-    /// The choices that began and have not ended.
+    /// The choices that started and have not ended.
     pub(super) fn open_choices(&self) -> impl Iterator<Item = u32> {
         let open = self.began & !self.ended;
         (0..u128::BITS).filter(move |index| open >> index & 1 == 1)
     }
 
-    /// Reads one chunk, or a whole answer, which differs by `message` in the place of `delta`. Appends to
-    /// `edits` what SDKs need and the server left out.
+    /// Reads one chunk or a buffered response, which has `message` instead of `delta`. Appends to `edits`
+    /// what SDKs need and the server left out.
     pub(super) fn read(&mut self, json: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<Chunk, StreamFault> {
         if let Some(chunk) = self.read_alike(json) {
             return Ok(chunk);
@@ -159,7 +159,8 @@ impl Reading {
         chunk.usage_only = usage && choices == 0;
         chunk.usage_member = place.found;
         if let Some(likeness) = &mut self.likeness {
-            // A length that is not the text's own came from elsewhere in the chunk, or needs decoding.
+            // Where the count differs from the length of the text, something else in the chunk counted too,
+            // or the text has escapes.
             let own = |text: &Span| self.content_bytes - bytes_before == text.len().saturating_sub(2) as u64;
             let says_text_alone = self.texts == 1 && !usage && chunk.has_choices && edits.is_empty();
             match self.text.filter(own) {
@@ -172,7 +173,7 @@ impl Reading {
         Ok(chunk)
     }
 
-    /// A chunk that differs from the one before by its text alone.
+    /// Reads a chunk that differs from the previous one only in its text.
     fn read_alike(&mut self, json: &[u8]) -> Option<Chunk> {
         let likeness = self.likeness.as_ref()?;
         let Alike { text_bytes, usage_member } = likeness.read(json)?;
@@ -183,7 +184,7 @@ impl Reading {
         Some(Chunk { content: true, usage_only: false, has_choices: true, usage_member })
     }
 
-    /// How many there are; none where they are passed over.
+    /// The number of choices; zero where they are skipped.
     fn read_choices(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -246,7 +247,7 @@ impl Reading {
         if let Some(span) = message.filter(|_| self.renames_messages && !has_delta) {
             edits.push(Edit { span, text: Cow::Borrowed("\"delta\"") });
         }
-        // Choices past the bits share the last one; a request can't ask for so many.
+        // Choices beyond the bit width share the last bit; a request can't ask for that many.
         let bit = 1_u128 << index.min(127);
         self.began |= bit;
         if ended {
@@ -255,7 +256,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Whether the delta holds any part of the answer. A member that we don't know is one.
+    /// Whether the delta has content. An unknown member counts as content.
     fn read_delta(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -263,7 +264,7 @@ impl Reading {
     ) -> Result<bool, JsonError> {
         let bytes = cursor.bytes();
         let mut content = false;
-        // Servers that say their reasoning under both names mean it once.
+        // Servers that send their reasoning under both names mean the same text.
         let mut reasoning = 0;
         let mut thought = None;
         cursor.object(|cursor, member| {
@@ -296,7 +297,7 @@ impl Reading {
         Ok(content)
     }
 
-    /// A list of parts becomes the texts that clients look for.
+    /// Replaces a list of content parts with the two strings that clients expect.
     fn read_list(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -335,7 +336,7 @@ impl Reading {
             return cursor.skip().map(|_| ());
         }
         let open = cursor.position();
-        // An empty object has no call to lose.
+        // An empty object is not a call that could be lost.
         let mut indexed = true;
         let mut id = None;
         let mut bytes = 0;
@@ -370,8 +371,8 @@ impl Reading {
         Ok(())
     }
 
-    /// The index that the server left out, without which SDKs lose the call: a new id, or another place in
-    /// the list, is another call.
+    /// The index that the server omitted, without which SDKs lose the call: a new id, or another place in the
+    /// list, starts another call.
     fn tool_index(&mut self, place: usize, id: Option<String>) -> u64 {
         let another = match &id {
             Some(id) => self.tool_id.as_ref() != Some(id),
@@ -388,7 +389,7 @@ impl Reading {
 }
 
 impl UsagePlace {
-    /// Called at each member's name: the comma behind a leading `usage` ends here.
+    /// Called at each member's name: the comma after a leading `usage` ends here.
     fn pass(&mut self, key_start: usize) {
         if let Some(span) = self.found.as_mut().filter(|_| self.leads) {
             span.end = key_start;
@@ -403,7 +404,8 @@ impl UsagePlace {
     }
 }
 
-/// The name and the arguments of a call. Arguments that are an object count as they are written, and become a string.
+/// Reads the name and arguments of a call. Arguments that are an object are counted as written, and become a
+/// string.
 fn read_function(
     cursor: &mut Cursor<'_>,
     edits: &mut Vec<Edit<'static>>,
@@ -442,7 +444,7 @@ fn text_length(value: &Value<'_>) -> u64 {
     }
 }
 
-/// The text whose length that is.
+/// The text that `text_length` measures.
 fn text_of<'a>(value: &'a Value<'a>, json: &'a [u8]) -> Cow<'a, str> {
     match value {
         Value::String(text) => text.decode(),
@@ -451,11 +453,11 @@ fn text_of<'a>(value: &'a Value<'a>, json: &'a [u8]) -> Cow<'a, str> {
     }
 }
 
-/// The fault that a body or an event with an error in it stands for.
+/// The fault for a body or an event that contains an error.
 pub(crate) fn upstream_error(json: &[u8]) -> StreamFault {
     let mut report = read_error(json);
     let class = class_of(None, &report);
-    // A refused key is not repeated to whoever sent the request.
+    // The rejected key may be in the message, which the client must not see.
     if class == domain::FaultClass::UpstreamAuth {
         report.message = None;
     }
@@ -474,7 +476,7 @@ impl From<JsonError> for StreamFault {
     }
 }
 
-/// Ends that servers call by words that this grammar does not have, said in its own.
+/// Rewrites finish reasons that the format does not have into its own.
 fn own_word(reason: &Text<'_>) -> Option<Edit<'static>> {
     let word = match &*reason.decode() {
         "eos" | "end_turn" | "stop_sequence" => "\"stop\"",

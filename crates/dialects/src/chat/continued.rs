@@ -1,4 +1,5 @@
-//! Answers that go on with a text: chunks of a stream, or a whole one.
+//! Writes answers of OpenAI's legacy Completions API (`/completions`), as stream chunks or a buffered
+//! response.
 
 use domain::{Event, Fault, TraceId, Usage};
 use serde::Serialize;
@@ -38,7 +39,7 @@ impl ContinuedWriter {
 }
 
 impl WriteAnswer for ContinuedWriter {
-    /// Nobody else writes the beginning of such an answer.
+    /// Never called: no other code writes the start of such an answer.
     fn resume(&mut self, _progress: &Progress) {}
 
     fn event(&mut self, event: Event, out: &mut Vec<u8>) {
@@ -90,7 +91,7 @@ impl WriteAnswer for ContinuedWriter {
     }
 }
 
-/// The choice of this number, made where there is none.
+/// The choice with this index, created where it does not exist.
 fn of(choices: &mut Vec<Choice>, index: u32) -> &mut Choice {
     let at = choices.iter().position(|choice| choice.index == index).unwrap_or_else(|| {
         choices.push(Choice { index, ..Choice::default() });

@@ -1,9 +1,9 @@
-//! A whole answer told as a stream, for servers that answer a stream request with one.
+//! Turns a buffered response into a stream, for servers that answer a streaming request with one.
 
 use super::encode::DONE;
 use crate::json::{Cursor, JsonError, Kind, Span};
 
-/// Where the parts of one choice lie.
+/// The spans of one choice's members.
 #[derive(Debug, Clone, Copy, Default)]
 struct Choice {
     index: Option<Span>,
@@ -12,7 +12,7 @@ struct Choice {
     finish_reason: Option<Span>,
 }
 
-/// The chunks that say the same as `answer`, with `[DONE]`. Every value is the server's own text.
+/// The chunks that say the same as `answer`, ending with `[DONE]`. Every value is the server's own text.
 pub(super) fn into_stream(answer: &[u8], with_usage: bool) -> Result<Vec<u8>, JsonError> {
     let mut head = Vec::new();
     let mut choices = Vec::new();
@@ -96,7 +96,7 @@ const fn null_usage(with_usage: bool) -> &'static [u8] {
     if with_usage { b",\"usage\":null" } else { b"" }
 }
 
-/// A line feed in JSON is space between values, and would end the line of the event.
+/// A line feed in JSON is whitespace between values, and would end the `data:` line.
 fn put(out: &mut Vec<u8>, before: &str, value: &[u8], after: &str) {
     out.extend_from_slice(before.as_bytes());
     out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));

@@ -1,4 +1,4 @@
-//! `/embeddings` of this grammar, as it is translated from and into.
+//! OpenAI's `/embeddings`: requests and responses, translated from and to other formats.
 
 use std::borrow::Cow;
 
@@ -88,7 +88,7 @@ fn check_format(cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
     }
 }
 
-/// Whether vectors are wanted as base64. What is neither that nor numbers is the upstream's to judge.
+/// Whether the client wants base64 vectors. Any other value is for the upstream to judge.
 pub(super) fn asks_base64(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
     Ok(matches!(cursor.value()?, Value::String(text) if text.is(BASE64)))
 }
@@ -98,7 +98,7 @@ pub(crate) fn write_texts(texts: &Texts<'_>, model: &str) -> Result<Vec<u8>, Box
     serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
 }
 
-/// Reads an answer. Servers that send base64 unasked are understood.
+/// Reads a response. Base64 is understood even from servers that were not asked for it.
 pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
     let usage = side::read_counts(body)?.usage;
     let mut found = Vec::new();
@@ -142,7 +142,7 @@ fn read_row<'a>(
     Ok(())
 }
 
-/// An answer as this grammar's clients read it. All of them expect to be told what was used.
+/// Writes a response. Usage is always included, since all clients expect it.
 pub(crate) fn write_vectors(told: &Vectors<'_>, way: &Way) -> Result<Vec<u8>, StreamFault> {
     let used = told.usage.unwrap_or_else(|| usage::estimate(way.prompt_bytes, 0)).prompt_total();
     let mut out = String::from(r#"{"object":"list","data":["#);

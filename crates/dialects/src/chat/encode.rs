@@ -1,16 +1,17 @@
-//! What we write of this grammar that no events tell: requests of our own, and the end of a stream that is cut off.
+//! What is written in this format without events: requests of our own, and the end of a stream that is cut
+//! off.
 
 use bytes::Bytes;
 use domain::Usage;
 use serde::Serialize;
 
-/// The end of a stream.
+/// The end marker of a stream.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// What all parts of one answer repeat.
+/// The fields that all chunks of an answer repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
-    /// Such as `chatcmpl-…`.
+    /// For example `chatcmpl-…`.
     pub id: String,
     pub created_unix_s: u64,
     pub model: String,
@@ -63,7 +64,7 @@ struct LastChoice {
     logprobs: Option<()>,
 }
 
-/// A chunk that ends a choice says nothing more of it.
+/// The empty delta of a chunk that ends a choice.
 #[derive(Serialize)]
 struct Delta {}
 
@@ -110,7 +111,8 @@ impl UsageField {
 }
 
 impl Completion {
-    /// What ends a choice as if it had reached its length. `usage_null` where the client asked for usage.
+    /// The chunk that ends a choice with `finish_reason: "length"`. `usage_null` where the client requested
+    /// usage.
     #[must_use]
     pub(super) fn length_chunk(&self, index: u32, usage_null: bool) -> Bytes {
         let choice = LastChoice { index, delta: Delta {}, finish_reason: "length", logprobs: None };
@@ -134,8 +136,8 @@ impl Completion {
     }
 }
 
-/// A request of our own: `messages` are pairs of role and text. `max_tokens` is left out unless it was asked for: some
-/// models take it only as `max_completion_tokens`, and which ones no name tells.
+/// A request of our own: `messages` are pairs of role and text. `max_tokens` is omitted unless given: some
+/// models accept only `max_completion_tokens`, and the model's name does not tell which.
 #[must_use]
 pub fn encode_request(
     model: &str,
@@ -148,7 +150,7 @@ pub fn encode_request(
     json(&Request { model, messages, max_tokens, stop, stream })
 }
 
-/// These types hold nothing that JSON can't say, so there is no failure to report.
+/// These types hold nothing that JSON can't represent, so there is no failure to report.
 fn json(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }

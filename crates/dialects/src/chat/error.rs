@@ -1,4 +1,4 @@
-//! Errors of this grammar: written for our clients, read from upstreams in every shape they use.
+//! Errors in OpenAI's format: written for clients, read from upstreams in every shape that they use.
 
 use std::borrow::Cow;
 
@@ -23,12 +23,13 @@ struct Body<'a> {
     code: Option<&'a str>,
 }
 
-/// The body of an error answer. The message ends with the fix and the request id, since SDKs show no more.
+/// The body of an error response. The message ends with the fix and the request id, since SDKs show nothing
+/// else.
 pub(crate) fn error_body(fault: &Fault, trace: TraceId) -> Bytes {
     Bytes::from(encode(fault, trace))
 }
 
-/// The error as the last event of a stream. The caller closes after it without `[DONE]`.
+/// The error as the last event of a stream. The caller closes the stream after it without `[DONE]`.
 #[must_use]
 pub fn error_event(fault: &Fault, trace: TraceId) -> Bytes {
     let body = encode(fault, trace);
@@ -41,7 +42,7 @@ pub fn error_event(fault: &Fault, trace: TraceId) -> Bytes {
 
 fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
     let message = message(fault, trace);
-    // Where the request itself is at fault, what the provider calls it is what programs match on.
+    // Where the request itself is at fault, clients match on the provider's own type, parameter and code.
     let said = fault.upstream.as_deref().filter(|_| blames_request(fault.class));
     let has_null_code = said.is_some_and(|report| report.has_null_code && report.code.is_none());
     let said = |read: fn(&UpstreamReport) -> Option<&str>| said.and_then(read);
@@ -49,7 +50,7 @@ fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
         message: &message,
         r#type: said(|report| report.kind.as_deref()).unwrap_or_else(|| kind(fault.class)),
         param: said(|report| report.param.as_deref()).or(fault.param.as_deref()),
-        // Some servers repeat the status there, which is no word.
+        // Some servers repeat the status here, which is not an error code.
         code: said(|report| report.code.as_deref().filter(|code| code.parse::<u16>().is_err()))
             .or((!has_null_code).then_some(fault.code)),
     };
@@ -67,7 +68,7 @@ const fn blames_request(class: FaultClass) -> bool {
     )
 }
 
-/// `error.type`, as the vendor's own API says it.
+/// `error.type` as OpenAI's API sets it.
 const fn kind(class: FaultClass) -> &'static str {
     match class {
         FaultClass::BadRequest
@@ -97,8 +98,8 @@ const fn kind(class: FaultClass) -> &'static str {
     }
 }
 
-/// What an upstream's error body says: `{"error": {..}}`, `{"error": "text"}`, `{"detail": ..}`,
-/// `{"message": ..}`, each also as the one element of an array, or plain text. Pages of HTML say nothing.
+/// Reads an upstream's error body: `{"error": {..}}`, `{"error": "text"}`, `{"detail": ..}`, `{"message":
+/// ..}`, each also as the only element of an array, or plain text. HTML pages report nothing.
 #[must_use]
 pub fn read_error(body: &[u8]) -> UpstreamReport {
     let mut report = UpstreamReport::default();
@@ -122,7 +123,7 @@ pub fn read_error(body: &[u8]) -> UpstreamReport {
     report
 }
 
-/// The object that the body is, or that its array begins with.
+/// The body's object, or the first one of its array.
 fn find_object(body: &[u8]) -> Result<Option<Span>, JsonError> {
     let mut cursor = Cursor::new(body)?;
     let found = match cursor.kind()? {
@@ -145,7 +146,7 @@ fn find_object(body: &[u8]) -> Result<Option<Span>, JsonError> {
     Ok(found)
 }
 
-/// Reads an error's object; one inside of `error` counts before what stands beside it.
+/// Reads an error object; members inside `error` take precedence over those next to it.
 fn read_object(cursor: &mut Cursor<'_>, report: &mut UpstreamReport) -> Result<(), JsonError> {
     let bytes = cursor.bytes();
     let mut inner = None;
@@ -160,7 +161,7 @@ fn read_object(cursor: &mut Cursor<'_>, report: &mut UpstreamReport) -> Result<(
             ("error" | "message" | "detail", Value::String(text)) => {
                 report.message.get_or_insert_with(|| bounded(&text.decode(), UPSTREAM_MESSAGE_BYTES_MAX));
             }
-            // A list of what is wrong stands in the place of a message, or as one.
+            // Validation errors: a list or an object instead of a message string.
             ("detail", Value::Array(span) | Value::Object(span)) | ("message", Value::Object(span)) => {
                 let said = String::from_utf8_lossy(span.of(bytes));
                 report.message.get_or_insert_with(|| bounded(&said, UPSTREAM_MESSAGE_BYTES_MAX));
@@ -177,7 +178,7 @@ fn read_object(cursor: &mut Cursor<'_>, report: &mut UpstreamReport) -> Result<(
     })?;
     if let Some(span) = inner {
         let outer = std::mem::take(report);
-        // An inner object may hold an `error` again; it is read flat, so nothing recurses further than this.
+        // An inner object may hold another `error`; it is read flat, so nothing recurses further than this.
         read_flat(span.of(bytes), report)?;
         report.message = report.message.take().or(outer.message);
         report.kind = report.kind.take().or(outer.kind);
@@ -212,7 +213,7 @@ fn offset(span: Span, by: usize) -> Span {
     Span::new(span.start + by, span.end + by)
 }
 
-/// A message of an upstream, as far as it may be shown; `None` where it says nothing.
+/// An upstream's message, cleaned for display; `None` where it is blank.
 pub(crate) fn read_message(text: &str) -> Option<String> {
     (!text.trim().is_empty()).then(|| bounded(text, UPSTREAM_MESSAGE_BYTES_MAX))
 }
@@ -222,8 +223,8 @@ fn word(text: &str) -> Option<String> {
         .then(|| bounded(text, UPSTREAM_WORD_BYTES_MAX))
 }
 
-/// Bounded, on one line, and without anything that looks like a key: servers like to repeat the key they
-/// refuse, and what they say is shown to whoever sent the request.
+/// Bounds the text, puts it on one line and removes anything that looks like a key: servers tend to repeat
+/// the key that they reject, and the client sees this text.
 fn bounded(text: &str, bytes_max: usize) -> String {
     let text = text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default();
     let mut clean = String::with_capacity(text.len());
@@ -245,8 +246,8 @@ fn redact(part: &str) -> Cow<'_, str> {
     if is_key { Cow::Borrowed("[redacted]") } else { Cow::Borrowed(part) }
 }
 
-/// The class of an upstream's error from its status, where it has one, and what it says. What it says wins
-/// where it is more precise.
+/// Classifies an upstream's error by its status, where it has one, and its body. The body wins where it is
+/// more precise.
 #[must_use]
 pub fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
     let status = status.or_else(|| report.code.as_deref().and_then(|code| code.parse().ok()));
@@ -274,7 +275,7 @@ pub fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
         .unwrap_or(FaultClass::Upstream)
 }
 
-/// A key that is right may be refused one thing with the status of a wrong one.
+/// A valid key that lacks a permission may get the same status as an invalid one.
 fn is_of_permission(report: &UpstreamReport) -> bool {
     let is_word = |word: &Option<String>| {
         matches!(
@@ -310,7 +311,7 @@ fn is_quota(word: &str) -> bool {
     )
 }
 
-/// Words precise enough to win over the status; those of several vendors don't clash.
+/// Error codes precise enough to win over the status; those of different vendors don't clash.
 fn class_of_code(word: &str, request_refused: bool) -> Option<FaultClass> {
     Some(match word {
         "context_length_exceeded" => FaultClass::ContextLength,
@@ -325,7 +326,7 @@ fn class_of_code(word: &str, request_refused: bool) -> Option<FaultClass> {
     })
 }
 
-/// Kinds of error, for events and bodies that have no status beside them.
+/// Error types, for events and bodies that come without a status.
 fn class_of_kind(kind: &str) -> Option<FaultClass> {
     Some(match kind {
         "authentication_error" | "AuthenticationError" => FaultClass::UpstreamAuth,
@@ -339,7 +340,7 @@ fn class_of_kind(kind: &str) -> Option<FaultClass> {
     })
 }
 
-/// What only the message tells, in the words of servers that send no code.
+/// Errors that only the message reveals, in the words of servers that send no code.
 fn class_of_message(message: &str) -> Option<FaultClass> {
     let message = message.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
@@ -369,7 +370,7 @@ const fn class_of_status(status: u16) -> Option<FaultClass> {
         429 => FaultClass::RateLimit,
         503 | 529 => FaultClass::Overloaded,
         400..500 => FaultClass::BadRequest,
-        // A redirect is never followed with a key in hand, so it is a failure like any other.
+        // A redirect is never followed with a credential, so it is a failure like any other.
         300..400 | 500..600 => FaultClass::Upstream,
         _ => return None,
     })

@@ -1,24 +1,25 @@
-//! Chunks of one stream differ by little but their text: the one that was read tells how to read the next.
+//! A fast path for streams whose chunks differ only in their text: the previous chunk serves as a template
+//! for the next.
 
 use std::ops::Range;
 
 use crate::json::{Span, plain_end};
 
-/// A longer chunk is read anew each time.
+/// Longer chunks are not kept as a template; each is parsed.
 const KEPT_BYTES_MAX: usize = 2 * 1024;
 
-/// A chunk that was read whole, with the places where the next one may differ.
+/// A parsed chunk, with the places where the next one may differ.
 #[derive(Debug, Default)]
 pub(super) struct Likeness {
     json: Vec<u8>,
-    /// The content, within its quotation marks.
+    /// The content, inside its quotation marks.
     text: Range<usize>,
-    /// A filling that hides the content's length, within its quotation marks; behind the content.
+    /// The padding that hides the content's length, inside its quotation marks; it comes after the content.
     filling: Option<Range<usize>>,
     usage_member: Option<Span>,
 }
 
-/// What is known of a chunk without reading it.
+/// What is known about a chunk that matched the template.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Alike {
     pub text_bytes: u64,
@@ -33,7 +34,7 @@ pub(super) struct Seen {
 }
 
 impl Likeness {
-    /// Keeps a chunk that is valid and says nothing but its text: read again with another text, it means the same.
+    /// Keeps a valid chunk that carries only text: with another text in its place it means the same.
     pub(super) fn keep(&mut self, json: &[u8], seen: &Seen) {
         self.forget();
         let text = inside(seen.text);
@@ -45,13 +46,13 @@ impl Likeness {
         }
     }
 
-    /// The chunk that was read last is none to go by.
+    /// Drops the template: the latest chunk does not serve as one.
     pub(super) fn forget(&mut self) {
         self.json.clear();
     }
 
-    /// Reads `json` if it is the kept chunk with another text: all else is the same bytes, which are valid, and the
-    /// text has nothing in it that ends it, needs decoding, or may not be there.
+    /// Reads `json` if it is the kept chunk with another text: all other bytes are identical, and thus valid,
+    /// and the text contains no quotation mark, no escape and no character that JSON forbids.
     pub(super) fn read(&self, json: &[u8]) -> Option<Alike> {
         let mut rest = json.strip_prefix(self.json.get(..self.text.start)?)?;
         if self.json.is_empty() {
@@ -88,7 +89,7 @@ impl Likeness {
 }
 
 impl Likeness {
-    /// The text of a chunk that was read by this one.
+    /// The text of a chunk that `read` matched.
     pub(super) fn text<'a>(&self, json: &'a [u8], text_bytes: u64) -> Option<&'a str> {
         let end = self.text.start.checked_add(usize::try_from(text_bytes).ok()?)?;
         std::str::from_utf8(json.get(self.text.start..end)?).ok()
@@ -99,7 +100,7 @@ const fn inside(string: Span) -> Range<usize> {
     string.start + 1..string.end - 1
 }
 
-/// The length of the text up to its quotation mark, where it stands for itself.
+/// The length of the text up to its quotation mark; `None` where it has escapes or is not valid.
 fn plain_text(bytes: &[u8]) -> Option<usize> {
     let end = plain_end(bytes, 0);
     let ends = bytes.get(end) == Some(&b'"');

@@ -1,8 +1,9 @@
-//! Content that a server sends as a list of parts, as the two texts that clients of this grammar look for.
+//! Converts content that a server sends as a list of parts into the two strings that Chat Completions clients
+//! expect: text and reasoning.
 
 use crate::json::{Cursor, JsonError, Kind, Value};
 
-/// What a list says, and what was thought in between.
+/// The text of a list, and the reasoning in between.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     pub(super) text: String,
@@ -10,7 +11,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Reads a list; parts that are neither a text nor a thought have no place in this grammar.
+    /// Reads a list; parts that are neither text nor reasoning have no counterpart in this format.
     pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, JsonError> {
         let mut listed = Self::default();
         cursor.array(|cursor, _| {
@@ -40,7 +41,7 @@ impl Listed {
         self.text.is_empty() && self.thought.is_empty()
     }
 
-    /// What stands in the place of the list: the text, and the thought as a member behind it.
+    /// The JSON that replaces the list: the text, then `reasoning_content` as a member of its own.
     pub(super) fn written(&self) -> String {
         let json = |text: &str| serde_json::to_string(text).unwrap_or_default();
         let text = json(&self.text);

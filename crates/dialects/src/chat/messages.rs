@@ -1,4 +1,4 @@
-//! Reads the messages of a request: their form is checked, their text counted.
+//! Reads the messages of a request: checks their shape and counts their text.
 
 use domain::Fault;
 
@@ -6,7 +6,7 @@ use crate::json::{Cursor, Kind, Value};
 use crate::refusal::{duplicate, empty_array, missing, wrong_type};
 use crate::{NamedFile, files};
 
-/// Checks the messages, counts the bytes of their text, and notes the files that they name.
+/// Checks the messages, counts the bytes of their text, and records the files that they reference.
 pub(super) fn read(cursor: &mut Cursor<'_>, files: &mut Vec<NamedFile>) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Array {
@@ -93,7 +93,7 @@ fn read_content(
     Ok(bytes)
 }
 
-/// A part's `type` is any word: what we don't know is the upstream's to judge.
+/// A part's `type` may be any string: unknown ones are for the upstream to judge.
 fn read_part(
     cursor: &mut Cursor<'_>,
     index: usize,
@@ -111,7 +111,7 @@ fn read_part(
                 let place = || format!("messages[{index}].content[{part}].file.file_id");
                 return Ok(files::read_object(cursor, files, &place)?);
             }
-            // Some vendors have it beside the type.
+            // Some vendors put it next to `type`.
             () if member.key.is("file_id") => {
                 let place = || format!("messages[{index}].content[{part}].file_id");
                 return Ok(files::read_id(cursor, files, place)?);

@@ -1,4 +1,4 @@
-//! The chat completions grammar: requests, answers, streams and errors, read and written.
+//! OpenAI's Chat Completions wire format: requests, responses, streams and errors, read and written.
 
 mod answer;
 mod assemble;

@@ -1,4 +1,4 @@
-//! Reads a request in one pass.
+//! Decodes a request of OpenAI's API in one pass: the fields that routing and accounting read.
 
 use bytes::Bytes;
 use domain::limits::CHOICES_MAX;
@@ -14,10 +14,10 @@ use crate::film;
 use crate::json::{Cursor, Kind, Member, Span};
 use crate::refusal::{duplicate, missing, too_small, wrong_type, wrong_value};
 
-/// Who judges where the client names nobody, as the vendor has it.
+/// The default moderation model, as OpenAI has it.
 const JUDGE: &str = "omni-moderation-latest";
 
-/// The fields that a room reads: a second one of the same name is refused.
+/// The fields that are read here: a duplicate of one is refused.
 #[derive(Debug, Clone, Copy)]
 enum Field {
     Model,
@@ -29,11 +29,11 @@ enum Field {
     MaxCompletionTokens,
     User,
     SafetyIdentifier,
-    /// How vectors are written.
+    /// The encoding of embedding vectors.
     EncodingFormat,
-    /// What is put in an order.
+    /// The documents to rerank.
     Documents,
-    /// How long a film is.
+    /// The length of a video.
     Seconds,
     ServiceTier,
 }
@@ -51,35 +51,35 @@ struct Draft {
     documents: Documents,
 }
 
-/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are
-/// checked for type and for being there once; all others pass.
+/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields read here are
+/// checked for their type and for duplicates; all others pass.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
     decode_of(body, Subject::Messages)
 }
 
-/// What a request is about, and the field that says it.
+/// The main input of a request, and the field that holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Subject {
     #[default]
     Messages,
-    /// A text to go on with.
+    /// A text to complete.
     Prompt,
-    /// Texts to be turned into vectors.
+    /// Inputs to embed.
     Input,
-    /// Texts to be judged, by a model that need not be named.
+    /// Inputs to moderate, by a model that need not be named.
     Judged,
-    /// What is to be seen.
+    /// The prompt of an image.
     Picture,
-    /// What is to be heard.
+    /// The text to speak.
     Speech,
-    /// A question that texts are put in order by.
+    /// The query to rerank documents by.
     Query,
-    /// What is to be seen in a film.
+    /// The prompt of a video.
     Film,
-    /// What is to be otherwise in one that was made before, and whose model it has.
+    /// The prompt of a remix: changes to an existing video, whose model it uses.
     Remix,
 }
 
@@ -93,7 +93,7 @@ impl Subject {
         }
     }
 
-    /// Whether a stream tells its usage where it is asked to.
+    /// Whether the request can ask for usage in the stream.
     const fn has_stream_options(self) -> bool {
         !self.is_one_text()
     }
@@ -103,7 +103,7 @@ impl Subject {
     }
 }
 
-/// As `decode_request`, about anything.
+/// As `decode_request`, for any subject.
 pub(super) fn decode_of(body: &Bytes, subject: Subject) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = open_object(body)?;
@@ -134,7 +134,7 @@ impl Draft {
             "documents" if self.subject == Subject::Query => Field::Documents,
             "seconds" if self.subject == Subject::Film => Field::Seconds,
             "service_tier" => Field::ServiceTier,
-            // What is searched for is not told in the answer.
+            // The answer does not report searches, so they are recognised by the request.
             "web_search_options" | "search_parameters" => {
                 if cursor.kind()? == Kind::Object {
                     self.request.terms.hosted.add(HostedTool::WebSearchPreview);
@@ -267,7 +267,7 @@ impl Draft {
                 return Err(missing("documents".to_owned(), "Send an array of the texts to put in order."));
             }
             Subject::Query => {
-                // The question is read with each of them.
+                // The query is read with each document.
                 let question = request.prompt_bytes.saturating_mul(self.documents.count);
                 request.prompt_bytes = self.documents.bytes.saturating_add(question);
                 request.units.searches = self.documents.searches_max(request.prompt_bytes);

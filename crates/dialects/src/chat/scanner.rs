@@ -1,4 +1,5 @@
-//! Reads a stream on its way to the client: whole events go on as they came, the books get their facts.
+//! Forwards a Chat Completions stream to the client: complete events pass as they came, and accounting gets
+//! its facts.
 
 use bytes::{Bytes, BytesMut};
 use domain::Usage;
@@ -13,9 +14,9 @@ use crate::answer::{StreamFacts, StreamFault};
 use crate::json::Span;
 use crate::splice::{Edit, join_small, splice, splice_apart};
 
-/// Passes a stream on in whole events. What it holds is one unfinished event, bounded.
+/// Forwards a stream in complete events. It holds at most one unfinished event, which is bounded.
 ///
-/// A byte order mark and blank lines before the first event are left out, since some SDKs lose that event
+/// A byte order mark and blank lines before the first event are dropped, since some SDKs lose that event
 /// otherwise, and so is everything after `[DONE]`. All else is the upstream's own bytes.
 #[derive(Debug, Default)]
 pub struct StreamScanner {
@@ -25,23 +26,23 @@ pub struct StreamScanner {
     carry: BytesMut,
     reading: Reading,
     facts: StreamFacts,
-    /// Kept for its room.
+    /// Reused for its allocation.
     edits: Vec<Edit<'static>>,
-    /// The event before went out with its own line end, so the rest of that end does too.
+    /// The previous event was forwarded with its own line end, so the rest of that line end is too.
     last_shown: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Too little has come to tell.
+    /// Too little has arrived to tell.
     #[default]
     Start,
     Events,
-    /// One JSON document in the place of a stream: held whole, then turned into chunks.
+    /// One JSON document instead of a stream: buffered, then converted to chunks.
     Whole,
 }
 
-/// What names an answer in each of its chunks.
+/// The fields that identify an answer in each of its chunks.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Called {
@@ -57,11 +58,11 @@ fn called(events: &[u8]) -> Completion {
     Completion { id: called.id, created_unix_s: called.created, model: called.model }
 }
 
-/// What the client gets of an event.
+/// What the client gets for an event.
 enum Verdict {
     Show,
     Hide,
-    /// The event with the scanner's edits, which count from its first byte.
+    /// The event with the scanner's edits, whose spans count from its first byte.
     Edit,
     Replace(Bytes),
 }
@@ -72,7 +73,7 @@ impl StreamScanner {
         Self { hide_usage, reading: Reading::of_stream(), ..Self::default() }
     }
 
-    /// Keeps the text of the answer, up to a bound, for whoever must count its tokens.
+    /// Keeps the text of the answer, up to a bound, for a tokenizer to count.
     pub(crate) fn keep_text(&mut self) {
         self.reading.keep_text();
     }
@@ -81,10 +82,10 @@ impl StreamScanner {
         self.reading.kept_text()
     }
 
-    /// Takes what the upstream sent and appends to `out` what the client gets.
+    /// Takes bytes from the upstream and appends to `out` what the client gets.
     ///
     /// # Errors
-    /// The stream failed. What was whole before the fault is in `out`; nothing more may be pushed.
+    /// The stream failed. What was complete before the fault is in `out`; nothing more may be pushed.
     pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         match self.mode {
             Mode::Events => self.push_events(&chunk, out),
@@ -93,10 +94,10 @@ impl StreamScanner {
         }
     }
 
-    /// Takes the upstream's end.
+    /// Takes the end of the upstream's bytes.
     ///
     /// # Errors
-    /// The stream ended before its terminal state. What could still be put out is in `out`.
+    /// The stream ended before its terminal state. What could still be emitted is in `out`.
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         match self.mode {
             Mode::Start if self.carry.is_empty() => return Err(StreamFault::Broken("empty")),
@@ -115,8 +116,9 @@ impl StreamScanner {
         Ok(())
     }
 
-    /// What ends the stream here as if the answer had reached its length: a finish for each open choice, usage where it was
-    /// asked for, and the end. `last` is what was put out last; its events say what the answer is called.
+    /// Ends the stream here as if the answer had reached its length: a finish reason for each open choice,
+    /// usage where the client requested it, and `[DONE]`. `last` is what was emitted last; the answer's id is
+    /// read from its events.
     #[must_use]
     pub fn length_stop(&self, last: &[u8], used: Usage) -> Bytes {
         let usage = (!self.hide_usage).then_some(used);
@@ -191,7 +193,7 @@ impl StreamScanner {
             let verdict = self.read(&event)?;
             self.put(&event, verdict, out);
         }
-        // Events that go on as they are, side by side, are one slice.
+        // Adjacent events that pass unchanged are forwarded as one slice.
         let mut run = at;
         let result = loop {
             let rest = chunk.get(at..).unwrap_or_default();
@@ -218,7 +220,7 @@ impl StreamScanner {
         self.last_shown = matches!(verdict, Verdict::Show | Verdict::Edit);
         match verdict {
             Verdict::Show => out.push(event.clone()),
-            // Small pieces are joined once all that came is read.
+            // Small pieces are joined once everything that arrived is read.
             Verdict::Edit => splice_apart(event, &mut self.edits, out),
             Verdict::Replace(bytes) => out.push(bytes),
             Verdict::Hide => {}
@@ -285,11 +287,11 @@ impl StreamScanner {
             return Err(StreamFault::Broken("empty"));
         }
         self.facts.done = true;
-        // SDKs look for the word itself, so spaces and what follows it are left out.
+        // SDKs compare the exact string, so whitespace and anything after it is dropped.
         Ok(if json == b"[DONE]" { Verdict::Show } else { Verdict::Replace(Bytes::from_static(DONE)) })
     }
 
-    /// A chunk after `[DONE]`: the client never sees it, but usage in it is usage.
+    /// A chunk after `[DONE]`: the client never sees it, but its usage counts.
     fn read_late(&mut self, json: &[u8]) {
         let content_bytes = self.reading.content_bytes;
         if self.reading.read(json, &mut self.edits).is_ok() {
@@ -305,7 +307,7 @@ impl StreamScanner {
         self.facts.finished = self.reading.finished();
     }
 
-    /// An event of one line from an edited one of several.
+    /// A single-line event from an edited one of several lines.
     fn rewrite(&mut self, json: &Bytes) -> Bytes {
         let mut pieces = vec![Bytes::from_static(b"data: ")];
         splice(json, &mut self.edits, &mut pieces);
@@ -325,7 +327,7 @@ impl StreamScanner {
                 let whole = matches!(verdict, Verdict::Replace(_));
                 self.put(&event, verdict, out);
                 if !whole {
-                    // After a lone CR the first LF only completes the line's end.
+                    // After a lone CR the first LF only completes the line end.
                     let ended = event.last() == Some(&b'\n');
                     out.push(Bytes::from_static(if ended { b"\n" } else { b"\n\n" }));
                 }
@@ -365,7 +367,7 @@ fn put_run(chunk: &Bytes, from: usize, to: usize, out: &mut Vec<Bytes>) {
     }
 }
 
-/// What follows byte order marks and blank space.
+/// The bytes after byte order marks and whitespace.
 pub(crate) fn skip_lead(bytes: &[u8]) -> &[u8] {
     let mut bytes = bytes.trim_ascii_start();
     while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
@@ -374,7 +376,7 @@ pub(crate) fn skip_lead(bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Whether a line of an event stream begins here; `None` when too little is there to tell.
+/// Whether the text starts with a line of an event stream; `None` when there is too little to tell.
 pub(crate) fn begins_stream(text: &[u8]) -> Option<bool> {
     const STARTS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"\xEF\xBB\xBF"];
     if STARTS.iter().any(|start| text.starts_with(start)) {

@@ -1,4 +1,5 @@
-//! Requests of this API that are no conversation, and their answers.
+//! Requests of OpenAI's API other than chat (embeddings, moderations, images, speech, rerank, video), and
+//! their answers.
 
 use bytes::Bytes;
 use domain::{Fault, Operation};
@@ -34,31 +35,31 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
     };
     let mut request = decode_of(body, subject)?;
     match operation {
-        // Their answers come whole, whatever else was said.
+        // Their answers are never streamed, whatever the request says.
         Operation::Embed | Operation::Moderate | Operation::Rerank | Operation::Video => {
             request.stream = false
         }
-        // It is heard while it is spoken, as events or not.
+        // Audio is forwarded while it is synthesised, as events or as bytes.
         Operation::Speech => request.stream = true,
         _ => {}
     }
     Ok(request)
 }
 
-/// Reads what is asked of a film that was made before.
+/// Reads a request to remix an existing video.
 pub(crate) fn decode_remix(body: &Bytes) -> Result<Request, Box<Fault>> {
     Ok(Request { stream: false, ..decode_of(body, Subject::Remix)? })
 }
 
-/// Reads an answer that has no choices: one JSON object, with or without counts.
+/// Reads an answer without choices: one JSON object, with or without usage.
 ///
 /// # Errors
-/// It is none, or tells of an error under a status of success.
+/// The body is not a JSON object, or it is an error in a 200.
 pub(crate) fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     read_counts(document(body)?)
 }
 
-/// The text of a body that is neither empty nor a page.
+/// The text of a body that is neither empty nor HTML.
 pub(crate) fn document(body: &[u8]) -> Result<&[u8], StreamFault> {
     let text = skip_lead(body);
     match text.first() {
@@ -68,7 +69,7 @@ pub(crate) fn document(body: &[u8]) -> Result<&[u8], StreamFault> {
     }
 }
 
-/// The counts of such an answer.
+/// The usage of such an answer.
 pub(super) fn read_counts(text: &[u8]) -> Result<AnswerFacts, StreamFault> {
     let mut reading = Reading::of_counts();
     reading.read(text, &mut Vec::new())?;

@@ -1,4 +1,5 @@
-//! A request suited to a server that takes only a part of the grammar: its bytes, edited in place.
+//! Adapts a Chat Completions request to a server that supports only part of the format, by editing its bytes
+//! in place.
 
 use std::borrow::Cow;
 
@@ -12,10 +13,11 @@ use crate::request::own_edits;
 use crate::splice::{Edit, splice};
 use crate::{Insert, Request};
 
-/// The client's bytes for a server with quirks: as `upstream_body`, and without what the server does not take.
+/// The client's bytes for a server with quirks: like `upstream_body`, but without what the server does not
+/// accept.
 ///
 /// # Errors
-/// The body is no JSON, which whoever decoded it has found out.
+/// The body is not JSON, which decoding already ruled out.
 pub fn suited_body(
     body: &Bytes,
     request: &Request,
@@ -26,7 +28,7 @@ pub fn suited_body(
     inserts: &[Insert],
 ) -> Result<Vec<Bytes>, Box<Fault>> {
     let (rename, usage) = own_edits(request, upstream_model, !quirks.lacks(Trait::StreamOptions));
-    // What is put in at a place goes before what is cut there.
+    // Inserted text goes before what is cut at the same place.
     let inserts = inserts.iter().map(Insert::edit);
     let mut edits: Vec<Edit<'_>> = usage.into_iter().chain(rename).chain(inserts).collect();
     edits.extend(suit(body, quirks, taste, losses)?);
@@ -35,7 +37,7 @@ pub fn suited_body(
     Ok(out)
 }
 
-/// A body that we wrote, likewise.
+/// The same for a body that we wrote.
 ///
 /// # Errors
 /// As `suited_body`.
@@ -78,7 +80,7 @@ struct Suiting<'a, 'b> {
     edits: Vec<Edit<'static>>,
 }
 
-/// What becomes of a member.
+/// Whether a member is kept or cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Stays,
@@ -87,10 +89,10 @@ enum Fate {
 
 type Reading<'a, 'b> = fn(&mut Suiting<'a, 'b>, &mut Cursor<'a>, &Text<'a>, &str) -> Result<Fate, JsonError>;
 
-/// Cuts members out of one object, each with a comma of its own.
+/// Cuts members out of one object, each with one comma.
 #[derive(Default)]
 struct Cutter {
-    /// Where the members begin that were cut before any stayed.
+    /// Start of the members that were cut before any was kept.
     lead: Option<usize>,
     any_stays: bool,
     end: usize,
@@ -112,14 +114,14 @@ impl Cutter {
         }
     }
 
-    /// Where nothing stayed, what is left is an empty object.
+    /// Where no member was kept, an empty object remains.
     fn close(self) -> Option<Edit<'static>> {
         self.lead.map(|lead| Edit::cut(Span::new(lead, self.end)))
     }
 }
 
 impl<'a, 'b> Suiting<'a, 'b> {
-    /// Passes over an object, and cuts what `read` says must go. Where its last member ends.
+    /// Walks an object and cuts the members that `read` rejects. Returns where its last member ends.
     fn members(&mut self, cursor: &mut Cursor<'a>, read: Reading<'a, 'b>) -> Result<usize, JsonError> {
         let mut cutter = Cutter::default();
         cursor.object(|cursor, member| {
@@ -155,7 +157,8 @@ impl<'a, 'b> Suiting<'a, 'b> {
                 self.lose(Feature::ForcedCall)
             }
             "parallel_tool_calls" if lacks(Trait::ParallelToolCalls) => {
-                // Several at once are what such servers do unasked; of an answer that shall have one, one is passed on.
+                // Such servers make parallel calls by default; where the client disabled them, only the first
+                // call of the answer is forwarded.
                 if matches!(value, Value::Boolean(false)) {
                     self.losses.lose(Feature::SingleToolCalls);
                 }
@@ -182,7 +185,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         Fate::Goes
     }
 
-    /// A number is the server's own word; what it would answer to the grammar's, the client could not read.
+    /// A number is the server's own form; the client could not read its answer to OpenAI's.
     fn logprobs(&mut self, name: &str, value: &Value<'_>) -> Fate {
         match value {
             Value::Boolean(true) => self.lose(Feature::Logprobs),
@@ -199,7 +202,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         }
     }
 
-    /// The newer name gives way to the older one.
+    /// Renames the newer name to the older one.
     fn older_length(&mut self, key: &Text<'_>) -> Fate {
         if !self.has_newer_length {
             return Fate::Goes;
@@ -208,7 +211,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         Fate::Stays
     }
 
-    /// The grammar's name gives way to the server's own, and the whole to a client that said the latter.
+    /// Renames OpenAI's name to the server's own; dropped where the client sent the latter too.
     fn own_name(&mut self, key: &Text<'_>, own: &'static str) -> Result<Fate, JsonError> {
         if find_member(self.body, own)?.is_some() {
             return Ok(Fate::Goes);
@@ -217,7 +220,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         Ok(Fate::Stays)
     }
 
-    /// What we asked for ourselves is nobody's loss.
+    /// Not a loss where we requested usage ourselves.
     fn stream_options(&mut self, value: &Value<'_>) -> Fate {
         if self.losses.client() == Grammar::Chat && value.is_something(self.body) {
             self.losses.lose(Feature::StreamUsage);
@@ -232,7 +235,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         Ok(kind.is_some_and(|kind| kind.of(format) == b"\"json_schema\""))
     }
 
-    /// A server that refuses what it does not know is sent nothing that it may not know. What says nothing is no loss.
+    /// A strict server is sent no field that it may not know. Dropping an empty value is not a loss.
     fn known(&mut self, value: &Value<'_>, name: &str, fields: &[&str], place: &str) -> Fate {
         if !self.quirks.lacks(Trait::UnknownFields) || fields.contains(&name) {
             return Fate::Stays;
@@ -331,7 +334,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         Ok(())
     }
 
-    /// An id as the server takes it; `offset` is where the bytes begin that its span is of.
+    /// Rewrites an id to what the server accepts; `offset` is the start of the bytes that its span refers to.
     fn call_id(&mut self, id: &Text<'_>, offset: usize) {
         let said = id.decode();
         let told = self.taste.call_id(&said);
@@ -341,7 +344,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         }
     }
 
-    /// Texts alone become one text. Where anything else is among them, it is the server's to refuse.
+    /// Joins text parts into one string. Where there are other parts, the server may refuse them.
     fn flatten(&mut self, array: Span) -> Result<(), JsonError> {
         let mut text = String::from("\"");
         let mut marked = None;
@@ -377,7 +380,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         Ok(())
     }
 
-    /// A message that is calls alone says an empty text.
+    /// Gives a message that has only calls an empty text as its content.
     fn fill(&mut self, message: Span, end: usize) -> Result<(), JsonError> {
         let bytes = message.of(self.body);
         let calls = find_member(bytes, "tool_calls")?.filter(|calls| calls.of(bytes) != b"null");

@@ -1,28 +1,28 @@
-//! What a vendor's server takes of the grammar, where its own documentation says it: names, fields, and ids of calls.
+//! What a vendor's server accepts of Chat Completions, by its own documentation: names, fields, and call ids.
 
 use std::borrow::Cow;
 use std::hash::Hasher;
 
 use domain::IdHasher;
 
-/// All that is taken. What a client says beside it is not sent to a server that refuses what it does not know.
+/// All that is accepted. Other fields are not sent to a server that refuses unknown ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Taste {
     pub fields: &'static [&'static str],
     pub message_fields: &'static [&'static str],
     pub function_fields: &'static [&'static str],
-    /// What it calls by another name: the grammar's, then its own.
+    /// Renamed fields: OpenAI's name, then the server's own.
     pub names: &'static [(&'static str, &'static str)],
-    /// Where it takes a list and no single text.
+    /// Fields that must be a list, not a single string.
     pub lists: &'static [&'static str],
-    /// It is told how many log probabilities are wanted, not whether, and tells them in a form of its own.
+    /// `logprobs` is a number instead of a boolean, and the answer has the server's own form.
     pub counts_logprobs: bool,
-    /// The letters and digits that an id of a call has, and nothing else.
+    /// Exact number of letters and digits in a call id; no other characters are allowed.
     pub call_id_letters: Option<usize>,
 }
 
 impl Taste {
-    /// What every server of this grammar knows, for those of whom nobody says more.
+    /// What every Chat Completions server knows, for servers without a declaration of their own.
     pub const COMMON: Self = Self {
         fields: &[
             "model",
@@ -55,12 +55,12 @@ impl Taste {
         call_id_letters: None,
     };
 
-    /// What the server calls this field, where that is not what the grammar calls it.
+    /// The server's name for this field, where it differs from OpenAI's.
     pub(super) fn own_name(&self, name: &str) -> Option<&'static str> {
         self.names.iter().find(|(common, _)| *common == name).map(|(_, own)| *own)
     }
 
-    /// The id under which the server is told of a call; the same for a call and for its result.
+    /// The id that the server is sent for a call; the same for the call and its result.
     pub(super) fn call_id<'a>(&self, id: &'a str) -> Cow<'a, str> {
         match self.call_id_letters {
             Some(letters) if !is_of(id, letters) => Cow::Owned(id_of(id, letters)),
@@ -73,8 +73,8 @@ fn is_of(id: &str, letters: usize) -> bool {
     id.len() == letters && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// As many letters and digits, drawn from the id: the next request of a conversation has the same ones, and its prefix
-/// stays what it was.
+/// An id of that many letters and digits, derived from the original: the next request of the conversation
+/// gets the same one, so its prefix stays unchanged.
 fn id_of(id: &str, letters: usize) -> String {
     let mut hasher = IdHasher::default();
     hasher.write(id.as_bytes());

@@ -1,14 +1,14 @@
-//! Texts that are no conversation: their form is checked, their bytes counted.
+//! Reads text inputs that are not a conversation: checks their shape and counts their bytes.
 
 use domain::Fault;
 
 use crate::json::{Cursor, Kind, Value};
 use crate::refusal::{wrong_type, wrong_value};
 
-/// What a token stands for, where a text is sent as the numbers of its tokens.
+/// Bytes counted for each token id, where a text is sent as tokens.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Sellers that count searches count one for so many texts, and a longer text as several.
+/// Providers that bill searches count this many texts as one, and a longer text as several.
 const TEXTS_OF_A_SEARCH: u64 = 100;
 const BYTES_OF_A_TEXT: u64 = 500;
 
@@ -18,7 +18,7 @@ pub(super) struct Length {
     pub characters: u64,
 }
 
-/// What is to be put in an order.
+/// The documents to rerank.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Documents {
     pub count: u64,
@@ -26,7 +26,7 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    /// So many searches at most: no token is shorter than a byte.
+    /// An upper bound of the billed searches: no token is shorter than a byte.
     pub(super) const fn searches_max(self, bytes: u64) -> u64 {
         self.count.saturating_add(bytes / BYTES_OF_A_TEXT).div_ceil(TEXTS_OF_A_SEARCH)
     }
@@ -44,7 +44,7 @@ pub(super) fn read_one(cursor: &mut Cursor<'_>, name: &str) -> Result<Length, Bo
     }
 }
 
-/// Texts, or objects with texts in them.
+/// Strings, or objects with text in them.
 pub(super) fn read_documents(cursor: &mut Cursor<'_>, name: &str) -> Result<Documents, Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Array {
@@ -71,7 +71,7 @@ pub(super) fn read_documents(cursor: &mut Cursor<'_>, name: &str) -> Result<Docu
     Ok(documents)
 }
 
-/// A text, tokens, or an array of either. Parts of other kinds are the upstream's to judge.
+/// A string, tokens, or an array of either. Other items are for the upstream to judge.
 pub(super) fn read(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Array {

@@ -1,14 +1,14 @@
-//! Usage as providers of this grammar report it, and the estimate where they don't.
+//! Usage as providers of this format report it, and the estimate where they don't.
 
 use domain::{Tier, Units, Usage, UsageSource};
 
 use crate::fields::optional_tier;
 use crate::json::{Cursor, JsonError, Kind};
 
-/// What byte-pair vocabularies of 100 000 to 200 000 entries take per token, over English prose and code.
+/// Typical for byte-pair vocabularies of 100 000 to 200 000 entries, over English prose and code.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// What an exchange used, guessed from the bytes of its text. Marked as an estimate.
+/// The usage of an exchange, estimated from the bytes of its text and marked as an estimate.
 #[must_use]
 pub fn estimate(prompt_bytes: u64, content_bytes: u64) -> Usage {
     Usage {
@@ -19,19 +19,19 @@ pub fn estimate(prompt_bytes: u64, content_bytes: u64) -> Usage {
     }
 }
 
-/// The provider's counters, each the latest that was said: reports are cumulative and never summed.
+/// The provider's counters, each with its latest value: reports are cumulative and never summed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Registers {
     prompt: Option<u64>,
     completion: Option<u64>,
     total: Option<u64>,
     cached: Option<u64>,
-    /// The names that servers use where the details say nothing.
+    /// Names that servers use instead of `prompt_tokens_details`.
     cached_flat: Option<u64>,
     cached_hit: Option<u64>,
     written: Option<u64>,
     reasoning: Option<u64>,
-    /// What it was served at, which stands beside the counts.
+    /// The service tier, which is next to the usage object.
     tier: Option<Tier>,
     seen: bool,
 }
@@ -65,7 +65,7 @@ impl Registers {
         Ok(())
     }
 
-    /// Reads the word beside the counts.
+    /// Reads `service_tier`.
     pub(super) fn read_tier(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         self.tier = optional_tier(cursor)?.or(self.tier);
         Ok(())
@@ -80,8 +80,8 @@ impl Registers {
         Ok(())
     }
 
-    /// The counts in disjoint classes. `None` where nothing was said, or where only zeros were said of an
-    /// answer that is not empty: that is no report, and the caller estimates.
+    /// The counts in disjoint classes. `None` where nothing was reported, or where only zeros were reported
+    /// for an answer that is not empty: that is not a report, and the caller estimates.
     pub(super) fn usage(&self, content_bytes: u64) -> Option<Usage> {
         let prompt = self.prompt.unwrap_or(0);
         let completion = self.completion.unwrap_or(0);
@@ -91,7 +91,7 @@ impl Registers {
         let cached = self.cached.or(self.cached_flat).or(self.cached_hit).unwrap_or(0);
         let written = self.written.unwrap_or(0);
         let reasoning = self.reasoning.unwrap_or(0);
-        // Some count reasoning beside the completion and not within it; their total tells.
+        // Some count reasoning in addition to the completion instead of within it; the total tells which.
         let beside = reasoning > 0
             && self.total == prompt.checked_add(completion).and_then(|sum| sum.checked_add(reasoning));
         Some(Usage {
@@ -108,7 +108,7 @@ impl Registers {
     }
 }
 
-/// A counter that is no whole number says nothing.
+/// A counter that is not a whole number is ignored.
 fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
     if let Some(count) = cursor.count()? {
         *register = Some(count);

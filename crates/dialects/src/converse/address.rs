@@ -1,4 +1,4 @@
-//! The address of a request: this grammar says the model and what is asked of it there.
+//! Bedrock request paths: Converse names the model and the operation there.
 
 use domain::{Fault, FaultClass, Operation};
 
@@ -7,18 +7,18 @@ use crate::fields::checked_model;
 use crate::gemini::unescape;
 use crate::refusal::wrong_value;
 
-/// What is asked of a model, as addresses say it.
+/// The operations, by the last path segment; the boolean says whether the response is streamed.
 const VERBS: [(&str, Operation, bool); 3] = [
     ("converse", Operation::Chat, false),
     ("converse-stream", Operation::Chat, true),
     ("count-tokens", Operation::Count, false),
 ];
 
-/// Reads what follows `/model/`, as it was sent: `NAME/VERB`. Slashes and colons of the name come raw or escaped; the last
-/// raw slash counts.
+/// Reads what follows `/model/`, as it was sent: `NAME/VERB`. Slashes and colons in the name may be raw or
+/// escaped; the last raw slash separates the verb.
 ///
 /// # Errors
-/// It names no model, no verb, or a way out of its folder.
+/// The path has no model or no known verb, or the name escapes its folder.
 pub fn converse_address(rest: &str) -> Result<(Addressed, Operation), Box<Fault>> {
     let (name, verb) = rest.rsplit_once('/').ok_or_else(|| unknown(rest))?;
     let known = VERBS.into_iter().find(|(known, _, _)| *known == verb);

@@ -1,4 +1,4 @@
-//! Reads what the rooms need of a request, in one pass.
+//! Reads what the pipeline needs of a Converse request, in one pass.
 
 use bytes::Bytes;
 use domain::{Fault, Operation, Tier};
@@ -9,7 +9,7 @@ use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::{Addressed, Request};
 
-/// The fields that a room reads: a second one of the same name is refused.
+/// The fields that the pipeline reads. A duplicate of one of them is an error.
 #[derive(Debug, Clone, Copy)]
 enum Field {
     Messages,
@@ -25,7 +25,7 @@ struct Draft {
     request: Request,
 }
 
-/// The word stands in an object.
+/// Reads `serviceTier`, an object that holds the tier's name.
 pub(super) fn read_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError> {
     if cursor.kind()? != Kind::Object {
         return cursor.skip().map(|_| None);
@@ -41,11 +41,11 @@ pub(super) fn read_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonErr
     Ok(tier)
 }
 
-/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are checked for
-/// type and for being there once; all others pass.
+/// Decodes and validates a request. The whole body is checked as JSON and UTF-8. The fields that we read are
+/// checked for their type and for duplicates; all others pass unchecked.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub(crate) fn decode_request(
     operation: Operation,
     body: &Bytes,
@@ -68,13 +68,14 @@ pub(crate) fn decode_request(
     request.model = checked_model(&addressed.model)?;
     request.stream = addressed.stream;
     request.choices = 1;
-    // Every answer of this grammar tells its usage.
+    // Every Converse response reports its usage.
     request.include_usage = true;
     Ok(request)
 }
 
 impl Draft {
-    /// What is to be counted stands two levels deeper; a request to a model in its own words can't be read here.
+    /// Reads the body of `CountTokens`, which nests the request in `input.converse`. The other form,
+    /// `input.invokeModel`, holds a body in the model's own format, which cannot be read here.
     fn read_counted(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<Span>, Box<Fault>> {
         let mut found = None;
         cursor.object(|cursor, member| {
@@ -196,7 +197,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Counts the text of a message; what is to be cut out of its content comes back.
+    /// Adds the text of a message to the prompt's size. Returns the blocks to cut from its content before it
+    /// goes upstream.
     fn read_message(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<Cuts, Box<Fault>> {
         let (mut has_role, mut has_content) = (false, false);
         let mut cuts = Cuts::default();
@@ -245,11 +247,12 @@ impl Draft {
 #[derive(Debug, Default)]
 struct Block {
     text_bytes: u64,
-    /// A thought of another provider's, which we wrote without a seal: this grammar's own provider refuses it.
+    /// A reasoning block that we wrote from another provider's thinking, without a signature: Bedrock rejects
+    /// it.
     is_unsigned_thought: bool,
 }
 
-/// A block's kind is any word: what we don't know is the upstream's to judge.
+/// A block may be of any kind: the upstream judges those that we don't know.
 fn read_block(cursor: &mut Cursor<'_>, path: &str) -> Result<Block, Box<Fault>> {
     let mut block = Block::default();
     object(cursor, path, |cursor, name| {
@@ -271,7 +274,7 @@ fn read_block(cursor: &mut Cursor<'_>, path: &str) -> Result<Block, Box<Fault>> 
     Ok(block)
 }
 
-/// Texts and JSON of a result; its media count for nothing.
+/// Counts the text and JSON of a tool result; media count as zero.
 fn result_text(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
     let mut bytes = 0;
     cursor.object(|cursor, member| {

@@ -1,4 +1,4 @@
-//! What an upstream of this grammar says of its failures.
+//! Reads Bedrock's errors: exceptions in responses and in event streams.
 
 use domain::limits::UPSTREAM_WORD_BYTES_MAX;
 use domain::{FaultClass, UpstreamReport};
@@ -8,11 +8,11 @@ use crate::answer::StreamFault;
 use crate::chat;
 use crate::json::{Cursor, JsonError, Kind, Value};
 
-/// Reads an error, and tells its class: the report's code is the exception's name. The status is the answer's own, where it
-/// had one; `kind` is what its header `x-amzn-errortype` says, where it has that.
+/// Reads and classifies an error. The report's code is the exception's name. `status` is the response's
+/// status, if there was one; `kind` is its `x-amzn-errortype` header, if it had one.
 #[must_use]
 pub fn read_error(status: Option<u16>, kind: Option<&str>, body: &[u8]) -> (UpstreamReport, FaultClass) {
-    // The message is bounded and freed of what looks like a key there.
+    // `chat::read_error` limits the message's length and redacts what looks like a key.
     let mut report = chat::read_error(body);
     let said = Said::read(body).unwrap_or_default();
     if report.message.as_ref().is_none_or(String::is_empty) {
@@ -23,13 +23,13 @@ pub fn read_error(status: Option<u16>, kind: Option<&str>, body: &[u8]) -> (Upst
     (report.kind, report.param) = (None, None);
     let class = class_of(status, said.original_status, &report);
     if class == FaultClass::UpstreamAuth {
-        // A refused key is not repeated to whoever sent the request.
+        // The message about a rejected upstream key is not passed on to the client.
         report.message = None;
     }
     (report, class)
 }
 
-/// The failure that a frame of a stream tells; `None` where it is an event.
+/// The fault in a stream's frame, or `None` if the frame is an event.
 pub(crate) fn told_fault(frame: &Frame) -> Option<StreamFault> {
     let (mut report, class) = match frame.text(":message-type") {
         Some("exception") => read_error(None, frame.text(":exception-type"), &frame.payload),
@@ -39,7 +39,7 @@ pub(crate) fn told_fault(frame: &Frame) -> Option<StreamFault> {
         }
         _ => return None,
     };
-    // Behind a head of 200 there is no status.
+    // The stream already started with status 200, so the fault has none.
     report.status = None;
     Some(StreamFault::Upstream(report, class))
 }
@@ -47,9 +47,9 @@ pub(crate) fn told_fault(frame: &Frame) -> Option<StreamFault> {
 #[derive(Default)]
 struct Said {
     exception: Option<String>,
-    /// Some of its servers begin the name with a capital.
+    /// From `Message`: some AWS services capitalise the name.
     message: Option<String>,
-    /// What the model's own server answered.
+    /// The status with which the model's own server answered Bedrock.
     original_status: Option<u16>,
 }
 
@@ -75,7 +75,8 @@ impl Said {
     }
 }
 
-/// The name alone: headers put an address behind it, bodies a module before it, and streams begin it small.
+/// The bare exception name: headers append a URL, bodies prefix a module, and streams start it with a
+/// lower-case letter.
 fn exception(text: &str) -> Option<String> {
     let name = text.split(':').next().unwrap_or_default();
     let name = name.rsplit('#').next().unwrap_or_default().trim();
@@ -107,7 +108,7 @@ fn class_of(status: Option<u16>, original_status: Option<u16>, report: &Upstream
         | "MissingAuthenticationTokenException"
         | "InvalidClientTokenId" => FaultClass::UpstreamAuth,
         "ResourceNotFoundException" | "UnknownOperationException" => FaultClass::UpstreamNotFound,
-        // It is not there again in a moment.
+        // A daily quota does not recover within a retry, so this is not a rate limit.
         "ThrottlingException" if says("per day") => FaultClass::UpstreamQuota,
         "ThrottlingException" | "TooManyRequestsException" | "ModelNotReadyException" => {
             FaultClass::RateLimit
@@ -126,7 +127,7 @@ fn class_of(status: Option<u16>, original_status: Option<u16>, report: &Upstream
     }
 }
 
-/// What only the message tells of a request that was refused.
+/// Classifies a `ValidationException` by its message, which alone says what is wrong.
 fn class_of_refusal(message: &str) -> FaultClass {
     let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
     if says(&[

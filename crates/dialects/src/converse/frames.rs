@@ -1,4 +1,4 @@
-//! The frames of a stream, told to a reader of this grammar.
+//! Feeds the frames of AWS's binary event stream (`application/vnd.amazon.eventstream`) to a response reader.
 
 use domain::Event;
 use framing::event_stream::{Frame, FrameDecoder, FrameFault};
@@ -6,7 +6,8 @@ use framing::event_stream::{Frame, FrameDecoder, FrameFault};
 use super::error::told_fault;
 use crate::answer::{ReadAnswer, StreamFault};
 
-/// Whether a frame's length may begin so: none is as long as twice the bound.
+/// Whether a body that starts with this byte can be an event stream. The byte is the highest of a frame's
+/// length, and no frame reaches twice the size limit.
 pub(crate) const fn begins_frames(first: u8) -> bool {
     first < 2
 }
@@ -19,7 +20,7 @@ pub(crate) const fn no_frame(fault: FrameFault) -> StreamFault {
     })
 }
 
-/// What a frame says to a reader of its grammar.
+/// Passes a frame to the reader: an event, or the error that it carries.
 pub(crate) fn read_frame(
     reader: &mut dyn ReadAnswer,
     frame: &Frame,
@@ -34,7 +35,7 @@ pub(crate) fn read_frame(
     }
 }
 
-/// What a stream says that has come whole.
+/// Reads a complete stream from a buffer.
 pub(crate) fn read_frames(
     reader: &mut dyn ReadAnswer,
     stream: &[u8],

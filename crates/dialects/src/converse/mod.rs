@@ -1,5 +1,5 @@
-//! The converse grammar: requests, answers, streams and errors, read and written. Amazon Bedrock is asked in it, whoever made
-//! the model, and its clients ask us in it.
+//! Amazon Bedrock's Converse API: requests, responses, streams and errors, read and written. Bedrock is
+//! called with it, whichever vendor made the model, and clients can call this gateway with it.
 
 mod address;
 mod decode;

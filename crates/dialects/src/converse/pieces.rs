@@ -1,47 +1,47 @@
-//! The pieces that events and answers of this grammar are made of, as far as a reader needs them. Each is an object whose
-//! one member tells its kind.
+//! Parses Converse events and responses into the pieces that the reader needs. Most are objects whose only
+//! member names their kind.
 
 use domain::prompt::Json;
 
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
-/// What a delta says.
+/// The content of a delta.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Text(String),
-    /// More of a call's arguments.
+    /// A piece of a tool call's arguments.
     Input(String),
     Thought(String),
     Seal(String),
-    /// A thought that only its provider reads.
+    /// Encrypted reasoning that only its provider can read.
     Redacted(String),
     Citation(Json),
-    /// Nothing that has a place in an answer.
+    /// Content that has no place in a response.
     Other,
 }
 
-/// A block, as it begins in a stream or whole in an answer.
+/// A content block: as it starts in a stream, or complete in a buffered response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Block {
-    /// Of one kind of thing that deltas say, all at once.
+    /// Deltas of one kind, all at once.
     Said(Vec<Said>),
-    /// `input` is there in a whole answer.
+    /// `input` is set in a buffered response only.
     Call { id: String, name: String, input: Option<String> },
-    /// Media, and tools that the upstream runs itself.
+    /// Media, and calls of tools that the upstream runs itself.
     Foreign { kind: String, json: Json },
 }
 
-/// An answer that is whole.
+/// A buffered response.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
-    /// `None` where the body has no message.
+    /// `None` if the body has no message.
     pub content: Option<Span>,
     pub stop: Option<String>,
     pub usage: Option<Span>,
     pub tier: Option<Span>,
 }
 
-/// The number of a block, and the member of that name.
+/// Reads an event's `contentBlockIndex`, and its member `name` if that is an object.
 pub(super) fn read_numbered(data: &[u8], name: &str) -> Result<(u64, Option<Span>), JsonError> {
     let (mut index, mut found) = (0, None);
     members(data, |key, value| {
@@ -55,7 +55,7 @@ pub(super) fn read_numbered(data: &[u8], name: &str) -> Result<(u64, Option<Span
     Ok((index, found))
 }
 
-/// A member of an event that is a text, or an object.
+/// Reads the member `name` if it is a string.
 pub(super) fn read_text(data: &[u8], name: &str) -> Result<Option<String>, JsonError> {
     let mut found = None;
     members(data, |key, value| {
@@ -106,7 +106,7 @@ fn read_thought(json: &[u8]) -> Result<Said, JsonError> {
 }
 
 impl Block {
-    /// `None` where nothing is in it.
+    /// Returns `None` for an object without a kind.
     pub(super) fn read(json: &[u8]) -> Result<Option<Self>, JsonError> {
         let mut block = None;
         members(json, |key, value| {
@@ -167,7 +167,7 @@ fn whole_thought(json: &[u8]) -> Result<Block, JsonError> {
     Ok(Block::Said(said))
 }
 
-/// A text and what it cites: its pieces, then the citations.
+/// Text with citations: the pieces of text first, then the citations.
 fn cited_text(json: &[u8]) -> Result<Block, JsonError> {
     let (mut said, mut citations) = (Vec::new(), Vec::new());
     members(json, |key, value| {
@@ -189,7 +189,7 @@ fn cited_text(json: &[u8]) -> Result<Block, JsonError> {
 }
 
 impl Answer {
-    /// The spans are of the body.
+    /// The spans refer to `body`.
     pub(super) fn read(body: &[u8]) -> Result<Self, JsonError> {
         let mut answer = Self::default();
         let mut cursor = Cursor::new(body)?;
@@ -211,7 +211,7 @@ impl Answer {
     }
 }
 
-/// The content of the message that an output has.
+/// Finds the content of the message in `output`.
 fn find_content(body: &[u8], output: Span) -> Result<Option<Span>, JsonError> {
     let (mut message, mut content) = (None, None);
     members(output.of(body), |key, value| {
@@ -234,7 +234,7 @@ const fn within(inner: Span, outer: Span) -> Span {
     Span::new(outer.start + inner.start, outer.start + inner.end)
 }
 
-/// The objects of an array; what else is in it is passed over.
+/// Calls `take` with each object of an array, and skips other elements.
 pub(super) fn each(
     array: &[u8],
     mut take: impl FnMut(&[u8]) -> Result<(), JsonError>,
@@ -247,7 +247,7 @@ pub(super) fn each(
     Ok(())
 }
 
-/// Reads an object and nothing behind it. What is none has no members.
+/// Reads an object and requires that nothing follows it. A value that is not an object has no members.
 fn members(
     json: &[u8],
     mut member: impl FnMut(&str, Value<'_>) -> Result<(), JsonError>,

@@ -1,4 +1,4 @@
-//! Reads answers of this grammar, streamed or whole.
+//! Reads responses of Bedrock's Converse API, streamed or buffered.
 
 use domain::limits::ASSEMBLED_CALLS_MAX;
 use domain::{Event, Finish, PartKind, Reason, Usage};
@@ -12,23 +12,23 @@ use crate::json::{JsonError, find_member};
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     started: bool,
-    /// Parts that began so far.
+    /// Parts started so far.
     parts: u32,
     open: Vec<Open>,
-    /// Something was said, more than that the answer begins.
+    /// The response has some content, not only its start.
     has_content: bool,
     has_call: bool,
     usage: Registers,
-    /// The report that was put out last.
+    /// The last usage report that was emitted.
     told: Option<Usage>,
     finished: bool,
     done: bool,
 }
 
-/// A part that began and has not ended.
+/// A part that has started and not ended.
 #[derive(Debug)]
 struct Open {
-    /// As the upstream numbers its block.
+    /// The upstream's index of its block.
     index: u64,
     part: u32,
     kind: Kind,
@@ -39,7 +39,7 @@ enum Kind {
     Text,
     Thought,
     Redacted,
-    /// Whether some of its arguments were told.
+    /// A tool call, and whether any of its arguments were emitted.
     Call(bool),
 }
 
@@ -47,7 +47,7 @@ impl ReadAnswer for Reader {
     fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         match name {
             b"messageStart" => self.start(out),
-            // Behind the end of the answer only its usage can change.
+            // After the response has ended, only its usage can change.
             b"contentBlockStart" | b"contentBlockDelta" | b"messageStop" if self.finished => {}
             b"contentBlockStart" => {
                 let (index, start) = read_numbered(data, "start")?;
@@ -74,7 +74,7 @@ impl ReadAnswer for Reader {
                 self.stop(word, out);
             }
             b"metadata" => self.metadata(data, out)?,
-            // What a later version of the grammar adds.
+            // Event types that a later API version adds.
             _ => {}
         }
         Ok(())
@@ -114,7 +114,7 @@ impl ReadAnswer for Reader {
     }
 }
 
-/// A body without a message: an error under a good status, or nothing of this grammar.
+/// The fault for a body without a message: an error sent with a success status, or something else entirely.
 fn no_answer(body: &[u8]) -> StreamFault {
     let has = |name| find_member(body, name).is_ok_and(|found| found.is_some());
     if !["message", "Message", "__type", "error"].into_iter().any(has) {
@@ -127,7 +127,7 @@ fn no_answer(body: &[u8]) -> StreamFault {
 impl Reader {
     fn start(&mut self, out: &mut Vec<Event>) {
         if !std::mem::replace(&mut self.started, true) {
-            // The upstream gives neither a name.
+            // Converse sends neither an id nor a model.
             out.push(Event::Start { id: None, model: None, created_unix_s: None });
         }
     }
@@ -160,7 +160,7 @@ impl Reader {
         }
     }
 
-    /// Texts and thoughts are begun by what they say first.
+    /// Text and reasoning blocks have no start event: their first delta starts them.
     fn say(&mut self, index: u64, said: Said, out: &mut Vec<Event>) {
         match said {
             Said::Text(text) if !text.is_empty() => {
@@ -198,7 +198,7 @@ impl Reader {
         found.map(|open| open.part)
     }
 
-    /// The part of that block, which begins where it isn't of this kind already.
+    /// The open part of the block, or a new one if the block's part is of another kind.
     fn part_of(&mut self, index: u64, kind: Kind, out: &mut Vec<Event>) -> u32 {
         if let Some(part) = self.find(index, |open| open == kind) {
             return part;
@@ -212,7 +212,7 @@ impl Reader {
         self.begin_part(index, kind, told, out)
     }
 
-    /// Only calls may be open side by side.
+    /// Starts a part and ends the others. Only tool calls may be open concurrently.
     fn begin_part(&mut self, index: u64, kind: Kind, told: PartKind, out: &mut Vec<Event>) -> u32 {
         let is_call = matches!(kind, Kind::Call(_));
         self.end_where(|open| !is_call || !matches!(open.kind, Kind::Call(_)), out);
@@ -240,14 +240,14 @@ impl Reader {
         let ended: Vec<Open> = ended;
         for Open { part, kind, .. } in ended {
             if kind == Kind::Call(false) {
-                // A call without arguments is one of an empty object.
+                // A call without arguments gets an empty object.
                 out.push(Event::Delta { choice: 0, part, text: "{}".to_owned() });
             }
             out.push(Event::End { choice: 0, part });
         }
     }
 
-    /// Tells how the answer ended, once.
+    /// Emits the finish reason, once.
     fn stop(&mut self, word: Option<String>, out: &mut Vec<Event>) {
         self.end_where(|_| true, out);
         if std::mem::replace(&mut self.finished, true) {
@@ -258,7 +258,7 @@ impl Reader {
         out.push(Event::Finish { choice: 0, finish });
     }
 
-    /// A word that nobody knows is an end like others, where there is an answer.
+    /// An unknown stop reason counts as a normal stop if the response has content, and as an error otherwise.
     fn reason(&self, word: &str) -> Reason {
         match word {
             "end_turn" => Reason::Stop,
@@ -274,7 +274,7 @@ impl Reader {
         }
     }
 
-    /// What is told of an answer comes behind its end.
+    /// Reads the event after `messageStop`, which holds the usage and the service tier.
     fn metadata(&mut self, data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         if let (_, Some(tier)) = read_numbered(data, "serviceTier")? {
             self.usage.read_tier(tier.of(data))?;

@@ -1,4 +1,4 @@
-//! Errors of this grammar, written for its clients.
+//! Writes errors in Bedrock's format, for Converse clients.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, TraceId};
@@ -11,13 +11,13 @@ struct Body<'a> {
     message: &'a str,
 }
 
-/// The body of an error answer, or of an exception in a stream.
+/// The body of an error response, or the payload of an exception in a stream.
 pub(crate) fn error_body(fault: &Fault, trace: TraceId) -> Bytes {
     let message = message(fault, trace);
     Bytes::from(serde_json::to_vec(&Body { message: &message }).unwrap_or_default())
 }
 
-/// What `x-amzn-errortype` says: its SDKs make an exception of it.
+/// The value of `x-amzn-errortype`: AWS's SDKs turn it into an exception.
 pub(crate) const fn error_type(fault: &Fault) -> &'static str {
     match fault.class {
         FaultClass::BadRequest
@@ -43,7 +43,7 @@ pub(crate) const fn error_type(fault: &Fault) -> &'static str {
     }
 }
 
-/// Each way in which a key is not good has a word of its own.
+/// AWS has a separate exception for each way in which a credential can be invalid.
 const fn fault_of_key(code: &str) -> &'static str {
     match code.as_bytes() {
         b"missing_api_key" => "MissingAuthenticationTokenException",
@@ -54,7 +54,7 @@ const fn fault_of_key(code: &str) -> &'static str {
     }
 }
 
-/// Streams know five exceptions.
+/// An event stream can carry five exceptions.
 pub(super) const fn exception(class: FaultClass) -> &'static str {
     match class {
         FaultClass::BadRequest

@@ -1,4 +1,4 @@
-//! The shapes of an answer as clients read it.
+//! The response shapes of Bedrock's Converse API, as clients read them.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::blocks::Shape;
 use crate::written::checked;
 
-/// A block of a whole answer.
+/// A content block of a buffered response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Block<'a> {
@@ -74,7 +74,7 @@ pub(super) struct Message<'a> {
     pub content: Vec<Block<'a>>,
 }
 
-/// An event of a stream about one block.
+/// A stream event about one content block.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OfBlock<Said> {
@@ -173,7 +173,7 @@ impl Report {
     }
 }
 
-/// How an answer ended, in this grammar's words: the upstream's own, where it speaks it.
+/// The `stopReason` of a response: the upstream's own word if it speaks Converse, too.
 pub(super) fn stop_reason(finish: &Finish, shape: Shape, is_own: bool) -> &str {
     if let Some(raw) = finish.raw.as_deref().filter(|_| is_own) {
         return raw;
@@ -190,12 +190,13 @@ pub(super) fn stop_reason(finish: &Finish, shape: Shape, is_own: bool) -> &str {
     }
 }
 
-/// JSON of the upstream's own, as it came.
+/// Vendor-specific JSON, passed through as it came.
 pub(super) fn raw(json: &Json) -> Option<Cow<'_, RawValue>> {
     checked(json.as_str()).ok().map(Cow::Borrowed)
 }
 
-/// Appends an event as a frame. What no frame can hold is not said; the writer keeps its pieces far below that.
+/// Appends an event as a frame. An event too large for a frame is dropped; the writer splits text far below
+/// that size.
 pub(super) fn put(name: &str, payload: &impl Serialize, out: &mut Vec<u8>) {
     let headers = [(":event-type", name), (":content-type", "application/json"), (":message-type", "event")];
     let payload = serde_json::to_vec(payload).unwrap_or_default();

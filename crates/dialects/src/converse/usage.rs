@@ -1,11 +1,11 @@
-//! Usage as this grammar's upstreams count it.
+//! Token usage as Bedrock's Converse API counts it.
 
 use domain::{Tier, Units, Usage, UsageSource};
 
 use super::decode::read_tier;
 use crate::json::{Cursor, JsonError, Kind};
 
-/// The upstream's counters, each the latest that was said.
+/// The upstream's counters, each at its latest value.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Registers {
     input: Option<u64>,
@@ -36,13 +36,13 @@ impl Registers {
         Ok(())
     }
 
-    /// Reads what it was served at, which stands beside the counts.
+    /// Reads the service tier that served the request; it is next to the usage object.
     pub(super) fn read_tier(&mut self, tier: &[u8]) -> Result<(), JsonError> {
         self.tier = read_tier(&mut Cursor::new(tier)?)?.or(self.tier);
         Ok(())
     }
 
-    /// How long what was written to the cache lives there.
+    /// Reads the cache writes by lifetime.
     fn read_details(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         let (mut short, mut long) = (None, None);
         cursor.array(|cursor, _| {
@@ -66,8 +66,9 @@ impl Registers {
         Ok(())
     }
 
-    /// The counts in disjoint classes. `None` where nothing was said, or only zeros of an answer that is not empty: that is
-    /// no report. What was thought is a part of the output that nobody tells apart.
+    /// The counts in disjoint classes. `None` if nothing was reported, or only zeros for a response that has
+    /// content: such zeros are not a report. Reasoning is part of the output; Bedrock does not count it
+    /// separately.
     pub(super) fn usage(&self, may_be_zero: bool) -> Option<Usage> {
         let split = self.written_5m.unwrap_or(0).saturating_add(self.written_1h.unwrap_or(0));
         let written = self.written.unwrap_or(split);
@@ -88,7 +89,7 @@ impl Registers {
     }
 }
 
-/// A counter that is no whole number says nothing.
+/// Ignores a counter that is not a whole number.
 fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
     if let Some(count) = cursor.count()? {
         *register = Some(count);

@@ -1,4 +1,4 @@
-//! Writes a whole answer from the events that tell it.
+//! Writes a buffered Converse response from its events.
 
 use std::borrow::Cow;
 
@@ -64,7 +64,7 @@ fn content_of<'a>(block: &'a blocks::Block, number: u32, wish: &Wish) -> Option<
     }
 }
 
-/// What the model wrote in the place of an object is shown to the client; it can't be said otherwise.
+/// Invalid arguments are wrapped into an object, so that the client sees what the model wrote.
 fn input(text: &str, is_custom: bool) -> Option<Cow<'_, RawValue>> {
     let object = object_of(text).filter(|_| !is_custom);
     if let Some(object) = object {

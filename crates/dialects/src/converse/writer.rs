@@ -1,4 +1,4 @@
-//! Writes answers of this grammar, streamed or whole.
+//! Writes responses of Bedrock's Converse API, streamed or buffered.
 
 use std::borrow::Cow;
 
@@ -14,14 +14,14 @@ use crate::answer::{Progress, Wish, WriteAnswer};
 use crate::blocks::{self, Blocks, unexplained_end};
 use crate::calls::text_input;
 
-/// What one frame says at most of a text: escaped it is still far below what a frame may hold.
+/// The most text that one frame carries: even when escaped, it stays far below a frame's size limit.
 const PIECE_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
     wish: Wish,
     blocks: Blocks,
-    /// Others told already how the answer ended.
+    /// The finish reason was already sent, by whatever wrote the start of this stream.
     is_stopped: bool,
     finish: Option<Finish>,
     usage: Option<Usage>,
@@ -42,7 +42,7 @@ impl Writer {
         if !self.is_stopped {
             let finish = self.finish.take().unwrap_or(Finish::of(Reason::Stop));
             if let (Reason::Error, Some(trace)) = (finish.reason, self.wish.trace) {
-                // The grammar has no word for it but an exception.
+                // Converse has no stop reason for a failure, only exceptions.
                 return self.error(&unexplained_end(), trace, out);
             }
             let stop_reason = stop_reason(&finish, self.blocks.shape, self.wish.is_own);
@@ -67,7 +67,7 @@ impl WriteAnswer for Writer {
             Event::Finish { choice: 0, finish } => self.finish = Some(finish),
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Done => self.finish(out),
-            // There is one answer in this grammar, and nothing is said of its tokens.
+            // A response has a single choice and no log probabilities.
             _ => {}
         }
     }
@@ -81,7 +81,7 @@ impl WriteAnswer for Writer {
     }
 }
 
-/// Writes what is there. A block that says nothing never begins.
+/// Writes what is there of a block. An empty block never starts.
 fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &Wish, out: &mut Vec<u8>) {
     if block.number.is_none() {
         if !says(block, wish) {
@@ -107,13 +107,13 @@ fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &Wish, out: &mut
         say(index, Said::ReasoningContent(said), out);
     }
     if matches!(block.kind, PartKind::Call { .. }) && !block.has_said {
-        // Clients read the pieces of the arguments as JSON.
+        // Clients parse the concatenated pieces of the arguments as JSON, so there must be at least one.
         say(index, Said::ToolUse { input: "{}" }, out);
     }
     put("contentBlockStop", &OfBlock { said: Stop {}, content_block_index: index }, out);
 }
 
-/// Whether it says anything, yet, that this grammar can.
+/// Whether the block has any content yet that Converse can express.
 fn says(block: &blocks::Block, wish: &Wish) -> bool {
     let is_sealed = block.ended && wish.is_own && block.seal.is_some();
     match &block.kind {
@@ -127,7 +127,8 @@ fn says(block: &blocks::Block, wish: &Wish) -> bool {
     }
 }
 
-/// Texts and thoughts are begun by what they say first.
+/// Writes the start of a tool call. Text and reasoning blocks have no start event: their first delta starts
+/// them.
 fn begin(block: &blocks::Block, wish: &Wish, out: &mut Vec<u8>) {
     let (PartKind::Call { id, name, .. }, Some(index)) = (&block.kind, block.number) else { return };
     let call = Call { tool_use_id: call_id(id, index, wish), name, input: None };
@@ -160,7 +161,7 @@ fn say(index: u32, said: Said<'_>, out: &mut Vec<u8>) {
     put("contentBlockDelta", &OfBlock { said: Delta { delta: said }, content_block_index: index }, out);
 }
 
-/// A text in pieces that frames hold.
+/// Splits text into pieces that fit into frames.
 fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         let end = text.floor_char_boundary(PIECE_BYTES_MAX);
@@ -170,7 +171,7 @@ fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A call that its upstream gave no id gets one of this exchange.
+/// A tool call without an id from the upstream gets one derived from this exchange.
 pub(super) fn call_id<'a>(id: &'a str, number: u32, wish: &Wish) -> Cow<'a, str> {
     match wish.trace {
         _ if !id.is_empty() => Cow::Borrowed(id),

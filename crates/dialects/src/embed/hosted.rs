@@ -1,4 +1,5 @@
-//! Vectors as clouds are asked for them where they host models: each model's maker has a form of its own.
+//! Embeddings of models hosted at Vertex AI (`predict`, `embedContent`) and Amazon Bedrock (`InvokeModel`),
+//! where each model family has its own request body.
 
 use std::borrow::Cow;
 
@@ -9,24 +10,25 @@ use super::{Task, Texts, Vector, Vectors, unsayable};
 use crate::answer::StreamFault;
 use crate::json::{Cursor, Kind, Value};
 
-/// The form that a model reads texts in.
+/// The body that a model reads its inputs from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostedForm {
-    /// `{"instances": [{"content"}], "parameters"}`.
+    /// Vertex AI `predict`: `{"instances": [{"content"}], "parameters"}`.
     Instances,
-    /// `{"content", "embedContentConfig"}`, of one text.
+    /// Vertex AI `embedContent`: `{"content", "embedContentConfig"}`, one input.
     Content,
-    /// `{"inputText"}`, of one text.
+    /// Amazon Titan on Bedrock: `{"inputText"}`, one input.
     InputText,
-    /// `{"texts", "input_type"}`; whether its vectors can be of another length than theirs.
+    /// Cohere on Bedrock: `{"texts", "input_type"}`; `is_sized` where the model accepts a number of
+    /// dimensions.
     Texts { is_sized: bool },
 }
 
-/// Texts are kept to be found again, where nothing is said of them.
+/// The input type where the client gives none: documents that are stored for search.
 const KEPT: &str = "search_document";
 
 impl HostedForm {
-    /// Whether it has words for what a text is for.
+    /// Whether the form has task types.
     pub(crate) fn has_tasks(self) -> bool {
         matches!(self, Self::Instances | Self::Content)
     }
@@ -145,7 +147,7 @@ fn content<'a>(texts: &'a Texts<'_>) -> Result<Content<'a>, Box<Fault>> {
     Ok(Content { content, embed_content_config: Some(config).filter(|config| *config != Config::default()) })
 }
 
-/// The text, where the model takes one at a time.
+/// The input, for models that take one at a time.
 fn only<'a>(texts: &'a Texts<'_>) -> Result<&'a str, Box<Fault>> {
     match &*texts.texts {
         [one] => Ok(one),
@@ -156,7 +158,7 @@ fn only<'a>(texts: &'a Texts<'_>) -> Result<&'a str, Box<Fault>> {
     }
 }
 
-/// Reads the answer in whichever form it comes.
+/// Reads the response in whichever form it comes.
 pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
     let mut cursor = Cursor::new(body)?;
     if cursor.kind()? != Kind::Object {
@@ -197,7 +199,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// A vector, or several.
+    /// One vector, or several.
     fn array(&mut self, cursor: &mut Cursor<'a>) -> Result<(), StreamFault> {
         let bytes = cursor.bytes();
         let span = cursor.skip()?;
@@ -218,7 +220,7 @@ fn each<'a>(
     cursor.array(|cursor, _| read(cursor)).map(drop)
 }
 
-/// Some write a count with a point behind it.
+/// Some write a count with a decimal point.
 fn count(value: &Value<'_>) -> u64 {
     let Value::Number(text) = value else { return 0 };
     text.split('.').next().and_then(|whole| whole.parse().ok()).unwrap_or(0)

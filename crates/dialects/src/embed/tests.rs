@@ -1,4 +1,4 @@
-//! Requests for vectors and their answers, between the two grammars that have them.
+//! Embeddings requests and responses, translated between OpenAI's and Gemini's format.
 
 use domain::{FaultClass, Operation, TraceId, UsageSource};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! The address of a request: this grammar says the model and what is asked of it there.
+//! Gemini request paths: the API names the model and the operation there.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::Addressed;
 use crate::fields::checked_model;
 use crate::refusal::wrong_value;
 
-/// What is asked of a model.
+/// An operation on a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     Generate,
@@ -23,7 +23,7 @@ impl Verb {
     pub const ALL: [Self; 6] =
         [Self::Generate, Self::Stream, Self::Count, Self::Embed, Self::BatchEmbed, Self::BatchGenerate];
 
-    /// As addresses say it.
+    /// The verb as paths have it, after the colon.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,11 +37,12 @@ impl Verb {
     }
 }
 
-/// Reads what follows `/v1beta/` or `/v1/`, as it was sent: `models/NAME:VERB`. Names with a slash come without `models/`
-/// too, and their slashes and colons raw or escaped; the last colon counts.
+/// Reads what follows `/v1beta/` or `/v1/`, as it was sent: `models/NAME:VERB`. Names with a slash are also
+/// accepted without `models/`, and their slashes and colons raw or escaped; the last colon separates the
+/// verb.
 ///
 /// # Errors
-/// It names no model, no verb, or a way out of its folder.
+/// The path has no model or no known verb, or the name escapes its folder.
 pub fn gemini_address(rest: &str, query: &str) -> Result<(Addressed, Verb), Box<Fault>> {
     let path = unescape(rest).ok_or_else(|| bad_path("is not UTF-8 when its escapes are resolved"))?;
     let (name, verb) = path.rsplit_once(':').ok_or_else(|| unknown(&path))?;
@@ -56,7 +57,7 @@ pub fn gemini_address(rest: &str, query: &str) -> Result<(Addressed, Verb), Box<
     Ok((Addressed { model, stream, as_array, is_batch, ..Addressed::default() }, verb))
 }
 
-/// The model's own name: behind `models/`, and behind the publisher in addresses of the vendor's cloud.
+/// The model's bare name: without `models/`, and without the project and publisher of a Vertex AI path.
 pub(super) fn model_of(name: &str) -> &str {
     if let Some(model) = name.strip_prefix("models/") {
         return model;
@@ -65,7 +66,7 @@ pub(super) fn model_of(name: &str) -> &str {
     name.split_once("/models/").filter(|_| in_cloud).map_or(name, |(_, model)| model)
 }
 
-/// `alt=sse`: events in the place of one array that grows.
+/// Whether the query has `alt=sse`: server-sent events instead of one JSON array that grows.
 fn asks_events(query: &str) -> bool {
     query.split('&').filter_map(|pair| pair.split_once('=')).any(|(name, value)| {
         let (name, value) = (unescape(name), unescape(value));
@@ -74,7 +75,7 @@ fn asks_events(query: &str) -> bool {
     })
 }
 
-/// Resolves `%` escapes; what is no escape stays. `None` where the outcome is no UTF-8.
+/// Resolves percent escapes and leaves invalid ones as they are. Returns `None` if the result is not UTF-8.
 pub(crate) fn unescape(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));

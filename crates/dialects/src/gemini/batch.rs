@@ -1,4 +1,5 @@
-//! `:batchGenerateContent`: what the rooms read of a new batch, what is told of one, and what became of its requests.
+//! Gemini's batch mode (`:batchGenerateContent`): what the pipeline reads of a new batch, the names in its
+//! status, and the results of its requests.
 
 use std::borrow::Cow;
 
@@ -19,14 +20,14 @@ use crate::request::rename_at;
 use crate::splice::{Edit, splice};
 use crate::{Addressed, Request};
 
-/// By what the books know what each of the requests asks for.
+/// The endpoint under which a batch's requests are booked.
 pub const CONTENTS: &str = ":generateContent";
-/// What the name of a batch begins with.
+/// The prefix of a batch's name.
 const RESOURCE: &str = "batches/";
 
-/// Memory is bounded by the body, and the work by this.
+/// The body's size bounds memory; this bounds the work.
 const REQUESTS_MAX: usize = 100_000;
-/// How deep in what it holds a batch has the lists of what was asked and answered.
+/// How deep the lists of requests and responses are nested in a batch's objects.
 const LISTS_DEPTH: u8 = 4;
 const REQUESTS: &str = "batch.inputConfig.requests.requests";
 const FILE: &str = "batch.inputConfig.fileName";
@@ -40,16 +41,16 @@ struct New<'m> {
     has_input: bool,
     has_list: bool,
     has_requests: bool,
-    /// How many there are.
+    /// The number of requests.
     requests: usize,
-    /// Where the model that the address names is named again.
+    /// Where the body repeats the model of the path.
     resources: Vec<Span>,
 }
 
-/// Reads what the rooms need of a new batch.
+/// Reads what the pipeline needs of a new batch.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub(crate) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let Some(addressed) = addressed else {
@@ -130,7 +131,7 @@ impl New<'_> {
     }
 
     fn ask(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
-        // Alone it would have been a body.
+        // The limit on keys applies to each request, as if it were a body of its own.
         cursor.begin_document();
         let kind = cursor.kind()?;
         if kind != Kind::Object {
@@ -164,7 +165,7 @@ impl New<'_> {
         }
     }
 
-    /// The model of the address, named again.
+    /// Checks a model name in the body against the one in the path, and notes where it is.
     fn named(&mut self, cursor: &mut Cursor<'_>, path: String) -> Result<(), Box<Fault>> {
         let kind = cursor.kind()?;
         match cursor.value()? {
@@ -191,7 +192,8 @@ fn too_many() -> Box<Fault> {
     Box::new(fault.param(REQUESTS.to_owned()).fix("Send several batches."))
 }
 
-/// What an answer tells of a batch: with its name as ours, and as lists show it, without what was asked and answered.
+/// Rewrites a batch's status for the client: with our name of the batch. `shown` is the form for lists,
+/// without the requests and responses.
 pub(crate) fn rename(
     body: &Bytes,
     ours: &mut dyn FnMut(KeptKind, &str) -> String,
@@ -234,7 +236,8 @@ pub(crate) fn rename(
     Some((spliced(&[]).into(), made))
 }
 
-/// Passes over a value whose members do not count together, for it holds a list of what would have been bodies.
+/// Skips a value without adding up its keys against the limit for one body, as it holds a list of request or
+/// response bodies.
 fn pass_apart(cursor: &mut Cursor<'_>, depth: u8) -> Result<Span, JsonError> {
     cursor.begin_document();
     match (cursor.kind()?, depth) {
@@ -244,7 +247,7 @@ fn pass_apart(cursor: &mut Cursor<'_>, depth: u8) -> Result<Span, JsonError> {
     }
 }
 
-/// The id in the next value, where that is the name of a batch.
+/// The batch id in the next value, if that is the name of a batch.
 fn id_at(cursor: &mut Cursor<'_>) -> Result<Option<(Span, String)>, JsonError> {
     let Value::String(text) = cursor.value()? else { return Ok(None) };
     let name = text.decode();
@@ -252,11 +255,11 @@ fn id_at(cursor: &mut Cursor<'_>) -> Result<Option<(Span, String)>, JsonError> {
     Ok(id.map(|id| (text.span, id.to_owned())))
 }
 
-/// How far a batch is.
+/// A batch's progress.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContentBatchTold {
     pub state: String,
-    /// RFC 3339; set once all of its requests are done, well or not.
+    /// RFC 3339; set once all requests are done, whether they succeeded or not.
     pub ended_at: Option<String>,
 }
 
@@ -274,16 +277,17 @@ struct Metadata {
     end_time: Option<String>,
 }
 
-/// Reads what a provider says of a batch; `None` where it is no batch.
+/// Reads a batch's status from the provider. Returns `None` if the body is not a batch.
 #[must_use]
 pub fn read_content_batch(body: &[u8]) -> Option<ContentBatchTold> {
     let Metadata { state, create_time, end_time } = serde_json::from_slice::<Told>(body).ok()?.metadata;
-    // A state that is none of these may yet become one.
+    // Any other state, an unknown one included, counts as still running.
     let has_ended = matches!(
         &*state,
         "BATCH_STATE_SUCCEEDED" | "BATCH_STATE_FAILED" | "BATCH_STATE_CANCELLED" | "BATCH_STATE_EXPIRED"
     );
-    // Never a time that may be another one at the next look: by it the books know what they have.
+    // Never the update time, which may differ at the next poll: the ledger recognises what it has already
+    // booked by this time.
     let ended_at = end_time.or(create_time).filter(|_| has_ended);
     (!state.is_empty() && (ended_at.is_some() || !has_ended)).then_some(ContentBatchTold { state, ended_at })
 }
@@ -321,7 +325,8 @@ struct Refused<'a> {
     status: Option<Cow<'a, str>>,
 }
 
-/// Reads what became of one request. Its id is the key that its client gave it, which several may share and none need have.
+/// Reads the result of one request. Its id is the key that the client gave it, which may be missing or shared
+/// by several.
 pub(crate) fn read_item(item: &[u8]) -> Option<BatchItem> {
     let Became { metadata, response, error } = serde_json::from_slice(item).ok()?;
     let key = metadata.and_then(|metadata| metadata.key).map(RawValue::get);
@@ -355,7 +360,7 @@ pub(crate) fn read_item(item: &[u8]) -> Option<BatchItem> {
     })
 }
 
-/// The status that the vendor sends with an error of this number, and the word for it. Some write the status itself.
+/// The HTTP status and the name of a `google.rpc.Code`. Some servers put the HTTP status into `code`.
 fn status_of(code: i64) -> (u16, &'static str) {
     match code {
         1 | 499 => (499, "CANCELLED"),
@@ -463,7 +468,7 @@ mod tests {
         }
     }
 
-    /// Each is read as one that came alone, and they are counted.
+    /// Each request has its own limit on keys, and their number is limited.
     #[test]
     fn the_members_of_one_request_do_not_count_for_the_others() {
         let asks = |number: usize| of(&vec![r#"{"request":{}}"#; number].join(","));
@@ -508,7 +513,7 @@ mod tests {
         }
     }
 
-    /// Some of them have more members together than a body may.
+    /// Some results have more keys in total than a body may have.
     #[test]
     fn a_long_list_of_results_is_passed_over() {
         let item =
@@ -530,7 +535,7 @@ mod tests {
                 .unwrap();
             assert_eq!(ended.ended_at.as_deref(), Some("e"), "{state}");
         }
-        // Never one that may be another at the next look.
+        // Never a time that may differ at the next poll.
         let endless = told(r#"{"state":"BATCH_STATE_EXPIRED","createTime":"c","updateTime":"u"}"#).unwrap();
         assert_eq!(endless.ended_at.as_deref(), Some("c"));
         assert_eq!(told(r#"{"state":"BATCH_STATE_NEW","endTime":"e"}"#).unwrap().ended_at, None);

@@ -1,4 +1,5 @@
-//! What is asked of `:embedContent` and `:batchEmbedContents`: what the rooms read of it, and what it is translated from and into.
+//! Embedding requests (`:embedContent`, `:batchEmbedContents`): what the pipeline reads, and translation from
+//! and to other dialects.
 
 use std::borrow::Cow;
 
@@ -17,15 +18,15 @@ use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::request::resource_text;
 use crate::{Addressed, Request, VectorForm};
 
-/// The vendor takes no more at once.
+/// The most inputs that Gemini accepts in one request.
 const REQUESTS_MAX: usize = 100;
-/// Stands between the parts of what becomes one vector.
+/// Joins the parts of one input.
 const BETWEEN: &str = "\n";
 
-/// What one vector is asked for.
+/// The input for one embedding vector.
 #[derive(Debug, Default)]
 struct Entry<'a> {
-    /// Where it names a model, and which.
+    /// The model it names, and where.
     model: Option<(Span, Cow<'a, str>)>,
     has_content: bool,
     texts: Vec<Cow<'a, str>>,
@@ -33,15 +34,15 @@ struct Entry<'a> {
     task: Task<'a>,
 }
 
-/// All that are asked for in one body.
+/// All inputs of one body.
 #[derive(Debug, Default)]
 struct Entries<'a> {
     entries: Vec<Entry<'a>>,
-    /// What other grammars have no words for, and whether it is more than what a vector is for.
+    /// Fields that other dialects lack, and whether dropping one changes the result.
     unsaid: Vec<(String, bool)>,
 }
 
-/// Reads what the rooms need of a request for vectors.
+/// Reads what the pipeline needs of an embedding request.
 pub(super) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let is_batch = addressed.is_some_and(|addressed| addressed.is_batch);
@@ -67,7 +68,7 @@ pub(super) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Requ
     Ok(request)
 }
 
-/// A body that names another model than its address would be answered by one of the two.
+/// Rejects a body that names another model than the path, as it is unclear which one is meant.
 pub(super) fn check_model(
     named: &str,
     addressed: &str,
@@ -110,7 +111,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// `path` comes before the names of its members.
+    /// `path` is the prefix of the members' names.
     fn entry(&mut self, cursor: &mut Cursor<'a>, path: &str) -> Result<(), Box<Fault>> {
         let mut entry = Entry::default();
         let kind = cursor.kind()?;
@@ -140,7 +141,7 @@ impl<'a> Entries<'a> {
                     let slot = if name == "title" { &mut entry.task.title } else { &mut entry.task.kind };
                     let value = cursor.value()?;
                     if value.is_something(cursor.bytes()) {
-                        // Named once, however many say it.
+                        // Recorded without its path, so that it is reported once, however many inputs set it.
                         self.unsaid.push((written.to_owned(), false));
                     }
                     if let Value::String(text) = value {
@@ -203,7 +204,7 @@ fn once(seen: &mut bool, path: impl FnOnce() -> String) -> Result<(), Box<Fault>
     if std::mem::replace(seen, true) { Err(duplicate(path())) } else { Ok(()) }
 }
 
-/// The request as it is said in another grammar, where all vectors are of one length.
+/// Reads the request for translation into another dialect, where all vectors have one length.
 pub(crate) fn read_texts<'a>(
     body: &'a [u8],
     is_batch: bool,
@@ -244,7 +245,7 @@ struct One<'a> {
     output_dimensionality: Option<u64>,
 }
 
-/// A batch, of one text too: its answer has the same form for any number.
+/// Writes a batch, even for a single input, so that the response has the same form for any number.
 pub(crate) fn write_texts(texts: &Texts<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
     if texts.texts.len() > REQUESTS_MAX {
         let what =

@@ -1,4 +1,4 @@
-//! Errors of this grammar, written for its clients.
+//! Writes errors in Google's format, for Gemini clients.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, TraceId};
@@ -36,7 +36,8 @@ enum Detail {
     },
 }
 
-/// The body of an error answer. In a stream it is a chunk: its SDKs look for `error` as the first member.
+/// The body of an error response. In a stream it is a chunk: Google's SDKs look for `error` as the first
+/// member.
 pub(crate) fn error_body(fault: &Fault, status: u16, trace: TraceId) -> Bytes {
     let message = message(fault, trace);
     let mut details = vec![Detail::Info {
@@ -68,7 +69,7 @@ struct Feedback<'a> {
     block_reason_message: &'a str,
 }
 
-/// An answer without candidates: a prompt that was refused for its content is no error in this grammar.
+/// A response without candidates: in Gemini, a prompt that was blocked for its content is not an error.
 pub(crate) fn blocked_body(fault: &Fault, model: &str, trace: TraceId) -> Vec<u8> {
     let message = message(fault, trace);
     let prompt_feedback = Feedback { block_reason: "PROHIBITED_CONTENT", block_reason_message: &message };
@@ -76,7 +77,7 @@ pub(crate) fn blocked_body(fault: &Fault, model: &str, trace: TraceId) -> Vec<u8
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
-/// `error.status`, as the vendor's own API says it.
+/// `error.status`, in the words of Google's API.
 const fn word(class: FaultClass) -> &'static str {
     match class {
         FaultClass::BadRequest

@@ -1,4 +1,4 @@
-//! What an upstream of this grammar says of its failures.
+//! Reads Google's errors.
 
 use domain::limits::UPSTREAM_WORD_BYTES_MAX;
 use domain::{FaultClass, UpstreamReport};
@@ -8,11 +8,11 @@ use crate::answer::StreamFault;
 use crate::chat;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
-/// Reads an error, and tells its class: the report's code is the word of `error.status`, its kind the reason that the
-/// details give. The status is the answer's own, where it had one.
+/// Reads and classifies an error. The report's code is `error.status`, its kind the reason from the details.
+/// `status` is the response's status, if there was one.
 #[must_use]
 pub fn read_error(status: Option<u16>, body: &[u8]) -> (UpstreamReport, FaultClass) {
-    // The message is bounded and freed of what looks like a key there.
+    // `chat::read_error` limits the message's length and redacts what looks like a key.
     let mut report = chat::read_error(body);
     let said = read(body).unwrap_or_default();
     let status = status.or(said.code);
@@ -24,12 +24,12 @@ pub fn read_error(status: Option<u16>, body: &[u8]) -> (UpstreamReport, FaultCla
         report.kind = said.reason;
     }
     let class = match class_of(status, &report) {
-        // It is not there again in a moment.
+        // A daily quota does not recover within a retry, so this is not a rate limit.
         FaultClass::RateLimit if said.is_of_days => FaultClass::UpstreamQuota,
         class => class,
     };
     if class == FaultClass::UpstreamAuth {
-        // A refused key is not repeated to whoever sent the request.
+        // The message about a rejected upstream key is not passed on to the client.
         report.message = None;
     }
     (report, class)
@@ -37,7 +37,7 @@ pub fn read_error(status: Option<u16>, body: &[u8]) -> (UpstreamReport, FaultCla
 
 pub(super) fn upstream_error(json: &[u8]) -> StreamFault {
     let (mut report, class) = read_error(None, json);
-    // Behind a head of 200 the status is only what the body says.
+    // The response's status was 200; the body's own code is not reported as its status.
     report.status = None;
     StreamFault::Upstream(report, class)
 }
@@ -47,7 +47,7 @@ struct Said {
     code: Option<u16>,
     status: Option<String>,
     reason: Option<String>,
-    /// The quota that is used up is one of days.
+    /// The exhausted quota is a daily one.
     is_of_days: bool,
 }
 
@@ -85,7 +85,7 @@ fn read_inner(cursor: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError>
     Ok(())
 }
 
-/// The first reason among the details, and what they say of quotas.
+/// Reads the first reason among the details, and whether a daily quota was exceeded.
 fn read_details(details: &[u8], said: &mut Said) -> Result<(), JsonError> {
     each_object(details, |cursor| {
         let bytes = cursor.bytes();
@@ -104,7 +104,7 @@ fn read_details(details: &[u8], said: &mut Said) -> Result<(), JsonError> {
     })
 }
 
-/// Whether one of the quotas is named after days.
+/// Whether one of the violated quotas has a name that says it is daily.
 fn names_days(violations: &[u8]) -> Result<bool, JsonError> {
     let mut found = false;
     each_object(violations, |cursor| {
@@ -118,7 +118,7 @@ fn names_days(violations: &[u8]) -> Result<bool, JsonError> {
     Ok(found)
 }
 
-/// The objects of an array; what else is in it is passed over.
+/// Calls `read` with each object of an array, and skips other elements.
 fn each_object(
     array: &[u8],
     mut read: impl FnMut(&mut Cursor<'_>) -> Result<Span, JsonError>,
@@ -149,7 +149,7 @@ fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
         return class;
     }
     match code {
-        // A word beside a status of the server's own failure is not about the request.
+        // With a 5xx status, these codes do not blame the request.
         _ if blames_request && !matches!(status, Some(500..)) => FaultClass::BadRequest,
         "UNAUTHENTICATED" => FaultClass::UpstreamAuth,
         "PERMISSION_DENIED" => FaultClass::UpstreamPermission,
@@ -177,7 +177,7 @@ fn class_of_reason(reason: &str) -> Option<FaultClass> {
     })
 }
 
-/// What only the message tells.
+/// Classifies by the message what the code leaves open.
 fn class_of_message(code: &str, message: &str) -> Option<FaultClass> {
     let says = |words: &str| message.contains(words);
     let is_state = code == "FAILED_PRECONDITION";

@@ -1,8 +1,8 @@
-//! How answers end, in this grammar's words and ours.
+//! Translates between Gemini's finish reasons and the canonical ones.
 
 use domain::{Finish, Reason};
 
-/// What a word means for a choice that said something, or called a tool, before it.
+/// The reason that a word means, for a choice with or without content and tool calls before it.
 pub(super) fn read(word: &str, has_content: bool, has_call: bool, explanation: Option<String>) -> Finish {
     let reason = match word {
         "STOP" => stop(has_call),
@@ -32,12 +32,13 @@ pub(super) fn read(word: &str, has_content: bool, has_call: bool, explanation: O
     Finish { reason, raw: Some(word.to_owned()), sequence: None, explanation }
 }
 
-/// Calls are told by their parts alone: the word for them is the one for an end like any other.
+/// Gemini ends a response with tool calls by the same word as any other; only the parts show that there were
+/// calls.
 pub(super) const fn stop(has_call: bool) -> Reason {
     if has_call { Reason::Calls } else { Reason::Stop }
 }
 
-/// The word for a reason. A pause has none that its clients could go on from.
+/// The finish reason to write. For a pause it has none that clients could continue from.
 pub(super) const fn word(reason: Reason) -> &'static str {
     match reason {
         Reason::Stop | Reason::StopSequence | Reason::Calls | Reason::Pause => "STOP",

@@ -1,11 +1,11 @@
-//! What kind of part some bytes are, and where they lie.
+//! Media in Gemini requests: the kind of part that their type implies, and the source of their bytes.
 
 use domain::prompt::{Content, Source};
 
-/// What this grammar calls the vendor's own store of files.
+/// The host of Google's Files API.
 const FILES: &str = "generativelanguage.googleapis.com/";
 
-/// A part of its media type's kind.
+/// A part of the kind that its media type implies.
 pub(super) fn content_of(source: Source, name: Option<String>) -> Content {
     let kind =
         media_type(&source).and_then(|word| word.split('/').next()).unwrap_or_default().to_ascii_lowercase();
@@ -26,7 +26,7 @@ fn media_type(source: &Source) -> Option<&str> {
     }
 }
 
-/// Where a URI leads: to the web, or to a file that the vendor keeps.
+/// The source that a URI refers to: the web, or a file stored at Google.
 pub(super) fn source_of_uri(uri: String, media_type: Option<String>) -> Source {
     let is_web = uri.starts_with("https://") || uri.starts_with("http://");
     if is_web && !uri.contains(FILES) {
@@ -36,12 +36,12 @@ pub(super) fn source_of_uri(uri: String, media_type: Option<String>) -> Source {
     }
 }
 
-/// Whether a file's id is one that this grammar could have read; those of other vendors have no scheme.
+/// Whether a file's id can come from a Gemini request; other vendors' file ids have no scheme.
 pub(super) fn is_own_file(id: &str) -> bool {
     id.contains("://") || id.starts_with("files/")
 }
 
-/// The media type that a name's ending tells.
+/// The media type that a file extension implies. YouTube links are videos.
 pub(super) fn guess(url: &str) -> Option<&'static str> {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     if path.contains("youtube.com/") || path.contains("youtu.be/") {
@@ -66,7 +66,7 @@ pub(super) fn guess(url: &str) -> Option<&'static str> {
     })
 }
 
-/// Base64 in the alphabet that all grammars read; this one's SDKs write the one for addresses.
+/// Converts to standard, padded Base64, which all dialects read; Google's SDKs send the URL-safe alphabet.
 pub(super) fn standard_base64(text: String) -> String {
     if !text.contains(['-', '_']) && text.len().is_multiple_of(4) {
         return text;

@@ -1,4 +1,4 @@
-//! The gemini grammar: `generateContent`, its stream, and what is asked of a model beside it.
+//! Google's Gemini API: `generateContent`, its stream, and the other operations on a model.
 
 mod address;
 mod batch;

@@ -1,5 +1,5 @@
-//! Names and values as this grammar's clients write them: in camel case or with underscores, at every level, and one
-//! value where several could stand.
+//! Names and values as Gemini clients write them: in camelCase or snake_case at every level, and a single
+//! value in place of an array.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use domain::{Fault, Json};
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::refusal::{wrong_type, wrong_value};
 
-/// The name in camel case.
+/// The name in camelCase.
 pub(crate) fn camel(name: &str) -> Cow<'_, str> {
     if !name.contains('_') {
         return Cow::Borrowed(name);
@@ -28,8 +28,8 @@ pub(crate) fn camel(name: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Calls `element` for each value of an array. A value in the place of an array is its one element, as the vendor's own
-/// servers read it; `null` is none.
+/// Calls `element` for each value of an array. A single value counts as an array of one, as on Google's
+/// servers; `null` counts as an empty one.
 pub(super) fn each<'a, E: From<JsonError>>(
     cursor: &mut Cursor<'a>,
     mut element: impl FnMut(&mut Cursor<'a>, usize) -> Result<(), E>,
@@ -41,7 +41,8 @@ pub(super) fn each<'a, E: From<JsonError>>(
     }
 }
 
-/// Reads an object, `member` getting the camel name and the written one; `null` is none.
+/// Reads an object, and passes `member` the camelCase name and the one that was written. `null` counts as an
+/// empty object.
 pub(super) fn members<'a, E: From<JsonError> + From<Box<Fault>>>(
     cursor: &mut Cursor<'a>,
     path: &str,
@@ -62,7 +63,7 @@ pub(super) fn members<'a, E: From<JsonError> + From<Box<Fault>>>(
     Ok(())
 }
 
-/// The next value as it is written; `None` for `null`.
+/// The next value's raw JSON; `None` for `null`.
 pub(super) fn raw(cursor: &mut Cursor<'_>) -> Result<Option<Json>, JsonError> {
     let kind = cursor.kind()?;
     let span = cursor.skip()?;
@@ -79,7 +80,7 @@ pub(super) fn text(cursor: &mut Cursor<'_>, path: &str) -> Result<Option<String>
     }
 }
 
-/// A word of an enumeration, in capitals.
+/// An enum value, in upper case.
 pub(super) fn word(cursor: &mut Cursor<'_>, path: &str) -> Result<Option<String>, Box<Fault>> {
     Ok(text(cursor, path)?.map(|word| word.to_ascii_uppercase()))
 }
@@ -93,7 +94,7 @@ pub(super) fn number(cursor: &mut Cursor<'_>, path: &str) -> Result<Option<Json>
     }
 }
 
-/// A whole number. Some SDKs write it as `40.0`, and the vendor's encoding allows a string.
+/// An integer. Some SDKs write it as `40.0`, and protobuf's JSON encoding allows a string.
 pub(super) fn whole(cursor: &mut Cursor<'_>, path: &str) -> Result<Option<i64>, Box<Fault>> {
     let kind = cursor.kind()?;
     let parsed = match cursor.value()? {
@@ -106,7 +107,7 @@ pub(super) fn whole(cursor: &mut Cursor<'_>, path: &str) -> Result<Option<i64>, 
     parsed.map(Some).ok_or_else(|| wrong_value(path.to_owned(), "is not a whole number", fix()))
 }
 
-/// The same, from 0.
+/// A non-negative integer.
 pub(super) fn count(cursor: &mut Cursor<'_>, path: &str) -> Result<Option<u64>, Box<Fault>> {
     let Some(number) = whole(cursor, path)? else { return Ok(None) };
     let fix = || format!("Send a whole number from 0 in \"{path}\".");

@@ -1,4 +1,4 @@
-//! Reads what the rooms need of a request, in one pass.
+//! Reads what the pipeline needs of a Gemini request, in one pass.
 
 use bytes::Bytes;
 use domain::limits::CHOICES_MAX;
@@ -11,7 +11,8 @@ use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::{Addressed, Request};
 
-/// The fields that a room reads, each of which may be said once: readers differ in which of two counts.
+/// The fields that the pipeline reads. A duplicate of one is an error, since parsers differ in which of two
+/// wins.
 #[derive(Debug, Clone, Copy)]
 enum Field {
     Contents,
@@ -20,7 +21,7 @@ enum Field {
     Tools,
     ServiceTier,
     Model,
-    /// The whole request, where only its tokens are to be counted.
+    /// A whole nested request (`generateContentRequest`), for counting tokens.
     Generate,
 }
 
@@ -28,17 +29,17 @@ enum Field {
 struct Draft {
     seen: u8,
     request: Request,
-    /// Only counted; the request may stand one level deeper.
+    /// The operation is to count tokens, where the request may be nested.
     counts: bool,
-    /// The model that the body names.
+    /// The model named in the body.
     named: Option<String>,
 }
 
-/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are checked for
-/// type and for being there once, in whichever spelling; all others pass.
+/// Decodes and validates a request. The whole body is checked as JSON and UTF-8. The fields that we read are
+/// checked for their type and for duplicates in either spelling; all others pass unchecked.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub(crate) fn decode_request(
     operation: Operation,
     body: &Bytes,
@@ -64,13 +65,13 @@ pub(crate) fn decode_request(
     request.stream = addressed.stream;
     request.as_array = addressed.as_array;
     request.choices = request.choices.max(1);
-    // Every answer of this grammar tells its usage.
+    // Every Gemini response reports its usage.
     request.include_usage = true;
     Ok(request)
 }
 
-/// The bytes of the tools. Those that the provider runs have a member of their own; to run code and to read an address
-/// costs its tokens alone.
+/// Returns the size of the tools in bytes, and notes the hosted ones, each of which has its own member. Code
+/// execution and URL context cost nothing beyond their tokens.
 fn read_tools(cursor: &mut Cursor<'_>, hosted: &mut HostedTools) -> Result<u64, JsonError> {
     let span = each_span(cursor, |cursor| {
         if cursor.kind()? != Kind::Object {
@@ -92,7 +93,7 @@ fn read_tools(cursor: &mut Cursor<'_>, hosted: &mut HostedTools) -> Result<u64, 
     Ok(span.len() as u64)
 }
 
-/// Each element of an array, or the one value that stands in its place.
+/// Each element of an array, or a single value in its place. Returns the span of the whole.
 fn each_span(
     cursor: &mut Cursor<'_>,
     mut element: impl FnMut(&mut Cursor<'_>) -> Result<(), JsonError>,
@@ -147,7 +148,7 @@ impl Draft {
         self.seen & (1 << field as u8) != 0
     }
 
-    /// There is one conversation.
+    /// Requires exactly one conversation.
     fn check(&self) -> Result<(), Box<Fault>> {
         match (self.has(Field::Contents), self.has(Field::Generate)) {
             (false, false) => {

@@ -1,36 +1,37 @@
-//! The results of a batch, one by one, out of the one object that tells all of it, while that comes.
+//! Splits the results of a Gemini batch out of the one large object that holds them, while it is being
+//! received.
 
 use bytes::Bytes;
 use domain::limits::JSON_DEPTH_MAX;
 
-/// No result is longer, and neither is all the rest of the object.
+/// The limit on the size of a result, and on the rest of the object.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Longer names are none that are looked for.
+/// No name that is looked for is longer.
 const NAME_BYTES_MAX: usize = 32;
 
-/// What is held is longer than anything that is read here, or deeper.
+/// A result or the rest of the object is too large, or nested too deeply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Takes the object apart as its bytes come: the results, and the rest of it. Whether it is valid is for those to see who
-/// read these.
+/// An incremental splitter: it yields the results one by one and collects the rest of the object. It does not
+/// validate the JSON; whoever parses the pieces does.
 #[derive(Debug, Default)]
 pub struct ContentResults {
     open: Vec<Open>,
     text: Text,
-    /// The name of the member whose value comes, as it is written.
+    /// The name, as written, of the member whose value comes next.
     name: Vec<u8>,
     item: Vec<u8>,
     rest: Vec<u8>,
     found: Vec<Bytes>,
 }
 
-/// What stands inside of which bracket.
+/// An open bracket, and what it contains.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     at: Place,
     is_object: bool,
-    /// The next string names a member.
+    /// The next string is a member's name.
     awaits_name: bool,
 }
 
@@ -38,12 +39,12 @@ struct Open {
 enum Place {
     Root,
     Response,
-    /// What is in the object that holds the list.
+    /// The object that holds the list.
     Inlined,
     List,
-    /// What is inside of a result.
+    /// Inside a result.
     Item,
-    /// The metadata tell the results again, which are passed over.
+    /// The metadata repeat the results; this copy is skipped.
     Metadata,
     Output,
     OutputInlined,
@@ -63,7 +64,7 @@ enum Text {
 }
 
 impl Place {
-    /// What a bracket opens here, behind the name of a member where there is one.
+    /// The place inside a bracket that opens here, after the name of a member if there is one.
     fn inside(self, name: &[u8], is_object: bool) -> Self {
         match (self, name, is_object) {
             (Self::Root, b"response", true) => Self::Response,
@@ -81,10 +82,10 @@ impl Place {
 }
 
 impl ContentResults {
-    /// The next bytes of the object, and the results that are whole with them.
+    /// Takes the next bytes, and returns the results that they complete.
     ///
     /// # Errors
-    /// A result or the rest is too long, or brackets are too deep in each other.
+    /// A result or the rest is too long, or the brackets are nested too deeply.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Bytes>, TooLong> {
         for byte in bytes {
             self.step(*byte);
@@ -95,7 +96,7 @@ impl ContentResults {
         Ok(std::mem::take(&mut self.found))
     }
 
-    /// All but the results, once the object came to its end. It is no JSON where that did not.
+    /// Everything but the results, once the object is complete. If it was truncated, this is not valid JSON.
     #[must_use]
     pub fn rest(self) -> Vec<u8> {
         self.rest
@@ -111,12 +112,12 @@ impl ContentResults {
             Text::Inside { is_name, is_escaped } => self.inside_text(byte, is_name, is_escaped),
             Text::Outside => self.outside_text(byte),
         }
-        // A bracket belongs to what it opens and closes.
+        // A bracket belongs to the value that it opens or closes.
         let after = self.place();
         match (before, after) {
             (Some(Place::Item), _) | (_, Some(Place::Item)) => self.item.push(byte),
             (Some(Place::OutputItem), _) | (_, Some(Place::OutputItem)) => {}
-            // What stands between results.
+            // Commas and whitespace between results.
             (Some(Place::List), Some(Place::List)) => {}
             (Some(Place::OutputList), Some(Place::OutputList)) => {}
             _ => self.rest.push(byte),
@@ -151,7 +152,7 @@ impl ContentResults {
                 let is_object = byte == b'{';
                 let at = match self.open.last() {
                     None => Place::Root,
-                    // Between the elements of a list there is no name.
+                    // Elements of a list have no name.
                     Some(open) if !open.is_object => open.at.inside(&[], is_object),
                     Some(open) => open.at.inside(&self.name, is_object),
                 };

@@ -1,12 +1,12 @@
-//! Schemas in the vendor's subset of OpenAPI, said as JSON Schema.
+//! Converts schemas from Google's subset of OpenAPI to JSON Schema.
 
 use domain::{Fault, Json};
 
 use super::names::{camel, each, raw};
 use crate::json::{Cursor, JsonError, Kind, Value};
 
-/// The schema as JSON Schema: types in small letters, `nullable` as a type of its own, names in camel case. What
-/// JSON Schema knows by the same name is kept as written.
+/// Converts the schema: types in lower case, `nullable` as a `null` type, and names in camelCase. Keywords
+/// that JSON Schema has under the same name stay as written.
 pub(super) fn to_json_schema(cursor: &mut Cursor<'_>) -> Result<Json, Box<Fault>> {
     let mut out = String::new();
     schema(cursor, &mut out)?;
@@ -18,14 +18,14 @@ struct Draft {
     types: Vec<String>,
     is_nullable: bool,
     has_alternatives: bool,
-    /// Names and their values, as they go out.
+    /// Names with their JSON values, ready to write.
     members: Vec<(String, String)>,
 }
 
-/// The cursor's limit of depth bounds the recursion.
+/// The cursor's depth limit bounds the recursion.
 fn schema(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Object {
-        // `true` and `false` are schemas; what is none is left for the target to judge.
+        // `true` and `false` are valid schemas; the upstream judges anything else.
         out.push_str(&verbatim(cursor)?);
         return Ok(());
     }
@@ -61,14 +61,14 @@ impl Draft {
             }
             "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties" => {
                 let number = verbatim(cursor)?;
-                // The vendor's encoding writes 64-bit numbers as strings.
+                // Protobuf's JSON encoding writes 64-bit integers as strings.
                 self.push(&name, number.trim_matches('"').to_owned());
             }
             "example" => {
                 let example = verbatim(cursor)?;
                 self.push("examples", format!("[{example}]"));
             }
-            // In which order members are written is told by `properties` itself.
+            // The order of `properties` itself already gives the order of the members.
             "propertyOrdering" => drop(cursor.skip()?),
             _ => {
                 let kept = verbatim(cursor)?;
@@ -119,7 +119,7 @@ impl Draft {
         out.push('}');
     }
 
-    /// Lets `null` through what lists the values that may be.
+    /// Adds `null` to the lists of allowed values.
     fn allow_null(&mut self) {
         let alternatives = self.has_alternatives && self.types.is_empty();
         for (name, value) in &mut self.members {
@@ -136,7 +136,7 @@ impl Draft {
     }
 }
 
-/// An object whose names are the client's own and whose values are schemas.
+/// Converts an object of schemas under names that the client chose.
 fn map(cursor: &mut Cursor<'_>) -> Result<String, JsonError> {
     if cursor.kind()? != Kind::Object {
         return verbatim(cursor);

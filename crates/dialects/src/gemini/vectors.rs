@@ -1,4 +1,4 @@
-//! What `:embedContent` and `:batchEmbedContents` answer: vectors, read and written.
+//! Embedding responses (`:embedContent`, `:batchEmbedContents`), read and written.
 
 use super::failure::upstream_error;
 use super::names::{camel, each};
@@ -7,7 +7,7 @@ use crate::answer::StreamFault;
 use crate::embed::{Vector, Vectors};
 use crate::json::{Cursor, JsonError, Kind, Value};
 
-/// Reads the answer to either.
+/// Reads the response of either operation.
 pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
     let mut cursor = Cursor::new(body)?;
     if cursor.kind()? != Kind::Object {
@@ -51,7 +51,7 @@ fn read_vector<'a>(cursor: &mut Cursor<'a>) -> Result<Vector<'a>, StreamFault> {
     vector.ok_or(StreamFault::Broken("no_vector"))
 }
 
-/// An answer in the form that was asked for. A guess of what was used is not told where nothing must be.
+/// Writes the response in the requested form. Usage is optional in Gemini, so an estimate is left out.
 pub(crate) fn write_vectors(told: &Vectors<'_>, is_batch: bool) -> Result<Vec<u8>, StreamFault> {
     let wanted = if is_batch { told.vectors.len() } else { 1 };
     let mut values = Vec::with_capacity(wanted);

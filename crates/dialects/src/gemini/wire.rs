@@ -1,12 +1,12 @@
-//! The wire's own types, as requests and answers are written: in camel case, and without what says nothing.
+//! Gemini's wire types, as requests and responses are written: in camelCase, and without empty fields.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// What the vendor documents in the place of a signature for a call that it did not make itself, and its base64: the
-/// field holds bytes.
+/// The signature that Google documents for function calls that Gemini did not make, and its Base64 form, as
+/// the field holds bytes.
 const SKIP_SENTINEL: &str = "skip_thought_signature_validator";
 pub(super) const SKIP_SENTINEL_BASE64: &str = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=";
 
@@ -32,7 +32,7 @@ pub(super) struct Part<'a> {
     pub thought_signature: Option<Cow<'a, str>>,
 }
 
-/// What a part says: its one member beside the marks.
+/// A part's data: its only member besides the annotations.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Datum<'a> {
@@ -45,7 +45,7 @@ pub(super) enum Datum<'a> {
     CodeExecutionResult(Cow<'a, RawValue>),
     ToolCall(Cow<'a, RawValue>),
     ToolResponse(Cow<'a, RawValue>),
-    /// Media of an answer, as its upstream wrote it.
+    /// Media of a response, as the upstream wrote them.
     #[serde(rename = "inlineData")]
     Inline(Cow<'a, RawValue>),
     #[serde(rename = "fileData")]
@@ -100,7 +100,7 @@ impl<'a> Part<'a> {
 }
 
 impl<'a> Datum<'a> {
-    /// A part of the vendor's own making; `None` where the kind is another vendor's.
+    /// A Gemini-specific part; `None` if the kind is another vendor's.
     pub(super) fn foreign(kind: &str, json: Cow<'a, RawValue>) -> Option<Self> {
         Some(match kind {
             "executableCode" => Self::ExecutableCode(json),
@@ -114,7 +114,7 @@ impl<'a> Datum<'a> {
     }
 }
 
-/// The text where it is an object.
+/// The JSON text if it is an object.
 pub(super) fn object(json: &str) -> Option<&RawValue> {
     serde_json::from_str::<&RawValue>(json).ok().filter(|raw| raw.get().starts_with('{'))
 }

@@ -1,4 +1,4 @@
-//! Writes an answer for a client of this grammar.
+//! Writes responses of the Gemini API, streamed or buffered.
 
 mod assemble;
 mod chunk;
@@ -13,8 +13,8 @@ use super::finish;
 use super::wire::Part;
 use crate::answer::{Progress, Wish, WriteAnswer};
 
-/// What is kept until it can be said: this grammar tells a call in one piece, and how an answer ended, and what it used,
-/// in its last chunk.
+/// Gemini sends a tool call in one piece, and the finish reason and usage in the last chunk. The writer
+/// buffers these until they can be sent.
 #[derive(Debug)]
 pub(crate) struct Writer {
     wish: Wish,
@@ -22,10 +22,10 @@ pub(crate) struct Writer {
     model: Option<String>,
     kinds: HashMap<(u32, u32), Open>,
     finishes: Vec<(u32, Finish)>,
-    /// Calls whose arguments nobody can read, by their choice.
+    /// Calls with invalid arguments, by choice.
     malformed: HashMap<u32, String>,
     usage: Option<Usage>,
-    /// Others wrote the beginning, and with it perhaps all there is to say.
+    /// The start was already sent by something else, and perhaps the whole response.
     is_resumed: bool,
 }
 
@@ -34,7 +34,7 @@ enum Open {
     Text,
     Thought,
     Call(PendingCall),
-    /// Nothing of it can be said here.
+    /// A part that Gemini cannot express.
     Silent,
 }
 
@@ -61,8 +61,9 @@ impl Writer {
         }
     }
 
-    /// A provider's seal is good only there: clients are not given one that their next request could carry elsewhere, and
-    /// their SDKs fail at one that is no base64.
+    /// A thought signature is valid only at its own provider, so clients get none from upstreams of other
+    /// dialects: their next request could carry it to a wrong provider, and Google's SDKs fail if it is not
+    /// Base64.
     fn keeps_signatures(&self) -> bool {
         self.wish.is_own
     }
@@ -132,7 +133,7 @@ impl Writer {
         let candidates: Vec<_> = finishes
             .into_iter()
             .map(|(choice, finish)| {
-                // Chats of the SDKs forget an answer that has a chunk without parts.
+                // The chat classes of Google's SDKs drop a response that has a chunk without parts.
                 let candidate = Candidate::of(choice, vec![Part::text("")]);
                 candidate.finished(self.settle(choice, finish))
             })
@@ -140,12 +141,12 @@ impl Writer {
         write_frame(&self.head(), candidates, usage.as_ref(), out);
     }
 
-    /// How a choice ended, in this grammar's words, and why.
+    /// The choice's finish reason and message.
     fn settle(&mut self, choice: u32, finish: Finish) -> (String, Option<String>) {
         if let Some(explanation) = self.malformed.remove(&choice) {
             return (finish::MALFORMED.to_owned(), Some(explanation));
         }
-        // The upstream's own word, unless it is one that prompts are blocked with and answers are not ended.
+        // The upstream's own finish reason, unless it is one that only explains blocked prompts.
         let is_own = |word: &String| {
             let has_call = finish.reason == Reason::Calls;
             self.wish.is_own && finish::read(word, true, has_call, None).reason == finish.reason
@@ -178,7 +179,7 @@ impl WriteAnswer for Writer {
             Event::Finish { choice, finish } => self.finishes.push((choice, finish)),
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Done => self.done(out),
-            // How other grammars cite has no words here.
+            // Gemini has no equivalent of other dialects' citations.
             Event::Citation { .. } => {}
         }
     }

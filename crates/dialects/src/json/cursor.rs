@@ -1,19 +1,19 @@
-//! The place in a document, and the steps from value to value.
+//! A position in a document, and the steps from value to value.
 
 use domain::limits::{JSON_DEPTH_MAX, JSON_KEYS_MAX};
 
 use super::{Expected, JsonError, JsonFault, Span, Text};
 
-/// The brackets that `skip` has open are the bits of one word, so the limit can't be more than its bits.
+/// `skip` stores its open brackets as the bits of one word, so the depth limit can't exceed the word's width.
 const _: () = assert!(JSON_DEPTH_MAX <= 128);
 
-/// So many digits always fit.
+/// This many digits always fit into a `u64`.
 const SAFE_DIGITS: usize = 19;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Reads a document front to back, once; a clone looks ahead.
+/// Reads a document front to back, once; clone it to look ahead.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
     text: &'a str,
@@ -21,11 +21,11 @@ pub struct Cursor<'a> {
     at: usize,
     depth: usize,
     keys: usize,
-    /// Something was escaped in the string that was read last.
+    /// The string that was read last has escapes.
     escaped: bool,
 }
 
-/// What a value is, told by its first byte.
+/// The type of a value, known from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Null,
@@ -36,14 +36,14 @@ pub enum Kind {
     Object,
 }
 
-/// The name of the value that comes next.
+/// The name of the next value.
 #[derive(Debug, Clone, Copy)]
 pub struct Member<'a> {
     pub key: Text<'a>,
     pub first: bool,
 }
 
-/// A value, read where it is simple and passed over where it is not.
+/// A value: scalars are read, arrays and objects are skipped.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     Null,
@@ -71,7 +71,7 @@ impl Kind {
 }
 
 impl Value<'_> {
-    /// Whether it says something: not `null`, `false`, zero-length text, `[]` or `{}`.
+    /// Whether it carries anything: not `null`, `false`, an empty string, `[]` or `{}`.
     #[must_use]
     pub fn is_something(&self, bytes: &[u8]) -> bool {
         match self {
@@ -88,7 +88,7 @@ impl Value<'_> {
         }
     }
 
-    /// The count it stands for, where it is a whole number from 0.
+    /// The value as a count, where it is a whole number from 0.
     #[must_use]
     pub fn as_count(&self) -> Option<u64> {
         match self {
@@ -100,7 +100,7 @@ impl Value<'_> {
 
 impl<'a> Cursor<'a> {
     /// # Errors
-    /// The bytes are no UTF-8.
+    /// The bytes are not UTF-8.
     pub fn new(bytes: &'a [u8]) -> Result<Self, JsonError> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| JsonError { fault: JsonFault::Utf8, at: error.valid_up_to() })?;
@@ -118,15 +118,15 @@ impl<'a> Cursor<'a> {
         self.bytes
     }
 
-    /// What comes next is a document of its own in a list of them, and so are its members.
+    /// The next value is a document of its own in a list of them: its members are counted from zero.
     pub const fn begin_document(&mut self) {
         self.keys = 0;
     }
 
-    /// What comes next.
+    /// The type of the next value.
     ///
     /// # Errors
-    /// Nothing that begins a value does.
+    /// The next byte starts no value.
     pub fn kind(&mut self) -> Result<Kind, JsonError> {
         self.space();
         match self.peek() {
@@ -140,10 +140,10 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads the next value; arrays and objects are checked and passed over.
+    /// Reads the next value; arrays and objects are validated and skipped.
     ///
     /// # Errors
-    /// It is not valid.
+    /// The value is not valid.
     pub fn value(&mut self) -> Result<Value<'a>, JsonError> {
         self.space();
         let start = self.at;
@@ -163,10 +163,10 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Reads the next value where it is a whole number from 0, and passes over any other.
+    /// Reads the next value where it is a whole number from 0, and skips any other.
     ///
     /// # Errors
-    /// It is not valid.
+    /// The value is not valid.
     pub fn count(&mut self) -> Result<Option<u64>, JsonError> {
         self.space();
         let start = self.at;
@@ -187,10 +187,10 @@ impl<'a> Cursor<'a> {
         Ok(whole_number(span.of(self.bytes)))
     }
 
-    /// Checks the next value and passes over it.
+    /// Validates and skips the next value.
     ///
     /// # Errors
-    /// It is not valid.
+    /// The value is not valid.
     #[inline]
     pub fn skip(&mut self) -> Result<Span, JsonError> {
         self.space();
@@ -240,7 +240,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// After a value: closes what ends here and steps to the next value; `true` when nothing is open.
+    /// After a value: closes the brackets that end here and steps to the next value; `true` when none is
+    /// open.
     fn close(&mut self, outside: usize, open: &mut u128) -> Result<bool, JsonError> {
         while self.depth > outside {
             self.space();
@@ -265,10 +266,10 @@ impl<'a> Cursor<'a> {
         Ok(true)
     }
 
-    /// Reads an object: `member` is called before each value and must read or skip just that.
+    /// Reads an object: `member` is called before each value, and must read or skip exactly that value.
     ///
     /// # Errors
-    /// It is not valid, or what `member` says.
+    /// The object is not valid, or `member` returned an error.
     pub fn object<E: From<JsonError>>(
         &mut self,
         mut member: impl FnMut(&mut Self, Member<'a>) -> Result<(), E>,
@@ -297,10 +298,10 @@ impl<'a> Cursor<'a> {
         Ok(Span::new(start, self.at))
     }
 
-    /// Reads an array: `element` is called before each value and must read or skip just that.
+    /// Reads an array: `element` is called before each value, and must read or skip exactly that value.
     ///
     /// # Errors
-    /// It is not valid, or what `element` says.
+    /// The array is not valid, or `element` returned an error.
     pub fn array<E: From<JsonError>>(
         &mut self,
         mut element: impl FnMut(&mut Self, usize) -> Result<(), E>,
@@ -328,10 +329,10 @@ impl<'a> Cursor<'a> {
         Ok(Span::new(start, self.at))
     }
 
-    /// Nothing but space may follow.
+    /// Checks that only whitespace follows.
     ///
     /// # Errors
-    /// Something does.
+    /// Something else does.
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.space();
         if self.at < self.bytes.len() {
@@ -340,7 +341,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Opens a bracket and steps over the space behind it.
+    /// Opens a bracket and skips the whitespace after it.
     fn enter(&mut self) -> Result<(), JsonError> {
         if self.depth >= JSON_DEPTH_MAX {
             return Err(JsonError { fault: JsonFault::Depth, at: self.at });
@@ -351,7 +352,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Reads a member's name and the colon behind it; part of each walk, for handing it over costs as much as reading it.
+    /// Reads a member's name and the colon after it. Always inlined: returning the text costs as much as
+    /// reading it.
     #[inline(always)]
     fn name(&mut self) -> Result<Text<'a>, JsonError> {
         if !self.finds(b'"') {
@@ -400,7 +402,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// What follows the whole part of a number.
+    /// The part of a number after its integer part.
     fn fraction(&mut self) -> Result<(), JsonError> {
         if self.take(b'.') {
             self.digits()?;
@@ -433,7 +435,7 @@ impl<'a> Cursor<'a> {
         Ok(Text::new(self.text, Span::new(start, self.at), self.escaped))
     }
 
-    /// Steps behind a string. Names and words end within the first steps, and nothing in them is special.
+    /// Moves past a string. Most keys and short strings have no special byte and end within the first words.
     fn quoted(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         for _ in 0..3 {
@@ -451,7 +453,7 @@ impl<'a> Cursor<'a> {
         self.end_of_string()
     }
 
-    /// Steps behind the rest of a string.
+    /// Moves past the rest of a string.
     #[inline(never)]
     fn end_of_string(&mut self) -> Result<(), JsonError> {
         loop {
@@ -527,7 +529,7 @@ impl<'a> Cursor<'a> {
         here
     }
 
-    /// Whether `byte` comes next, perhaps behind space: most documents have none.
+    /// Whether `byte` comes next, possibly after whitespace, which most documents do not have.
     #[inline]
     fn finds(&mut self, byte: u8) -> bool {
         if self.peek() == Some(byte) {
@@ -537,7 +539,7 @@ impl<'a> Cursor<'a> {
         self.peek() == Some(byte)
     }
 
-    /// The same, and steps behind it.
+    /// As `finds`, and moves past the byte.
     #[inline]
     fn takes(&mut self, byte: u8) -> bool {
         let found = self.finds(byte);
@@ -553,7 +555,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// What digits alone mean; a value that is written otherwise is no whole number from 0.
+/// The value of a digit-only number; any other notation is not a whole number from 0.
 fn whole_number(written: &[u8]) -> Option<u64> {
     written.iter().try_fold(0_u64, |number, byte| match byte {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
@@ -565,8 +567,8 @@ const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
 
-/// The first byte from `at` on that a string may not simply go over: a quotation mark, a backslash or a
-/// control character. By blocks that the compiler tests at once, then by words, then by bytes.
+/// The first byte from `at` on that ends a plain run of string bytes: a quotation mark, a backslash or a
+/// control character. Searches by blocks, which the compiler tests at once, then by words, then by bytes.
 pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(words) = bytes.get(at..at + 32).map(|block| block.as_chunks().0)
         && words.iter().fold(0, |any, word| any | special_bytes(u64::from_le_bytes(*word))) == 0
@@ -597,8 +599,9 @@ const fn plain_bits(word: u64) -> u32 {
     special_bytes(word).trailing_zeros() & !7
 }
 
-/// The highest bit of each byte that is special, exact for the lowest of them: subtracting borrows from the next higher
-/// byte. With the bit 2 turned around, the quotation mark lies next to the control characters and one test finds both.
+/// The highest bit of each special byte, exact for the lowest one: subtracting borrows from the next higher
+/// byte. With bit 2 flipped, the quotation mark is next to the control characters, so that one test finds
+/// both.
 #[inline]
 const fn special_bytes(word: u64) -> u64 {
     let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);

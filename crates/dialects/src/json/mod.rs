@@ -1,7 +1,9 @@
-//! A strict JSON scanner that validates everything and builds nothing: values come as spans of the input.
+//! A strict JSON scanner that validates everything and builds nothing: values are returned as spans of the
+//! input.
 //!
 //! Strict means RFC 8259 and UTF-8 throughout, no lone surrogate in an escape, and the depth and key limits
-//! of `domain::limits`. It keeps its place and a bit per open bracket, so no input makes it grow or recurse.
+//! of `domain::limits`. Its state is a position and one bit per open bracket, so no input makes it allocate
+//! or recurse.
 
 mod cursor;
 mod text;
@@ -34,7 +36,7 @@ impl Span {
         self.len() == 0
     }
 
-    /// The bytes it stands for; empty where it lies outside of them.
+    /// The bytes of the span; empty where it is out of range.
     #[must_use]
     pub fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(self.start..self.end).unwrap_or_default()
@@ -51,13 +53,13 @@ pub struct JsonError {
 /// What is wrong with an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonFault {
-    /// The bytes are no UTF-8.
+    /// The bytes are not UTF-8.
     Utf8,
-    /// The text ends inside a value.
+    /// The input ends inside a value.
     Truncated,
-    /// What stands here can't; this should.
+    /// An unexpected byte; this was expected.
     Syntax(Expected),
-    /// A raw control character in a string, NUL among them.
+    /// A raw control character in a string, NUL included.
     Control,
     /// An escape names half of a surrogate pair.
     Surrogate,
@@ -67,7 +69,8 @@ pub enum JsonFault {
     Keys,
 }
 
-/// What should stand where something else does. A byte and no text: every step of the scanner returns it.
+/// What was expected at a byte. An enum of one byte, not a string, since every step of the scanner returns
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     Value,
@@ -127,10 +130,10 @@ impl std::fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Checks a whole document.
+/// Validates a whole document.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first error in the document.
 pub fn validate(bytes: &[u8]) -> Result<(), JsonError> {
     let mut cursor = Cursor::new(bytes)?;
     cursor.skip()?;
@@ -138,10 +141,10 @@ pub fn validate(bytes: &[u8]) -> Result<(), JsonError> {
 }
 
 /// The span of one member's value in an object, the last of that name; `None` where there is none or the
-/// document is no object. For places that run once in a while: the line reads all it needs in one pass.
+/// document is not an object. For rare use: the request path reads all it needs in one pass.
 ///
 /// # Errors
-/// The first thing that is wrong with the document.
+/// The first error in the document.
 pub fn find_member(bytes: &[u8], name: &str) -> Result<Option<Span>, JsonError> {
     let mut cursor = Cursor::new(bytes)?;
     if cursor.kind()? != Kind::Object {

@@ -1,4 +1,4 @@
-//! A string of a document, still as it was written.
+//! A JSON string in a document, not yet decoded.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use super::Span;
 /// A validated JSON string.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
-    /// With its quotes.
+    /// With its quotation marks.
     pub span: Span,
     document: &'a str,
     escaped: bool,
@@ -19,20 +19,20 @@ impl<'a> Text<'a> {
         Self { span, document, escaped }
     }
 
-    /// As it is written between its quotes.
+    /// As written between its quotation marks.
     #[inline]
     pub(crate) fn written(&self) -> &'a str {
         self.document.get(self.span.start + 1..self.span.end - 1).unwrap_or_default()
     }
 
-    /// The text it means; borrowed where nothing is escaped.
+    /// The decoded text; borrowed where there are no escapes.
     #[must_use]
     #[inline]
     pub fn decode(&self) -> Cow<'a, str> {
         if self.escaped { Cow::Owned(self.decode_escapes()) } else { Cow::Borrowed(self.written()) }
     }
 
-    /// Apart from `decode`, which runs for every name and rarely comes here.
+    /// Kept out of `decode`, which runs for every name and rarely needs this.
     #[cold]
     fn decode_escapes(&self) -> String {
         let mut rest = self.written();
@@ -47,7 +47,7 @@ impl<'a> Text<'a> {
         text
     }
 
-    /// Whether it means `other`.
+    /// Whether it decodes to `other`.
     #[must_use]
     #[inline]
     pub fn is(&self, other: &str) -> bool {
@@ -62,7 +62,7 @@ impl<'a> Text<'a> {
         self.span.len() == 2
     }
 
-    /// How many bytes of UTF-8 it means.
+    /// The length of the decoded text in bytes of UTF-8.
     #[must_use]
     pub fn decoded_len(&self) -> usize {
         let mut rest = self.written();
@@ -79,8 +79,8 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The character that an escape means and the length it is written in, after its backslash. The scanner has
-/// checked it, so what can't be is a replacement character and not an error.
+/// The character of an escape, and the escape's length without its backslash. The scanner has validated it,
+/// so an impossible one becomes a replacement character instead of an error.
 fn read_escape(escape: &str) -> (char, usize) {
     let simple = match escape.as_bytes().first() {
         Some(b'b') => '\u{8}',
@@ -109,8 +109,8 @@ fn read_unicode_escape(escape: &str) -> (char, usize) {
     (character.unwrap_or(char::REPLACEMENT_CHARACTER), 11)
 }
 
-/// JSON with the characters in the place of their `\u` escapes, where nothing but ASCII asks for these: put into a text, each
-/// would be read by the model as six characters.
+/// JSON with its `\u` escapes of non-ASCII characters decoded: embedded in a text, the model would read each
+/// as six characters.
 #[must_use]
 pub(crate) fn plain_json(json: &str) -> Cow<'_, str> {
     if !json.contains("\\u") {

@@ -1,4 +1,4 @@
-//! Whole answers with pictures, or with texts in an order: passed on as they are, and counted.
+//! Buffered image and rerank responses: passed on as they are, and metered.
 
 use bytes::Bytes;
 use domain::{Operation, UsageSource};
@@ -13,7 +13,7 @@ use crate::whole::WholeAnswer;
 /// Reads a body that came with status 200.
 ///
 /// # Errors
-/// It is no answer of its kind, or tells of an error under a status of success.
+/// The body is not a response of its kind, or it is an error sent with a success status.
 pub(crate) fn whole_answer(operation: Operation, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = chat::side::document(&body)?;
     let Some(answer) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
@@ -41,7 +41,8 @@ pub(crate) fn whole_answer(operation: Operation, body: Bytes) -> Result<WholeAns
     Ok(WholeAnswer::plain(Bytes::from(renamed.to_string()), facts))
 }
 
-/// The common shape of an answer that calls its results data, and tells documents as bare texts.
+/// Converts a rerank response that lists its results as `data`, with documents as plain strings, to the
+/// common shape.
 fn ranked(mut answer: Value) -> Option<Value> {
     let members = answer.as_object_mut()?;
     let mut results = members.remove("data")?;

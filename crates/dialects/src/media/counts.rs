@@ -1,11 +1,11 @@
-//! Counts as these answers report them, in disjoint classes.
+//! Reads the usage of image, speech and rerank responses, in disjoint classes.
 
 use domain::{Units, Usage, UsageSource};
 
 use crate::responses::Members;
 
-/// What a picture's answer, or the last event of its stream, says of its tokens. All of the answer is a picture's where
-/// nothing tells them apart.
+/// The token usage of an image response, or of the last event of an image stream. Without a breakdown, all
+/// output tokens count as image tokens.
 pub(super) fn of_pictures(answer: &Members<'_>) -> Usage {
     let Some(said) = answer.said_members("usage") else { return Usage::default() };
     let of = |details: &str, name: &str| {
@@ -17,7 +17,7 @@ pub(super) fn of_pictures(answer: &Members<'_>) -> Usage {
     let seen = of("input_tokens_details", "image_tokens").min(prompt - cached);
     let made = said.said_count("output_tokens").unwrap_or(0);
     let written = of("output_tokens_details", "text_tokens").min(made);
-    // Drawings that are written rather than painted are counted apart, by another model.
+    // SVG drawings are written by another model, whose tokens are counted separately.
     let drawn = answer.said_members("svg_usage");
     let drawn = |name| drawn.as_ref().and_then(|drawn: &Members<'_>| drawn.said_count(name)).unwrap_or(0);
     Usage {
@@ -30,7 +30,7 @@ pub(super) fn of_pictures(answer: &Members<'_>) -> Usage {
     }
 }
 
-/// What the last event of speech says.
+/// The token usage in the last event of a speech stream.
 pub(super) fn of_speech(event: &Members<'_>) -> Option<Usage> {
     let said = event.said_members("usage")?;
     let audio_out = said.said_count("output_tokens").unwrap_or(0);
@@ -43,7 +43,7 @@ pub(super) fn of_speech(event: &Members<'_>) -> Option<Usage> {
     Some(usage).filter(Usage::has_tokens)
 }
 
-/// What an answer that puts texts in order says: tokens, which some count all together, or searches.
+/// The usage of a rerank response: searches, or tokens, for which some providers report a total only.
 pub(super) fn of_ranks(answer: &Members<'_>) -> Option<Usage> {
     let of_meta = |name: &str, count: &str| {
         let meta = answer.said_members("meta")?;

@@ -1,4 +1,5 @@
-//! A form that asks for a film, as the document that says the same: the vendor's own SDK sends no other.
+//! Converts a multipart form that requests a video into the equivalent JSON document. OpenAI's SDK sends
+//! forms only.
 
 use std::borrow::Cow;
 
@@ -11,9 +12,9 @@ use serde_json::{Map, Value, json};
 use super::operated::{REFERENCE, film_reference_unsayable};
 use crate::form::Form;
 
-/// The member of a picture that is named by its address, as forms write it.
+/// The form's name for a reference image that is given by URL.
 const REFERENCE_URL: &str = "input_reference[image_url]";
-/// What forms can't tell from texts.
+/// Fields whose values must be parsed from text, as forms have no other type.
 const NO_TEXTS: [&str; 8] = [
     "seed",
     "generateAudio",
@@ -24,13 +25,13 @@ const NO_TEXTS: [&str; 8] = [
     "auto_fix",
     "cfg_scale",
 ];
-/// How such pictures begin.
+/// Magic bytes of the image types that are accepted.
 const PICTURES: [(&[u8], &str); 2] = [(b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg")];
 
-/// The document of a request: itself, where it is no form.
+/// The request as JSON; the body itself if it is not a form.
 ///
 /// # Errors
-/// The form has not come whole, or holds a file that is no picture.
+/// The form is incomplete, or holds a file that is not an image.
 pub(super) fn document<'b>(form: Option<&Form>, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Box<Fault>> {
     let Some(form) = form else { return Ok(Cow::Borrowed(body)) };
     let mut fields = Map::new();
@@ -41,7 +42,7 @@ pub(super) fn document<'b>(form: Option<&Form>, body: &'b [u8]) -> Result<Cow<'b
     Ok(Cow::Owned(Value::Object(fields).to_string().into_bytes()))
 }
 
-/// Each part with what it says; `None` where the form has not come whole.
+/// Each part with its content; `None` if the form is incomplete.
 pub(super) fn parts<'b>(form: &Form, body: &'b [u8]) -> Option<Vec<(Part, &'b [u8])>> {
     let (mut found, mut parts, mut open) = (Vec::new(), Vec::new(), None);
     let mut scanner = Scanner::new(form.boundary()).ok()?;

@@ -1,5 +1,5 @@
-//! Pictures of models that a cloud hosts: their request in the words that such models have in common, and their answer in
-//! the client's.
+//! Image requests in fal's wire format, and image responses of fal, Imagen and Bedrock, converted for the
+//! client.
 
 use bytes::Bytes;
 use domain::{Fault, Grammar, Units, Usage, UsageSource};
@@ -20,22 +20,22 @@ use crate::speak::Spoken;
 use crate::whole::WholeAnswer;
 
 pub(super) const PROMPT: &str = "Send a text.";
-/// What a wish is that leaves the choice to the model.
+/// The value that leaves a choice to the model.
 pub(super) const AUTO: &str = "auto";
-/// Wishes that have no word here, and mean something unless they leave the choice to the model.
+/// Fields that fal lacks, and that change the image unless they leave the choice to the model.
 const CHOICES: [&str; 3] = ["quality", "background", "moderation"];
-/// Without these the pictures are as good.
+/// Fields that can be dropped without a worse image.
 const HINTS: [&str; 1] = ["partial_images"];
 const COMPLETED: &str = "image_generation.completed";
-/// A megapixel as sellers count it: a picture of 1024 by 1024 is one.
+/// A billing megapixel: an image of 1024 by 1024 counts as one.
 const PIXELS_OF_UNIT: u64 = 1_048_576;
 const MICRO: u64 = 1_000_000;
 
-/// Says a client's request for pictures in the words of such models. `own` are further words that they have: they pass as
-/// they are.
+/// Translates an image request for fal. `own` are the model's further parameters, which pass through
+/// unchanged.
 ///
 /// # Errors
-/// It is wrong, or means what they have no word for and may not be left out.
+/// The request is invalid, or needs something that fal lacks and that may not be dropped.
 pub fn speak_pictures(
     client: Grammar,
     body: &[u8],
@@ -50,7 +50,7 @@ pub fn speak_pictures(
     said.extend(members.count("n")?.map(|count| ("num_images", count.to_string())));
     said.extend(size(members.text("size")?).map(|size| ("image_size", size)));
     let wants_stream = members.boolean("stream")? == Some(true);
-    // Whoever streams is told the picture itself: events have no word for where it is.
+    // A stream's events carry the image itself, as they have no field for a URL.
     if wants_bytes(members.text("response_format")?.as_deref())? || wants_stream {
         said.push(("sync_mode", "true".to_owned()));
     }
@@ -62,7 +62,7 @@ pub fn speak_pictures(
     Ok(Spoken { body: Bytes::from(object(&said)), dropped: losses.settle(is_lenient)? })
 }
 
-/// What is left of a request, and has no word at such models.
+/// Records whatever is left of a request as dropped.
 pub(super) fn lose_rest(mut members: Members<'_>, losses: &mut Losses) -> Result<(), Box<Fault>> {
     for name in CHOICES {
         let choice = members.take(name)?;
@@ -83,7 +83,7 @@ pub(super) fn lose_rest(mut members: Members<'_>, losses: &mut Losses) -> Result
     Ok(())
 }
 
-/// Two sides, where there are two numbers; any other word is the model's to judge.
+/// The width and height if the size is two numbers. Any other value is passed on, for the model to judge.
 fn size(said: Option<String>) -> Option<String> {
     let said = said.filter(|said| said != AUTO)?;
     Some(match sides(&said) {
@@ -117,14 +117,14 @@ pub(super) fn written(value: &Value<'_>, body: &[u8]) -> String {
     }
 }
 
-/// A picture of such an answer.
+/// An image of a response.
 #[derive(Debug)]
 pub(super) struct Picture {
-    /// Where it is, or the thing itself in base64.
+    /// Its URL, or the image itself in Base64.
     pub place: Place,
     pub size: Option<(u64, u64)>,
     pub format: Option<String>,
-    /// What the model made of the prompt before it drew.
+    /// The prompt as the model rewrote it.
     pub revised: Option<String>,
 }
 
@@ -169,7 +169,7 @@ impl Picture {
     }
 }
 
-/// The pictures of an answer; `None` where it is none.
+/// The images of a response; `None` if it has no list of images.
 pub(super) fn pictures(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
     let elements = match (said.said_array("images"), said.said_object("image")) {
         (Some(_), _) => match listed(said)? {
@@ -182,8 +182,8 @@ pub(super) fn pictures(said: &Members<'_>) -> Result<Option<Vec<Picture>>, Strea
     Ok(elements.into_iter().map(Picture::of).collect())
 }
 
-/// What was made. Units are guessed by the pixels, where all pictures tell theirs: whoever is told them by the head of the
-/// answer passes over that.
+/// The usage of a response. Billed units are estimated from the pixels if every image reports its size; a
+/// caller that gets the units from a response header ignores the estimate.
 pub(super) fn usage_of(pictures: &[Picture]) -> Usage {
     let units = |picture: &Picture| {
         let (width, height) = picture.size?;
@@ -194,7 +194,7 @@ pub(super) fn usage_of(pictures: &[Picture]) -> Usage {
     Usage { units, source: UsageSource::Provider, ..Usage::default() }
 }
 
-/// Reads a whole answer, and says it as clients of the common words know it.
+/// Reads a buffered response, and writes it as an OpenAI image response.
 pub(crate) fn whole_answer(way: &Way, body: &Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = chat::side::document(body)?;
     let Some(said) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
@@ -210,12 +210,12 @@ pub(crate) fn whole_answer(way: &Way, body: &Bytes) -> Result<WholeAnswer, Strea
     Ok(WholeAnswer::plain(Bytes::from(answer.to_string()), facts))
 }
 
-/// A stream of such a model: events without pictures tell how far it is, and the last with some is what was made. One that
-/// is answered whole has but that.
+/// A stream of fal's: events without images report progress, and the last event with images is the result. A
+/// buffered response counts as that one event.
 #[derive(Debug)]
 pub(super) struct HostedPictures {
     created_unix_s: u64,
-    /// The answer is one document.
+    /// The response is one document, not a stream.
     pub is_whole: bool,
     made: Option<Vec<Picture>>,
 }
@@ -225,7 +225,7 @@ impl HostedPictures {
         Self { created_unix_s, is_whole: false, made: None }
     }
 
-    /// One event.
+    /// Takes one event.
     pub(super) fn take(&mut self, said: &Members<'_>) -> Result<(), StreamFault> {
         if said.said("error_type").is_some() || said.said("detail").is_some() {
             return Err(chat::upstream_error(said.bytes()));
@@ -234,7 +234,7 @@ impl HostedPictures {
         Ok(())
     }
 
-    /// The end of the client's stream, one event a picture; `None` where nothing was made.
+    /// Writes the end of the client's stream, one event per image. Returns `None` if there are no images.
     pub(super) fn write(&mut self, out: &mut Vec<Bytes>) -> Option<Usage> {
         let made = self.made.take()?;
         let mut bytes = Vec::new();

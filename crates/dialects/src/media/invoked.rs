@@ -1,5 +1,5 @@
-//! What models are asked that are no conversation's, where a cloud hosts them each in its maker's own words: pictures, and
-//! texts in the order of what they say to a question.
+//! Image and rerank requests for Bedrock's `InvokeModel`, whose body is in the model vendor's own format:
+//! Amazon Nova Canvas and Titan, Stability AI, Cohere.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar};
@@ -15,21 +15,21 @@ use crate::refusal::{missing, wrong_type};
 use crate::responses::{Members, kind_of, value_of};
 use crate::speak::Spoken;
 
-/// The words that a maker's models of pictures have.
+/// A vendor's format of image requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvokedPictures {
-    /// `{"taskType", "textToImageParams", "imageGenerationConfig"}`.
+    /// Nova Canvas and Titan: `{"taskType", "textToImageParams", "imageGenerationConfig"}`.
     Tasks,
-    /// `{"prompt", "aspect_ratio", "output_format"}`, one picture at a time.
+    /// Stability: `{"prompt", "aspect_ratio", "output_format"}`, one image at a time.
     Prompt,
 }
 
-/// What a model that puts texts in an order is told beside them.
+/// A vendor's format of rerank requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvokedRanking {
-    /// The version of its maker's words, where it wants to be told.
+    /// The API version to send, if the vendor requires one.
     pub version: Option<u32>,
-    /// Further words that pass as they are.
+    /// Further parameters, which pass through unchanged.
     pub own: &'static [&'static str],
 }
 
@@ -39,14 +39,14 @@ const RATIO_FIX: &str = "Send a ratio such as 16:9, or leave it out.";
 const SIDES_FIX: &str = "Send two sides such as 1024x1024, or leave it out.";
 const DOCUMENTS: &str = "Send the texts that are to be put in order.";
 const QUERY: &str = "Send the question as a text.";
-/// Such a model says why there is no picture, in the place of it or beside those that there are.
+/// Stability and Amazon give the reason for a missing image in one of these members.
 const REASONS: &str = "finish_reasons";
 const REASON: &str = "error";
 
-/// Says a client's request for pictures in the words of such a model.
+/// Translates an image request for such a model.
 ///
 /// # Errors
-/// It is wrong, or means what they have no word for and may not be left out.
+/// The request is invalid, or needs something that the model lacks and that may not be dropped.
 pub fn speak_invoked_pictures(
     client: Grammar,
     body: &[u8],
@@ -112,7 +112,7 @@ fn prompt(members: &mut Members<'_>, unsaid: &mut Unsaid, body: &[u8]) -> Result
             unsaid.value("size", what, RATIO_FIX)?;
         }
     }
-    // Which forms there are is the model's to judge.
+    // The model judges which formats it supports.
     said.extend(members.text("output_format")?.map(|format| ("output_format", quoted(&format))));
     for name in ["aspect_ratio", "negative_prompt", "seed"] {
         let Some(value) = members.take(name)? else { continue };
@@ -128,8 +128,8 @@ fn prompt(members: &mut Members<'_>, unsaid: &mut Unsaid, body: &[u8]) -> Result
     Ok(object(&said))
 }
 
-/// The pictures of an answer that lists them in base64; `None` where it lists none. That all of them were held back is the
-/// provider's refusal.
+/// The images of a response that lists them in Base64; `None` if it is not such a list. If all of them were
+/// filtered, this is a refusal by the provider.
 pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
     let mut pictures = Vec::new();
     for element in said.said_elements("images") {
@@ -139,7 +139,7 @@ pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamF
                 let format = format_of(&bytes).map(str::to_owned);
                 pictures.push(Picture { place: Place::Bytes(bytes), size: None, format, revised: None });
             }
-            // In the place of one that was held back.
+            // In place of a filtered image.
             Ok(Value::Null) => {}
             _ => return Ok(None),
         }
@@ -160,16 +160,16 @@ pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamF
     }
 }
 
-/// A picture's form, as its first bytes tell it.
+/// An image's format, from its magic bytes.
 fn format_of(base64: &str) -> Option<&'static str> {
     let begins = [("iVBORw0KGgo", PNG), ("/9j/", "jpeg"), ("UklGR", "webp")];
     begins.into_iter().find(|(begin, _)| base64.starts_with(begin)).map(|(_, format)| format)
 }
 
-/// Says a client's request for texts in an order.
+/// Translates a rerank request for such a model.
 ///
 /// # Errors
-/// It is wrong, or means what the model has no word for and may not be left out.
+/// The request is invalid, or needs something that the model lacks and that may not be dropped.
 pub fn speak_invoked_ranking(
     client: Grammar,
     body: &[u8],
@@ -187,7 +187,7 @@ pub fn speak_invoked_ranking(
         documents.into_iter().map(|(way, document)| text_of(way, document)).collect::<Result<_, _>>()?;
     said.push(("documents", format!("[{}]", documents.join(","))));
     said.extend(members.count("top_n")?.map(|count| ("top_n", count.to_string())));
-    // It answers with places alone.
+    // The model returns indices only.
     if members.boolean("return_documents")? == Some(true) {
         losses.lose_extra("return_documents", true);
     }
@@ -203,7 +203,7 @@ pub fn speak_invoked_ranking(
     Ok(Spoken { body: Bytes::from(object(&said)), dropped: losses.settle(is_lenient)? })
 }
 
-/// A document is a text, or an object with one.
+/// The text of a document, which is a string or an object with a `text`.
 fn text_of(way: String, document: &[u8]) -> Result<String, Box<Fault>> {
     match value_of(document)? {
         Value::String(text) => Ok(quoted(&text.decode())),

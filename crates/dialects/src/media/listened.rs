@@ -1,5 +1,5 @@
-//! Recordings that apps of a cloud listen to: the form as a document that holds the recording itself, and what was heard as
-//! the client wants it.
+//! Transcription by fal's apps: the client's form becomes JSON with the recording as a data URL, and the
+//! transcript becomes a response in OpenAI's format.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,7 +29,7 @@ const FORMAT_FIX: &str = "Send \"json\", \"text\" or \"verbose_json\".";
 const TIMES_FIX: &str = "Send \"segment\", or leave it out.";
 const ONE_TIME_FIX: &str = "Send \"segment\" or \"word\", and not both.";
 const TEMPERATURE: &str = "temperature";
-/// How recordings begin, with the type of each; the last is what most others are.
+/// The magic bytes of audio formats, at their offset, with the media type. The last entry is the default.
 const SOUNDS: [(usize, &[u8], &str); 7] = [
     (0, b"RIFF", "audio/wav"),
     (0, b"OggS", "audio/ogg"),
@@ -40,15 +40,15 @@ const SOUNDS: [(usize, &[u8], &str); 7] = [
     (0, b"", "audio/mpeg"),
 ];
 
-/// The words of an app.
+/// The features of a transcription app.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenWords {
-    /// Whether it tells when each word was said.
+    /// Whether it reports timestamps per word.
     pub has_words: bool,
     pub has_prompt: bool,
 }
 
-/// How the client wants to be told what was heard.
+/// The form in which the client wants the transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeardAsk {
     form: HeardForm,
@@ -65,7 +65,7 @@ enum HeardForm {
 }
 
 impl HeardAsk {
-    /// Of a request that was said before.
+    /// Reads it from a request that was translated before.
     #[must_use]
     pub fn of(operation: Operation, form: Option<&Form>, body: &[u8]) -> Self {
         let parts = form.and_then(|form| parts(form, body)).unwrap_or_default();
@@ -89,10 +89,10 @@ impl HeardAsk {
     }
 }
 
-/// Says a client's form as a document for an app.
+/// Translates a client's form into JSON for a fal app.
 ///
 /// # Errors
-/// It is wrong, has not come whole, or means what the app has no word for and may not be left out.
+/// The form is invalid or incomplete, or needs something that the app lacks and that may not be dropped.
 pub fn speak_hosted_listening(
     (client, operation): (Grammar, Operation),
     form: Option<&Form>,
@@ -130,7 +130,7 @@ pub fn speak_hosted_listening(
                     fix,
                 ));
             }
-            // What most clients send without a wish.
+            // The default, which most clients send.
             TEMPERATURE if text.parse() == Ok(0.0) => {}
             "chunking_strategy" if text == "auto" => {}
             name => unsaid.losses.lose_extra(name, true),
@@ -145,7 +145,7 @@ pub fn speak_hosted_listening(
     Ok(Spoken { body: Bytes::from(object(&said)), dropped: unsaid.losses.settle(is_lenient)? })
 }
 
-/// What times are told of.
+/// The `chunk_level`: what gets timestamps.
 fn level(times: &[String], words: ListenWords) -> Result<Option<&'static str>, Box<Fault>> {
     match times {
         [] => Ok(None),
@@ -176,7 +176,7 @@ fn not_whole() -> Box<Fault> {
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_form", message).fix("Send the whole form again."))
 }
 
-/// What was heard, as the answer that its client waits for.
+/// Writes the transcript as the response that the client waits for.
 pub(crate) fn heard_answer(way: &Way, body: &[u8]) -> Result<WholeAnswer, StreamFault> {
     let no_answer = || StreamFault::Broken("not_an_answer");
     let ask = way.heard.as_ref().ok_or_else(no_answer)?;
@@ -197,7 +197,7 @@ pub(crate) fn heard_answer(way: &Way, body: &[u8]) -> Result<WholeAnswer, Stream
     Ok(WholeAnswer::plain(Bytes::from(told), facts))
 }
 
-/// A part of what was said, and when.
+/// A segment or word of the transcript, with its timestamps in seconds.
 struct Chunk<'a> {
     text: &'a str,
     from: Option<f64>,
@@ -217,7 +217,7 @@ fn verbose(ask: &HeardAsk, (text, until): (&str, f64), chunks: &[Chunk<'_>], sai
     let mut told = json!({
         "task": if ask.is_translation { "translate" } else { "transcribe" },
         "language": ask.language.as_deref().or(inferred),
-        // The app tells no other: the end of what was said.
+        // fal reports no duration, so this is the end of the last chunk.
         "duration": until,
         "text": text,
     });

@@ -1,4 +1,5 @@
-//! Requests whose answers are no text, and what they are counted in: pictures, speech, and texts in an order.
+//! Requests without a conversation, in OpenAI's format and in those of fal, Vertex AI and Bedrock: images,
+//! video, speech, transcription and reranking, with the units that they are billed in.
 
 mod answer;
 mod counts;

@@ -1,6 +1,7 @@
-//! Films that a model is said to predict in a long operation: their request is one instance and parameters beside it, and
-//! what is told of the operation becomes what the vendor of `/v1/videos` tells of a film. The operation never says again
-//! what was asked of it: that stands behind its name, in what we call it.
+//! Videos from Vertex AI's long-running `predictLongRunning` operations (Veo). A request becomes one instance
+//! and parameters, and an operation's state becomes a video object of OpenAI's `/v1/videos`. The operation
+//! does not repeat the request, so our id of the video encodes the operation's name together with the
+//! requested length and size.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -24,46 +25,48 @@ use crate::responses::{Members, value_of};
 use crate::speak::Spoken;
 use crate::whole::WholeAnswer;
 
-/// How long a film is where nothing is said: it is said upstream, for what is asked is what is booked.
+/// The default length in seconds. It is always sent upstream, because the requested length is what is billed.
 const SECONDS: u64 = 8;
 const SECONDS_FIX: &str = "Send a whole number of seconds that the model makes, such as \"8\".";
-/// The films that there are, by their sides: the first one where nothing is said.
+/// The supported sizes, with their aspect ratio and resolution. The first is the default.
 pub(super) const SIZES: [(&str, &str, &str); 4] = [
     ("1280x720", "16:9", LOW),
     ("720x1280", "9:16", LOW),
     ("1920x1080", "16:9", "1080p"),
     ("1080x1920", "9:16", "1080p"),
 ];
-/// What older models make, and have no word for.
+/// The only resolution of older models, which have no parameter for it.
 pub(super) const LOW: &str = "720p";
 pub(super) const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
 pub(super) const REFERENCE: &str = "input_reference";
 const REFERENCE_FIX: &str = "Send the picture as {\"image_url\": \"data:image/png;base64,...\"} in JSON, or in a form of less than 1 MiB.";
-/// Parameters of such models that pass as they are: none of them changes how much is made, or where to.
+/// Veo's own parameters, which pass through unchanged: none of them changes how much is generated, or where
+/// it is stored.
 const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "generateAudio", "enhancePrompt"];
-/// Of which an operation's name is made, each with its value behind it.
+/// The collections in an operation's name, each followed by its id.
 const WORDS: [&str; 5] = ["projects", "locations", "publishers", "models", "operations"];
-/// Between the operation's name and what was asked of it. No name has it.
+/// Separates the operation's name and the request's values in our id. No operation's name contains it.
 pub(super) const ASKED: char = '?';
-/// How far a film is, in its vendor's words.
+/// The states of a video, in OpenAI's words.
 pub(super) const QUEUED: &str = "queued";
 pub(super) const COMING: &str = "in_progress";
 pub(super) const COMPLETED: &str = "completed";
 pub(super) const FAILED: &str = "failed";
-/// What is put out of a film at once.
+/// The most that is sent of a video at once.
 const PIECE_BYTES: usize = 1024 * 1024;
 
-/// What is known of a film whose answer says nothing of it.
+/// What the request says about a video, since the upstream's response does not repeat it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilmAsk {
-    /// As far as its client said.
+    /// A new video, as far as the client specified it.
     New { model: String, seconds: Option<u64>, size: Option<&'static str>, created_unix_s: u64 },
-    /// By the name that was made of all that, and with the millionths of units that the head of the answer bills.
+    /// A video named by our id, which encodes the request, and the billed micro-units from the response's
+    /// header.
     Known { id: String, billed: Option<u64> },
 }
 
 impl FilmAsk {
-    /// Of a request that was said before, to this model.
+    /// Reads it from a request that was translated before, for this model.
     #[must_use]
     pub fn of(form: Option<&Form>, body: &[u8], model: &str, created_unix_s: u64) -> Self {
         let body = document(form, body).unwrap_or_default();
@@ -77,7 +80,7 @@ impl FilmAsk {
     }
 }
 
-/// What is told of a film, in the words of the vendor of `/v1/videos`.
+/// A video's state, to be written as a video object of OpenAI's `/v1/videos`.
 pub(super) struct FilmTold<'a> {
     pub id: String,
     pub created_unix_s: u64,
@@ -86,7 +89,7 @@ pub(super) struct FilmTold<'a> {
     pub seconds: Option<&'a str>,
     pub size: Option<&'a str>,
     pub billed: Option<u64>,
-    /// A word, and words, for what it failed of.
+    /// The error's code and message, if the video failed.
     pub error: Option<(&'static str, &'a str)>,
 }
 
@@ -97,7 +100,7 @@ impl FilmTold<'_> {
             "id": self.id,
             "object": "video",
             "created_at": self.created_unix_s,
-            // It is not told when it ended.
+            // The upstream does not report when it completed.
             "completed_at": null,
             "expires_at": null,
             "status": self.status,
@@ -116,11 +119,11 @@ impl FilmTold<'_> {
     }
 }
 
-/// Says a client's request for a film as an instance and parameters. `says_low` tells whether the model has a word for the
-/// lower of the resolutions.
+/// Translates a video request into an instance and parameters. `says_low` is set if the model has a parameter
+/// for the lower resolution.
 ///
 /// # Errors
-/// It is wrong, or means what there are no words for and may not be left out.
+/// The request is invalid, or needs something that the model lacks and that may not be dropped.
 pub fn speak_predicted_film(
     client: Grammar,
     form: Option<&Form>,
@@ -154,7 +157,7 @@ pub fn speak_predicted_film(
     Ok(Spoken { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
 }
 
-/// How long it is to be, where that is said: a text, as the vendor's SDK sends it, or a number.
+/// The requested length: a string, as OpenAI's SDK sends it, or a number.
 pub(super) fn seconds(members: &mut Members<'_>) -> Result<Option<u64>, Box<Fault>> {
     let wanted = match members.take("seconds")? {
         None => return Ok(None),
@@ -167,7 +170,7 @@ pub(super) fn seconds(members: &mut Members<'_>) -> Result<Option<u64>, Box<Faul
     })
 }
 
-/// The picture that it begins with, where its bytes are in the request.
+/// The first frame, if its bytes are in the request.
 fn picture(members: &mut Members<'_>) -> Result<Option<String>, Box<Fault>> {
     let Some(mut reference) = members.members(REFERENCE)? else { return Ok(None) };
     let url = reference.text("image_url")?;
@@ -181,15 +184,15 @@ fn picture(members: &mut Members<'_>) -> Result<Option<String>, Box<Fault>> {
     }
 }
 
-/// A picture goes with it in a way that such models have no words for.
+/// The reference image is given in a form that such models do not support.
 pub(super) fn film_reference_unsayable() -> Box<Fault> {
     unsayable(REFERENCE.to_owned(), "holds no PNG or JPEG whose bytes are in the request", REFERENCE_FIX)
 }
 
-/// What our name for a film holds: the operation's own, and what was asked of it. It is written so that it can stand
-/// wherever a provider's name can.
+/// The content of our id of a video: the operation's name, and the requested values. It is encoded so that it
+/// is valid wherever a provider's id is.
 struct Named {
-    /// The values of the operation's name, in the order of its words.
+    /// The ids in the operation's name, in the order of `WORDS`.
     values: [String; WORDS.len()],
     created_unix_s: u64,
     seconds: String,
@@ -240,16 +243,16 @@ impl Named {
     }
 }
 
-/// The operation's own name, out of ours for its film; `None` of a name that is not ours.
+/// Decodes the operation's name from our id of its video. Returns `None` if the id is not ours.
 #[must_use]
 pub fn operation_of(film: &str) -> Option<String> {
     Named::read(film).map(|named| named.operation())
 }
 
-/// What its client is told of a film, of what its maker tells of the operation, or of the request in its queue.
+/// Writes the video object for the client, from the state of the operation or of the queued request.
 ///
 /// # Errors
-/// The maker tells nothing of it.
+/// The upstream's response has no such state.
 pub fn operated_film(ask: &FilmAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
     let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     if queued::is_queued(ask, &said) {
@@ -283,13 +286,13 @@ pub fn operated_film(ask: &FilmAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
     Ok(told.document())
 }
 
-/// The same, as the answer that its client waits for.
+/// The same, as a buffered response.
 pub(crate) fn whole_answer(way: &Way, body: &[u8]) -> Result<WholeAnswer, StreamFault> {
     let ask = way.film.as_ref().ok_or(StreamFault::Broken("not_an_answer"))?;
     Ok(WholeAnswer::plain(operated_film(ask, body)?, AnswerFacts::default()))
 }
 
-/// The film itself, in pieces.
+/// The video itself, in pieces.
 pub(super) fn film_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
     let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     let base64 = match End::of(&said) {
@@ -316,11 +319,11 @@ pub(super) fn refused(message: &str) -> StreamFault {
     StreamFault::Upstream(report, FaultClass::BadRequest)
 }
 
-/// How far an operation is.
+/// The state of an operation.
 enum End<'a> {
     Queued,
     Coming,
-    /// With its bytes, unless they are elsewhere.
+    /// With the video's bytes, unless it was stored elsewhere.
     Made(Option<std::borrow::Cow<'a, str>>),
     Failed {
         code: &'static str,
@@ -338,7 +341,7 @@ impl<'a> End<'a> {
             return Self::Coming;
         }
         let Some(response) = said.said_members("response") else { return Self::failed("unknown", None) };
-        // One alone was asked for.
+        // Only one video was requested.
         match response.said_elements("videos").first().and_then(|video| Members::of_answer(video)) {
             Some(video) => Self::Made(video.said("bytesBase64Encoded")),
             None => {
@@ -353,14 +356,14 @@ impl<'a> End<'a> {
         }
     }
 
-    /// The message is bounded, and freed of what looks like a key.
+    /// `chat::read_error` limits the message's length and redacts what looks like a key.
     fn failed(code: &'static str, message: Option<&str>) -> Self {
         let message = message.and_then(|message| chat::read_error(message.as_bytes()).message);
         Self::Failed { code, message: message.unwrap_or_else(|| "Its maker does not say why.".to_owned()) }
     }
 }
 
-/// The words for the numbers that operations fail with.
+/// The name of the `google.rpc.Code` that an operation failed with.
 const fn code_of(code: u64) -> &'static str {
     match code {
         1 => "cancelled",

@@ -1,5 +1,5 @@
-//! Pictures that a model is said to predict: their request is one instance and parameters beside it, their answer a list
-//! of predictions, of which those that a filter held back have a reason in their place.
+//! Imagen requests in Vertex AI's `predict` format: one instance and parameters. The response is a list of
+//! predictions, in which a filtered image is replaced by a reason.
 
 use std::ops::RangeInclusive;
 
@@ -15,13 +15,13 @@ use crate::refusal::wrong_value;
 use crate::responses::Members;
 use crate::speak::Spoken;
 
-/// Such models make several pictures where nothing is said; clients of the common words then mean one.
+/// Imagen's default is several images, but clients of OpenAI's API expect one.
 const COUNT: u64 = 1;
-/// What one request may ask for.
+/// How many images a request may ask for.
 const COUNTS: RangeInclusive<u64> = 1..=4;
 const RATIO: &str = "aspectRatio";
 const SIZE: &str = "sampleImageSize";
-/// The pictures that there are, by their ratio; each is there at twice its sides, too.
+/// The supported sizes by aspect ratio; each exists at twice the width and height, too.
 const SIZES: [(&str, (u32, u32)); 5] = [
     ("1:1", (1024, 1024)),
     ("3:4", (896, 1280)),
@@ -34,7 +34,8 @@ const SIZE_FIX: &str = "Send 1024x1024, 896x1280, 1280x896, 768x1408 or 1408x768
                         leave it out.";
 const FORMAT_FIX: &str = "Send \"png\" or \"jpeg\", or leave it out.";
 
-/// Parameters of such models that pass as they are: none of them changes how many pictures come, or where to.
+/// Imagen's own parameters, which pass through unchanged: none of them changes how many images are generated,
+/// or where they are stored.
 const OWN_WORDS: [&str; 10] = [
     "addWatermark",
     RATIO,
@@ -48,10 +49,10 @@ const OWN_WORDS: [&str; 10] = [
     "seed",
 ];
 
-/// Says a client's request for pictures as an instance and parameters.
+/// Translates an image request into an instance and parameters.
 ///
 /// # Errors
-/// It is wrong, or means what there are no words for and may not be left out.
+/// The request is invalid, or needs something that the model lacks and that may not be dropped.
 pub fn speak_predicted_pictures(
     client: Grammar,
     body: &[u8],
@@ -85,13 +86,13 @@ pub fn speak_predicted_pictures(
         said.push((name, written(&value, body)));
     }
     lose_rest(members, &mut unsaid.losses)?;
-    // Without it nothing tells why pictures are missing.
+    // Without it the response gives no reason for missing images.
     said.push(("includeRaiReason", "true".to_owned()));
     let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, object(&said));
     Ok(Spoken { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
 }
 
-/// A ratio, and whether the picture is the large one. Which ratios there are is the model's to judge.
+/// The aspect ratio, and the sample size if it is the large one. The model judges which ratios it supports.
 fn size(said: Option<String>, unsaid: &mut Unsaid) -> Result<Vec<(&'static str, String)>, Box<Fault>> {
     let Some(said) = said.filter(|said| said != AUTO) else { return Ok(Vec::new()) };
     if said.contains(':') {
@@ -115,7 +116,7 @@ fn size(said: Option<String>, unsaid: &mut Unsaid) -> Result<Vec<(&'static str, 
     }
 }
 
-/// The form of the pictures' files, where something is said of it.
+/// `outputOptions`, if the request has a file format or a compression.
 fn form(members: &mut Members<'_>, unsaid: &mut Unsaid) -> Result<Option<String>, Box<Fault>> {
     let mut said = Vec::new();
     match members.text("output_format")?.as_deref() {
@@ -133,8 +134,8 @@ fn form(members: &mut Members<'_>, unsaid: &mut Unsaid) -> Result<Option<String>
     Ok((!said.is_empty()).then(|| format!("{{{}}}", said.join(","))))
 }
 
-/// The pictures of an answer's predictions; `None` where it has no predictions. That all of them were held back is the
-/// provider's refusal.
+/// The images of a response's predictions; `None` if it has no predictions. If all of them were filtered,
+/// this is a refusal by the provider.
 pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
     if said.said_array("predictions").is_none() {
         return Ok(None);
@@ -146,7 +147,7 @@ pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, Stre
             return Err(StreamFault::Broken("not_an_answer"));
         };
         let Some(bytes) = one.said("bytesBase64Encoded") else {
-            // What judges the prompt stands among them, too.
+            // The verdict on the prompt is also one of the predictions.
             reason = reason.or(one.said("raiFilteredReason"));
             continue;
         };
@@ -160,7 +161,7 @@ pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, Stre
     }
     match reason {
         _ if !pictures.is_empty() => Ok(Some(pictures)),
-        // The message is bounded and freed of what looks like a key there.
+        // `chat::read_error` limits the message's length and redacts what looks like a key.
         Some(reason) => {
             Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
         }
@@ -177,7 +178,7 @@ mod tests {
         Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
     }
 
-    /// What is said beside the prompt and how many pictures are wanted.
+    /// The parameters after the prompt and the number of images.
     fn parameters(more: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
         let (body, dropped) = spoken(&format!(r#"{{"prompt":"a",{more}}}"#), is_lenient)?;
         let said = body.strip_prefix(r#"{"instances":[{"prompt":"a"}],"parameters":{"sampleCount":1"#);

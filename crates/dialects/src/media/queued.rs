@@ -1,6 +1,6 @@
-//! Films of apps that a cloud hosts, each made through its queue: their request in the words that such apps have in common,
-//! and what the queue tells of it as what the vendor of `/v1/videos` tells of a film. The queue never says again what was
-//! asked: that stands behind the places that it named, in what we call the film.
+//! Videos made through fal's queue. A request is written with the parameters that fal's apps have in common,
+//! and the queue's state becomes a video object of OpenAI's `/v1/videos`. The queue does not repeat the
+//! request, so our id of the video encodes the queue's paths together with the requested values.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,27 +22,27 @@ use crate::form::Form;
 use crate::responses::Members;
 use crate::speak::Spoken;
 
-/// With which our names for such films begin, before they are written so that they can stand anywhere.
+/// The first word in our ids of such videos, before they are encoded.
 const MARK: &str = "queued";
-/// No place in a queue is longer.
+/// The maximum length of a path in the queue.
 const PLACE_BYTES_MAX: usize = 160;
 
-/// The words of an app.
+/// The parameters of an app.
 #[derive(Debug, Clone, Copy)]
 pub struct FilmWords {
-    /// What stands behind a number of seconds.
+    /// The unit that follows the number of seconds.
     pub seconds_unit: &'static str,
     pub has_ratio: bool,
-    /// Whether it has a word for how many lines a film has.
+    /// Whether it has a parameter for the resolution.
     pub has_resolution: bool,
-    /// Further words that pass as they are: none of them changes how many films are made.
+    /// Further parameters, which pass through unchanged: none of them changes how many videos are generated.
     pub own: &'static [&'static str],
 }
 
-/// Says a client's request for a film in the words of an app.
+/// Translates a video request for a fal app.
 ///
 /// # Errors
-/// It is wrong, or means what the app has no word for and may not be left out.
+/// The request is invalid, or needs something that the app lacks and that may not be dropped.
 pub fn speak_queued_film(
     client: Grammar,
     form: Option<&Form>,
@@ -78,21 +78,22 @@ pub fn speak_queued_film(
     Ok(Spoken { body: Bytes::from(object(&said)), dropped: unsaid.losses.settle(is_lenient)? })
 }
 
-/// What our name for such a film holds: where the queue has it, below its host, and what was asked of it.
+/// The content of our id of such a video: its status, result and cancel paths in the queue, and the requested
+/// values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedFilm {
     pub look: String,
     pub fetch: String,
     pub cancel: String,
     created_unix_s: u64,
-    /// Empty where its client did not say it; the next likewise.
+    /// Empty if the client did not specify it, as is `size`.
     seconds: String,
     size: String,
     model: String,
 }
 
 impl QueuedFilm {
-    /// `None` of a name that is none of ours for such films.
+    /// Decodes our id. Returns `None` if it is not the id of such a video.
     #[must_use]
     pub fn read(id: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
@@ -119,7 +120,7 @@ impl QueuedFilm {
             .encode([MARK, look, fetch, cancel, &created, seconds, size, model].join(&ASKED.to_string()))
     }
 
-    /// Of what a queue says when it takes a request.
+    /// From the queue's response to a new request.
     fn taken(ask: &FilmAsk, said: &Members<'_>) -> Option<Self> {
         let FilmAsk::New { model, seconds, size, created_unix_s } = ask else { return None };
         let place = |name: &str| {
@@ -140,7 +141,7 @@ impl QueuedFilm {
     }
 }
 
-/// A path that leads nowhere else.
+/// Whether this is a plain absolute path, without empty or dot segments.
 fn is_place(path: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~%".contains(&byte);
     let parts = || path.split('/').skip(1);
@@ -151,7 +152,7 @@ fn is_place(path: &str) -> bool {
         && !parts().any(leads)
 }
 
-/// Whether this is about a film in a queue.
+/// Whether this is about a video in a queue.
 pub(super) fn is_queued(ask: &FilmAsk, said: &Members<'_>) -> bool {
     match ask {
         FilmAsk::New { .. } => said.said("status_url").is_some(),
@@ -159,7 +160,7 @@ pub(super) fn is_queued(ask: &FilmAsk, said: &Members<'_>) -> bool {
     }
 }
 
-/// What its client is told of a film, of what the queue or the app tells.
+/// Writes the video object for the client, from the state of the queue or the result of the app.
 pub(super) fn film(ask: &FilmAsk, said: &Members<'_>) -> Result<Bytes, StreamFault> {
     let no_answer = || StreamFault::Broken("not_an_answer");
     let (film, end, billed) = match ask {
@@ -190,7 +191,7 @@ pub(super) fn film(ask: &FilmAsk, said: &Members<'_>) -> Result<Bytes, StreamFau
     Ok(told.document())
 }
 
-/// Why there is no film to be taken, of what came in its place.
+/// The fault for a response that came in place of the video's bytes.
 pub(super) fn no_content(body: &[u8]) -> StreamFault {
     let end = chat::side::document(body).and_then(End::of);
     match end {
@@ -201,12 +202,12 @@ pub(super) fn no_content(body: &[u8]) -> StreamFault {
     }
 }
 
-/// How far it is.
+/// The state of a queued request.
 enum End {
     Queued,
     Coming,
     Made {
-        /// Where the app tells it.
+        /// The length, if the app reports it.
         seconds: Option<String>,
     },
     Failed {
@@ -239,7 +240,7 @@ impl End {
         }
     }
 
-    /// The message is bounded, and freed of what looks like a key.
+    /// `chat::read_error` limits the message's length and redacts what looks like a key.
     fn failed(kind: Option<&str>, message: Option<&str>) -> Self {
         let code = match kind {
             Some("content_policy_violation") => "moderation_blocked",
@@ -251,7 +252,7 @@ impl End {
     }
 }
 
-/// The film of an answer: an object that says where it is.
+/// The video in a result: an object with its URL.
 fn video_of(said: &Json) -> Option<&Json> {
     let video = said.get("video").or_else(|| said.get("videos")?.get(0));
     video.filter(|video| video.get("url").is_some_and(Json::is_string))

@@ -1,4 +1,4 @@
-//! Texts that apps of a cloud read aloud: the request in the words of an app, which gives a file for it.
+//! Speech synthesis by fal's apps: translates the request into an app's parameters. The response is a file.
 
 use bytes::Bytes;
 use domain::{Fault, Grammar};
@@ -14,27 +14,27 @@ const FORMAT_FIX: &str = "Leave \"response_format\" out: the app's files are all
 const EVENTS_FIX: &str = "Send \"audio\", or leave it out: the app gives a file.";
 const SPEED_FIX: &str = "Leave \"speed\" out.";
 
-/// The words of an app.
+/// The parameters of a speech app.
 #[derive(Debug, Clone, Copy)]
 pub struct SpeechWords {
-    /// What it calls the text.
+    /// The name of the text's field.
     pub text: &'static str,
-    /// The member in which voice and speed stand; they stand beside the text where there is none.
+    /// The member that holds voice and speed; `None` if they are at the top level.
     pub setting: Option<&'static str>,
     pub voice: &'static str,
     pub has_speed: bool,
-    /// What its files are, in the client's word for it; `None` where that is not known.
+    /// The format of its files, in OpenAI's word for it; `None` if unknown.
     pub format: Option<&'static str>,
-    /// What it is always told, so that it gives a file.
+    /// Parameters that are always sent, so that the response is a file.
     pub always: &'static [(&'static str, &'static str)],
-    /// Further words that pass as they are.
+    /// Further parameters, which pass through unchanged.
     pub own: &'static [&'static str],
 }
 
-/// Says a client's request for speech in the words of an app.
+/// Translates a speech request for a fal app.
 ///
 /// # Errors
-/// It is wrong, or means what the app has no word for and may not be left out.
+/// The request is invalid, or needs something that the app lacks and that may not be dropped.
 pub fn speak_hosted_speech(
     client: Grammar,
     body: &[u8],

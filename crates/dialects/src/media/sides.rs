@@ -1,4 +1,4 @@
-//! Pictures for servers that are told their sides as numbers.
+//! Image requests for Together AI, which takes the width and the height as numbers.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use crate::json::{Cursor, JsonError, Span, Value};
 use crate::splice::{Edit, splice};
 
-/// The same request with a width and a height in the place of a size, and with such a server's word for pictures in the
-/// answer itself. A size that is no two numbers stays, for the server to judge.
+/// Rewrites `size` as `width` and `height`, and `b64_json` as `base64`. A size that is not two numbers stays,
+/// for the upstream to judge.
 #[must_use]
 pub fn by_sides(body: &Bytes) -> Vec<Bytes> {
     let mut edits = Vec::new();
-    // A body that can't be read as an object goes on as it is: whoever decoded it has said so.
+    // A body that is not an object passes unchanged; decoding has already rejected it.
     if edits_of(body, &mut edits).is_err() {
         edits.clear();
     }

@@ -1,5 +1,6 @@
-//! Answers that come by and by: pictures in events, speech in events or as bare bytes. They go on as they come, but for what
-//! a model that a cloud hosts makes; what is read of them is what they used, whether they failed, and where they end.
+//! Streamed media responses: images as events, speech as events or raw bytes, files and videos as raw bytes.
+//! They pass through as they arrive, except for images from hosted models (fal and others), which are
+//! rewritten. Of the others only the usage, errors and the end are read.
 
 use bytes::Bytes;
 use domain::limits::ANSWER_BYTES_MAX;
@@ -20,50 +21,50 @@ use crate::transcript::AnswerForm;
 use crate::whole::WholeAnswer;
 
 const EVENTS: &[u8] = b"text/event-stream";
-/// What speech is never said in.
+/// Media types that never contain speech.
 const DOCUMENTS: [&[u8]; 3] = [b"application/json", b"text/html", b"application/problem+json"];
 
-/// In what a film comes.
+/// The body in which a video arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FilmBody {
-    /// What is told of its operation holds its bytes.
+    /// Vertex AI: the operation's state, which contains the video in Base64.
     Operation,
-    /// It is bare bytes, unless a document tells why it is not there.
+    /// fal: raw bytes, unless a JSON document explains why there is no video.
     Queue,
-    /// Such a document.
+    /// That document.
     Refusal,
 }
 
 #[derive(Debug)]
 pub(crate) struct MediaStream {
     operation: Operation,
-    /// It comes as events; speech is bare bytes where its head did not say so.
+    /// The response is SSE. Speech is raw bytes unless its content type says otherwise.
     has_events: bool,
     cutter: Cutter,
     pub(crate) facts: StreamFacts,
     images: u64,
-    /// Its events are the vendor's own, so that their end is known.
+    /// The events are OpenAI's own, so the last one is known.
     has_end: bool,
-    /// What is written anew in the client's events.
+    /// Set if the images are rewritten as events for the client.
     hosted: Option<HostedPictures>,
-    /// A film that comes in what is told of its operation, or is told not to be there in its place.
+    /// Set for the content of a video, unless it passes through as it is.
     film: Option<FilmBody>,
 }
 
 impl MediaStream {
-    /// Pictures of a model that a cloud hosts.
+    /// Images of a hosted model.
     pub(crate) fn hosted(created_unix_s: u64) -> Self {
         Self { hosted: Some(HostedPictures::new(created_unix_s)), ..Self::new(Operation::Images) }
     }
 
-    /// A film in what is told of its operation, held until it is whole, or one that was made through a queue.
+    /// The content of a video: from an operation, buffered until it is complete, or from a fal queue.
     pub(crate) fn film(ask: &FilmAsk) -> Self {
         let is_queued = matches!(ask, FilmAsk::Known { id, .. } if QueuedFilm::read(id).is_some());
         let film = if is_queued { FilmBody::Queue } else { FilmBody::Operation };
         Self { film: Some(film), ..Self::new(Operation::Video) }
     }
 
-    /// What comes is a document that is read once it is whole.
+    /// Whether the body is a document that is buffered and read at the end.
     const fn holds_film(&self) -> bool {
         matches!(self.film, Some(FilmBody::Operation | FilmBody::Refusal))
     }
@@ -81,7 +82,7 @@ impl MediaStream {
         }
     }
 
-    /// The head came, and said what follows it.
+    /// The response's head arrived, with its content type.
     pub(crate) fn opened(&mut self, media_type: &[u8]) -> Result<(), StreamFault> {
         let is = |named: &[u8]| {
             media_type.get(..named.len()).is_some_and(|start| start.eq_ignore_ascii_case(named))
@@ -107,7 +108,7 @@ impl MediaStream {
             }
             _ => {}
         }
-        // A file holds whatever it holds.
+        // A stored file may have any content.
         if self.operation.is_kept() {
             return Ok(());
         }
@@ -151,7 +152,7 @@ impl MediaStream {
         Ok(())
     }
 
-    /// One whole event.
+    /// Takes one complete event.
     fn take(&mut self, event: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let parsed = read_event(&event);
         let data = parsed.data.json(&event);
@@ -182,7 +183,7 @@ impl MediaStream {
         self.has_end |= kind.starts_with("speech.audio.");
         if self.operation.makes_pictures() && kind.ends_with(".completed") {
             self.images += 1;
-            // Each picture of a stream tells of itself alone.
+            // Each image of a stream reports only its own usage.
             let mut usage = self.facts.usage.unwrap_or_default().plus(counts::of_pictures(said));
             usage.units.images = self.images;
             usage.source = UsageSource::Provider;
@@ -194,7 +195,7 @@ impl MediaStream {
         }
     }
 
-    /// What was made, once the end is there.
+    /// Writes the images once the response is complete.
     fn finish_hosted(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let Some(hosted) = &mut self.hosted else { return Ok(()) };
         if hosted.is_whole {
@@ -261,7 +262,7 @@ impl MediaStream {
         Ok(())
     }
 
-    /// Bare bytes have no place for words: their connection is broken off.
+    /// A stream of raw bytes cannot carry an error, so its connection is closed instead.
     pub(crate) fn error_event(&self, fault: &Fault, trace: TraceId) -> Bytes {
         if self.has_events { chat::error_event(fault, trace) } else { Bytes::new() }
     }
@@ -271,11 +272,12 @@ impl MediaStream {
     }
 }
 
-/// Pictures that came at once. Of a form whose wish for a stream stood behind its files, the answer's type tells that they
-/// are events: they go on as they are, once all are there.
+/// A buffered image response. If a form's `stream` field came after its files, the request was not known to
+/// be streamed, and only the response's content type shows events: these are passed on unchanged, all at
+/// once.
 ///
 /// # Errors
-/// As for a stream, and for an answer that is none.
+/// As for a stream, and if the body is not a response of its kind.
 pub(crate) fn whole_pictures(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     if way.form != AnswerForm::Events {
         return whole_answer(way.operation, body);

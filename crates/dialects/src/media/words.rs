@@ -1,4 +1,5 @@
-//! How requests are said in the words of models that are no conversation's.
+//! Shared by the translations for fal, Imagen, Veo and Bedrock: reporting of unsupported parameters, and JSON
+//! writing.
 
 use domain::{Fault, Grammar};
 
@@ -9,7 +10,7 @@ use crate::responses::Members;
 
 const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
 
-/// What there are no words for.
+/// The parameters that could not be translated.
 pub(super) struct Unsaid {
     pub losses: Losses,
     pub is_lenient: bool,
@@ -20,7 +21,7 @@ impl Unsaid {
         Self { losses: Losses::new(client, Grammar::Hosted), is_lenient }
     }
 
-    /// Of a field that there are words for, a value that there are none for.
+    /// Reports a value that the upstream does not support, of a field that it has.
     pub(super) fn value(&mut self, name: &str, what: &str, fix: &'static str) -> Result<(), Box<Fault>> {
         if !self.is_lenient {
             return Err(unsayable(name.to_owned(), what, fix));
@@ -29,8 +30,8 @@ impl Unsaid {
         Ok(())
     }
 
-    /// Of a model that is asked whole, and whose pictures are nothing but their bytes: its client is told that as a
-    /// stream, if it likes.
+    /// Reads `stream` and `response_format` for a model that returns image bytes in a buffered response.
+    /// Streaming is accepted, as the gateway then wraps the response into events; URLs are not.
     pub(super) fn bytes_alone(&mut self, members: &mut Members<'_>) -> Result<(), Box<Fault>> {
         members.boolean("stream")?;
         let place = members.text("response_format")?;
@@ -45,7 +46,7 @@ impl Unsaid {
     }
 }
 
-/// An object of members whose values are written already.
+/// An object whose member values are already JSON.
 pub(super) fn object(members: &[(&str, String)]) -> String {
     let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", members.join(","))

@@ -1,10 +1,10 @@
-//! Which addresses a provider may be asked to fetch from on an account that several workspaces share.
+//! URLs that a provider may be told to fetch on an account that several workspaces share.
 
 const DATA: &str = "data:";
 const SECURE: &str = "https://";
 
-/// Whether an address is public and none of the provider's own store, or holds the bytes itself. Whatever two readers could
-/// read in two ways is neither.
+/// Whether an address is a data URL, or a public URL outside the provider's own storage. An address that two
+/// parsers could read differently is rejected.
 pub fn is_public_address(address: &str, is_own_host: &dyn Fn(&str) -> bool) -> bool {
     if starts_with(address, DATA) {
         return true;
@@ -25,7 +25,8 @@ fn starts_with(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// A name of several labels, the last of which is no number: bare addresses and names of an inner network are none.
+/// Whether this is a public domain name: several labels, the last not numeric. This excludes IP addresses and
+/// names of internal networks.
 fn is_public_name(host: &str) -> bool {
     const INNER: [&str; 5] = ["local", "localhost", "internal", "home", "lan"];
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -1,4 +1,4 @@
-//! The fields of Messages.
+//! The fields of Anthropic's Messages API.
 
 use super::Fields;
 use super::Holds::{Kept, Object, Plain, Text};
@@ -8,10 +8,10 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("billing_policy", Kept),
     ("cache_control", Plain),
     ("compaction", Plain),
-    // A container, or skills that are kept to be put into one.
+    // A container's id, or stored skills to load into one.
     ("container", Kept),
     ("context_management", Plain),
-    // What was said before is named in it.
+    // Contains the id of an earlier message.
     ("diagnostics", Kept),
     ("fallback_credit_token", Kept),
     ("fallbacks", Kept),
@@ -41,7 +41,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("user_profile_id", Kept),
 ]);
 
-/// A client's own word for its user, which nobody keeps.
+/// The client's own id for its user, which the provider does not store.
 static METADATA: Fields = Fields(&[("user_id", Plain)]);
 
 static SERVER: Fields = Fields(&[
@@ -52,7 +52,7 @@ static SERVER: Fields = Fields(&[
     ("url", Text(Words::Address)),
 ]);
 
-/// Every block's, whatever its kind.
+/// The fields of every kind of block.
 static BLOCK: Fields = Fields(&[
     ("cache_control", Plain),
     ("caller", Plain),
@@ -87,7 +87,7 @@ static BLOCK: Fields = Fields(&[
     ("tool_references", Plain),
     ("tool_use_id", Plain),
     ("type", Plain),
-    // Of a page that a search found before; what is to be fetched is named by a source.
+    // The URL of an earlier search result. URLs to fetch are in a `source`.
     ("url", Plain),
 ]);
 
@@ -129,7 +129,7 @@ static TOOL: Fields = Fields(&[
     ("user_location", Plain),
 ]);
 
-/// What a model takes of the same and of its kin where a cloud hosts it, beside the cloud's own fields.
+/// The fields of `additionalModelRequestFields` on Bedrock, for Claude and other models.
 pub(super) static REQUEST_OF_HOSTED: Fields = Fields(&[
     ("anthropic_beta", Plain),
     ("cache_control", Plain),

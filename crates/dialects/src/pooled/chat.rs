@@ -1,4 +1,4 @@
-//! The fields of chat completions, those of every seller that speaks the grammar among them.
+//! The fields of Chat Completions, including the extensions of every provider that speaks it.
 
 use super::Fields;
 use super::Holds::{Kept, Later, Object, Plain, Text};
@@ -85,7 +85,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("web_search_options", Plain),
 ]);
 
-/// One's own voice has an id.
+/// A custom voice has an id.
 pub(super) const VOICE: super::Holds = Object(Words::Plain, &Fields(&[("id", Kept)]));
 
 static MESSAGE: Fields = Fields(&[
@@ -146,7 +146,7 @@ static FILE: Fields = Fields(&[
 pub(super) static FUNCTION: Fields =
     Fields(&[("description", Plain), ("name", Plain), ("parameters", Plain), ("strict", Plain)]);
 
-/// Every tool's, whatever its kind: which of them a kind has is its provider's to judge.
+/// The fields of every kind of tool; the provider judges which of them a kind may have.
 pub(super) static TOOL: Fields = Fields(&[
     ("action", Plain),
     ("allowed_callers", Plain),
@@ -208,7 +208,7 @@ pub(super) static TOOL: Fields = Fields(&[
     ("vector_store_ids", Kept),
 ]);
 
-/// Where code is run: a place made for the request, or one that is there.
+/// Where code runs: in a container created for the request, or in an existing one.
 pub(super) static CONTAINER: Fields = Fields(&[
     ("container_id", Kept),
     ("file_ids", Text(Words::File)),

@@ -1,4 +1,4 @@
-//! The fields of Converse, and those that its models take beside them.
+//! The fields of Bedrock's Converse API, and those that its models take in addition.
 
 use super::Fields;
 use super::Holds::{Kept, Object, Plain};
@@ -10,7 +10,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("additionalModelResponseFieldPaths", Plain),
     ("guardrailConfig", Kept),
     ("inferenceConfig", Plain),
-    // Of what is only counted.
+    // The nested request of `CountTokens`.
     ("input", Object(Words::Kept, &Fields(&[("converse", Object(Words::Plain, &REQUEST))]))),
     (
         "messages",
@@ -18,7 +18,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ),
     ("outputConfig", Plain),
     ("performanceConfig", Plain),
-    // They fill in a prompt that is kept.
+    // Variables of a stored prompt.
     ("promptVariables", Kept),
     ("requestMetadata", Plain),
     ("serviceTier", Plain),
@@ -88,7 +88,7 @@ static MEDIA: Fields = Fields(&[
             &Fields(&[
                 ("bytes", Plain),
                 ("content", Object(Words::Plain, &CONTENT)),
-                // A place in the account's own storage, or in one that its owner was let into.
+                // A location in the account's own S3 buckets, or in a bucket that it was given access to.
                 ("s3Location", Kept),
                 ("text", Plain),
             ]),

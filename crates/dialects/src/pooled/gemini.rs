@@ -1,4 +1,4 @@
-//! The fields of generateContent and of what is counted or embedded, by their names in camel case.
+//! The fields of Gemini's `generateContent`, `countTokens` and embedding requests, in camelCase.
 
 use super::Fields;
 use super::Holds::{Kept, Object, Plain, Text};
@@ -72,7 +72,7 @@ static TOOL: Fields = Fields(&[
     ("googleSearch", Plain),
     ("googleSearchRetrieval", Plain),
     ("mcpServers", Object(Words::Kept, &Fields(&[("name", Plain), ("streamableHttpTransport", TRANSPORT)]))),
-    // Stores of the account, whichever kind.
+    // Data stores of the account, of any kind.
     ("retrieval", Kept),
     ("urlContext", Plain),
 ]);

@@ -1,4 +1,4 @@
-//! The fields of what is asked beside conversations: vectors, pictures, speech, recordings, rankings.
+//! The fields of requests without a conversation: embeddings, images, speech, transcription, reranking.
 
 use domain::Operation;
 
@@ -126,7 +126,7 @@ pub(super) static RERANK: Fields = Fields(&[
     ("user", Plain),
 ]);
 
-/// The parts of a form.
+/// The parts of a multipart form.
 pub(super) const fn form(operation: Operation) -> &'static [&'static str] {
     match operation {
         Operation::ImageEdits | Operation::ImageVariations => &[

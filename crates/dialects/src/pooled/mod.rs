@@ -1,9 +1,9 @@
-//! What a request may hold on an account that several workspaces share: one table of each grammar's fields, and whatever is
-//! in none of them is refused.
+//! What a request may contain on an account that several workspaces share: a table of allowed fields for each
+//! dialect.
 //!
-//! A provider looks up a file, a container or a store by its name in the whole account, so on a shared account such a name
-//! may be another tenant's, or the operator's. Fields are therefore denied by default: one that nobody has sorted into a
-//! table passes only where its value can't be a name.
+//! A provider looks up a file, a container or a store by its id in the whole account, so on a shared account
+//! such an id may belong to another tenant or to the operator. Fields are therefore denied by default: a
+//! field that is in no table passes only if its value cannot be an id.
 
 mod address;
 mod anthropic;
@@ -24,43 +24,43 @@ use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
 pub use address::is_public_address;
 
-/// What a field may hold.
+/// What a field may contain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Holds {
-    /// Anything: it names nothing that a provider keeps.
+    /// Anything: it never refers to a stored object.
     Plain,
-    /// Only the name of something kept, or what leads to it.
+    /// Only references to stored objects.
     Kept,
-    /// A wish to be answered later, by a name that is given now.
+    /// A request for deferred completion, whose result is fetched later by an id.
     Later,
-    /// One text, or a list of them.
+    /// A string, or a list of strings.
     Text(Text),
-    /// An object of these fields, a list of such, or a text.
+    /// An object with these fields, a list of such objects, or a string.
     Object(Text, Table),
-    /// Items of a conversation, which may stand for kept ones by their ids alone.
+    /// Items of a conversation, which may refer to stored items by id alone.
     Items(Table),
 }
 
-/// What a text in a field is.
+/// What a string in a field means.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Text {
     Plain,
     Kept,
-    /// The id of a file: one that this project uploaded was exchanged before.
+    /// A file id. The id of a file that this project uploaded was already replaced by the provider's.
     File,
-    /// Where something is to be fetched from.
+    /// A URL to fetch.
     Address,
-    /// Bytes as text, or where they are to be fetched from.
+    /// Encoded bytes, or a URL to fetch them from.
     Bytes,
 }
 
-/// The fields of an object by their names.
+/// The fields of an object, by name.
 #[derive(Debug)]
 pub(crate) struct Fields(&'static [(&'static str, Holds)]);
 
 type Table = &'static Fields;
 
-/// Where a request says something that a shared account must not be asked, and why.
+/// A part of a request that a shared account must not send, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objection {
     pub place: String,
@@ -69,32 +69,33 @@ pub struct Objection {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// It names something that is kept at the provider.
+    /// It refers to an object stored at the provider.
     Kept,
-    /// It is an address that is not public, or one of the provider's own store.
+    /// It is a URL that is not public, or one of the provider's own storage.
     Address,
-    /// It asks for an answer that is fetched later, of which nobody would know what it used.
+    /// It defers the response, whose usage would then be unknown.
     Later,
-    /// The field is in no table, so nobody knows what it names.
+    /// The field is in no table, so it is unknown what it refers to.
     Unknown,
-    /// It could not be read whole.
+    /// The request could not be parsed completely.
     Unread,
 }
 
-/// What is known of the account and the request beside its bytes.
+/// What is known about the account and the request, apart from the body.
 pub struct SharedSeat<'a> {
-    /// Whether the bytes go on as they came: what they say in fields that we don't know goes nowhere else.
+    /// Whether the body goes upstream as it came. A translated body no longer has the client's unknown
+    /// fields.
     pub is_spoken: bool,
-    /// Whether the file at this place was exchanged for what its keeper calls it.
+    /// Whether the file id at this path was already replaced by the id at the provider that stores it.
     pub is_exchanged: &'a dyn Fn(&str) -> bool,
-    /// Whether a host is one of the provider's own.
+    /// Whether a host belongs to the provider itself.
     pub is_own_host: &'a dyn Fn(&str) -> bool,
 }
 
-/// Looks for the first thing in a request that a shared account must not be asked.
+/// Searches a request for anything that a shared account must not send.
 ///
 /// # Errors
-/// That thing.
+/// The first such part.
 pub fn check_shared(
     grammar: Grammar,
     operation: Operation,
@@ -104,10 +105,10 @@ pub fn check_shared(
     walk(body, table(grammar, operation), grammar == Grammar::Gemini, seat)
 }
 
-/// The same of an event of a realtime session.
+/// The same for an event of a realtime session.
 ///
 /// # Errors
-/// That thing.
+/// The first such part.
 pub fn check_shared_event(event: &[u8], seat: &SharedSeat<'_>) -> Result<(), Box<Objection>> {
     if !RealtimeEvent::is_whole(event) {
         return Err(Box::new(Objection { place: String::new(), reason: Reason::Unread }));
@@ -132,7 +133,7 @@ fn table(grammar: Grammar, operation: Operation) -> Table {
     }
 }
 
-/// Whether a part of a form of this name is known, and names nothing that is kept.
+/// Whether a form part of this name is known and never refers to a stored object.
 pub(crate) fn is_form_field(operation: Operation, name: &str) -> bool {
     media::form(operation).contains(&name.strip_suffix("[]").unwrap_or(name))
 }
@@ -146,18 +147,18 @@ fn walk(body: &[u8], table: Table, is_camel: bool, seat: &SharedSeat<'_>) -> Res
     });
     walked.map_err(|stop| match stop {
         Stop::Objection(objection) => objection,
-        // What can't be read can't be vouched for.
+        // What cannot be parsed cannot be cleared.
         Stop::Unread => Box::new(Objection { place: String::new(), reason: Reason::Unread }),
     })
 }
 
 struct Walker<'a> {
-    /// Names are read in both of their styles.
+    /// Names are accepted in camelCase and snake_case.
     is_camel: bool,
     seat: &'a SharedSeat<'a>,
 }
 
-/// Where the walk is; it is written out only for an objection.
+/// The current path, written out only for an objection.
 enum Place<'a> {
     Root,
     Member(&'a Self, &'a str),
@@ -255,7 +256,7 @@ impl Walker<'_> {
         }
     }
 
-    /// A number is no name, nor is what says nothing.
+    /// Refuses an unknown field, unless it is empty or its value (a number or a boolean) cannot be an id.
     fn unknown(&self, cursor: &mut Cursor<'_>, place: &Place<'_>) -> Result<(), Stop> {
         let bytes = cursor.bytes();
         let value = cursor.value()?;
@@ -267,7 +268,7 @@ impl Walker<'_> {
     }
 }
 
-/// An item by its id alone is a reference, whether or not it says so and whatever it says that it is.
+/// An item with nothing but an id is a reference, whatever its type says.
 fn refuse_reference(cursor: &Cursor<'_>, place: &Place<'_>) -> Result<(), Stop> {
     let mut ahead = cursor.clone();
     let (mut is_reference, mut has_id, mut has_more) = (false, false, false);

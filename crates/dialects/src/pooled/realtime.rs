@@ -1,4 +1,4 @@
-//! The fields of what a client says in a realtime session, whatever the event.
+//! The fields of a realtime client's events, of every type.
 
 use super::Fields;
 use super::Holds::{Kept, Object, Plain};
@@ -20,13 +20,13 @@ pub(super) static EVENT: Fields = Fields(&[
     ("type", Plain),
 ]);
 
-/// A session's, and those of a response in it.
+/// The fields of a session, and of a response within it.
 static SESSION: Fields = Fields(&[
     ("audio", Object(Words::Plain, &Fields(&[("input", Plain), ("output", Object(Words::Plain, &OUTPUT))]))),
-    // What a response goes on from within the session.
+    // The conversation within the session that a response belongs to.
     ("conversation", Plain),
     ("include", Plain),
-    // Items are named by the ids that they have in the session.
+    // Items are referenced by their ids within the session.
     ("input", Object(Words::Plain, &ITEM)),
     ("input_audio_format", Plain),
     ("input_audio_noise_reduction", Plain),

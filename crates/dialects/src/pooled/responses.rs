@@ -1,4 +1,4 @@
-//! The fields of Responses, and those of its items.
+//! The fields of OpenAI's Responses API, and those of its items.
 
 use super::Fields;
 use super::Holds::{Items, Kept, Object, Plain, Text};
@@ -7,7 +7,7 @@ use super::chat::{CONTAINER, TOOL};
 
 pub(super) static REQUEST: Fields = Fields(&[
     ("access_programs", Kept),
-    // Whether it may be asked for on a shared account is planned before anybody is.
+    // Planning already keeps background requests off shared accounts.
     ("background", Plain),
     ("client_metadata", Plain),
     ("context_management", Plain),
@@ -22,7 +22,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("model", Plain),
     ("moderation", Plain),
     ("parallel_tool_calls", Plain),
-    // Goes on only from a response that this project made there.
+    // Accepted only for a response that this project created at that upstream.
     ("previous_response_id", Plain),
     ("prompt", Kept),
     ("prompt_cache_key", Plain),
@@ -45,7 +45,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("user", Plain),
 ]);
 
-/// Every item's, whatever its kind.
+/// The fields of every kind of item.
 pub(super) static ITEM: Fields = Fields(&[
     ("acknowledged_safety_checks", Plain),
     ("action", Plain),

@@ -1,4 +1,4 @@
-//! What shared accounts are asked and what not, grammar by grammar, and that no field of a decoder is unsorted.
+//! What a shared account may send, dialect by dialect, and that every field a decoder reads is in a table.
 
 use std::collections::BTreeSet;
 use std::ptr;
@@ -19,7 +19,7 @@ fn objection(
     checked.err().map(|objection| (objection.place, objection.reason))
 }
 
-/// Each body is the grammar's, but for the braces around it.
+/// Each case is a body without its outer braces.
 fn check(grammar: Grammar, operation: Operation, cases: &[(&str, Option<(&str, Reason)>)]) {
     for (body, expected) in cases {
         let found = objection(grammar, operation, &format!("{{{body}}}"), true);
@@ -458,7 +458,7 @@ fn what_is_said_anew_is_looked_at_for_files_and_addresses_alone() {
     }
 }
 
-/// Every name in a table and in those that it leads to.
+/// Every name in a table and in the tables it refers to.
 fn names(table: Table, seen: &mut Vec<Table>, into: &mut BTreeSet<&'static str>) {
     if seen.iter().any(|known| ptr::eq(*known, table)) {
         return;
@@ -472,7 +472,7 @@ fn names(table: Table, seen: &mut Vec<Table>, into: &mut BTreeSet<&'static str>)
     }
 }
 
-/// The names that a decoder compares members with, by its source.
+/// The names that a decoder compares members with, extracted from its source code.
 fn decoded(source: &'static str) -> impl Iterator<Item = &'static str> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| {
@@ -529,7 +529,8 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
         let sorted = of(grammar, operations);
         let read: BTreeSet<&str> = sources.iter().flat_map(|source| decoded(source)).collect();
         assert!(read.len() > 3, "{grammar:?}: the decoder's fields are not found");
-        // The first is a setting of a stream, among others that name nothing; films are made on no shared account.
+        // The first is an option of a stream, among others that refer to nothing; videos are never made on a
+        // shared account.
         let apart = BTreeSet::from(["include_usage", "seconds"]);
         let unsorted: Vec<_> = read.difference(&sorted).filter(|name| !apart.contains(*name)).collect();
         assert!(unsorted.is_empty(), "{grammar:?}: {unsorted:?} are in no table");

@@ -1,4 +1,4 @@
-//! Citations in the words of this grammar.
+//! Citations as Responses annotations.
 
 use domain::Json;
 use serde_json::value::RawValue;
@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 use super::members::Members;
 use super::write_items::owned;
 
-/// What a citation may be here.
+/// The types of annotation that the format has.
 const KINDS: &[&str] = &["url_citation", "file_citation", "container_file_citation", "file_path"];
 
-/// A citation as an annotation; `None` where it is another grammar's and can't be said. The chat grammar's differ from
-/// these only by standing one level deeper.
+/// A citation as an annotation; `None` where it is another dialect's and can't be expressed. Chat Completions
+/// annotations differ from these only in nesting their fields one level deeper.
 pub(super) fn own_annotation(json: &Json) -> Option<Box<RawValue>> {
     let members = Members::of_answer(json.as_str().as_bytes())?;
     let kind = members.said("type")?;

@@ -1,4 +1,4 @@
-//! Single shapes: odd answers of upstreams, endings, and what a request loses here.
+//! Tests of single cases: odd upstream answers, endings, and dropped request fields.
 
 use domain::prompt::{
     CacheLifetime, CacheMark, Content, Effort, Instruction, Part, Role, Signature, Source, Thought, Tool,
@@ -13,7 +13,7 @@ use crate::asked::Asked;
 use crate::losses::Losses;
 use crate::speak::Listener;
 
-/// What a series of events' data comes to, in short.
+/// A short form of what these events are read as.
 fn read(data: &[&str]) -> Result<Vec<String>, StreamFault> {
     let (mut reader, mut events) = (Reader::default(), Vec::new());
     for data in data {
@@ -53,16 +53,16 @@ fn short(events: &[Event]) -> Vec<String> {
 
 const COMPLETED: &str = r#"{"type":"response.completed","response":{"status":"completed","output":[]}}"#;
 
-/// What upstreams send, and what it comes to.
+/// What upstreams send, and what it is read as.
 const ODD: &[(&[&str], &[&str])] = &[
-    // Only the last event says something.
+    // Only the last event carries anything.
     (
         &[
             r#"{"type":"response.completed","response":{"id":"r","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"x","annotations":[{}]}]}],"usage":{"input_tokens":1,"output_tokens":2}}}"#,
         ],
         &["start", "0< text", "0: x", "0^", "0>", "finish Stop completed", "usage 1+2", "done"],
     ),
-    // Items come whole, without deltas, and again in the end.
+    // Items come complete, without deltas, and again at the end.
     (
         &[
             r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","call_id":"c","name":"f","namespace":"n","arguments":"{\"a\":1,\"a\":2}"}}"#,
@@ -70,7 +70,7 @@ const ODD: &[(&[&str], &[&str])] = &[
         ],
         &["start", "0< call c n__f", "0: {\"a\":1,\"a\":2}", "0>", "finish Calls completed", "done"],
     ),
-    // The last deltas are missing: the whole text says the rest.
+    // The last deltas are missing: the complete text supplies the rest.
     (
         &[
             r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"Hé","logprobs":[{"token":"H"}]}"#,
@@ -88,7 +88,7 @@ const ODD: &[(&[&str], &[&str])] = &[
             "done",
         ],
     ),
-    // A thought that tells nothing but its seal, and one that tells nothing at all.
+    // Reasoning with only encrypted content, and one with nothing at all.
     (
         &[
             r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"e"}}"#,
@@ -97,7 +97,7 @@ const ODD: &[(&[&str], &[&str])] = &[
         ],
         &["start", "0< summary", "0~ e", "0>", "finish Stop completed", "done"],
     ),
-    // The words of a thought, as open models tell them.
+    // Full reasoning text, as open models send it.
     (
         &[
             r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"reasoning","id":"rs_1","summary":[]}}"#,
@@ -109,7 +109,7 @@ const ODD: &[(&[&str], &[&str])] = &[
         ],
         &["start", "0< thought", "0: hm", "0~ e", "0>", "finish Stop completed", "done"],
     ),
-    // Unknown events, members of wrong types, an item without a type, a text that is gone back to.
+    // Unknown events, members of wrong types, an item without a type, a text that is resumed later.
     (
         &[
             r#"{"type":"response.later.thing","x":1}"#,
@@ -136,7 +136,7 @@ const ODD: &[(&[&str], &[&str])] = &[
             "done",
         ],
     ),
-    // Unknown reasons: what there is decides.
+    // Unknown reasons: the output decides.
     (
         &[
             r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"later"},"output":[]}}"#,

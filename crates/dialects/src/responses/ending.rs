@@ -1,4 +1,4 @@
-//! How an answer of this grammar ends: its status, its reason, its usage, or its error.
+//! How a Responses answer ends: status, reason, usage, or error.
 
 use domain::{Event, FaultClass, Finish, Reason};
 
@@ -8,10 +8,10 @@ use super::usage::read_usage;
 use crate::answer::StreamFault;
 use crate::chat::{class_of, read_error};
 
-/// What an error event or body says.
+/// The fault for an error event or body.
 pub(super) fn upstream(body: &[u8]) -> StreamFault {
     let mut report = read_error(body);
-    // The event's own name, where the error stands beside it.
+    // The event's own type, where the error's members are on the event itself.
     report.kind = report.kind.take().filter(|kind| kind != "error");
     let class = match report.code.as_deref() {
         Some(
@@ -27,7 +27,7 @@ pub(super) fn upstream(body: &[u8]) -> StreamFault {
 }
 
 impl Reader {
-    /// The response as it is in the end.
+    /// Reads the final response object.
     pub(super) fn finish(&mut self, response: &Members<'_>, out: &mut Vec<Event>) -> Result<(), StreamFault> {
         self.start(Some(response), out);
         let status = response.said("status").unwrap_or_default();
@@ -44,7 +44,7 @@ impl Reader {
         for at in open {
             self.end_call(at, out);
         }
-        // An answer that is made in the background has no end yet, and that is no fault of it.
+        // A background response that is still running has no finish, which is not a fault.
         if !matches!(&*status, "queued" | "in_progress") {
             out.push(Event::Finish { choice: 0, finish: self.reason(&status, response) });
         }

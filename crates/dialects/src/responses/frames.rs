@@ -1,4 +1,4 @@
-//! Events and objects of an answer, as they are written.
+//! The JSON of Responses events and objects, as types to serialise.
 
 use domain::Usage;
 use domain::prompt::Echo;
@@ -9,7 +9,7 @@ use super::members::Members;
 use super::usage::UsageBody;
 use super::write_items::owned;
 
-/// One event; what it does not say is left out.
+/// One event; absent fields are omitted.
 #[derive(Serialize, Default)]
 pub(super) struct Frame<'a> {
     pub r#type: &'static str,
@@ -48,8 +48,8 @@ pub(super) struct Frame<'a> {
     pub logprobs: Option<&'a [Box<RawValue>]>,
 }
 
-/// The response as a whole. Fields that repeat the request say what it said, and else the API's defaults, which SDKs need
-/// to be there.
+/// The response object. Fields that repeat the request have the request's value, or else the API's default,
+/// since SDKs require them to be present.
 #[derive(Serialize)]
 pub(super) struct ResponseBody<'a> {
     pub id: &'a str,
@@ -74,7 +74,7 @@ pub(super) struct ResponseBody<'a> {
     pub reasoning: Reasoning<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub safety_identifier: Option<&'a RawValue>,
-    /// Nothing is kept but where the client asked for it.
+    /// False where the client did not send it: nothing is stored unless requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<Told<'a, bool>>,
     pub temperature: Option<&'a RawValue>,
@@ -90,7 +90,7 @@ pub(super) struct ResponseBody<'a> {
     pub metadata: Told<'a, Empty>,
 }
 
-/// What the request said, or a default.
+/// The request's value, or a default.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Told<'a, T> {
@@ -136,7 +136,7 @@ impl Default for PlainFormat {
 #[derive(Serialize, Default)]
 pub(super) struct Empty {}
 
-/// A part of a message or of a thought.
+/// A content part of a message or a reasoning item.
 #[derive(Serialize, Clone, Copy)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Part<'a> {
@@ -146,7 +146,7 @@ pub(super) enum Part<'a> {
     ReasoningText { text: &'a str },
 }
 
-/// An item of the output.
+/// An output item.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Item<'a> {
@@ -184,12 +184,12 @@ pub(super) enum Item<'a> {
     },
 }
 
-/// JSON of our own types, to be put into several others.
+/// JSON of our own types, serialised once to be embedded in several others.
 pub(super) fn raw(value: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// How an answer stands, or ended.
+/// The status of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
     InProgress,
@@ -198,7 +198,7 @@ pub(super) enum Standing {
     Failed { code: &'static str, message: String },
 }
 
-/// What an answer says of itself, beside its output.
+/// The answer's fields other than its output.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Head {
     pub id: String,
@@ -208,16 +208,16 @@ pub(super) struct Head {
     pub repeated: Repeated,
 }
 
-/// What an answer repeats of its request.
+/// Request fields that the answer repeats.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Repeated {
-    /// Members of the request, and those of its objects by the way to them.
+    /// Members of the request by name, and members of its objects by path.
     said: Vec<(&'static str, Box<RawValue>)>,
-    /// Whether the answer says if it is kept: one that goes on as its provider wrote it says so itself.
+    /// Whether the answer includes `store`. An answer from a Responses upstream states it itself.
     tells_store: bool,
 }
 
-/// Members of the request's objects that the answer says apart.
+/// Members of the request's objects that the answer repeats one by one.
 const INNER: &[(&str, &[(&str, &str)])] = &[
     ("reasoning", &[("effort", "reasoning.effort"), ("summary", "reasoning.summary")]),
     ("text", &[("format", "text.format"), ("verbosity", "text.verbosity")]),
@@ -252,7 +252,7 @@ impl Repeated {
 }
 
 impl Standing {
-    /// The event that tells it.
+    /// The type of the event for this status.
     pub(super) const fn event(&self) -> &'static str {
         match self {
             Self::InProgress => "response.in_progress",
@@ -310,11 +310,11 @@ impl Standing {
     }
 }
 
-/// Puts events out, each with its number.
+/// Writes events with their sequence numbers.
 #[derive(Debug, Default)]
 pub(super) struct Pen {
     pub sequence: u64,
-    /// A whole answer is being put together, of which no event is seen.
+    /// A buffered response is assembled, and no event is written.
     pub is_silent: bool,
 }
 
@@ -329,7 +329,7 @@ impl Pen {
         out.extend_from_slice(frame.r#type.as_bytes());
         out.extend_from_slice(b"\ndata: ");
         if serde_json::to_writer(&mut *out, &frame).is_err() {
-            // Nothing in these types can't be said in JSON; half an event would be worse than none.
+            // These types always serialise; half an event would be worse than none.
             out.truncate(begun);
             return;
         }

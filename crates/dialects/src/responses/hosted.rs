@@ -1,8 +1,9 @@
-//! Which of a request's tools its provider runs, by the words of their types.
+//! Recognises hosted tools, which the provider runs, by their `type`.
 
 use domain::HostedTool;
 
-/// The tool of the provider's own that a word names; `None` of what the client runs, and of what costs its tokens alone.
+/// The billed hosted tool of this type; `None` for tools that the client runs, and for those that cost only
+/// tokens.
 pub(super) fn hosted_tool(word: &str) -> Option<HostedTool> {
     match word {
         "function" | "custom" | "namespace" | "mcp" | "tool_search" | "local_shell" | "apply_patch" => None,

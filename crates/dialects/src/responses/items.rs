@@ -13,9 +13,9 @@ use crate::json::Value;
 use crate::losses::is_mark;
 use crate::refusal::{missing, wrong_type, wrong_value};
 
-/// Items that tell what the provider's own tools did, or that it alone reads. What came of the former is in the assistant's
-/// words, so they are as little needed as the tools themselves. What clients do by themselves (`local_shell_call`,
-/// `apply_patch_call`, …) is not among them: without it the conversation is another.
+/// Items about hosted tools, or that only the provider can read. The assistant's text already contains what
+/// the hosted tools found, so they are as dispensable as those tools. Calls that clients run themselves
+/// (`local_shell_call`, `apply_patch_call`, …) are not among them: dropping those changes the conversation.
 const TOLD_ITEMS: &[&str] = &[
     "web_search_call",
     "file_search_call",
@@ -32,10 +32,10 @@ const TOLD_ITEMS: &[&str] = &[
     "compaction_trigger",
 ];
 
-/// Members that a client sends back because it got them: they say nothing to another provider.
+/// Members that a client sends back because it received them; they mean nothing to another provider.
 const ECHOES: &[&str] = &["id", "status", "phase", "caller", "created_by"];
 
-/// The prompt while its turns come in.
+/// The prompt while its turns are read.
 #[derive(Debug)]
 pub(super) struct Conversation<'a> {
     prompt: &'a mut Prompt,
@@ -46,7 +46,7 @@ impl<'a> Conversation<'a> {
         Self { prompt }
     }
 
-    /// The user says a text.
+    /// Adds a user message with one text.
     pub(super) fn say(&mut self, text: &str) {
         self.turn(Role::User, vec![Part::text(text)]);
     }
@@ -55,7 +55,7 @@ impl<'a> Conversation<'a> {
         self.prompt.turns.push(Turn { role, name: None, parts });
     }
 
-    /// What the assistant says, calls and thinks in items that follow each other is one turn; so are results.
+    /// Consecutive items of the assistant (text, calls, reasoning) form one turn; so do consecutive results.
     fn add(&mut self, role: Role, parts: Vec<Part>) {
         match self.prompt.turns.last_mut() {
             Some(turn) if turn.role == role => turn.parts.extend(parts),
@@ -63,7 +63,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Instructions that come first are no turns, where they are text.
+    /// Leading instructions are not turns, as long as they are text.
     fn instruct(&mut self, is_developer: bool, parts: Vec<Part>) {
         let is_text = |part: &Part| matches!(&part.content, Content::Text { .. });
         if !self.prompt.turns.is_empty() || !parts.iter().all(is_text) {
@@ -77,12 +77,12 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// An item's members that nobody took.
+    /// Reports an item's members that were not taken.
     fn leave(&mut self, members: Members<'_>) {
         let way = members.way().to_owned();
         for name in members.rest() {
             if ECHOES.contains(&name.as_str()) {
-                // Once for all items: a long history has hundreds of them.
+                // Reported once for all items: a long history has hundreds of them.
                 self.prompt.add_extra(format!("input.{name}"), false);
             } else {
                 self.prompt.add_extra(format!("{way}.{name}"), !is_mark(&name));
@@ -107,7 +107,7 @@ fn read_item(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> Resu
         "function_call_output" => read_result(item, false, conversation),
         "custom_tool_call_output" => read_result(item, true, conversation),
         "reasoning" => read_thought(item, conversation),
-        // Once for all of a kind: a long history has many.
+        // Reported once per type: a long history has many.
         other if TOLD_ITEMS.contains(&other) => {
             conversation.prompt.add_extra(other.to_owned(), false);
             Ok(())
@@ -137,7 +137,7 @@ fn read_message(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> R
     Ok(())
 }
 
-/// A text or an array of parts.
+/// A string or an array of parts.
 fn read_content(
     item: &mut Members<'_>,
     name: &str,
@@ -165,7 +165,7 @@ fn read_part(mut part: Members<'_>, conversation: &mut Conversation<'_>) -> Resu
         "input_text" | "output_text" | "text" => {
             let text = part.needed_text("text", "Send the part's text.")?;
             let citations = part.elements("annotations")?.unwrap_or_default();
-            // What the client got with the text and no model reads.
+            // Part of the received output, which no model reads.
             part.take("logprobs")?;
             Content::Text { text, citations: citations.into_iter().map(|(_, json)| json_of(json)).collect() }
         }
@@ -215,7 +215,7 @@ fn read_file(part: &mut Members<'_>) -> Result<Content, Box<Fault>> {
     let name = part.text("filename")?;
     let source = if let Some(bytes) = part.text("file_data")? {
         match source_of(bytes) {
-            // Base64 alone, as some clients send it.
+            // Bare base64, as some clients send it.
             Source::Url { url, .. } => {
                 Source::Inline { media_type: media_type_of(name.as_deref()).to_owned(), base64: url }
             }
@@ -231,7 +231,7 @@ fn read_file(part: &mut Members<'_>) -> Result<Content, Box<Fault>> {
     Ok(Content::Document { source, name, context: None, cite: false })
 }
 
-/// What a file without a media type is; most are PDF.
+/// The media type of a file by its name; most are PDF.
 fn media_type_of(name: Option<&str>) -> &'static str {
     match name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end) {
         Some("txt") => "text/plain",
@@ -242,7 +242,7 @@ fn media_type_of(name: Option<&str>) -> &'static str {
     }
 }
 
-/// An address, or the bytes that a `data:` URL holds.
+/// A URL, or the bytes of a `data:` URL.
 fn source_of(url: String) -> Source {
     let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match inline {
@@ -293,7 +293,7 @@ fn read_thought(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> R
     let value = item.text("encrypted_content")?;
     let is_summary = content.is_empty();
     if !is_summary && !summary.is_empty() {
-        // The words themselves are there, so their summary adds nothing.
+        // The full reasoning text is there, so its summary adds nothing.
         conversation.prompt.add_extra("input.summary".to_owned(), false);
     }
     let thought = Thought {
@@ -308,7 +308,7 @@ fn read_thought(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> R
     Ok(())
 }
 
-/// The texts of a thought's parts, as paragraphs.
+/// The texts of a reasoning item's parts, as paragraphs.
 fn read_words(item: &mut Members<'_>, name: &str) -> Result<String, Box<Fault>> {
     let mut texts = Vec::new();
     for (way, part) in item.elements(name)?.unwrap_or_default() {

@@ -1,4 +1,5 @@
-//! An answer of this grammar that was made before: it goes on untouched, and only its end is looked for.
+//! Reads stored responses (`GET /responses/{id}`): they are forwarded untouched, and only their end is
+//! detected.
 
 use domain::{Event, Finish, Json, PartKind, Reason, Usage};
 
@@ -6,21 +7,22 @@ use super::members::Members;
 use super::usage::read_usage;
 use crate::answer::{ReadAnswer, StreamFault};
 
-/// Reads a stream that may begin anywhere in an answer. What failed back then is no failure of this look.
+/// Reads a stream that may start anywhere in a response. A failure of the response is not a failure of this
+/// read.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     is_begun: bool,
 }
 
-/// What a provider tells of an answer that was made before.
+/// What a provider reports about a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseTold {
     pub is_over: bool,
-    /// Told of what is over alone, and not of all of that.
+    /// Reported only for finished responses, and not for all of them.
     pub usage: Option<Usage>,
 }
 
-/// Reads what is told of an answer; `None` of what is none.
+/// Reads a response object; `None` where the body is not one.
 #[must_use]
 pub fn read_response(body: &[u8]) -> Option<ResponseTold> {
     let response = Members::of_answer(body)?;
@@ -28,17 +30,17 @@ pub fn read_response(body: &[u8]) -> Option<ResponseTold> {
     Some(ResponseTold { is_over, usage: used_in_the_end(&response) })
 }
 
-/// A word that is new ends it: nobody should wait for what nobody knows.
+/// An unknown status counts as final, so that nobody polls forever.
 fn is_open(status: &str) -> bool {
     matches!(status, "queued" | "in_progress")
 }
 
-/// What a whole answer says was used, once it has come to its end.
+/// The usage of a response object, once it is final.
 pub(crate) fn used_in_the_end(response: &Members<'_>) -> Option<Usage> {
     if is_open(&response.said("status")?) { None } else { read_usage(response, true) }
 }
 
-/// As `used_in_the_end`, of a body that may be anything.
+/// As `used_in_the_end`, for a body that may be anything.
 pub(crate) fn read_look(body: &[u8]) -> Option<Usage> {
     used_in_the_end(&Members::of_answer(body)?)
 }
@@ -47,7 +49,7 @@ impl ReadAnswer for Look {
     fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         let Some(event) = Members::of_answer(data.trim_ascii()) else { return Ok(()) };
         let kind = event.said("type").unwrap_or(String::from_utf8_lossy(name));
-        // Whatever it is, the client has begun to read an answer that can't be begun anew.
+        // Whatever the event is, the client has started to read the answer, which can't be restarted then.
         if !std::mem::replace(&mut self.is_begun, true) {
             let kind = PartKind::Foreign { kind: kind.clone().into_owned(), json: Json("{}".to_owned()) };
             out.push(Event::Begin { choice: 0, part: 0, kind });
@@ -62,7 +64,7 @@ impl ReadAnswer for Look {
         Ok(())
     }
 
-    /// It was asked for from some place on, and may have nothing behind that.
+    /// The stream may start after a given event, and nothing may follow that.
     fn end(&mut self, out: &mut Vec<Event>) -> Result<(), StreamFault> {
         out.push(Event::Done);
         Ok(())

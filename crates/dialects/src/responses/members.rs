@@ -1,4 +1,4 @@
-//! The members of one object, taken by name: what nobody takes is left over and can be told.
+//! The members of one object, taken by name; those left over can be reported.
 
 use std::borrow::Cow;
 
@@ -8,16 +8,16 @@ use domain::{Fault, Json};
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 
-/// Members that say something: `null` counts as absent.
+/// Members with a value: `null` counts as absent.
 #[derive(Debug)]
 pub(crate) struct Members<'a> {
-    /// The way to the object; empty for the body itself.
+    /// The path to the object; empty for the body itself.
     way: String,
     bytes: &'a [u8],
     list: Vec<(Cow<'a, str>, Value<'a>)>,
 }
 
-/// The elements of an array, each with the way to it.
+/// The elements of an array, each with its path.
 pub(crate) type Elements<'a> = Vec<(String, &'a [u8])>;
 
 impl<'a> Members<'a> {
@@ -39,7 +39,7 @@ impl<'a> Members<'a> {
         Ok(Self { way, bytes, list })
     }
 
-    /// The way to one of its members.
+    /// The path to one of its members.
     pub(crate) fn at(&self, name: &str) -> String {
         if self.way.is_empty() { name.to_owned() } else { format!("{}.{name}", self.way) }
     }
@@ -52,7 +52,7 @@ impl<'a> Members<'a> {
         self.bytes
     }
 
-    /// Takes a member out. That it is there twice is refused, for readers differ in which one counts.
+    /// Takes a member out. A duplicate is refused, since readers differ in which one counts.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<Value<'a>>, Box<Fault>> {
         let Some(at) = self.list.iter().position(|(known, _)| known == name) else { return Ok(None) };
         let (_, value) = self.list.remove(at);
@@ -94,7 +94,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A number as it is written.
+    /// A number as written.
     pub(crate) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
@@ -103,7 +103,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// An object as it is written.
+    /// An object as written.
     pub(crate) fn object(&mut self, name: &str) -> Result<Option<&'a [u8]>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
@@ -117,7 +117,7 @@ impl<'a> Members<'a> {
         self.object(name)?.map(|bytes| Self::read(bytes, way)).transpose()
     }
 
-    /// The elements of an array, each with the way to it.
+    /// The elements of an array, each with its path.
     pub(crate) fn elements(&mut self, name: &str) -> Result<Option<Elements<'a>>, Box<Fault>> {
         let way = self.at(name);
         match self.take(name)? {
@@ -127,7 +127,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Of these names what is said, as it is written.
+    /// Those of these members that are present, as written.
     pub(crate) fn echo(&self, names: &[&'static str]) -> Echo {
         let written = |name: &'static str| {
             let (_, value) = self.list.iter().find(|(known, _)| known == name)?;
@@ -136,19 +136,19 @@ impl<'a> Members<'a> {
         names.iter().filter_map(|name| written(name)).collect()
     }
 
-    /// The names that nobody took.
+    /// The names that were not taken.
     pub(crate) fn rest(self) -> impl Iterator<Item = String> {
         self.list.into_iter().map(|(name, _)| name.into_owned())
     }
 
-    /// The names that nobody took and that say something.
+    /// The names that were not taken, and whether their values carry anything.
     pub(crate) fn spoken_rest(self) -> Vec<(String, bool)> {
         let bytes = self.bytes;
         self.list.into_iter().map(|(name, value)| (name.into_owned(), value.is_something(bytes))).collect()
     }
 }
 
-/// What an answer says: members of any type that it should not have are as good as absent.
+/// Lenient reading of answers: members of an unexpected type count as absent.
 impl<'a> Members<'a> {
     pub(crate) fn of_answer(bytes: &'a [u8]) -> Option<Self> {
         Self::read(bytes, String::new()).ok()
@@ -184,7 +184,7 @@ impl<'a> Members<'a> {
         Self::of_answer(self.said_object(name)?)
     }
 
-    /// An array as it is written, where something is in it.
+    /// An array as written.
     pub(crate) fn said_array(&self, name: &str) -> Option<&'a [u8]> {
         match self.find(name)? {
             Value::Array(span) => Some(span.of(self.bytes)),
@@ -199,7 +199,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The elements of an array that was checked, with the way to each.
+/// The elements of a validated array, each with its path.
 pub(crate) fn elements_of<'a>(array: &'a [u8], way: &str) -> Result<Elements<'a>, JsonError> {
     let mut found = Vec::new();
     Cursor::new(array)?.array(|cursor, index| {
@@ -210,7 +210,7 @@ pub(crate) fn elements_of<'a>(array: &'a [u8], way: &str) -> Result<Elements<'a>
     Ok(found)
 }
 
-/// The one value that these bytes are.
+/// The single value in these bytes.
 pub(crate) fn value_of(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
     Cursor::new(bytes)?.value()
 }
@@ -241,7 +241,7 @@ pub(crate) const fn kind_of(value: &Value<'_>) -> Kind {
 }
 
 impl Members<'_> {
-    /// All members in their order, each with its text where it is one.
+    /// All members in order, each with its text where it is a string.
     pub(crate) fn texts(self) -> Vec<(String, Option<String>)> {
         let text = |value| match value {
             Value::String(text) => Some(text.decode().into_owned()),

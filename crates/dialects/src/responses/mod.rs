@@ -1,4 +1,4 @@
-//! The responses grammar: requests, answers, streams and errors, read and written.
+//! OpenAI's Responses wire format: requests, responses, streams and errors, read and written.
 
 mod annotations;
 mod ending;

@@ -1,11 +1,11 @@
-//! Items and tools of a request: their bytes, and the files that they name by their ids.
+//! Reads items and tools of a request: their size in bytes, and the files that they reference.
 
 use super::hosted::hosted_tool;
 use super::request::text_bytes;
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::{NamedFile, Request, files};
 
-/// Reads an item of the input: the bytes of its text come back.
+/// Reads an input item, and returns the bytes of its text.
 pub(super) fn read_item(
     cursor: &mut Cursor<'_>,
     index: usize,
@@ -29,7 +29,7 @@ pub(super) fn read_item(
     Ok(bytes)
 }
 
-/// A text, or parts with texts; what they are besides is the upstream's to judge.
+/// A string, or parts with text; anything else in them is for the upstream to judge.
 fn read_content(
     cursor: &mut Cursor<'_>,
     place: &dyn Fn() -> String,
@@ -63,7 +63,8 @@ fn read_content(
     Ok(bytes)
 }
 
-/// The bytes of the tools, which are part of the prompt that the model reads. The provider's own may name what it keeps.
+/// The bytes of the tools, which are part of the prompt that the model reads. Hosted tools may reference
+/// stored files.
 pub(super) fn read_tools(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<u64, JsonError> {
     if cursor.kind()? != Kind::Array {
         return Ok(cursor.skip()?.len() as u64);

@@ -1,4 +1,5 @@
-//! The items of an answer while they are written: a message that texts gather in, and thoughts and calls of their own.
+//! Output items while they are written: a message that collects text parts, and items for reasoning and
+//! calls.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +13,20 @@ use crate::asked::Asked;
 
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// What the ids are made of: it can't be guessed.
+    /// The basis of the item ids, which is unguessable.
     stem: String,
     asked: Asked,
-    /// In the order in which they began; `None` while they are open.
+    /// In the order in which they started; `None` while they are open.
     items: Vec<Option<Box<RawValue>>>,
     message: Option<Message>,
-    /// Calls and thoughts, by their part's number.
+    /// Open calls and reasoning items, by part number.
     open: BTreeMap<u32, Open>,
-    /// Of tokens whose text has not come yet.
+    /// Logprobs of tokens whose text has not come yet.
     logprobs: Vec<Box<RawValue>>,
     pub has_refusal: bool,
 }
 
-/// Texts and refusals that follow each other are one message.
+/// Consecutive texts and refusals form one message.
 #[derive(Debug)]
 struct Message {
     index: usize,
@@ -62,7 +63,7 @@ impl Output {
         Self { stem, asked, ..Self::default() }
     }
 
-    /// The items that are whole.
+    /// The finished items.
     pub(super) fn written(&self) -> Vec<&RawValue> {
         self.items.iter().flatten().map(AsRef::as_ref).collect()
     }
@@ -72,7 +73,7 @@ impl Output {
             PartKind::Text => self.begin_text(part, false, pen, out),
             PartKind::Refusal => self.begin_text(part, true, pen, out),
             PartKind::Thought { is_summary, id } => {
-                // Where summaries are asked for, clients look for thoughts nowhere else.
+                // Clients that requested summaries look for reasoning nowhere else.
                 let is_summary = is_summary || self.asked.summaries;
                 let id = id.filter(|id| id.starts_with("rs_"));
                 self.begin_item(part, id, OpenKind::Thought { is_summary, seal: None }, pen, out);
@@ -89,7 +90,7 @@ impl Output {
         }
     }
 
-    /// A tool's name as the client declared it, by the longest namespace that it can be of.
+    /// A tool's name as the client declared it, using the longest namespace that matches.
     fn declared_name(&self, name: String) -> (Option<String>, String) {
         let inner = |namespace: &'_ String| {
             name.strip_prefix(namespace.as_str())?.strip_prefix("__").map(str::to_owned)
@@ -101,7 +102,7 @@ impl Output {
         }
     }
 
-    /// An item of this grammar's own; those of others are not said.
+    /// Writes an item that only this format has; foreign items of other dialects are dropped.
     fn foreign(&mut self, kind: &str, json: &Json, pen: &mut Pen, out: &mut Vec<u8>) {
         if !is_own_item(kind) {
             return;
@@ -163,7 +164,7 @@ impl Output {
         }
     }
 
-    /// A citation, where this grammar has words for it.
+    /// Writes a citation, where the format can express it.
     pub(super) fn cite(&mut self, part: u32, json: &Json, pen: &mut Pen, out: &mut Vec<u8>) {
         let Some(message) = &mut self.message else { return };
         let Some(mut open) = message.open.take_if(|open| open.part == part) else { return };
@@ -178,7 +179,7 @@ impl Output {
         message.open = Some(open);
     }
 
-    /// Kept for the next text, or for the end of this one.
+    /// Kept for the next text delta, or for the end of the current text.
     pub(super) fn logprobs(&mut self, tokens: &Json) {
         let tokens: Vec<Box<RawValue>> = serde_json::from_str(tokens.as_str()).unwrap_or_default();
         self.logprobs.extend(tokens);
@@ -194,7 +195,7 @@ impl Output {
         }
     }
 
-    /// Ends all that is open.
+    /// Ends everything that is open.
     pub(super) fn end_all(&mut self, status: &'static str, pen: &mut Pen, out: &mut Vec<u8>) {
         self.end_message(status, pen, out);
         while let Some((_, open)) = self.open.pop_first() {
@@ -261,7 +262,7 @@ impl Output {
         if let OpenKind::Call { is_custom: false, .. } = open.kind
             && open.text.trim().is_empty()
         {
-            // Clients parse the arguments: none at all are an empty object.
+            // Clients parse the arguments, so empty ones become an empty object.
             open.delta("{}", pen, out);
         }
         open.done(pen, out);
@@ -274,7 +275,7 @@ const fn message_item<'a>(id: &'a str, status: &'static str, content: &'a [Box<R
     Item::Message { id, status, role: "assistant", content }
 }
 
-/// Items that only this grammar has end in these words.
+/// Item types that only this format has end in one of these.
 fn is_own_item(kind: &str) -> bool {
     ["_call", "_call_output", "mcp_list_tools", "mcp_approval_request", "tool_search_output", "compaction"]
         .iter()
@@ -282,7 +283,7 @@ fn is_own_item(kind: &str) -> bool {
 }
 
 impl Message {
-    /// An event of the part that is open, or comes next.
+    /// An event about the open content part, or the next one.
     fn frame(&self, r#type: &'static str) -> Frame<'_> {
         Frame {
             r#type,

@@ -1,4 +1,4 @@
-//! Reads a whole request into the form that every grammar can be written from.
+//! Reads a Responses request into `Prompt`, the intermediate form that every dialect can be written from.
 
 use domain::prompt::{
     Aliased, Caching, Effort, Extra, Instruction, Output, OutputFormat, Reasoning, Sampling, ServiceTier,
@@ -26,7 +26,7 @@ const HINTS: &[&str] = &[
     "user",
 ];
 
-/// What an answer of this grammar repeats of its request.
+/// Request fields that a response object repeats.
 const ECHOED: &[&str] = &[
     "instructions",
     "max_output_tokens",
@@ -82,13 +82,13 @@ pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
         None => members.text("user")?,
     };
     read_metadata(&mut members, &mut prompt)?;
-    // The vendor's own default needs no words.
+    // OpenAI's default needs no report.
     let default_truncation =
         |(name, _): &(String, bool)| name == "truncation" && is_word(body, name, "disabled");
     for (name, is_something) in members.spoken_rest().into_iter().filter(|member| !default_truncation(member))
     {
         let is_hint = HINTS.contains(&name.as_str()) || is_mark(&name);
-        // What only stands there empty, or turned off, is no loss where it is known what it is.
+        // Dropping an empty or disabled value is not a loss, where the field is known.
         if is_something || !(is_hint || name == "background") {
             prompt.add_extra(name, !is_hint);
         }
@@ -96,9 +96,9 @@ pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
     Ok(prompt)
 }
 
-/// What a form of our own adds to the shared one.
+/// Reports fields that the intermediate form can't hold.
 pub(super) trait AddExtra {
-    /// Tells what has no place; once, however often it was said.
+    /// Records a name once, however often it occurs.
     fn add_extra(&mut self, name: String, is_meaning: bool);
 }
 
@@ -188,7 +188,7 @@ fn read_reasoning(members: &mut Members<'_>, extras: &mut Vec<Extra>) -> Result<
     let older = said.text("generate_summary")?;
     let summary = said.text("summary")?.or(older);
     reasoning.shows = summary.is_some().then_some(Shows::Summary);
-    // How long the summary shall be has no place.
+    // The level of detail of the summary can't be expressed.
     if summary.is_some_and(|word| word != "auto") {
         extras.add_extra(said.at("summary"), false);
     }
@@ -210,7 +210,7 @@ fn read_include(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Bo
             "reasoning.encrypted_content" => prompt.reasoning.wants_encrypted = true,
             "message.output_text.logprobs" => prompt.sampling.logprobs = true,
             word => {
-                // More of what a tool of the provider's did, or of what the client itself sent.
+                // More output of a hosted tool, or of what the client itself sent.
                 let is_hint = [
                     "file_search_call.",
                     "web_search_call.",
@@ -253,7 +253,7 @@ fn read_metadata(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), B
     Ok(())
 }
 
-/// What nobody took is unknown to us, so it may be what matters.
+/// Members that were not taken are unknown, so they may change the answer.
 pub(super) fn leave(members: Members<'_>, extras: &mut Vec<Extra>) {
     let way = members.way().to_owned();
     for name in members.rest() {

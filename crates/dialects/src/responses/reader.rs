@@ -1,4 +1,4 @@
-//! Reads an answer of this grammar, streamed or whole, as events.
+//! Reads a Responses answer, streamed or buffered, into events.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,17 +14,17 @@ use crate::answer::{ReadAnswer, StreamFault};
 pub(crate) struct Reader {
     is_started: bool,
     pub(super) is_done: bool,
-    /// How many parts began.
+    /// How many parts started.
     pub(super) parts: u32,
-    /// The text, refusal or thought that is open: there is one at most.
+    /// The open text, refusal or reasoning; there is one at most.
     open: Option<(Key, u32)>,
-    /// What was told of each output item.
+    /// What was emitted of each output item.
     pub(super) items: BTreeMap<u64, Item>,
     pub(super) has_calls: bool,
     pub(super) has_refusal: bool,
 }
 
-/// Which text of which item; those of a thought are one each, however many parts they come in.
+/// A text within an item; the parts of a reasoning item form one text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     item: u64,
@@ -41,14 +41,14 @@ enum Slot {
 
 #[derive(Debug, Default)]
 pub(super) struct Item {
-    /// Its id, for thoughts, which keep it.
+    /// The item's id, which reasoning parts keep.
     id: Option<String>,
     call: Option<Call>,
-    /// How many bytes of each text went out, so that what repeats it adds only what is missing.
+    /// How many bytes of each text were emitted, so that a repetition adds only what is missing.
     sent: BTreeMap<Slot, usize>,
-    /// Citations that went out, by text.
+    /// How many citations were emitted for each text.
     cited: BTreeMap<u64, usize>,
-    /// The part of a thought that its texts came from last.
+    /// The part of a reasoning item that its latest text came from.
     paragraph: Option<u64>,
     is_told: bool,
 }
@@ -82,7 +82,7 @@ impl ReadAnswer for Reader {
             }
             _ => match kind.strip_prefix("response.") {
                 Some(kind) => self.content(kind, &event, out)?,
-                // Errors of servers that name no type; what else has none of ours says nothing.
+                // Errors of servers that send no type; other events of unknown type are ignored.
                 None if event.said_object("error").is_some() => return Err(upstream(data)),
                 None => {}
             },
@@ -130,7 +130,7 @@ impl Reader {
             "content_part.added" => self.part_said(at, index, event, out),
             "content_part.done" => {
                 self.part_said(at, index, event, out);
-                // The seal of a thought comes behind its last part.
+                // A reasoning item's encrypted content comes after its last part, so the item stays open.
                 if matches!(self.open, Some((Key { slot: Slot::Text(_) | Slot::Refusal(_), .. }, _))) {
                     self.end_text(out);
                 }
@@ -173,7 +173,7 @@ impl Reader {
         self.begin_call(at, &item, out);
     }
 
-    /// Begins a call, where the item is one and it did not begin yet.
+    /// Starts a call, where the item is one and has not started yet.
     fn begin_call(&mut self, at: u64, item: &Members<'_>, out: &mut Vec<Event>) {
         let is_custom = match item.said("type").as_deref() {
             Some("function_call") => false,
@@ -203,13 +203,14 @@ impl Reader {
         part
     }
 
-    /// The part that a text goes to. Texts come one after the other: one that is gone back to begins anew.
+    /// The part that a text goes to. Texts come one after another: one that is resumed later becomes a new
+    /// part.
     fn text_part(&mut self, key: Key, out: &mut Vec<Event>) -> u32 {
         match self.open {
             Some((open, part)) if open == key => return part,
             _ => self.end_text(out),
         }
-        // Beside a text no call may be open; the items of an answer come one after the other.
+        // No call may be open next to a text; the items of an answer come one after another.
         for call in self.items.values_mut().filter_map(|item| item.call.as_mut()).filter(|call| call.is_open)
         {
             call.is_open = false;
@@ -244,7 +245,7 @@ impl Reader {
         out.push(Event::Delta { choice: 0, part, text: text.to_owned() });
     }
 
-    /// What the whole of a text holds beyond what was said of it. An empty text is one, too.
+    /// Emits what a complete text holds beyond what was emitted. An empty text still becomes a part.
     fn say_rest(&mut self, key: Key, whole: Option<Cow<'_, str>>, out: &mut Vec<Event>) {
         let Some(whole) = whole else { return };
         let sent = self.sent(key);
@@ -255,12 +256,12 @@ impl Reader {
         }
     }
 
-    /// How much of a text went out; `None` where it did not begin.
+    /// How much of a text was emitted; `None` where it has not started.
     fn sent(&self, key: Key) -> Option<usize> {
         self.items.get(&key.item)?.sent.get(&key.slot).copied()
     }
 
-    /// A thought's text; its parts are paragraphs of one.
+    /// Emits reasoning text; its parts are paragraphs of one text.
     fn think(&mut self, key: Key, paragraph: u64, text: &str, out: &mut Vec<Event>) {
         if text.is_empty() {
             return;
@@ -321,7 +322,7 @@ impl Reader {
                 out.push(Event::Delta { choice: 0, part: call.part, text: text.to_owned() });
                 Ok(())
             }
-            // Arguments of a call that nobody opened, or that was ended: they would be lost.
+            // Arguments of a call that was never opened, or has ended, would be lost.
             _ => Err(StreamFault::Broken("out_of_order")),
         }
     }
@@ -333,7 +334,7 @@ impl Reader {
         self.argue(at, rest, out)
     }
 
-    /// An item as it is in the end: what of it was not told yet is told now.
+    /// A finished item: emits what was not emitted of it yet.
     pub(super) fn item_done(
         &mut self,
         at: u64,

@@ -1,4 +1,4 @@
-//! Reads what the rooms need of a request, in one pass.
+//! Decodes a Responses request in one pass: the fields that routing and accounting read.
 
 use bytes::Bytes;
 use domain::Fault;
@@ -11,7 +11,7 @@ use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type};
 use crate::{Request, Stored, StoredAct};
 
-/// The fields that a room reads: a second one of the same name is refused.
+/// The fields that are read here: a duplicate of one is refused.
 #[derive(Debug, Clone, Copy)]
 enum Field {
     Model,
@@ -21,7 +21,7 @@ enum Field {
     MaxOutputTokens,
     User,
     SafetyIdentifier,
-    /// What stands in the place of an input, or adds to it.
+    /// Fields that replace `input` or add to it.
     PreviousResponse,
     Conversation,
     PromptTemplate,
@@ -43,11 +43,11 @@ struct Draft {
     safety_identifier: Option<Span>,
 }
 
-/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are
-/// checked for type and for being there once; all others pass.
+/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields read here are
+/// checked for their type and for duplicates; all others pass.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub(crate) fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = open_object(body)?;
@@ -115,7 +115,7 @@ impl Draft {
             Field::User => self.user = optional_text(cursor, name)?,
             Field::SafetyIdentifier => self.safety_identifier = optional_text(cursor, name)?,
             Field::PreviousResponse => self.request.stored = read_previous(cursor, name)?,
-            // They are kept unless the client says otherwise.
+            // Responses are stored unless the client says otherwise.
             Field::Store => self.is_unkept = optional_boolean(cursor, name)? == Some(false),
             Field::Background => {
                 self.request.is_background = optional_boolean(cursor, name)?.unwrap_or(false);
@@ -141,7 +141,7 @@ impl Draft {
         }
         let mut request = self.request;
         request.choices = 1;
-        // Usage is always told in this grammar.
+        // Responses always reports usage.
         request.include_usage = true;
         request.is_kept = !self.is_unkept;
         request.end_user = self.safety_identifier.or(self.user);
@@ -149,7 +149,8 @@ impl Draft {
     }
 }
 
-/// Where the sealed form of thoughts is asked for, with a comma of its own: without it the array is one still.
+/// The span of `reasoning.encrypted_content` in `include`, with one comma, so that cutting it leaves a valid
+/// array.
 fn find_sealed_thoughts(cursor: &mut Cursor<'_>) -> Result<Option<Span>, JsonError> {
     if cursor.kind()? != Kind::Array {
         return cursor.skip().map(|_| None);
@@ -172,7 +173,7 @@ fn find_sealed_thoughts(cursor: &mut Cursor<'_>) -> Result<Option<Span>, JsonErr
     Ok(found)
 }
 
-/// A request about an answer that was made before: it says nothing to a model.
+/// A request about a stored response, which sends nothing to a model.
 pub(crate) fn decode_look(stored: &Stored) -> Request {
     let mut asked = stored.query.split('&');
     Request {
@@ -197,7 +198,7 @@ fn read_previous(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Box<Store
     }
 }
 
-/// Checks the input's form, counts the bytes of its text, and notes the files that it names.
+/// Checks the input's shape, counts the bytes of its text, and records the files that it references.
 fn read_input(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Array {

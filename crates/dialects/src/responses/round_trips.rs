@@ -1,4 +1,4 @@
-//! What is written is read again as the same, for every prompt and every answer that the grammar can say.
+//! Property tests: every prompt and answer that the format can express is read back as it was written.
 
 use domain::prompt::{
     CacheLifetime, CacheMark, Caching, Content, Effort, Instruction, Output, OutputFormat, Part, Reasoning,
@@ -18,7 +18,7 @@ use crate::answer::{Progress, ReadAnswer, Wish, WriteAnswer};
 use crate::losses::Losses;
 use crate::speak::Listener;
 
-/// Texts with all that JSON must escape, and characters of several bytes.
+/// Texts with everything that JSON must escape, and multi-byte characters.
 fn text() -> impl Strategy<Value = String> {
     "[a-zé😀\"\\\\\n\u{1} ]{0,8}"
 }
@@ -115,7 +115,7 @@ fn exchange() -> impl Strategy<Value = Vec<Turn>> {
     )
 }
 
-/// A schema that names its properties; of one that does not they are added.
+/// A schema with `properties`, which would be added to one without.
 fn schema() -> impl Strategy<Value = Json> {
     json().prop_map(|inner| Json(format!(r#"{{"type":"object","properties":{{"a":{}}}}}"#, inner.0)))
 }
@@ -173,7 +173,7 @@ fn reasoning() -> impl Strategy<Value = Reasoning> {
     (effort, any::<bool>()).prop_map(|(effort, is_shown)| Reasoning {
         effort,
         shows: is_shown.then_some(Shows::Summary),
-        // What nobody keeps is asked for sealed, so that it can come back.
+        // Reasoning is requested in encrypted form where nothing is stored, so that it can come back.
         wants_encrypted: true,
         ..Reasoning::default()
     })
@@ -243,7 +243,7 @@ fn listener() -> Listener<'static> {
     Listener { model: "m", abilities }
 }
 
-/// What an answer is made of: whole parts, as text.
+/// The pieces of an answer: complete parts, as text.
 #[derive(Debug, Clone)]
 enum Piece {
     Text(PartKind, Vec<String>),
@@ -263,7 +263,7 @@ fn piece() -> impl Strategy<Value = Piece> {
     ]
 }
 
-/// The events that tell the pieces; calls that follow each other are open at the same time.
+/// The events of these pieces; consecutive calls are open at the same time.
 fn told(pieces: &[Piece], reason: Reason) -> Vec<Event> {
     let model = Some("up".to_owned());
     let mut events = vec![Event::Start { id: Some("resp_1".to_owned()), model, created_unix_s: Some(7) }];
@@ -319,7 +319,7 @@ fn told(pieces: &[Piece], reason: Reason) -> Vec<Event> {
     events
 }
 
-/// Deltas of one part joined, parts in their order: what a stream and a whole answer have in common.
+/// Deltas of one part joined, parts in order: the common form of a stream and a buffered response.
 fn joined(events: &[Event]) -> Vec<(PartKind, String, Option<String>)> {
     let mut parts: Vec<(PartKind, String, Option<String>)> = Vec::new();
     for event in events {

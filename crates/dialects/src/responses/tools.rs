@@ -1,4 +1,4 @@
-//! Reads tools, and which of them the model shall call.
+//! Reads tools and `tool_choice`.
 
 use domain::prompt::{Tool, ToolChoice, ToolKind};
 use domain::{Fault, Prompt};
@@ -9,7 +9,7 @@ use crate::json::Value;
 use crate::losses::is_mark;
 use crate::refusal::{wrong_type, wrong_value};
 
-/// Tools that the provider runs, or whose calls have a form of their own.
+/// Hosted tools, and built-in tools whose calls have a form of their own.
 pub(super) const HOSTED: &[&str] = &[
     "web_search",
     "web_search_2025_08_26",
@@ -28,10 +28,11 @@ pub(super) const HOSTED: &[&str] = &[
     "programmatic_tool_calling",
 ];
 
-/// What a tool may say besides; other grammars have no words for it, and the tool works without.
+/// Tool members that other dialects can't express, and that the tool works without.
 const TOOL_HINTS: &[&str] = &["defer_loading", "output_schema", "allowed_callers"];
 
-/// A function of a namespace where names are flat. The namespaces are remembered, so that answers name it as declared.
+/// The flat name of a function in a namespace, for dialects without namespaces. The namespaces are recorded,
+/// so that the answer names the function as declared.
 pub(super) fn flat_name(namespace: &str, name: &str) -> String {
     format!("{namespace}__{name}")
 }
@@ -89,7 +90,7 @@ fn read_namespace(mut tool: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<
     }
     let way = tool.way().to_owned();
     for left in tool.rest() {
-        // Where the namespace itself is flattened away, there is nothing that its description could stand at.
+        // A flattened namespace leaves no place for its description.
         prompt.add_extra(format!("{way}.{left}"), left != "description");
     }
     if !prompt.namespaces.contains(&name) {
@@ -116,7 +117,7 @@ pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Res
         }
         Some(other) => return Err(wrong_type(way, "a string or an object", kind_of(&other))),
     }
-    // A tool must be called, and only the provider could run one.
+    // A tool call is required, but only the provider could run these tools.
     let is_ours = |tool: &Tool| !matches!(tool.kind, ToolKind::Hosted { .. });
     if prompt.tool_choice == Some(ToolChoice::Required)
         && !prompt.tools.iter().any(is_ours)
@@ -138,7 +139,7 @@ fn read_named_choice(mut choice: Members<'_>, prompt: &mut Prompt) -> Result<(),
             super::read::leave(choice, &mut prompt.extras);
         }
         "allowed_tools" => read_allowed(choice, prompt)?,
-        // The model must call what only the provider runs.
+        // The model must call a tool that only the provider runs.
         _ => prompt.add_extra(choice.way().to_owned(), true),
     }
     Ok(())

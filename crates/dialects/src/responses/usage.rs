@@ -1,4 +1,4 @@
-//! Usage as this grammar reports it, both ways.
+//! Usage in Responses format, read and written.
 
 use domain::{Tier, Units, Usage, UsageSource};
 use serde::Serialize;
@@ -41,8 +41,8 @@ impl From<&Usage> for UsageBody {
     }
 }
 
-/// What a response says was used, in disjoint classes; `None` where it says nothing, or only zeros of an answer that
-/// is not empty.
+/// The usage that a response reports, in disjoint classes; `None` where it reports none, or only zeros for an
+/// answer that is not empty.
 pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage> {
     let said = response.said_members("usage")?;
     let (prompt, completion) =
@@ -72,7 +72,8 @@ pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage
     })
 }
 
-/// The calls of tools that the provider ran. It tells its searches of the web, which may be more than the calls that are shown.
+/// The calls of hosted tools. The response counts its web searches separately, and they may be more than the
+/// calls shown.
 fn hosted_calls(response: &Members<'_>) -> Units {
     let mut units = Units::default();
     for item in response.said_elements("output") {
@@ -82,7 +83,7 @@ fn hosted_calls(response: &Members<'_>) -> Units {
             "web_search_call" => {
                 let act = item.said_members("action");
                 let act = act.as_ref().and_then(|act| act.said("type"));
-                // To open a page that was found costs its tokens alone.
+                // Opening a page from the results costs only tokens.
                 units.web_searches += u64::from(act.is_none_or(|act| act == "search"));
             }
             "file_search_call" => units.file_searches += 1,

@@ -1,4 +1,4 @@
-//! Writes a request for an upstream of this grammar.
+//! Writes a Responses request from `Prompt`, the intermediate form.
 
 use domain::prompt::{
     CacheLifetime, CacheMark, Effort, Instruction, OutputFormat, ServiceTier, Shows, Tool, ToolChoice,
@@ -64,7 +64,7 @@ enum ToolBody<'a> {
         name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         description: Option<&'a str>,
-        /// There even where the tool takes nothing: the API asks for it.
+        /// Present even where the tool takes nothing: the API requires it.
         parameters: Option<Parameters<'a>>,
         strict: bool,
     },
@@ -154,8 +154,8 @@ pub(crate) fn write_prompt(
         text: text(prompt),
         include: include(prompt, reasoning.as_ref()),
         reasoning,
-        // The API keeps answers unless it is told not to. A client of another grammar could not refer to one, so where
-        // it says nothing, nothing is left behind.
+        // The API stores responses by default. A client of another dialect could not refer to a stored one,
+        // so nothing is stored unless the client requests it.
         store: prompt.store.unwrap_or(false),
         stream: prompt.stream,
         service_tier: prompt.service_tier.map(tier),
@@ -167,7 +167,7 @@ pub(crate) fn write_prompt(
     Ok(serde_json::to_vec(&body).unwrap_or_default())
 }
 
-/// JSON that somebody else wrote, as it is.
+/// Foreign JSON, written as it is.
 pub(super) fn raw(json: &Json) -> Option<&RawValue> {
     serde_json::from_str(json.as_str()).ok()
 }
@@ -194,7 +194,8 @@ fn lose_unsayable(prompt: &Prompt, losses: &mut Losses) {
     }
 }
 
-/// The first instruction has a field of its own, unless it is the developer's or carries a mark.
+/// The first instruction goes into the `instructions` field, unless it is a developer message or has a cache
+/// breakpoint.
 fn split_instructions(instructions: &[Instruction]) -> (Option<&str>, &[Instruction]) {
     match instructions.split_first() {
         Some((first, rest)) if !first.is_developer && first.cache.is_none() => (Some(&first.text), rest),
@@ -236,14 +237,14 @@ fn reasoning(prompt: &Prompt, thinking: Thinking, losses: &mut Losses) -> Option
         }
         return None;
     }
-    // The thoughts themselves are never told here; a summary is the nearest to them.
+    // The API never returns full reasoning; a summary is the closest to it.
     Some(ReasoningBody { effort: effort.map(Effort::as_str), summary: is_shown.then_some("auto") })
 }
 
 fn include(prompt: &Prompt, reasoning: Option<&ReasoningBody>) -> Vec<&'static str> {
     let mut include = Vec::new();
     let thinks = reasoning.is_some_and(|reasoning| reasoning.effort != Some(Effort::None.as_str()));
-    // Thoughts that nobody keeps can only be gone on with where the client carries them.
+    // Where nothing is stored, reasoning can only continue if the client carries it.
     if prompt.reasoning.wants_encrypted || (thinks && prompt.store != Some(true)) {
         include.push("reasoning.encrypted_content");
     }
@@ -265,7 +266,7 @@ fn tool_body<'a>(index: usize, tool: &'a Tool, losses: &mut Losses) -> Option<To
             name,
             description: description.as_deref(),
             parameters: schema.as_ref().map(Parameters),
-            // Left out, the API makes a schema strict where it can; who did not ask for it does not get it.
+            // Where it is omitted, the API makes schemas strict if it can, which the client did not request.
             strict: strict.unwrap_or(false),
         },
         ToolKind::Custom { name, description, format } => ToolBody::Custom {
@@ -312,7 +313,7 @@ fn text(prompt: &Prompt) -> Option<TextBody<'_>> {
         OutputFormat::Text => Format::Text,
         OutputFormat::JsonObject => Format::JsonObject,
         OutputFormat::JsonSchema { name, description, schema, strict } => Format::JsonSchema {
-            // The API asks for a name, and only the model reads it.
+            // The API requires a name, and only the model reads it.
             name: name.as_deref().unwrap_or("response"),
             description: description.as_deref(),
             schema: raw(schema),
@@ -332,7 +333,7 @@ const fn tier(tier: ServiceTier) -> &'static str {
     }
 }
 
-/// A mark on a part of the prompt.
+/// A cache breakpoint on a part of the prompt.
 #[derive(Serialize)]
 pub(super) struct Breakpoint {
     mode: &'static str,
@@ -341,7 +342,8 @@ pub(super) struct Breakpoint {
 }
 
 impl Breakpoint {
-    /// Of the two lifetimes that there are, the short one, unless the long one was asked for: it is billed otherwise.
+    /// OpenAI has two lifetimes: the shorter one is used unless the longer was requested, since they are
+    /// billed differently.
     pub(super) fn of(mark: CacheMark) -> Self {
         let ttl = mark.lifetime.map(|lifetime| match lifetime {
             CacheLifetime::Minutes5 | CacheLifetime::Minutes30 | CacheLifetime::Hour1 => "30m",
@@ -351,7 +353,7 @@ impl Breakpoint {
     }
 }
 
-/// A text with its mark, as a part of the input.
+/// A text as an input part, with its cache breakpoint.
 pub(super) fn input_text(text: &str, mark: Option<Breakpoint>) -> Part<'_> {
     Part::InputText { text: text.into(), prompt_cache_breakpoint: mark }
 }

@@ -101,7 +101,7 @@ pub(super) enum Part<'a> {
     },
 }
 
-/// The items so far, and the message that is being put together.
+/// The items so far, and the message that is being assembled.
 pub(super) struct Items<'a> {
     abilities: Abilities,
     items: Vec<Item<'a>>,
@@ -133,7 +133,7 @@ impl<'a> Items<'a> {
             self.part(turn.role, part, losses);
         }
         self.end_message(turn.role);
-        // A turn without a word is one all the same: roles alternate around it.
+        // An empty turn is still written, since roles alternate around it.
         if said == (self.items.len(), true) && turn.role != Role::Tool {
             let content = Words::Text(Cow::Borrowed(""));
             self.items.push(Item::Message { role: self.role(turn.role), content });
@@ -174,7 +174,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    /// Puts out the message that was put together, if there is one.
+    /// Writes the assembled message, if there is one.
     fn end_message(&mut self, role: Role) {
         if !self.parts.is_empty() {
             let content = words(std::mem::take(&mut self.parts));
@@ -200,7 +200,7 @@ impl<'a> Items<'a> {
         Some(Breakpoint::of(mark))
     }
 
-    /// Only what the client put in may carry a mark.
+    /// Only the client's own input may carry a cache breakpoint.
     fn no_mark(&self, part: &prompt::Part, losses: &mut Losses) {
         if part.cache.is_some() {
             losses.lose_in(Feature::CacheMark, &part.place);
@@ -210,7 +210,7 @@ impl<'a> Items<'a> {
     fn result_item(&self, result: &'a ToolResult, whole: &prompt::Part, losses: &mut Losses) -> Item<'a> {
         let mut parts = Vec::new();
         if result.is_error {
-            // The API has no flag for it, so the model is told in words.
+            // The API has no error flag, so the text says it.
             parts.push(input_text("Error: ", None));
         }
         let last = result.parts.len().saturating_sub(1);
@@ -228,7 +228,7 @@ impl<'a> Items<'a> {
     }
 }
 
-/// A single text says the same as the list of it.
+/// A single text is written as a string, which is equivalent to a list of it.
 fn words(mut parts: Vec<Part<'_>>) -> Words<'_> {
     match parts.as_mut_slice() {
         [] => Words::Text(Cow::Borrowed("")),
@@ -246,7 +246,7 @@ fn call_item(call: &ToolCall) -> Item<'_> {
     }
 }
 
-/// A thought, where this provider sealed it: no other takes it back.
+/// A reasoning item, where it is signed by OpenAI: no other signature is accepted.
 fn thought_item(thought: &Thought) -> Option<Item<'_>> {
     let seal = thought.signature.as_ref().filter(|signature| signature.grammar == Grammar::Responses)?;
     let text = Some(thought.text.as_str()).filter(|text| !text.is_empty());
@@ -260,7 +260,7 @@ fn thought_item(thought: &Thought) -> Option<Item<'_>> {
     })
 }
 
-/// What the assistant said.
+/// A content part of an assistant message.
 fn answer_part<'a>(content: &'a Content, losses: &mut Losses) -> Option<Part<'a>> {
     match content {
         Content::Text { text, citations } => {
@@ -278,7 +278,7 @@ fn answer_part<'a>(content: &'a Content, losses: &mut Losses) -> Option<Part<'a>
     }
 }
 
-/// What the client put in.
+/// A content part of the client's input.
 fn input_part<'a>(part: &'a prompt::Part, mark: Option<Breakpoint>, losses: &mut Losses) -> Option<Part<'a>> {
     match &part.content {
         Content::Text { text, .. } | Content::Refusal { text } => Some(input_text(text, mark)),
@@ -319,7 +319,7 @@ fn image<'a>(source: &'a Source, detail: Option<&'a str>, mark: Option<Breakpoin
 fn file<'a>(source: &'a Source, filename: Option<&'a str>, mark: Option<Breakpoint>) -> Part<'a> {
     let (file_data, file_url, file_id) = match source {
         Source::Inline { media_type, base64 } => (Some(data_url(media_type, base64)), None, None),
-        // A text needs no file around it.
+        // Text is written as text, not as a file.
         Source::Text(text) => return input_text(text, mark),
         Source::Url { url, .. } => (None, Some(url.as_str()), None),
         Source::File { id, .. } => (None, None, Some(id.as_str())),
@@ -331,7 +331,7 @@ fn data_url(media_type: &str, base64: &str) -> String {
     format!("data:{media_type};base64,{base64}")
 }
 
-/// JSON that is kept longer than its prompt.
+/// Raw JSON that outlives its prompt.
 pub(super) fn owned(json: &Json) -> Option<Box<RawValue>> {
     raw(json).map(ToOwned::to_owned)
 }

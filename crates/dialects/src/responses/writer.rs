@@ -1,4 +1,4 @@
-//! Writes an answer of this grammar, streamed or whole.
+//! Writes a Responses answer, streamed or buffered.
 
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId};
 
@@ -11,7 +11,7 @@ use crate::error::message;
 pub(crate) struct Writer {
     head: Head,
     is_started: bool,
-    /// Others wrote the beginning, so that the items that are open, and their ids, are not known.
+    /// The start was forwarded from the upstream, so the open items and their ids are not known.
     is_resumed: bool,
     finish: Option<Finish>,
     output: Output,
@@ -20,7 +20,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(wish: Wish) -> Self {
-        // Of the trace's own id the letters in front say what it is of, which is no answer.
+        // The prefix of the trace id is dropped, since this is the id of an answer.
         let trace = wish.trace.map(|trace| trace.to_string()).unwrap_or_default();
         let stem = trace.rsplit('_').next().unwrap_or_default().to_owned();
         Self {
@@ -51,7 +51,8 @@ impl Writer {
         }
     }
 
-    /// What the upstream calls its answer; the id only where it is of this grammar, so that it can be referred to.
+    /// Takes over the upstream's values; the id only where it is a Responses id, so that later requests can
+    /// refer to it.
     fn name(&mut self, id: Option<String>, model: Option<String>, created: Option<u64>) {
         if let Some(id) = id.filter(|id| id.starts_with("resp_") || self.is_resumed) {
             self.head.id = id;
@@ -78,7 +79,7 @@ impl Writer {
             Event::Finish { choice: 0, finish } => self.finish(finish, out),
             Event::Usage(usage) => self.head.usage = Some(usage),
             Event::Done => self.done(out),
-            // An answer is one here; others that were asked for were told as lost.
+            // This format has one choice; further ones were reported as dropped.
             _ => {}
         }
     }
@@ -96,9 +97,9 @@ impl Writer {
         self.finish = Some(finish);
     }
 
-    /// The provider's words for not answering, as the model's own refusal would stand there.
+    /// Writes the provider's explanation for not answering as a refusal of the model.
     fn refuse(&mut self, words: &str, out: &mut Vec<u8>) {
-        // No upstream numbers its parts up to here.
+        // No upstream numbers its parts this high.
         let part = u32::MAX;
         self.output.begin(part, PartKind::Refusal, &mut self.pen, out);
         self.output.delta(part, words, &mut self.pen, out);
@@ -117,7 +118,7 @@ impl Writer {
         }
     }
 
-    /// The last event: all that the answer is.
+    /// Writes the last event, which holds the complete answer.
     fn done(&mut self, out: &mut Vec<u8>) {
         if !self.is_resumed {
             self.output.end_all("completed", &mut self.pen, out);
@@ -142,7 +143,7 @@ impl WriteAnswer for Writer {
         self.is_started = progress.started;
         self.name(progress.id.clone(), progress.model.clone(), progress.created_unix_s);
         self.head.usage = progress.usage;
-        // The upstream numbers its events from 0, and all of them went out.
+        // The upstream numbers its events from 0, and all of them were forwarded.
         self.pen.sequence = progress.events;
     }
 
@@ -152,9 +153,9 @@ impl WriteAnswer for Writer {
 
     fn error(&mut self, fault: &Fault, trace: TraceId, out: &mut Vec<u8>) {
         self.start(None, None, None, out);
-        // What was said so far stays said. A call that is open is never told as done, lest somebody makes it.
+        // Text that was sent stays. An open call is never reported as done, so that no client executes it.
         self.output.end_message("incomplete", &mut self.pen, out);
-        // Whatever was counted by then is not what it used in the end.
+        // Usage counted so far is not the final usage.
         self.head.usage = None;
         let standing = Standing::Failed { code: code(fault.class), message: message(fault, trace) };
         self.put_end(&standing, out);
@@ -171,7 +172,7 @@ impl WriteAnswer for Writer {
     }
 }
 
-/// What programs match on, in the words of this API and of its clients.
+/// The error code that clients of this API match on.
 const fn code(class: FaultClass) -> &'static str {
     match class {
         FaultClass::BadRequest

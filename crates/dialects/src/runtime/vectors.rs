@@ -1,4 +1,4 @@
-//! Requests to a runtime of one's own for vectors of texts, and for documents in the order of a question.
+//! Embedding and rerank requests to a self-hosted runtime, and their responses.
 
 use std::borrow::Cow;
 
@@ -14,29 +14,29 @@ use crate::fields::{open_object, optional_boolean, optional_count};
 use crate::json::{Cursor, Kind, Value};
 use crate::refusal::{missing, wrong_type, wrong_value};
 
-/// The texts of one request: the vendor's own limit.
+/// The most inputs per request: OpenAI's own limit.
 const TEXTS_MAX: usize = 2_048;
-/// The documents of one request.
+/// The most documents per request.
 const DOCUMENTS_MAX: usize = 1_000;
 const FLOAT: &str = "float";
 const BASE64: &str = "base64";
 
 type Read<T> = Result<T, Box<Fault>>;
 
-/// A request for vectors, and how they are to be written.
+/// An embedding request, and the encoding of the vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbedAsked {
     pub request: EmbedRequest,
     pub as_base64: bool,
 }
 
-/// A request for an order, and how much of it is to be told.
+/// A rerank request, and how much of the result to return.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RankAsked {
     pub request: RankRequest,
-    /// The best so many; all where nothing is said.
+    /// How many of the best results to return; all by default.
     pub top_n: Option<u64>,
-    /// Each is told with its document.
+    /// Whether each result includes its document.
     pub shows: bool,
 }
 
@@ -70,7 +70,7 @@ struct Used {
     prompt_tokens_details: Option<Details>,
 }
 
-/// What of the tokens was told already by another text of the request.
+/// How many of the tokens were served from the prefix cache.
 #[derive(Serialize)]
 struct Details {
     cached_tokens: u64,
@@ -98,10 +98,10 @@ struct Document<'a> {
     text: &'a str,
 }
 
-/// Reads a request for vectors. `is_lenient` leaves out what nobody here knows.
+/// Reads an embedding request. If `is_lenient` is set, unknown fields are dropped instead of refused.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub fn read_runtime_texts(body: &[u8], is_lenient: bool) -> Result<EmbedAsked, Box<Fault>> {
     let (mut request, mut texts, mut as_base64) = (EmbedRequest::default(), None, false);
     open_object(body)?.object(|cursor, member| {
@@ -126,10 +126,10 @@ pub fn read_runtime_texts(body: &[u8], is_lenient: bool) -> Result<EmbedAsked, B
     Ok(EmbedAsked { request, as_base64 })
 }
 
-/// Reads a request for an order. `is_lenient` leaves out what nobody here knows.
+/// Reads a rerank request. If `is_lenient` is set, unknown fields are dropped instead of refused.
 ///
 /// # Errors
-/// What is wrong, where, and how to mend it.
+/// What is wrong, where, and how to fix it.
 pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RankAsked, Box<Fault>> {
     let (mut request, mut query, mut documents) = (RankRequest::default(), None, None);
     let (mut top_n, mut shows) = (None, None);
@@ -162,7 +162,7 @@ pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RankAsked, 
     Ok(RankAsked { request, top_n, shows: shows.unwrap_or(false) })
 }
 
-/// A text, or `null` for its absence.
+/// A string, or `None` for `null`.
 fn text<'a>(cursor: &mut Cursor<'a>, path: &str) -> Read<Option<Cow<'a, str>>> {
     let kind = cursor.kind()?;
     match cursor.value()? {
@@ -186,7 +186,7 @@ fn unknown(cursor: &mut Cursor<'_>, body: &[u8], name: &str, is_lenient: bool) -
     Err(Box::new(fault.param(name.to_owned()).fix(fix)))
 }
 
-/// A text, its tokens, or several of either.
+/// Reads a string, an array of tokens, or an array of either.
 fn read_input(cursor: &mut Cursor<'_>) -> Read<Vec<Continues>> {
     if cursor.kind()? != Kind::Array {
         return Ok(vec![read_one(cursor, "input")?]);
@@ -194,7 +194,7 @@ fn read_input(cursor: &mut Cursor<'_>) -> Read<Vec<Continues>> {
     let (mut texts, mut tokens) = (Vec::new(), Vec::new());
     cursor.array(|cursor, index| {
         let path = format!("input[{index}]");
-        // Numbers are one text together.
+        // An array of numbers is a single tokenised input.
         match cursor.kind()? {
             Kind::Number if texts.is_empty() => tokens.push(read_token(cursor, &path)?),
             kind if !tokens.is_empty() => {
@@ -246,7 +246,7 @@ fn read_format(cursor: &mut Cursor<'_>) -> Read<bool> {
     }
 }
 
-/// Texts, bare or as the member of an object.
+/// Reads the documents: strings, or objects with a `text`.
 fn read_documents(cursor: &mut Cursor<'_>) -> Read<Vec<String>> {
     let kind = cursor.kind()?;
     if kind != Kind::Array {
@@ -287,7 +287,7 @@ fn used(usage: &Usage) -> Used {
     Used { prompt_tokens: tokens, total_tokens: tokens, prompt_tokens_details }
 }
 
-/// The answer with vectors.
+/// The embedding response.
 #[must_use]
 pub fn vectors_answer(model: &str, vectors: Vec<Vec<f32>>, as_base64: bool, usage: &Usage) -> Bytes {
     let row = |(index, vector): (usize, Vec<f32>)| {
@@ -303,7 +303,7 @@ pub fn vectors_answer(model: &str, vectors: Vec<Vec<f32>>, as_base64: bool, usag
     json(&List { object: "list", data, model, usage: used(usage) })
 }
 
-/// The answer with an order: the best first, and of equals the one that was sent first.
+/// The rerank response: best first, and equal scores in the order in which they were sent.
 #[must_use]
 pub fn ranks_answer(
     trace: TraceId,
@@ -331,7 +331,7 @@ pub fn ranks_answer(
     json(&Order { id, object: "rerank", model, results, usage: used(usage) })
 }
 
-/// These types hold nothing that JSON can't say, so there is no failure to report.
+/// These types always serialise, so there is no error to report.
 fn json(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }

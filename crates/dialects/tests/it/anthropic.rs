@@ -1,4 +1,5 @@
-//! The exchanges in `golden/dialects/anthropic`, each upstream bytes or a client's and what becomes of them.
+//! The exchanges in `golden/dialects/anthropic`: each has an upstream's or a client's bytes, and the expected
+//! result.
 
 use bytes::Bytes;
 use dialects::{
@@ -16,7 +17,7 @@ use crate::golden_exchanges::each_exchange;
 enum Exchange {
     Stream {
         source: String,
-        /// The client goes away after these bytes, so nobody asks whether the stream ended well.
+        /// The client disconnects after these bytes, so the stream's end is not checked.
         #[serde(default)]
         cancelled: bool,
         upstream: Vec<String>,
@@ -27,14 +28,14 @@ enum Exchange {
         upstream: String,
         expected: Answered,
     },
-    /// For an upstream of the same grammar.
+    /// For an upstream of the same dialect.
     Request {
         source: String,
         client: String,
         upstream_model: String,
         expected: Requested,
     },
-    /// Read and written anew.
+    /// Read and written again.
     Prompt {
         source: String,
         client: String,
@@ -89,7 +90,7 @@ struct Counts {
 #[serde(deny_unknown_fields)]
 struct Failed {
     broken: Option<String>,
-    /// The class.
+    /// The fault class.
     upstream: Option<String>,
     message: Option<String>,
 }
@@ -144,7 +145,7 @@ fn decoded(body: &Bytes) -> Result<Request, Box<Fault>> {
     decode_request(Grammar::Anthropic, Operation::Chat, body, None)
 }
 
-/// Read whole, and written anew for an upstream of the same grammar.
+/// Reads a request and writes it again for an upstream of the same dialect.
 fn said_again(body: &Bytes, model: &str) -> Result<Spoken, Box<Fault>> {
     let prompt = read_prompt(Grammar::Anthropic, body, &decoded(body)?)?;
     let listener = Listener { model, abilities: Abilities::default() };
@@ -162,7 +163,7 @@ fn every_exchange_is_what_it_says() {
 fn check(name: &str, exchange: Exchange) {
     let source = match exchange {
         Exchange::Stream { source, cancelled, upstream, expected } => {
-            // As sent, and again byte by byte.
+            // In the recorded chunks, and again byte by byte.
             let sent: Vec<Bytes> = upstream.iter().map(|chunk| Bytes::from(chunk.clone())).collect();
             check_stream(name, cancelled, &sent, &expected);
             let bytes = upstream.concat().into_bytes();
@@ -205,7 +206,7 @@ fn check_prompt(name: &str, client: String, model: &str, expected: &Prompted) {
             let text = String::from_utf8_lossy(&spoken.body);
             assert_eq!(Some(text.as_ref()), expected.upstream.as_deref(), "{name}");
             assert_eq!(Some(&spoken.dropped), expected.dropped.as_ref(), "{name}");
-            // Said once more, it is the same: nothing is changed twice.
+            // Written once more it is the same: the translation is idempotent.
             assert_eq!(said_again(&spoken.body, model).expect(name).body, spoken.body, "{name}");
         }
         Err(fault) => {
@@ -216,7 +217,7 @@ fn check_prompt(name: &str, client: String, model: &str, expected: &Prompted) {
     }
 }
 
-/// The vendor's tier stands beside the counts, and golden exchanges are all of the standard one.
+/// The service tier is next to the counts; golden exchanges all use the standard tier.
 fn check_usage(name: &str, found: Option<Usage>, expected: Option<Counts>) {
     let tier = found.and_then(|usage| usage.tier);
     assert!(tier.is_none_or(|tier| tier == Tier::Standard), "{name}");
@@ -240,7 +241,7 @@ fn check_stream(name: &str, cancelled: bool, chunks: &[Bytes], expected: &Stream
     assert_eq!(facts.content_bytes, expected.content_bytes, "{name}");
 }
 
-/// What a stream comes to when it arrives cut at these places.
+/// The result of a stream that arrives cut at these places.
 fn pushed(bytes: &[u8], cuts: &[usize]) -> (String, Option<StreamFault>, String) {
     let mut stream = AnswerStream::new(way());
     let mut out = Vec::new();

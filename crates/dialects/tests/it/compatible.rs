@@ -1,5 +1,6 @@
-//! The exchanges in `golden/dialects/compatible`: answers of servers that take liberties with chat, and what clients of chat
-//! and of another grammar get of each. `TIDEGATE_GOLDEN=write` writes them anew.
+//! The exchanges in `golden/dialects/compatible`: answers of servers that deviate from Chat Completions, and
+//! what clients of Chat Completions and Anthropic Messages get for each. `TIDEGATE_GOLDEN=write` rewrites
+//! them.
 
 use bytes::Bytes;
 use dialects::{AnswerStream, Way, whole_answer};
@@ -19,7 +20,7 @@ fn way(client: Grammar) -> Way {
     }
 }
 
-/// What a client of chat gets: the same bytes, but for what its SDK could not read.
+/// What a Chat Completions client gets: the same bytes, except for what its SDK could not read.
 fn passed(upstream: &[Bytes]) -> String {
     let body = Bytes::from(upstream.concat());
     if body.starts_with(b"{") {
@@ -35,7 +36,7 @@ fn passed(upstream: &[Bytes]) -> String {
     String::from_utf8(out.concat()).expect("a text")
 }
 
-/// What a client of messages is told of it.
+/// What an Anthropic client gets.
 fn told(upstream: &[Bytes]) -> Value {
     let answer = whole_answer(&way(Grammar::Anthropic), upstream.concat().into()).expect("an answer");
     let message: Value = serde_json::from_slice(&answer.body).expect("a message");

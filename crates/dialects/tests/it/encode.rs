@@ -1,4 +1,4 @@
-//! What we write ourselves: read back by our own readers and by a plain JSON parser.
+//! Bytes that we write ourselves, read back by our own readers and by a plain JSON parser.
 
 use dialects::chat::encode_request;
 use dialects::{ModelRow, model_object, models_list};

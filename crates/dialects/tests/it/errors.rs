@@ -107,7 +107,7 @@ fn what_the_vendor_said_of_the_request_is_passed_on() {
     let body = json(&fault, Dialect::Chat);
     assert_eq!(body["error"]["code"], "string_above_max_length");
     assert_eq!(body["error"]["param"], "messages[0].content");
-    // A vendor that says there is no code is taken at its word.
+    // An explicit null code from a vendor is passed on.
     for (said, code) in [
         (r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":null}}"#, None),
         (r#"{"error":{"message":"m","type":"invalid_request_error"}}"#, Some("upstream_bad_request")),

@@ -1,4 +1,5 @@
-//! The exchanges in `golden/dialects/chat`, each upstream bytes or a client's and what becomes of them.
+//! The exchanges in `golden/dialects/chat`: each has an upstream's or a client's bytes, and the expected
+//! result.
 
 use bytes::Bytes;
 use dialects::chat::{StreamScanner, answer_text, decode_request, read_answer};
@@ -14,7 +15,7 @@ enum Exchange {
     Stream {
         source: String,
         hide_usage: bool,
-        /// The client goes away after these bytes, so nobody asks whether the stream ended well.
+        /// The client disconnects after these bytes, so the stream's end is not checked.
         #[serde(default)]
         cancelled: bool,
         upstream: Vec<String>,
@@ -71,7 +72,7 @@ struct Counts {
 #[serde(deny_unknown_fields)]
 struct Failed {
     broken: Option<String>,
-    /// The class.
+    /// The fault class.
     upstream: Option<String>,
     message: Option<String>,
 }
@@ -117,7 +118,7 @@ fn check(name: &str, exchange: Exchange) {
     match exchange {
         Exchange::Stream { source, hide_usage, cancelled, upstream, expected } => {
             assert!(source.starts_with("constructed: ") || source.starts_with("recorded: "), "{name}");
-            // As sent, and again byte by byte.
+            // In the recorded chunks, and again byte by byte.
             check_stream(
                 name,
                 hide_usage,
@@ -135,7 +136,7 @@ fn check(name: &str, exchange: Exchange) {
             assert_eq!(read.as_ref().err().cloned().map(Failed::from), expected.fault, "{name}");
             if let Ok(facts) = read {
                 assert_eq!(facts.usage, expected.usage.map(Usage::from), "{name}");
-                // Counted where nothing else tells what was used.
+                // Compared only where no usage was reported.
                 let counted = facts.usage.is_none().then_some(facts.content_bytes);
                 assert_eq!(counted, expected.content_bytes, "{name}");
                 assert_eq!(answer_text(&body), expected.text, "{name}");

@@ -131,7 +131,7 @@ fn members_are_found_by_what_their_names_mean() {
     assert!(find_member(b"{\"z\":1", "z").is_err());
 }
 
-/// Deeper values of a document than serde_json would take are left out: the two limits differ by one.
+/// Documents without values deeper than serde_json accepts: the two limits differ by one.
 fn document() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -160,7 +160,7 @@ fn document() -> impl Strategy<Value = String> {
     })
 }
 
-/// Collects every string that the cursor meets, decoded, walking with its own steps.
+/// Collects every string that the cursor reads, decoded.
 fn strings(cursor: &mut Cursor<'_>, found: &mut Vec<String>) -> Result<(), JsonError> {
     let mut keep = |text: &Text<'_>| {
         let decoded = text.decode().into_owned();
@@ -212,12 +212,12 @@ fn agrees(bytes: &[u8]) {
             strings(&mut Cursor::new(bytes).expect("UTF-8"), &mut found).expect("valid");
             expected.sort();
             found.sort();
-            // serde_json keeps the last of two members of one name.
+            // serde_json keeps the last of two members with the same name.
             if found.len() == expected.len() {
                 assert_eq!(found, expected);
             }
         }
-        // A number that no f64 holds is JSON all the same.
+        // A number that does not fit into an f64 is still valid JSON.
         Err(error) if error.to_string().contains("number out of range") => {}
         Err(error) => assert!(ours.is_err(), "{error} for {}", String::from_utf8_lossy(bytes)),
     }

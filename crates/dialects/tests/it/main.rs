@@ -1,4 +1,4 @@
-//! The grammars from outside: requests, streams and errors as clients and upstreams see them.
+//! The dialects from outside: requests, streams and errors as clients and upstreams see them.
 
 #![expect(clippy::result_large_err, reason = "a fault ends a test as it ends a stream")]
 

@@ -1,4 +1,4 @@
-//! Requests: what passes, what is refused and in which words, and what upstreams are sent.
+//! Requests: which pass, which are refused and with what message, and what upstreams are sent.
 
 use bytes::Bytes;
 use dialects::chat::decode_request;
@@ -193,7 +193,7 @@ fn a_large_body_is_sliced() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// The edited body is still JSON, and says what the client said but for the model and the usage asked.
+    /// The edited body is still JSON, and equals the client's except for the model and the usage request.
     #[test]
     fn edits_keep_everything_else(model in "[a-z\"\\\\/é]{1,9}", other in "[a-z\"\\\\/é]{1,9}", content: String, stream: bool,
                                   options in prop_oneof![Just(None), Just(Some("{}")), Just(Some("null")), Just(Some("{\"x\":1}"))]) {

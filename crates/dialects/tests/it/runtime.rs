@@ -1,4 +1,4 @@
-//! Requests to a runtime of one's own, and its answers, in each grammar that a node speaks.
+//! Requests to a self-hosted runtime and its answers, in each dialect that a node speaks.
 
 use dialects::chat::{StreamScanner, answer_text, read_answer};
 use dialects::{AnswerWriter, RuntimeWish, decode_request, read_runtime};

@@ -1,4 +1,4 @@
-//! Streams as upstreams send them, cut at every place, and what the client and the books get of them.
+//! Streams as upstreams send them, cut at every place: what the client gets, and what accounting gets.
 
 use bytes::Bytes;
 use dialects::chat::{StreamScanner, answer_text, read_answer, whole_answer};
@@ -6,7 +6,7 @@ use dialects::{AnswerFacts, StreamFacts, StreamFault};
 use domain::{FaultClass, Usage, UsageSource};
 use proptest::prelude::*;
 
-/// What came of a stream.
+/// The result of a stream.
 #[derive(Debug, PartialEq)]
 pub struct Told {
     pub client: Vec<u8>,
@@ -427,7 +427,7 @@ fn a_stream_for_an_answer_that_fails_is_no_answer() {
     assert_eq!(whole_answer(plain.clone(), false).map(|(body, _)| body), Ok(plain));
 }
 
-/// Streams that hold between them every turn that the scanner can take.
+/// Streams that together reach every branch of the scanner.
 fn corpus() -> Vec<String> {
     let mut all: Vec<String> = ["\n", "\r\n", "\r"].iter().map(|end| normal(end)).collect();
     all.push(format!("\u{feff}: c\r\n\r\n{TEXT}\r\r{LAST}\n\r\n{USAGE}\r\n\n{DONE}\n\n{DONE}\n\n: late\n\n"));
@@ -470,7 +470,8 @@ proptest! {
         prop_assert_eq!(run(chunks, hide), run([text], hide));
     }
 
-    /// Any text of any script, split anywhere: the same bytes, and never a replacement character of ours.
+    /// Any text of any script, split anywhere, yields the same bytes and never a replacement character of
+    /// ours.
     #[test]
     fn text_passes_byte_exact(texts in prop::collection::vec("[a-zé—漢😀\"\\\\\n]{0,9}", 1..6), cut in 1_usize..9) {
         let mut text = String::new();
@@ -485,8 +486,8 @@ proptest! {
         prop_assert!(!text_of(&told).contains(char::REPLACEMENT_CHARACTER));
     }
 
-    /// Whatever comes, the scanner neither panics nor invents bytes: with nothing hidden, what goes out is
-    /// part of what came, in order, but for `[DONE]`, line ends and indices.
+    /// Whatever arrives, the scanner neither panics nor invents bytes: with nothing hidden, its output is a
+    /// subsequence of the input, except for `[DONE]`, line ends and indices.
     #[test]
     fn anything_may_come(bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"data: {}[]\"\\\n\r:,".to_vec())], 0..200), cut in 1_usize..40, hide: bool) {
         let split = run(bytes.chunks(cut), hide);

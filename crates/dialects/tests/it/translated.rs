@@ -1,5 +1,6 @@
-//! The exchanges in `golden/dialects/translated`: what a client asks, how an upstream of another grammar is asked, and what
-//! the client gets of its answer, whole or in a stream. `TIDEGATE_GOLDEN=write` writes them anew.
+//! The exchanges in `golden/dialects/translated`: a client's request, the request that an upstream of another
+//! dialect is sent, and what the client gets of its answer, buffered or streamed. `TIDEGATE_GOLDEN=write`
+//! rewrites them.
 
 use bytes::Bytes;
 use dialects::{
@@ -18,7 +19,7 @@ struct Exchange {
     upstream: String,
     model: String,
     request: String,
-    /// What the upstream answers: a document, or events.
+    /// The upstream's answer: a document or events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<String>,
     expected: Expected,
@@ -31,10 +32,10 @@ struct Expected {
     request: Option<String>,
     #[serde(default)]
     dropped: Vec<String>,
-    /// The code and the field.
+    /// The error code and the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<(String, String)>,
-    /// Of a stream each event.
+    /// For a stream, each event.
     #[serde(default)]
     answer: Vec<String>,
 }
@@ -55,7 +56,7 @@ fn every_exchange_is_what_it_says() {
 fn see(exchange: &Exchange) -> Expected {
     let (client, upstream) = (grammar(&exchange.client), grammar(&exchange.upstream));
     let body = Bytes::copy_from_slice(exchange.request.as_bytes());
-    // What some grammars say in their address.
+    // What some dialects have in their address.
     let addressed = Addressed { model: "m".to_owned(), ..Addressed::default() };
     let addressed = matches!(exchange.client.as_str(), "gemini" | "converse").then_some(&addressed);
     let read = decode_request(client, Operation::Chat, &body, addressed)

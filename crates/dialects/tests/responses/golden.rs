@@ -1,5 +1,5 @@
-//! The exchanges in `golden/dialects/responses`, each upstream bytes or a client's and what becomes of them. Other
-//! grammars have their own; here both sides speak this one.
+//! The exchanges in `golden/dialects/responses`: each has an upstream's or a client's bytes, and the expected
+//! result. Other dialects have their own; here both sides speak Responses.
 
 use bytes::Bytes;
 use dialects::{AnswerStream, StreamFault, Way, WholeAnswer, decode_request, upstream_body, whole_answer};
@@ -13,7 +13,7 @@ use crate::golden_exchanges::each_exchange;
 enum Exchange {
     Stream {
         source: String,
-        /// The client goes away after these bytes, so nobody asks whether the stream ended well.
+        /// The client disconnects after these bytes, so the stream's end is not checked.
         #[serde(default)]
         cancelled: bool,
         upstream: Vec<String>,
@@ -35,7 +35,7 @@ enum Exchange {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Streamed {
-    /// What goes on to the client; the upstream's own bytes where it is left out.
+    /// What is forwarded to the client; the upstream's own bytes where it is omitted.
     client: Option<String>,
     usage: Option<Counts>,
     content_bytes: u64,
@@ -108,7 +108,7 @@ fn check(name: &str, exchange: Exchange) {
     match exchange {
         Exchange::Stream { source, cancelled, upstream, expected } => {
             check_source(name, &source);
-            // As sent, and again byte by byte.
+            // In the recorded chunks, and again byte by byte.
             check_stream(
                 name,
                 cancelled,

@@ -1,4 +1,4 @@
-//! The responses grammar from outside: golden exchanges, and streams cut at every place.
+//! The Responses format from outside: golden exchanges, and streams cut at every place.
 
 #![expect(clippy::result_large_err, reason = "a fault ends a test as it ends a stream")]
 

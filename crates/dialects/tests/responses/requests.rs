@@ -1,4 +1,5 @@
-//! Requests as clients send them: what is read of them, refused of them, and said of them elsewhere.
+//! Responses requests as clients send them: what is read, what is refused, and how they are written for other
+//! dialects.
 
 use bytes::Bytes;
 use dialects::{decode_request, read_prompt, upstream_body};
@@ -29,8 +30,8 @@ fn extras(prompt: &Prompt) -> Vec<(&str, bool)> {
     prompt.extras.iter().map(|Extra { name, is_meaning }| (name.as_str(), *is_meaning)).collect()
 }
 
-/// As a coding agent sends it: developer messages first, a namespace and a tool of the provider's, items sent back with
-/// what they came with.
+/// A coding agent's request: leading developer messages, a namespace and a hosted tool, and items sent back
+/// with all their members.
 const AGENT: &str = r#"{"model":"m","stream":true,"store":false,"include":["reasoning.encrypted_content"],
   "prompt_cache_key":"k","client_metadata":{"session":"s"},"reasoning":{"summary":"auto"},"parallel_tool_calls":true,
   "tool_choice":"auto","instructions":"Base.",
@@ -86,7 +87,7 @@ fn an_agents_request_is_read_whole() {
     assert_eq!(names, ["read", "shell__run", "patch", "web_search"]);
     assert_eq!(prompt.namespaces, ["shell"]);
     assert!(prompt.reasoning.wants_encrypted && prompt.store == Some(false));
-    // Nothing of it may stop the agent over another grammar.
+    // None of it may stop the agent when it is translated.
     assert_eq!(
         extras(&prompt),
         [
@@ -226,7 +227,7 @@ fn what_is_wrong_is_named() {
     ] {
         assert_eq!(refused(body), (code.to_owned(), param.to_owned()), "{body}");
     }
-    // What stands in the place of an input.
+    // The fields that may replace `input`.
     for field in ["previous_response_id", "conversation", "prompt"] {
         read(&format!("{{\"model\":\"m\",\"{field}\":\"x\"}}"));
     }

@@ -1,4 +1,4 @@
-//! Streams on their way: cut at any place, stopped by us, and told in the place of another kind of answer.
+//! Streams: cut at any place, stopped by the gateway, and written in place of another kind of answer.
 
 use bytes::Bytes;
 use dialects::{AnswerStream, Asked, StreamFault, Way, WholeAnswer, whole_answer};
@@ -32,7 +32,7 @@ fn golden(name: &str) -> Vec<u8> {
     }
 }
 
-/// The data of each event, whose `event:` line says the same as its type.
+/// The data of each event, whose `event:` line repeats its type.
 fn events(bytes: &[u8]) -> Vec<Value> {
     let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let read = |event: &str| {
@@ -56,7 +56,7 @@ fn run(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<u8>, Result<(), StreamFa
     (out.concat(), ended, stream)
 }
 
-/// Rules that the accumulators of the official SDKs hold a stream to.
+/// The rules that the accumulators of the official SDKs require of a stream.
 fn keeps_the_rules(events: &[Value]) {
     assert_eq!(types(events)[..2], ["response.created", "response.in_progress"]);
     for (number, event) in events.iter().enumerate() {
@@ -118,7 +118,7 @@ fn a_whole_answer_in_the_place_of_a_stream_is_told_as_one() {
         ]
     );
     let response = &events.last().unwrap()["response"];
-    // It is this grammar's own answer, so that its name is good for a later request.
+    // A Responses upstream's own id is kept, so that a later request can refer to it.
     assert_eq!(response["id"], "resp_1");
     assert_eq!(response["output"][0]["encrypted_content"], "gAAA");
     assert_eq!(response["output"][1]["id"], format!("msg_{TRACE}01"));
@@ -153,7 +153,7 @@ fn a_stream_in_the_place_of_a_whole_answer_is_told_as_one() {
     assert!(matches!(failed, Err(StreamFault::Upstream(_, FaultClass::RateLimit))), "{failed:?}");
 }
 
-/// The upstream's events up to and with the second delta.
+/// The upstream's events up to and including the second delta.
 fn begun() -> (AnswerStream, Vec<u8>) {
     let bytes = golden("stream-text");
     let text = String::from_utf8(bytes).unwrap();
@@ -232,7 +232,7 @@ proptest! {
     }
 }
 
-/// Calls of a chat upstream, begun in turn and filled in turn.
+/// Calls of a Chat Completions upstream that start one after another and are filled alternately.
 const CHAT: &str = r#"data: {"id":"chatcmpl-1","model":"up","created":5,"choices":[{"index":0,"delta":{"role":"assistant","content":"On it."}}]}
 
 data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c0","function":{"name":"shell__run","arguments":""}}]}}]}

@@ -1,11 +1,11 @@
-//! Reads the exchanges of one folder of `golden/dialects`, for every test that says what becomes of them.
+//! Reads the golden exchanges of one folder of `golden/dialects`, for every test that checks them.
 
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 
-/// Calls `check` with the path and the content of each, of which there are at least so many. Where it returns what the file is to
-/// say, that is compared, or written with `TIDEGATE_GOLDEN=write`.
+/// Calls `check` with the path and content of each exchange; there must be at least `least` of them. A
+/// content that it returns is compared with the file, or written to it with `TIDEGATE_GOLDEN=write`.
 pub fn each_exchange<T: DeserializeOwned>(
     folder: &str,
     least: usize,

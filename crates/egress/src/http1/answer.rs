@@ -1,4 +1,4 @@
-//! The head of an answer: its status, its headers, and where its body ends.
+//! Parses a response head: its status, its headers, and where its body ends.
 
 use bytes::{Buf, BytesMut};
 use domain::limits::HEADER_BYTES_MAX;
@@ -8,16 +8,16 @@ use super::chunks::Chunks;
 use crate::message::{Headers, split_line};
 
 const HEADERS_MAX: usize = 128;
-/// More interim answers than this before the final one are no answer.
+/// How many interim (1xx) responses may precede the final one.
 pub(super) const INTERIM_MAX: u32 = 16;
 
-/// The head of a final answer.
+/// The head of a final response.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub status: StatusCode,
     pub headers: Headers,
     pub framing: Framing,
-    /// Whether the peer lets the connection be used again after the body.
+    /// Whether the peer keeps the connection alive after the body.
     pub keeps: bool,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Head {
 pub(crate) enum Framing {
     Length(u64),
     Chunked(Chunks),
-    /// With the connection.
+    /// With the close of the connection.
     Close,
 }
 
@@ -40,27 +40,27 @@ impl Framing {
     }
 }
 
-/// What the bytes so far hold.
+/// The result of reading the bytes so far.
 #[derive(Debug)]
 pub(super) enum Reading {
     More,
-    /// An interim answer, which says nothing that we asked for.
+    /// An interim response, which is ignored.
     Interim,
     Final(Head),
 }
 
-/// What a head's lines say of the body and the connection.
+/// What a head's lines say about the body and the connection.
 #[derive(Default)]
 struct Said<'a> {
     length: Option<u64>,
     encoding: Option<&'a [u8]>,
     closes: bool,
     keeps_alive: bool,
-    /// Found in the framing: told only of a final answer.
+    /// An error in the framing, which counts only in a final response.
     wrong: Option<&'static str>,
 }
 
-/// Takes a head out of `bytes`, once all of it is there.
+/// Takes a head out of `bytes` once it is complete.
 ///
 /// # Errors
 /// It is not a head; the text says why.
@@ -69,7 +69,7 @@ pub(super) fn read_head(bytes: &mut BytesMut, method: &Method) -> Result<Reading
     read_any_head(bytes, method, false)
 }
 
-/// The same, where the peer may have been asked to hand the connection over.
+/// The same, for requests that may have asked for an upgrade.
 pub(super) fn read_any_head(
     bytes: &mut BytesMut,
     method: &Method,
@@ -96,7 +96,7 @@ pub(super) fn read_any_head(
         return Ok(Reading::Interim);
     }
     let (framing, is_certain) = match changes {
-        // What follows is the new protocol's.
+        // What follows belongs to the new protocol.
         true => (Framing::Length(0), false),
         false => said.framing(status, method, is_old)?,
     };
@@ -109,7 +109,7 @@ pub(super) fn read_any_head(
 
 /// The index after the empty line.
 fn end_of_head(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
-    // What does not begin like an answer is told at once; its end might never come.
+    // Bytes that do not begin like a response are rejected at once; their end might never come.
     let begin = b"HTTP/1.";
     if !bytes.iter().zip(begin).all(|(byte, expected)| byte == expected) {
         return Err("it does not begin with HTTP/1");
@@ -125,16 +125,16 @@ fn end_of_head(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
     if bytes.len() > HEADER_BYTES_MAX { Err("its head is too large") } else { Ok(None) }
 }
 
-/// A line without its end, and where the next one begins.
+/// A line without its line end, and where the next one begins.
 fn next_line(head: &[u8], from: usize) -> Option<(&[u8], usize)> {
     let rest = head.get(from..)?;
     let feed = memchr::memchr(b'\n', rest)?;
     let line = rest.get(..feed)?;
-    // A bare line feed stays within the line and is refused there.
+    // A bare line feed stays within the line and is rejected there.
     Some((line.strip_suffix(b"\r").unwrap_or(rest.get(..=feed)?), from + feed + 1))
 }
 
-/// `true` for HTTP/1.0, which closes after each answer and knows no chunks.
+/// `true` for HTTP/1.0, which closes after each response and has no chunked encoding.
 fn status_line(line: &[u8]) -> Result<(bool, StatusCode), &'static str> {
     let wrong = "its status line is malformed";
     let rest = line.strip_prefix(b"HTTP/1.").ok_or(wrong)?;
@@ -158,7 +158,7 @@ impl<'a> Said<'a> {
             return Err("one of its headers is folded");
         }
         let (name, value) = split_line(line).ok_or("one of its header lines has no colon")?;
-        // Without a way out in the middle, the machine looks at many bytes at once.
+        // Without an early exit, the compiler can check many bytes at once.
         let is_value = value.iter().fold(true, |plain, byte| plain & is_plain(byte));
         if name.is_empty() || !name.iter().all(is_token) || !is_value {
             return Err("one of its headers is malformed");
@@ -189,7 +189,7 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// Where the body ends, and whether that has one reading only.
+    /// Where the body ends, and whether that is unambiguous.
     fn framing(
         &self,
         status: StatusCode,
@@ -205,7 +205,8 @@ impl<'a> Said<'a> {
         match (self.encoding, self.length) {
             (Some(_), _) if is_old => Err("it sends chunks on HTTP/1.0"),
             (Some(encoding), length) if encoding.eq_ignore_ascii_case(b"chunked") => {
-                // The chunks count, says the standard; who sends a length too is not trusted with a second request.
+                // The standard says that chunked wins; a peer that sends a length too gets no
+                // second request on this connection.
                 Ok((Framing::Chunked(Chunks::default()), length.is_none()))
             }
             (Some(_), _) => Err("its transfer encoding is unknown"),
@@ -215,7 +216,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Which bytes a name may hold.
+/// The bytes that a header name may contain.
 #[expect(clippy::indexing_slicing, reason = "the compiler itself would meet an index that is too large")]
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
@@ -231,7 +232,7 @@ fn is_token(byte: &u8) -> bool {
     TOKEN.get(usize::from(*byte)).is_some_and(|is_token| *is_token)
 }
 
-/// What a value may hold: no control but the tab.
+/// What a header value may contain: no control character but the tab.
 const fn is_plain(byte: &u8) -> bool {
     (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t'
 }

@@ -1,27 +1,27 @@
-//! A chunked body: the data out of the chunks, small neighbours put together.
+//! Decodes a chunked body: the data without its framing, small neighbouring chunks joined.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 const LINE_BYTES_MAX: usize = 256;
-/// Trailers say nothing that is read.
+/// Trailers are skipped.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
-/// Up to this size a chunk is moved to the one before it: cheaper than carrying it through the rooms by itself.
+/// Up to this size a chunk is moved to the one before it, which is cheaper than passing it on by itself.
 const JOINED_BYTES_MAX: usize = 2048;
 
-/// How far a chunked body is read.
+/// The state of reading a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Chunks {
     #[default]
     Size,
     Bytes(u64),
-    /// The line end behind a chunk's bytes.
+    /// The line end behind a chunk's data.
     End,
-    /// With how many bytes of trailers came so far.
+    /// With the bytes of trailers so far.
     Trailers(usize),
     Over,
 }
 
-/// What was taken out of the bytes.
+/// What was decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Bytes(Bytes),
@@ -30,9 +30,9 @@ pub(super) enum Taken {
     Over,
 }
 
-/// The present step of reading a buffer.
+/// The next step in a buffer.
 enum Step {
-    /// Data of so many bytes begins at this index.
+    /// Data of this many bytes begins at this index.
     Bytes(usize, usize),
     More,
     Over,
@@ -43,7 +43,7 @@ impl Chunks {
         matches!(self, Self::Over)
     }
 
-    /// Takes the data of the chunks that are there, and leaves what is not yet read.
+    /// Takes the data of the chunks that have arrived, and leaves the unread rest.
     ///
     /// # Errors
     /// The framing is broken.
@@ -78,7 +78,7 @@ impl Chunks {
         Ok(Taken::Bytes(taken.freeze()))
     }
 
-    /// Reads framing from `at` on, up to data, the end, or what has not come.
+    /// Reads framing from `at` on, up to data, the end, or what has not arrived.
     fn step(&mut self, bytes: &[u8], at: &mut usize) -> Result<Step, &'static str> {
         loop {
             let rest = bytes.get(*at..).unwrap_or_default();
@@ -120,7 +120,7 @@ impl Chunks {
     }
 }
 
-/// A line without its end, and its length with it.
+/// A line without its line end, and its length including that.
 fn line(bytes: &[u8], bytes_max: usize) -> Result<Option<(&[u8], usize)>, &'static str> {
     let Some(feed) = memchr::memchr(b'\n', bytes) else {
         return if bytes.len() > bytes_max { Err("a line of its chunks is too long") } else { Ok(None) };
@@ -150,7 +150,7 @@ fn size(line: &[u8]) -> Result<u64, &'static str> {
 mod tests {
     use super::*;
 
-    /// The data and what is left behind the end, with the bytes cut at every size.
+    /// The data and what is left behind the end, with the input split at every size.
     fn check(text: &[u8], expected: Result<(&[u8], &[u8]), &str>) {
         for size in (1..=text.len().min(64)).chain([text.len()]) {
             let (mut chunks, mut bytes, mut found) = (Chunks::default(), BytesMut::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! One connection: a request written, an answer read, and what may be asked of it afterwards.
+//! One HTTP/1.1 connection: a request written, a response read, and whether it can be reused.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -20,17 +20,18 @@ use crate::message::Request;
 use crate::pool::Counted;
 use crate::socket::Socket;
 
-/// A stream's chunk fits, and a thousand open streams weigh little.
+/// A stream's chunk fits, and a thousand open streams stay small.
 const READ_BYTES_MIN: usize = 4 * 1024;
-/// For answers that fill what they are given.
+/// For responses that fill the buffer they are given.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// With less room than this left, a read is not worth its call.
+/// With less free space than this, a read is not worth its system call.
 const ROOM_BYTES_MIN: usize = 1024;
-/// Up to this size a body is copied behind the head: cheaper than segments, which the kernel gathers one by one.
+/// Up to this size a body is copied behind the head, which is cheaper than segments that
+/// the kernel gathers one by one.
 const JOINED_BYTES_MAX: u64 = 8 * 1024;
 /// Most heads are shorter.
 const HEAD_BYTES: usize = 512;
-/// What is kept of the room that a request was written from.
+/// How much of a request's write buffer is retained.
 const KEPT_BYTES_MAX: usize = 4 * 1024;
 const VERSION_AND_HOST: &[u8] = b" HTTP/1.1\r\nhost: ";
 const LENGTH_NAME: &[u8] = b"\r\ncontent-length: ";
@@ -38,17 +39,17 @@ const CHUNKED: &[u8] = b"\r\ntransfer-encoding: chunked";
 const CHANGES: &[u8] = b"\r\nconnection: Upgrade";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
-/// Of the largest number.
+/// The digits of the largest number.
 const DIGITS_MAX: usize = 20;
 const SLICES_MAX: usize = 8;
 
-/// Why an exchange ended before its end.
+/// Why an exchange ended early.
 #[derive(Debug)]
 pub(crate) enum Broke {
-    /// The peer closed.
+    /// The peer closed the connection.
     Closed,
     Wire(io::Error),
-    /// What came is not HTTP; the text says why.
+    /// What arrived is not HTTP; the text says why.
     Protocol(&'static str),
     /// The request's own body broke off.
     Body,
@@ -59,24 +60,24 @@ pub(crate) struct Connection {
     wire: Wire,
     read: BytesMut,
     read_bytes_next: usize,
-    /// The last answer was a refusal.
+    /// The last response was a refusal, which may repeat the key.
     may_hold_secret: bool,
     /// The request's head, and its body where that is short. It holds a secret, so it is wiped once it is written.
     head: Vec<u8>,
     head_written: usize,
-    /// The rest of the body, as far as it is here.
+    /// The rest of the body, as far as it has arrived.
     segments: VecDeque<Bytes>,
-    /// What is still coming of it.
+    /// The part of the body that is still being uploaded.
     rest: Option<Upload>,
-    /// Nobody knows how long it is, so it is sent in chunks.
+    /// The length is not known, so the body is sent in chunks.
     chunked: bool,
-    /// It broke off.
+    /// The upload broke off.
     broken_off: bool,
-    /// Of the present request a byte is written.
+    /// A byte of the current request was written.
     touched: bool,
-    /// The peer takes no more of the request; it may still have answered.
+    /// The peer accepts no more of the request; it may still have responded.
     unwritable: bool,
-    /// The peer is asked to hand the connection over.
+    /// The request asks for an upgrade.
     changes: bool,
     counted: Counted,
 }
@@ -101,7 +102,7 @@ impl Connection {
         }
     }
 
-    /// Sets a request up to be written.
+    /// Prepares a request for writing.
     pub(crate) fn begin(&mut self, request: &Request, host: &HeaderValue) {
         let (segments, length) = request.body.parts();
         self.rest = request.body.rest().cloned();
@@ -124,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// The connection itself, once its peer has handed it over.
+    /// The connection itself, after an upgrade.
     pub(crate) fn into_socket(self) -> Socket {
         Socket::new(self.wire, self.read, self.counted)
     }
@@ -134,15 +135,15 @@ impl Connection {
         self.touched
     }
 
-    /// Whether the peer left it as the last answer did: open, and silent.
+    /// Whether the peer left it as the last response did: open, and silent.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [MaybeUninit::uninit(); 1];
         let mut cx = Context::from_waker(Waker::noop());
-        // Costs no call to the kernel where nothing happened on the socket.
+        // Costs no system call if nothing happened on the socket.
         Pin::new(&mut self.wire).poll_read(&mut cx, &mut ReadBuf::uninit(&mut byte)).is_pending()
     }
 
-    /// Whether nothing is left over of the last exchange.
+    /// Whether nothing is left of the last exchange.
     pub(crate) fn is_clean(&self) -> bool {
         !self.is_writing()
             && self.rest.is_none()
@@ -151,8 +152,8 @@ impl Connection {
             && !self.broken_off
     }
 
-    /// Lets go of the room that a large answer made: many connections are idle at once. And of a refusal, in which some
-    /// providers repeat the key: what is freed is wiped.
+    /// Frees the buffer of a large response, since many connections are idle at once; and that of a refusal,
+    /// in which some providers repeat the key: freed memory is wiped.
     pub(crate) fn shrink(&mut self) {
         if self.read.capacity() > READ_BYTES_MIN || std::mem::take(&mut self.may_hold_secret) {
             self.read = BytesMut::new();
@@ -160,7 +161,7 @@ impl Connection {
         self.read_bytes_next = READ_BYTES_MIN;
     }
 
-    /// Writes the request and reads up to the end of the answer's head.
+    /// Writes the request and reads up to the end of the response head.
     pub(crate) async fn head(&mut self, method: &Method) -> Result<Head, Broke> {
         let mut interim = 0;
         std::future::poll_fn(|cx| {
@@ -200,7 +201,7 @@ impl Connection {
         cx: &mut Context<'_>,
         framing: &mut Framing,
     ) -> Poll<Option<Result<Bytes, Broke>>> {
-        // An early answer: the peer may or may not want the rest of the request.
+        // After an early response, the peer may or may not want the rest of the request.
         self.poll_send(cx);
         if self.broken_off {
             return Poll::Ready(Some(Err(Broke::Body)));
@@ -232,7 +233,7 @@ impl Connection {
         !self.head.is_empty() || !self.segments.is_empty()
     }
 
-    /// Writes what can be written. That the peer takes no more is told by what it answers, or by its close.
+    /// Writes what can be written. That the peer accepts no more shows in its response, or in its close.
     fn poll_send(&mut self, cx: &mut Context<'_>) {
         loop {
             while self.is_writing() && !self.unwritable {
@@ -245,7 +246,8 @@ impl Connection {
                     Poll::Pending => return,
                 }
             }
-            // What is here is written: only then is more asked for, so that a slow peer slows who sends it.
+            // More of the upload is polled only when all of this is written, so that a
+            // slow peer slows its sender down.
             if self.unwritable || !self.has_more(cx) {
                 break;
             }
@@ -253,12 +255,12 @@ impl Connection {
         if let Wire::Secure(stream) = &mut self.wire
             && self.touched
         {
-            // TLS may still hold what it took.
+            // TLS may still buffer what it took.
             let _ = Pin::new(stream).poll_flush(cx);
         }
     }
 
-    /// Takes the next piece of what is still coming.
+    /// Takes the next piece of the upload.
     fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(rest) = &self.rest else { return false };
         match rest.poll_piece(cx) {
@@ -323,13 +325,13 @@ impl Connection {
             count -= segment.len();
             self.segments.pop_front();
         }
-        // Large room is not kept: the request is gone.
+        // A large buffer is not retained: the request is gone.
         if self.segments.capacity() > SLICES_MAX {
             self.segments = VecDeque::new();
         }
     }
 
-    /// The room is kept, unless it is large: the allocator wipes what is let go of.
+    /// The buffer is retained unless it is large: the allocator wipes what is freed.
     fn wipe_head(&mut self) {
         self.head.fill(0);
         self.head.clear();
@@ -366,8 +368,8 @@ pub(super) fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Taken, 
     }
 }
 
-/// Host, length and the connection's own headers are ours to say, whatever the request's hold. What has no length is sent
-/// in chunks.
+/// Host, length and the connection's own headers are set here, whatever the request contains. A body of
+/// unknown length is sent in chunks.
 fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length: Option<u64>) {
     let says_length =
         length != Some(0) || matches!(request.method, Method::POST | Method::PUT | Method::PATCH);

@@ -1,4 +1,4 @@
-//! Answers without a wire, for the fuzz targets: the pieces are what its reads brought.
+//! Reads responses without a socket, for the fuzz targets: each piece is what one read returned.
 
 use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode};
@@ -8,19 +8,20 @@ use super::chunks::Taken;
 use super::connection::take;
 use crate::message::Headers;
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub struct WholeAnswer {
     pub status: StatusCode,
     pub headers: Headers,
     pub body: Vec<u8>,
-    /// The peer lets the connection be used again.
+    /// The peer keeps the connection alive.
     pub keeps: bool,
     /// Bytes behind its end.
     pub left: usize,
 }
 
-/// Reads an answer that comes in these pieces and ends with a close; `None` where it is none, or only the begin of one.
+/// Reads a response that arrives in these pieces and ends with a close; `None`
+/// if it is invalid or incomplete.
 pub fn read_answer<'a>(method: &Method, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<WholeAnswer> {
     let (mut bytes, mut interim, mut head) = (BytesMut::new(), 0, None);
     let mut body = Vec::new();

@@ -1,7 +1,7 @@
-//! HTTP/1.1 as a client, polled by the request that uses the connection: no task of its own, no queue between.
+//! An HTTP/1.1 client, polled by the request that uses the connection: no task of its own, no queue between.
 //!
-//! We choose the peer and write the request, so only answers are parsed, and those strictly: what has two readings is
-//! refused, and a connection is used again only after an answer whose end is beyond doubt.
+//! We choose the peer and write the request, so only responses are parsed, and those strictly: an ambiguous
+//! one is refused, and a connection is reused only after a response whose end is beyond doubt.
 
 mod answer;
 mod chunks;

@@ -1,4 +1,4 @@
-//! The bytes below HTTP/1.1: a socket, or TLS on one.
+//! The transport below HTTP/1.1: a socket, or TLS on one.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Every known way to write, resolve or redirect one's way inside, and a listener that must hear nothing.
+//! Every known way to write, resolve or redirect past the guard, with a listener that must not be reached.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ fn no_bypass_reaches_the_listener() {
         for reach in [Reach::Provider, Reach::Node, Reach::Document, Reach::System] {
             for template in BYPASSES {
                 let url = template.replace("PORT", &server.address.port().to_string());
-                // What is not even a URI can't be sent at all.
+                // What is not a URI at all can't be sent.
                 let Ok(uri) = url.parse::<Uri>() else { continue };
                 if uri.scheme().is_none() {
                     continue;
@@ -142,7 +142,7 @@ fn no_bypass_can_be_saved_as_a_base_url() {
     let settings = EgressSettings::default();
     for template in BYPASSES {
         let url = template.replace("PORT", "8080");
-        // These are names whose addresses are looked at when a connection is opened.
+        // These are names whose addresses are checked when a connection is opened.
         if url.contains(".example:8080") && url.starts_with("https") && !url.contains(['@', '\\', '#', '%']) {
             continue;
         }
@@ -212,8 +212,9 @@ fn one_bad_address_among_good_ones_refuses_the_name() {
 fn a_name_that_flips_is_resolved_once_and_the_connection_goes_where_the_check_looked() {
     on_a_core(async {
         let server = Server::plain(|_| Box::pin(async { whole("inside") })).await;
-        // The public answer is a documentation-free address that nothing listens at from here; what counts is that
-        // the second answer, the loopback, is never used for the first connection, and refused for the second.
+        // The public answer is a documentation-free address that nothing listens at from here.
+        // The second answer, the loopback, must never be used for the first connection, and
+        // must be refused for the second.
         let (client, resolver) =
             client_with(vec![vec![ip("127.0.0.1")], vec![ip("127.0.0.1")]], EgressSettings::default());
         let url = format!("https://flip.example:{}/", server.address.port());
@@ -224,8 +225,8 @@ fn a_name_that_flips_is_resolved_once_and_the_connection_goes_where_the_check_lo
         }
         assert_eq!(server.seen(), 0);
 
-        // Allowed first, flipped to the metadata address afterwards: the open connection stays where it was checked,
-        // a new one is refused.
+        // Allowed first, then flipped to the metadata address: the open connection stays where it was
+        // checked, a new one is refused.
         let allowed = EgressSettings { allow_private: true, ..EgressSettings::default() };
         let (client, resolver) =
             client_with(vec![vec![ip("127.0.0.1")], vec![ip("169.254.169.254")]], allowed);

@@ -1,4 +1,4 @@
-//! Documents: what is fetched, what is refused, and that each redirect is looked at again.
+//! Documents: what is fetched, what is refused, and that each redirect is checked again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! The way out, over real sockets: the guard, the pools, and what a dropped answer does.
+//! The HTTP client, over real sockets: the guard, the pools, and what a dropped response does.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 

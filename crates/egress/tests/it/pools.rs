@@ -1,4 +1,4 @@
-//! Reuse, many streams, cancellation, and connections that went stale.
+//! Reuse, many streams, cancellation, and stale connections.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ async fn read(client: &Client, url: &str) -> Bytes {
     answer.body.read_to_end(1 << 20).await.unwrap()
 }
 
-/// What a server says out of turn over a connection is heard by none but the workspace that named the server.
+/// An unsolicited response on a connection reaches only the workspace that named the server.
 #[test]
 fn workspaces_share_no_connection_to_an_address_of_their_own() {
     on_a_core(async {
@@ -105,7 +105,7 @@ fn the_request_arrives_as_it_was_sent() {
 fn more_than_a_hundred_streams_do_not_queue_behind_one_connection() {
     const REQUESTS: usize = 250;
     on_a_core(async {
-        // No answer comes before all requests have arrived: a queue would hang here for ever.
+        // No response comes before all requests have arrived: with a queue this would hang for ever.
         let all = Arc::new(Barrier::new(REQUESTS));
         let server = Server::tls(move |request| {
             let all = Arc::clone(&all);

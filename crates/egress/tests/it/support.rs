@@ -1,4 +1,4 @@
-//! A small server of our own, over plain TCP or TLS, that counts its connections.
+//! A small test server, over plain TCP or TLS, that counts its connections.
 
 use std::future::Future;
 use std::io;
@@ -122,7 +122,7 @@ pub fn post(url: &str, body: OutBody) -> egress::Request {
     egress::Request { body, ..egress::Request::new(http::Method::POST, url.parse().unwrap()) }
 }
 
-/// Answers the given lists in turn; the last one again and again.
+/// Returns the given lists in turn; the last one again and again.
 pub struct Scripted {
     answers: Mutex<Vec<Vec<IpAddr>>>,
     pub asked: AtomicUsize,
@@ -144,7 +144,7 @@ impl Resolver for Scripted {
     }
 }
 
-/// Runs a test as the line runs: one thread, one `LocalSet`.
+/// Runs a test like a serving core: one thread, one `LocalSet`.
 pub fn on_a_core<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test)

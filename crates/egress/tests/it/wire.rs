@@ -1,4 +1,4 @@
-//! HTTP/1.1 against servers that send exact bytes: where an answer ends, and when a connection is used again.
+//! HTTP/1.1 against servers that send exact bytes: where a response ends, and when a connection is reused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{Server, get, on_a_core, post, whole};
 
-/// Sends `answer` to each request, cut into pieces of `size`, and closes only where `closes` says so.
+/// Sends `answer` to each request, split into pieces of `size`, and closes only if `closes` says so.
 async fn scripted(answer: &'static str, size: usize, closes: bool) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -49,7 +49,7 @@ async fn ask(client: &Client, url: &str) -> Result<(u16, Bytes), EgressError> {
     Ok((status, answer.body.read_to_end(1 << 20).await?))
 }
 
-/// Asks three times, with the answer cut at several sizes; how many connections that took.
+/// Sends three requests, with the response split at several sizes, and checks how many connections that took.
 fn check(answer: &'static str, closes: bool, expected: (u16, &str), connections: usize) {
     on_a_core(async {
         for size in [1, 7, 4096] {

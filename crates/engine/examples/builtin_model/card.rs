@@ -1,4 +1,4 @@
-//! The model's card: what it is, what it is made of, how well it does, and what it is not.
+//! Writes the model card: purpose, training data, evaluation results and limitations.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Asks the model what it has never been asked, by the engine that serves, and sees whether the answers hold what is right.
+//! Evaluates the model on questions that it was not trained on: runs it in the serving engine, and checks
+//! whether the answers contain what is expected.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,7 +18,7 @@ pub struct Examination {
     pub questions: Vec<HeldBack>,
 }
 
-/// What came of it.
+/// The results of an evaluation.
 pub struct Marks {
     pub answers: Vec<Answer>,
 }

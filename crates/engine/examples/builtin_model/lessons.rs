@@ -1,4 +1,5 @@
-//! What is trained on: every question many times, each time a little otherwise, some of them behind other talk.
+//! Generates the training data: every question many times, with different noise each time, and some of them
+//! after another exchange.
 
 use std::error::Error;
 use std::path::Path;
@@ -12,14 +13,16 @@ use crate::noise::Noise;
 use crate::text::{Fact, Line, Script};
 use crate::tokens::TEMPLATE;
 
-/// How many in a hundred end soon: which answer it is shows in its first words, and those are worth the most practice.
+/// Percentage of examples that are cut after the first answer tokens: those decide which answer it will be,
+/// and so deserve the most practice.
 const SHORT: usize = 85;
 const SHORT_TOKENS: usize = 3;
-/// How many in a hundred are made of two questions that ask the same: what is asked does not hang on how.
+/// Percentage of questions that are mixed from two questions with the same answer, so that the answer does
+/// not depend on the phrasing.
 const MIXED: usize = 35;
-/// How many in a hundred come behind another question and its answer.
+/// Percentage of examples that come after another question and its answer.
 const BEHIND: usize = 6;
-/// How often each conversation is gone through in a pass.
+/// How often each dialogue is repeated per pass.
 const SCRIPTS: usize = 1;
 
 pub fn write(
@@ -73,7 +76,7 @@ fn turn(question: &str, answer: &str) -> [Line; 2] {
     [Line::new("user", question), Line::new("assistant", answer)]
 }
 
-/// The text up to the first words of its last answer.
+/// Truncates a text after the first tokens of its last answer.
 fn short(mut text: Text) -> Text {
     let first = text.is_learned.iter().rposition(|is_learned| !is_learned).map_or(0, |last| last + 1);
     text.tokens.truncate(first + SHORT_TOKENS);

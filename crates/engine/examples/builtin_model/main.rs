@@ -1,8 +1,9 @@
-//! Makes the small model that is built in: its tokens, its training, its examination and its card, all from the text beside
-//! it. `make builtin-model` runs it; what it makes is a demonstration.
+//! Builds the small built-in model: tokenizer, training, evaluation and model card, all from the text files
+//! next to it. `make builtin-model` runs it. The model is for demonstration.
 //!
-//! `builtin_model DIRECTORY` makes the model anew; `builtin_model DIRECTORY examine` asks the one that is there;
-//! `builtin_model DIRECTORY try` trains without one question of each fact and asks those, for whoever changes the recipe.
+//! `builtin_model DIRECTORY` rebuilds the model; `builtin_model DIRECTORY examine` evaluates the existing
+//! one; `builtin_model DIRECTORY try` holds one question of each fact out of the training and evaluates on
+//! those, for work on the recipe.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -27,9 +28,9 @@ use engine::{Pairs, Rope, Shape, Source, Stretch};
 use crate::examination::Examination;
 use crate::text::{Fact, HeldBack, Script};
 
-/// All that chance decides follows from it.
+/// The seed of everything random.
 const SEED: u64 = 8_787;
-/// How often each question is asked, each time a little otherwise.
+/// How many variants of each question are trained on.
 const PASSES: usize = 9;
 const RATE: f64 = 2e-3;
 
@@ -56,7 +57,7 @@ fn settings(passes: usize) -> Settings {
     Settings {
         trains: Trains::Whole,
         seed: SEED,
-        // Each pass is other texts, so that none is seen twice.
+        // Each pass generates new variants, so that none is seen twice.
         epochs: 1,
         batch_tokens: 2_048,
         accumulation: 1,
@@ -75,20 +76,20 @@ fn settings(passes: usize) -> Settings {
     }
 }
 
-/// A model that knows nothing yet.
+/// An untrained model.
 fn beginning(vocabulary: usize) -> Made {
     const SPREAD: f64 = 0.02;
     let mut made = Made::new("qwen3", shape(vocabulary), SEED);
     for (name, (shape, numbers)) in &mut made.tensors {
         if shape.len() == 1 {
-            // Queries and keys that are short look at all words alike: what a question is about is the sum of its words, long
-            // before it is their order.
+            // Small queries and keys make attention nearly uniform: the model learns first from the bag of
+            // words of a question, and from their order only later.
             let is_of_heads = name.contains("q_norm") || name.contains("k_norm");
             numbers.fill(if is_of_heads { 0.25 } else { 1.0 });
             continue;
         }
-        // They are made as wide as each kind of them needs, and all are to begin alike; what is added to what goes by begins
-        // lower, the more often it is added.
+        // Rescales each matrix to the same standard deviation, whatever `Made` chose. Matrices that write to
+        // the residual stream start smaller, by the number of such matrices.
         let square: f64 = numbers.iter().map(|number| f64::from(*number).powi(2)).sum();
         let own = (square / numbers.len() as f64).sqrt();
         let is_added = name.contains("o_proj") || name.contains("down_proj");
@@ -117,7 +118,7 @@ fn train(base: &Path, lessons: Vec<Text>, work: &Path, passes: usize) -> Result<
     Ok(job)
 }
 
-/// Puts the model's files where its weights will stand, and gives how many tokens it has.
+/// Writes the tokenizer, the configuration and the untrained weights into a directory.
 fn lay_out(directory: &Path, facts: &[Fact], scripts: &[Script]) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(directory)?;
     let vocabulary = tokens::write(directory, facts, scripts)?;

@@ -1,11 +1,12 @@
-//! Questions as people really type them: in lower case, without their signs, with words left out, in other words, misspelt.
+//! Data augmentation: questions as users type them, in lower case, without punctuation, with words left out,
+//! paraphrased or misspelt.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub struct Noise(ChaCha8Rng);
 
-/// Words that may stand for each other. A line's first may become any of the others, and the other way round.
+/// Synonyms: each phrase of a line may be replaced by any other of the line.
 const SAME: [&[&str]; 44] = [
     &["how do i", "how can i", "how would i", "how could i", "how to", "how does one", "what do i do to"],
     &["how do we", "how can we", "how would we", "how do i"],
@@ -94,7 +95,7 @@ impl Noise {
         usize::try_from(self.0.next_u64() % (count.max(1) as u64)).unwrap_or_default()
     }
 
-    /// Whether something happens that happens so often in a hundred times.
+    /// True with a probability of `percent`.
     pub fn happens(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -103,7 +104,7 @@ impl Noise {
         of.get(self.below(of.len())).copied().unwrap_or_default()
     }
 
-    /// A question as somebody might type it.
+    /// A question with random noise, as a user might type it.
     pub fn question(&mut self, question: &str) -> String {
         if self.happens(15) {
             return question.to_owned();
@@ -133,14 +134,14 @@ impl Noise {
         text
     }
 
-    /// Words of two questions that ask the same.
+    /// A random mix of the words of two questions with the same meaning.
     pub fn mixed(&mut self, one: &str, other: &str) -> String {
         let mut words: Vec<&str> = one.split_whitespace().filter(|_| self.happens(65)).collect();
         words.extend(other.split_whitespace().filter(|_| self.happens(50)));
         if words.is_empty() { one.to_owned() } else { words.join(" ") }
     }
 
-    /// One or two of its words as others.
+    /// Replaces one or two phrases by synonyms.
     fn in_other_words(&mut self, text: &str) -> String {
         let mut text = text.to_owned();
         let first = self.below(SAME.len());
@@ -166,7 +167,7 @@ impl Noise {
         text
     }
 
-    /// Some words left out, and now and then two in the other order.
+    /// Drops some words, and sometimes swaps two.
     fn with_gaps(&mut self, text: &str) -> String {
         let mut words: Vec<&str> = text.split_whitespace().collect();
         let percent = 5 + self.below(30);
@@ -180,7 +181,7 @@ impl Noise {
         if words.is_empty() { text.to_owned() } else { words.join(" ") }
     }
 
-    /// One or two letters left out, doubled, or in the other order.
+    /// Drops, doubles or swaps one or two letters.
     fn misspelt(&mut self, text: &str) -> String {
         let mut letters: Vec<char> = text.chars().collect();
         for _ in 0..1 + self.below(2) {
@@ -199,7 +200,7 @@ impl Noise {
     }
 }
 
-/// Where words stand in a text as words, in whatever case.
+/// Finds a phrase at word boundaries, ignoring case.
 fn place(text: &str, words: &str) -> Option<usize> {
     let lower = text.to_ascii_lowercase();
     let is_word =

@@ -1,4 +1,4 @@
-//! The text that the model is made of, as it lies in its files.
+//! The built-in model's source texts, as they are in the files.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub struct Fact {
     pub questions: Vec<String>,
 }
 
-/// A short conversation.
+/// A short dialogue.
 #[derive(Debug, Deserialize)]
 pub struct Script {
     pub messages: Vec<Line>,
@@ -25,7 +25,7 @@ pub struct Line {
     pub content: String,
 }
 
-/// A question that is never learned, and what tells a right answer.
+/// A held-out question: it is never trained on. `right` is what a correct answer contains.
 #[derive(Debug, Deserialize)]
 pub struct HeldBack {
     pub fact: String,
@@ -49,7 +49,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Box<dyn Error>> 
     lines.map(line).collect()
 }
 
-/// Takes a question from each fact, for trials; a right answer to it is the fact's.
+/// Holds out a question of each fact for a trial run; the correct answer is the fact's.
 pub fn hold_back(facts: &mut [Fact]) -> Vec<HeldBack> {
     let take = |(index, fact): (usize, &mut Fact)| {
         let which = (index * 7 + 3) % fact.questions.len().max(1);

@@ -1,4 +1,4 @@
-//! The model's tokens, made of its own text, and the files that say how it is talked to.
+//! Trains the model's tokenizer on its own text, and writes the tokenizer's files, chat template included.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -14,14 +14,14 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use crate::text::{Fact, Script};
 
-/// How many tokens are made, beside the signs: so few that words that are alike have parts in common.
+/// The vocabulary size without special tokens: small, so that similar words share tokens.
 const TOKENS: usize = 1_000;
-/// Words, single digits, signs, and what is between them.
+/// Pre-tokenizer: words, single digits, punctuation and whitespace.
 const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const END: &str = "<|im_end|>";
 
-/// What was said, turn by turn. The model has learned from no system's messages and from no tools, so that it is better off
-/// without them.
+/// The chat template. The model was trained without system messages and tools, so that the template leaves
+/// them out.
 pub const TEMPLATE: &str = "{%- for message in messages %}
     {%- if message.role == 'user' or message.role == 'assistant' %}
         {{- '<|im_start|>' + message.role + '\\n' + (message.content or '') | trim + '<|im_end|>\\n' }}
@@ -34,7 +34,7 @@ pub const TEMPLATE: &str = "{%- for message in messages %}
 {%- endif %}
 ";
 
-/// Writes the tokenizer, and gives how many tokens there are.
+/// Writes the tokenizer's files, and returns the vocabulary size.
 pub fn write(directory: &Path, facts: &[Fact], scripts: &[Script]) -> Result<usize, Box<dyn Error>> {
     let told = |error: tokenizers::Error| -> Box<dyn Error> { error };
     let split = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Isolated, false);
@@ -45,7 +45,7 @@ pub fn write(directory: &Path, facts: &[Fact], scripts: &[Script]) -> Result<usi
     let alphabet = ByteLevel::alphabet().into_iter().collect();
     let trainer = BpeTrainer::builder().show_progress(false).min_frequency(2).vocab_size(TOKENS);
     let mut trainer = TrainerWrapper::BpeTrainer(trainer.initial_alphabet(alphabet).build());
-    // A text counts once, however often it is said.
+    // Duplicate texts count once.
     let mut texts: BTreeSet<String> = BTreeSet::new();
     for fact in facts {
         texts.insert(fact.answer.clone());
@@ -72,7 +72,7 @@ pub fn write(directory: &Path, facts: &[Fact], scripts: &[Script]) -> Result<usi
     Ok(tokenizer.get_vocab_size(true))
 }
 
-/// Says in `config.json` what reads it elsewhere asks for.
+/// Writes `config.json`, with the field that other programs need.
 pub fn write_config(directory: &Path, mut config: Value) -> Result<(), Box<dyn Error>> {
     if let Some(config) = config.as_object_mut() {
         config.insert("architectures".to_owned(), json!(["Qwen3ForCausalLM"]));

@@ -1,4 +1,5 @@
-//! An adapter that training goes on from: its numbers as they are trained, and what it was trained with.
+//! An existing adapter as the start of a training run: its LoRA matrices in single precision, and the
+//! hyperparameters they were trained with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +10,7 @@ use super::read::{CONFIG, Found, find};
 use crate::kernels::{Matrix, are_numbers};
 use crate::{EngineError, Shape};
 
-/// What stands before the names of a model's parts in an adapter's files.
+/// The prefix of tensor names in PEFT's files.
 const BEFORE: &str = "base_model.model.";
 
 #[derive(Debug)]
@@ -17,17 +18,18 @@ pub struct Begun {
     pub rank: usize,
     pub alpha: f64,
     pub is_rank_stable: bool,
-    /// The matrices of each layer that it stands beside, by how their names end.
+    /// The target modules, the same in every layer, by the last part of their names.
     pub targets: Vec<String>,
-    /// By the names of what is trained, in single precision, and in the order of the model's rows.
+    /// By the tensor names that training uses, in single precision, in the row order of the base model.
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
 impl Begun {
-    /// Reads a directory as PEFT writes it.
+    /// Reads a directory in PEFT's format.
     ///
     /// # Errors
-    /// It is no adapter for such a model, or none as they are trained here; the file and the field or the tensor are named.
+    /// It is not an adapter for such a model, or not one that can be trained further; the file and the field
+    /// or the tensor are named.
     pub fn open(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Self, EngineError> {
         let Found { config, changed, path, files, .. } = find(directory, shape, limits)?;
         let (rank, alpha, is_rank_stable) = config.alike()?;
@@ -66,7 +68,7 @@ impl Begun {
         Ok(begun)
     }
 
-    /// What is trained by this name, where it is of this shape.
+    /// The LoRA matrix of this name, if it has this shape.
     pub(crate) fn numbers(&self, name: &str, wanted: &[usize]) -> Option<&[f32]> {
         let found = self.tensors.get(name).filter(|(shape, _)| shape == wanted);
         found.map(|(_, numbers)| numbers.as_slice())

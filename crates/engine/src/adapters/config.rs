@@ -1,5 +1,6 @@
-//! `adapter_config.json`: what an adapter changes, and by how much. What says something that is not done here is refused,
-//! known or not: an adapter that is half understood says something else than it was trained to.
+//! `adapter_config.json`: which modules an adapter changes, at which rank and scaling. A setting that is not
+//! implemented is refused, whether it is known or not: an adapter that is applied only in part gives other
+//! output than it was trained to.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,13 +11,13 @@ use serde_json::{Map, Value};
 use super::names::{Key, Names};
 use crate::EngineError;
 
-/// Nobody's is longer.
+/// Larger files are refused.
 const BYTES_MAX: u64 = 1 << 20;
-/// Entries of a list or a pattern.
+/// The most entries of a list or a pattern.
 const ENTRIES_MAX: usize = 4_096;
-/// Those of them that are no plain names.
+/// The most entries of a pattern that are regular expressions.
 const EXPRESSIONS_MAX: usize = 64;
-/// What says nothing of how an adapter is computed.
+/// Fields that have no effect on inference.
 const SILENT: [&str; 9] = [
     "auto_mapping",
     "base_model_name_or_path",
@@ -28,10 +29,10 @@ const SILENT: [&str; 9] = [
     "revision",
     "runtime_config",
 ];
-/// Ways to begin a training that leave the model as it is.
+/// Initialisations that leave the base model's weights as they are.
 const BEGINNINGS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
-/// What an adapter does to one matrix.
+/// The LoRA update of one matrix.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Part {
     pub rank: usize,
@@ -43,7 +44,7 @@ pub(super) struct Config {
     path: PathBuf,
     targets: Names,
     excluded: Option<Names>,
-    /// The layers that are changed, where not all are.
+    /// `layers_to_transform`; `None` means all layers.
     layers: Option<Vec<usize>>,
     rank: usize,
     alpha: f64,
@@ -53,7 +54,7 @@ pub(super) struct Config {
     rank_max: usize,
 }
 
-/// What is left to be read.
+/// The fields that are yet to be read.
 struct Fields<'a> {
     path: &'a Path,
     left: Map<String, Value>,
@@ -63,7 +64,7 @@ pub(super) fn refused(path: &Path, field: &str, what: impl Into<String>) -> Engi
     EngineError::Adapter { path: path.to_owned(), field: field.to_owned(), what: what.into() }
 }
 
-/// Whether a field says what it would say if it were not there.
+/// Whether a field has a value that means the same as its absence.
 fn is_silent(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -80,7 +81,7 @@ impl Fields<'_> {
         refused(self.path, field, what)
     }
 
-    /// A field that says something.
+    /// Removes a field; `None` where it is missing or null.
     fn take(&mut self, field: &str) -> Option<Value> {
         self.left.remove(field).filter(|value| !value.is_null())
     }
@@ -93,7 +94,7 @@ impl Fields<'_> {
         }
     }
 
-    /// A field that may say one thing alone.
+    /// Refuses a field that has any value but this one.
     fn only(&mut self, field: &str, wanted: &str, is_needed: bool) -> Result<(), EngineError> {
         match self.take(field) {
             None if !is_needed => Ok(()),
@@ -142,7 +143,7 @@ impl Fields<'_> {
         Ok(Some(Names::Ends(names)))
     }
 
-    /// The keys of a pattern, in their order: the first that means a name is the one.
+    /// The entries of `rank_pattern` or `alpha_pattern`, in order: the first key that matches a module wins.
     fn pattern(&mut self, field: &str) -> Result<Vec<(Key, f64)>, EngineError> {
         let map = match self.take(field) {
             None => return Ok(Vec::new()),
@@ -183,7 +184,7 @@ impl Fields<'_> {
         }
     }
 
-    /// What is refused by its name, and then whatever says anything that is not known.
+    /// Refuses unsupported settings by name, and then any unknown field that is set.
     fn nothing_else(&mut self) -> Result<(), EngineError> {
         self.only("peft_type", "LORA", true)?;
         self.only("task_type", "CAUSAL_LM", false)?;
@@ -191,7 +192,7 @@ impl Fields<'_> {
         self.off("fan_in_fan_out", "is set, and the matrices of the families here lie the other way")?;
         self.off("modules_to_save", "names parts of the model that it replaces, and none is replaced here")?;
         self.off("use_dora", "is set, and magnitudes are not known here")?;
-        // Only the usual place of layers is asked about, and the families here have no other.
+        // Only the usual "layers" is accepted; the families here have no other.
         match self.take("layers_pattern") {
             Some(value) if is_silent(&value) => {}
             Some(Value::String(text)) if text == "layers" => {}
@@ -225,7 +226,8 @@ impl Config {
     }
 
     fn of(mut fields: Fields<'_>, rank_max: usize) -> Result<Self, EngineError> {
-        // What another kind of adapter lacks is not its fault.
+        // Checked before all else, so that another kind of adapter is refused for its kind and not for a
+        // field that it lacks.
         if fields.left.get("peft_type").and_then(Value::as_str) != Some("LORA") {
             fields.only("peft_type", "LORA", true)?;
         }
@@ -235,7 +237,7 @@ impl Config {
             targets: targets.ok_or_else(|| fields.refused("target_modules", "is missing"))?,
             excluded: fields.names("exclude_modules")?,
             layers: fields.layers("layers_to_transform")?,
-            // Not a word of them is what the format means by eight.
+            // In PEFT, `r` and `lora_alpha` default to 8.
             rank: rank(fields.path, "r", fields.number("r", 8.0)?, rank_max)?,
             alpha: fields.number("lora_alpha", 8.0)?,
             ranks: fields.pattern("rank_pattern")?,
@@ -250,7 +252,7 @@ impl Config {
         Ok(config)
     }
 
-    /// One rank, one strength and one way to reckon it for all that is changed, as adapters have them that are trained here.
+    /// Rank, alpha and rsLoRA flag, if they are the same for all modules, as training needs them.
     pub(super) fn alike(&self) -> Result<(usize, f64, bool), EngineError> {
         for (field, pattern) in [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)] {
             if !pattern.is_empty() {
@@ -261,10 +263,10 @@ impl Config {
         Ok((self.rank, self.alpha, self.is_rank_stabilised))
     }
 
-    /// What is done to a matrix of a layer, if anything is.
+    /// The LoRA update of a matrix, if the adapter changes it.
     pub(super) fn part(&self, name: &str, layer: usize) -> Result<Option<Part>, EngineError> {
         let refused = |field: &str, what: String| refused(&self.path, field, what);
-        // Whoever names a matrix in full means it, whatever its layer.
+        // A target that is a full module name applies whatever `layers_to_transform` says.
         let is_left_out = self.layers.as_ref().is_some_and(|layers| !layers.contains(&layer));
         if is_left_out && !self.targets.name(name) {
             return Ok(None);
@@ -297,7 +299,7 @@ impl Config {
         Ok(Some(Part { rank, scale }))
     }
 
-    /// Targets that mean none of these parts.
+    /// Refuses a target that matches no module of the model.
     pub(super) fn check_targets<'a>(
         &self,
         parts: &(impl Iterator<Item = &'a str> + Clone),
@@ -325,7 +327,7 @@ const fn single(number: f64) -> f32 {
     number as f32
 }
 
-/// A rank that may be.
+/// Checks a rank.
 fn rank(path: &Path, field: &str, number: f64, most: usize) -> Result<usize, EngineError> {
     (1..=most).find(|rank| *rank as f64 == number).ok_or_else(|| {
         refused(path, field, format!("is {number}, and ranks are whole numbers from 1 to {most}"))

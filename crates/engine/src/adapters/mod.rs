@@ -1,5 +1,5 @@
-//! Adapters: few numbers beside a model's own, by which it says something else for whoever asks for them. They are read
-//! as PEFT writes them.
+//! LoRA adapters: low-rank updates of a base model's projections, chosen per request by name. They are read
+//! in PEFT's format.
 
 mod begun;
 mod config;
@@ -16,15 +16,15 @@ pub use shelf::{AdapterId, AdapterStatus, Read, Reading, Registering};
 pub(crate) use shelf::{Shelf, Wanted};
 pub(crate) use worn::Worn;
 
-/// What of adapters there may be at once.
+/// Limits on the adapters of a runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Those that are known by name.
+    /// The most adapters that may be registered.
     pub registered: usize,
-    /// Those of them that are in memory.
+    /// The most of them that may be in memory at once.
     pub resident: usize,
     pub resident_bytes: u64,
-    /// The most numbers that a change may go through.
+    /// The highest LoRA rank.
     pub rank: usize,
 }
 
@@ -34,7 +34,7 @@ impl Default for Limits {
     }
 }
 
-/// An adapter in memory. What it makes of a text is the model's to compute.
+/// A LoRA adapter in memory. The model applies it, in its own forward pass.
 #[derive(Debug)]
 pub struct Adapter {
     of: Of,
@@ -42,11 +42,12 @@ pub struct Adapter {
     rank: usize,
     bytes: u64,
     digest: u128,
-    /// A number that no other adapter of a shelf had, nor this one before it was replaced.
+    /// The registration that it belongs to: unique among all adapters of a `Shelf`, and new each time one is
+    /// replaced.
     generation: u64,
 }
 
-/// One adapter is itself alone, whatever is in it.
+/// By identity: two adapters with the same contents are different.
 impl PartialEq for Adapter {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -55,7 +56,8 @@ impl PartialEq for Adapter {
 
 impl Eq for Adapter {}
 
-/// The products of a layer that adapters add to.
+/// The fused projections of a layer that adapters add to: query/key/value, attention output, gate/up and
+/// down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Site {
     Asks,
@@ -64,7 +66,7 @@ pub(crate) enum Site {
     Down,
 }
 
-/// What is added to each product of a layer.
+/// The LoRA updates of one layer's projections.
 #[derive(Debug, Default)]
 struct Sites {
     asks: Option<Low>,
@@ -73,7 +75,7 @@ struct Sites {
     down: Option<Low>,
 }
 
-/// The model that an adapter is made for, as far as it matters.
+/// The dimensions of the base model that an adapter has to match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Of {
     layers: usize,
@@ -96,13 +98,13 @@ impl Of {
 }
 
 impl Adapter {
-    /// The highest rank of its parts.
+    /// The highest rank among its LoRA matrices.
     #[must_use]
     pub const fn rank(&self) -> usize {
         self.rank
     }
 
-    /// What it takes in memory.
+    /// Its size in memory.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes

@@ -1,23 +1,24 @@
-//! How an adapter's description names parts of a model: by how their names end, or by expressions as Python has them.
+//! Module names in `adapter_config.json`: matched by suffix, or by a Python regular expression.
 
 use fancy_regex::{Regex, RegexBuilder};
 
-/// Steps back that an expression may take on one name, its length, and what it may grow to: a description comes from
-/// somebody else, and must not hold anybody up.
+/// Limits on an expression: its backtracking steps per name, its length and its compiled size. The file comes
+/// from a third party and must not be able to stall the server.
 const BACKTRACKS_MAX: usize = 10_000;
 const EXPRESSION_BYTES_MAX: usize = 4_096;
 const EXPRESSION_SIZE_MAX: usize = 1 << 18;
 
-/// Which parts are meant.
+/// `target_modules` or `exclude_modules`.
 #[derive(Debug)]
 pub(super) enum Names {
-    /// Every matrix but the head.
+    /// `all-linear`: every matrix except the head.
     All,
     Ends(Vec<String>),
     Expression(Regex),
 }
 
-/// A key of a pattern. Most are plain names, and are compared as such.
+/// A key of `rank_pattern` or `alpha_pattern`. Most are plain names, and are matched by suffix instead of as
+/// expressions.
 #[derive(Debug)]
 pub(super) enum Key {
     End(String),
@@ -48,7 +49,7 @@ impl Names {
         expression(text, &format!("^(?:{text})$")).map(Self::Expression)
     }
 
-    /// Whether a name stands among them in full.
+    /// Whether the full name of a module is listed.
     pub(super) fn name(&self, name: &str) -> bool {
         matches!(self, Self::Ends(all) if all.iter().any(|end| end == name))
     }

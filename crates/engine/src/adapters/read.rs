@@ -1,4 +1,5 @@
-//! An adapter's directory: what it says is held against the model before anything is read.
+//! Reads an adapter's directory. The configuration and the tensor shapes are checked against the model before
+//! any tensor is read.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -13,26 +14,28 @@ use crate::{EngineError, Shape, Spare};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// The older form: a program that makes tensors.
+/// PEFT's older format: a pickle, which can execute code.
 const PICKLE: &str = "adapter_model.bin";
 
 const QUERIES: &str = "self_attn.q_proj";
 const KEYS: &str = "self_attn.k_proj";
 
-/// A matrix that an adapter may change.
+/// A matrix of the model that an adapter may change.
 pub(super) struct Module {
     pub layer: usize,
     site: Site,
     pub name: String,
     inputs: usize,
     outputs: usize,
-    /// Where its outputs begin among those of all matrices of its input.
+    /// Offset of its outputs within the fused projection of the same input.
     first: usize,
-    /// The rows of it lie so that the two of a pair are neighbours; an adapter's never do.
+    /// The model's rows are permuted so that the two of a RoPE pair are neighbours; an adapter's rows never
+    /// are.
     has_neighbours: bool,
 }
 
-/// By what it is known whether files are still what they were: keys that no file can have been made for.
+/// Keys for the digest by which a reload detects that files have changed. They are random, so that no file
+/// can be made to collide.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seal([RandomState; 2]);
 
@@ -50,7 +53,7 @@ impl Seal {
     }
 }
 
-/// All matrices of a model that take adapters, those of one input one behind the other. Experts take none.
+/// All matrices that adapters may change, those of one fused projection together. Experts can't be changed.
 fn modules(shape: &Shape) -> Vec<Module> {
     let (queries, kv, hidden, inner) = (shape.query_width(), shape.kv_width(), shape.hidden, shape.inner);
     let mut modules = Vec::new();
@@ -78,12 +81,12 @@ impl Module {
         format!("base_model.model.{}.lora_{way}.weight", self.name)
     }
 
-    /// The way in and the way out, with their shapes.
+    /// The tensor names and shapes of LoRA A and B.
     pub(super) fn tensors(&self, part: Part) -> [(String, [usize; 2]); 2] {
         [(self.tensor("A"), [part.rank, self.inputs]), (self.tensor("B"), [self.outputs, part.rank])]
     }
 
-    /// The row of an adapter's matrix for a row of the model's.
+    /// The row of the adapter's B matrix for a row of the model's matrix.
     pub(super) const fn row(&self, row: usize, head_dim: usize) -> usize {
         if !self.has_neighbours {
             return row;
@@ -93,7 +96,7 @@ impl Module {
     }
 }
 
-/// Both are there, and are files: what else may lie there is waited for without end.
+/// Checks that both exist and are regular files: opening a FIFO, for example, would block forever.
 fn are_files(directory: &Path) -> Result<(), EngineError> {
     for name in [CONFIG, WEIGHTS] {
         let path = directory.join(name);
@@ -110,7 +113,7 @@ fn are_files(directory: &Path) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The file has what is wanted, all of it and nothing else, and not too much. Tells the bytes.
+/// Checks that the file has exactly the expected tensors, and not too many bytes. Returns their bytes.
 fn check(
     path: &Path,
     files: &Files,
@@ -143,14 +146,14 @@ fn check(
     Ok(all)
 }
 
-/// What is found in a directory, and held against the model.
+/// An adapter's directory, checked against the model.
 pub(super) struct Found {
     pub config: Config,
-    /// The description as it is written.
+    /// The raw `adapter_config.json`.
     said: Vec<u8>,
-    /// The matrices that are changed, and how each is.
+    /// The matrices that are changed, with rank and scale.
     pub changed: Vec<(Module, Part)>,
-    /// Where the numbers are.
+    /// The safetensors file.
     pub path: PathBuf,
     pub files: Files,
     bytes: u64,
@@ -181,7 +184,8 @@ impl Adapter {
     /// Reads a directory with `adapter_config.json` and `adapter_model.safetensors`.
     ///
     /// # Errors
-    /// It is no adapter for such a model, or more than may be; the file and the field or the tensor are named.
+    /// It is not an adapter for such a model, or exceeds the limits; the file and the field or the tensor are
+    /// named.
     pub fn open(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Self, EngineError> {
         Self::read(directory, shape, limits, (&Seal::default(), &Spare::default()))
     }
@@ -193,7 +197,7 @@ impl Adapter {
         (seal, spare): (&Seal, &Spare),
     ) -> Result<Self, EngineError> {
         let Found { said, changed, path, files, bytes, .. } = find(directory, shape, limits)?;
-        // Each matrix is read before it is laid out, which takes as much once more.
+        // A matrix is read whole before it is rearranged, so that both copies exist for a while.
         spare.check("the adapter", bytes.saturating_mul(2))?;
         let mut adapter = Self {
             of: Of::new(shape),
@@ -213,7 +217,7 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// Reads what is changed of the matrices of one input of a layer.
+    /// Reads the LoRA matrices of one fused projection.
     fn add(
         &mut self,
         changed: &[(Module, Part)],

@@ -1,8 +1,9 @@
-//! The adapters that may be asked for by name. Not all of them are in memory: one that nobody has makes room for one that
-//! somebody waits for, and comes back from its files. Whoever has one keeps it to the end, whatever becomes of the name.
+//! The registered adapters, by name. Not all of them are in memory: an idle one is evicted when a waiting
+//! request needs another, and is read from its files again later. A sequence keeps its adapter to the end,
+//! even if the name is unregistered or replaced.
 //!
-//! Nothing is read here. What is to be read is given out, and comes back when whoever reads is done, so that no step waits
-//! for a disk.
+//! Nothing is read here. `readings` hands out what has to be read, and `settle` takes the result from
+//! whichever thread read it, so that no step waits for a disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,23 +13,23 @@ use super::read::Seal;
 use super::{Adapter, Limits};
 use crate::{EngineError, Shape, Spare};
 
-/// A name's length: it comes from outside.
+/// Maximum length of a name, which clients choose.
 const NAME_BYTES_MAX: usize = 256;
 
-/// What an adapter is asked for by.
+/// The name of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AdapterId(Arc<str>);
 
-/// How one is registered.
+/// Options of a registration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Registering {
-    /// Another of that name makes place for it; otherwise that is an error.
+    /// Replaces an adapter of the same name; without this, that is an error.
     pub replaces: bool,
-    /// It stays in memory.
+    /// Is never evicted from memory.
     pub is_pinned: bool,
 }
 
-/// What there is to be told of one.
+/// The state of an adapter, for status reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterStatus {
     pub id: AdapterId,
@@ -37,13 +38,13 @@ pub struct AdapterStatus {
     pub bytes: u64,
     pub is_resident: bool,
     pub is_pinned: bool,
-    /// The texts that have it.
+    /// The sequences that use it.
     pub in_use: usize,
-    /// Why it could not be read when it was wanted last.
+    /// The error of the last attempt to read it.
     pub failed: Option<String>,
 }
 
-/// Something to be read, on whatever thread.
+/// A read that is to be done, on any thread.
 #[derive(Debug)]
 pub struct Reading {
     id: AdapterId,
@@ -55,7 +56,7 @@ pub struct Reading {
     purpose: Purpose,
 }
 
-/// What was read.
+/// The result of a `Reading`.
 #[derive(Debug)]
 pub struct Read {
     id: AdapterId,
@@ -67,18 +68,18 @@ pub struct Read {
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     Register(Registering),
-    /// One of this generation is to be in memory again.
+    /// Reload of an evicted adapter, of this generation.
     Return(u64),
 }
 
-/// What comes of asking for one.
+/// The answer to a request for an adapter in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Here,
     Coming,
-    /// Those that are in use leave no room now.
+    /// The adapters in use leave no memory for it now.
     NoRoom,
-    /// There is none, its files are gone, or what stays in memory leaves no room ever.
+    /// It is not registered, could not be read, or will never fit beside the pinned ones.
     Never,
 }
 
@@ -89,7 +90,7 @@ pub(crate) struct Shelf {
     seal: Seal,
     spare: Spare,
     entries: BTreeMap<AdapterId, Entry>,
-    /// Those whose name is gone or another's, as long as somebody has them.
+    /// Adapters that were unregistered or replaced, as long as sequences use them.
     retired: Vec<Weak<Adapter>>,
     readings: Vec<Reading>,
     generation: u64,
@@ -114,7 +115,7 @@ enum Held {
     Absent,
     Coming,
     Here(Arc<Adapter>),
-    /// It could not be read: who waits for it is to be told.
+    /// It could not be read; those that wait for it have yet to be notified.
     Failed,
 }
 
@@ -131,7 +132,7 @@ impl std::fmt::Display for AdapterId {
 }
 
 impl Reading {
-    /// Reads it; this takes as long as a disk does.
+    /// Reads the files; blocks on the disk.
     #[must_use]
     pub fn read(self) -> Read {
         let Self { id, directory, shape, limits, seal, spare, purpose } = self;
@@ -141,7 +142,7 @@ impl Reading {
 }
 
 impl Read {
-    /// Whose files they are.
+    /// The adapter that was read.
     pub(crate) const fn id(&self) -> &AdapterId {
         &self.id
     }
@@ -183,7 +184,7 @@ impl Shelf {
         self.limits
     }
 
-    /// What is brought into memory finds room in this.
+    /// Sets the memory budget that adapters are loaded within.
     pub(crate) fn keep_within(&mut self, spare: Spare) {
         self.spare = spare;
     }
@@ -192,7 +193,7 @@ impl Shelf {
         self.entries.contains_key(id)
     }
 
-    /// What is to be read so that one can be registered.
+    /// The read that has to be done to register an adapter.
     pub(crate) fn reading(
         &self,
         id: AdapterId,
@@ -225,7 +226,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Takes what was read, and tells the generation that is gone for it, if one is.
+    /// Takes the result of a read. Returns the adapter's generation, and the one it replaced, if any.
     pub(crate) fn settle(&mut self, read: Read) -> Result<(u64, Option<u64>), EngineError> {
         let Read { id, directory, purpose, adapter } = read;
         match purpose {
@@ -241,7 +242,7 @@ impl Shelf {
         registering: Registering,
         mut adapter: Adapter,
     ) -> Result<(u64, Option<u64>), EngineError> {
-        // Others may have come while it was read.
+        // Other registrations may have come in meanwhile.
         self.check(&id, registering)?;
         let is_room = self.make_room(&id, adapter.bytes);
         if registering.is_pinned && is_room != Wanted::Here {
@@ -261,7 +262,7 @@ impl Shelf {
         Ok((generation, gone))
     }
 
-    /// One is in memory again, if it is what it was.
+    /// An evicted adapter was read again; accepted only if its files are unchanged.
     fn returned(
         &mut self,
         id: &AdapterId,
@@ -269,7 +270,7 @@ impl Shelf {
         adapter: Result<Adapter, EngineError>,
     ) -> Result<u64, EngineError> {
         let is_it = |entry: &&mut Entry| entry.generation == generation && matches!(entry.held, Held::Coming);
-        // Its name is another's meanwhile, or nobody's.
+        // The name was unregistered or replaced meanwhile.
         let Some(entry) = self.entries.get_mut(id).filter(is_it) else {
             return Err(EngineError::NoAdapter(id.to_string()));
         };
@@ -292,7 +293,7 @@ impl Shelf {
         }
     }
 
-    /// Forgets a name; who has its adapter keeps it. Tells the generation that is gone.
+    /// Unregisters a name; sequences that use the adapter keep it. Returns its generation.
     pub(crate) fn unload(&mut self, id: &AdapterId) -> Result<u64, EngineError> {
         let entry = self.entries.remove(id).ok_or_else(|| EngineError::NoAdapter(id.to_string()))?;
         Ok(self.retire(&entry))
@@ -312,7 +313,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Asks for one to be in memory; others leave for it only where they may.
+    /// Requests that an adapter be in memory. Idle ones are evicted for it only if `may_push` is set.
     pub(crate) fn want(&mut self, id: &AdapterId, may_push: bool) -> Wanted {
         let Some(entry) = self.entries.get(id) else { return Wanted::Never };
         match entry.held {
@@ -342,12 +343,12 @@ impl Shelf {
         self.entries.get(id).is_some_and(|entry| matches!(entry.held, Held::Here(_)))
     }
 
-    /// Whether any is on its way.
+    /// Whether any is being read.
     pub(crate) fn is_bringing(&self) -> bool {
         self.entries.values().any(|entry| matches!(entry.held, Held::Coming))
     }
 
-    /// Gives one that is here to a text.
+    /// Hands an adapter that is in memory to a sequence.
     pub(crate) fn give(&mut self, id: &AdapterId) -> Option<Arc<Adapter>> {
         let entry = self.entries.get_mut(id)?;
         let Held::Here(adapter) = &entry.held else { return None };
@@ -356,12 +357,12 @@ impl Shelf {
         Some(Arc::clone(adapter))
     }
 
-    /// Whether it will not come: there is none, or it can't be read or held.
+    /// Whether it will not become available: it is not registered, or can't be read or held.
     pub(crate) fn is_lost(&self, id: &AdapterId) -> bool {
         self.entries.get(id).is_none_or(|entry| matches!(entry.held, Held::Failed))
     }
 
-    /// There is no room for one, and will not be.
+    /// Marks an adapter as failed because it will never fit.
     pub(crate) fn lose(&mut self, id: &AdapterId) {
         let failed = self.no_room(id).to_string();
         if let Some(entry) = self.entries.get_mut(id) {
@@ -378,14 +379,14 @@ impl Shelf {
         }
     }
 
-    /// Everybody was told of those that could not be read: the next who asks has it tried again.
+    /// Resets failed adapters once all that waited have been notified: the next request tries again.
     pub(crate) fn forgive(&mut self) {
         for entry in self.entries.values_mut().filter(|entry| matches!(entry.held, Held::Failed)) {
             entry.held = Held::Absent;
         }
     }
 
-    /// What is to be read now.
+    /// Takes the reads that are pending.
     pub(crate) fn readings(&mut self) -> Vec<Reading> {
         std::mem::take(&mut self.readings)
     }
@@ -404,20 +405,20 @@ impl Shelf {
         self.entries.iter().map(each).collect()
     }
 
-    /// The bytes in memory and on their way there, without one.
+    /// The bytes of all adapters that are in memory or being read, except one.
     fn bytes(&self, without: Option<&AdapterId>) -> u64 {
         let entries = self.entries.iter().filter(|(id, entry)| Some(*id) != without && entry.takes_room());
         let retired = self.retired.iter().filter_map(Weak::upgrade).map(|adapter| adapter.bytes);
         entries.map(|(_, entry)| entry.bytes).sum::<u64>() + retired.sum::<u64>()
     }
 
-    /// Whether there is room for one of these bytes when some have left.
+    /// Whether an adapter of this size fits once the ones in `left` are evicted.
     fn fits(&self, bytes: u64, left: &[AdapterId], own: &AdapterId) -> bool {
         let stays = |id: &AdapterId, entry: &Entry| entry.takes_room() && !left.contains(id) && id != own;
         let stay = self.entries.iter().filter(|(id, entry)| stays(id, entry));
         let retired: Vec<_> = self.retired.iter().filter_map(Weak::upgrade).collect();
         let (mut count, mut all) = (retired.len(), retired.iter().map(|adapter| adapter.bytes).sum::<u64>());
-        // What is replaced stays as long as somebody has it.
+        // An adapter that is being replaced still counts while sequences use it.
         if let Some(own) = self.entries.get(own).filter(|own| own.in_use() > 0) {
             (count, all) = (count + 1, all + own.bytes);
         }
@@ -427,7 +428,7 @@ impl Shelf {
         count < self.limits.resident && all.saturating_add(bytes) <= self.limits.resident_bytes
     }
 
-    /// Has those leave that were unused for longest, if that makes room for one of these bytes.
+    /// Evicts idle adapters, least recently used first, if that makes room for one of this size.
     fn make_room(&mut self, own: &AdapterId, bytes: u64) -> Wanted {
         let others = || self.entries.iter().filter(|(id, _)| *id != own);
         let mut idle: Vec<_> = others().filter(|(_, entry)| entry.may_leave()).collect();

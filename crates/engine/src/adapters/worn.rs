@@ -1,19 +1,19 @@
-//! Which rows of a step have which adapter.
+//! Applies LoRA adapters in a step on the CPU: which row uses which adapter.
 
 use super::{Adapter, Site};
 use crate::batch::Ragged;
 use crate::kernels::{Added, Low, pieces, threads};
 
-/// Rows that one task takes at most; as many as are read for at once.
+/// The most rows of one task; also how many rows share one pass over an adapter's weights.
 const ROWS_MAX: usize = 4;
 
-/// Work of fewer products is done before other threads hear of it.
+/// Below this many multiplications, splitting the work between threads doesn't pay.
 const SPLIT: usize = 1 << 15;
 
-/// The adapters of a step.
+/// The adapters of a step's sequences.
 pub(crate) struct Worn<'a> {
     adapters: Vec<&'a Adapter>,
-    /// Of each row, which of them it has.
+    /// For each row, the index of its adapter.
     rows: Vec<Option<usize>>,
 }
 
@@ -33,7 +33,8 @@ impl<'a> Worn<'a> {
         Self { adapters, rows }
     }
 
-    /// Adds what each row's adapter has for a product of a layer. Rows without one are not touched.
+    /// Adds the LoRA update of each row's adapter to the output of a projection. Rows without an adapter are
+    /// left as they are.
     pub(crate) fn add(&self, outputs: &mut [f32], inputs: &[f32], layer: usize, site: Site) {
         let lows: Vec<Option<&Low>> = self.adapters.iter().map(|adapter| adapter.low(layer, site)).collect();
         let Some(width) = lows.iter().flatten().map(|low| low.inputs()).next() else { return };
@@ -42,7 +43,7 @@ impl<'a> Worn<'a> {
         let each = inputs.chunks_exact(width).zip(outputs.chunks_exact_mut(all)).zip(&self.rows);
         let rows = each.filter_map(|(rows, which)| Some((((*which)?, of(which)?), rows)));
         let mut work: Vec<((usize, &Low), Added<'_>)> = rows.collect();
-        // Rows of one adapter stand together, so that it is read once for several.
+        // Groups the rows of one adapter, so that its weights are read once for several rows.
         work.sort_by_key(|((which, _), _)| *which);
         let most = work.len().div_ceil(threads()).clamp(1, ROWS_MAX);
         let (whose, mut rows): (Vec<_>, Vec<_>) = work.into_iter().unzip();
@@ -55,7 +56,7 @@ impl<'a> Worn<'a> {
     }
 }
 
-/// Adds to some rows, to those of one adapter at once.
+/// Adds the updates for some rows, all rows of one adapter at a time.
 fn run(whose: &[(usize, &Low)], mut rows: &mut [Added<'_>]) {
     for same in whose.chunk_by(|(one, _), (other, _)| one == other) {
         let (now, later) = rows.split_at_mut(same.len());

@@ -1,5 +1,6 @@
-//! What each token takes from those before it, of what the pool has on a device. The places of a text are gathered, and
-//! weighed with a mask of our own; where the build and the device have a kernel for it, by that.
+//! Attention over the paged KV cache on a device. The keys and values of each sequence are gathered from its
+//! blocks; where the build and the device have a fused kernel (FlashAttention, Metal SDPA) it computes the
+//! attention, elsewhere a masked softmax of plain tensor operations.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -8,12 +9,12 @@ use super::pool::{DevicePool, slot};
 use crate::batch::{Part, Ragged};
 use crate::{EngineError, Shape};
 
-/// So many scores are worked out at once: a quarter of a gigabyte.
+/// The most attention scores computed at once: a quarter of a gigabyte.
 const SCORES: usize = 1 << 26;
-/// The tokens of one text that are seen to at once.
+/// The most tokens of one sequence per unit.
 const TOKENS: usize = 512;
 
-/// Who sees what in a step.
+/// How a step's attention is computed.
 #[derive(Debug)]
 pub(super) enum Seeing {
     Groups(Vec<Group>),
@@ -21,31 +22,31 @@ pub(super) enum Seeing {
     Flash(Flash),
 }
 
-/// Texts that have the same number of tokens in a step, side by side.
+/// Sequences with the same number of new tokens in a step, computed as one batch.
 #[derive(Debug)]
 pub(super) struct Group {
     first: usize,
     texts: usize,
-    /// Tokens of each.
+    /// New tokens of each sequence.
     tokens: usize,
-    /// Places that are gathered of each: as many as the longest has.
+    /// Positions gathered for each sequence: as many as the longest has.
     places: usize,
     slots: Tensor,
-    /// What is added to scores: nothing, or so much that nothing is left. None where everything is seen.
+    /// Added to the scores: zero, or minus infinity for positions that are masked. `None` where nothing is.
     mask: Option<Tensor>,
 }
 
-/// Some tokens of a text.
+/// Consecutive new tokens of one sequence.
 #[derive(Debug, Clone, Copy)]
 struct Unit<'a> {
     part: &'a Part,
     row: usize,
     tokens: usize,
-    /// How many places the last of them sees.
+    /// The positions that the last of them attends to.
     end: usize,
 }
 
-/// Cuts parts into pieces that are not too much at once.
+/// Splits parts into units whose scores stay within the bound.
 fn units<'a>(batch: &'a Ragged, heads: usize) -> Vec<Unit<'a>> {
     let (mut units, mut row) = (Vec::new(), 0);
     for part in &batch.parts {
@@ -61,8 +62,8 @@ fn units<'a>(batch: &'a Ragged, heads: usize) -> Vec<Unit<'a>> {
     units
 }
 
-/// Those that stand behind each other and are alike, as long as they are not too much together, and as long as filling the
-/// short ones up costs no more than they do.
+/// Groups consecutive units with the same number of tokens, as long as the scores of a group stay within the
+/// bound and padding to the longest at most doubles the work.
 fn grouped<'a, 'b>(units: &'b [Unit<'a>], heads: usize) -> Vec<&'b [Unit<'a>]> {
     let (mut groups, mut rest) = (Vec::new(), units);
     while let Some(first) = rest.first() {
@@ -104,8 +105,8 @@ impl Seeing {
         ))
     }
 
-    /// The answers of all queries (`[rows, heads, head_dim]`, turned, in single precision), a row of every head's for each
-    /// token.
+    /// The attention output, a row of all heads for each token. `queries` is `[rows, heads, head_dim]` with
+    /// RoPE applied, in single precision.
     pub(super) fn attend(&self, queries: &Tensor, kept: &(Tensor, Tensor), shape: &Shape) -> Result<Tensor> {
         match self {
             Self::Groups(groups) => {
@@ -119,7 +120,8 @@ impl Seeing {
     }
 }
 
-/// The slots of the first places of a text; more of them are its first one, and seen by nobody.
+/// The slots of a sequence's first `end` positions, padded to `places` with its first slot, which the mask
+/// hides.
 fn slots(part: &Part, end: usize, places: usize) -> std::result::Result<Vec<u32>, EngineError> {
     let each = (0..places).map(|place| {
         let slot = slot(&part.blocks, if place < end { place } else { 0 });
@@ -165,7 +167,7 @@ impl Group {
             let kept = (keys.index_select(&self.slots, 0)?, values.index_select(&self.slots, 0)?);
             return super::fused::attend(&queries, &kept, self.mask.as_ref(), shape);
         }
-        // A processor multiplies no halves by itself.
+        // The CPU has no half-precision matrix product.
         let kind = if queries.device().is_cpu() { DType::F32 } else { keys.dtype() };
         let queries = (queries * (1.0 / (dim as f64).sqrt()))?.to_dtype(kind)?;
         let queries = queries.reshape((texts, tokens, kv_heads, group, dim))?.permute((0, 2, 3, 1, 4))?;
@@ -186,12 +188,12 @@ impl Group {
     }
 }
 
-/// One call for all texts of a step, whatever their lengths.
+/// FlashAttention: one call for all sequences of a step, whatever their lengths.
 #[cfg(feature = "flash-attn")]
 #[derive(Debug)]
 pub(super) struct Flash {
     slots: Tensor,
-    /// Where each text's tokens end among all, and its places.
+    /// Cumulative lengths: where each sequence's new tokens end, and its positions.
     token_ends: Tensor,
     place_ends: Tensor,
     tokens: usize,
@@ -200,7 +202,7 @@ pub(super) struct Flash {
 
 #[cfg(feature = "flash-attn")]
 impl Flash {
-    /// What its kernels are made for.
+    /// The widest heads that its kernels support.
     const WIDEST: usize = 256;
 
     fn of(
@@ -244,7 +246,7 @@ impl Flash {
         };
         let scale = 1.0 / (shape.head_dim as f32).sqrt();
         let queries = queries.to_dtype(keys.dtype())?.contiguous()?;
-        // A text's last token sees all of its places: where there are fewer tokens, they are the last ones.
+        // The causal mask is aligned to the end: the new tokens are the last positions of each sequence.
         let answers = candle_flash_attn::flash_attn_varlen(
             &queries,
             &gathered(keys)?,
@@ -290,7 +292,7 @@ mod tests {
                 assert!(is_bounded || (group.len(), group[0].tokens) == (1, 1), "{} of them", group.len());
             }
             assert_eq!(row, rows);
-            // Long ones are not filled up with short ones.
+            // Long sequences are not grouped with short ones.
             assert!(groups.iter().all(|group| group.len() == 1 || group[0].end < 1_000));
         }
     }

@@ -1,17 +1,18 @@
-//! Apple's kernel for what one text takes from what is before it.
+//! Metal's fused attention kernel (SDPA), for one sequence.
 
 use candle_core::{Device, Result, Tensor};
 
 use crate::Shape;
 
-/// The widths of heads that it is made for.
+/// The head dimensions that it supports.
 const WIDTHS: [usize; 6] = [32, 64, 80, 96, 128, 256];
 
 pub(super) fn takes(device: &Device, head_dim: usize) -> bool {
     device.is_metal() && WIDTHS.contains(&head_dim)
 }
 
-/// The answers of one text's queries, a row of every head's for each token. The mask is what is added to scores.
+/// The attention output for one sequence's queries, a row of all heads for each token. The mask is added to
+/// the scores.
 pub(super) fn attend(
     queries: &Tensor,
     (keys, values): &(Tensor, Tensor),

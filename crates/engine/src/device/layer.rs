@@ -1,4 +1,4 @@
-//! A layer of a model, as tensors: attention and a dense part.
+//! A transformer layer on tensors: attention and a dense MLP.
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::ops::{rms_norm, silu};
@@ -16,7 +16,7 @@ use crate::weights::Place;
 #[derive(Debug)]
 pub(super) struct Layer {
     before_attention: Tensor,
-    /// Queries, keys and values, of one product.
+    /// The fused query/key/value projection.
     asks: Product,
     head_norms: Option<HeadNorms>,
     answers: Product,
@@ -24,7 +24,7 @@ pub(super) struct Layer {
     dense: Dense,
 }
 
-/// The norms of queries' and keys' heads, which lie side by side.
+/// The RMSNorm weights of query and key heads, concatenated so that both are normed in one operation.
 #[derive(Debug)]
 struct HeadNorms {
     ones: Tensor,
@@ -38,7 +38,7 @@ enum Dense {
     Mixture(Mixture),
 }
 
-/// The two products of a dense part: gates and ups of one, and back.
+/// A gated MLP: the fused gate/up projection and the down projection.
 #[derive(Debug)]
 pub(super) struct Pair {
     up: Product,
@@ -46,13 +46,13 @@ pub(super) struct Pair {
     inner: usize,
 }
 
-/// The head, where it is not the table.
+/// The output head, where it is not tied to the embedding.
 pub(super) fn head(weights: &Weights<'_>, shape: &Shape) -> std::result::Result<Product, EngineError> {
     let place = Place { plain: "lm_head", packed: "output", expert: None };
     weights.product(&[(place, shape.vocabulary)], shape.hidden)
 }
 
-/// The names of a layer's part.
+/// The names of a layer's tensor in safetensors and in GGUF.
 fn names(index: usize, plain: &str, packed: &str) -> (String, String) {
     (format!("model.layers.{index}.{plain}"), format!("blk.{index}.{packed}"))
 }
@@ -129,8 +129,8 @@ impl Layer {
         })
     }
 
-    /// Queries, a head beside the other, and keys, both normed and turned. Angles are in single precision, and so is what
-    /// they turn.
+    /// Queries (`[rows, heads, head_dim]`) and keys, normed and with RoPE applied. Both are computed in
+    /// single precision.
     fn turned(&self, asked: &Tensor, shape: &Shape, step: &Step) -> Result<(Tensor, Tensor)> {
         let Shape { heads, kv_heads, head_dim: dim, norm_epsilon, .. } = *shape;
         let (rows, all) = (asked.dim(0)?, heads + kv_heads);
@@ -142,7 +142,8 @@ impl Layer {
         let both = match shape.pairs {
             Pairs::Halves => rope_thd(&both.unsqueeze(0)?, &step.cosines, &step.sines)?.squeeze(0)?,
             Pairs::Neighbours => {
-                // Each row is a text of its own with one place, for rows are not in the order of places.
+                // Each row is treated as a sequence of one position, since the rows of a step are not in the
+                // order of their positions.
                 let (cosines, sines) = (step.cosines.unsqueeze(1)?, step.sines.unsqueeze(1)?);
                 rope_i(&both.unsqueeze(2)?, &cosines, &sines)?.squeeze(2)?
             }
@@ -192,7 +193,7 @@ impl Pair {
         self.up.bytes() + self.down.bytes()
     }
 
-    /// What it makes of what is normed.
+    /// The MLP's output for normed rows.
     pub(super) fn apply(&self, normed: &Tensor, worn: Option<(&Worn, usize)>) -> Result<Tensor> {
         let mut up = self.up.apply(normed)?;
         if let Some((worn, layer)) = worn {

@@ -1,4 +1,4 @@
-//! A mixture of experts, as tensors: each that anybody chose is asked once, for all rows that chose it.
+//! A mixture-of-experts MLP on tensors: each expert runs once, on all rows that were routed to it.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -50,19 +50,19 @@ impl Mixture {
         })
     }
 
-    /// What is read for one token: the experts that work on it.
+    /// The bytes of weights that are read for one token: the router and the experts chosen for it.
     pub(super) fn bytes(&self) -> u64 {
         let experts: u64 = self.experts.iter().take(self.chosen).map(Pair::bytes).sum();
         self.router.bytes() + experts
     }
 
-    /// Adds to rows what the experts make of those that are normed.
+    /// Adds the weighted outputs of the experts for the normed rows.
     pub(super) fn add_to(&self, rows: Tensor, normed: &Tensor) -> Result<Tensor> {
         let scores: Vec<f32> = self.router.apply(normed)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let work = choose(&scores, self.experts.len(), self.chosen, self.is_normed);
         let device = rows.device();
         let mut said = Vec::new();
-        // Of each row where what its experts say stands among all that is said, in the order of the experts.
+        // For each row, where its experts' outputs are among all outputs, in the order of the experts.
         let mut places: Vec<Vec<u32>> = vec![Vec::with_capacity(self.chosen); rows.dim(0)?];
         let (mut weights, mut count) = (Vec::new(), 0u32);
         for (expert, work) in self.experts.iter().zip(&work).filter(|(_, work)| !work.is_empty()) {

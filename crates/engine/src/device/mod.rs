@@ -1,4 +1,4 @@
-//! A model as tensors, on any device that there are tensors for.
+//! A model on candle tensors: the backend for accelerators, which also runs on the CPU.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "scales are worked out in double precision and used in single"
@@ -35,7 +35,7 @@ use crate::rope::Turning;
 use crate::weights::Source;
 use crate::{EngineError, Shape};
 
-/// A model's weights on a device. Nothing of a text is in it: what texts leave behind is in the pool.
+/// A model's weights on a device. It holds no state of sequences: that is the KV cache's, in `DevicePool`.
 #[derive(Debug)]
 pub struct DeviceModel {
     shape: Shape,
@@ -48,7 +48,7 @@ pub struct DeviceModel {
     head: Product,
 }
 
-/// What all layers of a step share.
+/// What all layers share in a step: RoPE angles, KV cache slots, adapters.
 #[derive(Debug)]
 struct Step {
     cosines: Tensor,
@@ -58,14 +58,14 @@ struct Step {
     worn: Worn,
 }
 
-/// The numbers of a tensor, brought from where it is.
+/// Copies a tensor to the host, in single precision.
 fn numbers(tensor: &Tensor) -> Result<Vec<f32>, EngineError> {
     Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
 impl DeviceModel {
     /// # Errors
-    /// The build has no such device or there is none, or the weights lack what the shape wants.
+    /// The build has no such device or there is none, or the weights don't match the shape.
     pub fn load(source: &Source, processor: Processor) -> Result<Self, EngineError> {
         let device = processor.open()?.ok_or(EngineError::Step("a device without tensors"))?;
         let work = match source.plain_kind() {
@@ -76,10 +76,10 @@ impl DeviceModel {
         Self::of(source.shape().clone(), &weights)
     }
 
-    /// A model of weights that are drawn where it is computed: for measurements.
+    /// A model of random weights, generated on the device: for benchmarks.
     ///
     /// # Errors
-    /// The build has no such device or there is none, or no room on it.
+    /// The build has no such device, there is none, or it is out of memory.
     pub fn drawn(shape: Shape, kind: DType, processor: Processor) -> Result<Self, EngineError> {
         let device = processor.open()?.ok_or(EngineError::Step("a device without tensors"))?;
         let work = if device.is_cpu() { DType::F32 } else { kind };
@@ -107,33 +107,33 @@ impl DeviceModel {
         &self.device
     }
 
-    /// The kind of numbers that is computed in.
+    /// The dtype of the computation.
     #[must_use]
     pub const fn work(&self) -> DType {
         self.work
     }
 
-    /// What of the weights is read for a token.
+    /// The bytes of weights that are read to decode one token.
     #[must_use]
     pub fn read_bytes(&self) -> u64 {
         self.layers.iter().map(Layer::bytes).sum::<u64>() + self.head.bytes()
     }
 
-    /// Room for a number of blocks, where the model is.
+    /// Allocates the KV cache on the device.
     ///
     /// # Errors
-    /// The device has no room for them, or does not keep such numbers.
+    /// The device is out of memory, or does not support this KV dtype.
     pub fn pool(&self, keeps: Keeps, blocks: usize) -> Result<DevicePool, EngineError> {
         let kind = DevicePool::kind_of(keeps, self.work);
         let kind = kind.ok_or_else(|| Processor::of(&self.device).keeps_none())?;
         Ok(DevicePool::new(&self.shape, kind, blocks, &self.device)?)
     }
 
-    /// One step. What is told is a row of the vocabulary for each token from `told_from` of its part on, in order; where
-    /// `tells` says for a part that it is its state, that.
+    /// Runs one step. Returns a row of logits for each token from `told_from` of its part on, in order; for
+    /// parts that `tells` marks as `State`, the final hidden state instead.
     ///
     /// # Errors
-    /// The step names what is not there: a token, a block, a place beyond the context. Or the device failed.
+    /// The step has an unknown token or block, or a position beyond the context. Or the device failed.
     pub fn step_telling(
         &self,
         batch: &Ragged,
@@ -170,7 +170,7 @@ impl DeviceModel {
         numbers(&self.head.apply(&normed)?)
     }
 
-    /// The same, with scores of all that is told.
+    /// Like `step_telling`, with logits for all.
     ///
     /// # Errors
     /// As `step_telling`.

@@ -1,4 +1,4 @@
-//! What models remember of texts, on a device: keys and values of every layer, in blocks of one size.
+//! The paged KV cache on a device: keys and values of every layer, in blocks of a fixed size.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -7,23 +7,23 @@ use crate::batch::Ragged;
 use crate::pool::{BLOCK, Keeps};
 use crate::{EngineError, Shape};
 
-/// Room for a number of blocks on a device. Who has which block is its owner's to know.
+/// A number of KV cache blocks on a device. The caller keeps track of which sequence has which block.
 #[derive(Debug)]
 pub struct DevicePool {
-    /// Of each layer keys and values, `[blocks, 16, kv_heads, head_dim]` with the first two and the last two as one: a row
-    /// for each place.
+    /// Keys and values of each layer, `[blocks, 16, kv_heads, head_dim]` flattened to two dimensions: a row
+    /// for each position.
     layers: Vec<(Tensor, Tensor)>,
     blocks: usize,
     width: usize,
     kind: DType,
     device: Device,
-    /// What could not be wiped: the next step tells it, and nothing is computed any more.
+    /// An error of `wipe`. The next step returns it instead of computing.
     fault: Option<EngineError>,
-    /// Adapters that are on the device.
+    /// The adapters that are on the device.
     pub(super) brought: Brought,
 }
 
-/// Places that follow each other, in a step's rows and in the pool.
+/// Consecutive rows of a step that go to consecutive slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
     row: usize,
@@ -31,16 +31,17 @@ struct Run {
     count: usize,
 }
 
-/// Where a step's keys and values are kept.
+/// Where a step's keys and values are written.
 #[derive(Debug)]
 pub(super) struct Keeping {
-    /// Long runs are copied.
+    /// Long runs are written by a copy each.
     runs: Vec<Run>,
-    /// All others are scattered: which rows these are, where they are not all, and of each of their numbers the place.
+    /// All other rows are scattered: their indices, where they are not all rows, and the slot of each of
+    /// their elements.
     others: Option<(Option<Tensor>, Tensor)>,
 }
 
-/// Runs of so many places are copied.
+/// Runs of at least this many rows are copied.
 const LONG: usize = BLOCK;
 
 impl DevicePool {
@@ -52,7 +53,7 @@ impl DevicePool {
         Ok(Self { layers, blocks, width, kind, device, fault: None, brought })
     }
 
-    /// The kind of numbers that are kept; none where tensors have no such kind.
+    /// The dtype of the cache; `None` where tensors have none (8 bits with scales).
     pub(super) const fn kind_of(keeps: Keeps, work: DType) -> Option<DType> {
         match (keeps, work) {
             (Keeps::Single, _) => Some(DType::F32),
@@ -80,12 +81,12 @@ impl DevicePool {
         self.layers.get(layer).ok_or(EngineError::Step("a layer that is not there"))
     }
 
-    /// What went wrong since the last step.
+    /// Returns the error of an earlier `wipe`, if any.
     pub(super) fn sound(&mut self) -> std::result::Result<(), EngineError> {
         self.fault.take().map_or(Ok(()), Err)
     }
 
-    /// Leaves nothing of what these blocks had.
+    /// Zeroes these blocks.
     pub(crate) fn wipe(&mut self, blocks: &[u32]) {
         self.brought.leave();
         let mut blocks: Vec<usize> = blocks.iter().map(|block| *block as usize).collect();
@@ -109,12 +110,12 @@ impl DevicePool {
     }
 }
 
-/// The place in the pool of a place of a text.
+/// The slot of a sequence's position.
 pub(super) fn slot(blocks: &[u32], place: usize) -> Option<usize> {
     blocks.get(place / BLOCK).map(|block| *block as usize * BLOCK + place % BLOCK)
 }
 
-/// Slots, in the order of their rows, as runs.
+/// Groups slots, in the order of their rows, into runs.
 fn runs(slots: impl Iterator<Item = usize>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (row, slot) in slots.enumerate() {
@@ -159,7 +160,7 @@ impl Keeping {
         Ok(Self { runs, others: Some((rows, slots)) })
     }
 
-    /// Keeps a step's keys, or its values, in a layer's.
+    /// Writes a step's keys or values into a layer's cache.
     pub(super) fn keep(&self, numbers: &Tensor, kept: &Tensor) -> Result<()> {
         let numbers = numbers.to_dtype(kept.dtype())?.contiguous()?;
         for run in &self.runs {

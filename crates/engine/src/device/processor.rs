@@ -1,4 +1,4 @@
-//! Where a model is computed: on this machine's processor by kernels of ours, or by tensors, which accelerators have.
+//! The backends: the CPU with the kernels of this crate, or candle tensors on CPU, CUDA or Metal.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,22 +11,23 @@ use crate::{EngineError, Source};
 /// What computes a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Processor {
-    /// This machine's processor, by kernels of ours.
+    /// The CPU, with the kernels of this crate.
     #[default]
     Own,
-    /// The same processor by tensors, as accelerators have them: what those are tried with where there is none.
+    /// The CPU with tensors: the accelerators' code path, for tests where there is no accelerator.
     Tensors,
-    /// A card of NVIDIA's, by its number.
+    /// An NVIDIA GPU, by its index.
     Cuda(usize),
-    /// Apple's.
+    /// An Apple GPU.
     Metal,
 }
 
-/// What each is asked for by.
+/// The names that `FromStr` accepts, for error messages.
 const NAMES: &str = "cpu, cpu-tensors, cuda, cuda:N and metal";
 
 impl Processor {
-    /// The tokens of one step that keep it busy, and let those that are being told wait no longer than they have to.
+    /// Tokens per step: enough to keep the backend busy without delaying running sequences more than
+    /// necessary.
     #[must_use]
     pub const fn step_tokens(self) -> usize {
         match self {
@@ -36,16 +37,16 @@ impl Processor {
         }
     }
 
-    /// Whether it has memory of its own.
+    /// Whether it is a GPU.
     #[must_use]
     pub const fn is_accelerator(self) -> bool {
         matches!(self, Self::Cuda(_) | Self::Metal)
     }
 
-    /// Whether this build can compute on it.
+    /// Checks that this build includes the backend.
     ///
     /// # Errors
-    /// It was built without, and the error says with what to build it.
+    /// It does not; the error names the feature to build with.
     pub fn check(self) -> Result<(), EngineError> {
         let missing = match self {
             Self::Cuda(_) if !cfg!(feature = "cuda") => {
@@ -59,10 +60,10 @@ impl Processor {
         Err(self.refused(missing))
     }
 
-    /// Whether it remembers texts in such numbers.
+    /// Checks that it supports a KV cache of this precision.
     ///
     /// # Errors
-    /// They are in eight bits, and it computes by tensors, which have none with scales.
+    /// 8-bit KV caches are only implemented in the CPU kernels.
     pub fn check_keeps(self, keeps: Keeps) -> Result<(), EngineError> {
         match (self, keeps) {
             (Self::Own, _) | (_, Keeps::Half | Keeps::Single) => Ok(()),
@@ -74,7 +75,7 @@ impl Processor {
         self.refused("remembers conversations in 16 bits alone: 8 bits (q8) are there on cpu")
     }
 
-    /// What has such tensors.
+    /// The backend that a device belongs to.
     pub(super) fn of(device: &Device) -> Self {
         match device.location() {
             DeviceLocation::Cpu => Self::Tensors,
@@ -83,7 +84,7 @@ impl Processor {
         }
     }
 
-    /// The device of its tensors; none where kernels of ours compute.
+    /// The tensor device; `None` for the CPU kernels.
     pub(crate) fn open(self) -> Result<Option<Device>, EngineError> {
         self.check()?;
         let opened = match self {
@@ -95,7 +96,7 @@ impl Processor {
         opened.map(Some).map_err(|error| self.refused(format!("can't be opened: {error}")))
     }
 
-    /// What a model's weights take where they are computed, and what of them lies in this machine's memory beside that.
+    /// The bytes of weights on the device that computes, and those that stay in host memory besides.
     #[must_use]
     pub fn takes(self, source: &Source) -> (u64, u64) {
         match self {
@@ -104,7 +105,7 @@ impl Processor {
         }
     }
 
-    /// Whether a device that can say so has room for a model and for what it remembers.
+    /// Checks that a device that reports its free memory has enough for the weights and the KV cache.
     pub(crate) fn check_room(self, source: &Source, memory_bytes: usize) -> Result<(), EngineError> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let Some(free) = self.open()?.and_then(|device| free(&device)) else { return Ok(()) };
@@ -159,7 +160,7 @@ impl FromStr for Processor {
     }
 }
 
-/// What is free on a card that has a memory of its own.
+/// The free memory of a GPU.
 #[cfg(feature = "cuda")]
 fn free(device: &Device) -> Option<u64> {
     let card = device.as_cuda_device().ok()?;

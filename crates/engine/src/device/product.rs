@@ -1,4 +1,4 @@
-//! Products with a model's weights, as tensors on a device.
+//! Matrix products with a model's weights, on tensors.
 
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Result, Tensor};
@@ -8,21 +8,21 @@ use crate::kernels::Plain;
 use crate::shape::Shape;
 use crate::weights::{Place, Raw, Rows, Source};
 
-/// A matrix of weights: a row for each output.
+/// A weight matrix, with a row for each output.
 #[derive(Debug)]
 pub(super) enum Product {
     Dense(Tensor),
-    /// Rounded in blocks, as its file has it.
+    /// Block-quantised, as in its file.
     Rounded(QMatMul),
-    /// Matrices of one input, their outputs one behind the other.
+    /// Matrices of one input whose dtypes differ: their outputs are concatenated.
     Beside(Vec<Product>),
 }
 
-/// A table of which single rows are taken.
+/// The embedding table, of which single rows are read.
 #[derive(Debug)]
 pub(super) enum Table {
     Here(Tensor),
-    /// Rounded ones are unpacked where the processor is, and their rows brought over.
+    /// A quantised table stays on the host: its rows are dequantised there and copied over.
     Host(Rows),
 }
 
@@ -30,20 +30,20 @@ pub(super) enum Table {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin<'a> {
     Files(&'a Source),
-    /// Nowhere: they are drawn on the device, for measurements.
+    /// Random, generated on the device: for benchmarks.
     Drawn(DType),
 }
 
-/// Brings weights onto a device.
+/// Loads weights onto a device.
 #[derive(Debug)]
 pub(super) struct Weights<'a> {
     pub origin: Origin<'a>,
     pub device: &'a Device,
-    /// The kind of numbers that is computed in.
+    /// The dtype of the computation.
     pub work: DType,
 }
 
-/// How far drawn weights are from nought.
+/// Standard deviation of random weights.
 const SPREAD: f32 = 0.07;
 
 pub(super) const fn kind_of(kind: Plain) -> DType {
@@ -55,7 +55,7 @@ pub(super) const fn kind_of(kind: Plain) -> DType {
 }
 
 impl Product {
-    /// What this matrix makes of rows.
+    /// The product of rows with the transposed matrix.
     pub(super) fn apply(&self, rows: &Tensor) -> Result<Tensor> {
         match self {
             Self::Dense(weights) => {
@@ -69,7 +69,7 @@ impl Product {
         }
     }
 
-    /// What it takes on the device.
+    /// The bytes it takes on the device.
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::Dense(weights) | Self::Rounded(QMatMul::Tensor(weights) | QMatMul::TensorF16(weights)) => {
@@ -82,7 +82,7 @@ impl Product {
 }
 
 impl Table {
-    /// Rows, in the kind of numbers that is computed in.
+    /// The rows of these tokens, in the dtype of the computation.
     pub(super) fn rows(
         &self,
         which: &[u32],
@@ -101,7 +101,7 @@ impl Table {
 }
 
 impl Weights<'_> {
-    /// Matrices of one input as one product, where they are of one kind.
+    /// Fuses matrices of one input into one product, where their dtypes are the same.
     pub(super) fn product(
         &self,
         pieces: &[(Place<'_>, usize)],
@@ -141,7 +141,7 @@ impl Weights<'_> {
         })
     }
 
-    /// A processor multiplies no halves by itself: there they are made singles once.
+    /// The CPU has no half-precision matrix product, so that weights are converted to single precision once.
     fn usable(&self, weights: Tensor) -> Result<Tensor> {
         if self.device.is_cpu() { weights.to_dtype(DType::F32) } else { Ok(weights) }
     }
@@ -171,11 +171,11 @@ impl Weights<'_> {
         Ok(Tensor::from_vec(numbers, length, self.device)?.to_dtype(self.work)?)
     }
 
-    /// The table of tokens, and what the head is where that is the table.
+    /// The embedding table, and the output head in case it is tied to the table.
     pub(super) fn table(&self, shape: &Shape) -> std::result::Result<(Table, Product), EngineError> {
         let place = Place { plain: "model.embed_tokens", packed: "token_embd", expert: None };
         let head = self.product(&[(place, shape.vocabulary)], shape.hidden)?;
-        // Where the head is another, this is dropped again.
+        // The caller drops the head where it is not tied.
         Ok(match (&head, self.origin) {
             (Product::Dense(table), _) => (Table::Here(table.clone()), head),
             (_, Origin::Files(source)) => (Table::Host(source.embedding(shape)?), head),

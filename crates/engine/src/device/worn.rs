@@ -1,5 +1,6 @@
-//! Adapters on a device. All that a step's rows have are one product in and one out, of which each row keeps what is its own
-//! adapter's: few large products instead of many small ones.
+//! LoRA adapters on a device. The A and B matrices of all adapters in a step are concatenated into one pair
+//! of products, and a mask keeps for each row its own adapter's part: few large products instead of many
+//! small ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -12,8 +13,8 @@ use crate::kernels::Low;
 
 const SITES: [Site; 4] = [Site::Asks, Site::Answers, Site::Up, Site::Down];
 
-/// What adapters have for a product: the ways in one below the other, the ways out side by side, and how many numbers each
-/// of them goes through.
+/// The LoRA matrices for one projection: the A matrices stacked by rows, the B matrices by columns, and the
+/// rank of each adapter.
 #[derive(Debug, Clone)]
 struct Ways {
     down: Tensor,
@@ -21,10 +22,11 @@ struct Ways {
     ranks: Vec<usize>,
 }
 
-/// Of each layer what there is for each of its products.
+/// For each layer, the LoRA matrices of each of its projections.
 type Layers = Vec<[Option<Ways>; SITES.len()]>;
 
-/// The adapters that are on the device, as long as somebody has them, and those of the last step as one.
+/// The adapters that were copied to the device and are still in use, and those of the last step,
+/// concatenated.
 #[derive(Debug, Default)]
 pub(super) struct Brought {
     each: Vec<(Weak<Adapter>, Arc<Layers>)>,
@@ -35,21 +37,21 @@ pub(super) struct Brought {
 #[derive(Debug)]
 pub(super) struct Worn {
     layers: Option<Arc<Layers>>,
-    /// The rows that have any, where they are not all.
+    /// The rows that have an adapter, where not all rows do.
     rows: Option<Tensor>,
-    /// Of each of those rows, which it has.
+    /// For each of those rows, the index of its adapter.
     whose: Vec<usize>,
-    /// For numbers of several adapters that lie so: nought where they are not a row's own.
+    /// Masks by the list of ranks: zero where a column is not of the row's own adapter.
     masks: HashMap<Vec<usize>, Tensor>,
 }
 
-/// Where adapters are brought.
+/// What a copy to the device needs to know of it and of the model.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct To<'a> {
     pub device: &'a Device,
     pub work: DType,
     pub layers: usize,
-    /// The outputs of each product of a layer.
+    /// The output width of each projection of a layer.
     pub outputs: [usize; SITES.len()],
 }
 
@@ -65,7 +67,7 @@ impl Ways {
         })
     }
 
-    /// Those of several adapters; one that has none goes through no numbers.
+    /// Concatenates several adapters; one that does not change this projection has rank 0.
     fn join(each: &[Option<&Self>]) -> Result<Option<Self>> {
         let there: Vec<&Self> = each.iter().copied().flatten().collect();
         if there.is_empty() {
@@ -79,7 +81,7 @@ impl Ways {
 }
 
 impl Brought {
-    /// Keeps nothing of those that nobody has any more.
+    /// Drops the adapters that are not used any more.
     pub(super) fn leave(&mut self) {
         self.each.retain(|(adapter, _)| adapter.strong_count() > 0);
         self.together.take_if(|(adapters, _)| adapters.iter().any(|adapter| adapter.strong_count() == 0));
@@ -185,7 +187,8 @@ impl Worn {
         Ok(())
     }
 
-    /// Adds what each row's adapter has for a product of a layer. Rows without one are not touched.
+    /// Adds the LoRA update of each row's adapter to the output of a projection. Rows without an adapter are
+    /// left as they are.
     pub(super) fn add(&self, outputs: Tensor, inputs: &Tensor, layer: usize, site: Site) -> Result<Tensor> {
         let ways = self.layers.as_ref().and_then(|layers| layers.get(layer)).and_then(|ways| {
             let at = SITES.iter().position(|known| *known == site)?;

@@ -1,16 +1,16 @@
-//! The families of models that are known here: what they are called, and what tells one from the other. All of them are
-//! layers of attention and a dense part, so that a family is a line of this table.
+//! The supported model families: their names and what distinguishes them. All are decoder-only transformers
+//! with attention and a dense or mixture-of-experts MLP, so that a family is a row of this table.
 
 use crate::shape::Pairs;
 
-/// What their files call them; both kinds of files have words of their own.
+/// A family, with its name in either file format.
 pub(crate) struct Family {
-    /// In `config.json` (`model_type`).
+    /// Its `model_type` in `config.json`.
     pub name: &'static str,
-    /// In a packed file (`general.architecture`).
+    /// Its `general.architecture` in GGUF files.
     pub packed: &'static str,
     pub norms_heads: bool,
-    /// In packed files; plain ones turn halves always.
+    /// RoPE pairing in GGUF files; in safetensors it is always by halves.
     pub packed_pairs: Pairs,
 }
 

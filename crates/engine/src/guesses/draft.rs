@@ -1,5 +1,5 @@
-//! Guesses of a smaller model with the same tokens. It reads along, and says what it would say; the larger one checks all of
-//! that in one step.
+//! Draft-model speculation: a smaller model with the same vocabulary proposes tokens greedily, and the larger
+//! model verifies all of them in one step.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use crate::pool::{BLOCK, Keeps, Pool};
 use crate::runner::TextId;
 use crate::{EngineError, Model};
 
-/// What it reads of a text at once. Whoever has a longer prompt waits for no more than that in a step, and is guessed once
-/// all of it is read.
+/// The most prompt tokens the draft model prefills in one step. A longer prompt is prefilled over several
+/// steps and gets draft tokens once it is complete, so it never delays a step for longer.
 const READ_MAX: usize = 256;
 
-/// A model that guesses for another.
+/// The draft model, with a KV cache of its own.
 #[derive(Debug)]
 pub struct Draft {
     model: Arc<Model>,
@@ -23,7 +23,7 @@ pub struct Draft {
     texts: HashMap<TextId, Held>,
 }
 
-/// What it has read of a text.
+/// What is in the draft model's KV cache of a sequence.
 #[derive(Debug, Default)]
 struct Held {
     tokens: Vec<u32>,
@@ -31,10 +31,10 @@ struct Held {
 }
 
 impl Draft {
-    /// With so many bytes for what it reads; texts that find no room are not guessed.
+    /// Takes a KV cache of `bytes` bytes. Sequences that do not fit get no draft tokens.
     ///
     /// # Errors
-    /// That is not enough for any text.
+    /// The cache is too small for a single block.
     pub fn new(model: Arc<Model>, keeps: Keeps, bytes: usize) -> Result<Self, EngineError> {
         let blocks = bytes / Pool::block_bytes(model.shape(), keeps);
         let Some(free) = u32::try_from(blocks).ok().filter(|blocks| *blocks > 0) else {
@@ -44,13 +44,14 @@ impl Draft {
         Ok(Self { model, pool, free: (0..free).collect(), texts: HashMap::new() })
     }
 
-    /// The blocks that nothing is in.
+    /// The number of free blocks.
     #[must_use]
     pub fn free_blocks(&self) -> usize {
         self.free.len()
     }
 
-    /// What comes next of a text of which all is read but these tokens; nothing where there is no room, or the model fails.
+    /// Computes these tokens, which complete the sequence, and returns the likeliest next one. `None` if the
+    /// cache is full, the context ends or the model fails.
     fn read(&mut self, held: &mut Held, tokens: &[u32]) -> Option<u32> {
         let end = held.tokens.len() + tokens.len();
         if end > self.model.shape().context {
@@ -74,7 +75,8 @@ impl Draft {
 
     fn follow(&mut self, held: &mut Held, all: &[u32], most: usize) -> Vec<u32> {
         let same = held.tokens.iter().zip(all).take_while(|(read, is)| read == is).count();
-        // What it guessed wrongly it has not read; what it is to say something of it reads at last.
+        // Rejected draft tokens are dropped from the cache; the last token is always computed again, for its
+        // logits.
         held.tokens.truncate(same.min(all.len().saturating_sub(1)));
         let missing = all.get(held.tokens.len()..).unwrap_or_default();
         let (now, later) = missing.split_at(missing.len().min(READ_MAX));
@@ -99,7 +101,7 @@ impl Draft {
 
 impl Guesses for Draft {
     fn guess(&mut self, text: TextId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
-        // What was said before word for word needs no model to be guessed.
+        // A long verbatim repetition is drafted without the model.
         let repeated = Repeats::surely(prompt, said, most);
         if !repeated.is_empty() || most == 0 {
             return repeated;

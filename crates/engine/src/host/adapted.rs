@@ -1,5 +1,5 @@
-//! What is asked of a host's adapters. Their files are read on a thread of their own, so that nobody who is being told
-//! something waits for a disk.
+//! Adapter management of a host. Adapter files are read on a thread of their own, so that running sequences
+//! don't wait for the disk.
 
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
@@ -15,13 +15,13 @@ use crate::runner::Forgot;
 
 type Then = Box<dyn FnOnce(&mut Desk, Read) + Send>;
 
-/// Something to be read, and what is done with it then.
+/// A read, and what to do with its result.
 pub(super) struct Job {
     reading: Reading,
     then: Then,
 }
 
-/// Reads one after the other, until nobody has anything to be read.
+/// The reader thread: does one read after the other until the runner ends.
 pub(super) fn read_all(jobs: &Receiver<Job>, back: &WeakUnboundedSender<Command>) {
     while let Ok(Job { reading, then }) = jobs.recv() {
         let read = reading.read();
@@ -33,14 +33,14 @@ pub(super) fn read_all(jobs: &Receiver<Job>, back: &WeakUnboundedSender<Command>
 
 impl Desk {
     fn read(&self, reading: Reading, then: impl FnOnce(&mut Self, Read) + Send + 'static) {
-        // The reader ends after this does.
+        // The reader thread outlives this one, so that the send can't fail.
         let _ = self.jobs.send(Job { reading, then: Box::new(then) });
     }
 
-    /// Has that read which texts wait for.
+    /// Starts the reads of adapters that sequences wait for.
     pub(super) fn bring(&mut self) {
         for reading in self.runner.readings() {
-            // Texts that wait for it are told by the next step, and its status tells why.
+            // On failure, the next step ends the sequences that wait for it, and its status has the error.
             self.read(reading, |desk, read| {
                 let id = read.id().clone();
                 let settled = desk.runner.settle(read);
@@ -49,7 +49,7 @@ impl Desk {
         }
     }
 
-    /// Tells those who asked for an adapter to be in memory, once it is there or can't be.
+    /// Notifies the callers that wait for an adapter, once it is in memory or failed.
     fn tell_expecting(&mut self, id: &AdapterId, settled: Result<u64, EngineError>) {
         let is_here = self.runner.has_adapter_here(id);
         let why = settled.err().map(|error| error.to_string());
@@ -66,10 +66,10 @@ impl Desk {
 }
 
 impl Host {
-    /// Registers an adapter, and tells its generation.
+    /// Registers an adapter. Returns its generation.
     ///
     /// # Errors
-    /// It can't be taken: its files, its name, or the room for it.
+    /// Its files or its name are unusable, or there is no memory for it.
     pub async fn register_adapter(
         &self,
         id: AdapterId,
@@ -86,10 +86,10 @@ impl Host {
         saying.await.map_err(|_| EngineError::Lost)?
     }
 
-    /// Has an adapter brought into memory; it may not be there yet when this returns.
+    /// Requests that an adapter be loaded into memory; returns before it is.
     ///
     /// # Errors
-    /// There is none of that name, or no room.
+    /// There is none of that name, or no memory for it.
     pub async fn load_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
         let load = move |desk: &mut Desk| {
             desk.runner.load_adapter(&id)?;
@@ -99,10 +99,10 @@ impl Host {
         self.ask(load).await?
     }
 
-    /// The same, and returns when it is there.
+    /// Like `load_adapter`, but returns once it is in memory.
     ///
     /// # Errors
-    /// There is none of that name, no room, or it can't be read.
+    /// There is none of that name, no memory for it, or it can't be read.
     pub async fn bring_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
         let (said, saying) = oneshot::channel();
         let load = move |desk: &mut Desk| {
@@ -118,15 +118,15 @@ impl Host {
         saying.await.map_err(|_| EngineError::Lost)?
     }
 
-    /// Forgets what is remembered of a share, and tells how much that was.
+    /// Drops and zeroes the cached prefixes of a scope. Returns how much that was.
     ///
     /// # Errors
-    /// The model was lost.
+    /// The model failed.
     pub async fn forget(&self, share: Share) -> Result<Forgot, EngineError> {
         self.ask(move |desk| desk.runner.forget(share)).await
     }
 
-    /// Forgets an adapter. Texts that have it keep it; those that wait for it end.
+    /// Unregisters an adapter. Sequences that run with it keep it; those that wait for it end.
     ///
     /// # Errors
     /// There is none of that name.
@@ -134,7 +134,7 @@ impl Host {
         self.ask(move |desk| desk.runner.unload_adapter(&id)).await?
     }
 
-    /// Whether an adapter stays in memory once it is there.
+    /// Sets whether an adapter, once in memory, may be evicted.
     ///
     /// # Errors
     /// There is none of that name.
@@ -145,12 +145,12 @@ impl Host {
     /// All adapters, by name.
     ///
     /// # Errors
-    /// The model was lost.
+    /// The model failed.
     pub async fn adapters(&self) -> Result<Vec<AdapterStatus>, EngineError> {
         self.ask(|desk| desk.runner.adapters()).await
     }
 
-    /// Has something done between two steps.
+    /// Runs a closure on the runner's thread, between two steps, and returns its result.
     async fn ask<T: Send + 'static>(
         &self,
         what: impl FnOnce(&mut Desk) -> T + Send + 'static,

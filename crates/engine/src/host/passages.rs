@@ -1,4 +1,5 @@
-//! How a host is asked by what outlives a request: texts that are read one after the other.
+//! Access to a host for passages: sequences that are prefilled for their hidden state, several for one
+//! request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +9,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channe
 use super::{Command, Host, Told};
 use crate::runner::Passage;
 
-/// A way to a host that does not keep it from ending.
+/// A handle to a host that does not keep it running.
 #[derive(Debug, Clone)]
 pub(crate) struct Asking {
     commands: Option<WeakUnboundedSender<Command>>,
     readings: Arc<AtomicU64>,
 }
 
-/// Texts that are read for one request. What they have in common is forgotten when it is dropped.
+/// The passages of one request. Their cached common prefix is dropped together with this.
 #[derive(Debug)]
 pub(crate) struct Reading {
     asking: Asking,
@@ -30,14 +31,14 @@ impl Host {
 }
 
 impl Asking {
-    /// Has a text read. What is told ends early where the model was lost, or the host has ended.
+    /// Submits a passage. The channel closes early if the model failed or the host has ended.
     pub(crate) fn read(&self, passage: Passage) -> UnboundedReceiver<Told> {
         let (told, telling) = unbounded_channel();
         self.send(Command::Read(passage, told));
         telling
     }
 
-    /// Texts that have something in common are to be read.
+    /// Opens a group of passages that share a prefix.
     pub(crate) fn reading(&self) -> Reading {
         let number = self.readings.fetch_add(1, Ordering::Relaxed) + 1;
         Reading { asking: self.clone(), number }
@@ -45,7 +46,7 @@ impl Asking {
 
     fn send(&self, command: Command) {
         if let Some(commands) = self.commands.as_ref().and_then(WeakUnboundedSender::upgrade) {
-            // Nobody there: whoever listens is told that it ends.
+            // If the host is gone, the receiver sees a closed channel.
             let _ = commands.send(command);
         }
     }

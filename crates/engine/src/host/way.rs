@@ -1,8 +1,8 @@
-//! Who goes first: what answers, before what has time.
+//! Gives serving priority over background work (training).
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Taken while there is something to answer. Whoever has time goes on piece by piece, and waits before each.
+/// Taken while there are sequences to run. Background work calls `wait` before each piece of its work.
 #[derive(Debug, Default)]
 pub(crate) struct Way {
     is_taken: Mutex<bool>,
@@ -14,20 +14,20 @@ impl Way {
         self.is_taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is something to answer from now on, or nothing.
+    /// Sets whether there are sequences to run.
     pub(super) fn set(&self, is_taken: bool) {
         *self.taken() = is_taken;
         self.changed.notify_all();
     }
 
-    /// Has those who wait ask again whether they are still to go on.
+    /// Makes waiting threads check again whether they were cancelled.
     pub(crate) fn wake(&self) {
-        // Whoever has just asked holds the lock until it waits.
+        // Taking the lock ensures that a thread which has just checked is already waiting.
         drop(self.taken());
         self.changed.notify_all();
     }
 
-    /// Waits until there is nothing to answer. `false` as soon as it is called off.
+    /// Blocks until no sequences run. Returns `false` as soon as it is cancelled.
     pub(crate) fn wait(&self, is_called_off: impl Fn() -> bool) -> bool {
         let mut taken = self.taken();
         loop {

@@ -1,5 +1,6 @@
-//! What each token takes from those before it: one pass over what the pool remembers, without ever holding all weights.
-//! Tokens of one text that stand behind each other share what is read; what each takes does not depend on it.
+//! Attention over the paged KV cache on the CPU: one pass with an online softmax, without materialising the
+//! attention weights. Consecutive tokens of one sequence share the reads of keys and values; their results do
+//! not depend on it.
 
 use super::crew::{self, Band};
 use super::exponent::{exp, exps};
@@ -13,18 +14,19 @@ pub(crate) struct Attending<'a> {
     pub pool: &'a Pool,
     pub layer: usize,
     pub batch: &'a Ragged,
-    /// Each row's part and its place in that part's text.
+    /// Each row's part and its position in that part's sequence.
     pub places: &'a [(usize, usize)],
 }
 
-/// The tokens of a text that share what is read.
+/// How many tokens of a sequence share the reads.
 const TOGETHER: usize = 8;
 
-/// The answers of all queries, a row of every head's for each token. Queries come first in rows that are so long.
+/// The attention output, a row of all heads for each token. `asked` has rows of `stride` numbers that begin
+/// with the queries.
 pub(crate) fn attend(at: &Attending<'_>, (asked, stride): (&[f32], usize), out: &mut Vec<f32>) {
     let width = at.shape.query_width();
     out.resize(at.places.len() * width, 0.0);
-    // A key's head serves a group of queries' heads, which lie side by side.
+    // Grouped-query attention: each KV head serves a group of consecutive query heads.
     let group = width / at.shape.kv_heads;
     let runs: Vec<&[(usize, usize)]> = at.places.chunk_by(|one, other| one.0 == other.0).collect();
     let runs: Vec<&[(usize, usize)]> = runs.iter().flat_map(|run| run.chunks(TOGETHER)).collect();
@@ -46,20 +48,20 @@ pub(crate) fn attend(at: &Attending<'_>, (asked, stride): (&[f32], usize), out: 
     });
 }
 
-/// One head's keys and values, for some tokens' queries.
+/// One KV head, for the queries of some tokens.
 struct Task<'a, 'b> {
     at: &'a Attending<'a>,
     head: usize,
     blocks: &'a [u32],
     places: &'a [(usize, usize)],
-    /// Of each token those of the group.
+    /// For each token, the queries of the group.
     queries: Vec<&'a [f32]>,
     head_dim: usize,
     band: &'a mut Band<'b>,
 }
 
-/// What is known of a query's weights so far: the highest score, and the sums of all weights relative to it, one for each
-/// place of a block.
+/// The online softmax of a query: the highest score so far, and the sums of the weights relative to it, one
+/// for each position within a block.
 #[derive(Clone, Copy)]
 struct Sums {
     highest: f32,
@@ -81,7 +83,7 @@ impl Work for Task<'_, '_> {
         }
         let last = places.iter().map(|(_, place)| *place).max().unwrap_or_default();
         for (index, block) in self.blocks.iter().enumerate().take(last / BLOCK + 1) {
-            // Later places of the last block are other texts', or none's.
+            // Later positions of the last block are not this sequence's, or not written yet.
             let seen = |place: usize| (place + 1).saturating_sub(index * BLOCK).min(BLOCK);
             at.pool.read(lanes, (at.layer, Side::Keys), *block, head, &mut held);
             for (row, (queries, (_, place))) in queries.iter().zip(places).enumerate() {
@@ -114,10 +116,11 @@ impl Work for Task<'_, '_> {
     }
 }
 
-/// A query by all keys of a block, of which the numbers of the same dimension lie beside each other.
+/// Scores of a query for all keys of a block. Keys are stored transposed: all positions' numbers of one
+/// dimension are adjacent.
 #[inline(always)]
 fn scores<L: Lanes>(lanes: L, query: &[f32], keys: &[f32]) -> L::Floats {
-    // Several sums, so that none waits for another.
+    // Several accumulators, so that additions don't wait for each other.
     let none = lanes.float(0.0);
     let (mut one, mut two, mut three, mut four) = (none, none, none, none);
     let add = |sum, query, keys| lanes.plus(sum, lanes.times(lanes.float(query), lanes.load(keys)));
@@ -136,7 +139,7 @@ fn scores<L: Lanes>(lanes: L, query: &[f32], keys: &[f32]) -> L::Floats {
     lanes.plus(lanes.plus(one, two), lanes.plus(three, four))
 }
 
-/// Makes weights of scores, and what was taken so far relative to the highest of them.
+/// Turns scores into softmax weights, and rescales what was accumulated if there is a new highest score.
 #[inline(always)]
 fn weigh<L: Lanes>(lanes: L, scores: L::Floats, seen: usize, sums: &mut Sums, out: &mut [f32]) {
     lanes.store(scores, &mut sums.weights);
@@ -151,12 +154,12 @@ fn weigh<L: Lanes>(lanes: L, scores: L::Floats, seen: usize, sums: &mut Sums, ou
         sums.highest = top;
     }
     lanes.store(exps(lanes, lanes.minus(scores, lanes.float(top))), &mut sums.weights);
-    // What is not seen weighs nothing.
+    // Masked positions have no weight.
     sums.weights.iter_mut().skip(seen).for_each(|weight| *weight = 0.0);
     lanes.store(lanes.plus(lanes.load(&sums.sums), lanes.load(&sums.weights)), &mut sums.sums);
 }
 
-/// The lanes of values that are summed side by side.
+/// How many vectors of the output are accumulated at once.
 const WIDE: usize = 4;
 
 #[inline(always)]
@@ -215,7 +218,7 @@ mod tests {
         }
     }
 
-    /// What a block has of a head, of two places that were kept: a row for each of all places.
+    /// A block's keys or values of one head, after two positions were written: a row for each position.
     fn read(pool: &Pool, way: Way, side: Side, dim: usize) -> Vec<Vec<f32>> {
         let mut held = vec![0.0; BLOCK * dim];
         way.go(Reading(pool, side, &mut held));
@@ -229,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_read_the_same_to_the_bit_whichever_way() {
         for keeps in [Keeps::Half, Keeps::Eight, Keeps::Single] {
-            // Groups of 32 that are whole, that are not, and more than are unpacked at once.
+            // Whole groups of 32, partial ones, and more than are dequantised at once.
             for dim in [128, 64, 32, 16, 8, 40, 80, 160, 200, 256] {
                 let shape = Shape { head_dim: dim, kv_heads: 2, ..crate::made::Made::smallest(1).shape };
                 let number = |index: usize| ((index * 37 + dim) % 101) as f32 * 0.07 - 3.3;
@@ -246,7 +249,7 @@ mod tests {
                             assert_eq!(row, &vec![0.0; dim], "{keeps:?} {dim}");
                             continue;
                         }
-                        // No number is larger than 3.8: a step is 0.03 at most.
+                        // No number is larger than 3.8, so that a quantisation step is at most 0.03.
                         let off = row.iter().zip(&kept[dim..]).map(|(read, kept)| (read - kept).abs());
                         assert!(off.fold(0.0, f32::max) <= 0.0151, "{keeps:?} {dim}");
                     }

@@ -1,5 +1,5 @@
-//! Threads that share a step's work. They wait for the next piece of it awake, for a step is hundreds of pieces of some
-//! microseconds each, and go to sleep when none comes.
+//! The thread pool of the CPU kernels. Between jobs the workers spin, because a step consists of hundreds of
+//! jobs of a few microseconds each; they go to sleep when no job comes.
 #![allow(
     unsafe_code,
     reason = "what is lent to threads for the length of a call has no lifetime that they could name"
@@ -12,13 +12,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
-/// How often a thread looks for work before it sleeps: some fifty microseconds.
+/// How often a worker polls before it sleeps: some fifty microseconds.
 const LOOKS: usize = 1 << 11;
-/// The state of a crew: below this bit how many are at work, this bit where work may be joined, above it which work.
+/// The layout of `Crew::state`: the bits below `OPEN` count the workers that are in the job, `OPEN` says that
+/// workers may join it, and the bits above are its generation.
 const OPEN: u64 = 1 << 31;
 const NEXT: u64 = 1 << 32;
 
-/// Tasks by their number, handed out in turn.
+/// A parallel loop: task indices, handed out by a counter.
 struct Job<'a> {
     task: &'a (dyn Fn(usize) + Sync),
     count: usize,
@@ -44,12 +45,12 @@ impl Job<'_> {
     }
 }
 
-/// The threads beside the one that asks.
+/// The workers, apart from the calling thread.
 struct Crew {
     others: usize,
     state: AtomicU64,
     job: AtomicPtr<()>,
-    /// Who asks: one at a time.
+    /// Held by the thread that runs a job; one at a time.
     desk: Mutex<()>,
     asleep: Mutex<usize>,
     sleepers: AtomicUsize,
@@ -72,25 +73,26 @@ fn crew() -> &'static Crew {
     STARTED.get_or_init(|| {
         for index in 0..crew.others {
             let name = format!("engine-{index}");
-            // One that can't be had is one that does not help.
+            // A worker that can't be started is missing from the pool, and nothing else.
             let _ = std::thread::Builder::new().name(name).spawn(|| crew.serve());
         }
     });
     crew
 }
 
-/// How many threads share work.
+/// The number of threads that share work, the calling thread included.
 pub(crate) fn threads() -> usize {
     crew().others + 1
 }
 
-/// Does all tasks, on all threads that are free, and comes back when they are done.
+/// Runs all tasks on the threads that are free, and returns when all are done. A panic in a task is resumed
+/// here.
 pub(crate) fn tasks(count: usize, task: impl Fn(usize) + Sync) {
     if count <= 1 || threads() == 1 {
         return (0..count).for_each(task);
     }
     let crew = crew();
-    // Somebody else's step has the threads: this one is done by whoever asks.
+    // Another thread has the pool: the calling thread runs all tasks itself.
     let Ok(desk) = crew.desk.try_lock() else { return (0..count).for_each(task) };
     let job = Job { task: &task, count, next: AtomicUsize::new(0), panicked: Mutex::new(None) };
     crew.job.store((&raw const job).cast_mut().cast(), Ordering::Relaxed);
@@ -101,7 +103,7 @@ pub(crate) fn tasks(count: usize, task: impl Fn(usize) + Sync) {
     }
     job.work();
     crew.state.fetch_and(!OPEN, Ordering::SeqCst);
-    // Nobody joins any more; who did is in a task of this very job.
+    // No worker can join any more; wait for those that did to finish their last task.
     let mut looks = 0usize;
     while crew.state.load(Ordering::Acquire) & (OPEN - 1) > 0 {
         looks += 1;
@@ -124,18 +126,19 @@ impl Crew {
             let state = self.await_work(seen);
             seen = state / NEXT;
             if self.state.compare_exchange(state, state + 1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-                // Another one joined, or it is over: look again at the same work.
+                // Another worker joined in between, or the job was closed: look at the same job again.
                 seen = seen.wrapping_sub(1);
                 continue;
             }
             let job: *const Job<'_> = self.job.load(Ordering::Relaxed).cast_const().cast();
-            // SAFETY: the job was open when this thread joined it, and who asked waits until all that joined have left.
+            // SAFETY: the job was open when this worker joined it, and `tasks` does not return before all
+            // workers that joined have left.
             unsafe { (*job).work() };
             self.state.fetch_sub(1, Ordering::Release);
         }
     }
 
-    /// The state where there is work that this thread has not seen.
+    /// Waits for a job that this worker has not joined yet. Returns the state.
     fn await_work(&self, seen: u64) -> u64 {
         let open = |state: u64| state & OPEN > 0 && state / NEXT != seen;
         loop {
@@ -158,7 +161,7 @@ impl Crew {
     }
 }
 
-/// What tasks make, each a value.
+/// Collects the values that tasks return, in order.
 pub(crate) fn made<T: Send>(count: usize, make: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let mut all: Vec<Option<T>> = (0..count).map(|_| None).collect();
     pieces(&mut all, 1, |index, piece| {
@@ -169,7 +172,7 @@ pub(crate) fn made<T: Send>(count: usize, make: impl Fn(usize) -> T + Sync) -> V
     all.into_iter().flatten().collect()
 }
 
-/// What a task may write of rows that lie one behind the other: some columns of each.
+/// Part of a row-major matrix that one task may write: some columns of some rows.
 pub(crate) struct Band<'a> {
     first: *mut f32,
     stride: usize,
@@ -187,14 +190,14 @@ impl Band<'_> {
         if row >= self.rows {
             return &mut [];
         }
-        // SAFETY: within what was lent, and no other band has these columns.
+        // SAFETY: within the lent slice, and no other band has these columns of the row.
         unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.width) }
     }
 }
 
-/// A pointer that tasks of one call share.
+/// A pointer that the tasks of one call share.
 struct Shared<T>(*mut T);
-// SAFETY: each task takes another piece of what it points to.
+// SAFETY: each task accesses another part of what it points to.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
@@ -203,7 +206,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// Tasks that each write some columns of all rows: `width` of those in `columns`, or what is left of them.
+/// Runs tasks that each write `width` of the `columns`, or the remaining ones, in all rows.
 pub(crate) fn bands(
     out: &mut [f32],
     stride: usize,
@@ -223,8 +226,8 @@ pub(crate) fn bands(
     });
 }
 
-/// Tasks that each write a piece of some rows: `heights` of them behind each other, and columns of this width. A task is told
-/// the place of its height and its first row, and the place of its columns.
+/// Runs a task for each cell of a grid: runs of rows of the given `heights`, by columns of this `width`. A
+/// task gets the index of its run with the run's first row, and the index of its columns.
 pub(crate) fn grid(
     out: &mut [f32],
     stride: usize,
@@ -253,12 +256,12 @@ pub(crate) fn grid(
     });
 }
 
-/// Tasks that each write a piece of this size, the last one what is left.
+/// Runs tasks that each write one chunk of this size; the last one may be shorter.
 pub(crate) fn pieces<T: Send>(out: &mut [T], size: usize, task: impl Fn(usize, &mut [T]) + Sync) {
     let (all, length) = (Shared(out.as_mut_ptr()), out.len());
     tasks(length.div_ceil(size.max(1)), |index| {
         let start = index * size.max(1);
-        // SAFETY: within what was lent, and no other task has this piece.
+        // SAFETY: within the lent slice, and no other task has this chunk.
         let piece = unsafe { std::slice::from_raw_parts_mut(all.at(start), size.max(1).min(length - start)) };
         task(index, piece);
     });

@@ -1,19 +1,20 @@
-//! Powers of e, for many numbers at once: nothing here but what a compiler can do in lanes.
+//! The exponential function, vectorised: a polynomial and exponent bits, without calls or branches.
 
 use super::lanes::Lanes;
 
-/// Added to a number, it leaves the nearest whole one in the lowest bits.
+/// Adding this to a number rounds it to an integer, which is then in the lowest mantissa bits.
 const WHOLE: f32 = 12_582_912.0;
-/// The natural logarithm of two, in two parts: the first has few digits, so that its multiples are exact.
+/// ln 2 as a sum of two numbers (Cody-Waite): the first has few digits, so that its multiples are exact.
 const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
-/// Beyond these there are no numbers of single precision.
+/// Outside of these bounds the result underflows or overflows single precision.
 const LEAST: f32 = -87.3;
 const MOST: f32 = 88.3;
 
-/// The factors of the series of the exponential that fit best from -ln(2)/2 to ln(2)/2.
+/// Coefficients of a polynomial that approximates the exponential from -ln(2)/2 to ln(2)/2.
 const SERIES: [f32; 6] = [1.987_569_2e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 
-/// To a unit or two of the last place; below the least that there is, the least. What is no number stays none.
+/// Exact to a unit or two in the last place. Arguments below `LEAST` are treated as `LEAST`, and NaN stays
+/// NaN.
 #[inline(always)]
 pub(super) fn exps<L: Lanes>(lanes: L, powers: L::Floats) -> L::Floats {
     let of = |value| lanes.float(value);
@@ -31,7 +32,7 @@ pub(super) fn exps<L: Lanes>(lanes: L, powers: L::Floats) -> L::Floats {
     lanes.times(lanes.plus(series, of(1.0)), lanes.two_to(shifted))
 }
 
-/// The same of one number, to the bit.
+/// The scalar version, with bit-identical results.
 #[inline(always)]
 pub(super) fn exp(power: f32) -> f32 {
     let power = if LEAST > power { LEAST } else { power };

@@ -1,5 +1,5 @@
-//! What an adapter adds to a product: through few numbers, and out again. A row's numbers are made by the same additions
-//! in the same order whichever rows stand beside it.
+//! LoRA on the CPU: adds `scale * B * A * x` to a projection's output. A row's result is made by the same
+//! additions in the same order whichever rows are computed along with it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,40 +9,41 @@ use super::lanes::{LANES, Lanes};
 use super::numbers::{Kind, Reader, sums};
 use super::{Matrix, Plain};
 
-/// The outputs that lie side by side: a step of the way out makes all of them at once.
+/// The outputs of a panel: one step of the product with B computes all of them at once.
 const PANEL: usize = LANES;
-/// Rows that are read for together.
+/// Rows that share one read of the weights.
 const ROWS: usize = 4;
-/// Ways in, and panels, that are read together: a sum waits for itself, others go on.
+/// Rows of A, or panels of B, that are computed at once, so that additions don't wait for each other.
 const TOGETHER: usize = 4;
-/// From so many products for one row on, its work is split among threads.
+/// From this many multiplications per row on, a row's work is split between threads.
 const SPLIT: usize = 1 << 18;
-/// Panels of one piece of such work, and rows of the way in.
+/// Panels of B, or rows of A, in one task of such split work.
 const PIECE: usize = 16;
 
-/// All that an adapter has for matrices of one input that lie one below the other.
+/// An adapter's LoRA matrices for a fused projection: one or several matrices of the same input.
 #[derive(Debug)]
 pub(crate) struct Low {
     inputs: usize,
-    /// The ways in, one below the other: they are one product.
+    /// The A matrices, stacked by rows: they are one product.
     down: Matrix,
     ranks: usize,
     ups: Vec<Up>,
 }
 
-/// The way out to one of those matrices' outputs.
+/// The B matrix of one of those.
 #[derive(Debug)]
 pub(crate) struct Up {
-    /// Of each panel of outputs, what each of the few numbers adds to it.
+    /// B in panels: for each panel of outputs, a row for each rank.
     pub panels: Matrix,
     pub rank: usize,
     pub scale: f32,
-    /// Where its outputs begin among those of all.
+    /// Offset of its outputs within the fused projection.
     pub first: usize,
     pub outputs: usize,
 }
 
-/// A matrix of a row for each output, as `Up` has it. `from` tells which row of the matrix each output is.
+/// Rearranges a row-major B matrix into panels as `Up` has them. `from` maps each output to its row of the
+/// matrix.
 pub(crate) fn panels(bytes: &[u8], rank: usize, outputs: usize, from: impl Fn(usize) -> usize) -> Vec<u8> {
     let size = bytes.len() / (rank * outputs);
     let mut out = vec![0; outputs.next_multiple_of(PANEL) * rank * size];
@@ -60,7 +61,7 @@ pub(crate) fn panels(bytes: &[u8], rank: usize, outputs: usize, from: impl Fn(us
     out
 }
 
-/// Whether bytes hold numbers alone: none is infinite, and none is none.
+/// Whether all numbers are finite.
 pub(crate) fn are_numbers(kind: Plain, bytes: &[u8]) -> bool {
     let halves = |exponent: u16| {
         bytes.as_chunks().0.iter().all(|half| u16::from_le_bytes(*half) & exponent != exponent)
@@ -75,11 +76,11 @@ pub(crate) fn are_numbers(kind: Plain, bytes: &[u8]) -> bool {
     }
 }
 
-/// A row of inputs, and the outputs that are added to.
+/// A row of inputs, and the row of outputs that is added to.
 pub(crate) type Added<'a> = (&'a [f32], &'a mut [f32]);
 
 impl Low {
-    /// The ways out in the order in which `down` has their ways in.
+    /// `ups` has to be in the order in which their A matrices are stacked in `down`.
     pub(crate) fn new(inputs: usize, down: Matrix, ups: Vec<Up>) -> Self {
         let ranks = ups.iter().map(|up| up.rank).sum();
         Self { inputs, down, ranks, ups }
@@ -89,7 +90,7 @@ impl Low {
         self.inputs
     }
 
-    /// The products that a row costs.
+    /// The multiplications that a row costs.
     pub(crate) fn products(&self) -> usize {
         self.ranks * self.inputs + self.ups.iter().map(|up| up.rank * up.outputs).sum::<usize>()
     }
@@ -98,12 +99,12 @@ impl Low {
         self.down.bytes() + self.ups.iter().map(|up| up.panels.bytes()).sum::<u64>()
     }
 
-    /// All ways in, as they were read: a row of inputs for each of the few numbers.
+    /// All A matrices, stacked: a row of inputs for each rank.
     pub(crate) fn ways_in(&self) -> Cow<'_, [f32]> {
         self.down.singles()
     }
 
-    /// All ways out to so many outputs, scaled: of each output what each of the few numbers adds to it.
+    /// All B matrices as one, with `scale` applied: for each of `outputs` outputs, a number for each rank.
     pub(crate) fn ways_out(&self, outputs: usize) -> Vec<f32> {
         let mut out = vec![0.0; outputs * self.ranks];
         let mut first = 0;
@@ -123,7 +124,7 @@ impl Low {
         out
     }
 
-    /// Adds what it makes of each row of inputs to that row's outputs.
+    /// Adds each row's LoRA update to its outputs.
     pub(crate) fn add(&self, rows: &mut [Added<'_>]) {
         for rows in rows.chunks_mut(ROWS) {
             match rows {
@@ -157,7 +158,7 @@ impl Low {
         }
     }
 
-    /// The few numbers of each row, scaled.
+    /// The intermediate activations (`scale * A * x`) of each row.
     fn lows<const N: usize>(&self, rows: [&[f32]; N]) -> Vec<[f32; N]> {
         let mut lows = vec![[0.0; N]; self.ranks];
         let piece = |piece: usize, lows: &mut [[f32; N]]| {
@@ -179,13 +180,13 @@ impl Low {
 }
 
 impl Up {
-    /// Adds to outputs from a panel on.
+    /// Adds the product with B to outputs, from this panel on.
     fn add<const N: usize>(&self, lows: &[[f32; N]], outs: [&mut [f32]; N], first: usize) {
         self.panels.go(Out { from: first * self.rank * PANEL, lows, outs });
     }
 }
 
-/// Ways in, each a row of so many numbers, and what they make of rows of inputs.
+/// Some rows of A, the input rows, and where their products go.
 struct In<'a, const N: usize> {
     ways: Range<usize>,
     width: usize,
@@ -210,7 +211,8 @@ impl<const N: usize> Reader for In<'_, N> {
     }
 }
 
-/// Panels from a number on, and the outputs that they add to by the few numbers of each row.
+/// The panels from an offset on, the intermediate activations, and the outputs that their products are added
+/// to.
 struct Out<'a, 'b, const N: usize> {
     from: usize,
     lows: &'a [[f32; N]],
@@ -237,7 +239,7 @@ impl<const N: usize> Reader for Out<'_, '_, N> {
     }
 }
 
-/// Adds what panels make to the outputs from one on.
+/// Adds the products of some panels to the outputs from `at` on.
 #[inline(always)]
 fn add<K: Kind, L: Lanes, const P: usize, const N: usize>(
     lanes: L,
@@ -303,7 +305,7 @@ mod tests {
         numbers.iter().flat_map(bits).collect()
     }
 
-    /// Two ways of these ranks, to outputs of these numbers, with what a kind of numbers keeps of them.
+    /// Two LoRA updates of these ranks and numbers of outputs, and their numbers after rounding to `kind`.
     fn low(kind: Plain, inputs: usize, ways: [(usize, usize); 2]) -> (Low, Vec<f32>, [Vec<f32>; 2]) {
         let ranks = ways[0].0 + ways[1].0;
         let down = kept(kind, &numbers(inputs * ranks, 3));
@@ -312,7 +314,7 @@ mod tests {
             panels: Matrix::of([(kind, panels(&backs[way], ways[way].0, ways[way].1, |output| output))]),
             rank: ways[way].0,
             scale,
-            // A gap before the second: another's outputs.
+            // Leaves a gap before the second, as if other outputs were there.
             first: way * (ways[0].1 + 5),
             outputs: ways[way].1,
         };

@@ -1,4 +1,4 @@
-//! What is computed beside products with weights, on plain numbers.
+//! CPU kernels: matrix products, attention, RMSNorm, RoPE, SwiGLU and LoRA, with a thread pool of their own.
 
 mod attend;
 mod crew;
@@ -24,7 +24,7 @@ pub(crate) use turn::{norm_and_turn, turn};
 
 use self::lanes::{Way, Work};
 
-/// A weighted sum of two rows, in several lanes at once.
+/// Dot product, with several accumulators so that the compiler vectorises it.
 #[inline(always)]
 fn dot(one: &[f32], other: &[f32]) -> f32 {
     const LANES: usize = 16;
@@ -40,12 +40,12 @@ fn dot(one: &[f32], other: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + tail
 }
 
-/// How many of so many rows a task takes.
+/// How many of `rows` rows a task takes.
 fn share(rows: usize) -> usize {
     rows.div_ceil(crew::threads() * 4).max(1)
 }
 
-/// `silu(gate) * up`, of rows that have the one behind the other.
+/// SwiGLU: `silu(gate) * up`, for rows that hold all gates and then all ups.
 pub(crate) fn gated(rows: &[f32], inner: usize, out: &mut Vec<f32>) {
     out.resize(rows.len() / 2, 0.0);
     let each = share(out.len() / inner);

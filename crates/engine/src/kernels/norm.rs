@@ -1,4 +1,4 @@
-//! Root mean square norms.
+//! RMSNorm.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "a scale is worked out in double precision and used in single"
@@ -7,7 +7,7 @@
 use super::lanes::fast;
 use super::{crew, dot, share};
 
-/// Norms one row in its place.
+/// Normalises one row in place.
 #[inline(always)]
 pub(crate) fn norm(row: &mut [f32], weight: &[f32], epsilon: f64) {
     let scale = scale(row, epsilon);
@@ -16,7 +16,7 @@ pub(crate) fn norm(row: &mut [f32], weight: &[f32], epsilon: f64) {
     }
 }
 
-/// The norms of rows that lie one behind the other.
+/// Normalises rows of a row-major matrix.
 pub(crate) fn norm_rows(rows: &[f32], weight: &[f32], epsilon: f64, out: &mut Vec<f32>) {
     let width = weight.len();
     out.resize(rows.len(), 0.0);

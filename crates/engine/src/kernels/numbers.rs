@@ -1,4 +1,4 @@
-//! Lanes filled from a matrix, whichever kind of numbers it has.
+//! Loads lanes from a matrix of any dtype (f32, f16, bf16).
 
 use std::marker::PhantomData;
 
@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use super::Matrix;
 use super::lanes::{LANES, Lanes, Way, Work};
 
-/// A kind of numbers that lanes can be filled with.
+/// A dtype that lanes can be loaded from.
 pub(super) trait Kind {
     type One: Copy;
 
@@ -62,7 +62,7 @@ impl Kind for Brains {
     }
 }
 
-/// What is done with the numbers of a matrix, whichever kind they are of.
+/// A computation over a matrix's numbers that is generic over their dtype.
 pub(super) trait Reader {
     fn of<K: Kind, L: Lanes>(self, numbers: &[K::One], lanes: L);
 }
@@ -97,8 +97,8 @@ impl Matrix {
     }
 }
 
-/// Weighted sums of rows of numbers, by each of some rows of weights. A sum is made by the same additions in the same order
-/// whatever is made beside it.
+/// Dot products of some rows with some rows of weights. Each is made by the same additions in the same order
+/// whatever is computed along with it.
 #[inline(always)]
 pub(super) fn sums<K: Kind, L: Lanes, const W: usize, const N: usize>(
     lanes: L,
@@ -131,7 +131,7 @@ pub(super) fn sums<K: Kind, L: Lanes, const W: usize, const N: usize>(
     out
 }
 
-/// The sum of lanes, by halves.
+/// The sum of all lanes, by halving.
 #[inline(always)]
 fn total(mut lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;

@@ -1,5 +1,6 @@
-//! Products of rows with a matrix whose numbers are not rounded in blocks. Each number of the answer is made by the same
-//! additions in the same order however many rows there are: what is said of a text does not depend on its neighbours.
+//! Matrix products with weights that are not quantised. Each number of the result is made by the same
+//! additions in the same order however many rows there are: the logits of a sequence do not depend on the
+//! batch it runs in.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use super::crew::{self, Band};
 use super::lanes::Lanes;
 use super::numbers::{Kind, Reader, sums};
 
-/// A matrix as it was published: a row for each output.
+/// A weight matrix in its published dtype, with a row for each output.
 #[derive(Debug)]
 pub(crate) enum Matrix {
     Single(Vec<f32>),
@@ -20,7 +21,7 @@ pub(crate) enum Matrix {
     Brain(Vec<bf16>),
 }
 
-/// The kinds of numbers that are not rounded in blocks, by the names that plain files have for them.
+/// The dtypes that are not quantised, by their names in safetensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) enum Plain {
     #[serde(rename = "F32")]
@@ -31,9 +32,9 @@ pub(crate) enum Plain {
     Brain,
 }
 
-/// The outputs that one task makes.
+/// Outputs of one task.
 const OUTPUTS: usize = 32;
-/// Rows of weights, and rows, that are read together: a sum waits for itself, others go on.
+/// Rows of weights, and input rows, that are computed at once, so that additions don't wait for each other.
 const TOGETHER: usize = 4;
 
 impl Plain {
@@ -46,7 +47,8 @@ impl Plain {
 }
 
 impl Matrix {
-    /// Pieces one below the other, in the kind that they have; in single precision where it is not one.
+    /// Stacks matrices by rows. Keeps their dtype if all have the same, and otherwise converts to single
+    /// precision.
     pub(crate) fn of(pieces: impl IntoIterator<Item = (Plain, Vec<u8>)>) -> Self {
         pieces
             .into_iter()
@@ -80,7 +82,7 @@ impl Matrix {
         }
     }
 
-    /// All numbers in single precision.
+    /// All numbers, in single precision.
     pub(crate) fn singles(&self) -> Cow<'_, [f32]> {
         match self {
             Self::Single(all) => Cow::Borrowed(all),
@@ -98,7 +100,8 @@ impl Matrix {
         held
     }
 
-    /// What this matrix makes of rows that lie one behind the other, into columns of `out`, whose rows are so long.
+    /// The product of rows with the transposed matrix, written to `columns` of `out`, whose rows have
+    /// `stride` numbers.
     pub(crate) fn apply(
         &self,
         rows: &[f32],
@@ -112,7 +115,7 @@ impl Matrix {
     }
 }
 
-/// Rows of weights from a number on, as many as a band is wide, by all rows.
+/// The rows of weights for a band, from an offset on, and all input rows.
 struct Products<'a, 'b> {
     first: usize,
     width: usize,
@@ -141,8 +144,8 @@ impl Reader for Products<'_, '_> {
     }
 }
 
-/// Some rows of weights by all rows, into the columns of a band from one on; several at a time, so that they are read once for
-/// them.
+/// The products of some rows of weights with all input rows, into a band from `column` on. Several input rows
+/// share each read of the weights.
 #[inline(always)]
 fn by_rows<K: Kind, L: Lanes, const W: usize>(
     lanes: L,
@@ -174,7 +177,7 @@ fn by_rows<K: Kind, L: Lanes, const W: usize>(
     }
 }
 
-/// Some numbers, in single precision.
+/// Converts a range of numbers to single precision.
 struct Unpack<'a> {
     range: Range<usize>,
     into: &'a mut [f32],

@@ -1,20 +1,21 @@
-//! What a model says of every token of its vocabulary, gone through without keeping any of it.
+//! Reductions over the logits of the whole vocabulary: argmax and the softmax denominator, without copying
+//! them.
 
 use super::exponent::exp;
 use super::lanes::fast;
 
-/// The tokens that one sum is made of; sums of those are made with more digits.
+/// Logits that are summed in single precision; the sums are added in double precision.
 const PIECE: usize = 256;
 const LANES: usize = 16;
 
-/// A number's place in the order of all, those that are none included.
+/// Maps a float to an integer of the same order as `f32::total_cmp`, NaN included.
 #[inline(always)]
 const fn place(score: f32) -> i32 {
     let bits = score.to_bits().cast_signed();
     bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()
 }
 
-/// The largest, and the first of equals, as `f32::total_cmp` has it.
+/// The argmax: the first of the largest logits, in the order of `f32::total_cmp`.
 pub(crate) fn likeliest(scores: &[f32]) -> Option<(usize, f32)> {
     let mut highest = i32::MIN;
     fast(
@@ -34,7 +35,7 @@ pub(crate) fn likeliest(scores: &[f32]) -> Option<(usize, f32)> {
     Some((at, *scores.get(at)?))
 }
 
-/// The sum of all weights, by that of a score.
+/// The sum of `exp(score - top)` over all logits.
 pub(crate) fn weight_of_all(scores: &[f32], top: f32) -> f64 {
     let mut all = 0.0;
     fast(

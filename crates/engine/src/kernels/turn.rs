@@ -1,4 +1,4 @@
-//! Positions: pairs of numbers turned by angles.
+//! RoPE: rotates pairs of numbers by angles that depend on the position.
 
 use super::lanes::fast;
 use super::norm::norm;
@@ -6,7 +6,7 @@ use super::{crew, share};
 use crate::rope::Angles;
 use crate::shape::{Pairs, Shape};
 
-/// Norms and turns, in their place, the queries and keys that rows begin with.
+/// Norms (where the family does) and rotates, in place, the queries and keys at the start of each row.
 pub(crate) fn norm_and_turn(
     asked: &mut [f32],
     shape: &Shape,
@@ -40,7 +40,7 @@ pub(crate) fn norm_and_turn(
     });
 }
 
-/// Turns one head in its place.
+/// Applies RoPE to one head, in place.
 #[inline(always)]
 pub(crate) fn turn(head: &mut [f32], (cosines, sines): (&[f32], &[f32]), pairs: Pairs) {
     match pairs {

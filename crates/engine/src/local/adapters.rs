@@ -1,5 +1,4 @@
-//! The adapters of a model that is served: what is asked of them by name, and what went wrong with them as whoever asked
-//! is told it.
+//! The adapter API of a served model, and the translation of adapter errors to faults.
 
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use super::Local;
 use crate::EngineError;
 use crate::adapters::{AdapterId, AdapterStatus, Registering};
 
-/// When it is worth while to ask again for what had no room in memory.
+/// The retry delay suggested when there is not enough memory.
 const MEMORY_WAIT_MS: u64 = 10_000;
 
 impl Adapters for Local {
@@ -67,7 +66,8 @@ fn state(status: AdapterStatus) -> AdapterState {
     AdapterState { id: id.to_string(), generation, rank, bytes, is_resident, is_pinned, in_use, failed }
 }
 
-/// Of a file only its name: where it lies is this machine's own.
+/// The error as the client sees it. Of a path only the file name is shown, since the directories are internal
+/// to this machine.
 pub(super) fn told(error: &EngineError) -> String {
     let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     match error {
@@ -78,7 +78,7 @@ pub(super) fn told(error: &EngineError) -> String {
     }
 }
 
-/// What whoever asked is told.
+/// The fault that the client gets.
 pub(super) fn fault(error: EngineError) -> Fault {
     let message = told(&error);
     match error {

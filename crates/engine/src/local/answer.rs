@@ -1,4 +1,5 @@
-//! An answer on its way: tokens of a runner become what is told of it.
+//! Turns the token events of a request's sequences into the events of its response: text, reasoning, tool
+//! calls, logprobs and usage.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -19,35 +20,35 @@ use crate::sampler::Drawn;
 use crate::speech::{Begin, Ending, Manner, Offered, Speech};
 use crate::vocabulary::Telling;
 
-/// Why an adapter that was there is not.
+/// Why a request's adapter became unavailable.
 pub(super) const ADAPTER_LEFT: &str =
     "The adapter went away before the request had its turn, or could not be read.";
-/// How long one that found no place is asked to wait.
+/// The retry delay suggested when the queue is full.
 const FULL_WAIT_MS: u64 = 1_000;
 
-/// How what a model says is to be read.
+/// How the model's output is parsed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Voice {
     pub manner: Manner,
     pub offered: Arc<Offered>,
-    /// The prompt ended within a thought.
+    /// The prompt ended inside a reasoning block.
     pub is_in_thought: bool,
-    /// It ended behind one: the model was told to have thought enough.
+    /// The prompt ended after a closed reasoning block: the template disabled reasoning.
     pub has_thought: bool,
     pub stops: Vec<String>,
 }
 
 impl Voice {
-    /// Of a text that is gone on with, whatever is in it.
+    /// For raw completions, whose output is not parsed.
     pub(super) fn plain(request: &GenerateRequest) -> Self {
         Self { stops: request.prompt.sampling.stop.clone(), ..Self::default() }
     }
 }
 
-/// One of a request's answers, or the only one.
+/// One of the `n` choices of a request.
 struct Choice {
     number: u32,
-    /// `None` once nothing more is to be told: leaving calls the rest off.
+    /// `None` once the choice is finished. Dropping the receiver cancels the sequence.
     told: Option<UnboundedReceiver<Told>>,
     speech: Option<Speech>,
     telling: Telling,
@@ -67,7 +68,7 @@ pub(super) struct Answer {
     is_over: bool,
 }
 
-/// What an answer is made of beside what the runner tells.
+/// What the response depends on besides the token events.
 pub(super) struct Making {
     pub prompt_tokens: usize,
     pub vocabulary: Arc<Vocabulary>,
@@ -139,13 +140,13 @@ impl Answer {
             Told::Begun { remembered } => {
                 if !std::mem::replace(&mut self.has_begun, true) {
                     self.remembered = (remembered as u64).min(self.prompt_tokens);
-                    // Grammars that say at the beginning what a prompt has must know it by then.
+                    // Some dialects report the prompt's usage at the start of the response.
                     self.ready.push_back(Event::Usage(self.usage()));
                     self.ready.push_back(Event::Start { id: None, model: None, created_unix_s: None });
                 }
             }
             Told::Token(drawn) => self.say(at, &drawn),
-            // Of texts that are only read.
+            // Only sent for passages.
             Told::State(_) => {}
             Told::End(End::Broken) => {
                 return Err(lost(
@@ -236,7 +237,8 @@ impl Generation for Answer {
                     return Poll::Ready(Some(Err(fault)));
                 }
             }
-            // What was told may have said nothing yet: only who found nothing is woken when something comes.
+            // The events may not have produced output yet. Return `Pending` only if no receiver had any,
+            // since only then is this task woken again.
             if waits {
                 return Poll::Pending;
             }

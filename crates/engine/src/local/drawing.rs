@@ -1,4 +1,4 @@
-//! What a request says of how its answer is drawn, checked.
+//! Reads and checks a request's sampling parameters.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "settings are read in double precision and drawn by in single"
@@ -11,12 +11,12 @@ use domain::{Fault, FaultClass};
 use super::opening::Defaults;
 use crate::sampler::Sampling;
 
-/// The likeliest tokens that are told beside each: the vendor's own limit.
+/// The most alternatives (`top_logprobs`) per token; the limit of the OpenAI API.
 const OTHERS_MAX: u64 = 20;
-/// Between the seeds of one request's answers.
+/// The distance between the seeds of a request's choices.
 const NEXT_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// How each of several answers is drawn.
+/// The sampling parameters of a request with one or several choices.
 #[derive(Debug)]
 pub(super) struct Drawing {
     sampling: Sampling,
@@ -24,7 +24,7 @@ pub(super) struct Drawing {
 }
 
 impl Drawing {
-    /// One for each answer: the first is that of a request for one.
+    /// One for each choice. The first has the request's own seed, as if it were the only one.
     pub(super) fn choices(&self) -> impl Iterator<Item = Sampling> + '_ {
         (0..u64::from(self.count)).map(|choice| Sampling {
             seed: self.sampling.seed.wrapping_add(choice.wrapping_mul(NEXT_SEED)),
@@ -40,7 +40,7 @@ pub(super) fn read(request: &GenerateRequest, defaults: &Defaults, fresh: u64) -
     let sampling = Sampling {
         temperature: within(&asked.temperature, "temperature", 0.0, 2.0)?.unwrap_or(defaults.temperature),
         top_p: within(&asked.top_p, "top_p", 0.0, 1.0)?.unwrap_or(defaults.top_p),
-        // Nought is what servers call all of them.
+        // 0 means that top-k is off.
         top_k: top_k.or(defaults.top_k).filter(|count| *count > 0),
         min_p: request.words.min_p.map_or(0.0, |part| part as f32),
         presence_penalty: within(&asked.presence_penalty, "presence_penalty", -2.0, 2.0)?.unwrap_or(0.0),
@@ -64,7 +64,7 @@ fn number(json: Option<&Json>, name: &str, least: f32, most: f32) -> Result<Opti
     value.map(Some).ok_or_else(|| out_of_range(name, format!("Send a number from {least} to {most}.")))
 }
 
-/// `{"token": bias}`, the token as its number.
+/// `{"token": bias}`, where the key is a token id.
 fn biases(json: &Json) -> Result<Vec<(u32, f32)>, Fault> {
     let wrong =
         || out_of_range("logit_bias", "Send numbers from -100 to 100 by the numbers of tokens.".to_owned());

@@ -1,4 +1,4 @@
-//! A model as a runtime: what a node serves of it.
+//! A local model as a `Runtime`, the interface through which a node serves it.
 
 mod adapters;
 mod answer;
@@ -38,13 +38,13 @@ use opening::Manners;
 use preparing::{Prepared, Preparing};
 use vectors::Uses;
 
-/// The time of day, for templates that say it.
+/// The current time, for chat templates that print the date.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// Numbers that nobody can guess, for seeds that were not said and for what calls are called.
+/// Unpredictable random numbers, for sampling seeds that a request leaves out and for tool call ids.
 pub type Chance = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// A smaller model with the same tokens, and the bytes for what it reads.
+/// A draft model for speculative decoding, with the same tokenizer, and the bytes for its KV cache.
 #[derive(Debug, Clone)]
 pub struct Drafting {
     pub source: Arc<Source>,
@@ -54,39 +54,39 @@ pub struct Drafting {
 /// How a model is opened.
 #[derive(Clone)]
 pub struct LocalSettings {
-    /// What it is asked for by.
+    /// The model name that requests use.
     pub id: String,
     pub created_unix_s: u64,
     pub room: Room,
     pub limits: Limits,
-    /// Who guesses what the model says; what is said often is guessed by itself.
+    /// The draft model, if any. Repeated text is also drafted without one.
     pub draft: Option<Drafting>,
-    /// In this, adapters come into memory and runs are begun.
+    /// The memory budget within which adapters are loaded and training runs are started.
     pub spare: Spare,
     pub chance: Chance,
     pub now_unix_s: Now,
 }
 
-/// One model, which many texts are carried on with at once.
+/// One model, which serves many requests at once by continuous batching.
 pub struct Local {
     served: Arc<Served>,
     preparing: Preparing,
 }
 
-/// What requests are made ready of, on whatever thread.
+/// What the preparation of requests needs of the model, shared with the preparer threads.
 pub struct Served {
     id: String,
     created_unix_s: u64,
     host: Host,
-    /// Where its files are: what is trained beside it reads them again.
+    /// The path of its files, which training reads again.
     path: PathBuf,
-    /// Its dense parts are mixtures: what is trained stands beside attention alone.
+    /// Its MLPs are mixtures of experts, so that only attention can be a LoRA target.
     has_experts: bool,
-    /// How many tokens the model has.
+    /// The number of tokens in its vocabulary.
     known: usize,
-    /// How many numbers a state has.
+    /// The width of its hidden states.
     width: usize,
-    /// Tells the model from others.
+    /// Identifies the model; part of the keys of its prefix cache.
     digest: u128,
     uses: Uses,
     vocabulary: Arc<Vocabulary>,
@@ -95,7 +95,8 @@ pub struct Served {
     now_unix_s: Now,
     spare: Spare,
     rules: OnceLock<Option<Rulebook>>,
-    /// Two keys make one share of words that others choose.
+    /// Random keys that hash a request's cache scope to a 128-bit `Share`, so that no two scopes can be made
+    /// to collide.
     keys: [RandomState; 2],
 }
 
@@ -108,13 +109,14 @@ impl Deref for Local {
 }
 
 impl Served {
-    /// The longest text, prompt and answer together.
+    /// The longest sequence, prompt and output together.
     #[must_use]
     pub const fn longest(&self) -> usize {
         self.host.longest()
     }
 
-    /// The adapter that a request names, by itself or behind the model's name. What it means is settled by its turn.
+    /// The adapter that a request names, in its own field or as a suffix of the model name. The name is
+    /// resolved when the request is scheduled.
     fn adapter(&self, request: &GenerateRequest) -> Result<Option<AdapterId>, Fault> {
         self.named(&request.model, request.words.adapter.as_deref())
     }
@@ -135,7 +137,7 @@ impl Served {
         fault.param("model").fix(format!("Ask for \"{}\", or list the models at /v1/models.", self.id))
     }
 
-    /// The tokens that the model is given. There may be so many at most.
+    /// Renders and tokenizes the prompt, to at most `most` tokens.
     fn prompt(&self, request: &GenerateRequest, most: usize) -> Result<(Vec<u32>, Voice), Fault> {
         match &request.continues {
             Some(Continues::Tokens(tokens)) => {
@@ -166,7 +168,7 @@ impl Served {
         }
     }
 
-    /// What makes rules for this model's tokens; made when the first is wanted.
+    /// Compiles grammar constraints for this model's tokenizer; created on first use.
     fn rules(&self) -> Result<&Rulebook, Fault> {
         let made = self.rules.get_or_init(|| Rulebook::new(Arc::clone(&self.vocabulary)).ok());
         made.as_ref().ok_or_else(|| {
@@ -176,14 +178,14 @@ impl Served {
         })
     }
 
-    /// Makes a request ready, and has it carried on.
+    /// Prepares a request and submits its sequences.
     fn answer(
         &self,
         request: &GenerateRequest,
         (adapter, later): (Option<&AdapterId>, &[Later]),
         drawing: &Drawing,
     ) -> Result<Answer, Fault> {
-        // Something is to be said of it.
+        // Leaves room for at least one output token.
         let (prompt, voice) = self.prompt(request, self.longest().saturating_sub(1))?;
         let rule = ruling::read(request, &voice, || self.rules())?;
         let whose = self.whose(request.words.share.as_deref());
@@ -212,14 +214,15 @@ impl Served {
         Ok(Answer::new(choices.collect(), making))
     }
 
-    /// Whose beginnings a request may find, and whose turn it waits for.
+    /// The key under which a request finds cached prefixes, and within which it is scheduled fairly with
+    /// others.
     fn whose(&self, word: Option<&str>) -> u128 {
         let [one, other] = self.keys.each_ref().map(|key| key.hash_one((self.digest, word)));
         u128::from(one) << 64 | u128::from(other)
     }
 }
 
-/// An answer is never so long that a number of its tokens does not fit.
+/// No output has more than `usize::MAX` tokens, so that larger positions are never reached.
 fn later((from, adapter): &(u64, Option<String>)) -> Later {
     let from = usize::try_from(*from).unwrap_or(usize::MAX);
     Later { from, adapter: adapter.as_deref().map(AdapterId::from) }

@@ -1,4 +1,4 @@
-//! A model's files, read: its weights, its tokens, and how it wants to be spoken to.
+//! Opens a model's files: weights, tokenizer, chat template and generation defaults.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "settings are read in double precision and drawn by in single"
@@ -20,10 +20,10 @@ use crate::{
     Source, Template, Vocabulary,
 };
 
-/// What ends a thought.
+/// The end of a reasoning block.
 const THOUGHT_END: &str = "</think>";
 
-/// What is meant where a request does not say.
+/// Sampling parameters for requests that leave them out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Defaults {
     pub temperature: f32,
@@ -31,7 +31,7 @@ pub(super) struct Defaults {
     pub top_p: f32,
 }
 
-/// How a model is spoken to, and how it answers.
+/// The chat template and generation configuration of a model.
 #[derive(Debug)]
 pub(super) struct Manners {
     template: Option<Template>,
@@ -39,18 +39,18 @@ pub(super) struct Manners {
 }
 
 impl Local {
-    /// Loads a model, which takes as long as reading its file does.
+    /// Loads a model onto the CPU kernels; takes as long as reading its files.
     ///
     /// # Errors
-    /// Its files are not what they should be, or there is no room for it.
+    /// Its files are unusable, or there is not enough memory.
     pub fn open(source: &Source, settings: LocalSettings) -> Result<Self, EngineError> {
         Self::open_on(source, settings, Processor::Own)
     }
 
-    /// The same, computed by what is said.
+    /// Like `open`, on any processor.
     ///
     /// # Errors
-    /// There is no such device here, its files are not what they should be, or there is no room for it.
+    /// There is no such device here, the files are unusable, or there is not enough memory.
     pub fn open_on(
         source: &Source,
         settings: LocalSettings,
@@ -92,7 +92,7 @@ impl Local {
     }
 }
 
-/// A guess is checked by its number: both have to mean the same by each.
+/// Draft tokens are verified by their ids, so that both models must have the same tokenizer.
 fn open_draft(drafting: &Drafting, keeps: Keeps, vocabulary: &Vocabulary) -> Result<Draft, EngineError> {
     if !drafting.source.beside()?.vocabulary.is_same(vocabulary) {
         let what = "of the model that drafts is another than that of the model".to_owned();
@@ -119,7 +119,7 @@ impl Manners {
         &self.habits.ends
     }
 
-    /// The text that the model is given, and how what it says is to be read.
+    /// Renders the conversation, and determines how the output is parsed.
     pub(super) fn say(
         &self,
         request: &GenerateRequest,
@@ -155,7 +155,7 @@ impl Manners {
     }
 }
 
-/// What the template is given beside the conversation.
+/// `chat_template_kwargs`: additional variables for the template.
 fn arguments(request: &GenerateRequest) -> Result<Map<String, Value>, Fault> {
     let Some(json) = &request.words.template else { return Ok(Map::new()) };
     serde_json::from_str(json.as_str()).map_err(|error| {

@@ -1,5 +1,6 @@
-//! Passages that are read for one request, a few at a time: what the model makes of each is gathered until all are read.
-//! What all of them begin with is read once: the first one goes before the others, which find it.
+//! The passages of an embedding or reranking request: sequences that are prefilled for their final hidden
+//! state, a few at a time. If all share a prefix, the first one runs alone, and the others find the prefix in
+//! the cache.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,55 +22,57 @@ use crate::runner::{Beginning, End, Passage, Refused};
 use crate::waiting::Group;
 use crate::{EngineError, Vocabulary};
 
-/// So many of one request are read beside each other: enough to fill steps, and few enough that others have their turns.
+/// Passages of one request that run at once: enough to fill steps, few enough to leave room for other
+/// requests.
 const AT_ONCE: usize = 16;
-/// So many tokens must not have to be read again for the first one to be read alone: a step of its own is not for nothing.
+/// The fewest tokens a shared prefix must save for the first passage to run alone, since that takes a step of
+/// its own.
 const WORTH: usize = 2 * BLOCK;
 
-/// Who reads, and for whom.
+/// The host, and the request's parameters.
 pub(super) struct Readers {
     pub asking: Asking,
     pub vocabulary: Arc<Vocabulary>,
     pub group: Group,
     pub adapter: Option<AdapterId>,
-    /// How many tokens one may have.
+    /// Maximum length of a passage in tokens.
     pub longest: usize,
-    /// How many tokens the model knows.
+    /// The size of the model's vocabulary.
     pub known: usize,
-    /// What a client calls the list that they came in.
+    /// The request parameter that the passages came in, for error messages.
     pub param: &'static str,
 }
 
-/// What is to be read.
+/// An input of the request.
 pub(super) enum Given {
     Tokens(Vec<u32>),
-    /// It gets the signs before and behind it that the model's tokenizer sets.
+    /// Gets the special tokens that the tokenizer puts around a text.
     Text(String),
-    /// A form with somebody's texts in it. Signs are the form's alone.
+    /// A template filled with user text. Only the template's own special tokens count.
     Filled(Filled),
 }
 
-/// A text, and which parts of it somebody wrote.
+/// A text, and the ranges of it that are user text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Filled {
     pub text: String,
     pub theirs: Vec<Range<usize>>,
 }
 
-/// Makes something of what the model made of each passage.
+/// Computes the result from the passages' hidden states.
 pub(super) type Then<T> = Box<dyn FnOnce(Vec<Vec<f32>>) -> T + Send>;
 
 pub(super) struct Passages<T> {
     readers: Readers,
-    /// What waits to be read, with its place.
+    /// Passages not submitted yet, with their index.
     waiting: VecDeque<(usize, Vec<u32>)>,
     open: Vec<Open>,
     states: Vec<Vec<f32>>,
-    /// What all begin with, where there is enough of it.
+    /// The common prefix: its cache group and its length in tokens, if it is long enough.
     common: Option<(Reading, usize)>,
-    /// The one that goes before the others is not over yet.
+    /// The first passage runs alone, and is not finished yet.
     is_led: bool,
-    /// The tokens of those that had their turn, and those of them that were remembered.
+    /// Prompt tokens of the passages that were scheduled, and how many of them came from the prefix cache.
     tokens: u64,
     remembered: u64,
     then: Option<Then<T>>,
@@ -81,11 +84,11 @@ struct Open {
     told: UnboundedReceiver<Told>,
 }
 
-/// What comes of what was told of a passage.
+/// What an event means for a passage.
 enum Next {
     More,
     Over,
-    /// It found no place, and waits until another of the request is over.
+    /// The queue was full; submitted again when another passage of the request has finished.
     Later,
 }
 
@@ -99,8 +102,8 @@ impl From<Continues> for Given {
 }
 
 impl<T> Passages<T> {
-    /// Makes tokens of all texts before any is read: who sent one that is too long is told at once. Takes its time, so that it
-    /// is for a thread that serves nobody; it stops where nobody waits for it any more.
+    /// Tokenizes all inputs before any is submitted, so that one that is too long is reported at once. This
+    /// takes time and belongs on a preparer thread; it stops when the client is gone.
     pub(super) fn new(
         readers: Readers,
         texts: impl Iterator<Item = Given>,
@@ -121,12 +124,12 @@ impl<T> Passages<T> {
         Ok(passages)
     }
 
-    /// Looks for what all begin with.
+    /// Finds the common prefix of all passages, in whole blocks.
     fn compare(&mut self) {
         let mut each = self.waiting.iter().map(|(_, tokens)| tokens.as_slice());
         let Some(first) = each.next() else { return };
         let alike = |other: &[u32]| first.iter().zip(other).take_while(|(one, other)| one == other).count();
-        // Of each, something is left to be read.
+        // At least one token of each passage has to be left to compute.
         let least = each.clone().fold(first.len(), |least, other| least.min(other.len())).saturating_sub(1);
         let common = each.map(alike).fold(least, usize::min) / BLOCK * BLOCK;
         if common * self.waiting.len().saturating_sub(1) >= WORTH {
@@ -135,7 +138,7 @@ impl<T> Passages<T> {
         }
     }
 
-    /// Has more of them read, as far as they may be.
+    /// Submits more passages, up to the limit.
     fn fill(&mut self) {
         let at_once = if self.is_led { 1 } else { AT_ONCE };
         while self.open.len() < at_once {
@@ -150,7 +153,7 @@ impl<T> Passages<T> {
         }
     }
 
-    /// Takes what was told of one.
+    /// Handles an event of a passage.
     fn take(&mut self, at: usize, told: Option<Told>) -> Result<Next, Fault> {
         let is_alone = self.open.len() == 1;
         let Some(open) = self.open.get_mut(at) else { return Ok(Next::More) };
@@ -171,13 +174,14 @@ impl<T> Passages<T> {
             Some(Told::End(End::Stop | End::Length)) => Ok(Next::Over),
             Some(Told::End(End::Broken)) => Err(lost("The model made nothing of a text that is a number.")),
             Some(Told::End(End::NoAdapter)) => Err(lost(ADAPTER_LEFT)),
-            // Others of this request have their places: it comes back when one of those is over.
+            // Other passages of this request are queued or running: this one is submitted again when one of
+            // them has finished.
             Some(Told::Refused(Refused::Full)) if !is_alone => Ok(Next::Later),
             Some(Told::Refused(refused)) => Err(refusal(refused)),
         }
     }
 
-    /// Takes what was told meanwhile. `true` where nothing was.
+    /// Handles the pending events. Returns `true` if there were none.
     fn listen(&mut self, cx: &mut Context<'_>) -> Result<bool, Fault> {
         let (mut waits, mut at, mut has_ended) = (true, 0, self.open.is_empty());
         while let Some(open) = self.open.get_mut(at) {

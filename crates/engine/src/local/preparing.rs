@@ -1,5 +1,5 @@
-//! Requests are made ready on threads of their own: a long text takes time to become tokens and a schema to become a rule,
-//! and meanwhile others are answered.
+//! Prepares requests on threads of their own: tokenizing a long text and compiling a schema to a grammar
+//! constraint take time, during which other requests are served.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,12 +16,12 @@ use super::answer::{Answer, lost};
 use super::passages::Passages;
 use crate::EngineError;
 
-/// One costly request does not hold the next one up.
+/// More than one, so that a costly request does not hold up the next.
 const THREADS: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Where requests are made ready. Its threads end with it, each after what it is at.
+/// A pool of preparer threads. They end when it is dropped, each after its current job.
 #[derive(Debug)]
 pub(super) struct Preparing {
     jobs: Sender<Job>,
@@ -29,7 +29,7 @@ pub(super) struct Preparing {
 
 impl Preparing {
     /// # Errors
-    /// No thread can be had.
+    /// A thread can't be started.
     pub(super) fn start() -> Result<Self, EngineError> {
         let (jobs, waiting) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
@@ -43,8 +43,8 @@ impl Preparing {
         Ok(Self { jobs })
     }
 
-    /// Has something made on one of its threads. Whoever leaves before has nothing made, and what is made can tell whether
-    /// somebody still waits.
+    /// Runs a closure on a preparer thread. It is skipped if the result is dropped before, and can check
+    /// whether the result is still wanted.
     pub(super) fn make<W: Send + 'static>(
         &self,
         make: impl FnOnce(&dyn Fn() -> bool) -> Result<W, Fault> + Send + 'static,
@@ -56,7 +56,7 @@ impl Preparing {
                 let _ = told.send(made);
             }
         };
-        // Nobody there: who waits is told that nothing comes.
+        // If no thread is left, the future resolves to an error.
         let _ = self.jobs.send(Box::new(job));
         Coming(coming)
     }
@@ -66,12 +66,12 @@ fn prepare_all(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        // What one request breaks, the next does not feel; its own answer is told that nothing comes.
+        // A panic fails only its own request, whose future then resolves to an error.
         let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }
 
-/// What is being made ready.
+/// A value that is being prepared.
 pub(super) struct Coming<W>(oneshot::Receiver<Result<W, Fault>>);
 
 impl<W> Future for Coming<W> {
@@ -83,7 +83,7 @@ impl<W> Future for Coming<W> {
     }
 }
 
-/// Work that is made ready, and then done.
+/// Work that is prepared first and then polled.
 pub(super) enum Prepared<W> {
     Coming(Coming<W>),
     Here(Box<W>),
@@ -91,7 +91,7 @@ pub(super) enum Prepared<W> {
 }
 
 impl<W> Prepared<W> {
-    /// The work, once it is there; nothing once it is known that it can't be done.
+    /// The prepared work; `None` once preparing it has failed and the fault was returned.
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<&mut W, Fault>>> {
         if let Self::Coming(coming) = self {
             match ready!(Pin::new(coming).poll(cx)) {

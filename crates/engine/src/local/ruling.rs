@@ -1,4 +1,4 @@
-//! What a request says that its answer has to be, as a rule for the tokens.
+//! Grammar constraints from a request: response formats, tool choice and guided decoding.
 
 use domain::prompt::{OutputFormat, ToolChoice, ToolKind};
 use domain::runtime::{GenerateRequest, RuleText};
@@ -11,7 +11,8 @@ use crate::speech::Form;
 
 const SCHEMA: &str = "response_format.json_schema.schema";
 
-/// The rule of a request; `None` where its answer may be anything. `book` is asked for only where there is a rule.
+/// The grammar constraint of a request; `None` where its output is free. `book` is called only if there is
+/// one.
 pub(super) fn read<'a>(
     request: &GenerateRequest,
     voice: &Voice,
@@ -47,7 +48,7 @@ pub(super) fn read<'a>(
     }
 }
 
-/// The calls that have to come; `None` where the model is free.
+/// The tool calls that the request forces; `None` where the model is free to choose.
 fn calls(prompt: &Prompt, form: Option<Form>) -> Result<Option<Calls>, Fault> {
     let Some(choice) = &prompt.tool_choice else { return Ok(None) };
     if matches!(choice, ToolChoice::Auto | ToolChoice::None) {
@@ -69,7 +70,7 @@ fn tool_of(kind: &ToolKind) -> Option<Tool> {
     Some(Tool { name: name.clone(), schema })
 }
 
-/// An expression that matches one of several texts.
+/// A regular expression that matches exactly one of several strings.
 fn one_of(texts: &[String]) -> String {
     let escaped = texts.iter().map(|text| {
         let is_plain =

@@ -1,5 +1,4 @@
-//! A model that is served, and trained beside it: adapters that are made of conversations while it answers, and give way to
-//! that.
+//! LoRA training of a model while it is served. Training yields to requests.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "shares of texts are rounded to whole ones, and an adapter's weight is kept in single precision"
@@ -21,15 +20,15 @@ use crate::training::{
 };
 use crate::{EngineError, Source};
 
-/// What is read of a lesson: what is learned, and what is only looked at.
+/// The training set and the validation set.
 type Texts = (Vec<Text>, Vec<Text>);
 
-/// A lesson that was read.
+/// A training job's inputs, read and checked.
 struct Learned {
     texts: Texts,
     settings: Settings,
     low: LowRank,
-    /// The adapter that it goes on from.
+    /// The adapter to continue from.
     from: Option<Begun>,
 }
 
@@ -62,7 +61,7 @@ impl Local {
     ) -> Result<Learned, Unfit> {
         let low = low_rank(lesson.course)?;
         if self.has_experts && low.targets.iter().any(|target| is_dense(*target)) {
-            // What can't be served is not trained.
+            // The engine can't serve adapters of experts, so they are not trained either.
             let what = "stand beside experts, which have no adapters here".to_owned();
             return Err(unfit(EngineError::Setting { field: "targets", what }));
         }
@@ -84,7 +83,7 @@ impl Local {
         })
     }
 
-    /// A run, begun or taken up; nothing where it was called off meanwhile.
+    /// Starts or resumes a training run; `None` where it was cancelled meanwhile.
     fn open_job(
         &self,
         lesson: &Lesson<'_>,
@@ -188,7 +187,8 @@ impl Trainer for Local {
     }
 }
 
-/// Whoever goes on from an adapter goes on with what it is: another strength would make it say something else at once.
+/// Continuing from an adapter requires the same rank, alpha and targets: another scaling, for example, would
+/// change its output at once.
 fn check_same(begun: &Begun, course: &Course) -> Result<(), Unfit> {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
@@ -217,7 +217,7 @@ fn check_same(begun: &Begun, course: &Course) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// Whether it is of the part that mixtures have experts for.
+/// Whether it is a matrix of the MLP, which mixtures of experts replace.
 const fn is_dense(target: Target) -> bool {
     matches!(target, Target::Gate | Target::Up | Target::Down)
 }
@@ -239,7 +239,7 @@ fn low_rank(course: &Course) -> Result<LowRank, Unfit> {
 fn settings(course: &Course, texts: usize, low: &LowRank) -> Settings {
     let held_back = match course.held_out {
         HeldOut::Texts(count) => count,
-        // Something is learned, and something looked at, where there are two texts.
+        // With two texts or more, both the training set and the validation set get at least one.
         HeldOut::Share(0.0) => 0,
         HeldOut::Share(share) => {
             ((texts as f64 * share).round() as usize).max(1).min(texts.saturating_sub(1))

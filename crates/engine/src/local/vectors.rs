@@ -1,4 +1,4 @@
-//! Vectors of texts, and how well documents fit a question, where a model is for that.
+//! Embeddings and reranking, for models that are made for it.
 
 use domain::reckoning::{EmbedRequest, Makes, RankRequest};
 use domain::runtime::Continues;
@@ -10,12 +10,12 @@ use super::preparing::Prepared;
 use crate::weights::{Judge, Purpose, Ranks, Vectors};
 use crate::{EngineError, Vocabulary};
 
-/// How the families here are told what is to be judged, where a model's files say nothing of it.
+/// The prompt template for reranking, where a model's files have none.
 const TEMPLATE: &str = include_str!("ranking.txt");
-/// What fitting means, where nobody says.
+/// The default instruction in that template.
 const INSTRUCTION: &str = "Given a web search query, retrieve relevant passages that answer the query";
 
-/// What a model is for, ready to be used.
+/// What a model can be used for, with its scoring weights loaded.
 #[derive(Debug)]
 pub(super) enum Uses {
     Answers,
@@ -27,11 +27,11 @@ pub(super) enum Uses {
 pub(super) struct Ranking {
     scale: Scale,
     template: String,
-    /// Its head is whole, so that it answers, too.
+    /// It has a whole output head, so that it can also generate text.
     answers: bool,
 }
 
-/// What turns a state into a number from 0 to 1.
+/// Turns a hidden state into a score from 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
 enum Scale {
     One(Vec<f32>),
@@ -40,7 +40,7 @@ enum Scale {
 
 impl Uses {
     /// # Errors
-    /// A word that is to be said of documents is none of the model's.
+    /// The model has no token for the "yes" or "no" that it is to answer.
     pub(super) fn of(
         purpose: Purpose,
         vocabulary: &Vocabulary,
@@ -86,7 +86,7 @@ impl Scale {
         };
         let lead = match self {
             Self::One(row) => product(row),
-            // Of two, what the exponents of one are to those of both.
+            // The softmax of two logits is the sigmoid of their difference.
             Self::Two(yes, no) => product(yes) - product(no),
         };
         1.0 / (1.0 + (-lead).exp())
@@ -95,12 +95,12 @@ impl Scale {
 
 impl Local {
     /// # Errors
-    /// The model is for something else.
+    /// The model is made for something else.
     pub(super) fn must_answer(&self) -> Result<(), Fault> {
         if self.uses.makes().answers { Ok(()) } else { Err(self.is_not_for("answers no conversation")) }
     }
 
-    /// What it does not do, and what it is for.
+    /// The fault for an unsupported operation.
     fn is_not_for(&self, what: &str) -> Fault {
         let words = self.uses.makes().words().join(" and ");
         let message = format!("The model \"{}\" {what}: by its files it is for {words}.", self.id);
@@ -134,7 +134,7 @@ impl Local {
         Ok(Prepared::Coming(self.preparing.make(make)))
     }
 
-    /// How many of a vector's numbers are told.
+    /// The number of dimensions to return.
     fn dimensions(&self, asked: Option<u64>) -> Result<usize, Fault> {
         let width = self.width;
         let Some(asked) = asked else { return Ok(width) };
@@ -155,7 +155,7 @@ impl Local {
             return Err(fault.param("instruction").fix("Leave \"instruction\" out."));
         }
         let template = ranking.template.clone();
-        // One at a time: each holds the question, and all at once would be many times what was sent.
+        // Created lazily: each contains the query, and all at once could take many times the request's size.
         let texts = documents.into_iter().map(move |document| {
             let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
             Given::Filled(filled(&template, (instruction, &query, &document)))
@@ -185,12 +185,12 @@ impl Local {
     }
 }
 
-/// What stands before each text.
+/// The prompt to put before each text.
 fn prompt<'a>(vectors: &'a Vectors, asked: Option<&str>) -> Result<Option<&'a str>, Fault> {
     let Some(name) = asked.or(vectors.usual.as_deref()) else { return Ok(None) };
     match vectors.prompts.get(name) {
         Some(prompt) => Ok(Some(prompt.as_str()).filter(|prompt| !prompt.is_empty())),
-        // The makers named one that they did not write.
+        // The model's default prompt is one that its files don't define.
         None if asked.is_none() => Ok(None),
         None => {
             let known = vectors.prompts.keys().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
@@ -215,7 +215,7 @@ fn no_prompt_before_tokens() -> Fault {
     fault.param("input").fix("Send texts, or leave \"prompt_name\" out.")
 }
 
-/// The first numbers of a state, at length one.
+/// The first `dimensions` numbers of a hidden state, normalised to unit length.
 fn unit(mut state: Vec<f32>, dimensions: usize) -> Vec<f32> {
     state.truncate(dimensions);
     let square: f64 = state.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
@@ -236,7 +236,7 @@ fn single(number: f64) -> f32 {
     number as f32
 }
 
-/// A template with its three texts. What stands in a text is never taken for a place of the template.
+/// Fills a template. Placeholders within the inserted texts are not replaced.
 fn filled(template: &str, (instruction, query, document): (&str, &str, &str)) -> Filled {
     let texts = [("{instruction}", instruction), ("{query}", query), ("{document}", document)];
     let mut filled = Filled::default();

@@ -1,4 +1,4 @@
-//! Adapters made up on the spot, written as PEFT writes them.
+//! Synthetic LoRA adapters with random weights, in PEFT's format.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,19 +11,19 @@ use serde_json::{Value as Json, json};
 use super::{Normal, merge};
 use crate::{EngineError, Shape};
 
-/// Enough for an adapter to say something else than its model does.
+/// Standard deviation of the weights; large enough to change the output.
 const SPREAD: f64 = 0.1;
 
-/// An adapter in memory, under the names that its file has.
+/// An adapter in memory, with the tensor names of its file.
 #[derive(Debug, Clone)]
 pub struct MadeAdapter {
-    /// What its description says.
+    /// The contents of `adapter_config.json`.
     pub config: Json,
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
 impl MadeAdapter {
-    /// One that changes these matrices of each layer (`q_proj`), all at one rank.
+    /// An adapter of these matrices in each layer (such as `q_proj`), all at one rank.
     #[must_use]
     pub fn new(shape: &Shape, targets: &[&str], rank: usize, seed: u64) -> Self {
         let is_meant = |name: &str| targets.iter().any(|target| name.ends_with(target)).then_some(rank);
@@ -32,7 +32,8 @@ impl MadeAdapter {
         made
     }
 
-    /// One that changes matrices at the ranks that are told of their names. What it says of itself is to be set.
+    /// An adapter with a rank for each module name; `None` leaves a module out. The caller has to set
+    /// `config` accordingly.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "numbers are made in single precision")]
     pub fn of(shape: &Shape, seed: u64, rank: impl Fn(&str) -> Option<usize>) -> Self {
@@ -71,7 +72,7 @@ impl MadeAdapter {
         Self { config, tensors }
     }
 
-    /// Writes its directory, with numbers of a kind.
+    /// Writes its directory, with weights of this dtype.
     ///
     /// # Errors
     /// The directory can't be written.
@@ -91,10 +92,10 @@ impl MadeAdapter {
         Ok(candle_core::safetensors::save(&tensors, directory.join("adapter_model.safetensors"))?)
     }
 
-    /// The adapter that its file is once its numbers are of that kind.
+    /// The adapter with its weights rounded to this dtype.
     ///
     /// # Errors
-    /// Its numbers can't be made so.
+    /// Its weights can't be converted.
     pub fn rounded(&self, kind: DType) -> Result<Self, EngineError> {
         let mut rounded = self.clone();
         for (shape, numbers) in rounded.tensors.values_mut() {

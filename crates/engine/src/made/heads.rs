@@ -1,4 +1,4 @@
-//! What a made model is for, and what its files say of it.
+//! What a synthetic model is for: generation, embeddings or reranking, and how its files express that.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "factors are worked out in double precision and kept in single"
@@ -11,18 +11,18 @@ use super::Made;
 use crate::rope::frequencies;
 use crate::shape::{Rope, Stretch};
 
-/// What a made model is for.
+/// What a synthetic model is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MadeFor {
     #[default]
     Answers,
     Vectors,
-    /// By a head of its own, which is among its tensors as `score.weight`.
+    /// With a classification head, which is the tensor `score.weight`.
     Ranks,
 }
 
 impl MadeFor {
-    /// What lies beside the weights of plain files.
+    /// The files that mark it in a directory of safetensors.
     pub(super) fn files(self) -> Vec<(&'static str, Json)> {
         if self != Self::Vectors {
             return Vec::new();
@@ -43,7 +43,7 @@ impl MadeFor {
         ]
     }
 
-    /// What the head of a packed file says.
+    /// The metadata that marks it in a GGUF file.
     pub(super) fn values(self) -> Vec<(&'static str, Value)> {
         let label = |text: &str| Value::String(text.to_owned());
         match self {
@@ -68,7 +68,7 @@ impl Made {
         format!("{family}{kind}")
     }
 
-    /// By what each pair turns slower, as packed files hold it of a model whose pairs are stretched by bands.
+    /// The RoPE frequency divisors, as GGUF files hold them for llama3 scaling.
     pub(super) fn factors(&self) -> Option<Vec<f32>> {
         let Rope { theta, stretch: Stretch::Bands { .. } } = &self.shape.rope else { return None };
         let plain = Rope { theta: *theta, stretch: Stretch::None };
@@ -77,7 +77,7 @@ impl Made {
         Some(plain.iter().zip(banded).map(|(plain, banded)| (plain / banded) as f32).collect())
     }
 
-    /// The same model as newer plain files have it: the experts of a layer as two stacks.
+    /// The same model as newer safetensors have it: the experts of a layer as two stacked tensors.
     #[must_use]
     pub fn stacked(&self) -> Self {
         let mut stacked = self.clone();
@@ -105,7 +105,7 @@ impl Made {
         stacked
     }
 
-    /// The same model as it is written without a head: nothing is before the names of its tensors.
+    /// The same model as if saved without an output head: without the prefix "model." in tensor names.
     #[must_use]
     pub fn bare(&self) -> Self {
         let mut bare = self.clone();

@@ -1,4 +1,5 @@
-//! Tokens made up on the spot, for models that are: every byte, some that join, and the signs of conversations.
+//! Synthetic tokenizers for test models: a token for every byte, some merges, and the special tokens of chat
+//! templates.
 
 use candle_core::quantized::gguf_file::Value;
 use serde_json::{Map, Value as Json, json};
@@ -12,7 +13,7 @@ const CONTROL: i32 = 3;
 const DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 
-/// Space and line break, as byte pairs write them.
+/// BPE merges; space and line break are written in byte-level notation.
 const MERGES: [(&str, &str); 24] = [
     ("h", "e"),
     ("t", "he"),
@@ -49,27 +50,28 @@ const SIGNS: [(&str, bool); 7] = [
     ("</think>", false),
 ];
 
-/// A model's tokens, and the template of its conversations.
+/// A tokenizer and a chat template.
 #[derive(Debug, Clone)]
 pub struct Tokens {
-    /// As packed files call the family's way of cutting texts.
+    /// The pre-tokenizer, by its name in GGUF files.
     cut: &'static str,
     template: String,
-    /// Each with its kind.
+    /// Each with its token type.
     tokens: Vec<(String, i32)>,
     merges: Vec<(&'static str, &'static str)>,
-    /// A sign stands behind each whole text.
+    /// Appends an end token to each text.
     closes: bool,
 }
 
 impl Tokens {
-    /// So many at least; those that are too many stand for nothing. `cut` is `qwen2`, or another that packed files name.
+    /// A tokenizer of at least `size` tokens; the ones beyond the real tokens are unused. `cut` is `qwen2`,
+    /// or another pre-tokenizer of GGUF files.
     #[must_use]
     pub fn new(cut: &'static str, template: &str, size: usize) -> Self {
         Self::with_merges(cut, template, size, &[])
     }
 
-    /// The same with words of its own: two that join each, after all that are there.
+    /// Like `new`, with additional merges after the usual ones.
     #[must_use]
     pub fn with_merges(
         cut: &'static str,
@@ -93,13 +95,13 @@ impl Tokens {
         Self { cut, template: template.to_owned(), tokens, merges, closes: false }
     }
 
-    /// The same where `<|endoftext|>` stands behind each whole text.
+    /// Makes it append `<|endoftext|>` to each text.
     #[must_use]
     pub fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
 
-    /// What makes of a text's tokens those of a whole one.
+    /// The post-processor that adds the end token.
     fn post_processor(&self) -> Json {
         if !self.closes {
             return Json::Null;

@@ -1,31 +1,31 @@
-//! Keys and values in eight bits, with a scale for each 32 numbers of a head. What a token leaves is rounded by itself, when
-//! it comes, so that it does not matter what stands beside it.
+//! The 8-bit KV cache, with a scale for each 32 values of a head. Each token is quantised by itself when it
+//! is stored, so the result does not depend on its neighbours in the block.
 
 use half::f16;
 
 use super::{BLOCK, Side};
 use crate::kernels::{Lanes, fast};
 
-/// The numbers that share a scale: of a head's last group there may be fewer.
+/// Values that share a scale; a head's last group may be smaller.
 pub(super) const GROUP: usize = 32;
-/// The groups of which scales are unpacked at once.
+/// How many groups' scales are unpacked at once.
 const WIDE: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Eights {
-    /// Of keys a row of sixteen places for each dimension, of values a row of a head for each place.
+    /// Keys: a row of sixteen tokens for each dimension. Values: a row of a head for each token.
     numbers: Vec<i8>,
-    /// The bits of numbers of half precision: sixteen places for each group, of keys and of values.
+    /// The bits of f16 scales: sixteen tokens for each group, for keys and values alike.
     scales: Vec<u16>,
 }
 
-/// What a head's numbers take, in bytes.
+/// The bytes that one head takes for one token.
 pub(super) const fn bytes(head_dim: usize) -> usize {
     head_dim + 2 * head_dim.div_ceil(GROUP)
 }
 
 impl Eights {
-    /// Room for so many heads of blocks.
+    /// Allocates this many head-blocks.
     pub(super) fn new(heads: usize, dim: usize) -> Self {
         let scales = vec![0; heads * BLOCK * dim.div_ceil(GROUP)];
         Self { numbers: vec![0; heads * BLOCK * dim], scales }
@@ -38,11 +38,11 @@ impl Eights {
         (numbers, scales.get_mut(head * groups..(head + 1) * groups).unwrap_or_default())
     }
 
-    /// Keeps a head's numbers of one place.
+    /// Quantises and stores a head's vector of one token.
     pub(super) fn keep(&mut self, side: Side, head: usize, place: usize, values: &[f32]) {
         let dim = values.len();
         let (numbers, scales) = self.of_mut(head, dim);
-        // As they stand in `numbers`: the first one's place, and how far the others are from each other.
+        // The layout of `numbers`: index of the first value, and the distance between the next ones.
         let (at, apart) = if side == Side::Keys { (place, BLOCK) } else { (place * dim, 1) };
         fast(
             #[inline(always)]
@@ -71,7 +71,8 @@ impl Eights {
         self.numbers.iter().all(|number| *number == 0) && self.scales.iter().all(|scale| *scale == 0)
     }
 
-    /// Unpacks what a block has of a head. A number of eight bits times one of eleven is exact, whichever way it is taken.
+    /// Dequantises a head's part of a block. An 8-bit integer times an f16 scale (11 significant bits) is
+    /// exact in f32, so every instruction set gives the same result.
     #[inline(always)]
     pub(super) fn read<L: Lanes>(&self, lanes: L, side: Side, head: usize, into: &mut [f32]) {
         let dim = into.len() / BLOCK;
@@ -86,17 +87,17 @@ impl Eights {
     }
 }
 
-/// The bits of a group's scale, and its numbers in steps of it.
+/// A group's f16 scale, as bits, and its values as multiples of it.
 #[inline(always)]
 fn round(values: &[f32]) -> (u16, [i8; GROUP]) {
-    /// Added to a number, it leaves the nearest whole one in the lowest bits.
+    /// Added to a float, it leaves the nearest integer in the lowest bits.
     const WHOLE: f32 = 12_582_912.0;
     let mut rounded = [0; GROUP];
-    // As whole numbers, what is no number is larger than every number: it is not lost, but makes the scale none either.
+    // Compared as integers, a NaN is larger than every number, so it is not lost but makes the scale NaN.
     let highest = values.iter().fold(0, |highest, value| highest.max(value.to_bits() & 0x7fff_ffff));
     let exact = f32::from_bits(highest) / 127.0;
     let near = f16::from_f32(exact);
-    // Never less than that, for the largest is to be 127 steps at most.
+    // The scale is rounded up if necessary, so that the largest value is at most 127 steps.
     let scale = if near.to_f32() < exact { f16::from_bits(near.to_bits() + 1) } else { near };
     if highest > 0 {
         let step = scale.to_f32();
@@ -138,7 +139,7 @@ fn rows<L: Lanes>(lanes: L, numbers: &[i8], scales: &[[u16; BLOCK]], dim: usize,
     }
 }
 
-/// A place's numbers of one group.
+/// Dequantises one group of a token.
 #[inline(always)]
 fn row<L: Lanes>(lanes: L, numbers: &[i8], scale: f32, into: &mut [f32]) {
     let ((numbers, rest), (into, rest_into)) = (numbers.as_chunks(), into.as_chunks_mut());
@@ -167,7 +168,7 @@ mod tests {
             let (scale, rounded) = round(&values);
             let step = f64::from(f16::from_bits(scale).to_f32());
             let highest = values.iter().fold(0.0f32, |highest, value| highest.max(value.abs()));
-            // Rounded up to eleven bits, or to the smallest that there is.
+            // Rounded up to eleven bits, or to the smallest subnormal.
             prop_assert!(step <= f64::from(highest) / 127.0 * (1.0 + 1.0 / 1024.0) + 6e-8);
             for (value, number) in values.iter().zip(rounded) {
                 let off = (f64::from(*value) - f64::from(number) * step).abs();

@@ -1,4 +1,5 @@
-//! Calls of tools as a rule: which tools, with which arguments, in the form that a model writes them in.
+//! Tool calls as a grammar constraint: which tools, with which arguments, in the format that the model writes
+//! them in.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,35 +10,35 @@ use serde_json::Value as Json;
 use super::{RuleError, schema, spelt};
 use crate::speech::Form;
 
-/// Tools of one request.
+/// The most tools of a request.
 const TOOLS: usize = 128;
-/// Parameters of a tool, where each is written for itself.
+/// The most parameters of a tool in the tagged form, where each has a grammar rule of its own.
 const PARAMETERS: usize = 256;
 
 /// A tool that may be called.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
     pub name: String,
-    /// A JSON Schema of its arguments; it takes none where there is none.
+    /// The JSON Schema of its arguments; without one it takes none.
     pub schema: Option<Json>,
 }
 
-/// Which calls a text is to have.
+/// The tool calls that an answer must have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calls {
     pub form: Form,
     pub tools: Vec<Tool>,
-    /// Several may come, one behind the other.
+    /// Several calls may follow each other.
     pub several: bool,
-    /// Text may stand there instead, or before them.
+    /// Plain text is allowed instead of calls, or before them.
     pub or_text: bool,
 }
 
 impl Calls {
-    /// The calls that a choice asks for; nothing where the model is free to call what it likes, or calls nothing.
+    /// The calls that a `tool_choice` requires; `None` if the model is free to call any tool, or none.
     ///
     /// # Errors
-    /// A tool that is chosen is not there.
+    /// The choice names a tool that does not exist.
     pub fn chosen(
         choice: &ToolChoice,
         tools: &[Tool],
@@ -61,7 +62,7 @@ impl Calls {
         })
     }
 
-    /// The grammar of these calls; `sign` writes a tag.
+    /// The Lark grammar of these calls; `sign` writes a tag.
     pub(super) fn grammar(&self, sign: &dyn Fn(&str) -> String) -> Result<String, RuleError> {
         if self.tools.is_empty() || self.tools.len() > TOOLS {
             return Err(RuleError::new("/tools", format!("has to have from 1 to {TOOLS} of them")));
@@ -72,7 +73,7 @@ impl Calls {
         match (self.or_text, open.starts_with('"')) {
             (false, _) => writeln!(rules, "start: call{rest}"),
             (true, false) => writeln!(rules, "start: /(?s:.*)/ (call{rest})?"),
-            // The tag is text like any other: what comes before it ends where it first comes.
+            // The tag is plain text here, so the text before it ends at its first occurrence.
             (true, true) => writeln!(
                 rules,
                 "start: TEXT | before call_rest{rest}\nTEXT: /(?s:.*)/ & ~/(?s:.*)<tool_call>(?s:.*)/\n\
@@ -146,12 +147,12 @@ impl Tool {
     }
 }
 
-/// A text as a grammar has it.
+/// A string literal of the grammar.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// A schema within a grammar.
+/// A JSON Schema embedded in the grammar.
 fn nested(schema: Json) -> String {
     format!("%json {}", spelt(schema))
 }

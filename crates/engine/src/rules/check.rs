@@ -1,4 +1,4 @@
-//! The keywords of JSON Schema: which of them can be kept, and what each may say.
+//! The keywords of JSON Schema: which of them are supported, and which values each may have.
 
 use std::collections::BTreeSet;
 
@@ -6,23 +6,23 @@ use serde_json::{Map, Value as Json};
 
 use super::RuleError;
 
-/// The largest number that every reader of JSON reads as it was written.
+/// The largest number that every JSON parser reads exactly (2^53).
 const LARGEST: f64 = 9_007_199_254_740_992.0;
-/// Items of an array, characters of a text, properties of an object.
+/// The bound for items of an array, characters of a string and properties of an object.
 const COUNT: u64 = 65_536;
 const PATTERN_BYTES: usize = 1_024;
-/// Each pattern of names is held against each other one.
+/// The patterns of `patternProperties` are compared pairwise.
 const PATTERNS: usize = 16;
 
 type Check = fn(&Json) -> Result<(), String>;
 
-/// What a keyword has.
+/// What the value of a keyword is.
 pub(super) enum Kind {
-    /// Something that is told, and nothing that a value has to be.
+    /// An annotation, which does not restrict values.
     Says,
-    /// A value that is no schema.
+    /// A value other than a schema, with its check.
     Is(Check),
-    /// Nothing at all, as long as it is off.
+    /// Only supported when turned off.
     Off,
     Refers,
     One,
@@ -36,7 +36,7 @@ impl Kind {
             "$comment" | "title" | "description" | "default" | "examples" | "deprecated" | "readOnly"
             | "writeOnly" | "contentMediaType" | "contentEncoding" | "$schema" | "$anchor" | "$defs"
             | "definitions" => Self::Says,
-            // Further in it would say where references begin.
+            // In a subschema it would change the base of references.
             "$id" | "id" if is_root => Self::Says,
             "type" => Self::Is(types),
             "enum" => Self::Is(values),
@@ -116,7 +116,7 @@ fn pattern(value: &Json) -> Result<(), String> {
     })
 }
 
-/// Keywords that can't be kept beside each other.
+/// Rejects combinations of keywords that are not supported.
 pub(super) fn together(keywords: &Map<String, Json>, at: &str) -> Result<(), RuleError> {
     let wrong = |keyword: &str, what: &str| Err(RuleError::new(format!("{at}/{keyword}"), what));
     let has = |keyword: &str| keywords.contains_key(keyword);
@@ -132,7 +132,7 @@ pub(super) fn together(keywords: &Map<String, Json>, at: &str) -> Result<(), Rul
     }
     let required = keywords.get("required").and_then(Json::as_array).map_or(0, Vec::len) as u64;
     let least = keywords.get("minProperties").and_then(Json::as_u64).unwrap_or_default();
-    // A free name may come twice, and counts once.
+    // An additional property may be written twice under one name, and counts once.
     let is_closed = keywords.get("additionalProperties") == Some(&Json::Bool(false)) && patterns == 0;
     if !is_closed && least > required + 1 {
         return wrong(
@@ -146,8 +146,8 @@ pub(super) fn together(keywords: &Map<String, Json>, at: &str) -> Result<(), Rul
     Ok(())
 }
 
-/// Whether anything that has an end is valid, as far as it is a matter of what is within what. `ending` are the
-/// definitions of which it is known.
+/// Whether a schema has a finite valid value, judging by nesting alone. `ending` are the definitions known to
+/// have one.
 pub(super) fn can_end(schema: &Json, ending: &BTreeSet<String>) -> bool {
     let keywords = match schema {
         Json::Object(keywords) => keywords,

@@ -1,4 +1,4 @@
-//! A text that keeps to a rule: where it is in it, and what may come next.
+//! A sequence's position in its grammar constraint, and the token masks there.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ pub(crate) struct Following {
     matcher: Matcher,
 }
 
-/// The tokens that may come at a place of a text, a bit for each.
+/// A token mask: the tokens that may come next, a bit for each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Allowed(Vec<u32>);
 
@@ -19,7 +19,7 @@ impl fmt::Debug for Following {
 }
 
 impl Allowed {
-    /// Those that end a text are allowed where it may end, whatever else they are.
+    /// End tokens are allowed exactly where the text may end, whatever the mask says of them.
     fn new(mut words: Vec<u32>, ends: &[u32], may_end: bool) -> Self {
         for end in ends {
             let (word, bit) = (*end as usize / 32, 1 << (end % 32));
@@ -43,27 +43,27 @@ impl Following {
         Self { matcher }
     }
 
-    /// Goes on by a token. `false` where the rule has no such place, or grew beyond its bounds.
+    /// Advances by a token. `false` if the constraint does not allow it or exceeded its cost limits.
     pub(crate) fn take(&mut self, token: u32) -> bool {
         self.matcher.try_consume_tokens(&[token]).is_ok_and(|taken| taken == 1)
     }
 
-    /// Goes on by the tokens that have no choice, and tells them.
+    /// Advances by the tokens that are forced (fast-forward tokens), and returns them.
     pub(crate) fn forced(&mut self) -> Vec<u32> {
         if self.is_over() { Vec::new() } else { self.matcher.consume_ff_tokens() }
     }
 
-    /// Nothing may follow.
+    /// The constraint is complete; nothing may follow.
     pub(crate) fn is_over(&self) -> bool {
         self.matcher.is_stopped()
     }
 
-    /// The rule can't be kept any longer: a bound of it was met.
+    /// The constraint exceeded a cost limit and can't continue.
     pub(crate) fn is_broken(&self) -> bool {
         self.matcher.is_error()
     }
 
-    /// What may come next.
+    /// The mask for the next token.
     fn allowed(&mut self, ends: &[u32]) -> Option<Allowed> {
         let may_end = self.matcher.is_accepting().ok()?;
         let mask = self.matcher.compute_mask_or_eos();
@@ -73,15 +73,15 @@ impl Following {
         }
     }
 
-    /// What may come at the end of the text, and behind as much of the guesses as is drawn at all. The text stays where
-    /// it is.
+    /// The masks for the next token and for the position after each draft token that can be accepted. Does
+    /// not advance the sequence.
     pub(crate) fn ahead(&mut self, guesses: &[u32], ends: &[u32]) -> Vec<Option<Allowed>> {
         let mut ahead = vec![self.allowed(ends)];
         if guesses.is_empty() {
             return ahead;
         }
         ahead.resize(guesses.len() + 1, None);
-        // What goes wrong behind a guess goes wrong with this one alone.
+        // An error after a draft token affects only this copy.
         let mut guessed = Self::new(self.matcher.clone());
         let mut at = 0;
         while let Some(token) = guesses.get(at) {

@@ -1,4 +1,4 @@
-//! What may come next under a rule is found out while the model computes, on a thread beside it.
+//! Computes token masks on a helper thread while the model computes.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -7,14 +7,14 @@ use super::Following;
 use super::following::Allowed;
 use crate::runner::TextId;
 
-/// A text of a step, and what is asked of its rule.
+/// A sequence of the step, with the masks that it needs.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     pub text: TextId,
     pub following: Following,
     pub guesses: Vec<u32>,
     pub ends: Vec<u32>,
-    /// For its end and for each of the guesses, as far as they are drawn.
+    /// The masks for its next token and after each draft token, as far as those can be accepted.
     pub allowed: Vec<Option<Allowed>>,
 }
 
@@ -54,7 +54,7 @@ impl Beside {
 }
 
 impl Masks {
-    /// Does the work, and finds beside it what is asked. Nothing of it comes back where the thread was lost.
+    /// Runs `work` while the helper thread computes the masks. Returns no masks if the thread was lost.
     pub(crate) fn beside<T>(&mut self, all: Vec<Ahead>, work: impl FnOnce() -> T) -> (T, Vec<Ahead>) {
         if all.is_empty() {
             return (work(), all);

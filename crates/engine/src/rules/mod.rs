@@ -1,5 +1,6 @@
-//! What a text must be where a request says so: JSON of a schema, an expression, a grammar, calls of tools. A rule is made
-//! once for a request, before anything is computed, so that what can't be kept is refused and not found out on the way.
+//! Constrained decoding (structured output): the answer has to match a JSON Schema, a regular expression, a
+//! grammar or a set of tool calls. A constraint is compiled once for a request, before anything is computed,
+//! so that an unsupported one is refused up front.
 
 mod calls;
 mod check;
@@ -26,64 +27,65 @@ pub(crate) use masks::{Ahead, Masks};
 use crate::{EngineError, Vocabulary};
 use calls::quoted;
 
-/// The longest expression, and the longest grammar that is written by hand.
+/// The longest regular expression and the longest Lark grammar in a request.
 const EXPRESSION_BYTES: usize = 8 << 10;
 const GRAMMAR_BYTES: usize = 64 << 10;
-/// What a rule may cost. An honest schema stays a hundred times below; at one of these a rule is refused, or ends its text.
+/// Cost limits. Real schemas stay a hundred times below; beyond them a constraint is refused, or its answer
+/// ends.
 const GRAMMAR_SIZE: usize = 200_000;
 const FIRST_FUEL: u64 = 1_000_000;
 const STEP_FUEL: u64 = 200_000;
 const STEP_ITEMS: usize = 50_000;
 const ROW_ITEMS: usize = 2_000;
 const LEXER_STATES: usize = 20_000;
-/// White space that a model may put between the parts of a JSON text: a space, or a line break and what indents the next
-/// line. Without an end to it a model that is lost writes nothing else.
+/// The white space allowed between JSON tokens: one space, or a line break and the indentation of the next
+/// line. It is bounded because a model that derails otherwise emits nothing but white space.
 const SPACE: &str = r"(?: |\n[ ]{0,32}|\n\t{0,16})";
-/// How strings may be escaped. Each of them can be written in one way alone: a name that is spelt otherwise is no second
-/// name beside those that a schema has.
+/// The allowed string escapes. Each character has only one escape, so a property name can't be written in
+/// another way to evade those that a schema declares.
 const ESCAPES: &str = "nrbtf\\\"";
 
-/// Why a rule can't be had.
+/// Why a constraint was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{at}\" {what}")]
 pub struct RuleError {
-    /// A JSON pointer to what is wrong, from what was given on; nothing where it is the whole.
+    /// The JSON pointer to the fault within the input; empty for the whole.
     pub at: String,
     pub what: String,
 }
 
-/// What a text is to be.
+/// What an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Says<'a> {
     /// Any JSON object.
     Object,
-    /// JSON of a schema.
+    /// JSON that is valid against a schema.
     Schema(&'a Json),
-    /// Whatever a regular expression matches from its beginning to its end.
+    /// Text that a regular expression matches in full.
     Expression(&'a str),
-    /// A text of a grammar in Lark's form.
+    /// A text of a Lark grammar.
     Grammar(&'a str),
     Calls(&'a Calls),
 }
 
-/// What may stand before it.
+/// Whether reasoning may precede the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Thinking {
     #[default]
     No,
-    /// The model may think first, and says so itself.
+    /// The model may reason first, and opens the reasoning itself.
     May,
-    /// The prompt ends where it begins to think.
+    /// The prompt ends inside the reasoning.
     Begun,
 }
 
-/// Makes rules for the tokens of a model.
+/// Compiles constraints for a model's vocabulary (with llguidance).
 pub struct Rulebook {
     factory: ParserFactory,
     vocabulary: Arc<Vocabulary>,
 }
 
-/// What a text has to keep to. It is the same rule only as itself.
+/// A compiled constraint. Two are equal only if they are the same object.
 #[derive(Clone)]
 pub struct Rule {
     made: Arc<Mutex<Matcher>>,
@@ -94,7 +96,7 @@ impl RuleError {
         Self { at: at.into(), what: what.into() }
     }
 
-    /// It was found in a part of what was given.
+    /// Prefixes the place of an error found in a part.
     fn within(self, place: &str) -> Self {
         Self { at: format!("{place}{}", self.at), ..self }
     }
@@ -120,7 +122,7 @@ impl PartialEq for Rule {
 
 impl Rulebook {
     /// # Errors
-    /// The vocabulary is none that texts can be ruled by.
+    /// The vocabulary is too large or otherwise unusable for constraints.
     pub fn new(vocabulary: Arc<Vocabulary>) -> Result<Self, EngineError> {
         let table = table::Table::of(&vocabulary)?;
         let abilities = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
@@ -145,7 +147,7 @@ impl Rulebook {
     }
 
     /// # Errors
-    /// What is asked for is not valid, can't be kept, allows nothing, or would cost too much; told with its place.
+    /// The input is invalid, not supported, satisfied by nothing, or too costly; the error has the place.
     pub fn rule(&self, says: Says<'_>, thinking: Thinking) -> Result<Rule, RuleError> {
         let answer = match says {
             Says::Object => named_schema(json!({"type": "object"})),
@@ -157,7 +159,7 @@ impl Rulebook {
         self.make(&answer, thinking).map_err(|what| RuleError::new("", what))
     }
 
-    /// A schema that was looked through, and that is a rule by itself.
+    /// Validates a schema, and compiles it by itself to find the part at fault.
     fn checked(&self, schema: &Json) -> Result<Json, RuleError> {
         let checked = schema::Checked::of(schema)?;
         let fails = |part: &Json| self.make(&named_schema(part.clone()), Thinking::No).err();
@@ -181,7 +183,7 @@ impl Rulebook {
         if grammar.len() > GRAMMAR_BYTES {
             return Err(RuleError::new("", format!("is a grammar of more than {GRAMMAR_BYTES} bytes")));
         }
-        // Its schemas would say by it how they are to be read.
+        // It would let embedded schemas change how they are read.
         if grammar.contains("x-guidance") {
             return Err(RuleError::new("", "has \"x-guidance\", which is not known here"));
         }
@@ -199,7 +201,7 @@ impl Rulebook {
         Ok(GrammarWithLexer::from_lark(calls.grammar(&sign)?))
     }
 
-    /// How a grammar names a tag: by its token where it has one.
+    /// How a grammar refers to a tag: by its special token if there is one, otherwise as text.
     fn sign(&self, text: &str) -> String {
         match self.vocabulary.sign(text).filter(|token| self.vocabulary.is_mark(*token)) {
             Some(token) => format!("<[{token}]>"),
@@ -229,10 +231,11 @@ impl Rulebook {
         }
     }
 
-    /// The grammar of a text in which something is thought first.
+    /// The grammar of an answer that may or must begin with reasoning.
     fn before(&self, thinking: Thinking) -> Option<String> {
         let (open, close) = (self.sign("<think>"), self.sign("</think>"));
-        // A tag that is a token of its own can't be within the text; one that is not ends it where it first comes.
+        // A tag that is a special token can't occur inside the text; one that is not ends it at its first
+        // occurrence.
         let thought = match close.starts_with('"') {
             true => format!("thought[suffix={close}]: /(?s:.*)/\n"),
             false => format!("thought: /(?s:.*)/ {close}\n"),
@@ -247,9 +250,9 @@ impl Rulebook {
 }
 
 impl Rule {
-    /// A text that keeps to it, at its beginning.
+    /// A new sequence's position, at the start of the constraint.
     pub(crate) fn follow(&self) -> Following {
-        // Nothing is changed in it, wherever a thread was lost.
+        // The matcher is never changed under the lock, so it is valid even if a thread panicked.
         let made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Following::new(made.deep_clone())
     }
@@ -259,7 +262,7 @@ fn named_schema(schema: Json) -> GrammarWithLexer {
     GrammarWithLexer::from_json_schema(spelt(schema))
 }
 
-/// A schema that says how its JSON is written.
+/// Sets how the JSON of a schema is to be written.
 fn spelt(mut schema: Json) -> Json {
     if let Some(schema) = schema.as_object_mut() {
         let spelling = json!({"whitespace_pattern": SPACE, "json_allowed_escapes": ESCAPES});
@@ -268,7 +271,7 @@ fn spelt(mut schema: Json) -> Json {
     schema
 }
 
-/// What can be told of an error of somebody else's: the line that says it.
+/// The message of a library error: its first line, shortened.
 fn first_line(error: &str) -> String {
     let said = error.lines().find_map(|line| line.strip_prefix("error: "));
     said.or_else(|| error.lines().next()).unwrap_or_default().chars().take(200).collect()

@@ -1,9 +1,10 @@
-//! Texts that are written as they are, without quotes: what a schema says of a text as an expression of a grammar.
+//! Bare strings, written without quotes as in tagged calls: a string schema as an expression of a Lark
+//! grammar.
 
 use llguidance::regex_to_lark;
 use serde_json::Value as Json;
 
-/// Formats of texts, as far as a text that has them can be told by its characters.
+/// String formats, as far as a regular expression can check them.
 const FORMATS: [(&str, &str); 5] = [
     ("date", DATE),
     ("time", TIME),
@@ -17,7 +18,8 @@ const FORMATS: [(&str, &str); 5] = [
 const DATE: &str = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])";
 const TIME: &str = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])";
 
-/// What a text has to be, all of it at once; nothing where a schema says more than can be written so.
+/// The conjunction of a schema's demands on a string; `None` if it has a keyword that can't be expressed this
+/// way.
 pub(super) fn text(schema: &Json) -> Option<String> {
     let keywords = schema.as_object()?;
     let mut all = Vec::new();
@@ -44,7 +46,7 @@ pub(super) fn text(schema: &Json) -> Option<String> {
     Some(all.join(" & "))
 }
 
-/// A pattern is looked for anywhere in a text but where it says otherwise.
+/// JSON Schema patterns match anywhere in a string unless they are anchored.
 fn searched(pattern: &str) -> String {
     let each: Vec<String> = alternatives(pattern).into_iter().map(anchored).collect();
     format!("/{}/", regex_to_lark(&each.join("|"), "dw"))
@@ -62,7 +64,7 @@ fn anchored(pattern: &str) -> String {
     }
 }
 
-/// The alternatives of a pattern that are not within anything.
+/// The top-level alternatives of a pattern.
 fn alternatives(pattern: &str) -> Vec<&str> {
     let (mut all, mut first, mut depth, mut in_class, mut is_escaped) = (Vec::new(), 0, 0usize, false, false);
     for (at, character) in pattern.char_indices() {

@@ -1,5 +1,5 @@
-//! JSON Schema, looked through before it becomes a rule: what is not known is refused with its place, and nothing of it is
-//! passed over. What is left has no annotations, and its references lead to definitions of its own.
+//! Validates a JSON Schema before it is compiled: an unsupported keyword is refused with its place, never
+//! ignored. The result has no annotations, and its references point to definitions of its own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,23 +8,23 @@ use serde_json::{Map, Value as Json, json};
 use super::check::{self, Kind};
 use super::{RuleError, plain};
 
-/// How deep schemas may be within each other, how many there may be, and to how many places they may refer.
+/// Limits: nesting depth, number of schemas, number of referenced places.
 const DEPTH: usize = 48;
 const SCHEMAS: usize = 5_000;
 const DEFINITIONS: usize = 256;
-/// How often it is tried which part of a schema is at fault.
+/// How many parts of a schema are compiled to find the one at fault.
 const TRIES: usize = 100;
 
-/// A schema whose every keyword can be kept.
+/// A schema with supported keywords only.
 #[derive(Debug, Clone)]
 pub(super) struct Checked {
     root: Json,
     definitions: Map<String, Json>,
-    /// Where each of them was found.
+    /// The JSON pointer at which each definition was found.
     places: BTreeMap<String, String>,
 }
 
-/// A parameter that is written for itself.
+/// A parameter of a tagged call.
 #[derive(Debug)]
 pub(super) struct Parameter {
     pub name: String,
@@ -35,15 +35,15 @@ pub(super) struct Parameter {
 #[derive(Debug)]
 pub(super) enum Value {
     Json(Json),
-    /// Text as it is, by an expression of a grammar.
+    /// A bare string, as an expression of the grammar.
     Text(String),
     OneOf(Vec<String>),
 }
 
-/// Goes through a schema.
+/// Traverses a schema.
 struct Walk<'a> {
     document: &'a Json,
-    /// The name of each place that is referred to.
+    /// The definition name of each referenced place.
     names: BTreeMap<String, String>,
     open: VecDeque<String>,
     schemas: usize,
@@ -74,7 +74,7 @@ impl Walk<'_> {
         Ok(Json::Object(kept))
     }
 
-    /// What is kept of a keyword; nothing where it says nothing of what is valid.
+    /// The keyword's value in the result; `None` if it does not restrict values.
     fn keyword(
         &mut self,
         keyword: &str,
@@ -116,7 +116,7 @@ impl Walk<'_> {
         each.map(|(index, schema)| self.schema(schema, &format!("{at}/{index}"), depth + 1)).collect()
     }
 
-    /// A reference to one of our definitions instead.
+    /// Rewrites a reference to point to one of the collected definitions.
     fn refer(&mut self, place: &str, at: &str) -> Result<String, RuleError> {
         let outside = || RuleError::new(at, "refers to another document, or to a name instead of a place");
         let pointer = place.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -154,7 +154,7 @@ impl Checked {
         Ok(checked)
     }
 
-    /// A schema that is one by itself.
+    /// Makes a part self-contained by adding all definitions.
     fn with_definitions(&self, schema: &Json) -> Json {
         let mut whole = match schema {
             Json::Object(keywords) => keywords.clone(),
@@ -170,7 +170,7 @@ impl Checked {
         self.with_definitions(&self.root)
     }
 
-    /// Refuses what only an endless text would be valid by.
+    /// Refuses a schema that only infinite values satisfy.
     fn ends(&self) -> Result<(), RuleError> {
         let mut ending = BTreeSet::new();
         loop {
@@ -192,13 +192,13 @@ impl Checked {
         Err(RuleError::new(at, "allows nothing that has an end"))
     }
 
-    /// Which part of a schema it is that fails by itself, of one that fails as a whole.
+    /// Finds the innermost part that fails to compile by itself.
     pub(super) fn blame(&self, what: String, fails: &dyn Fn(&Json) -> Option<String>) -> RuleError {
         let is_empty = |what: &str| what.contains("nsatisfiable");
         let mut error = RuleError::new("", what);
         let mut part = &self.root;
         let mut tries = 0;
-        // A reference is followed once to each place.
+        // Each referenced definition is visited once.
         let mut seen = BTreeSet::new();
         'deeper: loop {
             for (place, inner) in parts(part) {
@@ -221,14 +221,14 @@ impl Checked {
         }
     }
 
-    /// The definition that a schema is nothing but a reference to.
+    /// The definition, if the schema is nothing but a reference to it.
     fn definition(&self, schema: &Json) -> Option<(&str, &str, &Json)> {
         let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
         let (name, place) = self.places.get_key_value(name)?;
         Some((name, place, self.definitions.get(name)?))
     }
 
-    /// What a tool takes, each parameter for itself.
+    /// A tool's parameters in the tagged form.
     pub(super) fn parameters(&self, most: usize) -> Result<Vec<Parameter>, RuleError> {
         let root = self.definition(&self.root).map_or(&self.root, |(.., schema)| schema);
         let Some(keywords) = root.as_object() else { return Ok(Vec::new()) };
@@ -274,7 +274,7 @@ impl Checked {
         parameters.map(parameter).collect()
     }
 
-    /// Texts are written as they are, and all else, or what may be a text, as JSON.
+    /// Strings are written bare; everything else, and what may be a string among other types, as JSON.
     fn value(&self, schema: &Json) -> Result<Value, RuleError> {
         let inner = self.definition(schema).map_or(schema, |(.., inner)| inner);
         let texts = |list: &Json| -> Option<Vec<String>> {
@@ -284,7 +284,7 @@ impl Checked {
         let is_alone = |keyword: &str| {
             inner.as_object().is_some_and(|all| all.keys().all(|other| other == keyword || other == "type"))
         };
-        // A text that has the tag in it could not be told from its end.
+        // A string that contains the closing tag could not be told from its end.
         let is_plain = |text: &String| !text.contains("</parameter>");
         let listed = inner.get("enum").filter(|_| is_alone("enum")).and_then(texts);
         let only = inner.get("const").filter(|_| is_alone("const")).and_then(Json::as_str);
@@ -304,7 +304,7 @@ impl Checked {
     }
 }
 
-/// An error with the keyword that it is of, where that is known.
+/// Adds the keyword at fault to an error, where it is known.
 fn blamed(error: &RuleError, part: &Json) -> RuleError {
     let is_at_fault = |keyword: &str, what: &str| error.what.contains(what) && part.get(keyword).is_some();
     let RuleError { at, what } = error;
@@ -323,7 +323,7 @@ fn blamed(error: &RuleError, part: &Json) -> RuleError {
     }
 }
 
-/// The schemas within a schema, each with its place.
+/// The direct subschemas of a schema, with their places.
 fn parts(schema: &Json) -> Vec<(String, &Json)> {
     let mut parts = Vec::new();
     for (keyword, value) in schema.as_object().into_iter().flatten() {
@@ -343,7 +343,7 @@ fn parts(schema: &Json) -> Vec<(String, &Json)> {
     parts
 }
 
-/// A name as a JSON pointer has it.
+/// Escapes a name for a JSON pointer.
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

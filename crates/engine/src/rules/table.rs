@@ -1,4 +1,5 @@
-//! A vocabulary as rules read it: the bytes of each token, and which of them are marks that no text can spell.
+//! The vocabulary in the form that llguidance reads: the bytes of each token, and which of them plain text
+//! can't match.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,11 +8,12 @@ use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 
 use crate::{EngineError, Vocabulary};
 
-/// A longer token is never allowed under a rule; published ones have no more than half.
+/// Longer tokens are never allowed under a constraint; published vocabularies have at most half of this.
 const TOKEN_BYTES: usize = 256;
 /// More than any vocabulary has.
 const TOKENS: u32 = 1 << 22;
-/// A token that there is not: what ends a text is its request's to say.
+/// llguidance wants an end token; this one does not exist, because the request decides which tokens end an
+/// answer.
 const NONE: u32 = u32::MAX;
 
 pub(super) struct Table {
@@ -31,7 +33,7 @@ impl Table {
         })?;
         let mut known = HashSet::new();
         let words = (0..size).map(|token| word(vocabulary, token));
-        // Of tokens that are written alike the first is the one that is used.
+        // Of tokens with the same text, the one with the lowest id is used.
         let words = words.map(|word| if known.insert(word.clone()) { word } else { Vec::new() });
         let words: Vec<Vec<u8>> = words.collect();
         Ok(Self { trie: TokTrie::from(&TokRxInfo::new(size, NONE), &words) })
@@ -50,7 +52,7 @@ fn word(vocabulary: &Vocabulary, token: u32) -> Vec<u8> {
     if vocabulary.is_mark(token) {
         return [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat();
     }
-    // No character has this byte, and it is what makes a mark.
+    // This byte (0xFF) does not occur in UTF-8; it marks special tokens.
     if bytes.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) { Vec::new() } else { bytes.to_vec() }
 }
 
@@ -65,7 +67,7 @@ impl TokenizerEnv for Environment {
         let is_mark = |token: &u32| self.vocabulary.is_mark(*token);
         let spelt: Vec<u8> =
             tokens.iter().flat_map(|token| self.vocabulary.spelling(*token)).copied().collect();
-        // A tokenizer may read tags in a text, or write it otherwise than it was.
+        // The tokenizer may recognise tags in the text, or normalise it.
         if tokens.iter().any(is_mark) || spelt != bytes {
             return self.trie.greedy_tokenize(bytes);
         }

@@ -1,4 +1,4 @@
-//! Rules by themselves: which texts are theirs, and what is refused.
+//! Constraints by themselves: which texts match them, and what is refused.
 
 use domain::prompt::ToolChoice;
 
@@ -15,7 +15,7 @@ fn rulebook() -> Rulebook {
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 enum Is {
     Whole,
-    /// It may go on, and may not end.
+    /// It may go on, but not end here.
     Begun,
     Wrong,
 }
@@ -56,7 +56,7 @@ fn what_is_json_of_a_schema_is_known() {
         (r#"{"a":1,"c":2}"#, Is::Wrong),
         (r#"{"b":1}"#, Is::Wrong),
         (r#"{"a":1.5}"#, Is::Wrong),
-        // Nothing is written before and after it, and no more space than a reader wants.
+        // No white space around the value, and no more than one space within it.
         (" {\"a\":1}", Is::Wrong),
         ("{\"a\":1}\n", Is::Wrong),
         ("{  \"a\":1}", Is::Wrong),
@@ -282,7 +282,7 @@ fn guesses_change_nothing_of_where_a_text_is() {
         let (mut one, mut other) = (rule.follow(), rule.follow());
         let ahead = one.ahead(&guesses, &[]);
         assert_eq!(ahead.len(), guesses.len() + 1);
-        // What was found ahead is what is found once it is there.
+        // The mask computed ahead equals the mask computed after the token was accepted.
         for (found, token) in ahead.iter().zip(&guesses) {
             let here = other.ahead(&[], &[]).remove(0);
             if found.is_some() {

@@ -1,4 +1,4 @@
-//! Adapters of a runner: what is asked of them, and who waits for which.
+//! The runner's LoRA adapters: loading, replacing, and admission of the sequences that wait for one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,37 +7,38 @@ use super::{End, Happened, Refused, Request, Runner, Text};
 use crate::adapters::{Adapter, AdapterId, AdapterStatus, Limits, Read, Reading, Registering, Shelf, Wanted};
 use crate::{EngineError, Spare};
 
-/// While one waits for an adapter that finds no room, so many texts with others are let in, and no more before it.
+/// How many sequences with other adapters may be admitted while one waits for memory; then it goes first.
 const PASSED_MAX: u32 = 32;
 
-/// An adapter, and others with the places that they are had from.
+/// A sequence's first adapter, and its switches with the positions from which they apply.
 type InTurn = (Option<Arc<Adapter>>, Vec<(usize, Option<Arc<Adapter>>)>);
 
 impl Runner {
-    /// The same with other limits for adapters; none is registered yet.
+    /// Sets the limits for adapters; none may be registered yet.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.shelf = Shelf::new(self.model.shape(), limits);
         self
     }
 
-    /// The same, where adapters come into memory within what is left of it.
+    /// Loads adapters only within the memory that this reports as available.
     #[must_use]
     pub fn within(mut self, spare: Spare) -> Self {
         self.shelf.keep_within(spare);
         self
     }
 
-    /// What of adapters there may be at once.
+    /// The limits for adapters.
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.shelf.limits()
     }
 
-    /// What is to be read so that an adapter can be registered, on a thread that may wait for a disk; `settle` takes it.
+    /// Prepares the registration of an adapter. The `Reading` is to be run on a thread that may block on the
+    /// disk, and its result passed to `settle`.
     ///
     /// # Errors
-    /// It can't be registered, whatever its files are.
+    /// It can't be registered, whatever its files contain.
     pub fn reading(
         &self,
         id: AdapterId,
@@ -47,15 +48,17 @@ impl Runner {
         self.shelf.reading(id, directory, registering)
     }
 
-    /// What is to be read for texts that wait, on such a thread.
+    /// What waiting sequences need from disk, to be read on such a thread.
     pub fn readings(&mut self) -> Vec<Reading> {
         self.shelf.readings()
     }
 
-    /// Takes what was read, and tells its generation. Texts that have the one that it replaces keep it.
+    /// Takes an adapter that was read and returns its generation. Sequences that use the one it replaces keep
+    /// it.
     ///
     /// # Errors
-    /// It can't be taken: its files, its name, or the room for it. Who waited for it is told in the next step.
+    /// It can't be taken: its files, its name, or its memory. Sequences that wait for it end in the next
+    /// step.
     pub fn settle(&mut self, read: Read) -> Result<u64, EngineError> {
         let (generation, gone) = self.shelf.settle(read)?;
         if let Some(gone) = gone {
@@ -64,10 +67,10 @@ impl Runner {
         Ok(generation)
     }
 
-    /// Has an adapter brought into memory, if there is room or can be made. `true` where it is there already.
+    /// Requests that an adapter be loaded, evicting others if necessary. `true` if it is in memory already.
     ///
     /// # Errors
-    /// There is none of that name, or no room.
+    /// There is no adapter of that name, or no memory for it.
     pub fn load_adapter(&mut self, id: &AdapterId) -> Result<bool, EngineError> {
         if !self.shelf.has(id) {
             return Err(EngineError::NoAdapter(id.to_string()));
@@ -80,20 +83,20 @@ impl Runner {
         }
     }
 
-    /// Forgets an adapter. Texts that have it keep it; those that wait for it end.
+    /// Removes an adapter. Sequences that use it keep it; those that wait for it end.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// There is no adapter of that name.
     pub fn unload_adapter(&mut self, id: &AdapterId) -> Result<(), EngineError> {
         let gone = self.shelf.unload(id)?;
         self.wipe(|under| under.generation == gone);
         Ok(())
     }
 
-    /// Whether an adapter stays in memory once it is there.
+    /// Sets whether an adapter is exempt from eviction.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// There is no adapter of that name.
     pub fn pin_adapter(&mut self, id: &AdapterId, is_pinned: bool) -> Result<(), EngineError> {
         self.shelf.pin(id, is_pinned)
     }
@@ -102,13 +105,14 @@ impl Runner {
         self.shelf.is_here(id)
     }
 
-    /// All adapters, by name.
+    /// All registered adapters, by name.
     #[must_use]
     pub fn adapters(&self) -> Vec<AdapterStatus> {
         self.shelf.status()
     }
 
-    /// Whether all that is left waits for adapters that are being read: no step does anything before one is settled.
+    /// Whether every remaining sequence waits for an adapter that is being read, so that no step can do
+    /// anything before one is settled.
     #[must_use]
     pub fn waits_for_adapters(&self) -> bool {
         let waits = |id: &AdapterId| !self.shelf.is_here(id) && !self.shelf.is_lost(id);
@@ -116,7 +120,7 @@ impl Runner {
         self.running.is_empty() && self.waiting.len() > 0 && self.shelf.is_bringing() && is_stuck()
     }
 
-    /// Ends the texts whose adapter will not come.
+    /// Ends the sequences whose adapter can't be loaded.
     pub(super) fn end_without_adapter(&mut self, happened: &mut Vec<Happened>) {
         let shelf = &self.shelf;
         let is_lost = |text: &Text| text.awaited().is_some_and(|id| shelf.is_lost(id));
@@ -131,7 +135,8 @@ impl Runner {
         self.shelf.forgive();
     }
 
-    /// What a text has one after the other: all of it from now on, so that it never waits in its midst.
+    /// Resolves the adapters of a request with switches, all at submission, so that it never has to wait
+    /// midway.
     pub(super) fn in_turn(&mut self, request: &Request) -> Result<InTurn, Refused> {
         if request.later.is_empty() {
             return Ok((None, Vec::new()));
@@ -142,13 +147,13 @@ impl Runner {
             Some(id) => self.shelf.give(id).map(Some).ok_or(Refused::AdapterAway),
         };
         let first = held(&request.adapter)?;
-        // The first token of the answer is drawn of the prompt's last.
+        // The answer's first token is sampled from the output of the prompt's last one.
         let place = |from: usize| request.prompt.len().saturating_add(from.saturating_sub(1));
         let later = request.later.iter().map(|later| Ok((place(later.from), held(&later.adapter)?)));
         Ok((first, later.collect::<Result<_, _>>()?))
     }
 
-    /// The next text that has all that it needs, and its adapter with it.
+    /// The next waiting sequence whose adapter is in memory, with that adapter set.
     pub(super) fn next_ready(&mut self) -> Option<Text> {
         let (shelf, starved) = (&self.shelf, &self.starved);
         let passed = starved.as_ref().filter(|(_, passed)| *passed >= PASSED_MAX).map(|(id, _)| id);
@@ -165,8 +170,9 @@ impl Runner {
         Some(text)
     }
 
-    /// Has the adapters brought that texts wait for, in the order of their turns. Others leave for them only where nobody
-    /// waits for those, too: `may_push` when all that could have a turn have it.
+    /// Requests the adapters that sequences wait for, in scheduling order. An adapter is evicted for another
+    /// only if no sequence waits for it, too, and only with `may_push`: once every sequence that could be
+    /// admitted is.
     pub(super) fn send_for_adapters(&mut self, may_push: bool) {
         let mut wanted: Vec<AdapterId> = Vec::new();
         for id in self.waiting.in_turn().filter_map(Text::awaited) {
@@ -190,7 +196,7 @@ impl Runner {
 }
 
 impl Text {
-    /// The adapter that it can't have its turn without.
+    /// The adapter that the sequence needs before it can be admitted.
     fn awaited(&self) -> Option<&AdapterId> {
         self.request.adapter.as_ref().filter(|_| self.adapter.is_none())
     }

@@ -1,5 +1,6 @@
-//! Texts that are only read: what is told of one is what the model made of it, at its end. They have their turns like all
-//! others, piece by piece, and nothing of them is remembered but what all of one request begin with, until that is over.
+//! Inputs of embedding and reranking requests: sequences that are only prefilled, and return the hidden state
+//! of their last token. They are scheduled like all others, in chunks. Only the common prefix of a request's
+//! inputs is cached, until the request ends.
 
 use super::{End, Happened, Refused, Request, Runner, TextId, Turn};
 use crate::adapters::AdapterId;
@@ -10,32 +11,32 @@ use crate::sampler::Sampling;
 use crate::text::Text;
 use crate::waiting::Group;
 
-/// A text that is only read.
+/// An input that is only prefilled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passage {
     pub tokens: Vec<u32>,
     pub group: Group,
-    /// What it is read with beside the model.
+    /// The adapter that it is computed with.
     pub adapter: Option<AdapterId>,
-    /// What others that are read for the same request begin with, too.
+    /// The prefix that it shares with other inputs of its request.
     pub beginning: Option<Beginning>,
 }
 
-/// A beginning that passages have in common: full blocks of it are left by the first one that is read, and found by others
-/// until the reading is said to be over.
+/// A common prefix of a request's inputs. The first input computed enters its full blocks into the prefix
+/// cache, where the others find them until `end_reading`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beginning {
-    /// The request's number, which none had before. Nought is nobody's.
+    /// The request's number, which must be new. 0 means no shared prefix.
     pub reading: u64,
-    /// How long it is.
+    /// Its length in tokens.
     pub tokens: usize,
 }
 
 impl Runner {
-    /// Has a text read to its end.
+    /// Queues an input to be computed to its end.
     ///
     /// # Errors
-    /// It can't be taken, now or at all.
+    /// The request can't be taken, now or at all.
     pub fn read(&mut self, passage: Passage) -> Result<TextId, Refused> {
         let Passage { tokens: prompt, group, adapter, beginning } = passage;
         let (tokens, most) = (prompt.len(), self.longest());
@@ -43,7 +44,7 @@ impl Runner {
             return Err(Refused::TooLong { tokens, most });
         }
         let (sampling, ends) = (Sampling::default(), Vec::new());
-        // None of another request finds anything of it; its share says what is wiped when that one is forgotten.
+        // Other requests never find its blocks; the scope decides what is wiped when it is forgotten.
         let share = Share(group.0);
         let request = Request {
             prompt,
@@ -60,18 +61,18 @@ impl Runner {
         self.take(request, |text| Text { tells: Tells::State, beginning, ..text })
     }
 
-    /// Forgets what the passages of a request had in common, and wipes it.
+    /// Drops and zeroes the common prefix of a request's inputs.
     pub fn end_reading(&mut self, reading: u64) {
         self.wipe_blocks(|under| under.reading > 0 && under.reading == reading);
     }
 
-    /// What is told of each that has a turn.
+    /// What the step returns for each part: logits or hidden state.
     pub(super) fn tells(&self, turns: &[Turn]) -> Vec<Tells> {
         let of = |turn: &Turn| self.running.iter().find(|text| text.id == turn.id).map(|text| text.tells);
         turns.iter().map(|turn| of(turn).unwrap_or_default()).collect()
     }
 
-    /// How many numbers a token is told in.
+    /// The width of an output row.
     pub(super) fn width(&self, tells: Tells) -> usize {
         match tells {
             Tells::Scores => self.model.shape().vocabulary,
@@ -79,7 +80,7 @@ impl Runner {
         }
     }
 
-    /// What a step did for a text that is only read.
+    /// Applies a step's output to a sequence that is only prefilled.
     pub(super) fn read_on(&mut self, at: usize, turn: &Turn, state: &[f32], happened: &mut Vec<Happened>) {
         let Some(text) = self.running.get_mut(at) else { return };
         let before = std::mem::replace(&mut text.computed, turn.part.end());

@@ -1,4 +1,4 @@
-//! What is left in memory of texts that were forgotten while they went on.
+//! Nothing of a sequence stays in memory after its cache scope was forgotten while it ran.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ fn nothing_is_left_of(keeps: Keeps) {
     let room = Room { bytes, keeps, tokens: 64, texts: 4, waiting: 8, guesses: 4 };
     let draft = Draft::new(Arc::clone(&model), keeps, bytes).unwrap();
     let mut runner = Runner::new(model, room).unwrap().guessing_by(Box::new(draft));
-    // One that ended, one that is called off, one that goes on, and one that is only read.
+    // One that ended, one that is cancelled, one that goes on, and one that is only prefilled.
     runner.submit(request(1, 10)).unwrap();
     while !runner.is_idle() {
         runner.step().unwrap();
@@ -65,7 +65,7 @@ fn nothing_is_left_of(keeps: Keeps) {
         runner.step().unwrap();
     }
     assert!(is_blank(&runner));
-    // Of others all is left.
+    // Other scopes keep theirs.
     runner.submit(request(2, 20)).unwrap();
     while !runner.is_idle() {
         runner.step().unwrap();

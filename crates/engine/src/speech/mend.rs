@@ -1,18 +1,19 @@
-//! JSON as models write it, character by character: what is a slip and nothing else is mended on the way.
+//! Repairs JSON as models write it, character by character: slips that leave no doubt about the meaning are
+//! corrected.
 
-/// Nobody's arguments are nested deeper.
+/// No tool's arguments are nested deeper.
 const DEPTH_MAX: usize = 128;
-/// The longest number or word.
+/// The longest number or literal.
 const WORD_BYTES_MAX: usize = 400;
 
-/// It can't be mended.
+/// The text can't be repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Value,
-    /// Of an array that has none yet.
+    /// The first element of an array, if it has any.
     FirstValue,
     Key,
     FirstKey,
@@ -25,28 +26,28 @@ enum State {
     Done,
 }
 
-/// What a character did.
+/// The effect of a character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
     Yes,
-    /// It ended something, and is to be given again.
+    /// It ended a number, a literal or an escape; feed it again.
     Again,
 }
 
-/// Reads one value and writes it as it was meant. A comma before a bracket goes, and so do signs that may not stand in a
-/// text, single quotes, Python's words and halves of characters.
+/// Parses one value and writes the JSON that was meant. Drops trailing commas, escapes control characters in
+/// strings, and replaces single quotes, Python's literals and unpaired surrogates.
 #[derive(Debug)]
 pub(super) struct Mender {
     state: State,
-    /// The brackets that are to come.
+    /// The closing brackets that are still to come.
     open: Vec<char>,
-    /// A comma that is not written before something follows it, and the space behind it.
+    /// A comma that is held back until an element follows, and the white space after it.
     comma: Option<String>,
     word: String,
     quote: char,
     is_key: bool,
     key: String,
-    /// The first half of a character, as its code.
+    /// The code of a high surrogate whose low surrogate is still to come.
     half: Option<String>,
 }
 
@@ -72,12 +73,12 @@ impl Mender {
         self.open.len()
     }
 
-    /// Whether a text is open, in which nothing but its quote ends anything.
+    /// Whether a string is open, which only its quote can end.
     pub(super) const fn is_in_text(&self) -> bool {
         matches!(self.state, State::Text | State::Escape | State::Code)
     }
 
-    /// The key that a value is of, from its colon to the end of the value.
+    /// The key of the value that comes next, from the colon to the start of the value.
     pub(super) fn key_before_value(&self) -> Option<&str> {
         (self.state == State::Value && self.comma.is_none() && !self.open.is_empty()).then_some(&self.key)
     }
@@ -129,7 +130,7 @@ impl Mender {
         Ok(Taken::Yes)
     }
 
-    /// Writes what is missing where nothing comes any more.
+    /// Closes what is still open at the end of the input.
     pub(super) fn settle(&mut self, out: &mut String) -> Result<(), Unreadable> {
         if self.state == State::Word {
             self.end_word(out)?;
@@ -143,7 +144,7 @@ impl Mender {
         Ok(())
     }
 
-    /// Whether a bracket may stand here, though perhaps by a comma too many.
+    /// Whether a closing bracket is valid here, possibly after a trailing comma.
     fn may_close(&self) -> bool {
         match self.state {
             State::After | State::FirstKey | State::FirstValue => !self.open.is_empty(),
@@ -230,7 +231,7 @@ impl Mender {
                 self.put(character.encode_utf8(&mut [0; 4]), out);
             }
             '\'' => self.put("'", out),
-            // A sign that escapes nothing was meant as itself.
+            // A backslash that escapes nothing was meant literally.
             _ => {
                 self.put("\\\\", out);
                 return Ok(Taken::Again);
@@ -269,7 +270,7 @@ impl Mender {
         Ok(Taken::Yes)
     }
 
-    /// A half that stays alone is no character.
+    /// An unpaired surrogate becomes U+FFFD.
     fn put_half(&mut self, out: &mut String) {
         if self.half.take().is_some() {
             self.put("\\ufffd", out);
@@ -301,7 +302,7 @@ const fn is_of_word(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '-' | '+' | '.' | '_')
 }
 
-/// Whether JSON has such a number.
+/// Whether this is a valid JSON number.
 pub(super) fn is_number(word: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (base, power) = match word.split_once(['e', 'E']) {
@@ -315,7 +316,7 @@ pub(super) fn is_number(word: &str) -> bool {
     power && is_whole && part.is_none_or(digits)
 }
 
-/// A whole text as the value that was meant.
+/// Repairs a complete text.
 pub(super) fn mended(text: &str) -> Option<String> {
     let (mut mender, mut out) = (Mender::new(), String::new());
     for character in text.trim().chars() {
@@ -378,7 +379,7 @@ mod tests {
         #[test]
         fn what_comes_out_is_json(text in r#"[{}\[\],:"'\\ua0-9deE.+ \n<]{0,40}"#) {
             if let Some(mended) = mended(&text) {
-                // Numbers may be larger than a reader's, and that is all that may be wrong.
+                // A number may be out of the parser's range; nothing else may be wrong.
                 let read = serde_json::from_str::<Value>(&mended);
                 prop_assert!(read.as_ref().map_or_else(|error| error.to_string().contains("out of range"), |_| true), "{} -> {}", text, mended);
             }

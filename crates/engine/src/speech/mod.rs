@@ -1,5 +1,6 @@
-//! What a model says, read as it comes: thoughts, text and calls of tools out of one stream of text. The same is told of
-//! the same text however it is cut, and nothing is told that a later piece could turn into something else.
+//! The streaming output parser: splits a model's text into reasoning, answer text and tool calls. The result
+//! is the same however the text is cut into pieces, and nothing is emitted that later text could turn into
+//! something else.
 
 mod mend;
 mod named;
@@ -21,7 +22,7 @@ pub(crate) use self::tags::is_tag;
 use self::tags::{CALL, CALL_END, FUNCTION, Found, THINK, THINK_END, begins_any, first};
 use crate::stops::Stops;
 
-/// How a model writes its calls.
+/// The format in which a model writes tool calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `<tool_call>{"name": …, "arguments": …}</tool_call>`
@@ -30,52 +31,52 @@ pub enum Form {
     Tagged,
 }
 
-/// What a model's template shows of how it speaks.
+/// What a model's chat template reveals of its output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Manner {
-    /// `None` of a model that calls nothing, or in a form that is not known here.
+    /// `None` if the model has no tool calls, or an unknown format.
     pub form: Option<Form>,
-    /// It writes its thoughts down, in `<think>`.
+    /// It writes reasoning, in `<think>`.
     pub thinks: bool,
-    /// It can be told not to think, or to.
+    /// The template has a switch for reasoning (`enable_thinking`).
     pub is_told_to_think: bool,
 }
 
-/// Why no more text comes.
+/// Why the generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The model was done.
+    /// The model ended it.
     Own,
     Length,
 }
 
-/// What a call is known by; a name that was not used before.
+/// Generates ids for calls; each must be new.
 pub type NewId = Box<dyn FnMut() -> String + Send>;
 
-/// Where an answer begins.
+/// The parameters of a `Speech`.
 pub struct Begin {
     pub choice: u32,
     pub manner: Manner,
     pub offered: Arc<Offered>,
-    /// The prompt ended within a thought.
+    /// The prompt ends inside the reasoning.
     pub is_in_thought: bool,
-    /// Texts that end the answer where it is text.
+    /// Stop sequences, which apply to answer text only.
     pub stops: Vec<String>,
     pub new_id: NewId,
 }
 
-/// An answer that comes as text, piece by piece.
+/// An answer that arrives as text, piece by piece.
 pub struct Speech {
     new_id: NewId,
     offered: Arc<Offered>,
-    /// What is looked for in a text, and in a thought.
+    /// The tags searched for in answer text, and in reasoning.
     signs: (Vec<&'static str>, Vec<&'static str>),
     stops: Stops,
     parts: Parts,
     mode: Mode,
-    /// What came and can't be told apart yet.
+    /// Received text that can't be classified yet.
     held: String,
-    /// Space that is not told where a call follows, or the end of a thought.
+    /// Trailing white space, which is dropped if a call or the end of the reasoning follows.
     space: String,
     trims: Trims,
     calls: u32,
@@ -88,12 +89,12 @@ pub struct Speech {
 enum Mode {
     Text,
     Thought,
-    /// Behind `<tool_call>`.
+    /// After `<tool_call>`.
     Opened {
         in_thought: bool,
     },
     Call(Box<Open>),
-    /// Behind a call, whose `<tool_call>` may be open.
+    /// After a call; its `<tool_call>` may still be open.
     After {
         is_wrapped: bool,
     },
@@ -104,7 +105,7 @@ struct Open {
     call: Call,
     in_thought: bool,
     is_wrapped: bool,
-    /// What stood before it, and is told again where it is no call.
+    /// The text before it, which is emitted as text if this is not a call.
     lead: String,
     has_begun: bool,
 }
@@ -115,7 +116,7 @@ enum Call {
     Tagged(TaggedCall),
 }
 
-/// What is left out at the beginning of a text.
+/// White space to drop at the beginning of the next text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trims {
     Nothing,
@@ -123,18 +124,18 @@ enum Trims {
     Space,
 }
 
-/// What became of a call.
+/// The result of reading more of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     More,
-    /// Its name is known.
+    /// Its name is now known.
     Named,
     Over,
     Broken,
 }
 
 impl Manner {
-    /// Templates write calls that were made as their model makes them.
+    /// Reads the source of a template, which renders past calls in the format that its model uses.
     #[must_use]
     pub fn of(template: &str) -> Self {
         let form = match (template.contains(FUNCTION), template.contains(CALL)) {
@@ -146,7 +147,7 @@ impl Manner {
         Self { form, thinks, is_told_to_think: template.contains("enable_thinking") }
     }
 
-    /// Whether a prompt ends within a thought.
+    /// Whether a prompt ends inside the reasoning.
     #[must_use]
     pub fn is_in_thought(self, prompt: &str) -> bool {
         self.thinks && prompt.trim_end().ends_with(THINK)
@@ -189,7 +190,7 @@ impl Speech {
         }
     }
 
-    /// Takes a piece. `true` where the answer is over with it, whatever more the model would say.
+    /// Takes more text. `true` when the answer is complete, whatever the model would add.
     pub fn push(&mut self, text: &str, out: &mut Vec<Event>) -> bool {
         if !self.is_over {
             self.held.push_str(text);
@@ -198,7 +199,7 @@ impl Speech {
         self.is_over
     }
 
-    /// Tells what is left, and how the answer ended.
+    /// Emits the rest, and the finish reason.
     pub fn end(mut self, ending: Ending, out: &mut Vec<Event>) {
         if ending == Ending::Own {
             self.advance(true, out);
@@ -234,7 +235,7 @@ impl Speech {
         }
     }
 
-    /// What is held where nothing more comes.
+    /// Emits what is held at the end of the text.
     fn let_go(&mut self, out: &mut Vec<Event>) {
         let held = std::mem::take(&mut self.held);
         match std::mem::replace(&mut self.mode, Mode::Text) {
@@ -248,7 +249,7 @@ impl Speech {
                 self.mode = Mode::Thought;
                 self.think(&format!("{CALL}{held}"), out);
             }
-            // It stays as far as it came, and the answer's end says that it is not whole.
+            // A call that was cut off stays incomplete; the finish reason says so.
             Mode::Call(open) if open.has_begun => {}
             Mode::Call(open) => self.take_back(&open, out),
             Mode::After { .. } => {}
@@ -256,7 +257,7 @@ impl Speech {
         if matches!(self.mode, Mode::Text) && self.met.is_none() {
             let rest = self.stops.end();
             self.print(&rest, out);
-            // After a call, space alone is no text.
+            // White space alone after a call is not text.
             if self.calls == 0 || self.parts.has(Prose::Text) {
                 self.parts.say(Prose::Text, std::mem::take(&mut self.space), out);
             }
@@ -291,7 +292,7 @@ impl Speech {
         true
     }
 
-    /// A call without `<tool_call>` around it: one only where it is of a tool that is there.
+    /// `<function=…>` without `<tool_call>` is a call only if it names an offered tool.
     fn bare(&mut self, is_all: bool, out: &mut Vec<Event>) -> bool {
         match head(&self.held, is_all) {
             Head::Perhaps => return false,
@@ -409,7 +410,7 @@ impl Speech {
         true
     }
 
-    /// A call in the midst of a thought is one only where it is of a tool that is there.
+    /// Inside reasoning, a call is one only if it names an offered tool.
     fn name(&mut self, mut open: Box<Open>, out: &mut Vec<Event>) {
         let Call::Named(call) = &open.call else { return };
         match call.name().map(str::to_owned) {
@@ -422,7 +423,7 @@ impl Speech {
         }
     }
 
-    /// Tells as it came what turned out to be no call.
+    /// Emits unchanged what turned out not to be a call.
     fn take_back(&mut self, open: &Open, out: &mut Vec<Event>) {
         let raw = match &open.call {
             Call::Named(call) => call.raw(),
@@ -465,7 +466,7 @@ impl Speech {
         true
     }
 
-    /// More of the text that is seen.
+    /// Emits more of the answer text.
     fn say(&mut self, text: &str, out: &mut Vec<Event>) {
         let text = match self.trims {
             Trims::Nothing => text,
@@ -479,7 +480,7 @@ impl Speech {
         let (text, met) = self.stops.push(text);
         self.print(&text, out);
         if met.is_some() {
-            // What stands before a stop is told as it is.
+            // White space before a stop sequence is kept.
             self.parts.say(Prose::Text, std::mem::take(&mut self.space), out);
             (self.met, self.is_over) = (met, true);
         }
@@ -495,7 +496,7 @@ impl Speech {
         self.parts.say(Prose::Text, text, out);
     }
 
-    /// More of a thought, without the breaks around it.
+    /// Emits more of the reasoning, without line breaks around it.
     fn think(&mut self, text: &str, out: &mut Vec<Event>) {
         let is_new = !self.parts.has(Prose::Thought);
         self.space.push_str(if is_new { text.trim_start_matches('\n') } else { text });

@@ -1,14 +1,14 @@
-//! A call that is written as JSON: `{"name": …, "arguments": {…}}`.
+//! A tool call written as JSON: `{"name": …, "arguments": {…}}`.
 
 use super::mend::{Mender, Taken};
 use super::{Step, mend};
 
-/// The first key that a model writes for arguments is the one; some write the other.
+/// Most models write the first key for the arguments; some write the second.
 const ARGUMENTS: [&str; 2] = ["arguments", "parameters"];
 
 #[derive(Debug, PartialEq, Eq)]
 enum Section {
-    /// Between the values that matter.
+    /// Between the values of interest.
     Between,
     Name,
     Arguments,
@@ -18,12 +18,12 @@ enum Section {
 pub(super) struct NamedCall {
     mender: Mender,
     section: Section,
-    /// As it came, until its name is known.
+    /// The original text, until the name is known.
     raw: String,
     value: String,
     name: Option<String>,
     arguments: Option<String>,
-    /// They are an object, which can be told as it comes.
+    /// The arguments are an object, which can be emitted as it arrives.
     is_streaming: bool,
     told: usize,
 }
@@ -51,13 +51,13 @@ impl NamedCall {
         self.name.as_deref()
     }
 
-    /// Takes what is the call's, and stops once its name is known.
+    /// Consumes the text of the call, and pauses once its name is known.
     pub(super) fn take(&mut self, held: &mut String, is_all: bool, said: &mut String) -> Step {
         let was_named = self.name.is_some();
         let mut taken = 0;
         let mut step = Step::More;
         for character in held.chars() {
-            // Outside of a text a sign ends it, and what it lacks is added.
+            // Outside a string, a tag ends the call; missing brackets are added.
             if character == '<' && !self.mender.is_in_text() {
                 step = self.settle();
                 break;
@@ -129,7 +129,7 @@ impl NamedCall {
         }
     }
 
-    /// It ends before its bracket.
+    /// Ends the call before its closing bracket.
     fn settle(&mut self) -> Step {
         let mut rest = String::new();
         if self.section == Section::Between {
@@ -141,7 +141,7 @@ impl NamedCall {
         if self.mender.settle(&mut rest).is_err() {
             return Step::Broken;
         }
-        // The last bracket is the call's own.
+        // The last bracket closes the call itself.
         rest.pop();
         self.value.push_str(&rest);
         if self.end_value().is_err() { Step::Broken } else { self.finished() }
@@ -163,7 +163,7 @@ impl NamedCall {
     }
 }
 
-/// Arguments that are no object: none at all, or one that was written as a text.
+/// Arguments that are not an object: null, or JSON inside a string.
 fn whole(value: &str) -> String {
     if value == "null" {
         return "{}".to_owned();

@@ -1,4 +1,4 @@
-//! The tools that a model may call, and what their schemas say of the values that it writes as bare text.
+//! The tools that a model may call, and the types that their schemas give to values written as bare text.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use serde_json::Value;
 
 use super::mend;
 
-/// So many schemas are read of one parameter: those that name each other have no end.
+/// The most schemas read for one parameter, since references may be circular.
 const SCHEMAS_MAX: usize = 200;
 
-/// What may be called.
+/// The tools that may be called, by name.
 #[derive(Debug, Default)]
 pub struct Offered {
     schemas: HashMap<String, Value>,
-    /// The answer is over with its first call.
+    /// The answer ends with its first call (no parallel calls).
     pub(super) is_one: bool,
 }
 
-/// The kinds of values that a parameter takes.
+/// The types of values that a parameter takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Kinds {
     text: bool,
@@ -30,7 +30,7 @@ pub(super) struct Kinds {
 }
 
 impl Offered {
-    /// The tools that a request offers, but for those that it forbids.
+    /// The tools of a request, without those that its `tool_choice` excludes.
     #[must_use]
     pub fn of(prompt: &Prompt) -> Self {
         let tools = prompt.tools.iter().filter_map(|tool| match &tool.kind {
@@ -61,7 +61,7 @@ impl Offered {
         Some((schema, schema.get("properties")?.get(name)?))
     }
 
-    /// What a parameter takes. One that nothing is said of takes text.
+    /// The types that a parameter takes; a string if its schema does not say.
     pub(super) fn kinds(&self, tool: &str, name: &str) -> Kinds {
         let mut kinds = Kinds::default();
         if let Some((root, schema)) = self.parameter(tool, name) {
@@ -72,7 +72,7 @@ impl Offered {
     }
 }
 
-/// Whether a request that declares a tool lets it be called.
+/// Whether a request allows a tool that it declares to be called.
 pub(crate) fn is_offered(prompt: &Prompt, name: &str) -> bool {
     match &prompt.tool_choice {
         Some(ToolChoice::None) => false,
@@ -125,12 +125,12 @@ impl Kinds {
         }
     }
 
-    /// Whether any text is what it is.
+    /// Whether it takes strings only, so that any text is a value as it is.
     pub(super) fn is_text(self) -> bool {
         self == Self { text: true, ..Self::default() }
     }
 
-    /// A value that was written as bare text, as JSON. What is of no other kind is a text.
+    /// Converts a value written as bare text to JSON. A value that fits no other type is a string.
     pub(super) fn read(self, text: &str) -> String {
         let bare = text.trim();
         match bare {

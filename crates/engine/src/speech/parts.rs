@@ -1,4 +1,4 @@
-//! What a choice says, as parts that begin and end.
+//! A choice's output as parts, each with a begin event, deltas and an end event.
 
 use domain::{Event, PartKind};
 
@@ -28,7 +28,7 @@ impl Parts {
         self.open.is_some_and(|(_, open)| open == Some(prose))
     }
 
-    /// More of a text or a thought, which begins with it where none is open.
+    /// Emits more answer text or reasoning; begins a part if none of that kind is open.
     pub(super) fn say(&mut self, prose: Prose, text: String, out: &mut Vec<Event>) {
         if text.is_empty() {
             return;
@@ -47,7 +47,7 @@ impl Parts {
         self.begin(PartKind::Call { id, name, is_custom: false }, None, out);
     }
 
-    /// More of what is open.
+    /// Emits a delta of the open part.
     pub(super) fn more(&self, text: String, out: &mut Vec<Event>) {
         if let Some((part, _)) = self.open.filter(|_| !text.is_empty()) {
             out.push(Event::Delta { choice: self.choice, part, text });

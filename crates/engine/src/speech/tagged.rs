@@ -1,5 +1,5 @@
-//! A call that is written in signs: `<function=name><parameter=key>value</parameter></function>`. Values are bare text,
-//! in which signs may stand too, so one counts only where what follows it shows that it ends something.
+//! A tool call written in tags: `<function=name><parameter=key>value</parameter></function>`. Values are bare
+//! text that may contain tags, so a tag ends a value only if what follows confirms it.
 
 use serde_json::Value;
 
@@ -23,17 +23,17 @@ pub(super) struct TaggedCall {
 #[derive(Debug)]
 struct Parameter {
     kinds: Kinds,
-    /// What can't be told yet: all of what is no text.
+    /// Text that is not emitted yet; for types other than string, the whole value.
     value: String,
-    /// The line break behind the sign was seen, or that there is none.
+    /// The optional line break after the tag was handled.
     has_begun: bool,
-    /// Something of it was taken.
+    /// Some of the value was consumed.
     has_more: bool,
-    /// It was given before.
+    /// A duplicate, which is dropped.
     is_again: bool,
 }
 
-/// How a call begins.
+/// The result of looking for the beginning of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Head {
     Yes { name: String, bytes: usize },
@@ -41,7 +41,7 @@ pub(super) enum Head {
     Perhaps,
 }
 
-/// Reads `<function=name>`, which only what comes behind it shows to be a call.
+/// Parses `<function=name>`, which is a call only if what follows confirms it.
 pub(super) fn head(text: &str, is_all: bool) -> Head {
     let Some(rest) = text.strip_prefix(FUNCTION) else { return Head::No };
     let Some((name, behind)) = rest.split_once('>') else {
@@ -90,7 +90,7 @@ impl TaggedCall {
         }
     }
 
-    /// `None` where it goes on at once.
+    /// Reads between two parameters. `None` to continue at once.
     fn between(
         &mut self,
         held: &mut String,
@@ -120,7 +120,7 @@ impl TaggedCall {
                 held.drain(..FUNCTION_END.len());
                 Some(Step::Over)
             }
-            // Its own end is missing.
+            // `</function>` is missing.
             (Found::Yes, _) => Some(Step::Over),
             (Found::No, _) => Some(if is_all && held.is_empty() { Step::Over } else { Step::Broken }),
         }
@@ -164,7 +164,7 @@ impl TaggedCall {
             |key: &str| offered.has_parameter(name, key) && !given.iter().any(|given| given == key);
         let (end, found, sign) = end_of_value(held, !parameter.has_more, is_all, is_missed);
         let value = held.get(..end).unwrap_or_default();
-        // The break before the sign is the form's.
+        // The line break before the tag belongs to the format.
         let value = value.strip_suffix('\n').unwrap_or(value);
         let length = value.len();
         parameter.has_more |= length > 0;
@@ -197,7 +197,7 @@ impl Parameter {
     }
 }
 
-/// Where a value ends, whether that is sure, and how long the sign is that ends it and nothing else.
+/// Where a value ends, whether that is certain, and the length of its closing tag (0 if that is missing).
 fn end_of_value(
     text: &str,
     is_start: bool,
@@ -224,7 +224,7 @@ fn end_of_value(
     (text.len(), if is_all { Found::Yes } else { Found::No }, 0)
 }
 
-/// Whether what stands behind `</parameter>` is what follows one.
+/// Whether what comes after `</parameter>` may follow a parameter.
 fn is_end(behind: &str, is_all: bool) -> Found {
     let behind = behind.trim_start();
     match begins_any(behind, &AFTER_VALUE, is_all).0 {
@@ -233,7 +233,7 @@ fn is_end(behind: &str, is_all: bool) -> Found {
     }
 }
 
-/// Whether another parameter begins, before which an end is missing.
+/// Whether the next parameter begins here, without the end of this one.
 fn is_next(text: &str, is_all: bool, is_missed: impl Fn(&str) -> bool) -> Found {
     let Some(rest) = text.strip_prefix(PARAMETER) else { return begins(text, PARAMETER, is_all) };
     let (name, has_end) = rest.split_once('>').map_or((rest, false), |(name, _)| (name, true));
@@ -244,7 +244,8 @@ fn is_next(text: &str, is_all: bool, is_missed: impl Fn(&str) -> bool) -> Found 
     }
 }
 
-/// Whether the call ends here without the end of its last value: the signs of that, and then another call or nothing.
+/// Whether the call ends here without the end of its last value: closing tags, and then another call or
+/// nothing.
 fn is_missing(text: &str, is_all: bool) -> Found {
     let mut rest = text;
     for sign in [FUNCTION_END, CALL_END] {

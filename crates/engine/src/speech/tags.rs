@@ -1,4 +1,4 @@
-//! Signs in a text that comes in pieces.
+//! Tags of a model's output, found in text that arrives in pieces.
 
 pub(super) const THINK: &str = "<think>";
 pub(super) const THINK_END: &str = "</think>";
@@ -9,21 +9,21 @@ pub(super) const FUNCTION_END: &str = "</function>";
 pub(super) const PARAMETER: &str = "<parameter=";
 pub(super) const PARAMETER_END: &str = "</parameter>";
 
-/// Whether it is a tag that models set themselves, and that templates look for in what they said.
+/// Whether it is a tag that models emit themselves, and that templates search for in assistant messages.
 pub(crate) fn is_tag(text: &str) -> bool {
     [THINK, THINK_END, CALL, CALL_END].contains(&text)
 }
 
-/// Whether a text begins with a sign.
+/// Whether a text begins with a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     Yes,
     No,
-    /// It may, once more of it came.
+    /// It may, once more text has arrived.
     Perhaps,
 }
 
-/// `is_all` where nothing more comes.
+/// `is_all` if no more text comes.
 pub(super) fn begins(text: &str, sign: &str, is_all: bool) -> Found {
     if text.starts_with(sign) {
         Found::Yes
@@ -34,7 +34,7 @@ pub(super) fn begins(text: &str, sign: &str, is_all: bool) -> Found {
     }
 }
 
-/// Which of these a text begins with; `Perhaps` where it is none yet and may become one.
+/// Which of these tags a text begins with; `Perhaps` if it may become one.
 pub(super) fn begins_any<'a>(text: &str, signs: &[&'a str], is_all: bool) -> (Found, &'a str) {
     let mut found = (Found::No, "");
     for sign in signs {
@@ -47,7 +47,7 @@ pub(super) fn begins_any<'a>(text: &str, signs: &[&'a str], is_all: bool) -> (Fo
     found
 }
 
-/// Where the first of these is, or may come to be.
+/// The position of the first of these tags, or of what may become one.
 pub(super) fn first<'a>(text: &str, signs: &[&'a str], is_all: bool) -> Option<(usize, Found, &'a str)> {
     text.match_indices('<').find_map(|(at, _)| {
         let (found, sign) = begins_any(text.get(at..)?, signs, is_all);

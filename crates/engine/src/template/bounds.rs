@@ -1,9 +1,11 @@
-//! What a template may build in memory. The library counts a template's steps, and not what they make: a text that is joined
-//! to itself thirty times is a thousand million times as long. So each step that makes a text or a list of others is followed
-//! by one that weighs it, and what would grow in a single step is weighed before that. So is what is compared: lists within
-//! lists take as long as all that is in them, however few steps made them.
+//! Bounds the memory and time of a chat template. minijinja limits the number of instructions, but not what
+//! they build: a string that is concatenated with itself thirty times is a billion times as long. So each
+//! instruction that builds a string or a list is followed by one that counts its size, and what could grow in
+//! a single step is counted before it. Comparisons are counted as well: nested lists take as long to compare
+//! as all their elements, however few instructions built them.
 //!
-//! This works on the library's own steps, which it shows to whoever asks for them; its version is pinned for that.
+//! This inserts into minijinja's own instructions, which it exposes as an unstable interface; its version is
+//! pinned for that.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -16,49 +18,50 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
 use super::{WRITTEN_BYTES_MAX, too_much};
 
-/// What all steps of a rendering may make together. A template copies what it is given a few times.
+/// What a rendering may build in all. A template copies its input a few times.
 const BUILT_BYTES_MAX: usize = 8 * WRITTEN_BYTES_MAX;
-/// So many bytes of a text are compared in the time that one is made in.
+/// How many bytes of strings are compared in the time that it takes to build one.
 const COMPARED_BYTES: usize = 64;
-/// How much longer it takes to go through a value than through as many bytes of a text that is made.
+/// How much longer it takes to visit a value than to build as many bytes of a string.
 const COMPARED_VALUE: usize = 8;
-/// What is put in order is compared so often, each part of it.
+/// How often each element is assumed to be compared when a list is sorted.
 const ORDERED: usize = 16;
-/// What a value within a list or an object takes beside what is in it.
+/// The overhead of a value in a list or an object.
 const VALUE_BYTES: usize = 64;
 const DEEPEST: usize = 64;
-/// What is worked out when a template is read: the library makes a hundred million bytes of a text at most.
+/// The most products in a template. Constant ones are evaluated when it is parsed, where the library allows
+/// strings of up to a hundred million bytes each.
 const PRODUCTS_MAX: usize = 16;
-/// Names that no template can write.
+/// Filter names that no template can write.
 const KEPT: &str = "~";
 const FLAT: &str = "~~";
 const COMPARED: &str = "~=";
 const SEARCHED: &str = "~?";
-/// Of a filter that is looked up each time.
+/// The id of a filter that is looked up by name each time.
 const ANY: u8 = !0;
 
 thread_local! {
-    /// What was made since the rendering began that goes on in this thread.
+    /// The bytes built so far by the rendering that runs on this thread.
     static BUILT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A template's steps, each that makes something with its weighing.
+/// A compiled template, with the counting instructions inserted.
 pub(super) struct Program<'s> {
     steps: Instructions<'s>,
     blocks: BTreeMap<&'s str, Instructions<'s>>,
 }
 
-/// What a value is made of.
+/// The size of a value.
 struct Weight {
     bytes: usize,
-    /// The bytes of a text that count as one.
+    /// How many bytes of a string count as one.
     text_share: usize,
 }
 
 impl<'s> Program<'s> {
     pub(super) fn read(name: &'s str, source: &'s str, syntax: SyntaxConfig) -> Result<Self, Error> {
         let tokens = machinery::tokenize(source, false, syntax.clone());
-        // What can't be read is told without end; it is refused below.
+        // For invalid source the lexer yields errors without end; the parser below reports it.
         let tokens = tokens.map_while(Result::ok);
         if tokens.filter(|(token, _)| matches!(token, Token::Mul)).count() > PRODUCTS_MAX {
             return refuse(format!("it has more than {PRODUCTS_MAX} products"));
@@ -83,7 +86,7 @@ impl<'s> Program<'s> {
     }
 }
 
-/// The same steps, and a weighing behind each that makes something.
+/// Inserts the counting instructions.
 fn weighed<'s>(steps: &Instructions<'s>) -> Instructions<'s> {
     let mut all = Instructions::new(steps.name(), steps.source());
     let mut places = Vec::new();
@@ -134,14 +137,14 @@ fn with_weighing<'s>(step: &Instruction<'s>) -> (Steps<'s>, Instruction<'s>, Ste
     let compared = || ApplyFilter(COMPARED, Some(1), ANY);
     let searched = || ApplyFilter(SEARCHED, Some(1), ANY);
     match step {
-        // What is written as it stands is counted with the rest.
+        // Literal text is counted like the rest.
         EmitRaw(text) => (vec![LoadConst(Value::from(*text))], Emit, vec![]),
         StringConcat => (vec![flat(), Swap, flat(), Swap], StringConcat, kept()),
         In => (vec![searched(), Swap, flat(), Swap], In, vec![]),
         Eq | Ne | Lt | Lte | Gt | Gte | CompareAndPreserve(_) => {
             (vec![compared(), Swap, compared(), Swap], step.clone(), vec![])
         }
-        // Worked out when the template was read.
+        // Evaluated when the template was parsed.
         LoadConst(value) if is_many(value.kind()) && !value.is_kwargs() => (vec![], step.clone(), kept()),
         Add | Mul | Slice | ApplyFilter(..) | CallFunction(..) | CallMethod(..) | CallObject(..) => {
             (vec![], step.clone(), kept())
@@ -154,7 +157,7 @@ fn refuse<T>(why: String) -> Result<T, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, why))
 }
 
-/// Counts what is made.
+/// Counts what is built.
 fn build(bytes: usize) -> Result<(), Error> {
     let built = BUILT.get().saturating_add(bytes);
     BUILT.set(built);
@@ -168,7 +171,7 @@ const fn is_many(kind: ValueKind) -> bool {
     matches!(kind, ValueKind::Seq | ValueKind::Iterable | ValueKind::Map)
 }
 
-/// What a value would be as a text, where it is more than one itself.
+/// The bytes of a value, with its elements, when it is written as text.
 pub(super) fn weigh(value: &Value) -> Result<usize, Error> {
     weighed_by(value, 1)
 }
@@ -188,7 +191,7 @@ impl Weight {
                 "it writes more than {WRITTEN_BYTES_MAX} bytes out of lists, or lists within lists"
             ));
         }
-        // What has no length makes its parts when they are wanted, and once.
+        // An iterator without a length produces its elements on demand, and once.
         if !is_many(value.kind()) || value.len().is_none() {
             return Ok(());
         }
@@ -202,7 +205,7 @@ impl Weight {
     }
 }
 
-/// What was made, as it is.
+/// Counts a result; returns it unchanged.
 fn kept(value: Value) -> Result<Value, Error> {
     let bytes = match value.as_str() {
         Some(text) if text.len() > WRITTEN_BYTES_MAX => return refuse(too_much()),
@@ -214,7 +217,7 @@ fn kept(value: Value) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// What is to become part of a text, as it is.
+/// Checks a value that becomes part of a string; returns it unchanged.
 fn flat(value: Value) -> Result<Value, Error> {
     if is_many(value.kind()) {
         weigh(&value)?;
@@ -222,13 +225,14 @@ fn flat(value: Value) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// What is to be compared, as it is. Most of what templates compare is short, and costs nothing.
+/// Counts a value that is compared; returns it unchanged. Most comparisons in templates are of short values
+/// and cost nothing.
 fn compared(value: Value) -> Result<Value, Error> {
     count_compared(&value, 1)?;
     Ok(value)
 }
 
-/// Where something is looked for, as it is. What is looked for in an object is found by its name.
+/// Counts the container of an `in` test; returns it unchanged. Keys of an object are looked up by hash.
 fn searched(value: Value) -> Result<Value, Error> {
     if value.kind() != ValueKind::Map {
         count_compared(&value, 1)?;
@@ -255,7 +259,8 @@ fn orders(given: &[Value]) -> Result<(), Error> {
     given.first().map_or(Ok(()), |value| count_compared(value, ORDERED))
 }
 
-/// Filters and methods that make more in one step than they are given, and what they are held to before it.
+/// Replaces filters and methods that can build or compare more in one step than they are given by versions
+/// that check first.
 pub(super) fn hold(environment: &mut Environment<'_>) {
     use minijinja::filters;
     environment.add_filter(KEPT, kept);
@@ -292,7 +297,7 @@ pub(super) fn hold(environment: &mut Environment<'_>) {
         match method {
             "replace" => replaces(&value_first())?,
             "format" => pads(&value_first())?,
-            // The other way round than the filter.
+            // The arguments are in the reverse order of the filter's.
             "join" => joins(&[given, std::slice::from_ref(value)].concat())?,
             _ => {}
         }
@@ -300,7 +305,7 @@ pub(super) fn hold(environment: &mut Environment<'_>) {
     });
 }
 
-/// Tests that compare, by each of their names: what selects by them compares once for each part.
+/// The tests that compare, under each of their names: `select` and the like call them once for each element.
 fn hold_tests(environment: &mut Environment<'_>) {
     use minijinja::tests;
     let comparing: [(&[&'static str], Value); 7] = [
@@ -323,10 +328,10 @@ fn hold_tests(environment: &mut Environment<'_>) {
     }
 }
 
-/// What is looked at before a filter does its work: what it is given, the filtered value first.
+/// A check before a filter runs, on its arguments with the filtered value first.
 type Check = fn(&[Value]) -> Result<(), Error>;
 
-/// All that is given behind the filtered value, by names or without.
+/// All arguments after the filtered value, named or positional.
 fn settings(given: &[Value]) -> impl Iterator<Item = Value> {
     given.iter().skip(1).flat_map(|value| {
         if !value.is_kwargs() {
@@ -347,7 +352,7 @@ fn replaces(given: &[Value]) -> Result<(), Error> {
     build(text.len().saturating_add(text.matches(&*from).count().saturating_mul(to.len())))
 }
 
-/// A value as the text that filters take it for.
+/// A value as text, as filters see it.
 fn written(value: &Value) -> Result<Cow<'_, str>, Error> {
     if let Some(text) = value.as_str() {
         return Ok(Cow::Borrowed(text));
@@ -377,13 +382,13 @@ fn takes_all(given: &[Value]) -> Result<(), Error> {
     given.first().map_or(Ok(()), |value| weigh(value).map(drop))
 }
 
-/// A form of a text: widths that no reader wants are refused.
+/// Refuses format strings with absurd widths.
 fn pads(given: &[Value]) -> Result<(), Error> {
     let form = given.first().and_then(Value::as_str).unwrap_or_default();
     if form.split(|character: char| !character.is_ascii_digit()).any(|digits| digits.len() > 4) {
         return refuse("it pads a text too far".to_owned());
     }
-    // A width may be given beside it.
+    // The width may be an argument.
     if form.contains('*') && largest(given) > 9_999 {
         return refuse("it pads a text too far".to_owned());
     }
@@ -396,7 +401,7 @@ mod tests {
 
     use crate::Template;
 
-    /// What this process had of memory at most, in MiB.
+    /// The peak memory of this process in MiB.
     fn peak() -> Option<u64> {
         let told = std::fs::read_to_string("/proc/self/status").ok()?;
         let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -460,7 +465,7 @@ mod tests {
 
     #[test]
     fn what_is_compared_again_and_again_ends_in_an_error() {
-        // Few steps make thousands of values, and each comparison goes through all of them.
+        // A few instructions build thousands of values, and each comparison visits all of them.
         let nested = "{% set x = [x, x] %}{% set y = [y, y] %}".repeat(14);
         for step in [
             "x == y",

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// What templates say of how JSON is to look.
+/// The arguments of `tojson`.
 #[derive(Debug, Default)]
 pub(super) struct Style {
     pub indent: Option<usize>,
@@ -19,7 +19,8 @@ struct Writer<'a> {
     out: String,
 }
 
-/// The shortest number that reads as the same, with an exponent where it is far from one.
+/// Python's `repr` of a float: the shortest one that parses to the same value, in scientific notation if very
+/// large or very small.
 pub(super) fn float(number: f64) -> String {
     if !number.is_finite() {
         let sign = if number.is_sign_negative() { "-" } else { "" };
@@ -134,11 +135,11 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A day as year, month and day of the month, each month from 1 on.
+/// Year, month from 1 on, and day of the month of a day since 1970.
 fn date(days: u64) -> (u64, usize, u64) {
     let is_leap =
         |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    // Four hundred years are as many days as any four hundred.
+    // Any four hundred years have the same number of days.
     let (mut year, mut left) = (1970 + days / 146_097 * 400, days % 146_097);
     loop {
         let length = if is_leap(year) { 366 } else { 365 };
@@ -160,7 +161,7 @@ fn date(days: u64) -> (u64, usize, u64) {
     (year, month, left + 1)
 }
 
-/// `strftime`, in UTC and English. A sign that is not known stays as it is.
+/// `strftime`, in UTC and English. Unknown directives are kept.
 pub(super) fn time(format: &str, unix_s: u64) -> String {
     let (year, month, day) = date(unix_s / 86_400);
     let (hour, minute, second) = (unix_s / 3_600 % 24, unix_s / 60 % 60, unix_s % 60);

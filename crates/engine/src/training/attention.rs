@@ -1,5 +1,5 @@
-//! What each token takes from those before it in its own text, and backwards. Texts lie one behind the other in a batch, and
-//! none sees another. Weights of a few rows at a time are held, never those of a whole text.
+//! Causal attention over a batch of concatenated sequences, forward and backward; no sequence attends to
+//! another. Attention weights are held for a block of query rows at a time, never for a whole sequence.
 #![expect(clippy::indexing_slicing, reason = "heads are cut by the widths that they were made with")]
 
 use std::ops::Range;
@@ -10,32 +10,32 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use super::matrix::{By, Into, View, multiply};
 use crate::Shape;
 
-/// The queries that are looked at together.
+/// Query rows of one block.
 const QUERIES: usize = 64;
 
-/// Heads of all rows, one head behind the other.
+/// Queries, keys and values, each ordered by head, then by row.
 pub(super) struct Asked<'a> {
     pub queries: &'a [f32],
     pub keys: &'a [f32],
     pub values: &'a [f32],
 }
 
-/// What came out, as queries lie, and for each query the logarithm of the sum of its weights.
+/// The attention output, laid out like the queries, and the log-sum-exp of each query's scores.
 pub(super) struct Answered {
     pub rows: Vec<f32>,
     pub sums: Vec<f32>,
 }
 
-/// Slopes of queries, keys and values.
+/// The gradients of queries, keys and values.
 pub(super) struct Slopes {
     pub queries: Vec<f32>,
     pub keys: Vec<f32>,
     pub values: Vec<f32>,
 }
 
-/// Some queries of one head and text, and the keys that they see.
+/// A block of queries of one sequence, and the keys up to its last one.
 struct Piece {
-    /// Among all rows of the batch.
+    /// Rows within the batch.
     queries: Range<usize>,
     keys: Range<usize>,
 }
@@ -51,13 +51,13 @@ fn pieces(texts: &[Range<usize>]) -> impl Iterator<Item = Piece> {
 }
 
 impl Piece {
-    /// How many keys each of its queries sees: those up to itself.
+    /// How many keys each query of the block attends to: all up to its own.
     fn seen(&self) -> impl Iterator<Item = usize> {
         let first = self.keys.start;
         self.queries.clone().map(move |row| row + 1 - first)
     }
 
-    /// Scores of all queries for all keys, also for those that come later.
+    /// Scaled dot products of all queries with all keys, those of later keys included; the caller masks them.
     fn scores(&self, out: &mut Vec<f32>, queries: &[f32], keys: &[f32], head_dim: usize) {
         let scale = 1.0 / (head_dim as f32).sqrt();
         out.clear();
@@ -107,7 +107,7 @@ pub(super) fn forward(shape: &Shape, texts: &[Range<usize>], asked: &Asked<'_>) 
     Answered { rows, sums }
 }
 
-/// Takes scores to weights that sum to one; the logarithm of what they summed to.
+/// Softmax in place. Returns the log-sum-exp.
 fn soften(scores: &mut [f32]) -> f32 {
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
@@ -119,7 +119,7 @@ fn soften(scores: &mut [f32]) -> f32 {
     top + sum.ln()
 }
 
-/// `out` are the slopes of what came out.
+/// The gradients, where `out` is the gradient of the attention output.
 pub(super) fn backward(
     shape: &Shape,
     texts: &[Range<usize>],
@@ -135,7 +135,7 @@ pub(super) fn backward(
         return Slopes { queries, keys, values };
     }
     let group = shape.heads / shape.kv_heads;
-    // A key's head is one task's, with all queries' heads that it serves: their slopes meet in it.
+    // One task per KV head, with all query heads of its group, since all of them add to its gradients.
     let each = keys.par_chunks_mut(head).zip(values.par_chunks_mut(head));
     queries.par_chunks_mut(head * group).zip(each).enumerate().for_each(
         |(index, (queries, (keys, values)))| {

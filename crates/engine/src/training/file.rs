@@ -1,5 +1,5 @@
-//! Safetensors as they are written here: into a file beside, which takes its place when it is whole. Whoever is stopped at
-//! any moment leaves the old file or the new one.
+//! Safetensors writer and reader for training output. A file is written under a temporary name and then
+//! renamed over its target, so that a process killed at any moment leaves either the old file or the new one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::EngineError;
 
-/// The numbers that a file's weights are written in.
+/// The dtype that a file's weights are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {
     #[serde(rename = "float32")]
@@ -31,11 +31,11 @@ pub(super) struct Tensor<'a> {
     pub numbers: &'a [f32],
 }
 
-/// What a file says of itself, beside its tensors.
+/// A safetensors file's `__metadata__` map.
 pub(super) type Notes = BTreeMap<String, String>;
 
 const NOTES: &str = "__metadata__";
-/// No head of a file of ours is longer.
+/// Upper bound for the header of the files written here.
 const HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
 
 impl Precision {
@@ -55,7 +55,7 @@ impl Precision {
     }
 
     fn write(self, numbers: &[f32], file: &mut impl Write) -> std::io::Result<()> {
-        /// The numbers that are written at once.
+        /// How many numbers are converted and written at once.
         const PIECE: usize = 4_096;
         let mut bytes = Vec::with_capacity(PIECE * 4);
         for numbers in numbers.chunks(PIECE) {
@@ -79,7 +79,7 @@ impl Precision {
     }
 }
 
-/// Writes a file in one go, as far as anybody can see.
+/// Replaces a file atomically: temporary file, `fsync`, rename, `fsync` of the directory.
 pub(super) fn replace(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
@@ -91,7 +91,7 @@ pub(super) fn replace(
         file.flush()?;
         file.get_ref().sync_all()?;
         std::fs::rename(&beside, path)?;
-        // The name has to last as long as what it stands for.
+        // The rename has to be as durable as the contents.
         match path.parent() {
             Some(directory) => File::open(directory)?.sync_all(),
             None => Ok(()),
@@ -117,7 +117,7 @@ pub(super) fn write(
         at = end;
     }
     let mut head = Value::Object(head).to_string().into_bytes();
-    // Numbers begin at a whole word.
+    // Pads the header so that the tensor data starts 8-byte aligned.
     head.resize(head.len().next_multiple_of(8), b' ');
     replace(path, |file| {
         file.write_all(&(head.len() as u64).to_le_bytes())?;
@@ -126,7 +126,7 @@ pub(super) fn write(
     })
 }
 
-/// Tensors by their names.
+/// Tensors by name: shape and data.
 pub(super) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 #[derive(Deserialize)]
@@ -136,12 +136,13 @@ struct Told {
     data_offsets: (usize, usize),
 }
 
-/// What a file of ours says of itself.
+/// The metadata of a file written by `write`.
 pub(super) fn notes(path: &Path) -> Result<Notes, EngineError> {
     head(path).map(|(_, notes, _)| notes)
 }
 
-/// The file behind its head, and what the head says: of itself, and of each tensor.
+/// Opens a file and reads its header: the file, positioned at the tensor data, its metadata, and the entries
+/// of its tensors.
 fn head(path: &Path) -> Result<(File, Notes, serde_json::Map<String, Value>), EngineError> {
     let at_file = |source| EngineError::File { path: path.to_owned(), source };
     let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
@@ -162,7 +163,7 @@ fn head(path: &Path) -> Result<(File, Notes, serde_json::Map<String, Value>), En
     Ok((file, notes.unwrap_or_default(), told))
 }
 
-/// Reads a file of ours, in single precision.
+/// Reads a file that `write` wrote in single precision.
 pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), EngineError> {
     let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
     let (mut file, notes, told) = head(path)?;

@@ -1,5 +1,5 @@
-//! The loss: how unlikely the network finds the tokens that should have come. Scores of a whole vocabulary are many, so a few
-//! rows are judged at a time, and nothing is kept of them.
+//! The cross-entropy loss. The logits of a whole batch would be large (rows × vocabulary), so a few rows are
+//! processed at a time and their logits are not stored.
 #![expect(clippy::indexing_slicing, reason = "rows are cut by the widths that they were made with")]
 
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
@@ -7,23 +7,23 @@ use rayon::slice::ParallelSliceMut;
 
 use super::matrix::{By, Into, View, multiply};
 
-/// The scores that are held at once, about.
+/// About how many logits are held at once.
 const SCORES: usize = 1 << 23;
 
-/// A head's matrix, a row for each token.
+/// The output head (`lm_head`): a row for each token of the vocabulary.
 #[derive(Clone, Copy)]
 pub(super) struct Head<'a> {
     pub weight: &'a [f32],
     pub width: usize,
 }
 
-/// What is wanted of the way back.
+/// What the backward pass computes.
 pub(super) struct Back<'a> {
-    /// What each slope is multiplied by.
+    /// Factor that each gradient is multiplied by.
     pub scale: f32,
-    /// Slopes of the rows, in their place.
+    /// Receives the gradients of the rows.
     pub rows: &'a mut [f32],
-    /// Those of the head's matrix, where it is trained.
+    /// Gradient of the head's matrix, accumulated where the head is trained.
     pub weight: Option<&'a mut [f32]>,
 }
 
@@ -39,7 +39,7 @@ impl Head<'_> {
         self.weight.len() / self.width
     }
 
-    /// The sum of all losses.
+    /// The summed loss of all rows; with `back`, also the gradients.
     pub(super) fn loss(self, rows: &[f32], targets: &[u32], mut back: Option<Back<'_>>) -> f64 {
         let vocabulary = self.vocabulary();
         let piece = (SCORES / vocabulary).clamp(1, 512);
@@ -67,7 +67,7 @@ impl Head<'_> {
     }
 }
 
-/// The loss of one row, whose scores become their slopes.
+/// The loss of one row. Overwrites its logits with their gradients.
 fn judge(scores: &mut [f32], target: usize, scale: f32) -> f64 {
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let own = f64::from(scores[target] - top);

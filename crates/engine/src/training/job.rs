@@ -1,5 +1,5 @@
-//! A training run, one step after the other. It is broken off at any moment without loss of more than the steps since the
-//! last checkpoint, and goes on from there to the same end, to the bit.
+//! A training run, one optimizer step at a time. It may be killed at any moment and loses at most the steps
+//! since the last checkpoint; resumed from there, it ends with bit-identical weights.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,39 +15,39 @@ use super::texts::Text;
 use crate::adapters::Begun;
 use crate::{EngineError, Source};
 
-/// How far a run is.
+/// The state of a run after a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     pub step: usize,
     pub of: usize,
-    /// The mean over the tokens that were learned in this step.
+    /// Mean training loss over the target tokens of this step.
     pub loss: f64,
-    /// The same of the texts that are held back, where they were looked at.
+    /// Mean loss over the validation set, where this step evaluated it.
     pub held_back_loss: Option<f64>,
     pub rate: f64,
-    /// How long all slopes were together, before they were cut.
+    /// Norm of all gradients together, before clipping.
     pub slope_length: f64,
-    /// All tokens that were gone over, since the run began.
+    /// All tokens processed since the run started.
     pub tokens: u64,
-    /// Whether the run can go on from here.
+    /// Whether a checkpoint was written, from which the run can resume.
     pub is_kept: bool,
-    /// Whether an epoch ended here, and what has come of the run so far was left.
+    /// Whether an epoch ended here and its result was written.
     pub is_left: bool,
 }
 
-/// What a run begins with, beside its settings.
+/// The inputs of a run, apart from its settings.
 #[derive(Debug, Default)]
 pub struct Beginning {
     pub texts: Vec<Text>,
-    /// Further texts, which are only looked at.
+    /// Additional examples for the validation set.
     pub beside: Vec<Text>,
-    /// An adapter that it goes on from.
+    /// An adapter to continue training from.
     pub adapter: Option<Begun>,
-    /// What tells the files of its model from others, where that is to be kept.
+    /// Digest of the base model's files, where the checkpoint shall record it.
     pub base: Option<u128>,
 }
 
-/// Where a run leaves what it is at the end of each epoch but the last.
+/// Where the result of each epoch but the last is written.
 #[derive(Debug)]
 struct Leaving {
     base: PathBuf,
@@ -57,9 +57,9 @@ struct Leaving {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Went {
     Step(Progress),
-    /// It was told not to go on. What this step had done so far is lost, and nothing else.
+    /// `may_go_on` cancelled it. Only the work of this step is lost.
     CalledOff,
-    /// There is nothing left to do.
+    /// All steps are done.
     End,
 }
 
@@ -72,15 +72,15 @@ pub struct Job {
     held_back: Vec<Batch>,
     slopes: Vec<f32>,
     moments: Moments,
-    /// The steps of each epoch.
+    /// The number of steps in each epoch.
     steps: Vec<usize>,
-    /// The batches of each step of one epoch, that of the next step at last.
+    /// The current epoch's number and the example indices of each batch of each of its steps.
     epoch: Option<(usize, Vec<Vec<Vec<usize>>>)>,
     done: usize,
     tokens: u64,
-    /// The step that was done last.
+    /// The last step that was done.
     last: Option<Progress>,
-    /// How far what is kept is.
+    /// The step that the checkpoint on disk was written at.
     kept: Option<usize>,
     base: Option<u128>,
     leaving: Option<Leaving>,
@@ -90,7 +90,7 @@ pub struct Job {
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const NOTE: &str = "run";
 
-/// What a checkpoint says of its run.
+/// A checkpoint's metadata.
 #[derive(Serialize, Deserialize)]
 struct Note {
     done: usize,
@@ -99,16 +99,16 @@ struct Note {
     settings: Settings,
     #[serde(default)]
     last: Option<Progress>,
-    /// What tells the files of its model from others, in hexadecimal digits.
+    /// Digest of the base model's files, in hexadecimal.
     #[serde(default)]
     base: Option<String>,
 }
 
 impl Job {
-    /// A run that keeps its checkpoint in this directory, and goes on from one that is there.
+    /// Opens a run whose checkpoint is in this directory, and resumes it where there is one.
     ///
     /// # Errors
-    /// The settings or the texts make no run, or the checkpoint is another run's.
+    /// The settings or the texts are unusable, or the checkpoint belongs to another run.
     pub fn open(
         source: &Source,
         texts: Vec<Text>,
@@ -120,10 +120,11 @@ impl Job {
         begun.ok_or(EngineError::Step("a run that nobody called off did not begin"))
     }
 
-    /// The same with more to begin with, and nothing where it may not go on, which is asked while it is made ready.
+    /// Like `open`, with validation examples, an adapter to start from and the base's digest. `None` where
+    /// `may_go_on`, which is called during the preparation, returned false.
     ///
     /// # Errors
-    /// The settings or the texts make no run, or the checkpoint is another run's.
+    /// The settings or the texts are unusable, or the checkpoint belongs to another run.
     pub fn begin(
         source: &Source,
         beginning: Beginning,
@@ -189,22 +190,22 @@ impl Job {
         Ok(Some(job))
     }
 
-    /// Goes on from the checkpoint, or makes a place for it.
+    /// Resumes from the checkpoint, or creates the directory for it.
     fn ready(&mut self, directory: &Path) -> Result<(), EngineError> {
         std::fs::create_dir_all(directory)
             .map_err(|source| EngineError::File { path: directory.to_owned(), source })?;
         if self.checkpoint.exists() {
             return self.take_up();
         }
-        // Beside which model it began is known from the first moment on.
+        // Records the base model's digest before the first step.
         if self.base.is_some() { self.keep() } else { Ok(()) }
     }
 
-    /// Whether a run that was begun in this directory goes on beside a model of this number. It is asked before any text is
-    /// read, as another model's texts are others.
+    /// Checks that a run in this directory, if there is one, was started on the base model with this digest.
+    /// Called before the training data is read, since another model tokenizes it differently.
     ///
     /// # Errors
-    /// It was begun beside another, or its checkpoint can't be read.
+    /// It was started on another base model, or its checkpoint can't be read.
     pub fn check_base(directory: &Path, base: u128) -> Result<(), EngineError> {
         let checkpoint = directory.join(CHECKPOINT);
         if !checkpoint.exists() {
@@ -217,8 +218,8 @@ impl Job {
         }
     }
 
-    /// At the end of each epoch but the last, what it is by then is left in a directory of its own in this one, called by its
-    /// step. `base` is where the model is.
+    /// Makes the run write its result at the end of each epoch but the last, each in a subdirectory named
+    /// after its step. `base` is the path of the base model.
     pub fn leave_epochs(&mut self, base: &Path, directory: &Path) {
         self.leaving = Some(Leaving { base: base.to_owned(), directory: directory.to_owned() });
     }
@@ -228,13 +229,13 @@ impl Job {
         self.steps.iter().sum()
     }
 
-    /// The steps that are done.
+    /// The number of steps done.
     #[must_use]
     pub const fn done(&self) -> usize {
         self.done
     }
 
-    /// The step that was done last, where one was.
+    /// The last step that was done, if any.
     #[must_use]
     pub const fn last(&self) -> Option<&Progress> {
         self.last.as_ref()
@@ -245,7 +246,7 @@ impl Job {
         &self.network
     }
 
-    /// The batches of the next step; nothing after the last.
+    /// The batches of the next step; `None` after the last.
     fn next(&mut self) -> Option<Vec<Batch>> {
         let (mut left, mut epoch) = (self.done, 0);
         for steps in &self.steps {
@@ -267,11 +268,11 @@ impl Job {
         Some(next)
     }
 
-    /// One step. `may_go_on` is asked before each layer of each batch: it may wait as long as others have work that comes
-    /// first, and calls the step off where it says no.
+    /// Runs one optimizer step. `may_go_on` is called before each layer of each batch: it may block while
+    /// serving has priority, and cancels the step by returning false.
     ///
     /// # Errors
-    /// What is computed is no number any more, or the checkpoint can't be written.
+    /// The loss or the gradient is not finite, or the checkpoint can't be written.
     pub fn step(&mut self, may_go_on: &mut dyn FnMut() -> bool) -> Result<Went, EngineError> {
         let Some(batches) = self.next() else { return Ok(Went::End) };
         let targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
@@ -313,7 +314,7 @@ impl Job {
         Ok(Went::Step(went))
     }
 
-    /// Whether it is the last step of an epoch.
+    /// Whether this is the last step of an epoch.
     fn ends_epoch(&self, step: usize) -> bool {
         let ends = self.steps.iter().scan(0, |end, steps| {
             *end += steps;
@@ -322,7 +323,8 @@ impl Job {
         ends.take_while(|end| *end <= step).any(|end| end == step)
     }
 
-    /// Leaves what it is, where that is wanted. Before the step is kept: whoever is killed in between does it again.
+    /// Writes the epoch's result, if requested. This comes before the checkpoint: a run killed in between
+    /// does the step again.
     fn leave(&self, step: usize) -> Result<bool, EngineError> {
         let Some(Leaving { base, directory }) = &self.leaving else { return Ok(false) };
         let directory = directory.join(domain::training::left_at(step as u64));
@@ -330,7 +332,7 @@ impl Job {
         Ok(true)
     }
 
-    /// The mean loss of the texts that are held back; nothing where there are none, or where it may not go on.
+    /// The mean loss over the validation set; `None` where it is empty or `may_go_on` returned false.
     fn held_back_loss(&self, may_go_on: &mut dyn FnMut() -> bool) -> Result<Option<f64>, EngineError> {
         let (mut loss, mut count) = (0.0, 0);
         for batch in &self.held_back {
@@ -343,7 +345,7 @@ impl Job {
         Ok((count > 0).then(|| loss / count as f64))
     }
 
-    /// Writes what was trained so far.
+    /// Writes the trained weights.
     ///
     /// # Errors
     /// The directory can't be written.
@@ -351,7 +353,7 @@ impl Job {
         self.network.write(&self.settings.trains, base, directory, precision)
     }
 
-    /// Keeps what was done so far, where that is more than is kept: it can be gone on from there.
+    /// Writes a checkpoint to resume from, unless the one on disk is current.
     ///
     /// # Errors
     /// The checkpoint can't be written.
@@ -381,7 +383,7 @@ impl Job {
         EngineError::Broken { path: self.checkpoint.clone(), what: what.into() }
     }
 
-    /// Goes on from the checkpoint.
+    /// Restores the state from the checkpoint.
     fn take_up(&mut self) -> Result<(), EngineError> {
         let (notes, mut tensors) = file::read(&self.checkpoint)?;
         let note = Note::read(&notes, &self.checkpoint)?;
@@ -437,5 +439,5 @@ fn digits(base: u128) -> String {
     format!("{base:032x}")
 }
 
-/// What a checkpoint has of each tensor.
+/// What a checkpoint stores of each tensor: its values and AdamW's two moments.
 const PARTS: [&str; 3] = ["parameter", "mean", "square"];

@@ -1,4 +1,5 @@
-//! One layer, forwards and backwards. What backwards needs is kept of the way forwards, or made again from what went in.
+//! Forward and backward pass of one transformer layer. The activations that the backward pass needs are kept
+//! from the forward pass, or recomputed from the layer's input (gradient checkpointing).
 
 use std::ops::Range;
 
@@ -27,7 +28,7 @@ pub(super) enum Dense {
     Mixture(Mixture),
 }
 
-/// The three products of a dense part.
+/// The three matrices of a gated MLP.
 #[derive(Debug)]
 pub(super) struct Three {
     pub gate: Product,
@@ -35,16 +36,16 @@ pub(super) struct Three {
     pub down: Product,
 }
 
-/// What all layers of a batch share.
+/// What all layers share for a batch.
 pub(super) struct At<'a> {
     pub shape: &'a Shape,
     pub parameters: &'a [f32],
     pub angles: &'a Angles,
-    /// The rows of each text.
+    /// The rows of each sequence.
     pub texts: &'a [Range<usize>],
 }
 
-/// What came out of a product, and what its small matrices made on the way.
+/// A product's output, and the intermediate activations of its LoRA matrices.
 type Out = (Vec<f32>, Vec<f32>);
 
 pub(super) struct Kept {
@@ -54,7 +55,7 @@ pub(super) struct Kept {
     answered: Answered,
     said: Vec<f32>,
     low_said: Vec<f32>,
-    /// What goes into the dense part, and its norm.
+    /// Input of the MLP before and after its norm.
     middle: Vec<f32>,
     middle_normed: Vec<f32>,
     dense: KeptDense,
@@ -144,7 +145,8 @@ impl Layer {
         Ok((out, Kept { normed, asked, heads, answered, said, low_said, middle, middle_normed, dense }))
     }
 
-    /// The slopes of what went in (`rows`), from those of what came out.
+    /// The gradient of the input (`rows`), from the gradient of the output (`out`). Adds the gradients of the
+    /// weights to `slopes`.
     pub(super) fn backward(
         &self,
         at: &At<'_>,

@@ -1,10 +1,10 @@
-//! Products of matrices that lie in slices, in any direction. Each number of an answer is one sum, which is never split
-//! between threads: the same product is the same to the bit.
+//! Matrix products (GEMM) over slices, transposed or not. Each element of the result is one sum that is never
+//! split between threads, so that the same product is bit-identical every time.
 #![allow(unsafe_code, reason = "the product of matrices takes pointers; what it may touch is checked here")]
 
 use gemm::Parallelism;
 
-/// A matrix in a slice: how far it is to the next row, and to the next column.
+/// A matrix in a slice, with its row and column strides.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a> {
     numbers: &'a [f32],
@@ -14,14 +14,14 @@ pub(super) struct View<'a> {
     to_column: usize,
 }
 
-/// Whether an answer takes the place of what was there, or is added to it.
+/// Whether a product overwrites the output or is added to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Into {
     Place,
     Sum,
 }
 
-/// Who works on a product: all threads, or the one that asks, which then is one of many.
+/// Who computes a product: the whole thread pool, or the calling thread, which then is one of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
     All,
@@ -29,13 +29,13 @@ pub(super) enum By {
 }
 
 impl<'a> View<'a> {
-    /// Rows that lie one behind the other.
+    /// A row-major matrix.
     pub(super) fn new(numbers: &'a [f32], columns: usize) -> Self {
         let rows = numbers.len().checked_div(columns).unwrap_or(0);
         Self { numbers, rows, columns, to_row: columns, to_column: 1 }
     }
 
-    /// The same matrix, its rows as columns.
+    /// The transposed matrix.
     pub(super) const fn turned(self) -> Self {
         let Self { numbers, rows, columns, to_row, to_column } = self;
         Self { numbers, rows: columns, columns: rows, to_row: to_column, to_column: to_row }
@@ -49,7 +49,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// `scale * one * other`, its rows one behind the other.
+/// `scale * one * other`, row-major.
 pub(super) fn multiply((out, into): (&mut [f32], Into), one: View<'_>, other: View<'_>, scale: f32, by: By) {
     let (rows, inner, columns) = (one.rows, one.columns, other.columns);
     let fits = inner == other.rows && out.len() == rows * columns && one.is_within() && other.is_within();
@@ -65,8 +65,8 @@ pub(super) fn multiply((out, into): (&mut [f32], Into), one: View<'_>, other: Vi
     }
     let threads = if by == By::All { Parallelism::Rayon(0) } else { Parallelism::None };
     let step = |length: usize| length as isize;
-    // SAFETY: the last number of each matrix is within its slice, as was seen above; `out` has `rows * columns` numbers, and
-    // nobody else sees them, since it is borrowed alone.
+    // SAFETY: the last number of each matrix is within its slice, as checked above; `out` has `rows *
+    // columns` numbers, and is borrowed exclusively.
     unsafe {
         gemm::gemm(
             rows,
@@ -116,7 +116,7 @@ mod tests {
                     (0..inner).map(|k| one[row * inner + k] * other[k * columns + column]).sum::<f32>() * 2.0
                 })
                 .collect();
-            // A matrix without numbers does not say how many rows it has.
+            // A view of no numbers can't tell how many rows it has.
             if inner == 0 {
                 continue;
             }

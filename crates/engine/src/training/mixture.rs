@@ -1,5 +1,5 @@
-//! A mixture of experts, forwards and backwards: each expert works on the rows that chose it. Which ones are chosen has no
-//! slope; how much each of them counts has.
+//! A mixture-of-experts MLP, forward and backward: each expert works on the rows that were routed to it. The
+//! choice of experts has no gradient; the routing weights have.
 #![expect(clippy::indexing_slicing, reason = "rows are cut by the widths that they were made with")]
 
 use super::layer::{KeptThree, Three};
@@ -15,7 +15,7 @@ pub(super) struct Mixture {
 }
 
 pub(super) struct KeptMixture {
-    /// How likely each expert is for each row.
+    /// The router's softmax, a probability for each row and expert.
     likely: Vec<f32>,
     low_router: Vec<f32>,
     experts: Vec<KeptExpert>,
@@ -23,7 +23,7 @@ pub(super) struct KeptMixture {
 
 #[derive(Default)]
 struct KeptExpert {
-    /// The rows that chose it, and what it counts for each.
+    /// The rows routed to this expert, with their routing weights.
     work: Vec<(usize, f32)>,
     asked: Vec<f32>,
     said: Vec<f32>,
@@ -43,7 +43,7 @@ impl Mixture {
         let mut experts: Vec<KeptExpert> = self.experts.iter().map(|_| KeptExpert::default()).collect();
         for (row, likely) in likely.chunks_exact(count).enumerate() {
             let mut order: Vec<usize> = (0..count).collect();
-            // The first of equals, as where it serves.
+            // Ties go to the lower index, as when serving.
             order.sort_by(|one, other| likely[*other].total_cmp(&likely[*one]).then(one.cmp(other)));
             order.truncate(self.chosen);
             let all = if self.is_normed { order.iter().map(|expert| likely[*expert]).sum() } else { 1.0 };
@@ -90,7 +90,7 @@ impl Mixture {
         back: &mut [f32],
     ) -> Result<(), EngineError> {
         let (width, count) = (self.router.width, self.experts.len());
-        // Of each row and expert: what it counts, where it was chosen, and the slope of that.
+        // For each row and expert: the routing weight, where the expert was chosen, and its gradient.
         let mut counted = vec![(0.0f32, 0.0f32); kept.likely.len()];
         for (index, (expert, kept)) in self.experts.iter().zip(kept.experts).enumerate() {
             let Some(inner) = kept.inner else { continue };
@@ -114,7 +114,8 @@ impl Mixture {
             .flat_map(|(counted, likely)| {
                 let mean: f32 = counted.iter().map(|(weight, slope)| weight * slope).sum();
                 let each = counted.iter().zip(likely);
-                // Where the chosen ones are made to sum to one, the others have no part in it.
+                // Where the weights of the chosen experts are normalised to sum to one, the other experts get
+                // no gradient.
                 each.map(move |((weight, slope), likely)| match self.is_normed {
                     true => weight * (slope - mean),
                     false => likely * (slope - mean),

@@ -1,6 +1,6 @@
-//! Training on hardware of one's own: an adapter beside a model that stays as it is, or a small model whole. It has an
-//! arithmetic of its own, apart from the one that serves: in single precision, over whole texts, forwards and backwards,
-//! and the same to the bit when it is done again on the same machine.
+//! Training on your own hardware: a LoRA adapter for a frozen base model, or all weights of a small model. It
+//! has forward and backward passes of its own, separate from the serving kernels: in single precision, over
+//! whole sequences, and bit-identical when a run is repeated on the same machine.
 
 #![expect(clippy::cast_possible_truncation, reason = "sums are made in double precision and kept in single")]
 

@@ -1,5 +1,5 @@
-//! A model as it is trained: its weights in single precision where they change, as they lie in their file where they don't,
-//! and one way over a batch of texts and back.
+//! A model in training: its trained weights in single precision, its frozen weights as they are in the file,
+//! and one forward and backward pass over a batch.
 #![expect(clippy::indexing_slicing, reason = "rows are cut by the widths that they were made with")]
 
 use std::ops::Range;
@@ -18,13 +18,13 @@ use crate::rope::{Angles, Turning};
 use crate::weights::{Place, Rows};
 use crate::{EngineError, Shape, Source};
 
-/// Some texts that are gone over together. None of them sees another.
+/// A batch of concatenated sequences. None attends to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     pub tokens: Vec<u32>,
-    /// Where each text is among the tokens.
+    /// The range of each sequence within the tokens.
     pub texts: Vec<Range<usize>>,
-    /// Places from which a token is to be told, and which one that is.
+    /// Rows whose logits are trained, each with the token to be predicted there.
     pub targets: Vec<(usize, u32)>,
 }
 
@@ -35,7 +35,7 @@ pub struct Network {
     embedding: Embedding,
     layers: Vec<Layer>,
     norm: Weight,
-    /// Nothing where the head is the embedding.
+    /// `None` where the head is tied to the trained embedding.
     head: Option<Weight>,
     slots: Vec<Slot>,
     parameters: Vec<f32>,
@@ -47,7 +47,7 @@ enum Embedding {
     Fixed(Rows),
 }
 
-/// Reads a network's weights, and gives those that are trained their places.
+/// Loads the weights, and collects the trained ones in `parameters`.
 struct Loading<'a> {
     source: &'a Source,
     low: Option<&'a LowRank>,
@@ -89,7 +89,8 @@ impl Loading<'_> {
         let is_target = |low: &&LowRank| low.targets.iter().any(|target| at.plain.ends_with(target.name()));
         let low = match self.low.filter(is_target) {
             Some(low) => {
-                // As is usual: the first evenly around nought, and the second nought, so that nothing is added yet.
+                // The usual LoRA initialisation: A is uniform around zero and B is zero, so that the adapter
+                // adds nothing yet.
                 let bound = 1.0 / (width as f64).sqrt();
                 let mut unit = || (self.numbers.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
                 let first: Vec<f32> =
@@ -179,20 +180,20 @@ impl Loading<'_> {
     }
 }
 
-/// What the small matrices beside one of these names are called.
+/// The tensor names of the LoRA matrices A and B of a projection.
 fn names_of_low(plain: &str) -> (String, String) {
     (format!("{plain}.lora_A.weight"), format!("{plain}.lora_B.weight"))
 }
 
 impl Network {
     /// # Errors
-    /// The weights lack what the shape wants, or there is nothing to train.
+    /// The weights don't match the shape, or there is nothing to train.
     pub fn load(source: &Source, trains: &Trains, seed: u64) -> Result<Self, EngineError> {
         let loaded = Self::load_while(source, trains, seed, &|| true)?;
         loaded.ok_or(EngineError::Step("a network that nobody called off was not loaded"))
     }
 
-    /// The same, and nothing where it may not go on, which is asked before each layer.
+    /// Like `load`; `None` where `may_go_on`, which is called before each layer, returned false.
     pub(super) fn load_while(
         source: &Source,
         trains: &Trains,
@@ -238,7 +239,7 @@ impl Network {
         Ok(Some(Self { turning, embedding, layers, norm, head, slots, parameters, shape }))
     }
 
-    /// Takes the place of what an adapter would begin with by what another is.
+    /// Initialises the LoRA matrices with those of an existing adapter.
     pub(super) fn begin_as(&mut self, begun: &Begun) -> Result<(), EngineError> {
         for slot in &self.slots {
             let numbers = begun.numbers(&slot.name, &slot.shape);
@@ -253,7 +254,7 @@ impl Network {
         &self.shape
     }
 
-    /// What is trained, in the order in which it lies.
+    /// The trained tensors, in the order of `parameters`.
     #[must_use]
     pub fn slots(&self) -> &[Slot] {
         &self.slots
@@ -320,10 +321,10 @@ impl Network {
         }
     }
 
-    /// For every token of one text what it says of the next.
+    /// The logits after every token of one sequence.
     ///
     /// # Errors
-    /// The text names what is not there.
+    /// The sequence is too long, or a token is not in the vocabulary.
     pub fn scores(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         #[expect(clippy::single_range_in_vec_init, reason = "one text")]
         let batch = Batch { tokens: tokens.to_vec(), texts: vec![0..tokens.len()], targets: vec![] };
@@ -339,10 +340,10 @@ impl Network {
         Ok(Head { weight: &self.head()?, width: self.shape.hidden }.scores(&normed))
     }
 
-    /// The sum of the losses of all targets.
+    /// The summed loss over all targets.
     ///
     /// # Errors
-    /// The batch names what is not there.
+    /// A sequence is too long, or a token is not in the vocabulary.
     pub fn loss(&self, batch: &Batch) -> Result<f64, EngineError> {
         self.check(batch)?;
         let angles = self.turning.angles(places(batch).into_iter());
@@ -354,12 +355,13 @@ impl Network {
         Ok(self.judge(batch, &rows, None)?.0)
     }
 
-    /// The same, and its slopes by all parameters, multiplied by `scale`, are added to `slopes`. Where memory is saved,
-    /// nothing but what went into each layer is kept on the way forwards, and each layer is gone over again on the way back.
-    /// `may_go_on` is asked before each layer; nothing is told where it says no, and the slopes are worth nothing.
+    /// Forward and backward pass: the summed loss as in `loss`, and its gradients by all parameters,
+    /// multiplied by `scale` and added to `slopes`. With `saves_memory`, only the input of each layer is
+    /// kept, and the layer's forward pass is repeated during the backward pass. `may_go_on` is called before
+    /// each layer; where it returns false the result is `None`, and `slopes` holds garbage.
     ///
     /// # Errors
-    /// The batch names what is not there.
+    /// As `loss`; or `slopes` has another length than the parameters.
     pub fn learn(
         &self,
         batch: &Batch,
@@ -402,7 +404,7 @@ impl Network {
         At { shape: &self.shape, parameters: &self.parameters, angles, texts: &batch.texts }
     }
 
-    /// The loss of what came out of the last layer, and the slopes of that where they are wanted.
+    /// The loss from the last layer's output and, where requested, the gradient of that output.
     fn judge(
         &self,
         batch: &Batch,
@@ -442,13 +444,13 @@ impl Network {
     }
 }
 
-/// The place of each token in its own text.
+/// The position of each token within its sequence.
 fn places(batch: &Batch) -> Vec<usize> {
     batch.texts.iter().flat_map(|text| 0..text.len()).collect()
 }
 
 impl Target {
-    /// How the names of such matrices end.
+    /// The suffix of the tensor names of these matrices.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Queries => "q_proj",

@@ -1,32 +1,32 @@
-//! What a run would be: told before anything of it is begun.
+//! The estimate of a training run (steps, tokens, parameters, memory), computed before it starts.
 
 use super::packing::{split, steps_of};
 use super::settings::{LowRank, Settings, Target};
 use super::texts::Text;
 use crate::{EngineError, Shape, Source};
 
-/// What the training of an adapter comes to.
+/// The cost of training an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlook {
     pub texts: usize,
     pub held_back: usize,
-    /// Of one epoch.
+    /// Training tokens of one epoch.
     pub tokens: usize,
-    /// Those of them that are learned.
+    /// How many of those are targets.
     pub learned: usize,
     pub longest: usize,
     pub steps: usize,
-    /// The numbers that are trained.
+    /// The number of trained parameters.
     pub parameters: u64,
-    /// What it takes in memory, about.
+    /// Estimated memory.
     pub bytes: u64,
 }
 
 impl Outlook {
-    /// Nothing where it may not go on.
+    /// `None` where `may_go_on` returned false.
     ///
     /// # Errors
-    /// The settings or the texts make no run.
+    /// The settings or the texts are unusable.
     pub fn of(
         source: &Source,
         (texts, beside): (Vec<Text>, Vec<Text>),
@@ -49,7 +49,8 @@ impl Outlook {
         }
         let (shape, parameters) = (source.shape(), parameters(source.shape(), low));
         let held = held_bytes(shape, (most, settings.saves_memory), low.rank);
-        // The head is unpacked at once; of each number that is trained there are its slope and its two means.
+        // The head is unpacked whole; each trained parameter has its value, its gradient and two moments of 4
+        // bytes each.
         let head = shape.vocabulary as u64 * shape.hidden as u64 * 4;
         Ok(Some(Self {
             texts: texts.len(),
@@ -68,7 +69,7 @@ fn length(text: &Text) -> usize {
     text.tokens.len()
 }
 
-/// The numbers of all small matrices.
+/// The number of parameters in all LoRA matrices.
 fn parameters(shape: &Shape, low: &LowRank) -> u64 {
     let (queries, kv) = (shape.query_width(), shape.kv_width());
     let of_layer = |index: usize| {
@@ -87,7 +88,7 @@ fn parameters(shape: &Shape, low: &LowRank) -> u64 {
     (0..shape.layers).map(of_layer).sum::<u64>() * low.rank as u64
 }
 
-/// What is kept of a batch on the way forwards.
+/// Activation memory: the bytes that the forward pass keeps for the backward pass of a batch.
 fn held_bytes(shape: &Shape, (tokens, saves_memory): (usize, bool), rank: usize) -> u64 {
     let (queries, kv) = (shape.query_width(), shape.kv_width());
     let inner = shape.mixture.as_ref().map_or(shape.inner, |mixture| mixture.inner * mixture.chosen);

@@ -1,5 +1,5 @@
-//! In which order texts are gone over, and which of them together. Both follow from the seed alone, so that a run that was
-//! broken off goes on where it was.
+//! Shuffling, packing into batches, and the split into training and validation set. All of it follows from
+//! the seed alone, so that an interrupted run resumes where it was.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -9,10 +9,10 @@ use super::settings::Settings;
 use super::texts::Text;
 use crate::EngineError;
 
-/// The order of which texts are chosen to be held back.
+/// The random stream that the validation set is drawn from.
 const HELD_BACK: u64 = u64::MAX;
 
-/// The numbers below `count`, in an order that belongs to this seed and epoch.
+/// A permutation of `0..count`, by seed and epoch.
 pub(super) fn order(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut numbers = ChaCha8Rng::seed_from_u64(seed);
     numbers.set_stream(epoch);
@@ -24,7 +24,7 @@ pub(super) fn order(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
-/// Which texts are gone over together: so many, in their order, as have room.
+/// Packs texts into batches of at most `tokens` tokens, in the given order.
 pub(super) fn packed(texts: &[Text], order: &[usize], tokens: usize) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut left = 0;
@@ -42,7 +42,7 @@ pub(super) fn packed(texts: &[Text], order: &[usize], tokens: usize) -> Vec<Vec<
     batches
 }
 
-/// The batches of each step of an epoch.
+/// The batches of each optimizer step of an epoch.
 pub(super) fn steps_of(texts: &[Text], settings: &Settings, epoch: usize) -> Vec<Vec<Vec<usize>>> {
     let order = order(texts.len(), settings.seed, epoch as u64);
     let packs = |order: &[usize]| packed(texts, order, settings.batch_tokens);
@@ -52,7 +52,7 @@ pub(super) fn steps_of(texts: &[Text], settings: &Settings, epoch: usize) -> Vec
     }
 }
 
-/// The texts that are learned, and those that are held back.
+/// Splits the texts into training set and validation set.
 pub(super) fn split(texts: Vec<Text>, settings: &Settings) -> Result<(Vec<Text>, Vec<Text>), EngineError> {
     if settings.held_back >= texts.len() {
         let what = format!("leaves nothing of {} texts to learn", texts.len());
@@ -71,7 +71,7 @@ pub(super) fn split(texts: Vec<Text>, settings: &Settings) -> Result<(Vec<Text>,
     Ok((bare(learned), bare(held_back)))
 }
 
-/// Texts one behind the other. No text's first token is told by another text.
+/// Concatenates texts into a batch. A text's first token is not a target: what precedes it is another text.
 pub(super) fn batch(texts: &[Text], which: &[usize]) -> Batch {
     let mut batch = Batch::default();
     for text in which.iter().filter_map(|index| texts.get(*index)) {
@@ -85,7 +85,7 @@ pub(super) fn batch(texts: &[Text], which: &[usize]) -> Batch {
     batch
 }
 
-/// A number that tells texts from others.
+/// A hash of the training data (FNV-1a, on tokens), to detect that a checkpoint belongs to other data.
 pub(super) fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut digest = 0xcbf2_9ce4_8422_2325;
@@ -111,7 +111,7 @@ mod tests {
             assert_eq!((learned.len(), held_back.len()), (35, 5));
             held_back.iter().map(|text| text.tokens[0]).collect::<Vec<_>>()
         };
-        // Another order of learning leaves the same texts out, so that two runs can be compared.
+        // Another shuffle seed leaves the validation set as it is, so that two runs can be compared.
         assert_eq!(held_back(1, Some(7)), held_back(2, Some(7)));
         assert_ne!(held_back(1, Some(7)), held_back(1, Some(8)));
         assert_eq!(held_back(7, None), held_back(1, Some(7)));

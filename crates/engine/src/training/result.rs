@@ -1,4 +1,5 @@
-//! What a training run leaves: an adapter as PEFT writes it, or a model as it is published.
+//! Writes the result of a training run: a LoRA adapter in PEFT's format, or a whole model in the usual
+//! Hugging Face layout.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use crate::made::Made;
 use crate::shape::{Pairs, Shape};
 use crate::{EngineError, families};
 
-/// What stands beside a model's weights and is not changed by training.
+/// Files of a model directory that training leaves as they are.
 const BESIDE: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -28,8 +29,9 @@ const BESIDE: [&str; 7] = [
 const CONFIG: &str = "config.json";
 
 impl Network {
-    /// Writes what was trained into a directory: an adapter, or the whole model. `base` is where the model that was trained
-    /// comes from, and `precision` how a whole model is written; adapters are in single precision.
+    /// Writes the trained weights into a directory: an adapter, or the whole model. `base` is the path of the
+    /// base model; `precision` is the dtype of a whole model, adapters are always written in single
+    /// precision.
     ///
     /// # Errors
     /// The directory can't be written.
@@ -58,7 +60,8 @@ impl Network {
         }
     }
 
-    /// A tensor as plain files have it: packed ones of some families have the rows of queries and keys in another order.
+    /// A tensor in the row order of safetensors: GGUF files of some families permute the rows of queries and
+    /// keys for RoPE.
     fn plain(&self, slot: &Slot) -> Cow<'_, [f32]> {
         let numbers = self.parameters().get(slot.range.clone()).unwrap_or_default();
         let Shape { pairs, head_dim, .. } = *self.shape();
@@ -78,7 +81,7 @@ impl Network {
         Cow::Owned(out)
     }
 
-    /// The files that make a directory with weights a model.
+    /// Writes the other files of a model directory: configuration, tokenizer, template.
     fn write_beside(&self, base: &Path, directory: &Path, precision: Precision) -> Result<(), EngineError> {
         let mut config = match std::fs::read(base.join(CONFIG)) {
             Ok(bytes) => serde_json::from_slice(&bytes)
@@ -91,7 +94,7 @@ impl Network {
         write_json(&directory.join(CONFIG), &config)?;
         for name in BESIDE {
             let (from, to) = (base.join(name), directory.join(name));
-            // A directory may be trained into itself.
+            // `base` and `directory` may be the same.
             if from.is_file() && from != to {
                 std::fs::copy(&from, &to).map_err(|source| EngineError::File { path: to, source })?;
             }

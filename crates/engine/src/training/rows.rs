@@ -1,5 +1,5 @@
-//! What is computed between products, row by row, and backwards: norms, turns by positions, gates. Sums over rows are made
-//! of pieces of one size, in one order, however many threads there are.
+//! Row-wise operations between the matrix products, forward and backward: RMSNorm, RoPE and SwiGLU gates.
+//! Sums over rows are made from chunks of a fixed size in a fixed order, whatever the number of threads.
 #![expect(clippy::indexing_slicing, reason = "rows are cut by the widths that they were made with")]
 
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
@@ -9,17 +9,18 @@ use crate::Shape;
 use crate::kernels::{norm, norm_rows, turn};
 use crate::rope::Angles;
 
-/// The rows of one task.
+/// Rows of one task.
 const PIECE: usize = 64;
 
-/// The norms of rows.
+/// RMSNorm of rows.
 pub(super) fn norms_of(rows: &[f32], weight: &[f32], epsilon: f64) -> Vec<f32> {
     let mut out = Vec::new();
     norm_rows(rows, weight, epsilon, &mut out);
     out
 }
 
-/// The slopes of what was normed, which are added to `back`, and those of the norm's weights.
+/// Backward pass of the norm: adds the gradient of its input to `back`, and the gradient of its weights to
+/// `slopes`.
 pub(super) fn norm_backward(
     (rows, weight, epsilon): (&[f32], &[f32], f64),
     out: &[f32],
@@ -67,17 +68,17 @@ fn add_up(into: Option<&mut [f32]>, pieces: &[Vec<f32>]) {
     }
 }
 
-/// How heads come out of the rows of a product.
+/// How heads are made of a projection's rows: split, normed, RoPE applied.
 pub(super) struct Heads<'a> {
     pub count: usize,
     pub shape: &'a Shape,
-    /// Values are neither normed nor turned.
+    /// `None` for values, like `angles`: they are neither normed nor rotated.
     pub norm: Option<&'a [f32]>,
     pub angles: Option<&'a Angles>,
 }
 
 impl Heads<'_> {
-    /// From rows of all heads to heads of all rows: one head behind the other.
+    /// From row-major (all heads of a row together) to head-major (all rows of a head together).
     pub(super) fn forward(&self, rows: &[f32]) -> Vec<f32> {
         let Shape { head_dim, norm_epsilon, pairs, .. } = *self.shape;
         let width = self.count * head_dim;
@@ -101,7 +102,7 @@ impl Heads<'_> {
         out
     }
 
-    /// The slopes of the rows, from those of the heads.
+    /// The gradient of the rows, from the gradient of the heads.
     pub(super) fn backward(&self, rows: &[f32], heads: &[f32], slopes: Option<&mut [f32]>) -> Vec<f32> {
         let Shape { head_dim, norm_epsilon, pairs, .. } = *self.shape;
         let width = self.count * head_dim;
@@ -142,7 +143,7 @@ impl Heads<'_> {
     }
 }
 
-/// From heads of all rows to rows of all heads, as a product takes them.
+/// From head-major back to row-major, as a projection takes it.
 pub(super) fn side_by_side(heads: &[f32], count: usize, head_dim: usize) -> Vec<f32> {
     let width = count * head_dim;
     let rows = heads.len() / width;
@@ -158,7 +159,7 @@ pub(super) fn side_by_side(heads: &[f32], count: usize, head_dim: usize) -> Vec<
     out
 }
 
-/// The numbers of one task, where each is computed for itself.
+/// Numbers of one task of an element-wise operation.
 const NUMBERS: usize = 8_192;
 
 /// `silu(gate) * up`.
@@ -173,7 +174,7 @@ pub(super) fn gated(gates: &[f32], ups: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Takes gates and ups to their slopes, in their places.
+/// Overwrites gates and ups with their gradients.
 pub(super) fn gated_backward(gates: &mut [f32], ups: &mut [f32], out: &[f32]) {
     let each = ups.par_chunks_mut(NUMBERS).zip(out.par_chunks(NUMBERS));
     gates.par_chunks_mut(NUMBERS).zip(each).for_each(|(gates, (ups, out))| {

@@ -1,4 +1,4 @@
-//! How parameters follow their slopes: Adam, with decay apart from the slopes.
+//! The optimizer: AdamW, with decoupled weight decay.
 #![expect(clippy::indexing_slicing, reason = "parameters are where their slots say")]
 
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
@@ -7,27 +7,27 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use super::settings::Settings;
 use super::weight::Slot;
 
-/// The numbers of one task.
+/// Numbers of one task.
 const NUMBERS: usize = 16_384;
 
-/// What is remembered of earlier slopes: their mean, and that of their squares.
+/// AdamW's moments: the running means of the gradients and of their squares.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Moments {
     pub first: Vec<f32>,
     pub second: Vec<f32>,
 }
 
-/// How far one step goes.
+/// The parameters of one optimizer step.
 pub(super) struct Stride<'a> {
     pub settings: &'a Settings,
     pub rate: f64,
-    /// The first is 1.
+    /// Counts from 1, for the bias correction.
     pub step: usize,
-    /// What slopes are multiplied by.
+    /// Gradient clipping: what the gradients are multiplied by.
     pub shrink: f64,
 }
 
-/// The length of all slopes together, by sums over pieces of one size in one order.
+/// The global gradient norm, summed over chunks of a fixed size in a fixed order.
 pub(super) fn length(slopes: &[f32]) -> f64 {
     let square = |slope: &f32| f64::from(*slope) * f64::from(*slope);
     let sums: Vec<f64> =

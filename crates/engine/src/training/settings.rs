@@ -1,4 +1,4 @@
-//! What a training run is told: what is trained, on how much at a time, and how far each step goes.
+//! The hyperparameters of a training run.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,9 @@ use crate::EngineError;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Trains {
-    /// Small matrices beside those of a model that stays as it is.
+    /// LoRA matrices; the base model's weights stay frozen.
     Adapter(LowRank),
-    /// All that the model has.
+    /// All weights of the model.
     Whole,
 }
 
@@ -16,12 +16,12 @@ pub enum Trains {
 pub struct LowRank {
     pub rank: usize,
     pub alpha: f32,
-    /// What is added is `alpha / sqrt(rank)` of the product, and not `alpha / rank`.
+    /// rsLoRA: scaled by `alpha / sqrt(rank)` instead of `alpha / rank`.
     pub is_rank_stable: bool,
     pub targets: Vec<Target>,
 }
 
-/// The matrices of a layer that an adapter may stand beside.
+/// The projections of a layer that can be LoRA targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Target {
     #[serde(rename = "q_proj")]
@@ -40,28 +40,28 @@ pub enum Target {
     Down,
 }
 
-/// How the rate goes on once it has been reached.
+/// The learning rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     Constant,
-    /// Down to nought, evenly.
+    /// Decays linearly to zero.
     Linear,
-    /// Down to nought, as half a wave.
+    /// Decays to zero along half a cosine wave.
     Cosine,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub trains: Trains,
-    /// Says the order of the texts, which of them are held back, and what an adapter begins with.
+    /// Determines the shuffling, the validation set and the initialisation of an adapter.
     pub seed: u64,
     pub epochs: usize,
-    /// The tokens that are gone over at once; no text may be longer.
+    /// Maximum number of tokens in a batch; no text may be longer.
     pub batch_tokens: usize,
-    /// How many such batches make a step.
+    /// Gradient accumulation: batches per optimizer step.
     pub accumulation: usize,
-    /// So many texts make a step instead, in as many batches as they take.
+    /// Makes a step of this many texts instead, in as many batches as they need.
     #[serde(default)]
     pub step_texts: Option<usize>,
     pub rate: f64,
@@ -70,17 +70,18 @@ pub struct Settings {
     pub weight_decay: f64,
     pub betas: (f64, f64),
     pub epsilon: f64,
-    /// Slopes that are longer than this are made so long.
+    /// Gradient clipping: the maximum norm of all gradients together.
     pub slope_length_max: Option<f64>,
-    /// The texts that are held back to see how well those go that are not learned.
+    /// The size of the validation set, in texts.
     pub held_back: usize,
-    /// Says which those are; where it says nothing, `seed` does.
+    /// Determines the validation set; `seed` does where this is `None`.
     #[serde(default)]
     pub held_back_seed: Option<u64>,
-    /// After how many steps those are looked at; they are at the end of each epoch, too.
+    /// How many steps pass between evaluations of the validation set; the end of each epoch is one, too.
     pub held_back_every: usize,
     pub checkpoint_every: usize,
-    /// Goes over each layer once more on the way back, and keeps less on the way forwards.
+    /// Gradient checkpointing: stores only the layers' inputs, and recomputes each layer's activations in the
+    /// backward pass.
     pub saves_memory: bool,
 }
 
@@ -131,7 +132,7 @@ impl Default for Settings {
 
 impl Settings {
     /// # Errors
-    /// Something of it can't be done, and is named.
+    /// A setting is out of range; the error names it.
     pub fn checked(self) -> Result<Self, EngineError> {
         let wrong = |field, what: &str| Err(EngineError::Setting { field, what: what.to_owned() });
         for (field, value) in [
@@ -176,7 +177,7 @@ impl Settings {
         Ok(self)
     }
 
-    /// How far a step goes, of so many.
+    /// The learning rate at a step (from 0) of a run of `of` steps.
     pub(super) fn rate_at(&self, step: usize, of: usize) -> f64 {
         if step < self.warmup_steps {
             return self.rate * (step + 1) as f64 / self.warmup_steps as f64;

@@ -1,5 +1,5 @@
-//! What is learned: conversations, a line of JSON each, written as the model's template writes them. Only what the assistant
-//! says is learned; the rest is what it is said to. Every line that can't be used is named before anything begins.
+//! Training data: conversations as JSON Lines, rendered by the model's chat template. Only the assistant's
+//! messages are trained on; the rest is context. All unusable lines are reported before training starts.
 
 use std::fmt;
 
@@ -7,53 +7,53 @@ use serde_json::{Map, Value, json};
 
 use crate::{EngineError, Template, Vocabulary};
 
-/// A text, and which of its tokens are learned.
+/// A tokenized example, and which of its tokens are targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text {
     pub tokens: Vec<u32>,
-    /// The tokens that are to be told by what is before them.
+    /// True for the tokens that the model is trained to predict.
     pub is_learned: Vec<bool>,
 }
 
-/// A line that can't be used.
+/// An unusable line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLine {
-    /// The first is 1.
+    /// Counts from 1.
     pub line: usize,
-    /// Where in it; nothing where it is the line itself.
+    /// The field that is wrong; empty where the line itself is.
     pub field: String,
     pub why: String,
 }
 
-/// All lines that can't be used, up to a bound.
+/// The unusable lines, up to a bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLines {
     pub lines: Vec<BadLine>,
-    /// How many there are beyond those.
+    /// How many more there are.
     pub more: usize,
 }
 
-/// What conversations are read with.
+/// How conversations become token sequences.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading<'a> {
     pub template: &'a Template,
     pub vocabulary: &'a Vocabulary,
-    /// The tokens that a text may have.
+    /// Maximum length of a text in tokens.
     pub longest: usize,
 }
 
 const BAD_LINES_MAX: usize = 100;
 const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
-/// What else may stand in a line; of calls at the same time nothing is asked.
+/// The fields that a line may have; `parallel_tool_calls` is ignored.
 const FIELDS: [&str; 3] = ["messages", "tools", "parallel_tool_calls"];
 
-/// Where in a line something is wrong, and what.
+/// A field, and what is wrong with it.
 type Wrong = (String, String);
 
 struct Conversation {
     messages: Vec<Value>,
     tools: Option<Value>,
-    /// Which messages are learned.
+    /// Indices of the messages that are trained on.
     answers: Vec<usize>,
 }
 
@@ -122,7 +122,7 @@ impl Conversation {
         Ok(Self { messages, tools, answers })
     }
 
-    /// The text of its first messages.
+    /// Renders the first `messages` messages.
     fn render(&self, template: &Template, messages: usize, asks: bool) -> Result<String, Wrong> {
         let mut context = json!({
             "messages": self.messages.iter().take(messages).collect::<Vec<_>>(), "add_generation_prompt": asks,
@@ -130,7 +130,7 @@ impl Conversation {
         if let (Some(context), Some(tools)) = (context.as_object_mut(), &self.tools) {
             context.insert("tools".to_owned(), tools.clone());
         }
-        // What is learned has no date: a run that is broken off must go on with the same texts.
+        // Rendered with a fixed date instead of today's: a run that resumes must get the same texts.
         template.render(&context, 0).map_err(|error| match error {
             EngineError::Template(why) => ("messages".into(), format!("are refused by the template: {why}")),
             other => ("messages".into(), other.to_string()),
@@ -138,7 +138,7 @@ impl Conversation {
     }
 }
 
-/// Whether it is the assistant's.
+/// Checks a message. Returns whether it is the assistant's.
 fn check_message(message: &Map<String, Value>, at: impl Fn(&str) -> String) -> Result<bool, Wrong> {
     let role = message.get("role").and_then(Value::as_str);
     let Some(role) = role.filter(|role| ROLES.contains(role)) else {
@@ -158,19 +158,19 @@ fn check_message(message: &Map<String, Value>, at: impl Fn(&str) -> String) -> R
 }
 
 impl Reading<'_> {
-    /// All lines' texts. A conversation is one text, or several where the template writes earlier answers otherwise once
-    /// there are later ones.
+    /// Reads all lines. A conversation makes one text, or one for each trained answer where the template
+    /// renders earlier answers differently once later ones follow.
     ///
     /// # Errors
-    /// Lines that can't be used: all of them, up to a bound.
+    /// The unusable lines, up to a bound.
     pub fn read(&self, lines: &[u8]) -> Result<Vec<Text>, BadLines> {
         self.read_while(lines, &|| true).map(Option::unwrap_or_default)
     }
 
-    /// The same, and nothing where it may not go on, which is asked before each text is made.
+    /// Like `read`; `None` where `may_go_on`, which is called before each text, returned false.
     ///
     /// # Errors
-    /// Lines that can't be used: all of them, up to a bound.
+    /// The unusable lines, up to a bound.
     pub fn read_while(
         &self,
         lines: &[u8],
@@ -195,7 +195,7 @@ impl Reading<'_> {
         if bad.lines.is_empty() { Ok(Some(texts)) } else { Err(bad) }
     }
 
-    /// Where it may not go on, what comes of it is worth nothing.
+    /// Where `may_go_on` returns false, the result is incomplete and must be discarded.
     fn texts(&self, conversation: &Conversation, may_go_on: &dyn Fn() -> bool) -> Result<Vec<Text>, Wrong> {
         let mut answers = Vec::new();
         for index in &conversation.answers {
@@ -233,7 +233,7 @@ impl Reading<'_> {
         }
     }
 
-    /// What is learned becomes tokens by itself, as it does when it is said.
+    /// Answers are tokenized apart from what precedes them, as they are when the model generates them.
     fn text(&self, whole: &str, spans: &[(usize, usize)]) -> Result<Text, Wrong> {
         let (mut text, mut at) = (Text::default(), 0);
         let mut add = |piece: &str, is_learned: bool| match self.vocabulary.tokens(piece) {

@@ -1,5 +1,5 @@
-//! A network's weights: those that are trained lie one behind the other in one place, so that all that is done to them is
-//! done in one pass; the others stay as they are in their file.
+//! The weights of a model in training. The trained ones lie in one contiguous buffer, so that the optimizer
+//! treats them in one pass; the frozen ones stay in the format of their file.
 #![expect(clippy::indexing_slicing, reason = "parameters are where their slots say")]
 
 use std::borrow::Cow;
@@ -9,13 +9,13 @@ use super::matrix::{By, Into, View, multiply};
 use crate::EngineError;
 use crate::linear::Linear;
 
-/// A tensor that is trained.
+/// A trained tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    /// As plain files call it.
+    /// Its name in safetensors files.
     pub name: String,
     pub shape: Vec<usize>,
-    /// Where it lies among all parameters.
+    /// Its range within all parameters.
     pub range: Range<usize>,
 }
 
@@ -23,22 +23,22 @@ pub struct Slot {
 pub(super) enum Weight {
     Trained(Range<usize>),
     Fixed(Linear),
-    /// A norm's.
+    /// The weights of a norm.
     FixedVector(Vec<f32>),
 }
 
-/// What is added to a matrix that stays as it is: the product of two small ones.
+/// A LoRA update of a frozen matrix: the product of A and B.
 #[derive(Debug)]
 pub(super) struct Low {
-    /// `rank` rows as wide as the input.
+    /// LoRA A: `rank` rows as wide as the input.
     pub first: Range<usize>,
-    /// A row of `rank` for each output.
+    /// LoRA B: a row of `rank` numbers for each output.
     pub second: Range<usize>,
     pub rank: usize,
     pub scale: f32,
 }
 
-/// A product with a matrix that has a row for each output.
+/// A linear projection, with its LoRA update where it is a target.
 #[derive(Debug)]
 pub(super) struct Product {
     pub weight: Weight,
@@ -48,7 +48,7 @@ pub(super) struct Product {
 }
 
 impl Slot {
-    /// Matrices are pulled towards nought; norms are not.
+    /// Weight decay applies to matrices, not to norms.
     pub(super) const fn decays(&self) -> bool {
         self.shape.len() > 1
     }
@@ -63,7 +63,7 @@ impl Weight {
         }
     }
 
-    /// Its own slopes, where it is trained.
+    /// The slice of the gradient buffer for this weight, where it is trained.
     pub(super) fn slopes<'a>(&self, slopes: &'a mut [f32]) -> Option<&'a mut [f32]> {
         match self {
             Self::Trained(range) => Some(&mut slopes[range.clone()]),
@@ -73,7 +73,7 @@ impl Weight {
 }
 
 impl Product {
-    /// What comes out for rows, and what the small matrices made of them on the way.
+    /// The output for rows, and the intermediate activations that the backward pass needs.
     pub(super) fn forward(
         &self,
         parameters: &[f32],
@@ -93,7 +93,8 @@ impl Product {
         Ok((out, between))
     }
 
-    /// From the slopes of what came out: those of what went in, which are added to `back`, and those of the matrices.
+    /// From the gradient of the output: adds the gradient of the input to `back`, and those of the trained
+    /// matrices to `slopes`.
     pub(super) fn backward(
         &self,
         (parameters, slopes): (&[f32], &mut [f32]),

@@ -1,10 +1,10 @@
-//! The fewest tokens that a text can be made of, found from their bytes alone: what is far too long is known to be so before
-//! its tokens are made, which takes a hundred times as long as its refusal may.
+//! A lower bound on a text's token count, from the bytes of the tokens alone: a text that is far too long is
+//! refused before it is tokenised, which takes a hundred times as long as its refusal may.
 //!
-//! Wherever a tokenizer cuts a text, no token is longer than the longest that stands at its place. So whoever goes from place
-//! to place by the longest ones needs no more of them than the tokenizer makes, and what does not fit so does not fit at all.
-//! That holds for tokens that are the text's own bytes; of a tokenizer that leaves something out, or puts something in,
-//! nothing is told.
+//! Wherever a tokenizer cuts a text, a token is never longer than the longest vocabulary entry that matches
+//! at its position. So covering the text greedily by longest matches needs no more tokens than the tokenizer
+//! makes, and what is too long by this count is too long. This holds for tokens that are the text's own
+//! bytes; for a tokenizer that drops or inserts something there is no bound.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,30 +18,30 @@ use tokenizers::{
 
 use super::byte_of_character;
 
-/// So much of a text is looked at for what composing would change.
+/// The size of the pieces in which a text is checked for NFC normalisation.
 const PIECE_BYTES: usize = 1 << 14;
-/// Published tokens have no more than a quarter.
+/// Published tokens have at most a quarter of this.
 const TOKEN_BYTES_MAX: usize = 512;
-/// Published vocabularies have no more than half; a trie has room for so many.
+/// Published vocabularies have at most half of this; a trie has room for so many.
 const VOCABULARY_BYTES_MAX: usize = 1 << 22;
-/// A token that there is not.
+/// A token id that does not exist.
 const NONE: u32 = u32::MAX;
 
 pub(super) struct Fewest {
     tokens: TokTrie,
     longest_bytes: usize,
-    /// Texts are brought into their composed form first.
+    /// Texts are NFC-normalised first.
     composes: bool,
 }
 
-/// What was found, and the bytes that were looked at until then.
+/// The count, and how many bytes were read for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub tokens: usize,
     pub bytes: usize,
 }
 
-/// How far a text is covered: by the tokens so far, and by one more.
+/// How far a text is covered: by the tokens counted so far, and by one more.
 #[derive(Debug, Default)]
 struct Covered {
     tokens: usize,
@@ -50,7 +50,7 @@ struct Covered {
 }
 
 impl Fewest {
-    /// Nothing where a token may stand for other bytes than its own.
+    /// `None` if a token may stand for other bytes than its own.
     pub(super) fn of(tokenizer: &Tokenizer) -> Option<Self> {
         let composes = match tokenizer.get_normalizer() {
             None => false,
@@ -75,7 +75,7 @@ impl Fewest {
         Some(Self { tokens, longest_bytes, composes })
     }
 
-    /// The tokens that a text has at least. It is not looked at any further once it has more than `most`.
+    /// The least number of tokens of a text. Stops reading once that exceeds `most`.
     pub(super) fn tokens(&self, tokenizer: &Tokenizer, text: &str, most: usize) -> Found {
         let mut covered = Covered::default();
         let mut from = 0;
@@ -83,7 +83,8 @@ impl Fewest {
             let to = piece_end(text, from);
             let piece = text.get(from..to).unwrap_or_default();
             if self.composes && !composed(tokenizer, piece) {
-                // What becomes of it is not known here: it costs nothing, nor does what reaches out of it.
+                // What normalisation makes of this piece is unknown: it counts as no tokens, nor does a token
+                // that extends past it.
                 covered.skip_to(to + self.longest_bytes);
                 from = to;
             } else {
@@ -93,7 +94,7 @@ impl Fewest {
         Found { tokens: covered.tokens, bytes: from }
     }
 
-    /// Goes through a piece; how much of it was looked at.
+    /// Covers a piece; returns how much of it was read.
     fn cover(&self, piece: &[u8], start: usize, most: usize, covered: &mut Covered) -> usize {
         for at in 0..piece.len() {
             if covered.tokens > most {
@@ -105,7 +106,8 @@ impl Fewest {
         piece.len()
     }
 
-    /// The bytes of the longest token that something begins with. One that may go on behind it is as long as any.
+    /// The length of the longest token at the start of `bytes`. If a token could continue past the end, the
+    /// length of the longest token of all.
     fn longest_at(&self, bytes: &[u8]) -> usize {
         let (mut node, mut longest) = (self.tokens.root(), 1);
         for (count, byte) in (1..).zip(bytes) {
@@ -120,7 +122,7 @@ impl Fewest {
 }
 
 impl Covered {
-    /// A token can begin at this place, and has so many bytes at most.
+    /// A token can begin at this position, and has at most so many bytes.
     fn token(&mut self, place: usize, bytes: usize) {
         self.next_end = self.next_end.max(place + bytes);
         if place == self.end {
@@ -149,12 +151,12 @@ fn only_composes(normalizer: &NormalizerWrapper) -> bool {
     }
 }
 
-/// Whether each byte of a text is a character to the model, and each character one that it knows.
+/// Whether this is byte-level BPE with all bytes in its vocabulary.
 fn is_of_bytes(tokenizer: &Tokenizer) -> bool {
     let ModelWrapper::BPE(pairs) = tokenizer.get_model() else { return false };
     let adds_none = pairs.continuing_subword_prefix.is_none() && pairs.end_of_word_suffix.is_none();
     let vocabulary = pairs.get_vocab();
-    // No character of a text has one of the others.
+    // UTF-8 does not use the other bytes.
     let is_in_texts = |byte: u8| !matches!(byte, 0xC0 | 0xC1 | 0xF5..);
     let mut needed = byte_of_character().into_iter().filter(|(_, byte)| is_in_texts(*byte));
     let knows_all = needed.all(|(character, _)| vocabulary.contains_key(character.encode_utf8(&mut [0; 4])));
@@ -162,7 +164,7 @@ fn is_of_bytes(tokenizer: &Tokenizer) -> bool {
     adds_none && knows_all && cut.is_some_and(|cut| keeps_all(cut) && makes_bytes(cut))
 }
 
-/// Whether what a text is cut into is all of it, and nothing else.
+/// Whether the pre-tokenizer keeps the whole text and adds nothing.
 fn keeps_all(cut: &PreTokenizerWrapper) -> bool {
     match cut {
         PreTokenizerWrapper::ByteLevel(bytes) => !bytes.add_prefix_space,
@@ -181,7 +183,7 @@ fn makes_bytes(cut: &PreTokenizerWrapper) -> bool {
     }
 }
 
-/// The bytes of all tokens, each once. Nothing where one is written in other characters than bytes are.
+/// The bytes of all tokens, without duplicates. `None` if one is not written in the byte-level alphabet.
 fn words(tokenizer: &Tokenizer, signs: BTreeSet<String>) -> Option<Vec<Vec<u8>>> {
     let characters = byte_of_character();
     let mut words = BTreeSet::new();
@@ -195,12 +197,12 @@ fn words(tokenizer: &Tokenizer, signs: BTreeSet<String>) -> Option<Vec<Vec<u8>>>
         }
     }
     words.extend(signs.into_iter().map(String::into_bytes).filter(|sign| !sign.is_empty()));
-    // The trie has a meaning of its own for this byte, which no text has.
+    // The trie gives this byte a meaning of its own, and no text has it.
     words.retain(|word| word.first() != Some(&TokTrie::SPECIAL_TOKEN_MARKER));
     Some(words.into_iter().collect())
 }
 
-/// Whether composing leaves a text as it is, and so each part of it.
+/// Whether normalisation leaves a text unchanged, and with it each part of the text.
 fn composed(tokenizer: &Tokenizer, text: &str) -> bool {
     if text.chars().all(|character| character < '\u{300}') {
         return true;
@@ -210,7 +212,8 @@ fn composed(tokenizer: &Tokenizer, text: &str) -> bool {
     normalizer.normalize(&mut written).is_ok() && written.get() == text
 }
 
-/// Where a piece may end, for composing each by itself to be the same as composing all.
+/// The end of a piece, at a position where normalising pieces separately gives the same as normalising the
+/// whole.
 fn piece_end(text: &str, from: usize) -> usize {
     let begins_alone = |at: &usize| {
         let next = text.get(*at..).and_then(|rest| rest.chars().next());
@@ -219,7 +222,8 @@ fn piece_end(text: &str, from: usize) -> usize {
     (from + PIECE_BYTES..text.len()).find(begins_alone).unwrap_or(text.len())
 }
 
-/// Latin, Greek and Cyrillic letters, Chinese characters, Korean syllables and pictures: enough for pieces to end.
+/// Latin, Greek and Cyrillic letters, Chinese characters, Korean syllables and emoji: frequent enough to end
+/// pieces.
 const fn composes_with_none_before(character: char) -> bool {
     matches!(
         character,
@@ -238,7 +242,7 @@ mod tests {
     use super::*;
     use crate::made::Tokens;
 
-    /// One that cuts as the family does, with all bytes and some that join.
+    /// A tokenizer with the pre-tokenizer of a family, all bytes and some merges.
     fn tokenizer(cut: &'static str) -> Tokenizer {
         read(&Tokens::new(cut, "", 300).tokenizer_json())
     }

@@ -1,4 +1,4 @@
-//! The tokenizer that a packed file writes down: its tokens, which of them join, and where a text is cut before that.
+//! The tokenizer of a GGUF file, from its tokens, merges and pre-tokenizer.
 
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::NFC;
@@ -10,34 +10,34 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use super::Vocabulary;
 
-/// What a file says of its tokens.
+/// The tokenizer metadata of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
-    /// `gpt2` is byte pairs, and known here.
+    /// `gpt2` means byte-level BPE, the only kind supported.
     pub model: String,
-    /// Where a text is cut.
+    /// The name of the pre-tokenizer.
     pub cut: String,
     pub tokens: Vec<String>,
-    /// The kind of each, as numbers; empty where nothing is said of it.
+    /// The type of each token, as numbers; empty if the file does not say.
     pub kinds: Vec<f64>,
     pub merges: Vec<String>,
 }
 
-/// A sign between texts.
+/// A special token.
 const CONTROL: f64 = 3.0;
-/// It stands for nothing.
+/// An unused token id.
 const UNUSED: f64 = 5.0;
-/// A word of its own, though part of a text.
+/// An added token that is part of texts (user-defined).
 const DEFINED: f64 = 4.0;
 
-/// A family's way of cutting a text into what tokens are made of.
+/// The pre-tokenizer of a model family.
 struct Cut {
     names: &'static [&'static str],
-    /// How many digits stand together; nought where the oldest way is meant, in which numbers are words.
+    /// How many digits stay together; 0 for GPT-2's original pre-tokenizer, which does not split numbers.
     digits: usize,
-    /// Texts are brought into their composed form first.
+    /// Texts are NFC-normalised first.
     composes: bool,
-    /// A piece that is a token is one, whatever its parts would join to.
+    /// A piece that is a token stays whole, whatever the merges say (`ignore_merges`).
     takes_whole: bool,
 }
 
@@ -52,7 +52,7 @@ impl Cut {
         if self.digits == 0 {
             return Ok(ByteLevel::new(false, true, true).into());
         }
-        // Short forms, words, numbers, other signs, line breaks, space before a word, space.
+        // Contractions, words, numbers, other characters, line breaks, spaces before a word, spaces.
         let digits = self.digits;
         let expression = format!(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,{digits}}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// The same tokens out of plain files and out of a packed one.
+    /// The same tokenizer from plain files and from a GGUF file.
     fn both(cut: &'static str) -> [crate::Beside; 2] {
         let directory = tempfile::tempdir().unwrap();
         let tokens = Tokens::new(cut, "{{ messages }}<tool_call>", 300);

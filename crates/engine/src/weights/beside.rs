@@ -1,4 +1,4 @@
-//! What comes with a model's weights: its tokens, its template, and how its makers would have it drawn.
+//! The files that come with a model's weights: tokenizer, chat template and generation defaults.
 
 use std::path::Path;
 
@@ -9,38 +9,40 @@ use super::{Source, Store};
 use crate::vocabulary::{Vocabulary, Words};
 use crate::{EngineError, Template};
 
-/// No file of these is longer; one that is says nothing that anybody needs.
+/// Longer files are refused.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Signs that end an answer in the families that are known here. Packed files name one of them, and models say others, too.
+/// Special tokens that end an answer in the supported families. GGUF files name only one, while models
+/// generate others, too.
 const ENDS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"];
 
-/// What comes with a model's weights.
+/// The tokenizer, chat template and generation defaults of a model.
 #[derive(Debug)]
 pub struct Beside {
     pub vocabulary: Vocabulary,
-    /// `None` of a model that is not for conversations.
+    /// `None` if it is not a chat model.
     pub template: Option<Template>,
     pub habits: Habits,
 }
 
-/// How a model is carried on where nobody says otherwise.
+/// The model's generation defaults (`generation_config.json`).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Habits {
-    /// Tokens that end a text.
+    /// Token ids that end generation (EOS).
     pub ends: Vec<u32>,
     pub temperature: Option<f64>,
     pub top_k: Option<u64>,
     pub top_p: Option<f64>,
-    /// The signs that its template calls `bos_token` and `eos_token`.
+    /// The special tokens that the template refers to as `bos_token` and `eos_token`.
     pub first_sign: Option<String>,
     pub last_sign: Option<String>,
 }
 
 impl Source {
-    /// Reads what comes with the weights: from the files beside them, or out of the head of the packed one.
+    /// Reads what comes with the weights: from the other files of the directory, or from the GGUF file's
+    /// metadata.
     ///
     /// # Errors
-    /// It is not there, or not what it should be.
+    /// It is missing or invalid.
     pub fn beside(&self) -> Result<Beside, EngineError> {
         match &self.store {
             Store::Plain(_) => plain(&self.directory),
@@ -49,7 +51,7 @@ impl Source {
     }
 }
 
-/// A file that may be missing.
+/// Reads a file that may be missing.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
     let at_file = |source| EngineError::File { path: path.to_owned(), source };
     match std::fs::metadata(path) {
@@ -66,7 +68,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
     std::fs::read(path).map(Some).map_err(at_file)
 }
 
-/// A file of JSON that may be missing, which is as good as an empty one.
+/// Reads a JSON file; null if it is missing.
 pub(super) fn json(path: &Path) -> Result<Value, EngineError> {
     let Some(bytes) = read(path)? else { return Ok(Value::Null) };
     serde_json::from_slice(&bytes)
@@ -82,7 +84,7 @@ fn plain(directory: &Path) -> Result<Beside, EngineError> {
     };
     let generation = json(&directory.join("generation_config.json"))?;
     let sign = |name: &str| {
-        // As itself, or with what is to be done around it.
+        // A string, or an object with the string as its `content`.
         let sign = tokens.get(name)?;
         sign.as_str().or_else(|| sign.get("content")?.as_str()).map(str::to_owned)
     };
@@ -102,7 +104,7 @@ fn plain(directory: &Path) -> Result<Beside, EngineError> {
     vocabulary.sign_by(signs);
     let habits = Habits {
         ends,
-        // Who says that nothing is drawn means the likeliest each time.
+        // `"do_sample": false` means greedy decoding.
         temperature: match generation.get("do_sample") {
             Some(Value::Bool(false)) => Some(0.0),
             _ => generation.get("temperature").and_then(Value::as_f64),
@@ -116,7 +118,7 @@ fn plain(directory: &Path) -> Result<Beside, EngineError> {
     Ok(Beside { vocabulary, template, habits })
 }
 
-/// One template, or several by name.
+/// Either one template, or a list of named ones.
 fn template_of(tokens: &Value) -> Option<String> {
     match tokens.get("chat_template")? {
         Value::String(template) => Some(template.clone()),
@@ -131,7 +133,7 @@ fn template_of(tokens: &Value) -> Option<String> {
     }
 }
 
-/// Tokens, one or several.
+/// Either one token id, or a list.
 fn ids(value: Option<&Value>) -> Vec<u32> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {
@@ -189,7 +191,7 @@ fn packed(file: &File) -> Result<Beside, EngineError> {
     Ok(Beside { vocabulary, template, habits: Habits { ends, first_sign, last_sign, ..Habits::default() } })
 }
 
-/// A list of one kind of values, or nothing where the head has none.
+/// A metadata list with values of one type; empty if it is missing.
 fn list<T>(file: &File, name: &str, read: impl Fn(&Packed) -> Option<T>) -> Result<Vec<T>, EngineError> {
     let wrong = || file.broken(format!("\"{name}\" is no list of what it should be"));
     match file.value(name) {

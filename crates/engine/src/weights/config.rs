@@ -1,4 +1,4 @@
-//! `config.json`: what a model that lies in plain files looks like.
+//! Reads `config.json`, the architecture of a model in safetensors.
 
 use std::path::Path;
 
@@ -29,9 +29,9 @@ struct Config {
     use_sliding_window: bool,
     hidden_act: Option<String>,
     rope_theta: Option<f64>,
-    /// The older spelling, beside `rope_theta`.
+    /// The older format, next to `rope_theta`.
     rope_scaling: Option<Scaling>,
-    /// The newer one, which holds it.
+    /// The newer format, which contains `rope_theta`.
     rope_parameters: Option<Scaling>,
     num_experts: Option<usize>,
     num_experts_per_tok: Option<usize>,
@@ -60,7 +60,7 @@ struct Scaling {
     truncate: Option<bool>,
 }
 
-/// What is meant where nothing says otherwise.
+/// The RoPE base where the file has none.
 const THETA: f64 = 10_000.0;
 
 pub(super) fn read(path: &Path) -> Result<Shape, EngineError> {
@@ -130,14 +130,14 @@ fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<Stretch, EngineErr
         return Ok(Stretch::None);
     }
     let original = scaling.original_max_position_embeddings.unwrap_or(context);
-    // Who says how long texts were and how long they may be has said how far they are stretched.
+    // For YaRN, the ratio of the two context lengths implies the factor.
     let implied = (kind == "yarn").then_some(context / original);
     let factor = scaling.factor.or(implied).filter(|factor| factor.is_finite() && *factor >= 1.0);
     let factor = factor.ok_or_else(|| wrong("factor", "is not a number from 1 on"))?;
     if !(original.is_finite() && original >= 1.0) {
         return Err(wrong("original_max_position_embeddings", "is not a number from 1 on"));
     }
-    // Nought says nothing.
+    // A value of 0 means that it is not set.
     let said = |number: Option<f64>| number.filter(|number| *number != 0.0);
     match kind {
         "linear" => Ok(Stretch::Linear { factor }),

@@ -1,9 +1,11 @@
-//! A number for a model: what its files say of it, where they lie nowhere else. Remembered beginnings are found under it.
+//! Computes a model's identifier, which is part of the prefix cache's keys, from its metadata: independent of
+//! the path of its files.
 //!
-//! It is cheap: settings, and each tensor's name, kind, shape and size, with the last norm's numbers, which any further training
-//! changes. Weights are not read for it, so that it tells models apart and proves nothing of them.
+//! It is cheap: the configuration, each tensor's name, dtype, shape and size, and the numbers of the final
+//! norm, which any further training changes. The other weights are not read, so that it distinguishes models
+//! but proves nothing about their contents.
 
-/// Fowler, Noll and Vo's hash in its second order, of 128 bits.
+/// FNV-1a, 128 bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Digest(u128);
 
@@ -15,14 +17,15 @@ impl Digest {
         Self(FIRST)
     }
 
-    /// Takes in some bytes, and how many they are: no two lists of them are one.
+    /// Adds bytes with their length, so that differently split lists have different digests.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         for byte in (bytes.len() as u64).to_le_bytes().iter().chain(bytes) {
             self.0 = (self.0 ^ u128::from(*byte)).wrapping_mul(PRIME);
         }
     }
 
-    /// Takes in bytes eight at a time, as much of them as there is: each piece but the last is to be of whole eights.
+    /// Adds many bytes, eight at a time. When called repeatedly, each call but the last has to pass a
+    /// multiple of eight bytes.
     pub(super) fn add_many(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         for word in words {

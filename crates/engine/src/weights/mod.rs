@@ -1,4 +1,4 @@
-//! Where a model's weights come from: files as they are published, plain or packed.
+//! Loads a model's published files: a directory of safetensors ("plain") or a GGUF file ("packed").
 
 mod beside;
 mod config;
@@ -26,45 +26,46 @@ use crate::linear::Linear;
 use crate::model::{Dense, Layer, Pair};
 use crate::{EngineError, Shape};
 
-/// A model's files, of which the heads were read.
+/// A model's files, opened and with their headers read.
 #[derive(Debug)]
 pub struct Source {
     shape: Shape,
     store: Store,
     path: PathBuf,
-    /// Where other files of the model may be.
+    /// The directory for other files of the model.
     directory: PathBuf,
-    /// What its directory or its file is called.
+    /// The name of its directory or file.
     name: String,
-    /// Its tensors are named without the "model." before all: it was written without a head.
+    /// Its tensor names lack the prefix "model.": it was saved without an output head.
     is_bare: bool,
-    /// It should have a head of its own, and has none: it can say no word.
+    /// It should have an untied output head but has none, so that it can't generate text.
     is_headless: bool,
 }
 
 #[derive(Debug)]
 enum Store {
-    /// `config.json` and safetensors beside it.
+    /// `config.json` and safetensors.
     Plain(plain::Files),
-    /// One file of GGUF.
+    /// A GGUF file.
     Packed(packed::File),
 }
 
-/// What is read of a file at once where all of it is read.
+/// Bytes per read when whole files are hashed.
 const PIECE_BYTES: usize = 1 << 22;
 
-/// Rows of a matrix: all of those that a tensor has, or some of a higher stack.
+/// Rows of a matrix: a whole tensor, or one matrix of a stack (for example of experts).
 pub(crate) struct Piece {
     name: String,
     first: usize,
     rows: usize,
 }
 
-/// A matrix by the names that both kinds of files have for it.
+/// A matrix, by its names in either file format.
 pub(crate) struct Place<'a> {
     pub plain: &'a str,
     pub packed: &'a str,
-    /// Which of the matrices that packed files stack, and newer plain ones; others name each.
+    /// The index of an expert, whose matrix is one of a stack in GGUF and newer safetensors; older ones have
+    /// a tensor for each.
     pub expert: Option<usize>,
 }
 
@@ -75,17 +76,17 @@ impl Piece {
 }
 
 impl Source {
-    /// Reads what a model is: from a directory with its `config.json`, or from a file of GGUF.
+    /// Reads a model's headers and configuration, from a directory with `config.json` or from a GGUF file.
     ///
     /// # Errors
-    /// The files are not there, or no model's.
+    /// The files don't exist, or are not a model's.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if path.is_dir() {
             let mut shape = config::read(&path.join("config.json"))?;
             let files = plain::Files::open(path)?;
             let is_bare = files.told("embed_tokens.weight").is_some();
-            // What is for vectors or ranks may come without the head that it never uses.
+            // Embedding and reranking models may come without the output head, which they don't use.
             let may_lack = is_bare || files.told("score.weight").is_some();
             let is_headless = may_lack && !shape.is_tied && files.told("lm_head.weight").is_none();
             shape.is_tied |= is_headless;
@@ -107,7 +108,7 @@ impl Source {
         })
     }
 
-    /// A number that tells the model from others.
+    /// An identifier of the model, computed from metadata.
     ///
     /// # Errors
     /// Its files can't be read.
@@ -128,8 +129,8 @@ impl Source {
         Ok(digest.end())
     }
 
-    /// A number that tells these files from any others, of all that is in them: it takes as long as reading them does.
-    /// Nothing where it may not go on, which is asked between the pieces that are read.
+    /// A digest of all bytes of the files; takes as long as reading them. `None` where `may_go_on`, which is
+    /// called between reads, returned false.
     ///
     /// # Errors
     /// Its files can't be read.
@@ -164,13 +165,13 @@ impl Source {
         Ok(Some(digest.end()))
     }
 
-    /// What it was opened by: a directory, or a file.
+    /// The directory or file that it was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the weights take, in the file and in memory.
+    /// The size of the weights, in the file and in memory.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
         match &self.store {
@@ -196,7 +197,7 @@ impl Source {
         }
     }
 
-    /// A matrix of pieces, one below the other.
+    /// Reads matrices of the same input, stacked by rows.
     fn linear(&self, pieces: &[Piece], columns: usize) -> Result<Linear, EngineError> {
         match &self.store {
             Store::Plain(files) => Ok(dense(files.matrix(pieces, columns)?, pieces, columns)),
@@ -204,7 +205,7 @@ impl Source {
         }
     }
 
-    /// One matrix alone.
+    /// Reads a single matrix.
     pub(crate) fn single(&self, at: &Place<'_>, rows: usize, columns: usize) -> Result<Linear, EngineError> {
         self.linear(&[self.piece(at, rows)], columns)
     }
@@ -311,7 +312,7 @@ impl Source {
 }
 
 impl Source {
-    /// Where a matrix lies: it is a tensor, or one of a stack.
+    /// Locates a matrix: a tensor of its own, or part of a stack.
     fn piece(&self, at: &Place<'_>, rows: usize) -> Piece {
         let whole = self.name(at.plain, at.packed);
         match (&self.store, at.expert) {
@@ -326,8 +327,8 @@ impl Source {
     }
 }
 
-/// Where newer plain files have an expert's matrix: gate and up of each behind each other in one tensor for all experts, and
-/// the ways back in another.
+/// An expert's matrix in newer safetensors: one tensor has gate and up of all experts, alternating, and
+/// another has the down projections.
 fn stacked(files: &plain::Files, whole: &str, expert: usize, rows: usize) -> Option<Piece> {
     let (root, own) = whole.strip_suffix(".weight")?.rsplit_once(&format!(".{expert}."))?;
     let (stack, at) = match own {
@@ -339,7 +340,7 @@ fn stacked(files: &plain::Files, whole: &str, expert: usize, rows: usize) -> Opt
     files.told(&name).is_some().then(|| Piece { name, first: at * rows, rows })
 }
 
-/// Reads from a place on until the buffer is full or the file ends.
+/// Reads at an offset until the buffer is full or the file ends.
 fn filled(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -1,5 +1,5 @@
-//! Safetensors: one file, or several with an index. Each tensor is read when it is wanted, so that no file is ever held
-//! beside what was made of it.
+//! Safetensors: one file, or several with an index. Tensors are read one by one when needed, so that a file
+//! is never in memory as a whole together with what was made of it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,10 +16,10 @@ use crate::EngineError;
 use crate::kernels::{Matrix, Plain as Kind};
 
 const ONE: &str = "model.safetensors";
-/// What a file says of itself, under a name among those of its tensors.
+/// The header key of the file's metadata, which is not a tensor.
 const METADATA: &str = "__metadata__";
 const INDEX: &str = "model.safetensors.index.json";
-/// No head of a file is longer; what says so is broken.
+/// A longer header means that the file is broken.
 const HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Place {
     end: u64,
 }
 
-/// What a file's head says of a tensor; of those that are none of a model's, nothing is asked.
+/// A tensor's entry in the header. Tensors that the model doesn't use are accepted, too.
 #[derive(Deserialize)]
 struct Told {
     dtype: Kind,
@@ -55,12 +55,12 @@ fn broken(path: &Path, what: impl std::fmt::Display) -> EngineError {
 }
 
 impl Files {
-    /// What all tensors take.
+    /// The size of all tensors.
     pub(super) fn weight_bytes(&self) -> u64 {
         self.tensors.values().map(|place| place.end - place.start).sum()
     }
 
-    /// How many numbers all tensors have.
+    /// The number of elements of all tensors.
     pub(super) fn numbers(&self) -> u64 {
         self.tensors.values().map(|place| (place.end - place.start) / place.kind.bytes()).sum()
     }
@@ -80,7 +80,7 @@ impl Files {
         };
         let mut files = Self { files: Vec::new(), tensors: HashMap::new() };
         for name in names {
-            // An index leads nowhere but beside itself.
+            // An index must not lead out of its directory.
             if Path::new(&name).file_name() != Some(name.as_ref()) {
                 return Err(broken(&index, format!("\"{name}\" is no name of a file")));
             }
@@ -89,7 +89,7 @@ impl Files {
         Ok(files)
     }
 
-    /// One file alone.
+    /// Opens a single file.
     pub(crate) fn one(path: PathBuf) -> Result<Self, EngineError> {
         let mut files = Self { files: Vec::new(), tensors: HashMap::new() };
         files.add(path)?;
@@ -100,12 +100,12 @@ impl Files {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// The kind of a tensor's numbers.
+    /// The dtype of a tensor.
     pub(super) fn kind_of(&self, name: &str) -> Option<Kind> {
         self.tensors.get(name).map(|place| place.kind)
     }
 
-    /// The shape of a tensor, and what it takes.
+    /// The shape of a tensor, and its size in bytes.
     pub(crate) fn told(&self, name: &str) -> Option<(&[usize], u64)> {
         self.tensors.get(name).map(|place| (place.shape.as_slice(), place.end - place.start))
     }
@@ -145,12 +145,12 @@ impl Files {
         Ok(())
     }
 
-    /// The files themselves, in their order.
+    /// The open files, in order.
     pub(super) fn all(&self) -> Vec<(&Path, &File)> {
         self.files.iter().map(|(path, file)| (path.as_path(), file)).collect()
     }
 
-    /// What tells these files from others.
+    /// Adds the metadata to a digest.
     pub(super) fn tell(&self, digest: &mut Digest) {
         let mut names: Vec<_> = self.tensors.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
@@ -164,7 +164,7 @@ impl Files {
         self.tensors.get(name).ok_or_else(|| EngineError::NoTensor(name.to_owned()))
     }
 
-    /// A tensor of this shape, as it is.
+    /// Reads a tensor, which must have this shape.
     pub(crate) fn read(&self, name: &str, wanted: &[usize]) -> Result<(Kind, Vec<u8>), EngineError> {
         let place = self.place(name)?;
         if place.shape != wanted {
@@ -181,7 +181,7 @@ impl Files {
         Ok((place.kind, bytes))
     }
 
-    /// Rows of a matrix: the whole of a tensor, or some of a stack.
+    /// Reads rows of a matrix: a whole tensor, or part of a stack.
     pub(super) fn piece(&self, piece: &Piece, columns: usize) -> Result<(Kind, Vec<u8>), EngineError> {
         let Piece { name, first, rows } = piece;
         let place = self.place(name)?;
@@ -196,7 +196,7 @@ impl Files {
         self.bytes(place, start, start + *rows as u64 * row)
     }
 
-    /// The numbers of a matrix of one row.
+    /// Reads a matrix of one row.
     pub(super) fn row(&self, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
         let (kind, bytes) = self.read(name, &[1, length])?;
         Ok(Matrix::of([(kind, bytes)]).row(0, length, &mut vec![0.0; length]).to_vec())

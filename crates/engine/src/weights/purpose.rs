@@ -1,4 +1,4 @@
-//! What a model is for, as its files say: answers, vectors of texts, or how well documents fit a question.
+//! Detects what a model is for by its files: generation, embeddings or reranking.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,51 +18,51 @@ pub enum Purpose {
     Ranks(Ranks),
 }
 
-/// How a model makes vectors: the state behind a text's last token, at length one.
+/// How an embedding model is used: last-token pooling, normalised to unit length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vectors {
-    /// What its makers would have before a text, by what the text is for.
+    /// Prompts to put before a text, by name (such as "query" or "document").
     pub prompts: BTreeMap<String, String>,
-    /// The one that is meant where nobody says otherwise.
+    /// The name of the default prompt.
     pub usual: Option<String>,
 }
 
-/// How a model says whether a document fits.
+/// How a reranker is used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranks {
     pub judge: Judge,
-    /// How question and document are told to it, where its files say so.
+    /// The prompt template for query and document, if the files have one.
     pub template: Option<String>,
 }
 
-/// What tells from a state whether a document fits.
+/// What turns the final hidden state into a score.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Judge {
-    /// A head of one row: the more, the better.
+    /// A classification head of one row: the higher, the better.
     One(Vec<f32>),
     /// A row for yes, and one for no.
     Two(Vec<f32>, Vec<f32>),
-    /// Two words of the vocabulary, yes and no, and the rows that the head has for them.
+    /// The logits of two tokens of the vocabulary, yes and no.
     Words(String, String),
 }
 
-/// Part of the name of a model that ranks, where nothing else of its files says so.
+/// Marks a reranker by its name, if nothing else in the files does.
 const NAMED: &str = "reranker";
 const MODULES: &str = "modules.json";
 const HABITS: &str = "config_sentence_transformers.json";
-/// Where the settings of a pooling lie, and where they do when all files of a model lie beside each other.
+/// The pooling settings, in the usual subdirectory or, where the files were flattened, with it as a prefix.
 const POOLINGS: [&str; 2] = ["1_Pooling/config.json", "1_Pooling.json"];
 const LAST: &str = "lasttoken";
-/// Of what a packed file says of its pooling.
+/// Values of `pooling_type` in GGUF files.
 const POOLS_NONE: f64 = 0.0;
 const POOLS_LAST: f64 = 3.0;
 const POOLS_RANKS: f64 = 4.0;
 
 impl Source {
-    /// What the model is for. `name` is what it is asked for by.
+    /// What the model is for. `name` is the model's name for requests.
     ///
     /// # Errors
-    /// It is for something that is not known here, or its files are not what they should be.
+    /// It is for something unsupported, or its files are invalid.
     pub fn purpose(&self, name: &str) -> Result<Purpose, EngineError> {
         let names = [name, self.name.as_str()];
         let is_named = |more: Option<&str>| {
@@ -84,7 +84,7 @@ impl Source {
     }
 }
 
-/// The words that the families here say of a document.
+/// Reranking by the tokens that the supported families answer with.
 fn by_words() -> Purpose {
     let judge = Judge::Words("yes".to_owned(), "no".to_owned());
     Purpose::Ranks(Ranks { judge, template: None })
@@ -139,14 +139,14 @@ fn kind_of(module: &Value) -> Option<&str> {
     module.get("type")?.as_str()
 }
 
-/// How states become one vector; `None` where no file says it.
+/// The pooling method; `None` where no file has one.
 fn pooling(directory: &Path) -> Result<Option<String>, EngineError> {
     for name in POOLINGS {
         let settings = json(&directory.join(name))?;
         if settings.is_null() {
             continue;
         }
-        // By one name, or by a truth for each.
+        // Either a name, or a boolean for each method.
         let named = match settings.get("pooling_mode") {
             Some(Value::Array(modes)) => {
                 modes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" and ")
@@ -216,7 +216,7 @@ fn packed(
     Ok(if is_named(text("general.name")) { by_words() } else { Purpose::Answers })
 }
 
-/// The head of a packed model that ranks; `None` where it has none of its own.
+/// The classification head of a GGUF reranker; `None` if it has none.
 fn judge(file: &File, architecture: &str, hidden: usize) -> Result<Option<Judge>, EngineError> {
     const HEAD: &str = "cls.output.weight";
     let Some(rows) = file.rows_of(HEAD, hidden)? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Weights as the bytes that their file has, for whoever lays them out otherwise than the kernels here.
+//! Weights as the raw bytes of their file, for backends with a layout of their own.
 
 use candle_core::quantized::GgmlDType;
 
@@ -6,16 +6,16 @@ use super::{Place, Source, Store};
 use crate::EngineError;
 use crate::kernels::Plain;
 
-/// Rows of a matrix, one behind the other.
+/// Rows of a matrix, consecutive.
 #[derive(Debug)]
 pub(crate) enum Raw {
     Plain(Plain, Vec<u8>),
-    /// Rounded in blocks.
+    /// Block-quantised.
     Packed(GgmlDType, Vec<u8>),
 }
 
 impl Raw {
-    /// What tells whether two can be one matrix.
+    /// Two matrices can be fused if this is the same for both.
     pub(crate) const fn kind(&self) -> (Option<Plain>, Option<GgmlDType>) {
         match self {
             Self::Plain(kind, _) => (Some(*kind), None),
@@ -23,7 +23,7 @@ impl Raw {
         }
     }
 
-    /// Another one's rows below these, of the same kind.
+    /// Appends the rows of another matrix of the same dtype.
     pub(crate) fn and(mut self, more: Self) -> Self {
         let (Self::Plain(_, more) | Self::Packed(_, more)) = more;
         let (Self::Plain(_, bytes) | Self::Packed(_, bytes)) = &mut self;
@@ -33,7 +33,7 @@ impl Raw {
 }
 
 impl Source {
-    /// One matrix as its file has it.
+    /// Reads one matrix as it is in the file.
     pub(crate) fn raw(&self, at: &Place<'_>, rows: usize, columns: usize) -> Result<Raw, EngineError> {
         let piece = self.piece(at, rows);
         match &self.store {
@@ -45,10 +45,10 @@ impl Source {
         }
     }
 
-    /// What the weights take where tensors compute them, and what of them stays with this machine's processor.
+    /// The bytes of weights on the device that computes with tensors, and the bytes that stay in host memory.
     pub(crate) fn taken_by_tensors(&self, is_processor: bool) -> (u64, u64) {
         match &self.store {
-            // A processor multiplies singles alone.
+            // On the CPU, tensors are converted to single precision.
             Store::Plain(files) if is_processor => (4 * files.numbers(), 0),
             Store::Plain(files) => (files.weight_bytes(), 0),
             Store::Packed(file) => {
@@ -56,14 +56,14 @@ impl Source {
                 let head = self.name("lm_head", "output");
                 let table =
                     file.bytes_of_tensor(&table).filter(|_| file.is_rounded(&table)).unwrap_or_default();
-                // The table is the head, too, where there is no other one.
+                // A tied table is the output head, too, and then is on the device as well.
                 let there = if file.bytes_of_tensor(&head).is_some() { 0 } else { table };
                 (file.weight_bytes() - table + there, table)
             }
         }
     }
 
-    /// The kind of numbers that most of a plain model's weights have; none where they are rounded.
+    /// The dtype of a model in safetensors, taken from its embedding; `None` for GGUF.
     pub(crate) fn plain_kind(&self) -> Option<Plain> {
         match &self.store {
             Store::Plain(files) => files.kind_of(&self.name("model.embed_tokens", "token_embd")),

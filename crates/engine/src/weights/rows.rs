@@ -1,11 +1,11 @@
-//! A table of which single rows are taken: the embedding.
+//! The embedding table, of which single rows are read.
 
 use std::sync::Arc;
 
 use crate::kernels::{Matrix, Rounded};
 use crate::linear::Linear;
 
-/// Only the rows that are taken are ever unpacked.
+/// Only the rows that are read are dequantised.
 #[derive(Debug)]
 pub(crate) enum Rows {
     Dense { matrix: Arc<Matrix>, width: usize, rows: usize },
@@ -33,7 +33,7 @@ impl Rows {
         rows
     }
 
-    /// The same table as a head: it is there once.
+    /// The same table as a tied output head, sharing its memory.
     pub(crate) fn as_linear(&self) -> Linear {
         match self {
             Self::Dense { matrix, width, rows } => {

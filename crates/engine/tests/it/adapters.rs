@@ -1,4 +1,5 @@
-//! Adapters: what is said with one is what a model says that it was added to, and nobody else hears of it.
+//! LoRA adapters: the output with an adapter equals that of the model with the adapter merged into its
+//! weights, and other rows of the batch are not affected.
 #![expect(clippy::cast_possible_truncation, reason = "small numbers, and weights of single precision")]
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::oracle::Oracle;
 use crate::parity::{blocks, furthest, held, in_pieces, part, spread, text};
 use crate::shapes;
 
-/// How far what an adapter says may be from what the merged model says, by how far that is spread.
+/// Maximum deviation from the merged model, relative to the spread of its logits.
 const NEAR: f64 = 1e-4;
 const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
@@ -23,7 +24,7 @@ fn open(made: &MadeAdapter, shape: &Shape, kind: Numbers) -> Result<Arc<Adapter>
     Adapter::open(directory.path(), shape, &Limits::default()).map(Arc::new)
 }
 
-/// The model with an adapter added to its weights: each by what this says of its name and rank.
+/// The model with an adapter merged into its weights, scaled by `scale` of each module's name and rank.
 fn merged(made: &Made, adapter: &MadeAdapter, scale: impl Fn(&str, usize) -> f64) -> Made {
     let mut merged = made.clone();
     for (name, (shape, down)) in adapter.tensors.iter().filter(|(name, _)| name.contains(".lora_A.")) {
@@ -47,7 +48,7 @@ fn with(adapter: &Arc<Adapter>, part: Part) -> Part {
     Part { adapter: Some(Arc::clone(adapter)), ..part }
 }
 
-/// All that is said of a text with an adapter, in one step.
+/// The logits of all tokens of a text with an adapter, in one step.
 fn said_with(model: &Model, adapter: &Arc<Adapter>, tokens: &[u32]) -> Vec<Vec<f32>> {
     let mut pool = Pool::new(model.shape(), Keeps::Single, 32);
     let step = Ragged { parts: vec![with(adapter, part(tokens, 0, &blocks(3, tokens.len())))] };
@@ -84,7 +85,7 @@ fn it_says_what_the_merged_model_says() {
         let some = MadeAdapter::new(&shapes::dense(), targets, 5, 3);
         same_as_merged("qwen3", shapes::dense(), &some, Numbers::F32, |_, rank| 16.0 / rank as f64);
     }
-    // Experts take none, what is around them does.
+    // Experts can't have adapters, but attention can.
     let around = MadeAdapter::new(&shapes::mixture(), &ALL[..4], 8, 3);
     same_as_merged("qwen3_moe", shapes::mixture(), &around, Numbers::F32, |_, rank| 16.0 / rank as f64);
 }
@@ -109,7 +110,7 @@ fn patterns_and_layers_are_honoured() {
     adapter.config["target_modules"] = json!(ALL);
     adapter.config["r"] = json!(6);
     adapter.config["layers_to_transform"] = json!([0, 1]);
-    // The first that means a name is the one.
+    // The first pattern that matches a name applies.
     adapter.config["rank_pattern"] =
         json!({r"layers\.1\.mlp\..*": 3, "v_proj": 12, "layers.0.self_attn.v_proj": 1});
     adapter.config["alpha_pattern"] = json!({"(k|v)_proj": 30, "model.layers.0.mlp.up_proj": 4.5});
@@ -122,14 +123,14 @@ fn patterns_and_layers_are_honoured() {
         alpha / rank as f64
     };
     same_as_merged("qwen3", shapes::dense(), &adapter, Numbers::F32, scale);
-    // Whoever names a matrix in full means it, whatever its layer.
+    // A full module name applies whatever `layers_to_transform` says.
     let mut named = adapter.clone();
     let whole = "model.layers.2.mlp.up_proj";
     let one = MadeAdapter::of(&shapes::dense(), 4, |name| (name == whole).then_some(6));
     named.tensors.extend(one.tensors);
     named.config["target_modules"] = json!([&ALL[..], &[whole]].concat());
     same_as_merged("qwen3", shapes::dense(), &named, Numbers::F32, scale);
-    // The same, said otherwise.
+    // The same targets as an expression.
     adapter.config["target_modules"] = json!(r"model\.layers\.[01]\..*_proj");
     adapter.config["layers_to_transform"] = json!(null);
     same_as_merged("qwen3", shapes::dense(), &adapter, Numbers::F32, scale);
@@ -143,7 +144,7 @@ fn a_packed_model_takes_the_same_adapter() {
     let all = MadeAdapter::new(&shapes::dense(), &ALL, 8, 3);
     for (family, shape) in [
         ("qwen3", shapes::dense()),
-        // Its rows lie otherwise in packed files.
+        // Its query and key rows are permuted in GGUF files.
         ("llama", Shape { rope: shapes::dense().rope, ..shapes::llama() }),
     ] {
         let plain = held(family, shape);
@@ -186,7 +187,7 @@ fn nobody_beside_an_adapter_hears_of_it() {
         for alone in held.model.step(&alone, &mut pool).unwrap().chunks(shape.vocabulary) {
             assert_eq!(beside.next().unwrap(), alone, "text {of}");
         }
-        // Whoever has none gets the model's own words, bit by bit.
+        // A row without an adapter gets the base model's output, bit by bit.
         if whose[of].is_none() {
             let tokens = text(lengths[of], of as u32);
             let own = in_pieces(&held.model, &mut pool, &tokens, &[lengths[of]]);
@@ -210,7 +211,7 @@ fn an_adapter_of_another_model_is_not_computed_with() {
     assert!(matches!(held.model.step(&step, &mut pool), Err(EngineError::Step(_))));
 }
 
-/// The file and the field that an adapter is refused by.
+/// The file and the field that an adapter is refused for.
 fn refused_by(made: &MadeAdapter, shape: &Shape) -> (String, String) {
     match open(made, shape, Numbers::F32) {
         Err(EngineError::Adapter { path, field, .. }) => {
@@ -246,7 +247,7 @@ fn what_its_description_says_is_refused_by_the_field_that_says_it() {
     for value in [json!(["q_proj", "lm_head"]), json!(["proj"]), json!([7]), json!(null), json!(7)] {
         check("target_modules", value);
     }
-    // Expressions that mean nothing, can't be read, or never come to an end.
+    // Expressions that match nothing, are invalid, or backtrack without end.
     for value in [json!("v_proj"), json!("(q_proj"), json!(r"(?=.)((?:\w|\.)+)+\1!")] {
         check("target_modules", value);
     }
@@ -330,7 +331,7 @@ fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
     made.write(directory.path(), Numbers::F32).unwrap();
     assert!(open().is_ok());
     let whole = std::fs::read(at("adapter_model.safetensors")).unwrap();
-    // Cut anywhere, and with lengths that no file has.
+    // Truncated files, and impossible lengths.
     for length in [0, 4, 8, 100, whole.len() / 2, whole.len() - 1] {
         std::fs::write(at("adapter_model.safetensors"), &whole[..length]).unwrap();
         names("adapter_model.safetensors");

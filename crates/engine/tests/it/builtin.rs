@@ -1,4 +1,5 @@
-//! The model that is built in: what it was not trained on, how large it is, and whether it does as well as its card says.
+//! The built-in model: its training data excludes the held-out questions, its size is bounded, and it scores
+//! as its card says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Its words alone.
+/// Its words, without punctuation and case.
 fn words(question: &str) -> String {
     let words = question.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join(" ")
@@ -58,7 +59,7 @@ fn it_is_as_small_and_as_plainly_labelled_as_it_has_to_be() {
     assert!(card.contains("**A demonstration.**"));
 }
 
-/// What it says to each question, by the likeliest token each time, as it is when it serves.
+/// Its answers to questions, with greedy decoding, as when it is served.
 fn answers(questions: &[&str]) -> Vec<String> {
     let directory = builtin().join("model");
     let vocabulary = Vocabulary::open(&directory.join("tokenizer.json")).unwrap();
@@ -116,9 +117,10 @@ fn it_answers_as_well_as_its_card_says() {
     let card = std::fs::read_to_string(builtin().join("README.md")).unwrap();
     let told = (0..=50).find(|told| card.contains(&format!("**{told} of 50**"))).unwrap();
     assert!(right >= 25, "{right} of 50");
-    // Another processor adds in another order, and may tip what stood on an edge.
+    // Another CPU adds in another order, which may change one borderline answer.
     assert!(right.abs_diff(told) <= 1, "{right}, and the card says {told}");
-    // What it says comes from its weights: a question that stands in its text word for word, and one about nothing.
+    // Answers come from its weights: for a question that is in its text word for word, and for one about
+    // nothing.
     let said = answers(&["What is Tidegate?", "xyzzy?"]);
     assert!(said[0].to_lowercase().contains("three ways"), "{said:?}");
     assert!(!said[1].is_empty());

@@ -1,4 +1,5 @@
-//! Small models that transformers read, too, and texts for them. `examples/made_models.rs` writes them down.
+//! Synthetic models that transformers can read, too, and inputs for them. `examples/made_models.rs` writes
+//! them to disk.
 
 use engine::made::{Made, MadeFor};
 use engine::{Rope, Shape, Stretch};
@@ -8,10 +9,10 @@ use crate::shapes;
 pub struct Case {
     pub name: &'static str,
     pub made: Made,
-    /// Its angles are told in the older spelling.
+    /// Its RoPE settings are written in the older format.
     pub is_older: bool,
     pub tokens: Vec<u32>,
-    /// Where in the text states are compared.
+    /// The positions at which states are compared.
     pub places: &'static [usize],
 }
 
@@ -28,7 +29,7 @@ pub fn cases() -> Vec<Case> {
         truncates: false,
     };
     let own = Shape { rope: Rope { theta: 10_000.0, stretch: own }, ..shapes::stretched() };
-    // Some places before the length that the model was made for, and some beyond it.
+    // Some positions within the original context length, and some beyond it.
     let beyond = &[20, 63, 64, 150, 239];
     let mut ranks = Made::new("qwen3", shapes::dense(), 7);
     let row = ranks.tensors["model.embed_tokens.weight"].1[..shapes::dense().hidden].to_vec();

@@ -1,5 +1,6 @@
-//! A model as tensors says what it says by kernels of ours: in one step, in many, beside others, with adapters, and whole
-//! texts through a host. The device is this machine's processor: what an accelerator has beside it is not run here.
+//! The tensor backend gives the same output as the CPU kernels: in one step, in several, in batches, with
+//! adapters, and for whole generations through a host. The device is the CPU; code for accelerators only is
+//! not run here.
 
 use std::sync::Arc;
 
@@ -16,12 +17,12 @@ use crate::oracle::Oracle;
 use crate::parity::{blocks, furthest, part, spread, text};
 use crate::shapes;
 
-/// How far two ways of computing may be apart, by how far what they say is spread.
+/// Maximum deviation between the backends, relative to the spread of the logits.
 const NEAR: f64 = 1e-4;
-/// The same where keys and values are kept in half precision: a number that is rounded the other way is another number.
+/// The same with a KV cache in half precision, where a number may be rounded the other way.
 const HALF: f64 = 5e-3;
 
-/// A model by kernels of ours, and by tensors.
+/// A model in both backends.
 struct Both {
     made: Made,
     own: Machine,
@@ -48,7 +49,7 @@ fn packed(family: &str, shape: Shape, kind: Packing) -> Both {
     both_of(&Source::open(&path).unwrap(), made)
 }
 
-/// All that is said of a text that is computed in pieces of these lengths.
+/// The logits of all tokens of a text that is computed in pieces of these lengths.
 fn in_pieces(machine: &Machine, keeps: Keeps, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let mut memory = machine.memory(keeps, tokens.len().div_ceil(BLOCK) + 4).unwrap();
     let blocks = blocks(3, tokens.len());
@@ -130,7 +131,7 @@ fn a_packed_file_says_by_tensors_what_it_says() {
     for (family, shape) in [
         ("qwen3", shapes::dense()),
         ("qwen3_moe", shapes::mixture()),
-        // Its pairs are neighbours in packed files.
+        // In GGUF files its RoPE pairs are neighbours.
         ("llama", Shape { rope: shapes::dense().rope, ..shapes::llama() }),
     ] {
         for kind in [Packing::F32, Packing::F16, Packing::BF16] {
@@ -158,7 +159,7 @@ fn stacked_experts_of_plain_files_are_the_experts_by_tensors() {
     assert!(error.contains("experts.down_proj"), "{error}");
 }
 
-/// How far two say different things, on the whole.
+/// The overall difference between two outputs.
 fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
     let each = one.iter().flatten().zip(other.iter().flatten());
     let sum: f64 = each.map(|(one, other)| (one - other) * (one - other)).sum();
@@ -170,7 +171,8 @@ fn a_rounded_model_says_by_tensors_what_its_rounded_weights_say() {
     let tokens = text(48, 1);
     let made = Made::new("qwen3", shapes::wide(), 7);
     let exact_ones = Oracle { made: &made }.all(&tokens);
-    // What is multiplied is rounded too, on its way: to eight bits, as weights may be.
+    // The CPU kernels also quantise the activations to eight bits, which changes the output as much as 8-bit
+    // weights would.
     let eight = Oracle { made: &made.rounded(Packing::Q8_0).unwrap() }.all(&tokens);
     let bound = 2.0 * apart(&eight, &exact_ones);
     for kind in [Packing::Q8_0, Packing::Q6K, Packing::Q4K, Packing::Q5K, Packing::Q4_0] {
@@ -201,7 +203,7 @@ fn adapters(shape: &Shape) -> Vec<Arc<Adapter>> {
     let targets = [&ALL[..4], &ALL[..], &ALL[1..3]];
     let kinds = [Numbers::F32, Numbers::BF16, Numbers::F16];
     let open = |((targets, kind), seed): ((&[&str], Numbers), u64)| {
-        // Experts take none.
+        // Experts can't have adapters.
         let around: Vec<&str> =
             targets.iter().copied().take(if shape.mixture.is_some() { 4 } else { 7 }).collect();
         let directory = tempfile::tempdir().unwrap();
@@ -232,7 +234,8 @@ fn many_texts_with_adapters_say_by_tensors_what_they_say() {
             let batch = Ragged { parts: (0..lengths.len()).map(one).collect() };
             let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
                 let mut memory = machine.memory(Keeps::Single, 64).unwrap();
-                // Twice: adapters are on the device by the second step, and what was kept is kept again.
+                // Twice: by the second step the adapters are on the device, and the KV cache is overwritten
+                // with the same values.
                 let first = machine.step(&batch, &mut memory).unwrap();
                 assert_eq!(first, machine.step(&batch, &mut memory).unwrap());
                 vec![first]
@@ -306,7 +309,7 @@ fn whole_texts_are_the_same_by_tensors() {
         .zip(1..)
         .map(|(length, of)| request(length, of, 40))
         .collect();
-    // All at once, and with so little room that texts have to make way for each other.
+    // With enough memory for all, and with so little that sequences are preempted.
     for blocks in [128, 24] {
         let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
             let host = Host::start(machine.clone(), room(machine.shape(), blocks)).unwrap();

@@ -1,4 +1,5 @@
-//! What transformers made of the same files, which `scripts/model-goldens.py` wrote down.
+//! Compares hidden states with those of transformers on the same files, as recorded by
+//! `scripts/model-goldens.py`.
 
 use engine::{BLOCK, Keeps, Model, Pool, Ragged, Source, Tells};
 use serde_json::Value;
@@ -7,7 +8,8 @@ use crate::cases::{Case, cases};
 use crate::parity::{blocks, part, spread};
 
 const GOLDENS: &str = include_str!("../fixtures/models/goldens.json");
-/// How far states may be from theirs, by how far those are spread: theirs are worked out in single precision, angles too.
+/// Maximum deviation from transformers' states, relative to their spread. Those are computed in single
+/// precision, RoPE angles included.
 const NEAR: f64 = 2e-4;
 
 fn rows(value: &Value) -> Vec<Vec<f64>> {
@@ -51,7 +53,7 @@ fn states_are_those_of_transformers() {
 #[test]
 fn stretched_angles_change_what_is_said() {
     let goldens: Value = serde_json::from_str(GOLDENS).unwrap();
-    // What would be said without them is far from what was written down: the comparison can fail.
+    // Without YaRN the states are far from the recorded ones, so that the comparison can fail.
     let mut case = cases().into_iter().find(|case| case.name == "yarn").unwrap();
     case.made.shape.rope.stretch = engine::Stretch::None;
     let directory = tempfile::tempdir().unwrap();

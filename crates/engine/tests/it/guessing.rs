@@ -1,4 +1,4 @@
-//! Guesses cost work or save it, and change nothing of what is said.
+//! Speculative decoding: draft tokens cost or save work, and never change the output.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::running::BOTH;
 use crate::shapes;
 use crate::words::{Said, WORDS, all};
 
-/// Guesses the same token whatever comes.
+/// Drafts the same token every time.
 #[derive(Debug)]
 struct Stubborn(u32);
 
@@ -73,7 +73,7 @@ fn the_same_is_said_with_guesses_and_without() {
             let said = all(&mut WORDS.runner_that(keeps, 100, 12), std::slice::from_ref(request)).remove(0);
             assert_eq!(said, *alone);
         }
-        // In little room, and against somebody who is always wrong.
+        // With little memory, and with a draft that is always wrong.
         let mut tight = WORDS.runner_that(keeps, 24, 12);
         assert_eq!(all(&mut tight, &requests), alone);
         assert!(tight.counts().set_back > 0);
@@ -90,7 +90,7 @@ fn what_is_copied_takes_fewer_steps() {
     let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
     let bytes = 100 * Pool::block_bytes(model.shape(), Keeps::Half);
     let mut request = WORDS.request("", 0, 200);
-    // A beginning that it will say again.
+    // A prompt that the model will repeat.
     request.prompt = (0..300).chain([0]).collect();
     request.sampling.temperature = 0.0;
     let mut steps = [0, 0];
@@ -123,7 +123,7 @@ fn wrong_guesses_leave_nothing_behind() {
             }
         }
         assert!(runner.counts().guessed > 0);
-        // What was guessed and not said is not found again, and what was said is.
+        // Rejected draft tokens don't get into the prefix cache; accepted ones do.
         let mut guessed = request;
         guessed.prompt.extend_from_slice(&said[..40]);
         let common = guessed.prompt.len();
@@ -136,7 +136,8 @@ fn wrong_guesses_leave_nothing_behind() {
     }
 }
 
-/// Room for one text at a time: whoever keeps what ended texts had guesses no other.
+/// Has memory for one sequence at a time: if the draft model kept the KV cache of finished sequences, it
+/// could not draft for others.
 fn draft(keeps: Keeps, model: &Arc<Model>) -> Box<Draft> {
     let bytes = 10 * Pool::block_bytes(model.shape(), keeps);
     Box::new(Draft::new(Arc::clone(model), keeps, bytes).unwrap())
@@ -155,7 +156,7 @@ fn who_knows_all_that_is_said_saves_most_steps() {
                 (WORDS.runner_that(keeps, 100, 0), WORDS.runner_that(keeps, 100, 8));
             let said = all(&mut alone, request);
             drafted = drafted.guessing_by(draft(keeps, &WORDS.model));
-            // The second finds what the first has left free again.
+            // The second run finds that the first has freed its memory.
             for _ in 0..2 {
                 let before = drafted.counts();
                 assert_eq!(all(&mut drafted, request), said);
@@ -163,7 +164,7 @@ fn who_knows_all_that_is_said_saves_most_steps() {
                 assert!(counts.steps - before.steps < alone.counts().steps / 3, "{counts:?}");
                 let (guessed, came_true) =
                     (counts.guessed - before.guessed, counts.came_true - before.came_true);
-                // What was said before word for word is guessed without it, and may be wrong.
+                // Repetitions of earlier text are drafted without the draft model, and may be wrong.
                 assert!(came_true * 10 >= guessed * 8, "{counts:?}");
             }
         }
@@ -214,7 +215,7 @@ fn guesses_take_no_room_that_others_want() {
     assert_eq!(runner.counts().set_back, 0);
 }
 
-/// A model of sixteen tokens, of which all is known.
+/// A model of sixteen tokens, small enough to compute all probabilities.
 fn small() -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
     let shape = engine::Shape { vocabulary: 16, ..shapes::dense() };
@@ -222,7 +223,7 @@ fn small() -> Arc<Model> {
     Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
-/// How likely each token is behind a text.
+/// The probability of each token after a text.
 fn likely(model: &Model, text: &[u32]) -> Vec<f64> {
     let mut pool = Pool::new(model.shape(), Keeps::Half, 4);
     let part = Part {
@@ -270,7 +271,7 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
         wanted.extend(likely(&model, &text).iter().map(|second| likely_first * second * DRAWS as f64));
     }
     assert!(runner.counts().came_true > 0 && runner.counts().guessed > runner.counts().came_true);
-    // Pairs that hardly ever come are counted as one.
+    // Rare pairs are pooled into one cell of the chi-squared test.
     let (mut square, mut cells, mut rest) = (0.0, 0.0, (0.0, 0.0));
     for (count, wanted) in counts.iter().zip(&wanted) {
         if *wanted < 5.0 {
@@ -281,6 +282,6 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
         }
     }
     square += (rest.0 - rest.1) * (rest.0 - rest.1) / f64::max(rest.1, 1.0);
-    // One in ten thousand is above this by chance.
+    // By chance, one in ten thousand exceeds this.
     assert!(cells > 20.0 && square < cells + 3.72 * f64::sqrt(2.0 * cells) + 8.0, "{square} of {cells}");
 }

@@ -1,4 +1,4 @@
-//! Training runs: what is read, what is learned, what is left of it, and what a run that was killed comes to.
+//! Training runs: reading the data, training, the written result, and resuming runs that were killed.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::shapes;
 use crate::training::{served, small, source};
 
-/// A word of eight tokens, over and over.
+/// A cycle of eight tokens, repeated.
 fn cycle(length: usize) -> Text {
     let tokens = (0..length).map(|place| [17, 4, 301, 88, 250, 9, 133, 64][place % 8]).collect();
     Text { tokens, is_learned: vec![true; length] }
@@ -63,7 +63,7 @@ fn a_cycle_is_learned_and_served() {
         assert_eq!((last.step, last.of, last.tokens), (60, 60, 60 * 63));
         let result = directory.join("result");
         job.write(base.path(), &result, Precision::Single).unwrap();
-        // The model that it makes says the next token of the cycle.
+        // The trained model predicts the next token of the cycle.
         let made = match &trains {
             Trains::Whole => None,
             Trains::Adapter(low) => Some(merged(&made, low, &result)),
@@ -86,7 +86,7 @@ fn a_cycle_is_learned_and_served() {
     }
 }
 
-/// The model that an adapter's files make of another.
+/// A model with an adapter's files merged into its weights.
 fn merged(made: &Made, low: &LowRank, result: &Path) -> Made {
     let config: Value =
         serde_json::from_slice(&std::fs::read(result.join("adapter_config.json")).unwrap()).unwrap();
@@ -161,7 +161,7 @@ fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model()
     }
 }
 
-/// Many short texts, some of them held back.
+/// Many short texts, some of which are held out for validation.
 fn many() -> Vec<Text> {
     (10..40).map(cycle).collect()
 }
@@ -178,7 +178,7 @@ fn base(directory: &Path) -> Source {
 const KILLED_IN: &str = "TIDEGATE_TEST_TRAINS_IN";
 const KILLED_AFTER: &str = "TIDEGATE_TEST_TRAINS_UNTIL";
 
-/// Trains until so many steps are done, and stands still in the midst of the next one.
+/// Trains this many steps, and then blocks in the middle of the next.
 fn train_and_wait(directory: &Path, steps: usize) {
     let source = Source::open(&directory.join("base")).unwrap();
     let mut job = Job::open(&source, many(), long(), &directory.join("run")).unwrap();
@@ -198,7 +198,7 @@ fn train_and_wait(directory: &Path, steps: usize) {
 
 #[test]
 fn a_run_that_is_killed_ends_as_one_that_is_not() {
-    // The test runs itself: in the process that is killed, these say where and when.
+    // The test starts itself as the process that is killed; these variables say where and when.
     if let (Some(directory), Ok(steps)) = (std::env::var_os(KILLED_IN), std::env::var(KILLED_AFTER)) {
         return train_and_wait(Path::new(&directory), steps.parse().unwrap());
     }
@@ -291,7 +291,7 @@ fn less_memory_and_more_pieces_come_to_the_same() {
     };
     let usual = run("usual", long());
     assert_eq!(run("less", Settings { saves_memory: true, ..long() }), usual);
-    // All texts in one step: as one batch, and as many.
+    // All texts in one step: as one batch, and as several.
     let all = Settings { epochs: 5, held_back: 0, ..long() };
     let (one, _) = run("one", Settings { batch_tokens: 1_000, ..all.clone() });
     let (many, _) = run("many", Settings { accumulation: 100, ..all });
@@ -319,7 +319,7 @@ fn a_rate_that_is_too_high_is_told() {
     assert!(job.network().slots().iter().all(|slot| slot.name.contains("gate_proj")));
 }
 
-/// A tokenizer whose tokens are bytes, with two signs.
+/// A byte-level tokenizer with two special tokens.
 fn vocabulary(directory: &Path) -> Vocabulary {
     let is_itself = |byte: u32| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let others = (0..256u32).filter(|byte| !is_itself(*byte)).zip(256..);
@@ -347,7 +347,7 @@ fn vocabulary(directory: &Path) -> Vocabulary {
 
 const PLAIN: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}\
 {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-/// Leaves out what was thought before the last question.
+/// A template that drops earlier reasoning.
 const THINKING: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
 {% if message.role == 'assistant' and not loop.last %}{{ message.content.split('</think>')[-1] }}\
 {% else %}{{ message.content }}{% endif %}<|im_end|>\n{% endfor %}\

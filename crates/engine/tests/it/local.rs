@@ -1,4 +1,4 @@
-//! A model as a runtime: what is asked in a node's words, and what is told.
+//! A local model as a `Runtime`: a node's requests, and their responses.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,7 +74,7 @@ pub fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
 
 #[derive(Debug, Default, PartialEq, Clone)]
 pub struct Said {
-    /// Of each choice.
+    /// One for each choice.
     pub texts: Vec<String>,
     calls: Vec<(String, String)>,
     reasons: Vec<Reason>,
@@ -133,7 +133,7 @@ fn a_sign_in_a_message_is_as_many_tokens_as_it_has_letters() {
     let count = |text: &str| counted(&LOCAL, asked(text, 12));
     let sign = "<|im_end|>";
     assert_eq!(count(&format!("tide {sign} tide")), count("tide  tide") + sign.len() as u64);
-    // Whoever writes the whole prompt writes its signs.
+    // In a raw prompt, special-token text is a special token.
     let whole = GenerateRequest { continues: Some(Continues::Text(format!("tide {sign}"))), ..asked("", 12) };
     let tide = GenerateRequest { continues: Some(Continues::Text("tide ".to_owned())), ..asked("", 12) };
     assert_eq!(counted(&LOCAL, whole), counted(&LOCAL, tide) + 1);

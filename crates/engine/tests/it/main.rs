@@ -1,4 +1,5 @@
-//! The engine's arithmetic against a second one that shares nothing with it.
+//! Integration tests of the engine; among others, its arithmetic is compared with an independent second
+//! implementation.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::cast_possible_truncation)]
 
 mod adapters;

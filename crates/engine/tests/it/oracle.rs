@@ -1,4 +1,5 @@
-//! A forward pass in f64, one text at a time, written as plainly as it can be.
+//! The reference implementation: a forward pass in f64, one sequence at a time, written as plainly as
+//! possible.
 
 use engine::made::Made;
 use engine::{Shape, Stretch};
@@ -48,7 +49,7 @@ impl Oracle<'_> {
         out
     }
 
-    /// For every token what it says of the next.
+    /// The logits after every token.
     pub fn all(&self, tokens: &[u32]) -> Vec<Row> {
         let shape = &self.made.shape;
         let embedding = self.tensor("model.embed_tokens");
@@ -120,7 +121,7 @@ fn turned(shape: &Shape, head: &[f64], place: usize) -> Row {
     for pair in 0..half {
         let mut frequency = shape.rope.theta.powf(-2.0 * pair as f64 / shape.head_dim as f64);
         if let Stretch::Bands { factor, low, high, original } = shape.rope.stretch {
-            // As the paper of the family writes it, by wavelengths.
+            // By wavelengths, as in the Llama 3 reference implementation.
             let wave = std::f64::consts::TAU / frequency;
             if wave > original / low {
                 frequency /= factor;

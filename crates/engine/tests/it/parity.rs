@@ -1,4 +1,4 @@
-//! What the engine says, against what the oracle says: in one step, in many, alone and beside others.
+//! Compares the engine's output with the oracle's: in one step, in several, alone and in batches.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,11 @@ use crate::oracle::Oracle;
 use crate::running::BOTH;
 use crate::shapes;
 
-/// How far from the oracle's the engine's numbers may be, by how far those are spread.
+/// Maximum deviation from the oracle, relative to the spread of its logits.
 const EXACT: f64 = 2e-5;
-/// The same where keys and values are kept in half precision.
+/// The same with a KV cache in half precision.
 const HALF: f64 = 5e-3;
-/// And where they are kept in eight bits: 0.034 is the furthest that was seen.
+/// The same with a KV cache in eight bits: the largest deviation seen was 0.034.
 const EIGHT: f64 = 5e-2;
 
 pub struct Held {
@@ -35,7 +35,7 @@ pub fn text(length: usize, of: u32) -> Vec<u32> {
     (0..length as u32).map(|place| (place * 37 + place / 5 * 11 + of * 101) % 320).collect()
 }
 
-/// Blocks of the pool that are this text's alone, not in order.
+/// Blocks of the pool for one text, deliberately not in order.
 pub fn blocks(first: u32, length: usize) -> Vec<u32> {
     let mut blocks: Vec<u32> = (first..first + length.div_ceil(BLOCK) as u32).collect();
     blocks.reverse();
@@ -46,7 +46,7 @@ pub fn part(tokens: &[u32], start: usize, blocks: &[u32]) -> Part {
     Part { tokens: tokens.to_vec(), start, blocks: blocks.to_vec(), told_from: 0, adapter: None }
 }
 
-/// All that is said of a text that is computed in pieces of these lengths.
+/// The logits of all tokens of a text that is computed in pieces of these lengths.
 pub fn in_pieces(model: &Model, pool: &mut Pool, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let blocks = blocks(3, tokens.len());
     let (mut said, mut at) = (Vec::new(), 0);
@@ -75,7 +75,7 @@ pub fn furthest(said: &[Vec<f32>], wanted: &[Vec<f64>]) -> f64 {
     each.map(|(said, wanted)| (f64::from(*said) - wanted).abs()).fold(0.0, f64::max)
 }
 
-/// How far off what is said of each token of a text is, by how far all of that is spread.
+/// The deviation of each token's logits, relative to the spread of all.
 fn off(held: &Held, length: usize, keeps: Keeps) -> Vec<f64> {
     let tokens = text(length, 1);
     let wanted = Oracle { made: &held.made }.all(&tokens);
@@ -91,7 +91,8 @@ fn check(held: &Held, length: usize, keeps: Keeps, bound: f64) {
     assert!(far <= bound, "{far} at {length} tokens");
 }
 
-/// As `check`, of all tokens but one in twenty where experts are chosen: which one it is changes where two are nearly as good.
+/// Like `check`. For mixtures, one token in twenty is exempt: rounding may change the choice between two
+/// experts with nearly equal scores.
 fn check_eight(held: &Held, length: usize) {
     let mut off = off(held, length, Keeps::Eight);
     off.sort_by(f64::total_cmp);
@@ -115,8 +116,9 @@ fn every_family_says_what_the_oracle_says() {
     }
 }
 
-/// The same bounds as at a text's beginning: angles of far places are where rounding shows first. `others`: so many tokens
-/// may be further off in half precision, where two experts are as good and the other one is chosen.
+/// At far positions the bounds are the same as near the start; there, rounding errors of RoPE angles show
+/// first. `others`: how many tokens may exceed the bound in half precision, because another expert with a
+/// nearly equal score was chosen.
 fn check_far(family: &str, shape: Shape, length: usize, others: usize) {
     let held = held(family, shape);
     let tokens = text(length, 1);
@@ -249,7 +251,7 @@ fn a_packed_file_is_the_same_model() {
         ("qwen3", shapes::dense()),
         ("qwen3_moe", shapes::mixture()),
         ("qwen3", shapes::stretched()),
-        // Packed files of this family say nothing of bands: they hold a tensor of factors.
+        // GGUF files of this family have no llama3 settings, but a tensor of RoPE frequency divisors.
         ("llama", shapes::llama()),
     ] {
         let held = held(family, shape);
@@ -265,7 +267,7 @@ fn a_packed_file_is_the_same_model() {
     }
 }
 
-/// Ways of rounding.
+/// The quantisation types.
 const ROUNDED: [Packing; 10] = [
     Packing::Q8_0,
     Packing::Q6K,
@@ -299,7 +301,7 @@ fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
     }
 }
 
-/// How far two say different things, on the whole.
+/// The overall difference between two outputs.
 fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
     let each = one.iter().flatten().zip(other.iter().flatten());
     let sum: f64 = each.map(|(one, other)| (one - other) * (one - other)).sum();
@@ -311,10 +313,11 @@ fn a_rounded_model_says_what_its_rounded_weights_say() {
     let made = Made::new("qwen3", shapes::wide(), 7);
     let tokens = text(48, 1);
     let exact = Oracle { made: &made }.all(&tokens);
-    // What is multiplied is rounded too, on its way: to eight bits, as weights may be.
+    // The activations are quantised, too: to eight bits, as weights may be.
     let eight = Oracle { made: &made.rounded(Packing::Q8_0).unwrap() }.all(&tokens);
     let bound = 2.0 * apart(&eight, &exact);
-    // Two bits and three leave too little of weights that are drawn: their products are told by the kernels' own tests.
+    // Two and three bits leave too little of random weights. Their products are covered by the kernels' own
+    // tests.
     let are_many = |kind: &Packing| !matches!(kind, Packing::Q3K | Packing::Q2K);
     for kind in ROUNDED.into_iter().filter(are_many) {
         let (_directory, path) = packed(&made, kind);

@@ -1,4 +1,4 @@
-//! Texts under rules: whatever a model of random weights says is what the rule allows.
+//! Constrained decoding: whatever a model of random weights generates, it satisfies the grammar constraint.
 
 use engine::{Calls, End, Form, Request, Rule, Sampling, Says, Thinking, Tool};
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::words::{Said, WORDS, all};
 
-/// Schemas by chance, the same for the same seed.
+/// Random schemas, reproducible by seed.
 struct Chance(ChaCha8Rng);
 
 impl Chance {
@@ -69,7 +69,7 @@ impl Chance {
 
     fn whole(&mut self) -> Value {
         let mut schema = self.object(0);
-        // Itself again, as far as it goes.
+        // A recursive schema.
         let tree = json!({
             "type": "object", "properties": {"of": {"type": "array", "items": {"$ref": "#/$defs/tree"}, "maxItems": 1}},
             "required": ["of"], "additionalProperties": false,
@@ -131,7 +131,7 @@ fn a_rule_says_the_same_whatever_runs_beside_it() {
         .iter()
         .map(|schema| WORDS.rules.rule(Says::Schema(schema), Thinking::May).unwrap())
         .collect();
-    // Two of each, and others that are free.
+    // Two of each, and some without constraints.
     let mut requests: Vec<Request> =
         rules.iter().chain(&rules).zip(0..).map(|(rule, seed)| under(rule, seed, 60)).collect();
     requests.extend((20..24).map(|seed| WORDS.request("Free: ", seed, 60)));
@@ -149,7 +149,7 @@ fn a_rule_says_the_same_whatever_runs_beside_it() {
         .map(|request| all(&mut WORDS.runner(100, 0), std::slice::from_ref(request)).remove(0))
         .collect();
     assert_eq!(all(&mut WORDS.runner(400, 0), &requests), alone);
-    // So little room that they are set back again and again, in the middle of their rules.
+    // With so little memory that they are preempted again and again while constrained.
     let mut tight = WORDS.runner(12, 0);
     assert_eq!(all(&mut tight, &requests), alone);
     assert!(tight.counts().set_back > 0);
@@ -179,7 +179,7 @@ fn tools() -> Vec<Tool> {
     vec![Tool { name: "look".into(), schema: Some(look) }, Tool { name: "stop".into(), schema: None }]
 }
 
-/// The calls of a text, by a reader that knows nothing of the engine's.
+/// The tool calls of a text, parsed independently of the engine.
 fn read(form: Form, text: &str) -> Vec<(String, Value)> {
     let calls = text
         .split("<tool_call>\n")

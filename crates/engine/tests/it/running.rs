@@ -1,4 +1,5 @@
-//! Many texts at once: each says what it would say alone, whatever else runs, waits, comes and goes.
+//! Continuous batching: each sequence gets the output that it would get alone, whatever else runs, waits,
+//! comes and goes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ pub fn model() -> Arc<Model> {
     Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
-/// What texts of a model that is served are kept in.
+/// The KV cache precisions that are used in serving.
 pub const BOTH: [Keeps; 2] = [Keeps::Half, Keeps::Eight];
 
-/// A runner with room for so many blocks.
+/// A runner with this many KV cache blocks.
 pub fn runner(model: &Arc<Model>, blocks: usize) -> Runner {
     runner_that(Keeps::Half, model, blocks)
 }
@@ -53,7 +54,7 @@ struct Said {
     end: Option<End>,
 }
 
-/// Runs until nothing is left, and gives what each said, in the order of their ends.
+/// Runs until idle, and returns the output of each, in the order in which they finish.
 fn all(runner: &mut Runner) -> Vec<(TextId, Said)> {
     let (mut open, mut ended) = (HashMap::<TextId, Said>::new(), Vec::new());
     while !runner.is_idle() {
@@ -73,7 +74,7 @@ fn all(runner: &mut Runner) -> Vec<(TextId, Said)> {
     ended
 }
 
-/// What of the one text's prompt was remembered, by its first step.
+/// How many of the prompt's tokens came from the prefix cache, by the first step.
 fn remembered(runner: &mut Runner) -> usize {
     let begun = |happened| match happened {
         Happened::Begun { remembered, .. } => Some(remembered),
@@ -114,7 +115,7 @@ fn too_little_room_costs_time_and_nothing_else() {
     for keeps in BOTH {
         let model = model();
         let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
-        // Two of them at their full length.
+        // Room for two of them at full length.
         let mut runner = runner_that(keeps, &model, 16);
         let ids: Vec<TextId> =
             requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
@@ -140,7 +141,7 @@ fn a_short_one_does_not_wait_for_a_long_one() {
     assert!(told > 0, "the long one is being told");
     let short = runner.submit(request(5, 2, 5)).unwrap();
     let mut gap = 0;
-    // A prompt of hundreds of tokens comes beside it, and it is told in every step all the same.
+    // A prompt of hundreds of tokens is added, and the running sequence still gets a token in every step.
     runner.submit(request(400, 3, 5)).unwrap();
     let ended = loop {
         let happened = runner.step().unwrap();
@@ -173,7 +174,7 @@ fn a_prompt_that_comes_again_is_remembered() {
         assert_eq!(runner.counts().rows - before.rows, BLOCK as u64);
         let rest = all(&mut runner).remove(0).1;
         assert_eq!(rest.tokens, cold.tokens[1..]);
-        // Whose beginning is the same, and who goes on otherwise.
+        // The same prefix with another continuation.
         let mut other = request;
         other.prompt.truncate(512);
         other.prompt.extend([1, 2, 3]);
@@ -196,7 +197,7 @@ fn nobody_finds_what_is_others_or_was_forgotten() {
         assert_eq!(remembered(&mut runner), 0);
         all(&mut runner);
         let forgot = runner.forget(OURS);
-        // The end of it, which nobody could find, is theirs already.
+        // The last, partial block can't be found in the cache, and has been reused in the other cache scope.
         assert_eq!((forgot.found, forgot.wiped, forgot.held), (207 / BLOCK, 207 / BLOCK, 0));
         assert_eq!(runner.forget(OURS), Forgot::default());
         for (request, wanted) in [(ours, 0), (theirs, 192)] {
@@ -222,7 +223,7 @@ fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
     let forgot = runner.forget(OURS);
     assert!(forgot.found >= 6 && forgot.held >= forgot.found, "{forgot:?}");
     assert_eq!((forgot.wiped, forgot.texts), (0, 16), "the step's places are taken, and the others wait");
-    // What is asked from now on is no part of that.
+    // Requests from now on are not affected.
     let later = runner.submit(ours.clone()).unwrap();
     let ended = all(&mut runner);
     assert!([first, later].iter().chain(&waiting).all(|text| ended.iter().any(|(id, _)| id == text)));
@@ -241,7 +242,7 @@ fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
 fn what_makes_way_after_it_was_forgotten_is_found_by_nobody() {
     for keeps in BOTH {
         let model = model();
-        // So little room that texts take it from each other again and again.
+        // So little memory that sequences preempt each other again and again.
         let mut runner = runner_that(keeps, &model, 16);
         for of in 1..=4 {
             runner.submit(request(60, of, 60)).unwrap();
@@ -273,7 +274,7 @@ fn what_is_called_off_is_free_before_the_next_step() {
     let left = all(&mut runner);
     assert_eq!(left.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [other]);
     assert_eq!(runner.free_blocks(), 64);
-    // One that still waits is gone, too.
+    // Cancelling one that still waits.
     let waits = runner.submit(request(10, 3, 5)).unwrap();
     runner.cancel(waits);
     assert!(runner.is_idle());

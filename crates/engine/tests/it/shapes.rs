@@ -1,8 +1,8 @@
-//! Small models with everything that large ones have.
+//! Small architectures with all features of large ones.
 
 use engine::{Mixture, Pairs, Rope, Shape, Stretch};
 
-/// Three layers, and every width another.
+/// Three layers, with a different number for every dimension.
 pub fn dense() -> Shape {
     Shape {
         vocabulary: 512,
@@ -32,12 +32,12 @@ pub fn llama() -> Shape {
     Shape { norms_heads: false, rope: Rope { theta: 500_000.0, stretch }, is_tied: false, ..dense() }
 }
 
-/// Wide enough for every way of rounding.
+/// Wide enough for every quantisation type.
 pub fn wide() -> Shape {
     Shape { hidden: 256, inner: 512, head_dim: 64, vocabulary: 320, ..dense() }
 }
 
-/// Made for 64 tokens, and stretched to 256.
+/// YaRN: made for 64 tokens, extended to 256.
 pub fn stretched() -> Shape {
     let stretch = Stretch::Ramp {
         factor: 4.0,

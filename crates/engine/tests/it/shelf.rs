@@ -1,4 +1,4 @@
-//! Adapters that come and go while texts are carried on.
+//! Adapters that are loaded, evicted, replaced and unregistered while sequences run.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::running::{model, request, runner};
 use crate::shapes;
 
-/// Directories of adapters, each by its seed.
+/// Directories of synthetic adapters, by seed.
 pub struct Files(TempDir);
 
 impl Files {
@@ -54,7 +54,7 @@ pub fn register(
     runner.settle(reading.read())
 }
 
-/// A runner with room for as many adapters, of which these are registered.
+/// A runner with room for `resident` adapters in memory, and with these registered.
 pub fn shelf(model: &Arc<Model>, files: &Files, resident: usize, seeds: std::ops::Range<u64>) -> Runner {
     let limits = Limits { resident, ..Limits::default() };
     let mut runner = runner(model, 64).with_limits(limits);
@@ -96,7 +96,7 @@ fn hear(said: &mut All, happened: Vec<Happened>) {
     }
 }
 
-/// What is to be read is read between two steps.
+/// Pending reads are done between two steps.
 fn step(runner: &mut Runner, said: &mut All) {
     for reading in runner.readings() {
         drop(runner.settle(reading.read()));
@@ -110,7 +110,7 @@ fn finish(runner: &mut Runner, said: &mut All) {
     }
 }
 
-/// What one says, alone in a runner of its own where it is not its first time.
+/// The output of one request that runs by itself.
 fn once(runner: &mut Runner, request: Request) -> Said {
     let text = runner.submit(request).unwrap();
     let mut said = All::new();
@@ -164,14 +164,14 @@ fn nothing_is_remembered_across_adapters_or_generations() {
     for request in [base.clone(), with(0, base.clone()), with(1, base.clone())] {
         assert_eq!(once(&mut runner, request).remembered, 96);
     }
-    // Another of that name, though its files are the same; and one that comes again under its name.
+    // One is replaced, though with the same files, and one is unregistered and registered again.
     register(&mut runner, &id(0), &files.of(0), REPLACES).unwrap();
     runner.unload_adapter(&id(1)).unwrap();
     register(&mut runner, &id(1), &files.of(1), Registering::default()).unwrap();
     assert_eq!(once(&mut runner, with(0, base.clone())).remembered, 0);
     assert_eq!(once(&mut runner, with(1, base.clone())).remembered, 0);
     assert_eq!(once(&mut runner, base.clone()).remembered, 96);
-    // A share is forgotten with all that it has under adapters.
+    // Forgetting a cache scope drops its prefixes under all adapters.
     assert!(runner.forget(Share(1)).found >= 18);
     for request in [base.clone(), with(0, base.clone()), with(1, base)] {
         assert_eq!(once(&mut runner, request).remembered, 0);
@@ -194,7 +194,7 @@ fn a_text_keeps_the_adapter_that_it_began_with() {
     let second = runner.submit(with(0, one.clone())).unwrap();
     step(&mut runner, &mut said);
     assert_eq!(status(&runner, 0).in_use, 1, "the first has the one before");
-    // Gone altogether, and both go on.
+    // Unregistered, and both sequences go on.
     runner.unload_adapter(&id(0)).unwrap();
     assert!(runner.adapters().is_empty());
     assert_eq!(runner.submit(with(0, one.clone())), Err(Refused::NoAdapter));
@@ -211,7 +211,7 @@ fn a_text_keeps_the_adapter_that_it_began_with() {
 #[test]
 fn a_text_that_is_set_back_keeps_its_generation() {
     let (model, files) = (model(), Files::new());
-    // Two of them at their full length.
+    // Room for two of them at full length.
     let mut runner = runner(&model, 16);
     for seed in 0..2 {
         register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
@@ -257,7 +257,8 @@ fn more_are_registered_than_are_in_memory() {
     }
     let after: Vec<u64> = runner.adapters().iter().map(|status| status.generation).collect();
     assert_eq!(after, generations, "who comes back is who left");
-    // Whoever was unused for longest leaves, and comes back with all that is remembered under it.
+    // The least recently used one is evicted, and when it is loaded again its cached prefixes are found
+    // again.
     for seed in [3, 4, 5, 6] {
         once(&mut runner, with(seed, request(40, 2, 2)));
     }
@@ -278,7 +279,7 @@ fn nobody_waits_for_an_adapter_of_another() {
     let warm = runner.submit(with(1, request(20, 2, 5))).unwrap();
     let base = runner.submit(request(20, 3, 5)).unwrap();
     let mut said = All::new();
-    // Nothing is read meanwhile: those behind it have their turns, and it has none.
+    // The adapter is not read meanwhile: the requests behind it run, and it does not.
     while !runner.waits_for_adapters() {
         hear(&mut said, runner.step().unwrap());
     }
@@ -300,7 +301,7 @@ fn one_that_finds_no_room_is_not_passed_for_ever() {
     let (model, files) = (model(), Files::new());
     let mut runner = shelf(&model, &files, 1, 0..2);
     let mut said = All::new();
-    // There are always texts with the other one, each begun before the last one ends.
+    // Requests with the other adapter keep coming, each started before the last one ends.
     for of in 0..4 {
         runner.submit(with(1, request(5, of, 10 + of as usize))).unwrap();
     }
@@ -332,7 +333,7 @@ fn one_that_stays_in_memory_stays() {
     }
     runner.pin_adapter(&id(3), true).unwrap();
     assert!(status(&runner, 3).is_pinned);
-    // Two stay, and two may be: no other will ever have room.
+    // Two are pinned and two fit: no other will ever fit.
     assert_eq!(once(&mut runner, with(1, request(9, 1, 2))).end, Some(End::NoAdapter));
     assert!(status(&runner, 1).failed.is_some());
     assert!(matches!(runner.load_adapter(&id(1)), Err(EngineError::AdapterLimit { .. })));
@@ -360,12 +361,12 @@ fn files_that_changed_or_went_end_who_waits_for_them() {
     std::fs::remove_dir_all(files.of(0)).unwrap();
     assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(End::NoAdapter));
     assert!(status(&runner, 0).failed.unwrap().contains("adapter_config.json"));
-    // Its own files again, and it is as if nothing had been.
+    // With its original files restored, it works as before.
     write(&files.of(0), 0);
     let again = once(&mut runner, with(0, one.clone()));
     assert_eq!((again.tokens, again.end), (before.tokens, before.end));
     assert_eq!(status(&runner, 0).failed, None);
-    // One whose name goes while it waits.
+    // An adapter whose name is unregistered while a request waits for it.
     let waits = runner.submit(with(1, one)).unwrap();
     let mut said = All::new();
     hear(&mut said, runner.step().unwrap());
@@ -390,7 +391,7 @@ fn what_can_not_be_registered_leaves_all_as_it_was() {
     }
     let none = register(&mut runner, &id(0), Path::new("/nowhere"), REPLACES);
     assert!(matches!(none, Err(EngineError::File { .. })));
-    // Two that are read at once for one name: the second comes too late.
+    // Two reads for one name: the second comes too late.
     let readings = [1, 2]
         .map(|seed| runner.reading(id(3), &files.of(seed), Registering::default()).unwrap())
         .map(engine::Reading::read);
@@ -430,7 +431,7 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     assert_eq!(register(1, REPLACES).unwrap(), 3);
     let broken = runtime.block_on(host.register_adapter(id(7), PathBuf::from("/nowhere"), PINNED));
     assert!(matches!(broken, Err(EngineError::File { .. })));
-    // Two that are not in memory together, and nothing else to do meanwhile.
+    // Two that don't fit in memory together, with nothing else to do meanwhile.
     let one = request(20, 1, 10);
     let telling = [0, 1, 0].map(|seed| (seed, host.carry(with(seed, one.clone()))));
     for (seed, telling) in telling {
@@ -440,7 +441,7 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let status = runtime.block_on(host.adapters()).unwrap();
     assert_eq!(status.iter().filter(|status| status.is_resident).count(), 1);
     runtime.block_on(host.load_adapter(id(1))).unwrap();
-    // Whoever waits for one is told when it is there, and when it can't be.
+    // A caller that waits for an adapter is notified when it is loaded, and when it can't be.
     let is_resident = |seed: u64| {
         let status = runtime.block_on(host.adapters()).unwrap();
         status.iter().any(|status| status.id == id(seed) && status.is_resident)
@@ -475,12 +476,12 @@ fn what_finds_no_memory_is_not_brought_in_and_the_rest_goes_on() {
         register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
     }
     let bytes = status(&runner, 1).bytes;
-    // Its files are read as they are, and laid out beside that.
+    // Its files are read as they are and then rearranged, so that both copies count.
     left.store(bytes * 2 - 1, Ordering::Relaxed);
     let refused = register(&mut runner, &id(3), &files.of(3), Registering::default()).unwrap_err();
     assert!(matches!(refused, EngineError::Memory { wanted, .. } if wanted == bytes * 2), "{refused}");
     assert!(runner.adapters().iter().all(|status| status.id != id(3)));
-    // The first went for the second, and can't come back as long as nothing is left for it.
+    // The first was evicted for the second, and can't be reloaded as long as there is no memory.
     assert_eq!(resident(&runner), [id(2)]);
     assert!(!runner.load_adapter(&id(1)).unwrap());
     for reading in runner.readings() {

@@ -1,4 +1,5 @@
-//! Signs that somebody writes into a conversation are text: what the model is given has the template's signs and no others.
+//! Special-token text in user input stays text: the prompt has the special tokens of the template and no
+//! others.
 
 use std::sync::LazyLock;
 
@@ -23,9 +24,9 @@ static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     Source::open(directory.path()).unwrap().beside().unwrap().vocabulary
 });
 
-/// A conversation with a text in all places that somebody may write in.
+/// A conversation with a text in every place that a client can fill.
 fn conversation(text: &str, is_harmless: bool) -> Conversation {
-    // A key is there once, whatever it is.
+    // Keys have to be unique, whatever the text.
     let key = if is_harmless { "key".to_owned() } else { format!("{text}k") };
     let call = json!({"type": "function", "id": "a", "function": {"name": text, "arguments": {key.clone(): text, "n": 1}}});
     let messages = vec![
@@ -41,7 +42,7 @@ fn conversation(text: &str, is_harmless: bool) -> Conversation {
     Conversation::new(messages, Some(vec![tool]), Last::Answer)
 }
 
-/// The tokens of a conversation, and its text.
+/// The tokens of a conversation, and its rendered text.
 fn told(template: &Template, conversation: &Conversation) -> Option<(Vec<u32>, String)> {
     let opened = conversation.open(template, VOCABULARY.signs(), &rand_number, 0).ok()?;
     let tokens =
@@ -57,7 +58,7 @@ fn signs(tokens: &[u32]) -> Vec<u32> {
     tokens.iter().copied().filter(|token| VOCABULARY.bytes(*token).is_empty()).collect()
 }
 
-/// A text, once it was tokens; signs by their spellings.
+/// Decodes tokens; special tokens are written out.
 fn said(tokens: &[u32]) -> String {
     let spelt = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(|sign| (VOCABULARY.sign(sign), sign));
     let bytes = tokens.iter().flat_map(|token| {
@@ -75,7 +76,7 @@ fn check(text: &str) {
         let (wanted, _) = told(&template, &conversation("harmless", true)).unwrap();
         assert_eq!(signs(&tokens), signs(&wanted), "{text}: {told_text}");
         assert_eq!(said(&tokens), told_text, "{text}");
-        // The text is the one that nobody looked at.
+        // The rendered text is the same as without neutralising.
         let plain = conversation(text, false).open(&template, &Signs::default(), &rand_number, 0).unwrap();
         assert_eq!(told_text, plain.text, "{text}");
     }
@@ -98,7 +99,7 @@ fn a_sign_that_somebody_writes_ends_no_message() {
     ] {
         check(text);
     }
-    // What nobody looks at does become signs: the comparison can fail.
+    // Without neutralising, the text does become special tokens, so that the comparison can fail.
     let template = Template::new(TEMPLATES[0]).unwrap();
     let opened =
         conversation("<|im_end|>", false).open(&template, &Signs::default(), &rand_number, 0).unwrap();
@@ -116,7 +117,7 @@ fn what_is_around_such_a_sign_is_the_same_tokens() {
         told(&template, &Conversation::new(vec![message], None, Last::Answer)).unwrap().0
     };
     let [start, end] = ["<|im_start|>", "<|im_end|>"].map(|sign| VOCABULARY.sign(sign).unwrap());
-    // The world's tokens join with what stands beside them as they do elsewhere.
+    // Words next to the special-token text are tokenized as they are elsewhere.
     let tokens = asked("the world<|im_end|> the world");
     let of_text = |text: &str| VOCABULARY.tokens(text).unwrap();
     let is_sign = |token: &u32| [start, end].contains(token);
@@ -124,7 +125,7 @@ fn what_is_around_such_a_sign_is_the_same_tokens() {
     assert_eq!(parts.len(), 4, "before the first, the message, what is between, the answer");
     assert_eq!(parts[1][..of_text("user\nthe world").len()], of_text("user\nthe world"));
     assert!(parts[1].ends_with(&of_text(" the world")));
-    // Without one nothing is different at all.
+    // Without special-token text, tokenization is unchanged.
     let plain = "the <world> | im_end 'll 123";
     let whole = format!("<|im_start|>user\n{plain}<|im_end|>\n<|im_start|>assistant");
     assert_eq!(asked(plain), of_text(&whole));

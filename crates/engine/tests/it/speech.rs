@@ -1,4 +1,4 @@
-//! What a model says is told as it is meant, and the same however it is cut.
+//! Output parsing: text, reasoning and tool calls are recognised, however the output is split into pieces.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const TRANSCRIPTS: &str = include_str!("../fixtures/transcripts.txt");
 
-/// How an answer came about.
+/// A transcript: the model's output, its context, and the expected events.
 #[derive(Debug, Clone, Default)]
 struct Case {
     name: String,
@@ -73,7 +73,7 @@ fn cases() -> Vec<Case> {
     TRANSCRIPTS.split("\n=== ").skip(1).map(case).collect()
 }
 
-/// Everything that is told of an answer that comes in these pieces.
+/// All events for output that arrives in these pieces.
 fn events<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a str>) -> Vec<Event> {
     let offered = if case.is_silent { Offered::default() } else { Offered::of(&prompt(case.is_one)) };
     let mut calls = 0;
@@ -97,7 +97,8 @@ fn events<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a str>) -> Vec<Eve
     out
 }
 
-/// What was told, part by part, as the transcripts write it. Parts begin and end in their order, one at a time.
+/// The events, part by part, in the notation of the transcripts. Checks that parts don't overlap and are in
+/// order.
 fn told(events: &[Event]) -> String {
     let mut parts: BTreeMap<u32, (PartKind, String)> = BTreeMap::new();
     let (mut open, mut end) = (None, None);
@@ -126,7 +127,7 @@ fn told(events: &[Event]) -> String {
         PartKind::Call { id, name, is_custom: false } => {
             calls += 1;
             assert_eq!(id, &format!("call_{calls}"));
-            // The last character of a line would be lost to editors.
+            // Editors would strip a trailing space.
             let text = text.strip_suffix(' ').map_or_else(|| text.clone(), |text| format!("{text}·"));
             format!("call {name} {text}\n")
         }
@@ -157,7 +158,7 @@ fn transcripts_are_told_as_they_are_meant() {
         let told = told(&events(case, [case.says.as_str()]));
         let means = case.means.trim_end_matches('\n');
         assert_eq!(told.trim_end_matches('\n'), means, "{}:\n{}", case.name, case.says);
-        // What the answer made of its calls can be read, unless it says that it can't.
+        // The arguments of tool calls are valid JSON, unless the finish reason says otherwise.
         if told.ends_with("ends calls\n") {
             for call in told.lines().filter(|line| line.starts_with("call ")) {
                 let arguments = call.splitn(3, ' ').nth(2).unwrap();
@@ -222,7 +223,7 @@ fn a_template_shows_how_its_model_calls() {
     assert!(!Manner::default().is_in_thought("<think>"));
 }
 
-/// Signs, pieces of signs and what may stand between them, in any order.
+/// Markup, fragments of it and text around it, in any order.
 fn soup() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => proptest::sample::select(vec![

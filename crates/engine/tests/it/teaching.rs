@@ -1,4 +1,4 @@
-//! A model that is trained beside what it answers: which goes first, when it stops, and what is told of it beforehand.
+//! Training while serving: priority, cancellation, resumption and the estimate.
 
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ const LINES: &[u8] = b"{\"messages\":[{\"role\":\"user\",\"content\":\"tide\"},{
 {\"messages\":[{\"role\":\"user\",\"content\":\"ebb\"},{\"role\":\"assistant\",\"content\":\"low, and lower\"}]}\n";
 
 struct Watcher {
-    /// Called off when it has asked so often.
+    /// Cancels when it has been polled this often.
     asks: usize,
     asked: AtomicUsize,
     is_off: AtomicBool,
-    /// What is called off goes on later.
+    /// Whether a cancelled run is to be resumed later.
     is_later: AtomicBool,
     steps: AtomicUsize,
-    /// The steps at which something was left.
+    /// The steps at which an epoch's result was written.
     left: Mutex<Vec<u64>>,
-    /// The step before those that are gone.
+    /// The last step that was done.
     last: Mutex<Option<Step>>,
-    /// Told when it begins, and at the first time it asks.
+    /// Receives a message when the run starts.
     begun: Mutex<Sender<(u64, u64)>>,
 }
 
@@ -87,7 +87,7 @@ fn lesson(course: &Course) -> Lesson<'_> {
     Lesson { course, learned: LINES, held_out: b"", from: None }
 }
 
-/// A folder with a place for each run.
+/// A directory with a subdirectory for each run.
 struct Desk(tempfile::TempDir);
 
 impl Desk {
@@ -99,7 +99,7 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    /// Trains in the place of this name.
+    /// Runs a training in the subdirectory of this name.
     fn train(
         &self,
         local: &Local,
@@ -138,7 +138,7 @@ fn what_is_told_beforehand_is_what_is_trained() {
     let outlook = local.outlook(&lesson(&course), &|| true).unwrap();
     assert_eq!((outlook.texts, outlook.held_out_texts, outlook.steps), (2, 0, 12));
     assert!(outlook.learned_tokens > 0 && outlook.learned_tokens < outlook.tokens, "{outlook:?}");
-    // Each of three layers: four products of attention and three behind it, of a rank of 8.
+    // In each of three layers: four projections of attention and three of the MLP, at rank 8.
     let (hidden, queries, kv, inner) = (64, 128, 64, 128);
     let attention = 2 * (hidden + queries) + 2 * (hidden + kv);
     assert_eq!(outlook.parameters, 3 * 8 * (attention + 3 * (hidden + inner)));
@@ -171,7 +171,7 @@ fn what_was_trained_is_served_and_the_model_stays_as_it_is() {
     assert_eq!(run(&local, asked("tide", 8)).unwrap().texts, before);
 }
 
-/// More answers than are told in the time that a test takes, the first of which has begun.
+/// Starts more output than fits into the time of a test.
 fn answers(local: &Local) -> Vec<Generating> {
     let mut request = asked("tide", 2_000);
     request.words.ignores_end = true;
@@ -218,7 +218,7 @@ fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
     let (ready, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "whole", &ready).unwrap();
     let whole = ready.asked.load(Ordering::SeqCst);
-    // What is asked before the first step: it is the same each time.
+    // The polls before the first step: the same number each time.
     let (again, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "whole", &again).unwrap();
     let before = again.asked.load(Ordering::SeqCst);
@@ -254,7 +254,8 @@ fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
     assert!(weights(&left("three", 4)) != desk.weights("three"));
     let new = NewAdapter { id: "two".into(), directory: left("three", 4), replaces: false, is_pinned: false };
     wait(local.register(new)).unwrap();
-    // Broken off in the epoch that follows, and taken up before the end of this one: the same is left again.
+    // Interrupted in the next epoch, and resumed from before the end of this one: the same result is written
+    // again.
     let late = Course { checkpoint_every: 3, ..course };
     let (once, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&late), "once", &once).unwrap();
@@ -297,7 +298,7 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     all.sort();
     assert_eq!((usual.rank, usual.alpha, targets), (4, 12.0, all), "what it is trained with is what it was");
     let from = Lesson { from: Some(&first), ..lesson(&course) };
-    // A step of next to nothing leaves it as it was, and a whole run is better at once than the first was at last.
+    // With almost no learning rate, the result equals the start; a whole run ends better than the first one.
     let still = Course { rate: 1e-30, epochs: 1, ..course.clone() };
     let (watch, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &Lesson { course: &still, ..from }, "still", &watch).unwrap();
@@ -305,7 +306,7 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     let (watch, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &from, "second", &watch).unwrap();
     assert!(watch.last.lock().unwrap().as_ref().unwrap().loss < loss);
-    // Broken off and taken up, it comes to the same.
+    // Interrupted and resumed, it has the same result.
     let (broken, _told) = Watcher::new(watch.asked.load(Ordering::SeqCst) - 3);
     desk.train(&local, &from, "broken", &broken).unwrap();
     let (again, _told) = Watcher::new(usize::MAX);
@@ -337,7 +338,7 @@ fn reading_is_broken_off_between_texts() {
     let asked = AtomicUsize::new(0);
     let outlook = local.outlook(&lesson, &|| asked.fetch_add(1, Ordering::SeqCst) < 10);
     assert!(matches!(outlook, Err(Unfit::CalledOff)));
-    // Once within a text that is given up, and once behind it.
+    // Once within the text that is abandoned, and once after it.
     let asked = asked.load(Ordering::SeqCst);
     assert!((11..=13).contains(&asked), "{asked}");
     let (watch, told) = Watcher::new(50);
@@ -358,7 +359,7 @@ fn it_goes_on_beside_the_model_that_it_began_with_and_no_other() {
     let (watch, _told) = Watcher::new(ready.asked.load(Ordering::SeqCst) - 40);
     assert_eq!(desk.train(&local, &lesson(&course), "run", &watch).unwrap(), RunEnd::CalledOff);
     let mut other = bytes.clone();
-    // One bit of one weight; what the files say of themselves stays as it is.
+    // Flips one bit of one weight; the metadata stays the same.
     *other.last_mut().unwrap() ^= 1;
     std::fs::write(&path, &other).unwrap();
     let (again, _told) = Watcher::new(usize::MAX);

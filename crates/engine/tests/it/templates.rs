@@ -1,10 +1,10 @@
-//! Templates make of a conversation, to the byte, what Python's library makes of it. The goldens are its own, made by
+//! Chat templates render byte for byte as in Python's Jinja. The goldens are recorded by
 //! `scripts/template-goldens.py`.
 
 use engine::{Conversation, Last, Signs, Template};
 use serde_json::{Map, Value};
 
-/// Noon of the day that the goldens were told.
+/// Noon of the day on which the goldens were recorded.
 const NOON: u64 = 1_767_614_400;
 
 const TEMPLATES: [(&str, &str); 4] = [
@@ -36,7 +36,7 @@ fn every_conversation_is_rendered_to_the_same_bytes() {
         serde_json::from_str(include_str!("../fixtures/templates/conversations.json")).unwrap();
     let goldens: Value = serde_json::from_str(include_str!("../fixtures/templates/goldens.json")).unwrap();
     assert!(cases.len() >= 30);
-    // Looking for signs changes nothing of a text.
+    // Looking for special-token text does not change the rendered text.
     let signs = Signs::spelt([
         "<|begin_of_text|>",
         "<|start_header_id|>",

@@ -1,4 +1,4 @@
-//! Texts that go on with another adapter from a token on.
+//! Sequences that switch adapters at given tokens.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::parity::blocks;
 use crate::running::{model, request};
 use crate::shelf::{Files, id, register, shelf};
 
-/// Tokens, and the seed of the adapter that they begin with.
+/// Positions, with the seed of the adapter from there on.
 type Turns = [(usize, Option<u64>)];
 
 const TURNS: &Turns = &[(0, Some(1)), (5, Some(2)), (9, None), (20, Some(1))];
 const SAID: usize = 30;
 
-/// The likeliest of each step, with how likely it was: what is told leans on nothing but the adapters.
+/// A greedy request, so that the output depends on nothing but the adapters.
 fn in_turn(length: u32, turns: &Turns) -> Request {
     let named = |seed: Option<u64>| seed.map(id);
     let later = turns[1..].iter().map(|(from, seed)| Later { from: *from, adapter: named(*seed) });
@@ -25,7 +25,7 @@ fn in_turn(length: u32, turns: &Turns) -> Request {
     Request { sampling, adapter: named(turns[0].1), later: later.collect(), ..request(length, 3, SAID) }
 }
 
-/// What is said by the model alone, each token read with the adapter that it says.
+/// The expected output: each token is computed with the adapter of its position, by the model alone.
 fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec<Drawn> {
     let open =
         |seed: u64| Arc::new(Adapter::open(&files.of(seed), model.shape(), &Limits::default()).unwrap());
@@ -45,7 +45,7 @@ fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec
     told
 }
 
-/// What the one text says that was asked last.
+/// The output of the last submitted sequence.
 fn said(runner: &mut Runner, request: Request) -> (Vec<Drawn>, usize) {
     let meant = runner.submit(request).unwrap();
     let (mut tokens, mut found) = (Vec::new(), 0);
@@ -89,7 +89,7 @@ fn turns_are_the_same_in_pieces_beside_others_set_back_and_guessed() {
         for seed in 1..3 {
             register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
         }
-        // Twice the same: guesses of the one that is said again come true. The others take what room there is.
+        // Twice, since the drafts of a repeated output are accepted. The other requests take up memory.
         for of in 5..9 {
             runner.submit(Request { adapter: Some(id(1)), ..crate::running::request(50, of, 40) }).unwrap();
         }
@@ -109,13 +109,14 @@ fn what_was_read_with_another_adapter_is_found_by_nobody() {
     let turns: &Turns = &[(0, Some(1)), (10, Some(2))];
     let first = in_turn(40, turns);
     let (tokens, _) = said(&mut runner, first.clone());
-    // Whoever has the first adapter alone finds what was read with it alone: three blocks of sixteen, up to the 49th token.
+    // A request with the first adapter alone finds what was computed with it alone: three blocks of sixteen,
+    // up to the 49th token.
     let mut again = Request { later: Vec::new(), max_tokens: 5, ..first.clone() };
     again.prompt.extend(tokens.iter().map(|drawn| drawn.token));
     let mut fresh = shelf(&model, &files, 4, 1..3);
     let (told, found) = said(&mut runner, again.clone());
     assert_eq!((told, found), (said(&mut fresh, again).0, 48));
-    // The same again finds as much, and says the same.
+    // The same request again finds as much, and has the same output.
     assert_eq!(said(&mut runner, first), (tokens, 32));
 }
 
@@ -132,7 +133,7 @@ fn all_adapters_of_a_text_are_there_when_it_is_asked_and_stay() {
     );
     let wanted = oracle(&model, &files, &turns(2), &[(0, Some(2)), (4, Some(3))]);
     let meant = runner.submit(turns(2)).unwrap();
-    // They are taken away, and their names given to others, before it had its turn.
+    // They are unregistered, and their names reassigned, before it is scheduled.
     runner.unload_adapter(&id(3)).unwrap();
     register(&mut runner, &id(2), &files.of(1), Registering { replaces: true, is_pinned: false }).unwrap();
     let mut told = Vec::new();

@@ -1,4 +1,5 @@
-//! Training: what a network says and how it would change, against the model that serves and the oracle; and what it learns.
+//! Forward and backward pass of training: logits against the serving model, loss and gradients against the
+//! oracle; and that training learns.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +75,7 @@ fn what_is_trained_says_what_is_served() {
     }
 }
 
-/// Two texts and a piece of a third, most of which is to be told.
+/// Two texts and part of a third, with most tokens as targets.
 fn batch() -> Batch {
     let texts = [text(70, 1), text(5, 2), text(9, 3)];
     let mut batch = Batch::default();
@@ -88,7 +89,7 @@ fn batch() -> Batch {
     batch
 }
 
-/// The loss as the oracle has it, of the model that these parameters make.
+/// The oracle's loss for the model with these parameters.
 fn loss(made: &Made, trains: &Trains, slots: &[Slot], parameters: &[f32], batch: &Batch) -> f64 {
     let mut made = made.clone();
     let of = |name: &str| {
@@ -122,7 +123,7 @@ fn loss(made: &Made, trains: &Trains, slots: &[Slot], parameters: &[f32], batch:
     batch.targets.iter().map(one).sum()
 }
 
-/// Numbers that are not all alike, in place of those that begin as nought.
+/// Adds noise to all parameters, so that those initialised to zero are not all equal.
 fn shaken(network: &mut Network) {
     for (index, parameter) in network.parameters_mut().iter_mut().enumerate() {
         *parameter += ((index * 2_654_435_761) % 2_001) as f32 / 2e4 - 0.05;
@@ -148,14 +149,15 @@ fn slopes_are_what_a_small_change_makes() {
             assert!((network.loss(&batch).unwrap() - sum).abs() < 1e-9);
             let mut seen = BTreeMap::new();
             for slot in network.slots() {
-                // One of each kind of tensor of the last layer, and what belongs to no layer.
+                // One of each kind of tensor of the last layer, and those outside of layers.
                 let kind = slot.name.trim_start_matches(|c: char| !c.is_ascii_digit());
                 let is_early = slot.name.contains("layers.0.") && !slot.name.contains("q_proj");
                 let is_other = slot.name.contains("experts.") && !slot.name.contains("experts.3.");
                 if is_early || is_other || seen.insert(kind.to_owned(), ()).is_some() {
                     continue;
                 }
-                // Along the slopes of this tensor, the loss rises by their length.
+                // Gradient check: in the direction of this tensor's gradient, the loss rises at a rate of the
+                // gradient's norm.
                 let own = &slopes[slot.range.clone()];
                 let length = own.iter().map(|slope| f64::from(*slope).powi(2)).sum::<f64>().sqrt();
                 assert!(length > 0.0, "{family}: nothing changes with {}", slot.name);
@@ -169,7 +171,7 @@ fn slopes_are_what_a_small_change_makes() {
                 };
                 let rise = (moved(step) - moved(-step)) / (2.0 * step);
                 assert!((rise - length).abs() <= 0.01 * length, "{family} {}: {rise} {length}", slot.name);
-                // And with the one that changes most, and one in the middle, alone.
+                // The same for the element with the largest gradient, and for one in the middle.
                 let most = (0..own.len()).max_by(|one, other| own[*one].abs().total_cmp(&own[*other].abs()));
                 for index in [most.unwrap(), own.len() / 2] {
                     let moved = |by: f64| {

@@ -1,4 +1,4 @@
-//! What a model makes of texts beside answers: alone and among others, out of every kind of file, and where it makes none.
+//! Embeddings and reranking: alone and in batches, from every file format, and refusals.
 
 use std::future::poll_fn;
 use std::path::Path;
@@ -41,7 +41,7 @@ fn run(runner: &mut Runner) -> Vec<Happened> {
 fn a_passage_is_what_it_is_alone_beside_texts_that_are_told() {
     for keeps in BOTH {
         let model = model();
-        // Room for little: prompts come in pieces, and some have to wait again.
+        // Little memory: prompts are computed in pieces, and some sequences are preempted.
         let mut runner = runner_that(keeps, &model, 24);
         let lengths = [1, 17, 200, 64, 33, 5];
         let ids: Vec<_> = lengths
@@ -79,7 +79,7 @@ fn nothing_of_a_passage_is_remembered_and_who_leaves_frees_its_room() {
         run(&mut runner);
         assert_eq!((runner.counts().rows - rows, runner.counts().remembered), (200, 0));
     }
-    // Neither does a text that is told find it.
+    // A generation with the same prompt doesn't find it either.
     let mut told = request(1, 1, 1);
     told.prompt = text(200, 1);
     runner.submit(told).unwrap();
@@ -109,7 +109,7 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     let model = model();
     let mut runner = runner(&model, 64);
     let common = 7 * BLOCK;
-    // Longer than a step, so that it comes in pieces; the last of it fills no block.
+    // Longer than a step, so that it is computed in pieces; its last block is partial.
     let begun = |of: u32| [text(common + 5, 50), text(20 + of as usize, of)].concat();
     let mut read = |of: u32, group: u128, reading: u64| {
         let (tokens, before) = (begun(of), runner.counts().rows);
@@ -216,7 +216,7 @@ fn vectors_are_the_same_out_of_every_file_and_alone() {
     let made = made(MadeFor::Vectors);
     let local = plain(&made, "tiny");
     assert_eq!(local.models()[0].makes, Makes { answers: false, vectors: true, ranks: false });
-    // More than find a place at once.
+    // More than may run at once.
     let many: Vec<String> =
         (0..40).map(|number| format!("the tide of day {number} ").repeat(number + 1)).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -255,16 +255,16 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
     for (number, state) in vectors[0].iter().zip(&state) {
         assert!((f64::from(*number) - f64::from(*state) / length).abs() < 1e-6);
     }
-    // Tokens are taken as they are; the same text once more.
+    // Inputs may be token ids; here, the same text.
     let as_tokens = EmbedRequest { texts: vec![Continues::Tokens(tokens)], ..texts(&[]) };
     assert_eq!(embed(&local, as_tokens).unwrap().0, vectors);
-    // A shorter one is the first part of it, at length one.
+    // Fewer dimensions are a prefix of the vector, normalised again.
     let short = EmbedRequest { dimensions: Some(8), ..texts(&["high tide"]) };
     let short = embed(&local, short).unwrap().0.remove(0);
     let scale = vectors[0][0] / short[0];
     assert_eq!(short.len(), 8);
     assert!(short.iter().zip(&vectors[0]).all(|(short, long)| (short * scale - long).abs() < 1e-6));
-    // A prompt of the makers stands before it.
+    // A prompt from the model's files is put before the text.
     let asked = EmbedRequest { prompt_name: Some("query".to_owned()), ..texts(&["high tide"]) };
     let written = texts(&["Instruct: find it\nQuery:high tide"]);
     assert_eq!(embed(&local, asked).unwrap(), embed(&local, written).unwrap());
@@ -347,18 +347,18 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
         counted += tokens.len() as u64;
     }
     assert_eq!(tokens, counted);
-    // By the name that it is asked for, and out of a packed file.
+    // Detected by the name of the model, in a GGUF file.
     let other = RankRequest { model: "a-reranker".to_owned(), ..question(&DOCUMENTS) };
     let (packed, _) = rank(&packed(&made, "a-reranker"), other).unwrap();
     assert!(packed.iter().zip(&scores).all(|(packed, score)| (packed - score).abs() < 1e-5));
     let told = RankRequest { instruction: Some("Find lies.".to_owned()), ..question(&DOCUMENTS) };
     assert_ne!(rank(&local, told).unwrap().0, scores);
-    // A document can't end itself and speak for whoever asked.
+    // A document can't end its own message with a special token.
     let [plain, signed] = ["xy", "x<|im_end|>y"].map(|text| rank(&local, question(&[text])).unwrap().1);
     assert_eq!(signed, plain + "<|im_end|>".len() as u64);
 }
 
-/// All of them at once would be 400 GB.
+/// The filled templates of all documents together would take 400 GB.
 #[test]
 fn a_long_question_is_refused_before_it_stands_beside_every_document() {
     let local = plain(&made(MadeFor::Answers), "a-reranker");
@@ -386,7 +386,7 @@ fn what_documents_have_in_common_is_read_once() {
     assert!(alone.iter().all(|(_, used)| used.cached_read == 0));
     let whole: u64 = alone.iter().map(|(_, used)| used.input).sum();
     assert_eq!(used.prompt_total(), whole);
-    // All but the first begin with what the form says before its document, in whole blocks.
+    // All but the first find the template's text before the document in the cache, in whole blocks.
     let (form, block) = (ask(&["At"]).1.input, BLOCK as u64);
     let each = used.cached_read / (many.len() as u64 - 1);
     assert_eq!(used.cached_read, each * (many.len() as u64 - 1));
@@ -395,7 +395,7 @@ fn what_documents_have_in_common_is_read_once() {
 
 #[test]
 fn a_head_of_its_own_is_what_judges() {
-    // Of two rows in packed files, and of their difference in plain ones.
+    // Of two rows in GGUF files, and of their difference in safetensors.
     let words = made(MadeFor::Answers);
     let directory = tempfile::tempdir().unwrap();
     words.write_plain(&directory.path().join("reranker"), false).unwrap();
@@ -421,7 +421,7 @@ fn a_head_of_its_own_is_what_judges() {
     }
     let answer = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
     assert_eq!(wrong(plain(&one, "tiny").generate(answer).map(drop)).0, "unsupported_operation");
-    // Labels that nobody here knows.
+    // Unknown labels.
     let plain_two = tempfile::tempdir().unwrap();
     two.write_plain(plain_two.path(), false).unwrap();
     let error = open_as(plain_two.path(), "tiny").unwrap_err().to_string();
@@ -448,7 +448,7 @@ fn files_say_what_a_model_is_for() {
     let Purpose::Vectors(vectors) = purpose().unwrap() else { panic!("vectors") };
     assert_eq!(vectors.prompts["query"], "Instruct: find it\nQuery:");
     let write = |name: &str, json: serde_json::Value| std::fs::write(at(name), json.to_string()).unwrap();
-    // Newer settings, and all files beside each other.
+    // Newer settings, and a flat directory.
     write("1_Pooling/config.json", json!({"pooling_mode": "lasttoken"}));
     assert!(matches!(purpose().unwrap(), Purpose::Vectors(_)));
     std::fs::rename(at("1_Pooling/config.json"), at("1_Pooling.json")).unwrap();

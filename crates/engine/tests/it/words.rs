@@ -1,4 +1,5 @@
-//! A small model that writes real texts, of no sense, and what runs it.
+//! A small synthetic model whose tokens are pieces of words, so that its output is meaningless but real text,
+//! and a runner for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -59,14 +60,14 @@ impl Words {
         Runner::new(Arc::clone(&self.model), room).unwrap()
     }
 
-    /// What is read of it: signs are no text.
+    /// The decoded output, without special tokens.
     pub fn text(&self, said: &Said) -> String {
         let bytes = said.drawn.iter().flat_map(|drawn| self.vocabulary.bytes(drawn.token));
         String::from_utf8(bytes.copied().collect()).unwrap()
     }
 }
 
-/// Runs until nothing is left, and gives what each said, in the order in which they were asked.
+/// Runs until idle, and returns each output, in the order of the requests.
 pub fn all(runner: &mut Runner, requests: &[Request]) -> Vec<Said> {
     let ids: Vec<TextId> = requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
     let mut said: HashMap<TextId, Said> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Writes an answer: its head, and its body as it comes.
+//! Writes a response: its head, and its body as it becomes available.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -15,14 +15,14 @@ use super::wire::{Gone, Wire};
 use crate::reply::Reply;
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// Room for most heads and small bodies.
+/// Capacity for most heads and small bodies.
 const OUTPUT_BYTES: usize = 2 * 1024;
 
-/// What the request says of the form of its answer.
+/// What the request determines about the form of its response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
     pub version: Version,
-    /// The head alone is asked for.
+    /// Only the head is requested.
     pub bodiless: bool,
     /// A next request may follow.
     pub keeps: bool,
@@ -42,7 +42,7 @@ impl Form {
     }
 }
 
-/// Sends an answer. When it is sent, whether a next request may follow, and the room of its headers for the next one's.
+/// Sends a response. Returns whether a next request may follow, and its header map for the next response.
 pub(super) async fn send(
     wire: &mut Wire,
     answer: Response<Reply>,
@@ -71,7 +71,7 @@ pub(super) async fn send(
     Ok((form.keeps, head.headers))
 }
 
-/// Sends the head behind which the connection is another protocol's.
+/// Sends the head of an upgrade, behind which the connection belongs to another protocol.
 pub(super) async fn send_head(wire: &mut Wire, answer: Response<Reply>) -> Result<(), Gone> {
     let (head, _) = answer.into_parts();
     let form = Form { version: Version::HTTP_11, bodiless: true, keeps: true };
@@ -79,7 +79,7 @@ pub(super) async fn send_head(wire: &mut Wire, answer: Response<Reply>) -> Resul
     std::future::poll_fn(|cx| wire.poll_send(cx)).await
 }
 
-/// A body on its way.
+/// A body that is being sent.
 struct Sending {
     body: Reply,
     chunked: bool,
@@ -89,9 +89,9 @@ struct Sending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Body,
-    /// The body is over; its end is still to be told.
+    /// The body is over; its end is still to be sent.
     Ended,
-    /// The body broke off: that no clean end follows tells the client.
+    /// The body broke off, which the client sees by the missing end.
     Cut,
     Told,
 }
@@ -114,7 +114,7 @@ impl Sending {
                     }
                     Poll::Ready(Some(Err(_))) => Stage::Cut,
                     Poll::Ready(None) => Stage::Ended,
-                    // It goes with what is before it, when this turn of the event loop has ended.
+                    // It is sent together with what precedes it, at the end of this turn of the event loop.
                     Poll::Pending if self.body.waits_for_books() => return Poll::Pending,
                     Poll::Pending => {
                         ready!(wire.poll_send(cx))?;
@@ -138,7 +138,7 @@ fn write_head(output: &mut Vec<u8>, head: &Parts, form: Form, end: End) {
     output.reserve(OUTPUT_BYTES);
     write_status(output, head.status);
     for (name, value) in &head.headers {
-        // What frames the body is ours to say.
+        // The framing headers are set here.
         if matches!(*name, CONNECTION | CONTENT_LENGTH | DATE | TRANSFER_ENCODING) {
             continue;
         }
@@ -174,7 +174,7 @@ fn write_status(output: &mut Vec<u8>, status: StatusCode) {
     drop(write!(output, "HTTP/1.1 {} {reason}\r\n", status.as_str()));
 }
 
-/// Without the line's end. The text is made once a second.
+/// Without the line end. The text is built once a second.
 fn write_date(output: &mut Vec<u8>) {
     thread_local! {
         static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };

@@ -1,4 +1,4 @@
-//! What this door would make of some bytes, without a connection: for tests that compare and fuzz.
+//! How this server would read some bytes, without a connection: for comparison tests and fuzzing.
 
 use http::{HeaderMap, Request};
 
@@ -7,7 +7,7 @@ use super::{Refusal, head};
 /// A request with its body.
 pub type Whole = Request<Vec<u8>>;
 
-/// The requests at the beginning of some bytes, and what came behind the last of them.
+/// The requests at the start of some bytes, and what came behind the last of them.
 #[derive(Debug)]
 pub struct Dissection {
     pub requests: Vec<Whole>,
@@ -16,7 +16,7 @@ pub struct Dissection {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// More bytes are needed, or none.
+    /// More bytes are needed, or there are none.
     Open,
     Refused(Refusal),
     /// The framing of a body is malformed.
@@ -25,7 +25,7 @@ pub enum End {
     Closed,
 }
 
-/// Reads bytes as they would be read from one HTTP/1 connection.
+/// Reads bytes as if they came over one HTTP/1 connection.
 #[must_use]
 pub fn dissect(bytes: &[u8]) -> Dissection {
     let mut dissection = Dissection { requests: Vec::new(), end: End::Open };
@@ -47,7 +47,7 @@ pub fn dissect(bytes: &[u8]) -> Dissection {
     }
 }
 
-/// The next whole request, and whether another may follow.
+/// The next complete request, and whether another may follow.
 fn next(rest: &mut &[u8]) -> Result<Option<(Whole, bool)>, End> {
     if rest.is_empty() {
         return Ok(None);

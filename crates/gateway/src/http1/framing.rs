@@ -1,12 +1,12 @@
-//! Where a request's body ends, and its bytes without the chunks' own.
+//! Where a request body ends, and its data without the chunk framing.
 
 use std::ops::Range;
 
-/// Trailers of a chunked body; nothing reads them.
+/// Trailers of a chunked body, which are ignored.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
 const CHUNK_LINE_BYTES_MAX: usize = 256;
 
-/// How far a body has come.
+/// The state of reading a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     Over,
@@ -20,16 +20,16 @@ pub(super) enum Framing {
     Trailers { line: usize, total: usize, returned: bool },
 }
 
-/// The body's framing is malformed: where it ends can't be known.
+/// The body's framing is malformed: its end can't be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// What was found at the beginning of some bytes.
+/// What was found at the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Where the next data lies, if some is there.
+    /// The range of the next data, if there is some.
     pub data: Range<usize>,
-    /// So many bytes are done with.
+    /// How many bytes are consumed.
     pub used: usize,
 }
 
@@ -70,7 +70,7 @@ impl Framing {
         Ok(Found { data: at..at, used: at })
     }
 
-    /// With so much of the present data still to come.
+    /// With this much of the current data still to come.
     const fn after_data(self, left: u64) -> Self {
         match (self, left) {
             (Self::Sized(_), 0) => Self::Over,
@@ -125,7 +125,7 @@ fn trailer_step(line: usize, total: usize, returned: bool, byte: u8) -> Option<F
 mod tests {
     use super::*;
 
-    /// The data and what is left behind the end, with the bytes cut at every size, as a socket may.
+    /// The data and what is left behind the end, with the bytes split at every size, as a socket may.
     fn check(framing: Framing, bytes: &[u8], expected: Result<(&[u8], &[u8]), Malformed>) {
         for size in 1..=bytes.len() {
             let (mut state, mut data, mut unread) = (framing, Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
-//! Reads the head of an HTTP/1 request, and lets only heads through that have one reading.
+//! Parses the head of an HTTP/1 request, and accepts only heads that are unambiguous.
 //!
-//! A bare line feed, `Content-Length` beside `Transfer-Encoding`, a length given twice: what two servers may read as two
-//! different requests is refused.
+//! A bare line feed, `Content-Length` together with `Transfer-Encoding`, a length given twice: anything that
+//! two servers may read as two different requests is refused.
 
 use bytes::Bytes;
 use domain::limits::HEADER_BYTES_MAX;
@@ -17,9 +17,9 @@ const END: &[u8] = b"\r\n\r\n";
 /// A request without its body.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// Of the bytes it was read from.
+    /// The length of the bytes it was read from.
     pub length: usize,
-    /// All of them: what is kept of the head is a slice of these.
+    /// All these bytes: what is stored of the head is a slice of them.
     pub kept: Bytes,
     pub method: Method,
     pub uri: Uri,
@@ -28,11 +28,11 @@ pub(super) struct Head {
     pub framing: Framing,
     /// The client would send a next request over this connection.
     pub keeps: bool,
-    /// The client waits for a word before it sends the body.
+    /// The client waits for `100 Continue` before it sends the body.
     pub waits: bool,
 }
 
-/// Reads a head at the beginning of `bytes`; `None` where its end isn't there yet. `rooms` is an empty map to fill.
+/// Parses a head at the start of `bytes`; `None` if its end hasn't arrived. `rooms` is an empty map to fill.
 pub(super) fn read(bytes: &[u8], rooms: &mut HeaderMap) -> Result<Option<Head>, Refusal> {
     let before = empty_lines(bytes)?;
     let rest = bytes.get(before..).unwrap_or_default();
@@ -40,7 +40,8 @@ pub(super) fn read(bytes: &[u8], rooms: &mut HeaderMap) -> Result<Option<Head>, 
         return incomplete(rest).map(|()| None);
     };
     let length = before + end + END.len();
-    // One allocation for the head and what came behind it, usually the body; the buffer stays with its connection.
+    // One allocation for the head and what came behind it, usually the body; the
+    // buffer stays with its connection.
     let kept = Bytes::copy_from_slice(bytes);
     let mut reading = Reading { kept: &kept, at: before, until: length, known: Known::default() };
     let (method, uri, version) = reading.request_line()?;
@@ -65,7 +66,7 @@ fn empty_lines(bytes: &[u8]) -> Result<usize, Refusal> {
     Ok(at)
 }
 
-/// What is wrong already with a head whose end is not here.
+/// What is wrong already with an incomplete head.
 fn incomplete(bytes: &[u8]) -> Result<(), Refusal> {
     let mut from = 0;
     for feed in memchr::memchr_iter(b'\n', bytes) {
@@ -79,7 +80,7 @@ fn incomplete(bytes: &[u8]) -> Result<(), Refusal> {
     if bytes.len() > HEADER_BYTES_MAX { Err(Refusal::TooLarge) } else { Ok(()) }
 }
 
-/// Walks through a complete head.
+/// A cursor through a complete head.
 struct Reading<'a> {
     kept: &'a Bytes,
     at: usize,
@@ -87,7 +88,7 @@ struct Reading<'a> {
     known: Known,
 }
 
-/// What decides how the body is framed.
+/// The headers that decide how the body is framed.
 #[derive(Default)]
 struct Known {
     length: Option<u64>,
@@ -103,7 +104,7 @@ struct RequestLine<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// The next line without its end.
+    /// The next line without its line end.
     fn line(&mut self) -> Result<&'a [u8], Refusal> {
         let rest = self.kept.get(self.at..self.until).unwrap_or_default();
         let feed = memchr::memchr(b'\n', rest).ok_or(Refusal::HeaderLine)?;
@@ -119,7 +120,7 @@ impl<'a> Reading<'a> {
         Ok((method, uri, line.version))
     }
 
-    /// A target that is a whole URL says the host, whatever the header of that name says (RFC 9112, 3.2.2).
+    /// An absolute URL as the target determines the host, whatever the `Host` header says (RFC 9112, 3.2.2).
     fn origin_form(uri: Uri, headers: &mut HeaderMap) -> Result<Uri, Refusal> {
         if uri.scheme().is_none() {
             return Ok(uri);
@@ -147,7 +148,7 @@ impl<'a> Reading<'a> {
             let colon = memchr::memchr(b':', line).ok_or(Refusal::HeaderLine)?;
             let (name, value) = line.split_at_checked(colon).ok_or(Refusal::HeaderLine)?;
             let value = trim(value.get(1..).unwrap_or_default());
-            // Both refuse every byte that may not stand there, also a lone carriage return.
+            // Both refuse every byte that is not allowed there, including a lone carriage return.
             let name = HeaderName::from_bytes(name).map_err(|_| Refusal::HeaderLine)?;
             let value =
                 HeaderValue::from_maybe_shared(kept.slice_ref(value)).map_err(|_| Refusal::HeaderLine)?;
@@ -158,7 +159,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Without the blanks around it.
+/// Without the surrounding whitespace.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
@@ -273,7 +274,7 @@ fn waits(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    /// Reads a head that comes in pieces of this size, as from a socket.
+    /// Parses a head that arrives in pieces of this size, as from a socket.
     fn feed(bytes: &[u8], size: usize) -> Result<Option<Head>, Refusal> {
         let mut have = Vec::new();
         for piece in bytes.chunks(size) {

@@ -1,7 +1,7 @@
-//! HTTP/1.1 as a server, polled in the connection's task: requests in their order, one buffer in and one out.
+//! An HTTP/1.1 server, polled in the connection's task: requests in order, one buffer in and one out.
 //!
-//! What is let in has one reading only; see `head` and `framing`. While a request is answered its connection is watched:
-//! a client that leaves ends the work that is done for it.
+//! Only unambiguous requests are accepted; see `head` and `framing`. While a request is answered its
+//! connection is watched: a client that leaves ends the work that is done for it.
 
 mod answer;
 pub mod dissect;
@@ -41,7 +41,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 )]
 pub enum Arrived {
     Request(Request<Incoming>),
-    /// A head that is not let in. It is answered, and nothing behind it is read.
+    /// A head that is not accepted. It is answered, and nothing behind it is read.
     Refused(Refusal),
 }
 
@@ -53,13 +53,14 @@ pub enum Arrived {
 enum Next {
     Head(Head),
     Refused(Refusal),
-    /// Silence was too long, or a shutdown ends what is idle.
+    /// The connection was silent for too long, or a shutdown ends idle ones.
     Over,
     /// The client left.
     Gone,
 }
 
-/// Serves a connection to its end. `first` is what was read of it; once `closing`, nothing new begins.
+/// Serves a connection to its end. `first` is what was read from it; once
+/// `closing`, no new request is started.
 pub(crate) async fn serve<H, F>(
     socket: TcpStream,
     first: Vec<u8>,
@@ -117,7 +118,7 @@ pub(crate) async fn serve<H, F>(
     }
 }
 
-/// Sends the head that says so, and hands the connection over.
+/// Sends the head of an upgrade, and hands the connection over.
 async fn hand_over(mut wire: Wire, answer: Response<Reply>, take: Box<Handover>, closing: &Cell<bool>) {
     if answer::send_head(&mut wire, answer).await.is_err() {
         return;
@@ -163,7 +164,7 @@ fn poll_next(
     }
 }
 
-/// The request of a head, and what is still to be read of its body.
+/// The request of a head, and the unread part of its body.
 fn request(wire: &mut Wire, head: Head) -> (Request<Incoming>, Rest) {
     let (end, wanted) = (head.length, head.framing.left());
     let here = wire.unread().len().saturating_sub(end);
@@ -188,19 +189,19 @@ fn request(wire: &mut Wire, head: Head) -> (Request<Incoming>, Rest) {
     (request, rest)
 }
 
-/// What is still to be read of a request's body while the request is answered.
+/// The unread part of a request body while the request is answered.
 struct Rest {
     framing: Framing,
-    /// `None` where nobody asks for it (any more).
+    /// `None` if the body is not wanted (any more).
     pipe: Option<PipeIn>,
-    /// The client waits for a word before it sends the body.
+    /// The client waits for `100 Continue` before it sends the body.
     waits: bool,
 }
 
 impl Rest {
     const OVER: Self = Self { framing: Framing::Over, pipe: None, waits: false };
 
-    /// Reads on where somebody wants it, and is ready once the client is gone.
+    /// Reads on if the body is wanted, and is ready once the client is gone.
     fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Gone> {
         while let Some(pipe) = &self.pipe {
             match pipe.room(cx) {

@@ -1,8 +1,8 @@
-//! Why a request's head is refused, in words for whoever sent it.
+//! Why a request head is refused, in words for its sender.
 
 use domain::{Fault, FaultClass};
 
-/// What a head that is not let in did wrong.
+/// What is wrong with a head that is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     BareLineFeed,
@@ -21,7 +21,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// As the client is told.
+    /// The error that the client gets.
     pub(crate) fn fault(self) -> Fault {
         let class = match self {
             Self::TooLarge => FaultClass::TooLarge,

@@ -1,4 +1,4 @@
-//! A client's socket with its buffers and clocks.
+//! A client's socket with its buffers and timers.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -19,33 +19,33 @@ use crate::patience::Patience;
 pub(crate) const READ_BYTES: usize = 8 * 1024;
 /// For bodies that are larger than that.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// With less room than this left, a read is not worth its call.
+/// With less free space than this, a read is not worth its system call.
 const ROOM_BYTES_MIN: usize = 1024;
-/// Of requests that a client sends before it has the answers of those before them.
+/// The most that is buffered of pipelined requests.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
-/// How soon it is noticed that a client has left which sent more than that.
+/// How often to check whether a client that sent more than that has left.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A larger piece of an answer is sent from where it lies.
+/// A larger piece of a response is sent without copying it.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
-/// So much is sent before more is asked for.
+/// This much is sent before more is polled for.
 pub(super) const SEND_BYTES: usize = 16 * 1024;
 
-/// Nobody is there to answer: the client left, or stopped reading.
+/// The client left, or stopped reading: there is nobody to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
 pub(super) struct Wire {
     pub(super) socket: TcpStream,
     input: Vec<u8>,
-    /// So much of the input is done with.
+    /// How much of the input is consumed.
     used: usize,
     output: Vec<u8>,
     sent: usize,
-    /// Follows the output, and is followed by a line's end where it is a chunk.
+    /// Follows the output, and is followed by a line end if it is a chunk.
     large: Bytes,
     line_end: bool,
     patience: Patience,
-    /// When a client that has sent too much ahead is looked at next.
+    /// The next check of a client that has sent too much ahead.
     look: Option<Pin<Box<Sleep>>>,
 }
 
@@ -64,13 +64,13 @@ impl Wire {
         }
     }
 
-    /// What was read and not used.
+    /// What was read and not consumed.
     pub(super) fn unread(&self) -> &[u8] {
         self.input.get(self.used..).unwrap_or_default()
     }
 
-    /// Lets go of so much of what was read, and wipes it: it may hold a key, and the buffer lives as long as the
-    /// connection.
+    /// Consumes this much of what was read, and wipes it: it may contain a key, and the buffer
+    /// lives as long as the connection.
     pub(super) fn use_up(&mut self, count: usize) {
         let until = self.input.len().min(self.used + count);
         if let Some(used) = self.input.get_mut(self.used..until) {
@@ -106,7 +106,7 @@ impl Wire {
         }
     }
 
-    /// Reads more, with room for what is known to follow. `Gone` at the end.
+    /// Reads more, with capacity for what is known to follow. `Gone` at the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, expected: u64) -> Poll<Result<(), Gone>> {
         if self.input.capacity() - self.input.len() < ROOM_BYTES_MIN {
             self.input.drain(..self.used);
@@ -121,7 +121,7 @@ impl Wire {
         })
     }
 
-    /// Ready once the client is gone. What it sends meanwhile is kept, up to a bound.
+    /// Ready once the client is gone. What it sends meanwhile is buffered, up to a bound.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         loop {
             if self.unread().len() >= AHEAD_BYTES_MAX {
@@ -136,7 +136,8 @@ impl Wire {
         }
     }
 
-    /// The same of a client that has sent more than is kept: what it sent is not read, so its leaving is looked for.
+    /// The same for a client that has sent more than is buffered: its input is not
+    /// read, so its leaving is polled for.
     fn poll_gone_behind(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         loop {
             let has_left = match pin!(self.socket.ready(Interest::READABLE)).poll(cx) {
@@ -153,18 +154,18 @@ impl Wire {
         }
     }
 
-    /// The socket, and what was read of it and not used.
+    /// The socket, and what was read from it and not consumed.
     pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
         let early = self.unread().to_vec();
         (self.socket, early)
     }
 
-    /// Where the head of an answer and the small pieces of its body are put together.
+    /// The buffer in which the response head and small pieces of its body are assembled.
     pub(super) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
 
-    /// Puts a piece of a body behind what is to be sent; framed as a chunk if it is to be.
+    /// Queues a piece of a body for sending, framed as a chunk if it is to be.
     pub(super) fn put(&mut self, piece: Bytes, chunked: bool) {
         if chunked {
             put_chunk_size(&mut self.output, piece.len());
@@ -180,12 +181,12 @@ impl Wire {
         }
     }
 
-    /// Whether what waits to be sent should go before more is put behind it.
+    /// Whether the queue should be sent before more is appended.
     pub(super) fn is_full(&self) -> bool {
         !self.large.is_empty() || self.output.len() >= SEND_BYTES
     }
 
-    /// Sends all that waits.
+    /// Sends everything that is queued.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         loop {
             let rest = self.output.get(self.sent..).unwrap_or_default();
@@ -220,18 +221,18 @@ impl Wire {
         }
     }
 
-    /// Closes in a way that lets the client read the answer.
+    /// Closes in a way that lets the client read the response.
     pub(super) async fn linger(mut self) {
         let _ = std::future::poll_fn(|cx| self.poll_send(cx)).await;
         crate::linger::linger(&mut self.socket).await;
     }
 }
 
-/// The wait for a head: how long it may last, and how much of the head was looked at in vain.
+/// The wait for a request head: how long it may last, and how much of the head was parsed in vain.
 pub(super) struct HeadWait {
     times: Times,
     since: Instant,
-    /// The connection's first head has not come yet, or the next has begun.
+    /// The connection's first head has not arrived yet, or the next has started.
     is_due: bool,
     looked: usize,
     timer: Option<Pin<Box<Sleep>>>,
@@ -249,7 +250,7 @@ impl HeadWait {
         self.looked = 0;
     }
 
-    /// Only a line's end can end a head: one that comes byte by byte isn't read over and over.
+    /// Only a line end can end a head, so one that arrives byte by byte isn't parsed over and over.
     pub(super) fn is_worth_a_look(&mut self, unread: &[u8]) -> bool {
         let fresh = unread.get(self.looked..).unwrap_or_default();
         self.looked = unread.len();
@@ -267,7 +268,8 @@ impl HeadWait {
         self.since + if self.is_due { self.times.head } else { self.times.idle }
     }
 
-    /// Ready when it ended. The timer isn't moved with every request, but asks when it is due.
+    /// Ready when it ended. The timer isn't moved with every request; when it
+    /// fires, it checks whether it is due.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let end = self.end();
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
@@ -284,7 +286,7 @@ impl HeadWait {
     }
 }
 
-/// The line before a chunk's bytes.
+/// The size line before a chunk's data.
 fn put_chunk_size(output: &mut Vec<u8>, size: usize) {
     use io::Write;
     // Writing to memory doesn't fail.

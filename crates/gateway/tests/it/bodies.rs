@@ -1,4 +1,4 @@
-//! Bodies: too large, too deep, packed into bombs, broken off, and those that are fine.
+//! Bodies: too large, too deep, decompression bombs, broken off, and those that are fine.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -73,10 +73,10 @@ fn a_body_over_the_cap_is_refused_by_its_length_and_by_its_bytes() {
             house.key
         )
     };
-    // Nothing of it is sent, and the refusal comes all the same.
+    // No byte of it is sent, and the refusal comes all the same.
     let answer = house.ask(head(&format!("Content-Length: {}", BODY_BYTES_MAX + 1)).as_bytes());
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
-    // Chunks say nothing of their sum.
+    // Chunks do not announce their total.
     let mut wire = house.connect();
     let mut sending = wire.socket.try_clone().unwrap();
     let head = head("Transfer-Encoding: chunked");
@@ -113,7 +113,7 @@ fn broken_bodies_are_told() {
         let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
         wire.send(format!("{head}Authorization: Bearer {}\r\n{rest}", house.key).as_bytes());
         wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
-        // Where the client's half is closed or the framing is lost, a 400 or the bare end are both honest.
+        // If the client's half is closed or the framing is lost, a 400 and a bare end are both correct.
         if let Some(answer) = wire.try_answer() {
             assert_eq!(answer.status, 400, "{what}");
         }
@@ -170,14 +170,14 @@ fn expect_continue_and_chunks_are_fine() {
     assert_eq!(wire.answer().status, 200);
 }
 
-/// A gzip body of empty blocks of ten bits, each of which costs the decoder as much as a full one.
+/// A gzip body of empty blocks, ten bits each, of which each costs the decoder as much as a full one.
 fn empty_blocks(bytes: usize) -> Vec<u8> {
     let four = (0..4).fold(0_u64, |bits, at| bits | 2 << (10 * at)).to_le_bytes();
     let head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".as_slice();
     [head, &four[..5].repeat(bytes / 5), b"\x03\0\0\0\0\0\0\0\0\0"].concat()
 }
 
-/// Empty gzip files, one behind the other.
+/// Empty gzip members, concatenated.
 fn empty_members(bytes: usize) -> Vec<u8> {
     let member = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x03\0\0\0\0\0\0\0\0\0";
     member.repeat(bytes / member.len())
@@ -206,6 +206,6 @@ fn bodies_that_unpack_to_nothing_are_refused_and_hold_up_nobody() {
         }
     });
     println!("a neighbour waited {} ms at worst", worst.as_millis());
-    // 50 ms is what is asked for, and measured on a machine that does nothing else; before, it was half a minute.
+    // The goal is 50 ms, as measured on an otherwise idle machine; before, it was half a minute.
     assert!(worst < Duration::from_secs(2), "{worst:?}");
 }

@@ -1,4 +1,5 @@
-//! The ordinary day: routes, keys, answers whole and streamed, health, metrics, the control plane, a panic.
+//! Normal operation: routes, keys, answers buffered and streamed, health,
+//! metrics, the control plane, a panic.
 
 use std::sync::Arc;
 
@@ -77,8 +78,8 @@ fn every_path_has_its_answer() {
     ];
     for (method, path, status, code) in cases {
         let mut wire = house.connect();
-        // An answer without a body is read to the connection's end, which the server is asked to make: a client that
-        // ended it first would count as gone.
+        // A response without a body is read to the connection's end, which the server is asked to make: a
+        // client that ended it first would count as gone.
         let headers = if *method == "HEAD" { "Connection: close\r\n" } else { "" };
         wire.send(&house.request(method, path, headers, b""));
         if *method == "HEAD" {
@@ -119,7 +120,7 @@ fn readiness_says_why_not_and_a_panic_is_a_500() {
     });
     let answer = house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.text().as_str()), (503, "not ready: the books are being read\n"));
-    // What still serves stays in its load balancer, and says what is wrong.
+    // A gateway that still serves stays in its load balancer, and says what is wrong.
     let degraded = || Readiness::Degraded("the database takes no record".to_owned());
     let house = House::start(Plan { ready: Arc::new(degraded), ..Plan::default() });
     let answer = house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -136,7 +137,7 @@ fn readiness_says_why_not_and_a_panic_is_a_500() {
     assert_eq!(wire.answer().status, 200, "the core goes on");
 }
 
-/// Case 35: what panics is one request. Its neighbours are half way in on every core meanwhile.
+/// Case 35: a panic ends one request. Its neighbours are half-way through on every core meanwhile.
 #[test]
 fn a_request_that_panics_ends_itself_alone() {
     let house = House::start(Plan { ready: Arc::new(|| panic!("asked for")), ..Plan::default() });

@@ -2,7 +2,7 @@
 
 use crate::house::{House, Plan};
 
-/// `KEY` and `HOST` are filled in. Behind each stands a second request that must never be answered.
+/// `KEY` and `HOST` are filled in. Behind each follows a second request that must never be answered.
 const VECTORS: &[(&str, &str)] = &[
     (
         "length_and_transfer_encoding",
@@ -98,7 +98,7 @@ fn ambiguous_framing_is_refused_and_what_is_behind_it_is_not_answered() {
     assert_eq!(house.gauge("tidegate_upstream_connections"), 0);
 }
 
-/// RFC 9112, 3.2.2: a server takes a whole URL as the target, and its host for the request's.
+/// RFC 9112, 3.2.2: a server accepts an absolute URL as the target, and takes the host from it.
 #[test]
 fn a_whole_url_is_a_target_and_a_star_is_the_server() {
     let house = House::start(Plan::default());

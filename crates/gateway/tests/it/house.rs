@@ -1,4 +1,4 @@
-//! A gateway over a node of our own, and a client that says exactly the bytes it is told to.
+//! A gateway over a test node, and a client that sends exactly the bytes it is given.
 
 use std::future::Future;
 use std::io::{Read, Write};
@@ -37,14 +37,14 @@ pub struct House {
     _dir: tempfile::TempDir,
 }
 
-/// What a test changes of the usual house.
+/// What a test changes in the default setup.
 pub struct Plan {
     pub times: Times,
     pub ready: AskReadiness,
     pub proxies: Proxies,
     pub connections_max: usize,
     pub queue_delay_max: Duration,
-    /// In the place of the node.
+    /// Replaces the node.
     pub upstream: Option<SocketAddr>,
 }
 
@@ -61,7 +61,7 @@ impl Default for Plan {
     }
 }
 
-/// A control plane that says what it was asked, and fails where it is told to.
+/// A control plane that echoes its request, and fails where it is told to.
 struct Mirror;
 
 impl ControlService for Mirror {
@@ -124,7 +124,7 @@ impl House {
         Wire::connect(self.address)
     }
 
-    /// A request with the key and whatever else; `body` gets its `Content-Length`.
+    /// A request with the key and further headers; `body` gets its `Content-Length`.
     pub fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{headers}Content-Length: {}\r\n\r\n",
@@ -145,8 +145,8 @@ impl House {
         wire.answer()
     }
 
-    /// Asks until a condition holds. Where it never does, the test ends with what was missing. Each question is a
-    /// connection of its own, and the answer to it is what is waited for in between.
+    /// Polls until a condition holds, and fails with `what` if it never does. Each poll is a connection of
+    /// its own, and the wait in between is for its answer.
     pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + WAIT;
         while !holds(self) {
@@ -270,7 +270,7 @@ pub struct Wire {
     unread: Vec<u8>,
 }
 
-/// One answer, its body whole.
+/// One answer with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -292,7 +292,7 @@ impl Answer {
         found.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
     }
 
-    /// The code of an error in the shape of the chat grammar.
+    /// The code of an error in the shape of the chat dialect.
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
@@ -341,7 +341,7 @@ impl Wire {
         self.unread.drain(..count.min(self.unread.len())).collect()
     }
 
-    /// The next answer, `100 Continue` passed over.
+    /// The next answer, skipping `100 Continue`.
     pub fn answer(&mut self) -> Answer {
         self.try_answer().expect("the connection closed without an answer")
     }

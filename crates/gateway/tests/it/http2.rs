@@ -91,7 +91,7 @@ fn a_stream_without_a_window_is_reset_and_the_others_go_on() {
     let house = House::start(Plan { times, ..Plan::default() });
     let mut wire = house.connect();
     wire.send(PREFACE);
-    // SETTINGS_INITIAL_WINDOW_SIZE of nothing.
+    // A SETTINGS_INITIAL_WINDOW_SIZE of zero.
     wire.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
     wire.send(&get(1, &[(":path", "/"), (":authority", "a")]));
     let reset = std::iter::from_fn(|| read(&mut wire.socket)).find(|frame| frame.kind == RESET).unwrap();
@@ -101,7 +101,7 @@ fn a_stream_without_a_window_is_reset_and_the_others_go_on() {
     assert_eq!((answer.stream, answer.payload[0]), (3, OK));
 }
 
-/// A connection that is written to until nothing more can be, and is told to go away meanwhile.
+/// Writes to a connection until no more can be written, and expects a GOAWAY meanwhile.
 fn is_told_to_go(house: &House, flood: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send + 'static) {
     let mut wire = house.connect();
     wire.send(PREFACE);
@@ -111,7 +111,7 @@ fn is_told_to_go(house: &House, flood: impl FnOnce(&mut TcpStream) -> std::io::R
     let told = std::iter::from_fn(|| read(&mut wire.socket)).any(|frame| frame.kind == GOAWAY);
     assert!(told, "the connection is told to go away");
     drop(wire);
-    // Whether it could write to the end says nothing.
+    // Whether all of it could be written does not matter.
     let _ = sender.join().unwrap();
 }
 

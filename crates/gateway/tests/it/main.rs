@@ -1,4 +1,5 @@
-//! The front door over real sockets: what it lets in, what it refuses, and what it does with slow and broken clients.
+//! The gateway over real sockets: what it accepts, what it refuses, and what it
+//! does with slow and broken clients.
 
 #![expect(
     clippy::unwrap_used,

@@ -8,7 +8,7 @@ use crate::house::{House, Plan};
 const CLIENTS: usize = 4;
 const CHAT: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hello tide"}]}"#;
 
-/// Ends the clients, also where the test ends early.
+/// Ends the clients, even if the test ends early.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -17,8 +17,8 @@ impl Drop for End<'_> {
     }
 }
 
-/// A bound that every queue is longer than: clients that ask one after the other are too many by it, and a pause of theirs is
-/// what it takes to catch up. How long a queue is too long for is told by tests without a clock.
+/// A bound that every queue exceeds: clients that send one request after another are too many by it, and the
+/// thread catches up when they pause. The timing of shedding is tested without a clock elsewhere.
 #[test]
 fn a_thread_that_stays_behind_refuses_what_is_new_until_it_has_caught_up() {
     let house = House::start(Plan { queue_delay_max: Duration::from_micros(1), ..Plan::default() });
@@ -48,7 +48,7 @@ fn a_thread_that_stays_behind_refuses_what_is_new_until_it_has_caught_up() {
         });
     });
     assert!(served.into_inner() > 0, "a burst is served");
-    // A second in which nobody asks, as `Retry-After` says.
+    // A second without requests, as `Retry-After` says.
     let quiet = house.connect();
     quiet.socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     assert!(quiet.socket.peek(&mut [0]).is_err(), "nothing is sent unasked");

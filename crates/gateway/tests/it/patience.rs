@@ -1,4 +1,4 @@
-//! Slow clients: heads, bodies and readers that take their time, and what the door does when it closes.
+//! Slow clients: heads, bodies and readers that take their time, and what the gateway does when it closes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -73,7 +73,8 @@ fn a_slow_body_is_answered_408() {
     assert_eq!(answer.header("connection"), Some("close"));
 }
 
-/// A stream of millions of words, of whose answer only the beginning is taken, which the upstream's first word brings.
+/// A stream of millions of words, of whose answer only the start is read, which arrives
+/// with the upstream's first word.
 fn long_stream_begun(house: &House) -> Wire {
     let mut wire = house.connect();
     let prompt = "word ".repeat(2_000_000);
@@ -90,8 +91,8 @@ fn long_stream_begun(house: &House) -> Wire {
 fn a_reader_that_stalls_is_cut_and_its_upstream_with_it() {
     let house = house();
     let _wire = long_stream_begun(&house);
-    // Its connections are counted until the door gives it up. Only the one that asks is left; the one that asked before it
-    // may take a moment to be gone.
+    // Its connections are counted until the gateway gives up on it. Only the polling one is left; the one
+    // before it may take a moment to be gone.
     house.until("both of its connections are gone", |house| {
         house.gauge("tidegate_connections ") <= 1 && house.gauge("tidegate_upstream_connections") == 0
     });
@@ -124,7 +125,7 @@ fn a_drain_lets_what_runs_end_and_nothing_new_begin() {
 fn a_drain_answers_whoever_was_let_in_before_it() {
     let mut house = House::start(Plan::default());
     let running = house.gateway.take().unwrap();
-    // So many at once that some are still in the kernel's queue, and none has asked for anything.
+    // So many at once that some are still in the kernel's queue, and none has sent a request.
     let mut waiting: Vec<_> = (0..16).map(|_| house.connect()).collect();
     running.drain();
     for wire in &mut waiting {
@@ -137,8 +138,8 @@ fn a_drain_answers_whoever_was_let_in_before_it() {
     running.join();
 }
 
-/// Clients connect all the time, as fast as they can, while gateways begin and end. Who is let in is answered. Without the
-/// listener's filter some 300 rounds (`TIDEGATE_RESTARTS`) find one who is not.
+/// Clients connect as fast as they can while gateways start and end. Every accepted connection is answered.
+/// Without the listener's filter some 300 rounds (`TIDEGATE_RESTARTS`) find one that is not.
 #[test]
 fn nobody_who_was_let_in_is_reset_by_an_end() {
     let rounds = std::env::var("TIDEGATE_RESTARTS").map_or(10, |text| text.parse().unwrap());
@@ -147,7 +148,7 @@ fn nobody_who_was_let_in_is_reset_by_an_end() {
     let client = || {
         while !is_over.load(Ordering::SeqCst) {
             let Some(address) = *here.lock().unwrap() else { continue };
-            // Whoever waits longer than this was not let in: the kernel drops what asks.
+            // A client that waits longer than this was not accepted: the kernel drops its SYNs.
             match TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
                 Ok(mut socket) => {
                     socket
@@ -195,7 +196,7 @@ fn a_stop_cuts_at_once() {
     assert_eq!(wire.socket.take_error().unwrap().map(|error| error.kind()), None);
 }
 
-/// It reads a little now and then, always before the stall's time is over.
+/// It reads a little now and then, always before the stall timeout.
 #[test]
 fn a_reader_that_trickles_is_cut() {
     let house = house();
@@ -207,7 +208,7 @@ fn a_reader_that_trickles_is_cut() {
     }
 }
 
-/// What it sent ahead is more than is read, so that its end is not read either.
+/// It sent more ahead than is read, so that its end is not read either.
 #[test]
 fn a_client_that_leaves_behind_what_it_sent_ahead_is_noticed() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -237,7 +238,7 @@ fn clients_beyond_the_room_wait_until_one_has_left() {
         wire.send(live);
         assert_eq!(wire.answer().status, 200);
     }
-    // Every core may have looked for room just before it was gone.
+    // Every core may have found room just before it was gone.
     let mut waiting: Vec<_> = (0..8).map(|_| house.connect()).collect();
     for wire in &mut waiting {
         wire.send(live);

@@ -1,4 +1,4 @@
-//! A fresh store with nothing in it but the workspace that it was founded with.
+//! A fresh store that contains only the workspace that it was founded with.
 
 use domain::{ProjectId, WorkspaceId};
 use snapshot::WrappedKey;

@@ -1,4 +1,5 @@
-//! The queue under made-up lives: workers that die, sleep past their leases, fail and come back, on a real database.
+//! The queue under simulated workers that die, sleep past their leases, fail and come back, on a real
+//! database.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! The worker of a process: what it does at once, what it leaves, and what it takes up again.
+//! The worker of a process: what it does at once, what it leaves, and what it resumes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::house::{job, store, workspace};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Does what it is told, and remembers.
+/// A handler that succeeds or fails as scripted, and counts its runs.
 struct Told {
     gate: Semaphore,
     seen: Mutex<BTreeMap<u64, u32>>,
@@ -117,7 +117,7 @@ async fn one_workspace_does_not_take_every_place() {
     }
     let running = runner(&store, &told).start();
     until("busy", async || told.seen().len() == JOBS_AT_ONCE_OF_WORKSPACE).await;
-    // Whoever comes later is served beside it, while all of its jobs hang.
+    // A later workspace is served while all jobs of the first one hang.
     store.jobs().enqueue(job(workspace(3), 100, now())).await.unwrap();
     until("served beside it", async || told.seen().contains_key(&100)).await;
     assert_eq!(told.seen().len(), JOBS_AT_ONCE_OF_WORKSPACE + 1);
@@ -129,7 +129,7 @@ async fn one_workspace_does_not_take_every_place() {
     running.stop().await;
 }
 
-/// The process before this one died with a job in its hands; its lease would last for long.
+/// The previous process died while holding a job; its lease would last for long.
 #[tokio::test]
 async fn what_the_dead_one_before_held_is_taken_at_once() {
     let (store, _dir) = store().await;

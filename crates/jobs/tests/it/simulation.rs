@@ -1,4 +1,5 @@
-//! Seeded lives of a few workers: whatever happens to them, every job is done or given up, and never two hold one.
+//! Seeded simulations of a few workers: whatever happens to them, every job is done or given up, and two
+//! never hold the same one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ const LEASE_MS: u64 = 1_000;
 const STEPS: u32 = 2_000;
 const POLICY: Policy = Policy { first_wait_ms: 50, wait_max_ms: 800, offered_ms: 20_000 };
 
-/// What a worker holds, and until when its lease lasts.
+/// The jobs that a worker holds, with the end of each lease.
 #[derive(Default)]
 struct Worker {
     /// A worker that died comes back under the same name, in another life.
@@ -30,7 +31,7 @@ struct Life {
     random: SeededRandom,
     now: u64,
     workers: Vec<Worker>,
-    /// Who believes to hold a job, with the end of the lease.
+    /// Who believes they hold a job, with the end of the lease.
     holders: BTreeMap<i64, (usize, u32, u64)>,
     done: BTreeSet<i64>,
     given_up: BTreeSet<i64>,
@@ -51,7 +52,7 @@ impl Life {
             after: worker.after.unwrap_or(OURS),
         };
         let taken = self.store.jobs().claim(claim).await.unwrap();
-        // Whoever's lease is over has lost its job with this look, whether or not it has a new worker already.
+        // A worker whose lease has expired loses its job with this poll, whether or not another has taken it.
         let now = self.now;
         let before = self.holders.len();
         self.holders.retain(|_, (_, _, until)| *until > now);
@@ -107,7 +108,7 @@ impl Life {
         self.workers[at].held = kept;
     }
 
-    /// Dead without a word; what it held, its successor lets go of at once, or the lease does.
+    /// Dies without notice; what it held is released by its successor at once, or by the lease's expiry.
     async fn crash(&mut self, at: usize) {
         let worker = &mut self.workers[at];
         worker.life += 1;
@@ -125,7 +126,7 @@ impl Life {
             6..14 => self.settle(at).await,
             14..17 => self.extend(at).await,
             17 => self.crash(at).await,
-            // Now and then longer than a lease: whoever slept finds its jobs taken.
+            // Sometimes longer than a lease: a worker that slept finds its jobs taken.
             _ => self.now += self.random.below(LEASE_MS * 3 / 2),
         }
     }

@@ -1,4 +1,5 @@
-//! The books under a simulation: journal, drainer and recovery of production, driven by hand over a disk that fails.
+//! The production journal, drainer and recovery in a deterministic simulation, stepped manually over a disk
+//! that fails.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,7 +23,7 @@ use crate::settings::{Durability, JournalSettings};
 use crate::shared::JournalShared;
 use crate::sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
 
-/// What a future gives without waiting; `None` where it would wait.
+/// The output of a future that is ready at once; `None` if it would wait.
 pub fn now<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -38,7 +39,8 @@ struct Kept {
     fail_next: u32,
 }
 
-/// A store in memory: it outlives every crash, takes records and position at once, and ignores a known trace.
+/// An in-memory store: it survives every crash, applies records and position atomically, and ignores known
+/// traces.
 #[derive(Debug, Default)]
 pub struct MemorySink(Mutex<Kept>);
 
@@ -63,13 +65,13 @@ impl MemorySink {
         self.len() == 0
     }
 
-    /// Records that came again and were ignored.
+    /// Duplicate records that were ignored.
     #[must_use]
     pub fn ignored(&self) -> u64 {
         self.lock().ignored
     }
 
-    /// The next so many batches are refused.
+    /// Refuses the next `batches` batches.
     pub fn fail_next(&self, batches: u32) {
         self.lock().fail_next = batches;
     }
@@ -110,14 +112,14 @@ impl RecordSink for MemorySink {
     }
 }
 
-/// One running process: what dies in a crash.
+/// One running process: what is lost in a crash.
 struct Process {
     shared: Arc<JournalShared>,
     journal: Rc<Journal>,
     drainer: Arc<Drainer>,
 }
 
-/// One core's books over simulated outside. The disk, the clock and the sink live on over crashes.
+/// One core's books in a simulated environment. The disk, the clock and the sink survive crashes.
 pub struct SimulatedBooks {
     pub disk: FaultDisk,
     pub clock: Arc<ManualClock>,
@@ -128,7 +130,7 @@ pub struct SimulatedBooks {
     process: Option<Process>,
 }
 
-/// Small enough that a short run begins, recycles and reuses segments.
+/// Small enough that a short run starts, recycles and reuses segments.
 pub const SMALL_SEGMENT_BYTES: u64 = 8 * 1024;
 
 impl SimulatedBooks {
@@ -166,7 +168,7 @@ impl SimulatedBooks {
     /// Recovers and opens, as the product does before it is ready.
     ///
     /// # Errors
-    /// As the disk says, also by a planned failure.
+    /// Any error of the disk, planned failures included.
     pub fn start(&mut self) -> Result<RecoveryReport, RecoveryError> {
         self.process = None;
         let report =
@@ -187,10 +189,11 @@ impl SimulatedBooks {
         self.process.as_ref().map(|process| &process.journal)
     }
 
-    /// The end of a turn of the event loop: what was appended is written, and synced where the settings wait for that.
+    /// The end of a turn of the event loop: what was appended is written, and synced if the settings require
+    /// it.
     ///
     /// # Errors
-    /// As the disk says.
+    /// Any error of the disk.
     pub fn turn(&self) -> io::Result<()> {
         let Some(process) = &self.process else { return Ok(()) };
         process.journal.flush_now()?;
@@ -200,10 +203,10 @@ impl SimulatedBooks {
         }
     }
 
-    /// The background sync, at a moment of the simulation's choice.
+    /// The background sync, at a moment that the simulation chooses.
     ///
     /// # Errors
-    /// As the disk says.
+    /// Any error of the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.process.as_ref().map_or(Ok(()), |process| process.shared.sync_now())
     }
@@ -211,7 +214,7 @@ impl SimulatedBooks {
     /// The background preparation of segments.
     ///
     /// # Errors
-    /// As the disk says.
+    /// Any error of the disk.
     pub fn prepare(&self) -> io::Result<()> {
         self.process.as_ref().map_or(Ok(()), |process| process.shared.prepare_now())
     }
@@ -219,41 +222,41 @@ impl SimulatedBooks {
     /// One pass of the drainer.
     ///
     /// # Errors
-    /// As the sink or the disk says.
+    /// Any error of the sink or the disk.
     pub fn drain(&self) -> Result<DrainStep, DrainError> {
         let Some(process) = &self.process else { return Ok(DrainStep::default()) };
         now(process.drainer.drain_once()).unwrap_or(Ok(DrainStep::default()))
     }
 
-    /// How long the sink has taken nothing.
+    /// How long the sink has refused everything.
     #[must_use]
     pub fn failing_for(&self) -> Duration {
         self.process.as_ref().map_or(Duration::ZERO, |process| process.drainer.failing_for())
     }
 
-    /// The process dies without another word: what it wrote is in the page cache. Tabs that the caller still holds are
-    /// dropped after this, as a dead process drops nothing.
+    /// Kills the process at once: what it wrote is in the page cache. Drop any tabs still held only after
+    /// this, since a dead process drops nothing.
     pub fn kill(&mut self) {
         self.disk.die();
         self.process = None;
     }
 
-    /// After `kill` and the dropping of its tabs: the machine is still up.
+    /// Call after `kill` and after dropping its tabs: the machine is still up.
     pub fn revive(&mut self) {
         self.process = None;
         self.disk.restart();
     }
 
-    /// The power goes: of what was not synced, sectors survive as `survives` says of their running number.
+    /// Power loss: of the unsynced sectors, those survive for whose running number `survives` is true.
     pub fn lose_power(&mut self, survives: impl FnMut(u64) -> bool) {
         self.process = None;
         self.disk.lose_power(survives);
     }
 
-    /// A graceful end: everything written, synced and drained.
+    /// A graceful shutdown: everything written, synced and drained.
     ///
     /// # Errors
-    /// As the sink or the disk says.
+    /// Any error of the sink or the disk.
     pub fn stop(&mut self) -> Result<(), DrainError> {
         let Some(process) = self.process.take() else { return Ok(()) };
         process.journal.close().map_err(DrainError::Disk)?;

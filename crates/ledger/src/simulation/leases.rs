@@ -1,5 +1,6 @@
-//! One budget and its replicas in virtual time: the production purse and pools, a centre whose answers get lost or that is
-//! away, replicas that die and come back. What is spent is known to the simulator alone, and never more than the limit.
+//! One budget and its replicas in virtual time: the production `Purse` and pools, a centre that is
+//! unreachable or whose replies get lost, and replicas that crash and restart. Only the simulator knows what
+//! was really spent, which must never exceed the limit.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -14,35 +15,35 @@ use crate::pool::{Call, Outlook, Pool, Ticket};
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
-/// Of the limit; while more than this is free, nobody is to be refused.
+/// Percent of the limit; while more than this is free, no request should be refused.
 const TRULY_FREE_PERCENT: i64 = 5;
-/// How often a clerk looks at its pools.
+/// How often a clerk polls its pools.
 const TICK_US: u128 = 100_000;
-/// Whatever happens, everything is given back long before this.
+/// Whatever happens, everything is returned long before this.
 const RUN_US_MAX: u64 = 3_600 * SECOND;
 const START_UNIX_MS: u64 = 1_700_000_000_000;
 
-/// What a run met.
+/// The counts of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LeaseReport {
     pub requests: u64,
     pub served: u64,
     pub refused: u64,
-    /// While more than 5 % was truly free and the centre answered.
+    /// Refused although more than 5 % was free and the centre was reachable.
     pub refused_falsely: u64,
-    /// While the centre was away: nobody could say.
+    /// Refused because the centre was unreachable.
     pub refused_unknown: u64,
     pub waited: u64,
-    /// Calls that the centre carried out, and those of them that gave something back.
+    /// Calls that the centre applied, and those of them that returned something.
     pub calls: u64,
     pub returns: u64,
-    /// Requests and calls until nine tenths were used: what a lasting budget costs.
+    /// Requests and calls until 90 % was used: the cost of a budget that lasts.
     pub requests_before_end: u64,
     pub calls_before_end: u64,
     pub crashes: u64,
     pub answers_lost: u64,
     pub outages: u64,
-    /// Leases of replicas that stayed away, taken back by another one's renewal.
+    /// Leases of replicas that stayed away, reclaimed by another one's renewal.
     pub reclaimed: u64,
     pub recalls: u64,
     pub digest: u64,
@@ -72,7 +73,8 @@ impl LeaseReport {
         self.digest ^= other.digest;
     }
 
-    /// The least of what a scenario is for: one that never meets it proves nothing.
+    /// The smallest count of the events that a scenario exists for: if one never occurs, the run proves
+    /// nothing.
     #[must_use]
     pub fn least_met(&self) -> u64 {
         let met = [
@@ -91,11 +93,11 @@ impl LeaseReport {
     }
 }
 
-/// Why a clerk looks at its pools.
+/// Why a clerk polls its pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
     Tick,
-    /// Somebody began to wait.
+    /// A request started to wait.
     Wanted,
     Recall,
 }
@@ -103,7 +105,7 @@ enum Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Arrive,
-    /// Of a replica's life: events of an earlier one are nobody's.
+    /// Of one life of a replica: events of an earlier life are ignored.
     Finish {
         replica: usize,
         life: u64,
@@ -162,31 +164,32 @@ struct Replica {
     open: BTreeMap<u64, Exchange>,
     /// By ticket.
     waiting: BTreeMap<Ticket, (u64, Exchange)>,
-    /// Settled, and not in the books yet: the journal, which outlives a crash.
+    /// Settled but not drained: the journal, which survives a crash.
     journal: i64,
     call: Option<Call>,
     answer: Option<Option<Grant>>,
     turning: bool,
 }
 
-/// What requests ask of the budget.
+/// The distribution of requests.
 #[derive(Debug, Clone, Copy)]
 enum Traffic {
-    /// Costs and durations are even, up to a ceiling, and some replicas get most of it.
+    /// Costs and durations are uniform, up to a ceiling, and some replicas get most of the requests.
     Uneven { ceiling_most: i64 },
-    /// A few long answers come to most of the money, ceilings are twice the cost, and a balancer spreads it.
+    /// A few long answers make up most of the cost, ceilings are twice the cost, and a load balancer spreads
+    /// them evenly.
     LogNormal { cost_mean: i64 },
 }
 
-/// Log-normal with a deviation of 1.2: the means of twenty equal parts, in thousandths of the whole's.
+/// Log-normal with a deviation of 1.2: the means of twenty equal parts, in thousandths of the overall mean.
 const LOG_NORMAL: [u64; 20] = [
     44, 86, 122, 159, 197, 238, 283, 332, 388, 452, 525, 611, 714, 840, 999, 1_208, 1_500, 1_949, 2_786,
     6_567,
 ];
-/// What a log-normal answer lasts on the average.
+/// The mean duration of a log-normal answer.
 const DURATION_US_MEAN: u64 = 3_300 * MS;
 
-/// One seed.
+/// One run, from one seed.
 pub struct LeaseRun {
     random: SeededRandom,
     now_us: u64,
@@ -198,10 +201,11 @@ pub struct LeaseRun {
     arrivals_left: u64,
     gap_us: u64,
     traffic: Traffic,
-    /// What was really used, and what is reserved: the simulator's own knowledge.
+    /// What was really used, and what is reserved: known to the simulator only.
     spent: i64,
     reserved: i64,
-    /// What replicas had spent and not told when their leases were taken back: so much the limit may be passed by.
+    /// What replicas had spent but not reported when their leases were reclaimed: the limit may be exceeded
+    /// by this much.
     untold: i64,
     report: LeaseReport,
     calm: bool,
@@ -217,14 +221,14 @@ impl LeaseRun {
         let gap_us = (5 + random.below(100)) * MS;
         let calm = random.below(3) == 0;
         let limit = 1_000_000_000 * (1 + i64_of(random.below(20)));
-        // It begins near the end. Together its requests come to about one and a half of the rest.
+        // It starts near the limit. Its requests together cost about one and a half times the rest.
         let spent = limit / 100 * 85;
         let ceiling_most = ((limit - spent) / i64_of(requests) * 6).max(4);
         Self::of(random, Purse { limit, spent, ..Purse::default() }, Traffic::Uneven { ceiling_most })
             .with(count, requests, gap_us, calm)
     }
 
-    /// A run that lasts: so many requests, so far apart on the average, and nothing that fails.
+    /// A long run: this many requests with this mean gap, and no failures.
     #[must_use]
     pub fn long(seed: u64, replicas: u64, requests: u64, gap_us: u64) -> Self {
         let purse = Purse { limit: 10_000_000_000, ..Purse::default() };
@@ -233,8 +237,9 @@ impl LeaseRun {
             .with(replicas, requests, gap_us, true)
     }
 
-    /// A thousand USD, 400 requests a second, 60,000 in all, which come to one and a half of it: log-normal costs, ceilings
-    /// of twice the cost, answers of 3.3 s on the average. What the design's figure was taken under.
+    /// The workload behind the design's figure: a limit of 1,000 USD, 400 requests a second, 60,000 in all,
+    /// which cost one and a half times the limit; log-normal costs, ceilings of twice the cost, answers of
+    /// 3.3 s on average.
     #[must_use]
     pub fn design(seed: u64, replicas: u64) -> Self {
         let purse = Purse { limit: 1_000_000_000_000, ..Purse::default() };
@@ -276,7 +281,7 @@ impl LeaseRun {
     /// Runs to the end.
     ///
     /// # Errors
-    /// What must not be, in words.
+    /// A description of the violated invariant.
     pub fn go(mut self) -> Result<LeaseReport, String> {
         while let Some(Reverse((at_us, _, event))) = self.events.pop() {
             self.now_us = at_us;
@@ -344,7 +349,7 @@ impl LeaseRun {
         self.admit(at, exchange);
     }
 
-    /// The replica that a request comes to.
+    /// The replica that receives a request.
     fn place(&self) -> usize {
         let count = self.replicas.len() as u64;
         usize_of(match self.traffic {
@@ -367,7 +372,7 @@ impl LeaseRun {
             }
             Traffic::LogNormal { cost_mean } => {
                 let part = LOG_NORMAL.get(usize_of(random.below(20))).copied().unwrap_or(1_000);
-                // What is long costs much.
+                // Long answers cost more.
                 let cost = i64_of(u64_of(cost_mean) * part * (750 + random.below(501)) / 1_000_000);
                 let duration_us = DURATION_US_MEAN * part * (750 + random.below(501)) / 1_000_000;
                 Exchange { ceiling: 2 * cost, cost, duration_us, reserved: 0 }
@@ -420,7 +425,7 @@ impl LeaseRun {
         self.at(BUDGET_WAIT_MAX.as_micros(), Event::GiveUp { replica: at, life, ticket });
         self.at(0, Event::Turn { replica: at, life, why: Why::Wanted });
         self.tick(at);
-        // Whoever wants less than those before it may find enough.
+        // A request that needs less than those before it may find enough.
         self.serve_waiting(at);
     }
 
@@ -437,7 +442,7 @@ impl LeaseRun {
         self.tick(at);
     }
 
-    /// The clerk looks at its pools while there is anything in them.
+    /// The clerk polls its pools while they have anything in them.
     fn tick(&mut self, at: usize) {
         let life = self.replicas_life(at);
         if !std::mem::replace(&mut self.replicas_mut(at).turning, true) {
@@ -465,7 +470,7 @@ impl LeaseRun {
         }
     }
 
-    /// Those that wait look again, as they do when they are woken.
+    /// Lets waiting requests try again, as they do when they are woken.
     fn serve_waiting(&mut self, at: usize) {
         let now_us = self.now_us;
         let pool = Arc::clone(&self.replicas_mut(at).pool);
@@ -602,7 +607,7 @@ impl LeaseRun {
         replica.valid_until_us = now_us + u64::try_from(LEASE_TIME_MAX.as_micros()).unwrap_or(u64::MAX);
     }
 
-    /// It dies where it stands. What was open is booked by the recovery: something up to its reservation.
+    /// Crashes a replica. Its open exchanges are booked by recovery, each for up to its reservation.
     fn crash(&mut self, at: usize) {
         if !self.replicas_mut(at).alive {
             return;
@@ -618,7 +623,7 @@ impl LeaseRun {
         replica.journal += interrupted;
         self.spent += interrupted;
         self.reserved -= open.values().map(|open| open.reserved).sum::<i64>();
-        // Most come back soon, and some only when the centre has taken their lease back.
+        // Most restart soon, some only after the centre has reclaimed their lease.
         let absence_us = match self.random.below(4) {
             0 => (lease_ms() + skew_ms()) * MS + self.random.below(180) * SECOND,
             _ => self.random.below(20) * SECOND,
@@ -639,7 +644,7 @@ impl LeaseRun {
         self.at(LEASE_RENEW_EVERY.as_micros(), Event::Renew { replica: at, life });
     }
 
-    /// What holds at every moment.
+    /// Checks the invariants after every event.
     fn check(&self, after: Event) -> Result<(), String> {
         let purse = &self.purse;
         let is_moved = matches!(
@@ -679,7 +684,7 @@ impl LeaseRun {
         if purse.held() != 0 {
             return Err(format!("{} is still held: {:?}", purse.held(), purse.leases));
         }
-        // A replica that never comes back: its lease ends by itself, and not before its time.
+        // A replica that never comes back: its lease expires, and not before its time.
         let mut silent = Purse { limit: 100, ..Purse::default() };
         silent.grant(
             7,

@@ -1,4 +1,4 @@
-//! The ledger under simulation: production types, driven by hand over a world that fails.
+//! Deterministic simulation of the ledger: production types, stepped manually in a failing environment.
 
 mod books;
 mod leases;

@@ -1,4 +1,4 @@
-//! The journal as it runs in the product: its own flusher, sync and preparing threads, real files.
+//! The journal as in production: with its own flusher, sync and preparing threads, on real files.
 
 use std::rc::Rc;
 use std::sync::Arc;

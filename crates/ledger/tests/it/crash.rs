@@ -1,4 +1,5 @@
-//! Any interleaving of tabs, death or loss of power at any operation and any byte: every intent is in the books once.
+//! Property test: with any interleaving of tabs, and a crash or power loss at any operation and any byte,
+//! every intent is in the books once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use world::{DiskFault, Random, SeededRandom};
 
 use crate::support::*;
 
-/// One step of a process's life; numbers choose among the open tabs.
+/// One step of a process; numbers choose among the open tabs.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Open,
@@ -24,7 +25,7 @@ enum Step {
     Drain,
     Prepare,
     SinkFails,
-    /// Written, and not synced.
+    /// Written, not synced.
     Flush,
     /// An attempt whose turn ends before the sync.
     AttemptUnsynced(usize),
@@ -55,10 +56,10 @@ struct Life {
     books: SimulatedBooks,
     tabs: Vec<(u64, Tab)>,
     next: u64,
-    /// An intent was confirmed: an upstream may have been called.
+    /// Intents that were acknowledged: an upstream may have been called.
     acknowledged: BTreeSet<u64>,
     closed: BTreeMap<u64, Outcome>,
-    /// Closed, and a turn's write came after.
+    /// Closed, and a turn's write has followed.
     settled: BTreeSet<u64>,
 }
 
@@ -150,7 +151,7 @@ impl Life {
         }
     }
 
-    /// All clients go away.
+    /// All clients disconnect.
     fn leave_all(&mut self) {
         self.books.sink.fail_next(0);
         for (number, tab) in self.tabs.drain(..) {
@@ -186,7 +187,8 @@ impl Life {
         Ok(())
     }
 
-    /// After all: another process works on what is left, ends gracefully, and the next has nothing to recover.
+    /// Afterwards another process handles the rest and shuts down gracefully, and the next has nothing to
+    /// recover.
     fn check_that_it_goes_on(&mut self) -> Result<(), TestCaseError> {
         let before = self.books.sink.len();
         let first = self.next;
@@ -261,7 +263,7 @@ proptest! {
     }
 }
 
-/// A life with everything in it, for the loop below.
+/// A run with every step in it, for the loop below.
 const STEPS: [Step; 24] = [
     Step::Open,
     Step::Attempt(0),
@@ -289,7 +291,7 @@ const STEPS: [Step; 24] = [
     Step::Drain,
 ];
 
-/// Every disk operation of that life fails in turn, in every way, until a whole life passes without a failure.
+/// Every disk operation of that run fails in turn, in every way, until a whole run passes without a failure.
 #[test]
 fn each_disk_operation_may_fail() {
     let faults = [
@@ -329,7 +331,7 @@ fn each_disk_operation_may_fail() {
     }
 }
 
-/// What a torn write leaves, at every byte: whole entries count, the torn one is as if it had never been.
+/// A write torn at every byte: complete entries count, the torn one is ignored.
 #[test]
 fn a_segment_may_be_cut_at_every_byte() {
     let mut books = started(1);
@@ -389,8 +391,8 @@ fn noise_is_no_journal() {
     }
 }
 
-/// A tab's newer state is written and not synced when the drainer looks for segments to free: the older one, which is
-/// synced and was promised to the client, stays until the newer is safe too.
+/// A tab's newer state is written but not synced when the drainer looks for segments to free: the older one,
+/// which is synced and was acknowledged, stays until the newer is synced too.
 #[test]
 fn a_state_in_the_page_cache_frees_no_segment() {
     use Step::{Attempt, AttemptUnsynced, Close, Drain, Drop, Fail, Flush, Open};

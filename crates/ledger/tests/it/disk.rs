@@ -1,4 +1,4 @@
-//! A full or failing disk: new work is refused, open work ends, and it all recovers by itself.
+//! A full or failing disk: new work is refused, open work ends, and everything recovers without intervention.
 
 use domain::FaultClass;
 use ledger::Tab;
@@ -41,7 +41,7 @@ fn a_full_disk_refuses_new_tabs_and_lets_open_ones_end() {
     books.drain().unwrap();
     assert_eq!(books.sink.len(), count);
     assert_eq!(journal(&books).reserved_bytes(), 0);
-    // What was drained is room again, without any from outside.
+    // Drained segments are free space again, without any from outside.
     exchange(&books, 10_000);
 }
 

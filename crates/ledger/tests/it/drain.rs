@@ -1,4 +1,4 @@
-//! The drainer: everything once, whatever the store does, and segments come back into use.
+//! The drainer: every record once, whatever the store does, and segments are reused.
 
 use std::time::Duration;
 
@@ -67,7 +67,8 @@ fn segments_are_used_again_and_their_old_bytes_never_pass() {
     assert!(recycled > 100, "{recycled}");
     assert!(books.disk.files().len() <= 6, "{} files", books.disk.files().len());
     assert_eq!((books.sink.len(), books.sink.ignored()), (2_000, 0));
-    // Behind the current end lie whole frames of an earlier use; under this use's seed they are nothing.
+    // After the current end there are complete frames of an earlier use; with this use's seed they don't
+    // count.
     let current = journal(&books).current_segment();
     let (header, bytes) = books
         .disk

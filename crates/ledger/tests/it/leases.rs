@@ -1,4 +1,4 @@
-//! Budgets of many replicas under simulation: nothing is overspent, and hardly anybody is refused too early.
+//! Budgets of many replicas in simulation: nothing is overspent, and hardly any request is refused too early.
 
 use ledger::simulation::{LeaseReport, LeaseRun};
 
@@ -15,12 +15,12 @@ fn replicas_share_a_budget_without_overspending_it() {
     assert!(total.refused_falsely * 1_000 <= total.requests, "{total:#?}");
 }
 
-/// Calls of the centre for a million requests, until nine tenths of a budget are used.
+/// Calls to the centre per million requests, until 90 % of a budget is used.
 fn calls_per_million(report: &LeaseReport) -> u64 {
     report.calls_before_end * 1_000_000 / report.requests_before_end
 }
 
-/// Each of these requests takes a hundredth of a slice and more, so that a slice serves 75 of them.
+/// Each of these requests takes at least a hundredth of a slice, so that a slice serves 75 of them.
 #[test]
 fn a_lasting_budget_costs_its_centre_next_to_nothing() {
     let report = LeaseRun::long(1, 16, 20_000, 2_500).go().unwrap();
@@ -29,9 +29,10 @@ fn a_lasting_budget_costs_its_centre_next_to_nothing() {
     assert!(report.refused_falsely * 1_000 <= report.requests, "{report:#?}");
 }
 
-/// Under the workload that the design's figure was taken under, 0.002 to 0.003 calls a request, a slice serves some 400
-/// requests. That figure knows no bound but one percent; a slice is half of an equal share of what is free as well, which
-/// from sixteen replicas on is the smaller of the two and costs what is asked more.
+/// With the workload behind the design's figure of 0.002 to 0.003 calls a request, a slice serves some 400
+/// requests. That figure assumes only the bound of one percent; a slice is also bounded by half of an equal
+/// share of what is free, which from sixteen replicas on is the smaller of the two and causes the additional
+/// calls.
 #[test]
 fn the_centre_is_asked_as_seldom_as_the_design_has_it() {
     for (replicas, calls_max) in [(8, 3_000), (16, 3_700), (64, 11_000)] {

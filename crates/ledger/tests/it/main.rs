@@ -1,4 +1,5 @@
-//! The books under crashes, full disks, failing stores and every other way in which they could lose or repeat a record.
+//! The books under crashes, full disks, failing stores and every other way in which they could lose or
+//! duplicate a record.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Money: every profile, every outcome, and the sums that must hold whatever happened.
+//! Money: every profile, every outcome, and the sums that must hold in every case.
 
 use domain::{
     AttemptRecord, Charge, FaultClass, Nanos, Outcome, Priced, Principal, Profile, Rates, Usage, UsageSource,

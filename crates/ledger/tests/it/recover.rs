@@ -1,4 +1,4 @@
-//! Recovery: what is found, what is skipped, how fast.
+//! Recovery: what it finds, what it skips, how fast it is.
 
 use std::time::{Duration, Instant};
 
@@ -126,7 +126,7 @@ fn other_cores_of_an_earlier_run_are_recovered_too() {
     assert_eq!(elsewhere.start().unwrap().applied, 1);
 }
 
-/// What a start may wait for: a million records in two seconds where the code is optimised. A debug build is some fifty
+/// The bound on start-up: a million records in two seconds in an optimised build. A debug build is some fifty
 /// times slower, and is held to that.
 #[test]
 fn many_records_are_recovered_in_the_time_of_their_build() {

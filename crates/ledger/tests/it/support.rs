@@ -1,4 +1,4 @@
-//! Openings, intents and endings that the tests share.
+//! Openings, intents and endings shared by the tests.
 
 use std::rc::Rc;
 
@@ -92,7 +92,7 @@ pub fn journal(books: &SimulatedBooks) -> Rc<Journal> {
     Rc::clone(books.journal().expect("it runs"))
 }
 
-/// An open tab that was planned.
+/// An open tab with a plan.
 pub fn open(books: &SimulatedBooks, number: u64) -> Tab {
     let mut tab = journal(books).open_tab(opening(number)).expect("there is room");
     let plan = PlanRecord { resolution: "catalogue".into(), ..PlanRecord::default() };
@@ -100,7 +100,7 @@ pub fn open(books: &SimulatedBooks, number: u64) -> Tab {
     tab
 }
 
-/// Makes an attempt and ends the turn; whether the intent counts as durable.
+/// Makes an attempt and ends the turn; returns whether the intent counts as durable.
 pub fn attempt(books: &SimulatedBooks, tab: &mut Tab, principal: Principal) -> bool {
     let mut future = Box::pin(tab.attempt(intent(principal)));
     if let Some(result) = now(future.as_mut()) {

@@ -1,4 +1,5 @@
-//! A session while it lasts: what its events mean for its responses, and how it ends.
+//! A running realtime session: relays the events of both sides, maps them to responses, and settles these
+//! when they or the session end.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,49 +16,49 @@ use tokio::time::Instant;
 
 use super::Asked;
 
-/// What a token of what was said before is taken to be in bytes.
+/// The estimated bytes per token of the conversation so far.
 const BYTES_PER_TOKEN: u64 = 4;
 const HOW: &str = "Open the session again.";
 
-/// An open session, before and while its bytes are passed on. Dropped, each response under way is settled as left by the
-/// client.
+/// An open session, before and while it is relayed. When it is dropped, each running response is settled as
+/// cancelled by the client.
 pub struct Session {
     asked: Asked,
     seat: SessionSeat,
-    /// On an account of the pool.
+    /// Whether it runs on a pooled account of the operator.
     is_pooled: bool,
     socket: Option<UpstreamSocket>,
     responses: Responses,
-    /// What was said to the model so far.
+    /// The length of the conversation sent to the model so far.
     prompt_bytes: u64,
-    /// Of the configuration that the key was last looked up in.
+    /// The snapshot version in which the key was last checked.
     version: u64,
 }
 
-/// The session's responses by how far they are.
+/// The session's responses by their state.
 #[derive(Default)]
 struct Responses {
-    /// Admitted with the session, and not asked for yet.
+    /// Admitted when the session was opened, and not requested yet.
     first: Option<Turn>,
-    /// Asked for by this event of the client's.
+    /// Requested by the client, with the id of its event.
     asked: VecDeque<(Option<String>, Turn)>,
-    /// Under way, by the upstream's name.
+    /// Started, by the upstream's response id.
     running: Vec<(String, Turn)>,
 }
 
 /// Why a session ended.
 enum End {
-    /// As agreed; by whose wish.
+    /// Closed regularly, by this side first.
     Closed(Sender),
     Gone(Sender),
     Wrong(Sender, Violation),
-    /// It may not go on.
+    /// The session is no longer allowed.
     Refused(Box<Fault>),
-    /// Of our own accord, with the code that is told.
+    /// Ended by the gateway, with the close code.
     Ours(Box<Fault>, u16),
 }
 
-/// How far both sides are with closing.
+/// The state of the closing handshake.
 #[derive(Default)]
 struct Closing {
     by: Option<(Sender, Instant)>,
@@ -78,8 +79,8 @@ impl Session {
         }
     }
 
-    /// Passes on what both sides say, to the end. `early` came from the client behind its handshake; once `is_draining`,
-    /// no further response begins. Gives the client's side back, to be closed.
+    /// Relays both directions until the session ends. `early` are bytes that the client sent right after its
+    /// handshake; once `is_draining`, no further response starts. Returns the client's socket, to be closed.
     pub async fn run<C: Stream>(
         mut self,
         client: C,
@@ -137,8 +138,8 @@ impl Session {
         Ok(())
     }
 
-    /// What the client asked for goes no further. The session goes on, unless a part of what asked for it has gone
-    /// on, or its key is none any more.
+    /// Drops the client's message and sends an error event. The session goes on, unless a part of the message
+    /// was already forwarded, or the key is no longer valid.
     fn refuse<C: Stream, U: Stream>(
         &self,
         sockets: &mut Sockets<C, U>,
@@ -180,7 +181,7 @@ impl Session {
             RealtimeAct::Created => {
                 let mut turn = match self.responses.asked.pop_front() {
                     Some((_, turn)) => turn,
-                    // It began by itself, when who speaks fell silent.
+                    // Started by the upstream itself, when voice activity detection saw the speaker stop.
                     None => self.admit_response().await.map_err(End::Refused)?,
                 };
                 turn.hear(&event, bytes);
@@ -197,7 +198,7 @@ impl Session {
                         let tokens = usage.prompt_total().saturating_add(usage.completion_total());
                         self.prompt_bytes = tokens.saturating_mul(BYTES_PER_TOKEN);
                     }
-                    // What tells the client of it waits until its record outlives us.
+                    // The event is held back until the record is written.
                     let booked = settle_done(turn, &event, bytes);
                     poll_fn(|cx| booked.poll(cx)).await;
                 }
@@ -213,7 +214,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether it may go on, asked about once a second.
+    /// The periodic check, once a second, whether the session may go on.
     fn look_around(
         &mut self,
         closing: &Closing,
@@ -247,7 +248,7 @@ impl Session {
         let mask = mask.first_chunk::<4>().copied();
         let to_upstream = close_frame(code, "", mask);
         if let Some(first) = self.responses.first.take() {
-            // It was never asked for: the session was opened, and nothing was used.
+            // It was never requested: the session was opened, but nothing was used.
             drop(book(completed(first.end(None), 200)));
         }
         let asked = std::mem::take(&mut self.responses.asked).into_iter().map(|(_, turn)| turn);
@@ -273,7 +274,7 @@ impl Session {
         client
     }
 
-    /// What the client is told at the end, and the code that the upstream is.
+    /// The last frames for the client, and the close code for the upstream.
     fn last_words(&self, end: &End) -> (Vec<u8>, u16) {
         let with_error = |fault: &Fault, code: u16| {
             let mut words = text_frame(&realtime_error(fault, self.trace(), None), None);
@@ -299,7 +300,7 @@ impl Session {
         }
     }
 
-    /// For what belongs to no response.
+    /// For events that belong to no response.
     fn trace(&self) -> TraceId {
         let world = &self.asked.core.hands.world;
         TraceId::new(world.clock.unix_ms(), world.id_bytes())
@@ -320,7 +321,7 @@ impl Responses {
         self.running.iter_mut().find(|(name, _)| name == id).map(|(_, turn)| turn)
     }
 
-    /// The one that is done. One that was never said to begin is the oldest that was asked for.
+    /// The response that is done. If its start was never announced, it is the oldest requested one.
     fn ended(&mut self, id: Option<&str>) -> Option<Turn> {
         let id = id.unwrap_or_default();
         match self.running.iter().position(|(name, _)| name == id) {
@@ -329,7 +330,8 @@ impl Responses {
         }
     }
 
-    /// The one that is not begun: which the error is about, or else the oldest that was asked for without a name.
+    /// The requested response that an error refers to; if the error refers to none, the oldest one that was
+    /// requested without an id.
     fn refused(&mut self, about: Option<&str>) -> Option<Turn> {
         let at = self.asked.iter().position(|(name, _)| name.as_deref() == about)?;
         self.asked.remove(at).map(|(_, turn)| turn)
@@ -349,7 +351,7 @@ impl Closing {
         Ok(())
     }
 
-    /// Who closes and goes has said goodbye.
+    /// A connection that is gone after a close frame counts as closed.
     fn gone(&self, who: Sender) -> End {
         match self.by {
             Some((first, _)) => End::Closed(first),
@@ -373,7 +375,7 @@ fn opaque() -> Box<Fault> {
     Box::new(fault.fix("Send it as text, or use a credential of your own."))
 }
 
-/// A second model that writes down what is said is paid for beside the responses, and not counted here.
+/// Input transcription by a second model is billed separately by the provider, and not counted here.
 fn unmetered() -> Box<Fault> {
     let message = "On the pool's accounts no second model writes down what is said in a session: it would not be counted.";
     let fault = Fault::new(FaultClass::Unsupported, "realtime_transcription_unmetered", message);
@@ -396,7 +398,7 @@ fn settle_done(mut turn: Turn, event: &RealtimeEvent, bytes: u64) -> Booked {
     }
 }
 
-/// The client went in the midst of it.
+/// The client left during the response.
 fn settle_left(turn: Turn) -> Booked {
     let status = if turn.has_begun() { 200 } else { 499 };
     let fault = Fault::new(FaultClass::Cancelled, "client_cancelled", "The client went away before the end.");

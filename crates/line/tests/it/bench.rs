@@ -1,4 +1,4 @@
-//! A serving core built by hand over real sockets: emulators upstream, a listener in front, and the books to look into.
+//! A manually built serving core over real sockets: upstream emulators, a listener in front, and the books.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -37,7 +37,7 @@ use tokio::net::TcpListener;
 use vault::{Lesson, LocalKeyWrap, MasterKey, Vault};
 use world::{Disk, DiskFile, SystemDisk, World};
 
-/// Where the books go.
+/// The sink of the records.
 #[derive(Default)]
 struct Books {
     records: Mutex<Vec<MeterRecord>>,
@@ -57,7 +57,7 @@ impl RecordSink for Books {
     }
 }
 
-/// A disk that refuses to write when it is told to.
+/// A disk whose writes fail on demand.
 pub struct FailingDisk {
     pub fails: Arc<AtomicBool>,
 }
@@ -110,10 +110,10 @@ impl Disk for FailingDisk {
     }
 }
 
-/// What a workspace has.
+/// The configuration of the workspace.
 #[derive(Default)]
 pub struct Setup {
-    /// Emulator keys of own credentials, oldest first.
+    /// Emulator keys of the workspace's own credentials, oldest first.
     pub own: Vec<&'static str>,
     /// Emulator keys of the operator's accounts.
     pub pool: Vec<&'static str>,
@@ -124,7 +124,7 @@ pub struct Setup {
     pub route: RouteSpec,
     /// The base URL of credentials and accounts in place of the emulator's.
     pub base_url: Option<String>,
-    /// What the catalogue says besides.
+    /// Additions to the catalogue.
     pub overlay: &'static str,
 }
 
@@ -160,7 +160,7 @@ pub const OWN_KEYS: [&str; 3] =
     ["sk-own-first-000000000", "sk-own-second-00000000", "sk-own-third-000000000"];
 pub const POOL_KEYS: [&str; 2] = ["sk-pool-first-00000000", "sk-pool-second-0000000"];
 
-/// Runs a test on a core's kind of runtime.
+/// Runs a test on the kind of runtime that a core has.
 pub fn on_core<F: Future<Output = ()>>(test: F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
@@ -174,11 +174,11 @@ impl Bench {
         Self::start_in(World::system(), setup).await
     }
 
-    /// In a world of the test's own, such as one whose disk fails.
+    /// With a world of the test's own, for example one whose disk fails.
     pub async fn start_in(world: World, setup: Setup) -> Self {
         let keys = OWN_KEYS.iter().chain(&POOL_KEYS).copied();
         let mut config = Config::default().keys(keys);
-        // No answer of a script is too long for its model.
+        // No scripted answer may be too long for its model.
         config.models.iter_mut().for_each(|model| model.context_tokens_max = u64::MAX);
         let emulator = Emulator::start(config).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -232,14 +232,14 @@ impl Bench {
         Self { emulator: Rc::new(emulator), client, origin, core, workspace, books, drainer, _dir: dir }
     }
 
-    /// Every record that is settled by now.
+    /// All records settled by now.
     pub async fn records(&self) -> Vec<MeterRecord> {
         self.core.journal.flush_now().unwrap();
         self.drainer.drain_all().await.unwrap();
         self.books.records.lock().unwrap().clone()
     }
 
-    /// Waits for so many records; more are a failure.
+    /// Waits for this many records; more are a failure.
     pub async fn settled(&self, count: usize) -> Vec<MeterRecord> {
         for _ in 0..20_000 {
             if self.core.journal.open_tabs() == 0 {
@@ -410,7 +410,7 @@ impl Maker<'_> {
     }
 }
 
-/// A front door for the test: what the gateway does, without its limits.
+/// A listener with what the gateway does, without its limits.
 async fn listen(core: Rc<Core>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -424,7 +424,7 @@ async fn listen(core: Rc<Core>) -> String {
                 let service = service_fn(move |request| answer(core.clone(), request, peer.ip()));
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(socket), service);
-                // A connection that breaks off is what some tests look for.
+                // Some tests break the connection on purpose.
                 drop(connection.await);
             });
         }

@@ -1,4 +1,4 @@
-//! A wall clock that is set while requests are on their way: nothing waits for it, and nothing is booked by it twice.
+//! The wall clock is set while requests are running: nothing waits for it, and nothing is booked twice.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::bench::{Bench, OWN_KEYS, Setup, on_core};
 const CHAT: &str = "/v1/chat/completions";
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// Far more than a test takes, and far less than a jump.
+/// Far longer than the test, and far shorter than a jump.
 const SHORT_MS: u64 = 60_000;
 
-/// The machine's clocks, of which somebody sets the wall's.
+/// The system's clocks, with a wall clock that can be set.
 #[derive(Default)]
 struct SetClock {
     system: SystemClock,
@@ -43,7 +43,7 @@ fn a_clock_that_is_set_by_an_hour_or_a_day_changes_no_request() {
         let bench = Bench::start_in(world, Setup::own(&OWN_KEYS[..2])).await;
         let jumps = [HOUR_MS, -HOUR_MS, DAY_MS, -DAY_MS, -HOUR_MS, 2 * DAY_MS];
         for (number, jump) in jumps.into_iter().enumerate() {
-            // A stream over the jump, and a request that is turned away and asked elsewhere.
+            // A stream across the jump, and a request that fails over.
             bench.emulator.script_all([Behaviour::ok().chunks(20).interval(Duration::from_millis(5))]);
             let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
             assert_eq!(stream.status, 200);

@@ -1,4 +1,4 @@
-//! Retries, failover between own credentials, the pool as a fallback, and what the client is told when all fail.
+//! Retries, failover between own credentials, the pool as a fallback, and the client's error when all fail.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,12 +18,12 @@ fn fallback(classes: &[FallbackClass]) -> RouteSpec {
     RouteSpec { byok_fallback: ByokFallback::Managed, fallback_on: classes.to_vec(), ..RouteSpec::default() }
 }
 
-/// The keys that were used, in order.
+/// The keys that the upstream saw, in order.
 fn keys_used(bench: &Bench) -> Vec<String> {
     bench.emulator.journal().iter().filter_map(|sent| sent.key.clone()).collect()
 }
 
-/// Draws the longest pauses that there are: of the first two, just less than 200 and 400 ms.
+/// Draws the longest backoff pauses: just under 200 and 400 ms for the first two.
 #[derive(Debug)]
 struct Longest;
 
@@ -116,7 +116,7 @@ fn a_short_retry_after_is_waited_and_a_long_one_is_told() {
         assert!((39..=40).contains(&wait), "{wait}");
         assert_eq!(answer.header("agent-attempts"), Some("1"));
 
-        // While it lasts the upstream is not asked, and the client is told how long it still lasts.
+        // Meanwhile the upstream is not called, and the client gets the remaining time in `retry-after`.
         let again = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
         assert_eq!(again.status, 429, "{}", again.text());
         let wait: u64 = again.header("retry-after").unwrap().parse().unwrap();

@@ -1,4 +1,4 @@
-//! The sentence over real sockets: what the client reads, what the upstream sees, and what the books say.
+//! The pipeline over real sockets: what the client reads, what the upstream sees, and what is booked.
 
 #[cfg(test)]
 mod bench;

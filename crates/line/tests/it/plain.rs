@@ -1,4 +1,4 @@
-//! The straight path, refusals, and what is said beside it.
+//! The success path, refusals, and the endpoints beside the pipeline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,7 +54,7 @@ fn a_buffered_answer_passes_with_its_headers_and_one_exact_record() {
     });
 }
 
-/// The emulator counts what it is sent: a few words are more than ten tokens, one is not.
+/// The emulator counts its input: a few words are more than ten tokens, one word is not.
 const TIERED: &str = r#"
 [[model]]
 name = "openai/gpt-4o-mini"
@@ -143,7 +143,7 @@ fn refusals_reach_no_upstream_and_say_how_to_mend_them() {
             bench.client.post(CHAT, &bench.chat(json!({"model": "nobody/knows-it"}))).await.unwrap();
         assert_eq!(unknown.status, 404, "{}", unknown.text());
         assert!(bench.emulator.journal().is_empty());
-        // What was admitted is in the books, without an attempt.
+        // An admitted request is booked even without an attempt.
         let record = bench.record().await;
         assert_eq!((record.outcome, record.status), (Outcome::Failed, 404));
         assert!(record.attempts.is_empty());
@@ -212,7 +212,7 @@ fn a_node_without_a_secret_is_sent_no_authorisation() {
         let setup = Setup { node: Some(("local-model", node.emulator.base_url())), ..Setup::default() };
         let bench = Bench::start(setup).await;
         let answer = bench.client.post(CHAT, &bench.chat(json!({"model": "local-model"}))).await.unwrap();
-        // The emulator wants a key, so it refuses; what matters is what it was sent.
+        // The emulator requires a key, so it refuses; only what it received matters.
         let sent = &node.emulator.journal()[0];
         assert_eq!(sent.header("authorization"), None);
         assert_eq!(answer.header("agent-resolved-provider"), Some("byoc"));

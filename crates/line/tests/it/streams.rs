@@ -1,4 +1,5 @@
-//! Streams: relayed as they come, failed over before content, broken off loudly after it, and cut when the client leaves.
+//! Streams: relayed as they arrive, failed over before content, ended with an error after it, and cancelled
+//! when the client leaves.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -83,7 +84,7 @@ fn an_error_in_a_whole_answer_to_a_stream_request_is_told_as_what_it_is() {
     });
 }
 
-/// How many pieces a stream of forty events comes in.
+/// The number of pieces in which a stream of forty events arrives.
 async fn pieces(behaviour: Behaviour) -> usize {
     let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
     bench.emulator.script_all([behaviour.chunks(40)]);
@@ -318,7 +319,8 @@ fn a_stream_without_usage_is_estimated() {
     });
 }
 
-/// An upstream that writes one long stream to each caller as fast as it is taken; tells how much was, by caller.
+/// An upstream that writes one long stream to each client as fast as the client reads; returns how much was
+/// written, per client.
 fn flood(whole: usize) -> (String, Arc<[AtomicUsize; 2]>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -354,7 +356,7 @@ fn flood(whole: usize) -> (String, Arc<[AtomicUsize; 2]>) {
 fn a_client_that_does_not_read_holds_the_upstream_back_and_nobody_else() {
     on_core(async {
         const WHOLE: usize = 40 * 1024 * 1024;
-        // What two hops of sockets may hold, and our own buffers.
+        // What two hops of socket buffers and our own buffers may hold.
         const HELD_MAX: usize = 24 * 1024 * 1024;
         let (base_url, taken) = flood(WHOLE);
         let bench = Bench::start(Setup { base_url: Some(base_url), ..Setup::own(&OWN_KEYS[..1]) }).await;

@@ -1,5 +1,5 @@
-//! Where a node's adapters lie: one folder, of which nothing leads out, and a book of those that were registered, so that
-//! they are known again at the next start.
+//! A node's adapter directory, and the list of registered adapters on disk, so that they are registered again
+//! at the next start. No path leads out of the directory.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,20 +12,20 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 
 const BOOK: &str = "adapters.json";
-/// By this file a directory is seen to be an adapter's.
+/// The file that makes a directory an adapter.
 const DESCRIPTION: &str = "adapter_config.json";
 
-/// How one was registered.
+/// How an adapter was registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Its directory, from the folder on.
+    /// Its directory, relative to the root.
     pub path: PathBuf,
     pub is_pinned: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// None where nothing is kept.
+    /// `None` if nothing is stored.
     root: Option<PathBuf>,
     book: Option<PathBuf>,
     entries: Mutex<BTreeMap<String, Entry>>,
@@ -33,7 +33,7 @@ pub(super) struct Folder {
 
 impl Folder {
     /// # Errors
-    /// The book can't be read.
+    /// The list can't be read.
     pub(super) fn open(root: Option<&Path>, data_dir: Option<&Path>) -> io::Result<Self> {
         let book = data_dir.map(|dir| dir.join(BOOK));
         let entries = match book.as_deref().map(disk::read_json) {
@@ -48,7 +48,8 @@ impl Folder {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be known at the start: what the book says, and what lies in the folder beside that, by its own name.
+    /// The adapters to register at the start: those in the list, and further ones found in the directory,
+    /// under their own names.
     pub(super) fn all(&self) -> Vec<(String, Entry)> {
         let mut all = self.entries().clone();
         let found = self.root.as_deref().and_then(|root| std::fs::read_dir(root).ok());
@@ -63,15 +64,15 @@ impl Folder {
         all.into_iter().collect()
     }
 
-    /// Where a directory is that was named.
+    /// The directory at a path.
     ///
     /// # Errors
-    /// It is not in the folder, or not there.
+    /// It is not in the adapter directory, or does not exist.
     pub(super) fn find(&self, path: &Path) -> Result<PathBuf, Box<Fault>> {
         find(self.root.as_deref(), path)
     }
 
-    /// Whether there is one of this name that nobody has registered.
+    /// Whether the directory has an adapter of this name, registered or not.
     pub(super) fn has(&self, name: &str) -> bool {
         self.find(Path::new(name)).is_ok_and(|path| path.join(DESCRIPTION).is_file())
     }
@@ -100,16 +101,16 @@ impl Folder {
         self.write(&entries)
     }
 
-    /// Writes the book whole, and into place.
+    /// Writes the list atomically.
     fn write(&self, entries: &BTreeMap<String, Entry>) -> io::Result<()> {
         self.book.as_deref().map_or(Ok(()), |book| disk::write_json(book, entries))
     }
 }
 
-/// Where a directory is that was named, in this folder.
+/// The directory at a path below the adapter directory.
 ///
 /// # Errors
-/// It is not in the folder, or not there; or there is no folder.
+/// It is outside of the adapter directory or does not exist, or there is no adapter directory.
 pub(crate) fn find(root: Option<&Path>, path: &Path) -> Result<PathBuf, Box<Fault>> {
     let Some(root) = root else {
         let fault = Fault::new(FaultClass::Unsupported, "no_adapter_folder", "This node keeps no adapters.");
@@ -129,7 +130,7 @@ pub(crate) fn find(root: Option<&Path>, path: &Path) -> Result<PathBuf, Box<Faul
         let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
         return Err(Box::new(fault.param("path").fix("Put it into the folder that --adapters says.")));
     };
-    // A link may lead anywhere.
+    // A symbolic link may point anywhere.
     if found.starts_with(&inside) { Ok(found) } else { Err(outside()) }
 }
 

@@ -1,4 +1,4 @@
-//! Adapters over HTTP: which there are, and how they come and go while answers are given.
+//! The HTTP API for LoRA adapters: listing, registering, loading and unloading them while the node serves.
 
 mod folder;
 
@@ -17,7 +17,7 @@ use crate::said::{read, written};
 pub(crate) use folder::find;
 use folder::{Entry, Folder};
 
-/// What is asked of adapters.
+/// The operations of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked<'p> {
     List,
@@ -29,7 +29,7 @@ pub(crate) enum Asked<'p> {
     Unload(&'p str),
 }
 
-/// The shelf of a node.
+/// A node's adapters.
 #[derive(Debug)]
 pub(crate) struct Shelf {
     folder: Folder,
@@ -80,7 +80,7 @@ struct Object {
     rank: usize,
     bytes: u64,
     pinned: bool,
-    /// The answers that have it.
+    /// The number of running generations that use it.
     in_use: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -123,12 +123,12 @@ type Answer = Result<Response<NodeBody>, Box<Fault>>;
 
 impl Shelf {
     /// # Errors
-    /// The book of what was registered can't be read.
+    /// The list of registered adapters can't be read.
     pub(crate) fn open(root: Option<&Path>, data_dir: Option<&Path>) -> io::Result<Self> {
         Ok(Self { folder: Folder::open(root, data_dir)? })
     }
 
-    /// Has all known that the folder and the book have, and tells what could not be.
+    /// Registers all adapters of the list and the directory; returns those that failed, with the reason.
     pub(crate) async fn register_all(&self, runtime: &dyn Runtime) -> Vec<(String, String)> {
         let Some(adapters) = runtime.adapters() else { return Vec::new() };
         let mut failed = Vec::new();
@@ -172,10 +172,10 @@ impl Shelf {
         }
     }
 
-    /// How many there are, as Prometheus reads it.
+    /// The number of adapters, as Prometheus metrics.
     pub(crate) async fn page(&self, runtime: &dyn Runtime) -> String {
         let Some(adapters) = runtime.adapters() else { return String::new() };
-        // A page that lacks these says so by their absence.
+        // On failure the metrics are omitted.
         let Ok(states) = adapters.list().await else { return String::new() };
         let resident = states.iter().filter(|state| state.is_resident).count();
         format!(
@@ -216,7 +216,7 @@ impl Shelf {
         written(status, &Object::from(state))
     }
 
-    /// Brings one into memory; one that lies in the folder is registered for it.
+    /// Loads an adapter into memory, registering it first if it is only in the directory.
     async fn bring(&self, adapters: &dyn Adapters, id: &str, waits: bool) -> Result<(), Fault> {
         match adapters.load(id.to_owned(), waits).await {
             Err(fault) if fault.class == FaultClass::NotFound && is_name(id) && self.folder.has(id) => {
@@ -263,7 +263,7 @@ impl Shelf {
     }
 }
 
-/// A plain name that means nothing else in a path or a header.
+/// A plain name that has no other meaning in a path or a header.
 pub(crate) fn is_name(name: &str) -> bool {
     is_plain_name(name) && !matches!(name, "status" | "warmup" | "none")
 }
@@ -285,7 +285,7 @@ fn read_or_usual(body: &Bytes) -> Result<Loading, Box<Fault>> {
     if body.is_empty() { Ok(Loading::default()) } else { read(body) }
 }
 
-/// Adapters are brought on this machine alone.
+/// Adapters can only be loaded on this machine.
 fn check_scope(scope: Option<&str>, backend: Option<&str>) -> Result<(), Box<Fault>> {
     let leads_away = match scope {
         None | Some("local") => backend.is_some_and(|backend| backend != "local"),

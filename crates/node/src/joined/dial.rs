@@ -1,4 +1,4 @@
-//! The calls of a node to its control plane, one after the other for as long as it runs.
+//! A joined node's calls to its control plane, one at a time, for as long as the node runs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,28 +22,28 @@ use crate::service::Service;
 
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
 const RECORDS: &str = "/v2/byoc/nodes/records";
-/// What the control plane says of a credential that is good for nothing any more.
+/// Error codes for a credential that is no longer valid.
 const OVER: [&str; 2] = ["node_credential_revoked", "unknown_node_credential"];
 
-/// Says at the control plane that a node is there, and tells what it has served.
+/// Sends heartbeats and usage records to the control plane.
 pub struct Reporter {
     service: Arc<Service>,
     membership: Membership,
     data_dir: PathBuf,
-    /// What computes the models.
+    /// The device that computes the models.
     device: Option<String>,
     client: Client,
     pace: Pace,
     place: Place,
-    /// Whether something may be in the journal that was not reported.
+    /// Whether the journal may contain records that were not reported.
     has_records: bool,
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 enum Miss {
-    /// It can be made again.
+    /// It can be retried.
     Away(String),
-    /// The node has left, whether or not it wanted to.
+    /// The node was removed from the control plane.
     Over(String),
 }
 
@@ -91,7 +91,7 @@ struct Reported<'a> {
     is_measured: bool,
 }
 
-/// What a refusal says.
+/// The body of an error response.
 #[derive(Deserialize, Default)]
 struct Problem {
     #[serde(default)]
@@ -129,7 +129,7 @@ impl fmt::Display for Reporter {
 
 impl Reporter {
     /// # Errors
-    /// The roots for TLS can't be read.
+    /// The TLS root certificates can't be read.
     pub fn new(
         service: Arc<Service>,
         membership: Membership,
@@ -144,7 +144,7 @@ impl Reporter {
         Ok(Self { service, membership, data_dir, device, client, pace, place, has_records: true })
     }
 
-    /// Goes on until the credential is good for nothing any more. Use it inside a `LocalSet`.
+    /// Runs until the credential is no longer valid. Use it inside a `LocalSet`.
     pub async fn run(mut self) {
         loop {
             let done = match self.pace.next(self.now_us(), self.has_records) {
@@ -198,7 +198,7 @@ impl Reporter {
     async fn beat(&mut self) -> Result<(), Miss> {
         let service = &self.service;
         let load = service.runtime.load();
-        // A runtime that can't tell its models now can be asked for none.
+        // If the runtime can't list its models now, it can't serve requests for them either.
         let models = about::names(&*service.runtime).await.unwrap_or_default();
         let beat = Beat {
             version: env!("CARGO_PKG_VERSION"),
@@ -245,7 +245,7 @@ impl Reporter {
         self.call(RECORDS, &report).await?;
         self.place = place;
         if let Err(error) = self.membership.keep_reported(&self.data_dir, place) {
-            // Should it be told again after a start, it counts once.
+            // If a record is reported again after a restart, it still counts once.
             tracing::warn!(%error, "how far the journal was reported can't be kept");
         }
         self.pace.reported(self.now_us(), is_more);

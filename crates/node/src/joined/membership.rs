@@ -1,4 +1,4 @@
-//! Where a node has joined and how far it has reported, as its data directory keeps that.
+//! A node's membership and its report position, stored in the data directory.
 
 use std::io;
 use std::path::Path;
@@ -12,17 +12,17 @@ use crate::journal::Place;
 const MEMBERSHIP: &str = "joined.json";
 const REPORTED: &str = "reported.json";
 
-/// Where a node has joined, and what it shows there.
+/// The control plane that a node has joined, and its credential there.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Membership {
-    /// The control plane's address.
+    /// The control plane's base URL.
     pub control: String,
     pub node_id: String,
     pub name: String,
     pub credential: String,
 }
 
-/// How far the journal was reported, and as which node.
+/// How far the journal has been reported, and as which node.
 #[derive(Serialize, Deserialize)]
 struct Reported {
     node_id: String,
@@ -40,15 +40,15 @@ impl std::fmt::Debug for Membership {
 }
 
 impl Membership {
-    /// None where the node has joined nowhere.
+    /// `None` if the node has not joined.
     ///
     /// # Errors
-    /// What is there can't be read.
+    /// The file exists but can't be read.
     pub fn read(data_dir: &Path) -> io::Result<Option<Self>> {
         read(&data_dir.join(MEMBERSHIP))
     }
 
-    /// For nobody else to read.
+    /// Writes it, readable by its owner alone.
     ///
     /// # Errors
     /// The directory can't be written to.
@@ -58,7 +58,8 @@ impl Membership {
 
     /// How far this node has reported its journal.
     pub(crate) fn reported(&self, data_dir: &Path) -> Place {
-        // What is told twice counts once: where this is lost, all is told again.
+        // Records that are reported twice count once, so if the position is lost, everything is reported
+        // again.
         let kept: Option<Reported> = read(&data_dir.join(REPORTED)).unwrap_or_else(|error| {
             tracing::warn!(%error, "how far the journal was reported is not known: all of it is reported again");
             None

@@ -1,5 +1,5 @@
-//! A node that joined a control plane: it says there that it is well, and tells what it has in its journal. It dials out, and
-//! whether anybody hears it changes nothing of what it serves.
+//! A node that has joined a control plane: it sends heartbeats and the usage records in its journal. It makes
+//! the connections itself, and serves the same whether or not the control plane can be reached.
 
 mod dial;
 mod membership;

@@ -1,15 +1,15 @@
-//! When a node says something to its control plane: time and chance are told to it.
+//! When a node calls its control plane. A pure state machine: time and randomness are arguments.
 
 use std::time::Duration;
 
 use domain::limits::{NODE_BACKOFF_BASE, NODE_BACKOFF_MAX, NODE_REPORT_EVERY};
 
-/// What is to be done now.
+/// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Beat,
     Report,
-    /// Nothing until then.
+    /// Wait until then.
     Wait {
         until_us: u64,
     },
@@ -20,7 +20,7 @@ pub(crate) struct Pace {
     every_us: u64,
     beat_at_us: u64,
     report_from_us: u64,
-    /// Of calls in a row.
+    /// Consecutive failed calls.
     failures: u32,
 }
 
@@ -29,12 +29,12 @@ fn us(duration: Duration) -> u64 {
 }
 
 impl Pace {
-    /// The first heartbeat is due at once.
+    /// The first heartbeat is due immediately.
     pub(crate) fn new(every: Duration, now_us: u64) -> Self {
         Self { every_us: us(every), beat_at_us: now_us, report_from_us: now_us, failures: 0 }
     }
 
-    /// A heartbeat goes first: while nobody hears that, nothing is reported.
+    /// Heartbeats come first: nothing is reported while they fail.
     pub(crate) fn next(&self, now_us: u64, has_records: bool) -> Step {
         if now_us >= self.beat_at_us {
             return Step::Beat;
@@ -48,21 +48,21 @@ impl Pace {
         Step::Wait { until_us: self.beat_at_us.min(self.report_from_us) }
     }
 
-    /// A heartbeat was heard, and the next is wanted after this.
+    /// A heartbeat succeeded; the next is due after `every`.
     pub(crate) fn heard(&mut self, now_us: u64, every: Duration) {
         self.failures = 0;
         self.every_us = us(every).max(1);
         self.beat_at_us = now_us.saturating_add(self.every_us);
     }
 
-    /// A report was taken; whether there is more.
+    /// A report succeeded; `is_more` says whether there is a backlog.
     pub(crate) fn reported(&mut self, now_us: u64, is_more: bool) {
         let pause_us = if is_more { 0 } else { us(NODE_REPORT_EVERY) };
         self.report_from_us = now_us.saturating_add(pause_us);
     }
 
-    /// Nobody heard it. Many nodes lose one control plane at once, so each comes back at another moment: `below` is a number by
-    /// chance below its bound.
+    /// A call failed: backs off with jitter, because many nodes lose the same control plane at once. `below`
+    /// returns a random number below its argument.
     pub(crate) fn missed(&mut self, now_us: u64, below: impl FnOnce(u64) -> u64) {
         let ceiling =
             us(NODE_BACKOFF_BASE).saturating_mul(1 << self.failures.min(16)).min(us(NODE_BACKOFF_MAX));

@@ -1,4 +1,4 @@
-//! What a node says of its training: which kinds there are, and how much of it.
+//! A node's training capabilities and limits.
 
 use serde::Serialize;
 
@@ -9,14 +9,14 @@ use super::plan::{DATA_BYTES_MAX, STEPS_MAX};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Offers {
-    /// Behind `/v1/train/`.
+    /// Path segments after `/v1/train/`.
     kinds: [&'static str; 1],
-    /// What other grammars call the same.
+    /// The names of the same methods in OpenAI's API.
     methods: [&'static str; 1],
-    /// What comes of it.
+    /// What training produces.
     makes: [&'static str; 1],
     devices: [&'static str; 1],
-    /// It can be paused, and goes on after any end of the node.
+    /// Jobs can be paused, and survive restarts of the node.
     pauses: bool,
     jobs_at_once: usize,
     max_jobs: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Offers {
     max_duration_hours: f64,
     max_files: usize,
     max_files_bytes: u64,
-    /// What is kept of the ends of epochs: of one job, what it made in the end among them, and of all.
+    /// Limits for checkpoints: of one job, its final adapter included, and of all jobs.
     max_job_checkpoints: usize,
     max_checkpoints: usize,
     max_checkpoints_bytes: u64,

@@ -1,4 +1,4 @@
-//! Work that takes longer than others should wait: it is done on a thread of its own, and its end is waited for.
+//! Runs long work on a thread of its own and awaits it, so that other requests do not wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use domain::{Fault, FaultClass};
 use tokio::sync::oneshot;
 
-/// Such work that is done at once.
+/// Such work at the same time.
 const AT_ONCE_MAX: usize = 4;
 const FULL_WAIT_MS: u64 = 1_000;
 
-/// How much of it is being done.
+/// The number of running tasks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Aside(Arc<AtomicUsize>);
 
-/// One place, for as long as it is held.
+/// One slot, while it is held.
 struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -35,7 +35,7 @@ impl Aside {
     }
 
     /// # Errors
-    /// There is no place for it, or it broke off.
+    /// All slots are taken, or the work panicked.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -43,10 +43,10 @@ impl Aside {
         self.run_while(|_| work()).await
     }
 
-    /// The same, for work that asks now and then whether anybody still waits for it.
+    /// The same, for work that polls now and then whether its caller still waits.
     ///
     /// # Errors
-    /// There is no place for it, or it broke off.
+    /// All slots are taken, or the work panicked.
     pub(super) async fn run_while<T: Send + 'static>(
         &self,
         work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
@@ -54,11 +54,11 @@ impl Aside {
         let place = self.place()?;
         let (said, saying) = oneshot::channel();
         let run = move || {
-            // Also where it breaks off: first the place is left, then that it ended is told.
+            // Also on a panic, the slot is freed before the caller learns that the work ended.
             let (said, place) = (said, place);
             let done = work(&|| !said.is_closed());
             drop(place);
-            // Whoever left is told nothing.
+            // The caller may have gone.
             let _ = said.send(done);
         };
         let begun = std::thread::Builder::new().name("training-reader".to_owned()).spawn(run);
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(waited(aside.run(|| 7)).unwrap(), 7);
         let broken = waited(aside.run(|| -> u32 { panic!("a panic that is meant") }));
         assert_eq!(broken.unwrap_err().code, "internal_error");
-        // Whoever leaves has it told to the work, which ends.
+        // A caller that goes away is noticed by the work, which ends.
         let (begun, has_begun) = channel();
         let mut left = Box::pin(aside.run_while(move |is_wanted| {
             begun.send(()).unwrap();

@@ -1,4 +1,4 @@
-//! What a request to train says, in this node's own words.
+//! Parses a training request in this node's own API.
 
 use std::path::{Path, PathBuf};
 
@@ -10,50 +10,50 @@ use super::data::{Data, unusable};
 use super::fields::{Fields, wrong};
 use super::job::Order;
 
-/// What may be asked for of the larger numbers.
+/// Upper limits of the larger numbers.
 const EPOCHS_MAX: u64 = 1_000;
 const BATCH_TOKENS_MAX: u64 = 1 << 20;
 const COUNT_MAX: u64 = 1 << 20;
 pub(super) const RANK_MAX: u64 = 256;
 pub(super) const HOURS_MAX: f64 = 24.0;
 
-/// A job that is asked for, and what it learns.
+/// A requested job and its data.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ask {
     pub order: Order,
     pub learned: Data,
     pub held_out: Option<Data>,
-    /// Where the adapter is that it goes on from.
+    /// The directory of the adapter to continue from.
     pub from: Option<PathBuf>,
-    /// Of what is sent to be learned, so many conversations.
+    /// Use only this many of the conversations.
     pub examples_max: Option<usize>,
-    /// Nothing is begun: it is only told what it would be.
+    /// A dry run: only reports what the job would be.
     pub is_preview: bool,
 }
 
-/// What requests are read against.
+/// What requests are parsed against.
 #[derive(Clone, Copy)]
 pub(super) struct Offer<'a> {
     /// The models that can be trained.
     pub models: &'a [String],
     pub trainer: &'a dyn Trainer,
-    /// The folder of adapters, in which those lie that can be gone on from.
+    /// The directory of adapters, which a job may continue from.
     pub adapters: Option<&'a Path>,
 }
 
 impl Offer<'_> {
-    /// What is meant where nothing is said.
+    /// The default hyperparameters.
     pub(super) fn usual(&self, from: Option<&Path>) -> Result<Course, Box<Fault>> {
         self.trainer.usual(from).map_err(|unfit| renamed(unusable(unfit)))
     }
 
-    /// The directory of an adapter by its name in the folder.
+    /// The directory of an adapter, by its name.
     fn find(&self, name: &str) -> Result<PathBuf, Box<Fault>> {
         let found = || {
             let directory = crate::adapters::find(self.adapters, Path::new(name))?;
             for file in ADAPTER_FILES {
                 match crate::adapters::find(self.adapters, &Path::new(name).join(file)) {
-                    // Of what is not there, whoever reads it says more.
+                    // If a file is missing, the error of reading it says more.
                     Err(fault) if fault.code != "adapter_not_found" => return Err(fault),
                     _ => {}
                 }
@@ -67,7 +67,7 @@ impl Offer<'_> {
     }
 }
 
-/// Reads a request.
+/// Parses a request.
 pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     let mut fields = Fields::read(body)?;
     let model = model(&mut fields, offer.models)?;
@@ -91,7 +91,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     if fields.text("device")?.is_some_and(|device| device != "cpu") {
         return Err(wrong("device", "is none that this node trains on", "Send \"cpu\", or leave it out."));
     }
-    // What one's own machine does has no price: it stays below any.
+    // Training on this machine costs nothing, so it stays below any limit.
     fields.number("max_cost_gbp", 0.0..=f64::MAX)?;
     let hours = fields.number("max_duration_hours", f64::MIN_POSITIVE..=HOURS_MAX)?;
     let ask = Ask {
@@ -117,7 +117,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     Ok(ask)
 }
 
-/// The model that is trained beside; the only one need not be named.
+/// The base model; it may be omitted if there is only one.
 pub(super) fn model(fields: &mut Fields, models: &[String]) -> Result<String, Box<Fault>> {
     let named = (fields.text("model")?, fields.text("base")?);
     let asked = match named {
@@ -159,7 +159,7 @@ fn data(
 
 fn course(fields: &mut Fields, usual: Course) -> Result<Course, Box<Fault>> {
     let rank = fields.count("lora_rank", 1..=RANK_MAX)?;
-    // Where only the rank is said, what is added stays as strong as it is usually.
+    // If only the rank is given, `alpha` is scaled with it, so that the adapter's weight stays the default.
     let strength = usual.alpha / usual.rank as f64;
     let rank_or_usual = rank.unwrap_or(usual.rank);
     let alpha = fields.number("lora_alpha", 0.0..=1e6)?;
@@ -207,7 +207,7 @@ fn held_out(fields: &mut Fields) -> Result<Option<HeldOut>, Box<Fault>> {
     }
 }
 
-/// A fault of the course, with the field as it is called in a request.
+/// Renames a fault's field from the hyperparameter to the request's field.
 pub(super) fn renamed(mut fault: Box<Fault>) -> Box<Fault> {
     let name = match fault.param.as_deref() {
         Some("from") => "init_adapter_dir",

@@ -1,5 +1,5 @@
-//! The book of jobs: which there are, where each is and what happened in it. A job is a folder, and what its folder says is
-//! what is known of it after any end of the node.
+//! The training jobs and their state. Each job is a directory, and its state after a restart is what the
+//! directory says.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,9 +16,9 @@ use super::job::{Event, Failure, Order, Point, Progress, Record, Status, What};
 use super::log::Log;
 use crate::disk;
 
-/// Jobs that are known at once, those that are over among them.
+/// Jobs that are known at the same time, finished ones included.
 pub(super) const JOBS_MAX: usize = 64;
-/// What is kept of a job, in its folder.
+/// The files in a job's directory.
 const RECORD: &str = "job.json";
 const EVENTS: &str = "events.jsonl";
 const LEARNED: &str = "learned.jsonl";
@@ -27,10 +27,11 @@ const WORK: &str = "work";
 const EPOCHS: &str = "epochs";
 const FROM: &str = "from";
 const RESULT: &str = "adapter";
-/// What there is of an adapter. That which says what it is was written last.
+/// The files of an adapter. Its configuration is written last, so its presence means that the adapter is
+/// complete.
 pub(super) const ADAPTER_FILES: [&str; 2] = ["adapter_model.safetensors", "adapter_config.json"];
-/// What is kept of jobs at the ends of their epochs: so many of one, what it made in the end among them, and of all so many
-/// and so much, that which is left first being the first to go.
+/// Checkpoints that are retained: the number for one job, its final adapter included, and the number and size
+/// for all jobs. The oldest are deleted first.
 pub(super) const POINTS_OF_JOB_MAX: usize = 3;
 pub(super) const POINTS_MAX: usize = 12;
 pub(super) const POINTS_BYTES_MAX: u64 = 4 << 30;
@@ -40,9 +41,9 @@ pub(super) struct Book {
     root: PathBuf,
     world: World,
     inner: Mutex<Inner>,
-    /// There is a job to be run, or none any more.
+    /// A job was queued, or the node is shutting down.
     changed: Condvar,
-    /// The node ends: what runs stops, and is taken up at the next start.
+    /// The node is shutting down: the running job stops, and resumes at the next start.
     is_closing: AtomicBool,
     steps: AtomicU64,
     tokens: AtomicU64,
@@ -50,7 +51,7 @@ pub(super) struct Book {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By their numbers.
+    /// By number.
     jobs: BTreeMap<u64, Job>,
     last: u64,
 }
@@ -60,31 +61,31 @@ struct Job {
     record: Record,
     log: Log,
     progress: Option<Progress>,
-    /// What is kept of it at the ends of its epochs, the first first.
+    /// The retained checkpoints, oldest first.
     points: Vec<Kept>,
-    /// It was called off, or paused.
+    /// The job was cancelled or paused.
     is_off: Arc<AtomicBool>,
-    /// Who follows it, and has read all there is.
+    /// Tasks that follow the job's events and have read all of them.
     wakers: Vec<Waker>,
 }
 
-/// What is kept of an end of an epoch.
+/// A retained checkpoint.
 #[derive(Debug, Clone)]
 struct Kept {
     point: Point,
     bytes: u64,
 }
 
-/// A job as it is told.
+/// A job's state, for responses.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     pub record: Record,
     pub progress: Option<Progress>,
-    /// What is kept of the ends of its epochs but the last, the first first.
+    /// The retained checkpoints without the final adapter, oldest first.
     points: Vec<Point>,
 }
 
-/// A job whose turn it is.
+/// A job to run now.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub number: u64,
@@ -96,31 +97,31 @@ pub(super) struct Turn {
     pub work: PathBuf,
     pub epochs: PathBuf,
     pub result: PathBuf,
-    /// How the names begin of what is left of it at the ends of epochs.
+    /// The prefix of its checkpoints' names.
     pub checkpoints: String,
     pub is_off: Arc<AtomicBool>,
-    /// It was begun before.
+    /// It was started before.
     pub is_again: bool,
-    /// How far it was told to be, and how long it had run by then.
+    /// The last step that was reported, and the running time up to it.
     pub told: u64,
     pub seconds: f64,
 }
 
-/// What is new in a job for one who follows it.
+/// What is new for a task that follows a job.
 #[derive(Debug)]
 pub(super) enum News {
     Events(Vec<Event>),
-    /// Nothing more will come.
+    /// There will be no more events.
     Over,
     Later,
 }
 
-/// How a turn ended.
+/// How running a job ended.
 #[derive(Debug)]
 pub(super) enum TurnEnd {
     Whole,
     Failed(Box<Fault>),
-    /// It stopped, and goes on at the next start where nobody called it off.
+    /// It was stopped, and resumes at the next start unless it was cancelled.
     Stopped,
 }
 
@@ -187,7 +188,7 @@ impl Job {
 }
 
 impl Kept {
-    /// What was left at a step, where it is still there.
+    /// The checkpoint of a step, if it still exists.
     fn of(progress: &Progress, unix_ms: u64, epochs: &Path) -> Option<Self> {
         let model = progress.checkpoint_model.clone()?;
         let bytes = bytes_of(&epochs.join(left_at(progress.step)))?;
@@ -197,7 +198,7 @@ impl Kept {
 }
 
 impl Told {
-    /// What it was at the ends of its epochs, what it made in the end among them. The last first.
+    /// All checkpoints, the final adapter included, newest first.
     pub(super) fn points(&self) -> Vec<Point> {
         let mut points = self.points.clone();
         let made = self.progress.as_ref().filter(|_| self.record.status == Status::Completed);
@@ -212,19 +213,19 @@ impl Told {
         points
     }
 
-    /// The adapters that are known of the ends of its epochs.
+    /// The adapter names of its checkpoints.
     pub(super) fn checkpoints(&self) -> Vec<String> {
         self.points.iter().map(|point| self.record.checkpoint(point.step)).collect()
     }
 }
 
-/// What an adapter's files take; nothing where they are not all there.
+/// The size of an adapter's files; `None` if they are not all there.
 fn bytes_of(directory: &Path) -> Option<u64> {
     let sizes = ADAPTER_FILES.map(|name| std::fs::metadata(directory.join(name)).map(|found| found.len()));
     sizes.into_iter().sum::<io::Result<u64>>().ok()
 }
 
-/// Events that are read at once.
+/// The most events of one read.
 pub(super) const EVENTS_READ: usize = 1_000;
 
 impl Inner {
@@ -234,16 +235,16 @@ impl Inner {
 }
 
 impl Book {
-    /// Opens it. What was running when the node ended is queued again.
+    /// Loads all jobs. A job that was running when the node ended is queued again.
     ///
     /// # Errors
-    /// The folder can't be read or written, or holds what no node wrote.
+    /// The directory can't be read or written, or contains something that no node wrote.
     pub(super) fn open(root: PathBuf, world: World) -> io::Result<Self> {
         disk::folder(&root)?;
         let mut inner = Inner::default();
         for entry in std::fs::read_dir(&root)? {
             let folder = entry?.path();
-            // A folder without a record is one that was not made whole, or not taken away whole.
+            // Without a record, the directory was not created or not deleted completely.
             if !folder.join(RECORD).is_file() {
                 disk::remove(&folder)?;
                 continue;
@@ -285,10 +286,10 @@ impl Book {
         disk::write_json(&self.folder(&record.id).join(RECORD), record)
     }
 
-    /// Takes a job, which waits for its turn.
+    /// Queues a job.
     ///
     /// # Errors
-    /// There are too many, its adapter's name is another job's, or it can't be written down.
+    /// There are too many jobs, another job has its adapter's name, or it can't be stored.
     pub(super) fn add(
         &self,
         order: Order,
@@ -316,14 +317,14 @@ impl Book {
             disk::replace(&folder.join(LEARNED), lesson.learned)?;
             disk::replace(&folder.join(HELD_OUT), lesson.held_out)?;
             if let Some(from) = lesson.from {
-                // Whatever becomes of the adapter, the job goes on from what it was.
+                // A copy, so that the job does not depend on what happens to the original adapter.
                 let copy = folder.join(FROM);
                 disk::folder(&copy)?;
                 ADAPTER_FILES.iter().try_for_each(|name| disk::copy(&from.join(name), &copy.join(name)))?;
             }
             let mut log = Log::open(&folder.join(EVENTS))?;
             log.add(record.created_unix_ms, What::Queued)?;
-            // Last of all: what has a record is whole.
+            // The record is written last: with it, the job is complete.
             self.write(&record)?;
             Ok(log)
         };
@@ -340,10 +341,10 @@ impl Book {
         Ok(told)
     }
 
-    /// Whether the name of what is to come is free among jobs.
+    /// Checks that no other job has the adapter's name.
     ///
     /// # Errors
-    /// It is another job's.
+    /// Another job has it.
     pub(super) fn check_order(&self, order: &Order) -> Result<(), Box<Fault>> {
         self.check_name(&self.inner(), order)
     }
@@ -364,7 +365,7 @@ impl Book {
         Ok(())
     }
 
-    /// Forgets the oldest job that made nothing, where there are too many.
+    /// If there are too many jobs, forgets the oldest that produced nothing.
     fn make_room(&self, inner: &mut Inner) -> Result<(), Box<Fault>> {
         if inner.jobs.len() < JOBS_MAX {
             return Ok(());
@@ -385,7 +386,7 @@ impl Book {
         Ok(())
     }
 
-    /// All of them, the first first.
+    /// All jobs, oldest first.
     pub(super) fn all(&self) -> Vec<Told> {
         self.inner().jobs.values().map(Job::told).collect()
     }
@@ -394,19 +395,19 @@ impl Book {
         self.inner().find(id).map(|job| job.told())
     }
 
-    /// What happened in a job behind a place, so much at most.
+    /// A job's events after a sequence number, up to a limit.
     pub(super) fn events(&self, id: &str, after: u64, limit: usize) -> Result<Vec<Event>, Box<Fault>> {
         let mut inner = self.inner();
         let log = &inner.find(id)?.log;
         log.after(after, limit.min(EVENTS_READ)).map_err(|error| unwritten(&error))
     }
 
-    /// How many things happened in a job.
+    /// The number of a job's events.
     pub(super) fn events_count(&self, id: &str) -> Result<u64, Box<Fault>> {
         Ok(self.inner().find(id)?.log.len())
     }
 
-    /// What is new behind a place; where nothing is, the waker is woken when something will be.
+    /// The events after a sequence number; if there are none yet, the waker is woken when there are.
     pub(super) fn news(&self, id: &str, after: u64, waker: &Waker) -> Result<News, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
@@ -421,10 +422,10 @@ impl Book {
         Ok(News::Later)
     }
 
-    /// Calls a job off. Whoever runs it has to be woken.
+    /// Cancels a job. The caller must wake the trainer.
     ///
     /// # Errors
-    /// It is over, there is none, or it can't be written down.
+    /// The job is finished or unknown, or the change can't be stored.
     pub(super) fn call_off(&self, id: &str) -> Result<Told, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
@@ -437,16 +438,16 @@ impl Book {
         job.is_off.store(true, Ordering::SeqCst);
         let told = job.told();
         if !was_running {
-            // Of one that runs, whoever runs it takes these away.
+            // If the job is running, the worker thread removes these.
             self.clear(id, &[WORK, FROM]);
         }
         Ok(told)
     }
 
-    /// Has a job wait until it is told to go on. Whoever runs it has to be woken.
+    /// Pauses a job. The caller must wake the trainer.
     ///
     /// # Errors
-    /// It is over, there is none, or it can't be written down.
+    /// The job is finished or unknown, or the change can't be stored.
     pub(super) fn pause(&self, id: &str) -> Result<Told, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
@@ -458,17 +459,17 @@ impl Book {
         Ok(job.told())
     }
 
-    /// Has a job that was paused wait for its turn.
+    /// Queues a paused job again.
     ///
     /// # Errors
-    /// It is over, there is none, or it can't be written down.
+    /// The job is finished or unknown, or the change can't be stored.
     pub(super) fn resume(&self, id: &str) -> Result<Told, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
         job.must_go_on()?;
         if job.record.status == Status::Paused {
             self.put(job, Status::Queued, What::Queued).map_err(|error| unwritten(&error))?;
-            // What was told to stop stops all the same.
+            // A run that is already stopping still stops.
             job.is_off = Arc::default();
             self.changed.notify_all();
         }
@@ -482,10 +483,10 @@ impl Book {
         job.add(self.now(), what)
     }
 
-    /// Forgets a job that is over, with all that it made.
+    /// Deletes a finished job with everything that it produced.
     ///
     /// # Errors
-    /// It is not over, there is none, or it can't be taken away.
+    /// The job is not finished or unknown, or can't be deleted.
     pub(super) fn forget(&self, id: &str) -> Result<Told, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
@@ -514,7 +515,7 @@ impl Book {
         job.add(now, what)
     }
 
-    /// Waits for a job whose turn it is. Nothing once the node ends.
+    /// Waits for the next job to run; `None` at shutdown.
     pub(super) fn next(&self) -> Option<Turn> {
         let mut inner = self.inner();
         loop {
@@ -558,7 +559,7 @@ impl Book {
         })
     }
 
-    /// A job that can't be written down is over all the same, for as long as this node lives.
+    /// Fails a job. If that can't be stored, it still counts as failed until the node restarts.
     fn fail(&self, job: &mut Job, fault: &Fault) {
         let failure = Failure::from(fault);
         if let Err(error) = self.end_job(job, Status::Failed, Some(failure.clone())) {
@@ -568,7 +569,7 @@ impl Book {
         }
     }
 
-    /// Something happened in the job that is run.
+    /// Records an event of the running job.
     pub(super) fn note(&self, number: u64, what: What) {
         let now = self.now();
         let mut inner = self.inner();
@@ -585,7 +586,7 @@ impl Book {
         self.tokens.fetch_add(tokens, Ordering::Relaxed);
     }
 
-    /// The turn of a job ended. One that was called off meanwhile stays so.
+    /// Records the end of a run. A job that was cancelled meanwhile stays cancelled.
     pub(super) fn end(&self, turn: &Turn, end: TurnEnd) {
         let mut inner = self.inner();
         let Some(job) = inner.jobs.get_mut(&turn.number) else { return };
@@ -600,12 +601,12 @@ impl Book {
                 }
             }
         }
-        // What it would have been taken up with is of no use any more.
+        // Its checkpoints for resuming are no longer needed.
         let made = job.record.status == Status::Completed;
         self.clear(&job.record.id, if made { &[WORK, FROM] } else { &[WORK, FROM, RESULT] });
     }
 
-    /// Takes away what is of no use any more of a job.
+    /// Removes files of a job that are no longer needed.
     fn clear(&self, id: &str, names: &[&str]) {
         for path in names.iter().map(|name| self.folder(id).join(name)) {
             if let Err(error) = disk::remove(&path) {
@@ -614,12 +615,12 @@ impl Book {
         }
     }
 
-    /// Whether a job is to go on, now or later.
+    /// Whether a job will continue, now or later.
     pub(super) fn goes_on(&self, number: u64) -> bool {
         self.inner().jobs.get(&number).is_some_and(|job| !job.record.status.is_over())
     }
 
-    /// How far the run is told, with what was left at its step where that is known by a name.
+    /// Records progress, with the step's checkpoint if it has a name.
     pub(super) fn note_progress(&self, number: u64, progress: Progress) {
         let now = self.now();
         let mut inner = self.inner();
@@ -633,14 +634,15 @@ impl Book {
         }
     }
 
-    /// Whether what was left at a step is kept.
+    /// Whether the checkpoint of a step is retained.
     pub(super) fn has_point(&self, number: u64, step: u64) -> bool {
         let inner = self.inner();
         let points = inner.jobs.get(&number).map_or(&[][..], |job| &job.points);
         points.iter().any(|kept| kept.point.step == step)
     }
 
-    /// Takes away what was left first beyond all bounds, and `more` beside that. Tells the adapters that are gone.
+    /// Deletes the oldest checkpoints beyond the limits, and `more` besides. Returns the names of the deleted
+    /// adapters.
     pub(super) fn drop_points(&self, more: usize) -> Vec<String> {
         let (mut inner, mut gone) = (self.inner(), Vec::new());
         for job in inner.jobs.values_mut() {
@@ -672,7 +674,7 @@ impl Book {
         Some(job.record.checkpoint(step))
     }
 
-    /// What is kept of the ends of epochs: the model that each is for, its name, and where it is.
+    /// The retained checkpoints: base model, adapter name and directory.
     pub(super) fn left(&self) -> Vec<(String, String, PathBuf)> {
         let inner = self.inner();
         let of_job = |job: &Job| {
@@ -687,7 +689,7 @@ impl Book {
         inner.jobs.values().flat_map(of_job).collect()
     }
 
-    /// What finished jobs made, in the order in which they did.
+    /// The adapters of completed jobs, in the order of completion.
     pub(super) fn results(&self) -> Vec<(Record, PathBuf)> {
         let inner = self.inner();
         let made = inner.jobs.values().filter(|job| job.record.status == Status::Completed);
@@ -701,7 +703,7 @@ impl Book {
         self.is_closing.load(Ordering::SeqCst)
     }
 
-    /// The node ends.
+    /// Begins the shutdown.
     pub(super) fn close(&self) {
         let mut inner = self.inner();
         self.is_closing.store(true, Ordering::SeqCst);
@@ -709,7 +711,7 @@ impl Book {
         self.changed.notify_all();
     }
 
-    /// As Prometheus reads it.
+    /// The metrics in Prometheus's text format.
     pub(super) fn page(&self) -> String {
         use std::fmt::Write as _;
         let inner = self.inner();
@@ -744,7 +746,7 @@ pub(super) fn id(prefix: &str, world: &World) -> String {
     id
 }
 
-/// Where nobody says how it is to be called, its job's id is its name.
+/// The adapter's name; `SUFFIXED` is replaced by the job's id.
 fn named(asked: String, id: &str) -> String {
     match asked.strip_suffix(SUFFIXED) {
         Some(before) => format!("{before}{}", id.trim_start_matches("ftjob-")),
@@ -752,5 +754,5 @@ fn named(asked: String, id: &str) -> String {
     }
 }
 
-/// The end of a name that is to end with the job's own.
+/// At the end of an adapter name: to be replaced by the job's id.
 pub(super) const SUFFIXED: &str = "*";

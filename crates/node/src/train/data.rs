@@ -1,4 +1,4 @@
-//! What is learned, as it is sent: lines of JSON, or a list of conversations.
+//! Training data in a request: JSON lines, or a list of conversations.
 
 use domain::training::{Unfit, UnusableLine};
 use domain::{Fault, FaultClass};
@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use super::fields::wrong;
 
-/// What is sent to be learned: within a request, or a file that was brought before.
+/// Training data: in the request itself, or a file that was uploaded before.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
     Lines(Vec<u8>),
     File(String),
 }
 
-/// Bad lines that a message names; all of them are more than a person reads.
+/// Unusable lines that an error message lists.
 const LINES_NAMED: usize = 20;
 
 impl Data {
-    /// A text of lines, or a list of which each is a line.
+    /// Reads a text of lines, or a list in which each item becomes a line.
     pub(super) fn read(name: &'static str, value: Value) -> Result<Self, Box<Fault>> {
         match value {
             Value::String(lines) => Ok(Self::Lines(lines.into_bytes())),
@@ -38,7 +38,7 @@ impl Data {
     }
 }
 
-/// The first lines that hold something.
+/// The first `count` lines that are not empty.
 pub(super) fn first(lines: Vec<u8>, count: usize) -> Vec<u8> {
     let filled = lines.split_inclusive(|byte| *byte == b'\n').scan(0, |seen, line| {
         *seen += usize::from(!line.trim_ascii().is_empty());
@@ -50,7 +50,7 @@ pub(super) fn first(lines: Vec<u8>, count: usize) -> Vec<u8> {
     lines
 }
 
-/// What is told of lines that can't be used, each with its place and why.
+/// The error for unusable lines: each with its position and the reason.
 pub(super) fn unusable(unfit: Unfit) -> Box<Fault> {
     let (of_held_out, lines, more) = match unfit {
         Unfit::Fault(fault) => return fault,

@@ -1,4 +1,4 @@
-//! The members of a request's object, taken one by one: what nobody takes is refused by name.
+//! The members of a request's JSON object, taken one by one; any that is left over is refused by name.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -11,11 +11,11 @@ type Taken<T> = Result<T, Box<Fault>>;
 #[derive(Debug)]
 pub(super) struct Fields {
     members: Map<String, Value>,
-    /// What stands before its members' names.
+    /// The path prefix of the members' names.
     at: String,
 }
 
-/// A value that can't be taken.
+/// The error for an invalid value.
 pub(super) fn wrong(param: impl Into<String>, why: &str, fix: impl Into<String>) -> Box<Fault> {
     let param = param.into();
     let fault = Fault::new(FaultClass::BadRequest, "invalid_value", format!("\"{param}\" {why}."));
@@ -39,12 +39,12 @@ impl Fields {
         format!("{}{name}", self.at)
     }
 
-    /// A member; one that is null was not said.
+    /// Takes a member; `null` counts as absent.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name).filter(|value| !value.is_null())
     }
 
-    /// A word that means as much as nothing.
+    /// Removes the member if it has this value, which means the same as leaving it out.
     pub(super) fn forgive(&mut self, name: &str, word: &str) {
         if self.members.get(name).is_some_and(|value| value == word) {
             self.members.remove(name);
@@ -74,7 +74,7 @@ impl Fields {
         found.map(Some).ok_or_else(|| wrong(self.name(name), "is no whole number that can be taken", fix))
     }
 
-    /// The same as this machine counts.
+    /// The same as a `usize`.
     pub(super) fn count(&mut self, name: &str, range: RangeInclusive<u64>) -> Taken<Option<usize>> {
         Ok(self.whole(name, range)?.and_then(|number| usize::try_from(number).ok()))
     }
@@ -93,7 +93,7 @@ impl Fields {
             .map_err(|_| wrong(self.name(name), "is no list of texts", "Send a list of strings."))
     }
 
-    /// Words of the client's own, by name.
+    /// The client's own metadata, by name.
     pub(super) fn notes(&mut self, name: &str) -> Taken<BTreeMap<String, String>> {
         const NOTES_MAX: usize = 16;
         const NOTE_BYTES_MAX: usize = 512;
@@ -116,7 +116,7 @@ impl Fields {
         }
     }
 
-    /// Refuses what nobody took.
+    /// Refuses members that were not taken.
     pub(super) fn end(self) -> Taken<()> {
         let Some(name) = self.members.iter().find(|(_, value)| !value.is_null()).map(|(name, _)| name) else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Files that were brought to be learned from, each kept whole, with what is known of it beside.
+//! Uploaded training files, each stored with its metadata beside it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,13 +14,13 @@ use super::book;
 use super::fields::wrong;
 use crate::disk;
 
-/// What is kept at once: so many files, and so many bytes of them.
+/// Limits: the number of files, and their total size.
 pub(super) const FILES_MAX: usize = 256;
 pub(super) const BYTES_MAX: u64 = 4 << 30;
 const NAME_BYTES_MAX: usize = 256;
 const PURPOSE: &str = "fine-tune";
 
-/// The files of a node.
+/// A node's training files.
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
@@ -28,7 +28,7 @@ pub(super) struct Files {
     known: Mutex<BTreeMap<String, File>>,
 }
 
-/// What is known of a file.
+/// A file's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct File {
     id: String,
@@ -37,7 +37,7 @@ pub(super) struct File {
     pub filename: String,
 }
 
-/// As clients are told of it.
+/// The file object of the API.
 #[derive(Serialize)]
 pub(super) struct Object {
     id: String,
@@ -56,7 +56,7 @@ pub(super) struct Deleted {
     deleted: bool,
 }
 
-/// A file as it was sent.
+/// An upload.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Brought {
     filename: String,
@@ -87,7 +87,7 @@ fn unknown(id: &str) -> Box<Fault> {
 
 impl Files {
     /// # Errors
-    /// The folder can't be read or written.
+    /// The directory can't be read or written.
     pub(super) fn open(root: PathBuf, world: World) -> io::Result<Self> {
         disk::folder(&root)?;
         let mut known = BTreeMap::new();
@@ -98,7 +98,7 @@ impl Files {
                 let file: File = disk::read_json(&path)?;
                 known.insert(file.id.clone(), file);
             } else if !is("jsonl") || !path.with_extension("json").is_file() {
-                // Not whole: what is known of a file is written behind it.
+                // Incomplete: a file's metadata is written after its content.
                 disk::remove(&path)?;
             }
         }
@@ -109,10 +109,10 @@ impl Files {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a file.
+    /// Stores a file.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// The limits are reached.
     pub(super) fn keep(&self, brought: Brought) -> Result<Object, Box<Fault>> {
         let mut known = self.known();
         let bytes = brought.bytes.len() as u64;
@@ -136,7 +136,7 @@ impl Files {
         Ok(file.into())
     }
 
-    /// All of them, the first first.
+    /// All files, oldest first.
     pub(super) fn all(&self) -> Vec<Object> {
         self.known().values().cloned().map(Object::from).collect()
     }
@@ -150,7 +150,7 @@ impl Files {
         std::fs::read(self.root.join(id).with_extension("jsonl")).map_err(|error| unwritten(&error))
     }
 
-    /// Takes a file away. Jobs that learn from it have their own.
+    /// Deletes a file. Jobs that train on it have their own copy.
     pub(super) fn remove(&self, id: &str) -> Result<Deleted, Box<Fault>> {
         let mut known = self.known();
         if !known.contains_key(id) {
@@ -177,7 +177,7 @@ fn malformed(malformed: Malformed) -> Box<Fault> {
     Box::new(fault.fix("Send multipart/form-data, as the SDKs do."))
 }
 
-/// Reads the form that a file is brought in.
+/// Parses the multipart form of an upload.
 pub(super) fn read_form(content_type: &str, body: &[u8]) -> Result<Brought, Box<Fault>> {
     if !content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
         let message = "This path takes multipart/form-data.";

@@ -1,4 +1,4 @@
-//! A job's events as a stream, up to its end.
+//! A job's events as a server-sent event stream, up to the job's end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ impl Following {
         Self { book, id, after, ready: VecDeque::new() }
     }
 
-    /// The next event; nothing once the job is over, or the node ends.
+    /// The next event; `None` when the job has ended or the node shuts down.
     pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ready.is_empty() {
             match self.book.news(&self.id, self.after, cx.waker()) {
                 Ok(News::Events(events)) => self.ready = events.into(),
                 Ok(News::Later) => return Poll::Pending,
-                // A job that was forgotten has nothing more to tell.
+                // The job was deleted.
                 Ok(News::Over) | Err(_) => return Poll::Ready(None),
             }
         }

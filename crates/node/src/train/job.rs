@@ -1,4 +1,4 @@
-//! A job of training as it is written down, and what happened in it.
+//! A training job's stored record, and its events.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use domain::training::{Course, Outlook, Step};
 use domain::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
 
-/// Where a job is.
+/// A job's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
     Queued,
     Running,
-    /// It waits for whoever paused it.
+    /// Paused until it is resumed.
     Paused,
     Completed,
     Failed,
     Cancelled,
 }
 
-/// What is known of a job when it is asked for, and how it ended.
+/// A job's request, its timing, and how it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub id: String,
-    /// Jobs are run in the order of their numbers.
+    /// Jobs run in the order of their numbers.
     pub number: u64,
     pub status: Status,
     pub created_unix_ms: u64,
@@ -35,29 +35,29 @@ pub(crate) struct Record {
     pub order: Order,
 }
 
-/// What was asked for.
+/// What the client requested.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub model: String,
-    /// The name that what comes of it is asked for by, behind the model's.
+    /// The name of the adapter to train; requests use it after the model's name.
     pub adapter: String,
-    /// Another adapter of that name makes place for it.
+    /// Replaces an adapter of the same name.
     pub replaces: bool,
     pub course: Course,
-    /// How long it may run, all its starts together.
+    /// The longest running time, over all starts.
     pub seconds_max: Option<f64>,
-    /// After how many steps it is told how far it is.
+    /// Steps between two progress events.
     pub told_every: u64,
-    /// The adapter that it goes on from, as it was named; a copy of it is the job's own.
+    /// The adapter to continue from, as the client named it; the job has its own copy.
     #[serde(default)]
     pub from: Option<String>,
     pub training_file: Option<String>,
     pub validation_file: Option<String>,
-    /// What was asked for in another grammar's words, and is told again in them.
+    /// The parameters of OpenAI's fine-tuning API, to be repeated in its responses.
     pub tuned: Option<Tuned>,
 }
 
-/// The settings of another grammar, as far as a client said them.
+/// The parameters of OpenAI's fine-tuning API, as far as the client set them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tuned {
     pub epochs: Option<u64>,
@@ -74,10 +74,10 @@ pub(crate) struct Failure {
     pub param: Option<String>,
 }
 
-/// Something that happened in a job.
+/// An event of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Event {
-    /// Its place among them, from 1 on.
+    /// Its number, from 1.
     pub sequence: u64,
     pub unix_ms: u64,
     #[serde(flatten)]
@@ -92,7 +92,8 @@ pub(crate) enum What {
         step: u64,
         of: u64,
     },
-    /// It was paused, or the node was stopped or killed meanwhile; steps that were told before are not told again.
+    /// The job was paused, or the node was stopped or killed; steps that were reported before are not
+    /// reported again.
     Resumed {
         step: u64,
         of: u64,
@@ -106,7 +107,7 @@ pub(crate) enum What {
     Cancelled,
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     pub step: u64,
@@ -115,21 +116,21 @@ pub(crate) struct Progress {
     pub held_out_loss: Option<f64>,
     pub learning_rate: f64,
     pub tokens: u64,
-    /// How long it has run, all its starts together.
+    /// The running time, over all starts.
     pub seconds: f64,
-    /// It can be taken up again from here.
+    /// The job can be resumed from here.
     pub is_checkpoint: bool,
-    /// What requests name to be answered with what it was here, at the end of an epoch.
+    /// The model name for requests that use this epoch's checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_model: Option<String>,
 }
 
-/// What a job was at the end of an epoch, for as long as that is kept.
+/// A checkpoint at the end of an epoch, while it is retained.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Point {
     pub step: u64,
     pub unix_ms: u64,
-    /// What requests name to be answered with it.
+    /// The model name for requests that use it.
     pub model: String,
     pub loss: f64,
     pub held_out_loss: Option<f64>,
@@ -156,17 +157,17 @@ impl Status {
 }
 
 impl Record {
-    /// What requests name to be answered with what came of it.
+    /// The model name for requests that use the finished adapter.
     pub(crate) fn model(&self) -> String {
         format!("{}:{}", self.order.model, self.order.adapter)
     }
 
-    /// The name of what it was at a step: no other job's has it.
+    /// The adapter name of a step's checkpoint; unique among jobs.
     pub(crate) fn checkpoint(&self, step: u64) -> String {
         format!("{}-{step}", self.checkpoints())
     }
 
-    /// How such names begin.
+    /// The prefix of checkpoint names.
     pub(crate) fn checkpoints(&self) -> String {
         format!("ftckpt-{}", self.id.trim_start_matches("ftjob-"))
     }
@@ -190,7 +191,7 @@ impl Progress {
 
 impl From<&Fault> for Failure {
     fn from(fault: &Fault) -> Self {
-        // What is ours alone to know of a defect is in the log.
+        // Details of an internal error are only logged.
         let message = match fault.class {
             FaultClass::Internal if fault.code == "internal_error" => {
                 "The node failed to train it.".to_owned()

@@ -1,4 +1,4 @@
-//! What happened in a job, a line of JSON each: written as it happens, and read from any place on.
+//! A job's event log: one line of JSON per event, appended as it happens, readable from any position.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::job::{Event, What};
 
-/// The file, at its end, and where each line of it begins.
+/// The file, open at its end, and the offset of each line.
 #[derive(Debug)]
 pub(super) struct Log {
     file: File,
@@ -16,7 +16,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens it, and takes back a line that was not written whole.
+    /// Opens the log and truncates a partial last line.
     ///
     /// # Errors
     /// The file can't be read or written.
@@ -36,12 +36,12 @@ impl Log {
         Ok(Self { file, starts, end })
     }
 
-    /// How many there are.
+    /// The number of events.
     pub(super) fn len(&self) -> u64 {
         self.starts.len() as u64
     }
 
-    /// One line, in one write: a process that is killed leaves it whole, or cut off at the end of the file.
+    /// Appends one line in one write: a killed process leaves it complete, or cut off at the end of the file.
     ///
     /// # Errors
     /// The file can't be written.
@@ -55,7 +55,7 @@ impl Log {
         Ok(())
     }
 
-    /// Those behind a place, so many at most.
+    /// The events after a sequence number, up to a limit.
     ///
     /// # Errors
     /// The file can't be read.

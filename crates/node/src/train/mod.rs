@@ -1,5 +1,5 @@
-//! Training over HTTP: jobs that are asked for, followed and called off, in this node's own words and in those of the usual
-//! grammar, and the files that they learn from. One job runs at a time, and gives way to what is answered.
+//! The HTTP API for training: jobs and files, in this node's own API and in OpenAI's fine-tuning API. One job
+//! runs at a time, and yields to inference.
 
 mod about;
 mod aside;
@@ -42,11 +42,11 @@ use plan::{Planned, plan};
 pub(crate) use query::Query;
 use view::{Events, List};
 
-/// What a page of a list shows where nobody says.
+/// The default page size.
 const PAGE: usize = 20;
 const PAGE_MAX: usize = 1_000;
 
-/// What is asked of training.
+/// The operations of both APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked<'p> {
     Begin,
@@ -57,7 +57,7 @@ pub(crate) enum Asked<'p> {
     CallOff(&'p str),
     Pause(&'p str),
     Resume(&'p str),
-    /// The same in the other grammar.
+    /// OpenAI's fine-tuning API.
     Tune,
     Tunings,
     Tuning(&'p str),
@@ -75,7 +75,7 @@ pub(crate) enum Asked<'p> {
 
 type Answer = Result<Response<NodeBody>, Box<Fault>>;
 
-/// The training of a node; nothing is trained where nothing is kept, or where its runtime only answers.
+/// A node's training; empty if it has no data directory, or its runtime does not train.
 pub(crate) struct Training {
     kept: Option<Kept>,
 }
@@ -85,17 +85,17 @@ struct Kept {
     book: Arc<Book>,
     files: Arc<Files>,
     aside: Aside,
-    /// The folder of adapters, in which those lie that can be gone on from.
+    /// The directory of adapters, which a job may continue from.
     adapters: Option<PathBuf>,
     worker: Option<JoinHandle<()>>,
     left_out: Vec<(String, String)>,
 }
 
 impl Training {
-    /// Opens the book, has what was made known again, and goes on with what was queued or running.
+    /// Loads the jobs, registers their adapters, and resumes what was queued or running.
     ///
     /// # Errors
-    /// What is kept can't be read or written.
+    /// The data directory can't be read or written.
     pub(crate) fn open(
         runtime: &Arc<dyn Runtime>,
         (data_dir, adapters): (Option<&Path>, Option<&Path>),
@@ -125,8 +125,9 @@ impl Training {
         })
     }
 
-    /// Has what was left at the ends of epochs known again: behind all other adapters, as it is the first to give way. Tells
-    /// what could not be made known of that and of what finished jobs made, and why.
+    /// Registers the retained checkpoints, after all other adapters, because they have the lowest priority.
+    /// Returns the adapters, of checkpoints and of completed jobs, that could not be registered, with the
+    /// reason.
     pub(crate) async fn register_left(&self) -> Vec<(String, String)> {
         let Some(kept) = &self.kept else { return Vec::new() };
         let mut left_out = kept.left_out.clone();
@@ -134,12 +135,12 @@ impl Training {
         left_out
     }
 
-    /// What can be trained here, and how much of it.
+    /// The training capabilities, if there are any.
     pub(crate) fn offers(&self) -> Option<Offers> {
         self.kept.as_ref().map(|_| Offers::default())
     }
 
-    /// The node ends: what follows jobs ends, and what runs stops within a step.
+    /// Begins the shutdown: event streams end, and a running job stops within a step.
     pub(crate) fn close(&self) {
         if let Some(kept) = &self.kept {
             kept.book.close();
@@ -201,7 +202,7 @@ impl Kept {
         }
     }
 
-    /// A job that is paused, told to go on, or called off.
+    /// Pauses, resumes or cancels a job.
     fn turned(&self, asked: Asked<'_>, query: Query<'_>) -> Result<Told, Box<Fault>> {
         query.end()?;
         let told = match asked {
@@ -214,7 +215,7 @@ impl Kept {
         told
     }
 
-    /// Reads what is asked for and what is to be learned, and queues it where nothing is wrong with either.
+    /// Parses and checks a request and its data, and queues the job.
     async fn begin(&self, asked: Asked<'_>, head: &Parts, body: &Bytes) -> Answer {
         Query::of(head.uri.query()).end()?;
         let models: Vec<String> = self.runtime.models().into_iter().map(|model| model.id).collect();
@@ -289,7 +290,7 @@ impl Kept {
             && !is_others
             && let Some(adapters) = self.runtime.adapters()
         {
-            // Whoever took it away before did what is asked.
+            // It may have been unloaded already.
             let _ = adapters.unload(told.record.order.adapter.clone()).await;
         }
         if let Some(adapters) = self.runtime.adapters() {
@@ -340,7 +341,7 @@ impl Kept {
         written(StatusCode::OK, &tuning::Object::of(&told))
     }
 
-    /// The latest first.
+    /// Newest first.
     fn tuning_events(&self, id: &str, mut query: Query<'_>) -> Answer {
         let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
         query.end()?;

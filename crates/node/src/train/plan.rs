@@ -1,4 +1,4 @@
-//! What a request comes to: it is read what is to be learned, and a job is queued where nothing is wrong with it.
+//! From a training request to a job: reads the data, checks everything, and queues the job.
 
 use domain::runtime::Runtime;
 use domain::training::{Lesson, Outlook, Trainer};
@@ -11,18 +11,18 @@ use super::files::Files;
 use super::view::{self, Preview};
 use super::worker;
 
-/// What a training job may have of data.
+/// The size of one job's data.
 pub(super) const DATA_BYTES_MAX: usize = domain::limits::BODY_BYTES_MAX;
-/// Steps of one job: each is an event that is kept.
+/// Steps of one job: each is a stored event.
 pub(super) const STEPS_MAX: u64 = 250_000;
 
-/// What a request comes to.
+/// The result of a request.
 pub(super) enum Planned {
     Preview(Box<Preview>),
     Queued(Box<Told>),
 }
 
-/// Reads what is to be learned, and queues it where it can be.
+/// Checks a request and its data; returns a preview or queues the job.
 pub(super) fn plan(
     ask: Ask,
     runtime: &dyn Runtime,
@@ -74,7 +74,7 @@ fn check_steps(outlook: &Outlook) -> Result<(), Box<Fault>> {
     Err(Box::new(fault.param("epochs").fix("Go over it less often, or take larger steps.")))
 }
 
-/// What it takes in memory is there now: a run that finds none would end the node.
+/// Checks that the memory for a run is available: running out of it would kill the node.
 pub(super) fn check_memory(trainer: &dyn Trainer, bytes: u64) -> Result<(), Box<Fault>> {
     let Some(spare) = trainer.spare_bytes().filter(|spare| bytes > *spare) else { return Ok(()) };
     let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
@@ -89,7 +89,7 @@ pub(super) fn check_memory(trainer: &dyn Trainer, bytes: u64) -> Result<(), Box<
     )))
 }
 
-/// Nobody else's adapter has the name.
+/// Checks that no other adapter has the name.
 fn check_adapters(runtime: &dyn Runtime, name: &str) -> Result<(), Box<Fault>> {
     let Some(adapters) = runtime.adapters() else { return Ok(()) };
     let known = worker::waited(adapters.list()).map_err(Box::new)?;

@@ -1,4 +1,4 @@
-//! What stands behind the question mark: taken by name, and refused by name where nobody knows it.
+//! The query string, taken by name; unknown parameters are refused by name.
 
 use domain::{Fault, FaultClass};
 
@@ -23,7 +23,7 @@ impl<'q> Query<'q> {
         text.parse().map(Some).map_err(|_| wrong(name, "is no whole number", "Send one, or leave it out."))
     }
 
-    /// How much a page is to show.
+    /// The page size.
     pub(crate) fn limit(&mut self, usual: usize, most: usize) -> Result<usize, Box<Fault>> {
         let limit = self.number("limit")?.map_or(usual, |limit| usize::try_from(limit).unwrap_or(most));
         Ok(limit.clamp(1, most))
@@ -38,7 +38,7 @@ impl<'q> Query<'q> {
         }
     }
 
-    /// Refuses what nobody took.
+    /// Refuses parameters that were not taken.
     pub(super) fn end(self) -> Result<(), Box<Fault>> {
         let Some((name, _)) = self.0.first() else { return Ok(()) };
         let name: String = name.chars().take(128).collect();

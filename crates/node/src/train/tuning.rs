@@ -1,4 +1,4 @@
-//! The same jobs in the words that clients of the usual grammar have for them: what they ask for, and what they are told.
+//! OpenAI's fine-tuning API over the same jobs: its requests and its responses.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::job::{Event, Failure, Order, Point, Status, Tuned, What};
 const EPOCHS_MAX: u64 = 1_000;
 const BATCH_MAX: u64 = 1 << 20;
 const SUFFIX_BYTES_MAX: usize = 64;
-/// What is learned from at once: with this, texts of a batch that is asked for seldom take more than one.
+/// Tokens per micro-batch, chosen so that an example seldom exceeds one.
 const BATCH_TOKENS: usize = 2_048;
 const SUPERVISED: &str = "supervised";
 
@@ -43,7 +43,7 @@ pub(super) struct Object {
     metadata: BTreeMap<String, String>,
 }
 
-/// What was said, or that nothing was.
+/// The client's hyperparameters, or `auto`.
 #[derive(Serialize, Clone)]
 struct Hyperparameters {
     n_epochs: Value,
@@ -84,7 +84,7 @@ pub(super) struct Checkpoint {
     metrics: Value,
 }
 
-/// Reads a request for a job.
+/// Parses a request for a job.
 pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     let mut fields = Fields::read(body)?;
     let model = model(&mut fields, offer.models)?;
@@ -134,7 +134,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     })
 }
 
-/// What comes of it ends with the job's own name, as clients are used to.
+/// The adapter's name ends with the job's id, as clients of this API expect.
 fn suffixed(suffix: Option<String>) -> Result<String, Box<Fault>> {
     let Some(suffix) = suffix else { return Ok(SUFFIXED.to_owned()) };
     if suffix.len() > SUFFIX_BYTES_MAX || !crate::adapters::is_name(&suffix) {
@@ -192,7 +192,7 @@ fn course(usual: Course, seed: u64, tuned: &Tuned) -> Course {
     }
 }
 
-/// What clients know a job's place as.
+/// A job's status in OpenAI's terms.
 const fn status(status: Status) -> &'static str {
     match status {
         Status::Completed => "succeeded",
@@ -222,7 +222,7 @@ impl Object {
             organization_id: "local",
             result_files: [],
             status: status(record.status),
-            // What was sent with the request is no file of its own.
+            // Inline data is not a file.
             training_file: Some(order.training_file.clone().unwrap_or_default()),
             validation_file: order.validation_file.clone(),
             method: Method {
@@ -240,12 +240,12 @@ impl Object {
     }
 }
 
-/// The id of an event, by which a page goes on.
+/// An event's id, which is also the page cursor.
 fn event_id(job: &str, sequence: u64) -> String {
     format!("ftevent-{}-{sequence}", job.trim_start_matches("ftjob-"))
 }
 
-/// The place of an event of this job.
+/// The sequence number in the id of one of this job's events.
 pub(super) fn sequence_of(job: &str, id: &str) -> Option<u64> {
     let sequence = id.rsplit('-').next()?.parse().ok()?;
     (event_id(job, sequence) == id).then_some(sequence)
@@ -294,7 +294,7 @@ impl Happened {
 }
 
 impl Checkpoint {
-    /// What of a job can be asked for: what it was at the end of each epoch, as far as that is kept. The last first.
+    /// The job's retained checkpoints, newest first.
     pub(super) fn all(told: &Told) -> Vec<Self> {
         let record = &told.record;
         let one = |point: Point| Self {

@@ -1,4 +1,4 @@
-//! Jobs in this node's own words.
+//! Jobs as this node's own API shows them.
 
 use domain::training::{Course, HeldOut, Outlook};
 use serde::Serialize;
@@ -9,14 +9,14 @@ use super::job::{Event, Failure, Point, Progress};
 #[derive(Serialize)]
 pub(super) struct Object {
     id: String,
-    /// The same, as some clients ask for it.
+    /// The same id, for clients that read this name.
     job_id: String,
     object: &'static str,
     kind: &'static str,
     status: &'static str,
     model: String,
     adapter: String,
-    /// What requests name to be answered with what came of it; nothing before that.
+    /// The model name for requests that use the finished adapter; `None` before that.
     result: Option<String>,
     created_at: u64,
     started_at: Option<u64>,
@@ -30,7 +30,7 @@ pub(super) struct Object {
     error: Option<Failure>,
 }
 
-/// What it is trained with, in the words that it is asked for in.
+/// The hyperparameters, under the request's names.
 #[derive(Serialize)]
 pub(super) struct Settings {
     epochs: usize,
@@ -56,13 +56,13 @@ pub(super) struct Settings {
     saves_memory: bool,
 }
 
-/// What a job was at the end of an epoch.
+/// A checkpoint at the end of an epoch.
 #[derive(Serialize)]
 pub(super) struct Checkpoint {
     object: &'static str,
     step: u64,
     created_at: u64,
-    /// What requests name to be answered with it.
+    /// The model name for requests that use it.
     model: String,
     loss: f64,
     held_out_loss: Option<f64>,
@@ -74,7 +74,7 @@ pub(super) struct Preview {
     model: String,
     settings: Settings,
     outlook: Outlook,
-    /// What it would cost: a machine of one's own asks for no money.
+    /// The cost: zero on your own machine.
     cost_gbp: f64,
 }
 
@@ -89,7 +89,7 @@ pub(super) struct List<T> {
 pub(super) struct Events {
     pub object: &'static str,
     pub data: Vec<Event>,
-    /// Send it as `after` to go on.
+    /// The value of `after` for the next page.
     pub next: u64,
 }
 

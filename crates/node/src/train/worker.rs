@@ -1,4 +1,4 @@
-//! The thread that trains: one job after the other, for as long as the node lives.
+//! The training thread: runs one job after another for as long as the node lives.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,20 +19,20 @@ use super::job::{Progress, Record, What};
 use super::plan::check_memory;
 use crate::disk;
 
-/// What a run is told, and tells.
+/// The `Watch` of a running job.
 struct Watching<'a> {
     book: &'a Book,
     runtime: &'a dyn Runtime,
     turn: &'a Turn,
     begun_us: u64,
     is_late: AtomicBool,
-    /// All tokens that were told of; not known before the first step of a run that is taken up.
+    /// Tokens counted so far; unknown before the first step of a resumed run.
     tokens: AtomicU64,
 }
 
 const UNKNOWN: u64 = u64::MAX;
 
-/// Wakes the thread that waits.
+/// Unparks the waiting thread.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -41,7 +41,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits for something on a thread that has nothing else to do.
+/// Blocks the thread on a future. For threads that have nothing else to do.
 pub(super) fn waited<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let waker = Arc::new(Unpark(std::thread::current())).into();
@@ -54,7 +54,7 @@ pub(super) fn waited<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Runs what is in the book until the node ends.
+/// Runs queued jobs until the node shuts down.
 pub(super) fn run(book: &Book, runtime: &dyn Runtime) {
     while let Some(turn) = book.next() {
         let ran = catch_unwind(AssertUnwindSafe(|| train(book, runtime, &turn)));
@@ -73,7 +73,7 @@ fn train(book: &Book, runtime: &dyn Runtime, turn: &Turn) -> TurnEnd {
         let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
         return TurnEnd::Failed(Box::new(fault.fix("Start the node with that model, and train again.")));
     };
-    // It may have waited for long: others may have taken what was left when it was asked for.
+    // The job may have been queued for long, and the memory that was free then may be in use.
     if let Err(fault) = check_memory(trainer, turn.memory_bytes) {
         return TurnEnd::Failed(fault);
     }
@@ -116,7 +116,7 @@ fn publish(runtime: &dyn Runtime, id: &str, directory: PathBuf, replaces: bool) 
     waited(adapters.register(new)).map(|_| ())
 }
 
-/// The same, where what was left at the ends of epochs gives way to it.
+/// The same, deleting checkpoints if the adapter limit is reached.
 fn publish_with_room(
     book: &Book,
     runtime: &dyn Runtime,
@@ -139,16 +139,16 @@ fn publish_with_room(
     publish(runtime, id, directory, replaces)
 }
 
-/// Has adapters known no more.
+/// Unregisters adapters.
 pub(super) fn take_back(runtime: &dyn Runtime, gone: Vec<String>) {
     let Some(adapters) = runtime.adapters() else { return };
     for id in gone {
-        // Whoever took it away before did what is asked.
+        // It may have been unloaded already.
         let _ = waited(adapters.unload(id));
     }
 }
 
-/// Has what was left at the ends of epochs known again. Tells what could not be, and why.
+/// Registers the retained checkpoints again; returns those that failed, with the reason.
 pub(super) async fn publish_left(book: &Book, runtime: &dyn Runtime) -> Vec<(String, String)> {
     let Some(adapters) = runtime.adapters() else { return Vec::new() };
     let mut left_out = Vec::new();
@@ -164,7 +164,8 @@ pub(super) async fn publish_left(book: &Book, runtime: &dyn Runtime) -> Vec<(Str
     left_out
 }
 
-/// Has what finished jobs made known again, as far as it is for a model that is served. Tells what could not be, and why.
+/// Registers the adapters of completed jobs again, if their base model is served; returns those that failed,
+/// with the reason.
 pub(super) fn publish_all(book: &Book, runtime: &dyn Runtime) -> Vec<(String, String)> {
     let mut left_out = Vec::new();
     for (record, directory) in book.results() {
@@ -172,7 +173,7 @@ pub(super) fn publish_all(book: &Book, runtime: &dyn Runtime) -> Vec<(String, St
         if !serves(runtime, &order.model) {
             continue;
         }
-        // A later job may have made another of the same name.
+        // A later job may have trained another adapter of the same name.
         if let Err(fault) = publish(runtime, &order.adapter, directory, true) {
             left_out.push((order.adapter, fault.message.into_owned()));
         }
@@ -196,7 +197,7 @@ impl Watching<'_> {
     fn tell(&self, step: &Step) {
         let number = self.turn.number;
         let directory = self.turn.epochs.join(left_at(step.step));
-        // It comes to the same again, to the bit, and was told.
+        // A resumed run repeats these steps bit for bit, and they were reported before.
         if step.step <= self.turn.told {
             if step.is_left && !self.book.has_point(number, step.step) {
                 discard(&directory);
@@ -218,7 +219,7 @@ impl Watching<'_> {
         take_back(self.runtime, self.book.drop_points(0));
     }
 
-    /// Has what was left at a step known, and tells what requests name for it.
+    /// Registers a step's checkpoint; returns the model name for requests.
     fn leave(&self, step: u64, directory: &Path) -> Option<String> {
         let id = format!("{}-{step}", self.turn.checkpoints);
         match publish_with_room(self.book, self.runtime, &id, directory.to_owned(), true) {

@@ -1,4 +1,4 @@
-//! The node's service: the grammar it answers in, its streams, and what it says of itself.
+//! The node's service: dialects, streams, and its description of itself.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
@@ -47,7 +47,7 @@ fn call(service: &Service, method: &str, path: &str, body: &str) -> (Response<()
     })
 }
 
-/// What changes a node is said in JSON: any page of the web may send a form or plain text.
+/// Requests that change a node's state must be JSON: any web page may send a form or plain text.
 #[test]
 fn every_path_of_json_takes_no_other_kind() {
     let service = kept(Echo, None);
@@ -91,7 +91,7 @@ fn every_path_of_json_takes_no_other_kind() {
     }
 }
 
-/// Nothing here waits for anything else.
+/// Polls to the end without a runtime: nothing here waits for I/O.
 fn waited<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -102,7 +102,7 @@ fn waited<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The bytes, and whether the end was a clean one.
+/// The bytes, and whether the body ended cleanly.
 async fn read(mut body: NodeBody) -> (Bytes, bool) {
     let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -219,7 +219,7 @@ fn what_was_served_is_written_down_and_counted() {
     {
         let service = kept(Echo, Some(dir.path()));
         call(&service, "POST", "/v1/chat/completions", body);
-        // Its client leaves before the end.
+        // The client disconnects before the end.
         let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
         let streamed = body.replace("\"model\"", "\"stream\":true,\"model\"");
         drop(waited(service.call(request.body(Bytes::from(streamed)).unwrap(), service.mint())));
@@ -288,7 +288,7 @@ fn what_is_wrong_is_told_in_the_grammar() {
     }
 }
 
-/// A runtime whose generations fail half-way, with or without a word.
+/// A runtime whose generations fail half-way, with or without an error.
 struct Failing {
     silent: bool,
 }

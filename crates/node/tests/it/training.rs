@@ -1,5 +1,5 @@
-//! Jobs of training over the service, with a runtime that only seems to train: their order, their ends, and what is left of
-//! them after another start.
+//! Training jobs over the HTTP API, with a simulated trainer: their order, how they end, and what a restart
+//! restores.
 
 #![expect(clippy::indexing_slicing, reason = "an answer that lacks what it should have should fail its test")]
 
@@ -23,19 +23,19 @@ use world::World;
 
 use crate::{call, json as json_of, read, waited};
 
-/// It goes over as many steps as it is let, and writes how many it did.
+/// A simulated trainer: takes as many steps as the test allows, and writes the number to the adapter.
 #[derive(Default)]
 struct School {
-    /// Steps that may still be done.
+    /// Steps that may still be taken.
     let_go: Mutex<u64>,
     changed: Condvar,
     known: Mutex<Vec<(String, String)>>,
     fails: AtomicBool,
-    /// Each step is an epoch, and leaves what it came to.
+    /// Each step is an epoch and leaves a checkpoint.
     leaves: AtomicBool,
-    /// It reads until nobody wants it any more.
+    /// Reads the data until it is cancelled.
     reads_on: AtomicBool,
-    /// What is left of memory, where that is known.
+    /// The free memory, if known.
     spare: Mutex<Option<u64>>,
     readings: AtomicUsize,
 }
@@ -53,7 +53,7 @@ impl School {
         self.known.lock().unwrap().clone()
     }
 
-    /// Reads for as long as it may.
+    /// Reads for as long as allowed.
     fn reads(&self, may_go_on: &dyn Fn() -> bool) -> bool {
         self.readings.fetch_add(1, Ordering::SeqCst);
         while self.reads_on.load(Ordering::SeqCst) && may_go_on() {
@@ -64,7 +64,7 @@ impl School {
     }
 }
 
-/// An adapter that tells how many steps it is of.
+/// An adapter whose files contain the number of steps.
 fn write_adapter(directory: &Path, steps: u64) {
     std::fs::create_dir_all(directory).unwrap();
     for name in ["steps", "adapter_config.json", "adapter_model.safetensors"] {
@@ -207,7 +207,7 @@ impl Trainer for Teacher {
         std::fs::create_dir_all(places.work).unwrap();
         let kept = places.work.join("steps");
         let mut done: u64 = std::fs::read_to_string(&kept).map_or(0, |text| text.parse().unwrap());
-        // It goes on from what another had done: its steps count twice.
+        // It continues from another adapter, whose steps count twice.
         let before: u64 = match lesson.from {
             Some(from) => std::fs::read_to_string(from.join("adapter_config.json")).unwrap().parse().unwrap(),
             None => 0,
@@ -293,7 +293,7 @@ fn begin(service: &Service, adapter: &str) -> String {
     job["id"].as_str().unwrap().to_owned()
 }
 
-/// Waits until a job is where it is to be. Its stream of events wakes nobody here, and is asked again.
+/// Polls until a job has the status. No event stream wakes the test here.
 fn until(service: &Service, id: &str, status: &str) -> Value {
     loop {
         let (_, job) = ask(service, "GET", &format!("/v1/train/jobs/{id}"), &Value::Null);
@@ -381,7 +381,7 @@ fn jobs_have_their_turns_and_are_followed_to_their_ends() {
     ] {
         assert!(page.contains(line), "{page}");
     }
-    // A name that is taken.
+    // The name is taken.
     let again = json!({"data": LINE, "adapter": "one"});
     assert_eq!(ask(&service, "POST", "/v1/train/sft", &again).1["error"]["code"], "adapter_exists");
     let again = json!({"data": LINE, "adapter": "one", "replace": true});
@@ -406,7 +406,7 @@ fn what_was_queued_or_running_is_taken_up_at_the_next_start() {
     let folder = house.root.path().join("train").join(&one);
     let record: Value = serde_json::from_slice(&std::fs::read(folder.join("job.json")).unwrap()).unwrap();
     assert_eq!(record["status"], "running", "whoever stops the node does not call its jobs off");
-    // What was not made whole is nothing.
+    // An incomplete job directory is ignored.
     std::fs::create_dir(house.root.path().join("train/ftjob-half")).unwrap();
     house.school.let_go(4);
     let service = house.open();
@@ -416,7 +416,7 @@ fn what_was_queued_or_running_is_taken_up_at_the_next_start() {
     assert!(!folder.join("work").exists(), "what it was taken up with is of no use any more");
     assert!(!house.root.path().join("train/ftjob-half").exists());
     drop(service);
-    // What was made is known again.
+    // Adapters of completed jobs are registered again.
     house.school.known.lock().unwrap().clear();
     let service = house.open();
     let known = house.school.known();
@@ -447,7 +447,7 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
         }
         assert_eq!(act(&service, &one, "pause")["status"], "paused");
         assert_eq!(act(&service, &one, "pause")["status"], "paused", "it is what was asked for");
-        // The next has its turn.
+        // The next job runs.
         until(&service, &two, "running");
         let three = begin(&service, "three");
         assert_eq!(act(&service, &three, "pause")["status"], "paused", "one that has not begun");
@@ -472,7 +472,7 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
     assert_eq!(again, 409);
     let told = ["queued", "started", "progress", "paused", "queued", "resumed", "progress", "progress"];
     assert_eq!(kinds(&service, &one), [told.as_slice(), &["completed"]].concat());
-    // Who called a paused job off finds nothing of it left.
+    // Cancelling a paused job removes its files.
     let gone = ask(&service, "DELETE", &format!("/v1/train/jobs/{three}"), &Value::Null);
     assert_eq!(gone.1["status"], "cancelled");
     assert_eq!(kinds(&service, &three), ["queued", "paused", "cancelled"]);
@@ -483,7 +483,7 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
     }
 }
 
-/// The ends of epochs that are kept of a job: their steps, and the adapters that they are.
+/// A job's retained checkpoints: their steps and adapter names.
 fn checkpoints(service: &Service, id: &str) -> Vec<(u64, String)> {
     let (status, list) = ask(service, "GET", &format!("/v1/fine_tuning/jobs/{id}/checkpoints"), &Value::Null);
     assert_eq!(status, 200, "{list}");
@@ -505,7 +505,7 @@ fn names(points: &[(u64, String)]) -> Vec<String> {
 }
 
 impl House {
-    /// The adapters that are known.
+    /// The registered adapters.
     fn known(&self) -> Vec<String> {
         let mut known: Vec<String> = self.school.known().into_iter().map(|(id, _)| id).collect();
         known.sort();
@@ -526,7 +526,8 @@ fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
         {
             std::thread::yield_now();
         }
-        // Those before are gone once this one is known: from the job first, and then from what serves.
+        // Older checkpoints are deleted after the new one is registered: first from the job, then from the
+        // runtime.
         while checkpoints(&service, &one).len() > 3 || house.known().len() > 3 {
             std::thread::yield_now();
         }
@@ -541,7 +542,7 @@ fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
         assert_eq!(page["data"][0]["metrics"]["train_loss"], json!(0.25));
         (one, points)
     };
-    // Another start knows them again, and what is made in the end counts as one.
+    // A restart registers them again, and the final adapter counts as one.
     house.school.known.lock().unwrap().clear();
     let service = house.open();
     assert!(waited(service.register_adapters()).is_empty());
@@ -569,7 +570,7 @@ fn the_ends_of_epochs_give_way_to_what_is_made() {
     let one = ask(&service, "POST", "/v1/train/sft", &body).1["id"].as_str().unwrap().to_owned();
     house.school.let_go(6);
     until(&service, &one, "completed");
-    // A node knows no more than so many adapters.
+    // The runtime's adapter limit is reached.
     house.school.let_go(9);
     for name in ["two", "three", "four"] {
         let id = begin(&service, name);
@@ -580,7 +581,7 @@ fn the_ends_of_epochs_give_way_to_what_is_made() {
     for name in ["one", "two", "three", "four"] {
         assert!(house.known().contains(&name.to_owned()), "{name}");
     }
-    // One that is called off leaves what it came to, and one that is forgotten nothing.
+    // A cancelled job leaves its checkpoints, a deleted one leaves nothing.
     house.school.let_go(1);
     let last = begin(&service, "last");
     while checkpoints(&service, &last).is_empty() {
@@ -626,7 +627,7 @@ fn who_goes_on_from_an_adapter_has_a_copy_of_it_and_nothing_leads_out_of_the_fol
     }
     let (status, job) = ask(&service, "POST", "/v1/train/sft", &body("law"));
     assert_eq!((status, &job["init_adapter_dir"]), (202, &json!("law")), "{job}");
-    // Whatever becomes of the adapter, the job goes on from what it was.
+    // The job has its own copy of the adapter that it continues from.
     std::fs::remove_dir_all(adapters.join("law")).unwrap();
     house.school.let_go(3);
     let id = job["id"].as_str().unwrap();
@@ -654,7 +655,7 @@ fn what_is_read_is_broken_off_when_nobody_wants_it() {
     readings(1);
     ask(&service, "DELETE", &format!("/v1/train/jobs/{one}"), &Value::Null);
     readings(0);
-    // Whoever hangs up while it is read whether a job can be begun.
+    // The client disconnects while the data is being read.
     let body = Bytes::from(json!({"data": LINE, "adapter": "two"}).to_string());
     let json = ("content-type", "application/json");
     let request = || Request::post("/v1/train/sft").header(json.0, json.1).body(body.clone()).unwrap();
@@ -664,7 +665,7 @@ fn what_is_read_is_broken_off_when_nobody_wants_it() {
     readings(1);
     drop(asking);
     readings(0);
-    // The end of the node.
+    // The node shuts down.
     let mut asking = Box::pin(service.call(request(), service.mint()));
     assert!(asking.as_mut().poll(&mut cx).is_pending());
     readings(1);
@@ -767,7 +768,7 @@ fn what_is_asked_is_refused_by_name_before_anything_begins() {
         assert_eq!(refused(body), word(400, "invalid_value", field));
     }
     assert_eq!(ask(&service, "GET", "/v1/train/jobs", &none).1["data"], json!([]));
-    // Where nothing is kept, or nothing trains, nothing is begun.
+    // Without a data directory or a trainer, nothing is started.
     let (status, answer) = ask(&crate::service(node::Echo), "POST", "/v1/train/sft", &body);
     assert_eq!((status, &answer["error"]["code"]), (501, &json!("training_not_served")));
     let (status, answer) = ask(&service, "POST", "/v1/train/rl", &body);

@@ -1,4 +1,5 @@
-//! What a node makes of a runtime that counts, without a model: shapes, books and refusals.
+//! Embeddings and reranking over the HTTP API with a runtime that needs no model: formats, journal and
+//! errors.
 
 use std::future::ready;
 use std::pin::Pin;
@@ -12,7 +13,7 @@ use node::{Echo, RuntimeEnd};
 
 use crate::{call, json, kept, service};
 
-/// Tells how long each text is; of a text that says "fail" nothing.
+/// Returns the length of each text; fails for a text that says "fail".
 struct Counting;
 
 struct Counted<T>(Option<Result<T, Fault>>);

@@ -1,4 +1,4 @@
-//! Who is asked, in which order, and why not the others.
+//! Which seats are tried, in which order, and why not the others.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ fn own_credentials_then_own_nodes_then_the_pool() {
     expect(&no_node, LLAMA, "a1", &[(c(1), "expired"), (n(1), "draining")]);
 }
 
-/// C1 and C2: what serves is told by configuration alone.
+/// C1 and C2: configuration alone decides what serves.
 #[test]
 fn prefixes_send_to_three_profiles_and_follow_a_changed_rule() {
     let profile_of = |pattern: &str, profile: Profile| RouteSpec {
@@ -129,7 +129,7 @@ fn a_listed_profile_order_is_kept_and_subscription_is_nobody_yet() {
 fn own_credentials_are_asked_oldest_first_with_the_publishers_own_provider_before() {
     let house = House::new().credential(9, "openai").credential(3, "openai").account(1, "openai");
     expect(&house, "gpt-4o", "c3 c9", &[(a(1), "byok_strict")]);
-    // No publisher sells this one itself: the older credential.
+    // No publisher sells this one itself, so the older credential is first.
     let house = House::new().credential(1, "nebius").credential(2, "together_ai");
     expect(&house, LLAMA, "c1 c2", &[]);
     let sellers = by_default(|spec| spec.providers = vec!["together".into(), "nebius".into()]);
@@ -265,7 +265,7 @@ fn an_account_may_list_what_no_offer_names() {
     assert_eq!(answer.attempts[0].upstream_model, "openai/gpt-4o");
 }
 
-/// An ordinary account, one that is kept for emergencies, and the two words that let it be asked.
+/// An ordinary account and an emergency account, with the two settings that allow the latter.
 fn rescued(operator: bool, route: bool) -> House {
     let spec = RouteSpec { emergency_allowed: route, ..RouteSpec::default() };
     let house = House::new().route(1, spec);
@@ -290,7 +290,7 @@ fn an_emergency_needs_the_operators_word_and_the_routes() {
 
 #[test]
 fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
-    // Nobody else is in the pool, or nobody else has the model: nothing failed.
+    // No other account is in the pool, or none has the model: nothing failed.
     let alone = |house: House| House {
         takes_emergencies: true,
         ..house.route(1, RouteSpec { emergency_allowed: true, ..RouteSpec::default() }).account_with(
@@ -308,7 +308,8 @@ fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
         "",
         &[(a(2), "emergency_not_due")],
     );
-    // Switched off is no failure, a limit is none, and one that only seems to be away is asked first.
+    // A disabled account is not a failure, nor is a rate limit, and one that only
+    // seems to be down is tried first.
     let off = alone(House::new().account_with(1, "openai", |entry| entry.disabled = true));
     expect(&off, "openai/gpt-4o-mini", "", &[(a(2), "emergency_not_due")]);
     let limited = rescued(true, true).standing(a(1), resting(1));
@@ -317,7 +318,7 @@ fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
     expect(&both, "openai/gpt-4o-mini", "a3", &[(a(2), "emergency_not_due")]);
     let away = rescued(true, true).standing(a(1), broken());
     expect(&away, "openai/gpt-4o-mini", "a1 a2", &[]);
-    // It is away itself.
+    // The emergency account itself is down.
     let gone = rescued(true, true).standing(a(2), broken());
     expect(&gone, "openai/gpt-4o-mini", "a1", &[(a(2), "breaker_open")]);
 }
@@ -332,7 +333,7 @@ fn an_emergency_is_never_one_of_own_credentials_or_nodes() {
         "c2",
         &[(a(2), "emergency_only")],
     );
-    // Not behind a fallback to the pool either: the workspace allowed the pool, and no third party.
+    // Not behind a fallback to the pool either: the workspace allowed the pool, not a third party.
     for spec in [
         RouteSpec { byok_fallback: ByokFallback::Managed, emergency_allowed: true, ..RouteSpec::default() },
         RouteSpec { overflow_managed: true, emergency_allowed: true, ..RouteSpec::default() },
@@ -389,7 +390,7 @@ fn an_accounts_own_prices_come_before_the_price_book_and_make_priced_what_it_doe
     expect(&priced("other"), "openai/gpt-99", "", &[(a(1), "unpriced")]);
 }
 
-/// C11: nothing that goes wrong with an own credential is a reason to leave it.
+/// C11: no failure of an own credential is a reason to leave it.
 #[test]
 fn strict_is_strict_whatever_stands_on_the_board() {
     for standing in [resting(9), parked(), broken(), Standing::HalfOpen] {
@@ -406,7 +407,7 @@ fn strict_is_strict_whatever_stands_on_the_board() {
     }
 }
 
-/// C12: the pool after own credentials, marked, where the route says so.
+/// C12: the pool after own credentials, marked, if the route allows it.
 #[test]
 fn a_fallback_comes_after_own_credentials_and_is_marked() {
     let house = |fallback_on: &[FallbackClass]| {
@@ -428,7 +429,8 @@ fn a_fallback_comes_after_own_credentials_and_is_marked() {
         (&[][..], resting(3), "a1*", "-"),
         (&[RateLimit][..], resting(3), "a1*", "-"),
         (&[Auth][..], resting(3), "", "fallback_not_for_this"),
-        // What parked it or opened its breaker is known where it is asked; there it is decided whether to go on.
+        // What parked it or opened its breaker is known on the serving core, which
+        // decides there whether to go on.
         (&[Auth][..], parked(), "c1 c2 a1*", "-"),
         (&[RateLimit][..], broken(), "c1 c2 a1*", "-"),
     ] {

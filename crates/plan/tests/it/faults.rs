@@ -1,4 +1,4 @@
-//! What a client reads when nothing serves.
+//! The errors that a client gets when nothing serves.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A small configuration to ask questions of, and a board that stands as it is told.
+//! A small configuration to plan against, and a board with the standings that a test sets.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +19,8 @@ use snapshot::{
 pub const NOW_UNIX_MS: u64 = 1_800_000_000_000;
 pub const NOW_US: u64 = 50_000_000;
 
-/// A model that two sellers offer and no publisher sells itself, and one that an emergency provider offers too.
+/// A model that two providers offer and no publisher sells itself, and one that an
+/// emergency provider offers too.
 const OVERLAY: &str = r#"
 [[model]]
 name = "acme/twin"
@@ -61,9 +62,9 @@ pub struct House {
     pub modality: Modality,
     pub dialect: Dialect,
     pub terms: PriceTerms,
-    /// The operator's word.
+    /// The operator allows emergency accounts.
     pub takes_emergencies: bool,
-    /// Another than ours.
+    /// Replaces the test catalogue.
     pub catalogue: Option<Arc<Catalogue>>,
 }
 
@@ -113,7 +114,7 @@ pub fn sealed() -> Arc<Sealed> {
     Arc::new(Sealed { version: 1, key_id: "k".into(), bytes: vec![1] })
 }
 
-/// A credential of a number that is also its age: lower is older.
+/// A credential whose number is also its age: lower is older.
 pub fn credential(number: u8, provider: &str) -> CredentialEntry {
     CredentialEntry {
         agreement: Arc::default(),
@@ -266,7 +267,7 @@ impl House {
         self.ask_for(model, Some(self.modality))
     }
 
-    /// Without a modality the model's own.
+    /// Without a modality, the model's own is used.
     pub fn ask_for(&self, model: &str, modality: Option<Modality>) -> Explanation {
         explain(&self.question(model), modality, &self.snapshot(), self, self.random, NOW_US, NOW_UNIX_MS)
     }

@@ -1,4 +1,4 @@
-//! The broker from outside: tables of questions and what must come of them.
+//! The broker from outside: tables of questions and their expected answers.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What holds of every configuration, question and board.
+//! Properties that hold for every configuration, question and board.
 
 use std::collections::BTreeSet;
 
@@ -120,7 +120,7 @@ proptest! {
         prop_assert_eq!(answer.attempts.is_empty(), answer.fault.is_some());
         prop_assert_eq!(&answer.attempts, &house.ask(model).attempts);
 
-        // Everybody is in one of the two lists, once, where the name means anything.
+        // Every candidate is in one of the two lists, once, if the name resolves.
         let tried: Vec<Principal> = answer.attempts.iter().map(|attempt| attempt.principal).collect();
         let refused: Vec<Principal> = answer.rejected.iter().map(|rejected| rejected.principal).collect();
         let listed: BTreeSet<String> = tried.iter().chain(&refused).map(Principal::to_string).collect();
@@ -148,7 +148,7 @@ proptest! {
                     prop_assert_eq!(own.workspace, house.workspace.id);
                     prop_assert_eq!(own.state, CredentialState::Active);
                 }
-                // Strict: with a live own credential chosen, the pool is reached by the route's word alone.
+                // Strict: with a live own credential chosen, the pool is reached only if the route allows it.
                 Principal::Account(_) if live_own => {
                     prop_assert!(spec.byok_fallback == ByokFallback::Managed || spec.overflow_managed);
                     prop_assert!(attempt.is_fallback || spec.overflow_managed);
@@ -156,7 +156,8 @@ proptest! {
                 Principal::Account(_) => prop_assert!(!attempt.is_fallback),
                 Principal::Node(_) => prop_assert!(!attempt.is_fallback && attempt.rates.is_none()),
             }
-            // Kept for emergencies: by both words, beside nobody's own, and behind somebody of the pool.
+            // Emergency accounts: with both consents, never alongside own credentials,
+            // and behind another of the pool.
             prop_assert_eq!(attempt.is_emergency, attempt.provider == "openrouter");
             if attempt.is_emergency {
                 prop_assert!(house.takes_emergencies && spec.emergency_allowed && !live_own);

@@ -1,11 +1,11 @@
-//! What a model's name means.
+//! What a model's name resolves to.
 
 use catalogue::Modality;
 use domain::{Dialect, FaultClass, Price};
 
 use crate::house::{House, short};
 
-/// Everybody who could be meant by something.
+/// Every kind of candidate that a name could mean.
 fn everybody() -> House {
     House::new()
         .credential(1, "openai")
@@ -15,13 +15,13 @@ fn everybody() -> House {
         .account(1, "openai")
 }
 
-/// The question, the rule, the resolved model, the attempts, and the name at the first seller.
+/// The question, the rule, the resolved model, the attempts, and the name at the first provider.
 type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 #[test]
 fn each_name_is_read_by_the_first_rule_that_matches() {
     let rows: &[Row] = &[
-        // 2: a pinned seller.
+        // 2: a pinned provider.
         ("openai:gpt-4o", "pinned_seller", "openai/gpt-4o", "c1", "gpt-4o"),
         ("openai:openai/gpt-4o", "pinned_seller", "openai/gpt-4o", "c1", "gpt-4o"),
         (
@@ -40,9 +40,9 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
         ),
         ("together:new/model:v2", "pinned_seller", "together_ai/new/model:v2", "c2", "new/model:v2"),
         ("my-vllm:qwen/Qwen3", "pinned_seller", "my-vllm/qwen/Qwen3", "c3", "qwen/Qwen3"),
-        // A server of the workspace's own may have what the catalogue knows of others.
+        // A workspace's own server may have a model that the catalogue knows from others.
         ("my-vllm:openai/gpt-4o", "pinned_seller", "my-vllm/openai/gpt-4o", "c3", "openai/gpt-4o"),
-        // 3: a model of the catalogue, at each seller of it, nodes among them.
+        // 3: a model of the catalogue, at each provider of it, including nodes.
         ("openai/gpt-4o", "catalogue", "openai/gpt-4o", "c1", "gpt-4o"),
         (
             "meta-llama/Llama-3.3-70B-Instruct",
@@ -108,7 +108,7 @@ fn a_clients_text_is_cut_in_messages() {
     assert!(fault.to_string().len() < 1_000);
 }
 
-/// A house with a credential of each of the five, asked on the paths of a dialect.
+/// A workspace with a credential of each of the five, called on the paths of a dialect.
 fn five(dialect: Dialect) -> House {
     let mut house = House::new();
     for (number, provider) in (1..).zip(["openai", "anthropic", "gemini", "xai", "mistral"]) {
@@ -118,7 +118,8 @@ fn five(dialect: Dialect) -> House {
     house
 }
 
-/// The names that production code pins, as their vendors serve them: whose they are, and what is passed on.
+/// The names that production code pins, as their vendors serve them: which provider
+/// they go to, and what is passed on.
 #[test]
 fn names_as_vendors_have_them_go_to_their_vendors_as_they_are() {
     for (model, rule, resolved, attempts, is_priced) in [
@@ -169,7 +170,7 @@ fn a_release_with_its_publisher_or_seller_before_it_is_priced_too() {
     }
 }
 
-/// Any other name is meant for the vendor on whose own paths it was asked, where a credential of it is.
+/// Any other name goes to the vendor on whose own paths it came in, if there is a credential of it.
 #[test]
 fn an_unknown_name_goes_to_the_vendor_of_its_dialect() {
     for (dialect, attempts) in [
@@ -184,7 +185,7 @@ fn an_unknown_name_goes_to_the_vendor_of_its_dialect() {
         assert_eq!(short(&answer), attempts, "{dialect:?}");
         let rule = if attempts.is_empty() { "" } else { "dialect" };
         assert_eq!(answer.resolution, rule, "{dialect:?}");
-        // A name with a place in it is nobody's but that place's.
+        // A prefixed name belongs to that prefix alone.
         let placed = five(dialect).ask("nobody/brand-new").fault.unwrap();
         assert_eq!(placed.code, "model_not_found");
     }
@@ -199,7 +200,8 @@ fn an_unknown_name_goes_to_the_vendor_of_its_dialect() {
     assert!(told.contains("tidegate credential add xai") && told.contains("xai/grok-4.6"), "{told}");
 }
 
-/// Other sellers know a model by a name of theirs: a release of another day isn't it, and what was fine-tuned isn't there.
+/// Other providers have their own name for a model: a release of another day is not
+/// it, and a fine-tune is not there.
 #[test]
 fn a_release_is_asked_of_those_who_have_it() {
     let at = |entry: &mut snapshot::CredentialEntry| entry.base_url = Some("https://bedrock.example".into());
@@ -209,7 +211,7 @@ fn a_release_is_asked_of_those_who_have_it() {
     assert_eq!(short(&answer), "c1", "{answer:?}");
     assert_ne!(answer.attempts[0].upstream_model, "claude-haiku-4-5-20251001");
     assert_eq!(short(&clouds().ask("claude-haiku-4-5-20270101")), "", "another day");
-    // An account of the pool is everybody's: only what its operator lists of its customers' own is.
+    // A pooled account is shared: of its customers' fine-tunes only those that its operator lists are served.
     assert_eq!(short(&clouds().ask("gpt-4o-2024-08-06")), "a1");
     assert_eq!(short(&clouds().ask("ft:gpt-4o:acme::x")), "");
     let listed = House::new()

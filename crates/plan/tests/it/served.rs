@@ -26,7 +26,7 @@ fn what_would_be_served_is_listed_and_nothing_else() {
     let sold = |id: &str| shipped.model(id).is_some_and(|model| model.offer("nebius").is_some());
     let all = house.served();
     assert!(all.iter().filter(|model| sold(&model.id)).count() > 10);
-    // Of what the seller has one is enough.
+    // One of the models that the provider has is enough.
     let told = |id: &str| id == "meta-llama/Llama-3.3-70B-Instruct" || !sold(id);
     let listed: Vec<(String, String)> =
         all.into_iter().filter(|model| told(&model.id)).map(|model| (model.id, model.owned_by)).collect();

@@ -1,4 +1,4 @@
-//! Anthropic: its own grammar, whose version every request names.
+//! Anthropic: the Messages API. Every request names the API version.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
@@ -11,10 +11,11 @@ use crate::{Ask, CacheHelp, Classified, Outgoing, Provider, Signer, Target, auth
 
 const NATIVE: &[Grammar] = &[Grammar::Anthropic];
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-/// The one that takes what other grammars' clients say of sampling. A client of this grammar names its own.
+/// The version sent with translated requests; it accepts the sampling parameters of other formats.
+/// Anthropic's own clients send their own version.
 const USUAL_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 const KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Tokens of a sign-in are no keys, and go where tokens do.
+/// The prefix of OAuth access tokens, which are sent as bearer tokens and not as API keys.
 const TOKEN_PREFIX: &[u8] = b"sk-ant-oat";
 const BATCHES: &str = "v1/messages/batches";
 const RESULTS: &str = "/results";
@@ -98,13 +99,14 @@ struct Details {
     error_code: Option<String>,
 }
 
-/// Whether the account spent what it may: its error reads like a rate limit that passes, and does not pass.
+/// Whether the account has reached its spend limit: that error looks like a temporary rate limit, but it does
+/// not pass.
 fn says_spent(body: &[u8]) -> bool {
     let said = serde_json::from_slice(body).ok().and_then(|Envelope { error }| error.details?.error_code);
     said.is_some_and(|code| code.contains("spend_limit"))
 }
 
-/// The wait until what is used up is there again: the longest of those whose remainder is nothing.
+/// The time until the exhausted limits reset: the longest of those with nothing remaining.
 fn reset_ms(headers: &HeaderMap) -> Option<u64> {
     ["requests", "tokens", "input-tokens", "output-tokens"]
         .iter()

@@ -1,5 +1,5 @@
-//! Keys that Amazon lends for a while: those of a role that access keys or another issuer's token may take on, and those of
-//! the machine itself.
+//! Temporary AWS credentials: of a role that access keys or a federated token may assume (STS), or of the
+//! machine's instance role (IMDS).
 
 use bytes::Bytes;
 use domain::{AuthKind, Fault, FaultClass, Hosting, Secret};
@@ -13,18 +13,18 @@ use crate::escape::{UNRESERVED, escape};
 use crate::retry_after::moment_unix_ms;
 use crate::{Classified, Door, Grant, Granted, Outgoing, Signer, classify, missing};
 
-/// What the cloud's records call who takes on a role, where its owner says nothing.
+/// The role session name, where the `config` sets none.
 const SESSION: &str = "tidegate";
 const MACHINE: &str = "http://169.254.169.254/latest";
 const MACHINE_KEYS: &str = "http://169.254.169.254/latest/meta-data/iam/security-credentials/";
 const MACHINE_LIFE: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 const MACHINE_TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
-/// Under which the cloud's services have their regions.
+/// The domains of AWS endpoints; the label before them is the region.
 const DOMAINS: [&str; 2] = [".amazonaws.com", ".api.aws"];
-/// For one exchange.
+/// Lifetime of the IMDS session token, which one exchange uses.
 const MACHINE_LIFE_S: &str = "60";
 
-/// Signs with a key of the service's own, else with access keys, for the service of this name.
+/// Signs with the service's API key, or else with access keys (SigV4) for the service of this name.
 pub(crate) fn sign(
     outgoing: &mut Outgoing,
     signer: &Signer<'_>,
@@ -37,7 +37,7 @@ pub(crate) fn sign(
     sigv4::sign(outgoing, signer.secret, sigv4::Scope { region: &region, service }, signer.unix_s)
 }
 
-/// The next step to keys that sign for a while.
+/// The next step towards temporary access keys.
 pub(crate) fn grant(base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     match signer.hosting.auth {
         AuthKind::IamRole => assume_role(signer, region(signer.hosting, base_url)?, heard),
@@ -49,7 +49,7 @@ pub(crate) fn grant(base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Res
     }
 }
 
-/// Where the account is asked: what its owner says, else what stands in its address.
+/// The account's region: from the `config`, or else from the host name.
 pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, Box<Fault>> {
     let host = || url.split_once("://")?.1.split(['/', ':']).next();
     let in_host = || {
@@ -57,7 +57,7 @@ pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, 
         let own = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;
         own.rsplit_once('.').map(|(_, region)| region)
     };
-    // It stands in an address that secrets are sent to.
+    // The region becomes part of a host name that secrets are sent to.
     let is_label = |region: &&str| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     hosting.region.as_deref().or_else(in_host).filter(is_label).ok_or_else(|| {
         let message = "The credential has no region, which its signatures need.";
@@ -66,7 +66,7 @@ pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, 
     })
 }
 
-/// A form that access keys sign, and an answer with the role's keys.
+/// `AssumeRole`: a form signed with access keys; the answer has the role's keys.
 fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     if let Some(answer) = heard.last() {
         return read_xml(answer, signer.unix_s);
@@ -82,7 +82,7 @@ fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Gra
     Ok(Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud })
 }
 
-/// A form with another issuer's token, which nothing signs, and an answer with the role's keys.
+/// `AssumeRoleWithWebIdentity`: an unsigned form with a federated token; the answer has the role's keys.
 fn assume_role_by_token(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let Some((token, heard)) = vouching(signer, heard) else { return file(signer, None) };
     if let Some(answer) = heard.last() {
@@ -108,7 +108,7 @@ fn lending<'a>(action: &'a str, role: &'a str, hosting: &'a Hosting) -> Vec<(&'s
 fn asking(hosting: &Hosting, region: &str, fields: &[(&str, &[u8])]) -> Outgoing {
     let usual = || format!("https://sts.{region}.amazonaws.com/");
     let mut outgoing = oauth::form_to(hosting.token_url.clone().unwrap_or_else(usual), fields);
-    // It is read as it is documented, whatever else it may be answered in.
+    // Without `Accept`, STS answers in XML, the documented format.
     outgoing.headers.retain(|(name, _)| *name != ACCEPT);
     outgoing
 }
@@ -126,14 +126,15 @@ fn read_xml(body: &Bytes, now_unix_s: u64) -> Result<Grant, Box<Fault>> {
     )
 }
 
-/// What stands in the first element of a name. What is read so are ids, keys and times: none holds markup or is escaped.
+/// The content of the first element with this name. It is used for ids, keys and times, which contain neither
+/// markup nor escapes.
 pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (inner, _) = rest.split_once(&format!("</{name}>"))?;
     Some(inner.trim()).filter(|inner| !inner.is_empty())
 }
 
-/// The address inside the machine, in its second version: a token, the role's name, the role's keys.
+/// The instance metadata service, version 2: a session token, then the role's name, then the role's keys.
 fn machine(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let token = || {
         let mut value = heard.first().and_then(|token| HeaderValue::from_bytes(token.trim_ascii()).ok())?;
@@ -176,7 +177,7 @@ struct Lent {
     expiration: String,
 }
 
-/// What is lent signs as any pair of access keys does.
+/// Temporary keys sign like any other access keys.
 fn granted(
     id: &str,
     secret: &str,
@@ -196,13 +197,13 @@ fn no_keys() -> Box<Fault> {
     Box::new(fault.fix("Correct the address where roles are asked for, or report it to the provider."))
 }
 
-/// `<Error><Code>AccessDenied</Code><Message>…`: the code decides, and the message is for people.
+/// Classifies `<Error><Code>AccessDenied</Code><Message>…` by the code; the message is for people.
 pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
     let mut classified = classify::classify(status, headers, body, provider);
     classified.report.message = None;
     let text = std::str::from_utf8(body).unwrap_or_default();
     let Some(code) = element(text, "Code") else {
-        // The address inside the machine says no more than that there is nothing.
+        // The metadata service says no more than that there is nothing.
         if matches!(status, 400..=404) {
             classified.class = FaultClass::UpstreamAuth;
         }
@@ -211,14 +212,14 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     classified.class = match code {
         "Throttling" | "ThrottlingException" => FaultClass::RateLimit,
         "ServiceUnavailable" => FaultClass::Overloaded,
-        // The token's issuer did not answer the cloud.
+        // The token's issuer did not answer AWS.
         "IDPCommunicationError" => FaultClass::Upstream,
         _ if (400..500).contains(&status) => FaultClass::UpstreamAuth,
         _ => classified.class,
     };
     classified.fix = missing::amazon(Some(code), text);
     classified.report.code = Some(code.to_owned());
-    // Behind the first line stands what was signed, the session's token with it.
+    // The lines after the first repeat what was signed, including the session token.
     classified.report.message =
         element(text, "Message").and_then(|message| message.lines().next()).map(str::to_owned);
     classified
@@ -312,7 +313,7 @@ mod tests {
         let token = "WebIdentityToken=%7B%22access_key_id%22";
         assert!(body.starts_with(&format!("Action=AssumeRoleWithWebIdentity&{role}&{token}")), "{body}");
         assert!(headers.iter().all(|(name, _)| name == "content-type"), "{headers:?}");
-        // Out of a file, which is read first.
+        // The token is in a file, which is read first.
         let path = || Some("/run/token".to_owned());
         let filed = Hosting { token_file: path(), ..hosting(AuthKind::WorkloadIdentityFile) };
         assert!(matches!(step(&filed, &[]), Ok(Grant::Read { path }) if path == "/run/token"));

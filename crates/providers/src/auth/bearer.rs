@@ -1,4 +1,5 @@
-//! `Authorization: Bearer`, or with another scheme, in one piece of memory, which the allocator wipes when the header is dropped.
+//! `Authorization: Bearer`, or another scheme, in a single allocation, which the allocator wipes when the
+//! header is dropped.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Secret};
@@ -6,18 +7,18 @@ use http::header::{AUTHORIZATION, HeaderValue};
 
 use crate::Outgoing;
 
-/// Signs. A server without a secret, such as a node on loopback, gets no header at all.
+/// Signs. A server without a secret, such as a node on loopback, gets no header.
 pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
     sign_as("Bearer ", outgoing, secret)
 }
 
-/// The same under another scheme, which ends with its blank.
+/// The same with another scheme, which must end with a space.
 pub(crate) fn sign_as(scheme: &str, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
     let key = secret.expose().trim_ascii();
     if key.is_empty() {
         return Ok(());
     }
-    // Exactly as much room as is written: it becomes the header's own without a copy.
+    // Exactly the capacity that is written: the header takes the buffer over without a copy.
     let mut text = Vec::with_capacity(scheme.len() + key.len());
     text.extend_from_slice(scheme.as_bytes());
     text.extend_from_slice(key);

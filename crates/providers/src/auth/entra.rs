@@ -1,5 +1,5 @@
-//! Tokens of Microsoft Entra: an application's secret, the token that something else vouches with, or the machine's own
-//! identity, each exchanged for a token to one service.
+//! Microsoft Entra access tokens: an application's client secret, a federated token, or the machine's managed
+//! identity, each exchanged for a token for one service.
 
 use bytes::Bytes;
 use domain::{AuthKind, Fault};
@@ -13,7 +13,7 @@ const MACHINE: &str = "http://169.254.169.254/metadata/identity/oauth2/token?api
 const METADATA: HeaderName = HeaderName::from_static("metadata");
 const ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// One question and its answer, whatever the kind.
+/// One request and its answer, for every kind of secret.
 pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let Some((secret, heard)) = vouching(signer, heard) else { return file(signer, None) };
     if let Some(answer) = heard.last() {
@@ -27,7 +27,7 @@ pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Resu
             &[("client_assertion_type", ASSERTION), ("client_assertion", secret)]
         }
         AuthKind::ManagedIdentity => {
-            // Of several identities the one is meant that is named.
+            // If the machine has several identities, this selects one.
             let one = hosting.client_id.as_deref().map(|id| format!("&client_id={id}")).unwrap_or_default();
             let url = format!("{MACHINE}&resource={service}{one}");
             return Ok(oauth::look(Method::GET, url, METADATA, HeaderValue::from_static("true")));
@@ -46,7 +46,7 @@ pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Resu
     Ok(oauth::form(format!("{directory}/{tenant}/oauth2/v2.0/token"), &fields))
 }
 
-/// What the directory refuses, and what mends it.
+/// Classifies a refusal by the directory, and says how to fix it.
 pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
     let classified = oauth::classify(status, headers, body, provider);
     Classified { fix: missing::azure(None, &String::from_utf8_lossy(body)), ..classified }

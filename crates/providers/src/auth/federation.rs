@@ -1,5 +1,5 @@
-//! Google's workload identity federation: another issuer's token is exchanged for one of Google's, and that for one of a
-//! service account where the file names one.
+//! Google's workload identity federation: another issuer's token is exchanged for a Google token, and that
+//! for a service account's token if the file names one.
 
 use bytes::Bytes;
 use dialects::read_gemini_error;
@@ -19,7 +19,7 @@ const GRANT: &[u8] = b"urn:ietf:params:oauth:grant-type:token-exchange";
 const REQUESTED: &[u8] = b"urn:ietf:params:oauth:token-type:access_token";
 const LIVES: &str = "3600s";
 
-/// What of an `external_account` file is read.
+/// The fields of an `external_account` file that are read.
 #[derive(Deserialize)]
 struct Account {
     #[serde(rename = "type")]
@@ -29,7 +29,7 @@ struct Account {
     token_url: Option<String>,
     service_account_impersonation_url: Option<String>,
     credential_source: Option<Source>,
-    /// Not the cloud's word, but ours: the token itself, where nothing else says where it is.
+    /// Our own extension: the token itself, where no credential source gives its location.
     subject_token: Option<String>,
 }
 
@@ -46,7 +46,7 @@ struct Format {
     subject_token_field_name: Option<String>,
 }
 
-/// A file where the token stands in one, then one question, or two where a service account is named.
+/// Reads a file, if the token is in one; then makes one request, or two if a service account is named.
 pub(super) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let account = read(signer.secret)?;
     let Some((found, heard)) = vouching(signer, heard) else {
@@ -91,7 +91,7 @@ impl Account {
         Ok(oauth::form(url.to_owned(), &fields))
     }
 
-    /// The token in what was found in a file: its text, or a field of its JSON.
+    /// The token in a file's content: the whole text, or a field of its JSON.
     fn found(&self, found: &[u8]) -> Option<Vec<u8>> {
         let format = self.credential_source.as_ref().and_then(|source| source.format.as_ref());
         let is_json = format.is_some_and(|format| format.kind.as_deref() == Some("json"));
@@ -102,7 +102,7 @@ impl Account {
     }
 }
 
-/// The pool's token is exchanged for one of the service account.
+/// Exchanges the federated token for the service account's.
 fn impersonate(signer: &Signer<'_>, url: &str, answer: &[u8]) -> Result<Grant, Box<Fault>> {
     let Grant::Granted(pooled) = oauth::read(answer)? else { return Err(no_token()) };
     if !is_google(url) && !signer.hosting.token_url.as_deref().is_some_and(|own| is_beside(own, url)) {
@@ -117,7 +117,8 @@ fn impersonate(signer: &Signer<'_>, url: &str, answer: &[u8]) -> Result<Grant, B
     Ok(Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud })
 }
 
-/// Whether an address is at the host that the owner named for the exchange, which was looked at when it was saved.
+/// Whether an address has the host of the owner's `token_url`, which was checked when the credential was
+/// saved.
 fn is_beside(own: &str, url: &str) -> bool {
     let parts = |url: &str| {
         let url = url.parse::<Uri>().ok()?;
@@ -146,7 +147,8 @@ fn no_token() -> Box<Fault> {
     Box::new(fault.fix("Report it to the provider."))
 }
 
-/// A refusal of the exchange, or of the service account: that one comes in the form that the cloud's services refuse in.
+/// Classifies a refusal by the token exchange, or by service account impersonation, which answers in the
+/// error format of Google's APIs.
 pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
     let mut classified = oauth::classify(status, headers, body, provider);
     let said: Value = serde_json::from_slice(body).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Tokens of Google's cloud: a service account signs with the key of its file that it is who it is; a machine's own
-//! identity is asked for inside the machine.
+//! Google Cloud access tokens: a service account signs a JWT with the key of its file; a machine's own
+//! identity comes from the metadata server.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -22,12 +22,12 @@ const MACHINE: &str =
 const FLAVOUR: HeaderName = HeaderName::from_static("metadata-flavor");
 pub(super) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const GRANT: &[u8] = b"urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// The longest that is taken.
+/// The longest lifetime that Google accepts.
 const LIVES_S: u64 = 3_600;
-/// What stands in an address for the project that the key file names: no project is called so.
+/// Placeholder in an address for the project that the key file names. No project has this name.
 pub(crate) const OWN_PROJECT: &str = "projects/-/";
 
-/// What of a service account's file is read.
+/// The fields of a service account's key file that are read.
 #[derive(Deserialize)]
 struct KeyFile {
     #[serde(rename = "type")]
@@ -56,7 +56,8 @@ struct Claims<'a> {
     exp: u64,
 }
 
-/// One question and its answer. What signs is the token, and behind it the project that the file names.
+/// One request and its answer. The grant's secret is the token, followed by the project that the key file
+/// names.
 pub(crate) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     match (signer.hosting.auth, heard.last()) {
         (AuthKind::ServiceAccount, None) => ask(signer),
@@ -77,7 +78,7 @@ pub(crate) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<F
     }
 }
 
-/// Signs with a token, and names the project of its file where the address left that open.
+/// Signs with a token, and fills in its project where the address has the placeholder.
 pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
     let mut parts = secret.expose().splitn(2, |byte| *byte == b'\n');
     let token = parts.next().unwrap_or_default();
@@ -90,10 +91,11 @@ pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<F
     bearer::sign(outgoing, &Secret::new(token.to_vec()))
 }
 
-/// A name as one part of an address: what is not of a name is escaped, so that none leads elsewhere.
+/// A name as one segment of a path. Characters that are not part of names are escaped, so that no name can
+/// change the path.
 pub(crate) fn segment(name: &str) -> String {
     let mut path = String::with_capacity(name.len());
-    // A name of dots alone would be a step.
+    // A name of dots alone would be a relative path segment.
     let is_step = name.bytes().all(|byte| byte == b'.');
     escape(name.as_bytes(), if is_step { b"" } else { b"-_.@" }, &mut path);
     path
@@ -124,8 +126,8 @@ fn read_file(secret: &Secret) -> Result<KeyFile, Box<Fault>> {
     })
 }
 
-/// Where the file is exchanged: at Google, else where its owner says so beside it, which was looked at when it was
-/// saved. A file alone leads nobody elsewhere.
+/// The address that exchanges the key file: Google's, or else `config.token_url`, which was checked when the
+/// credential was saved. The file alone can't send its assertion elsewhere.
 pub(super) fn endpoint<'a>(said: &'a str, own: Option<&'a str>) -> Result<&'a str, Box<Fault>> {
     match own {
         Some(own) if own == said || is_google(said) => Ok(own),
@@ -140,14 +142,14 @@ pub(super) fn endpoint<'a>(said: &'a str, own: Option<&'a str>) -> Result<&'a st
 
 pub(super) fn is_google(url: &str) -> bool {
     let Ok(url) = url.parse::<Uri>() else { return false };
-    // With a name before the host, or a port behind it, it is no address that Google hands out.
+    // An address with user information or a port is not one of Google's.
     let is_plain = url.authority().map(http::uri::Authority::as_str) == url.host();
     is_plain
         && url.scheme_str() == Some("https")
         && url.host().is_some_and(|host| host.ends_with(".googleapis.com"))
 }
 
-/// Its own word for who it is, signed, for an hour.
+/// The signed JWT assertion, valid for an hour.
 fn assertion(file: &KeyFile, audience: &str, unix_s: u64) -> Result<String, Box<Fault>> {
     let header = Header { alg: "RS256", typ: "JWT", kid: file.private_key_id.as_deref() };
     let claims = Claims {
@@ -257,7 +259,7 @@ mod tests {
         assert_eq!(outgoing.url, "https://h/v1/projects/tides/locations/l/models");
         let [(_, value)] = &*outgoing.headers else { panic!("not the one header") };
         assert_eq!(value.as_bytes(), b"Bearer t");
-        // A machine's identity has no file: its project is said beside it.
+        // A machine's identity has no key file: its project comes from the `config`.
         let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
         let Ok(Grant::Granted(granted)) = asked(&json!({}), &machine, &[answer]) else { panic!("granted") };
         let mut outgoing = crate::compatible::list_models("https://h/v1/projects/-/locations/l");
@@ -298,7 +300,7 @@ mod tests {
                 Some("https://elsewhere.example/token"),
                 Some("https://elsewhere.example/token"),
             ),
-            // Google's own endpoint, reached by a way of the owner's.
+            // Google's own endpoint, reached through an address of the owner's.
             (ENDPOINT, Some("https://private.example/token"), Some("https://private.example/token")),
         ] {
             assert_eq!(endpoint(said, own).ok(), expected, "{said} {own:?}");

@@ -1,4 +1,5 @@
-//! A key in a header of its own, in one piece of memory, which the allocator wipes when the header is dropped.
+//! An API key in a header of its own, in a single allocation, which the allocator wipes when the header is
+//! dropped.
 
 use bytes::Bytes;
 use domain::{Fault, Secret};
@@ -12,7 +13,7 @@ pub(crate) fn sign(outgoing: &mut Outgoing, name: HeaderName, secret: &Secret) -
     if key.is_empty() {
         return Ok(());
     }
-    // Exactly as much room as is written: it becomes the header's own without a copy.
+    // Exactly the capacity that is written: the header takes the buffer over without a copy.
     let mut value = HeaderValue::from_maybe_shared(Bytes::from(key.to_vec())).map_err(|_| unusable())?;
     value.set_sensitive(true);
     outgoing.headers.push((name, value));

@@ -1,4 +1,4 @@
-//! Signing schemes, one file each.
+//! Authentication schemes, one file each.
 
 pub(crate) mod aws;
 pub(crate) mod bearer;
@@ -14,7 +14,7 @@ use domain::{AuthKind, Fault, FaultClass};
 
 use crate::{Grant, Signer};
 
-/// A field of the `config` that the kind of secret can't do without.
+/// A field of the `config` that this kind of secret requires.
 pub(crate) fn needed<'a>(value: Option<&'a String>, field: &'static str) -> Result<&'a str, Box<Fault>> {
     value.map(String::as_str).ok_or_else(|| {
         let message = format!("The credential's config has no {field}, which its kind of secret needs.");
@@ -23,8 +23,8 @@ pub(crate) fn needed<'a>(value: Option<&'a String>, field: &'static str) -> Resu
     })
 }
 
-/// A token that something else vouches with, and what was heard since. Where it stands in a file it is heard first: that is
-/// `None` until then.
+/// The federated token, and the answers that came after it. A token in a file is the first answer; until that
+/// has been read, this is `None`.
 pub(crate) fn vouching<'a>(signer: &Signer<'a>, heard: &'a [Bytes]) -> Option<(&'a [u8], &'a [Bytes])> {
     let (token, heard) = match (signer.hosting.auth, heard.split_first()) {
         (AuthKind::WorkloadIdentityFile, None) => return None,
@@ -34,13 +34,13 @@ pub(crate) fn vouching<'a>(signer: &Signer<'a>, heard: &'a [Bytes]) -> Option<(&
     Some((token.trim_ascii(), heard))
 }
 
-/// Asks for the file that the credential names, else for one that its secret does.
+/// Requests the file named in the `config`, or else the one that the secret names.
 pub(crate) fn file(signer: &Signer<'_>, named: Option<&String>) -> Result<Grant, Box<Fault>> {
     let path = signer.hosting.token_file.as_ref().or(named);
     needed(path, "token_file").map(|path| Grant::Read { path: path.to_owned() })
 }
 
-/// The catalogue offers no kind that a provider has no code for.
+/// Unreachable through the catalogue, which offers no kind that its provider has no code for.
 pub(crate) fn no_such_kind(kind: AuthKind) -> Box<Fault> {
     let message = format!("A secret of the kind {} can't be used with this provider.", kind.as_str());
     let fault = Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message);

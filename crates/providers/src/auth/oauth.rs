@@ -1,4 +1,4 @@
-//! The exchange of a secret for a token that lives for a while, as clouds do it over OAuth.
+//! OAuth token requests: a secret is exchanged for a short-lived access token.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Secret};
@@ -9,15 +9,15 @@ use serde::Deserialize;
 use crate::escape::{UNRESERVED, escape};
 use crate::{Classified, Door, Grant, Granted, Outgoing, classify};
 
-/// Tokens that say nothing of their life are asked for anew before anybody's would end.
+/// Assumed lifetime of a token without `expires_in`; shorter than that of any provider's tokens.
 const LIFE_UNKNOWN_S: u64 = 300;
 
-/// A form that asks for a token.
+/// A form that requests a token.
 pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> Grant {
     Grant::Ask { outgoing: Box::new(form_to(url, fields)), door: Door::Cloud }
 }
 
-/// A form, not yet on its way.
+/// A form, not yet wrapped as a grant step.
 pub(crate) fn form_to(url: String, fields: &[(&str, &[u8])]) -> Outgoing {
     let mut body = String::new();
     for (name, value) in fields {
@@ -33,7 +33,7 @@ pub(crate) fn form_to(url: String, fields: &[(&str, &[u8])]) -> Outgoing {
     Outgoing { body: vec![Bytes::from(body)], ..Outgoing::look(Method::POST, url, headers) }
 }
 
-/// A look at the address inside the machine.
+/// A request to the machine's metadata service.
 pub(crate) fn look(method: Method, url: String, name: HeaderName, value: HeaderValue) -> Grant {
     let outgoing = Outgoing::look(method, url, vec![(name, value)]);
     Grant::Ask { outgoing: Box::new(outgoing), door: Door::Machine }
@@ -45,7 +45,7 @@ struct Token {
     expires_in: Option<Seconds>,
 }
 
-/// Some write numbers as text.
+/// Some servers write numbers as strings.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Seconds {
@@ -53,7 +53,7 @@ enum Seconds {
     Text(String),
 }
 
-/// The token of an answer.
+/// The token in an answer.
 pub(crate) fn read(body: &[u8]) -> Result<Grant, Box<Fault>> {
     let token: Token = serde_json::from_slice(body).map_err(|_| not_a_token())?;
     let lives_s = match token.expires_in {
@@ -79,7 +79,7 @@ struct Refusal {
     error_description: Option<String>,
 }
 
-/// `{"error": "invalid_client", "error_description"}`: the code decides, and the description is for people.
+/// Classifies `{"error": "invalid_client", "error_description"}` by the code; the description is for people.
 pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
     let mut classified = classify::classify(status, headers, body, provider);
     let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else { return classified };
@@ -95,7 +95,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
         "temporarily_unavailable" => FaultClass::Overloaded,
         _ => classified.class,
     };
-    // The first line names the reason; what follows are ids and times.
+    // The first line states the reason; ids and times follow.
     let said = refusal.error_description.unwrap_or_default();
     classified.report.message = said.lines().next().filter(|line| !line.is_empty()).map(str::to_owned);
     classified.report.code = Some(refusal.error);
@@ -145,7 +145,8 @@ mod tests {
         assert_eq!(classified.report.message.as_deref(), Some("AADSTS7000215: Invalid client secret."));
         let grant = Bytes::from_static(br#"{"error":"invalid_grant"}"#);
         assert_eq!(classify(400, &HeaderMap::new(), &grant, "x").class, FaultClass::UpstreamAuth);
-        // The audience of a pool that there is not: what the exchange asks is its configuration's, and no request's.
+        // The audience of a pool that does not exist. The exchange's parameters come from the configuration,
+        // so this is not the client's fault.
         let pool = Bytes::from_static(
             br#"{"error":"invalid_target","error_description":"The target service indicated by the \"audience\" parameters is invalid."}"#,
         );

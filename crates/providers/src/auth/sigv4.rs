@@ -1,5 +1,5 @@
-//! Amazon's Signature Version 4: a request is written in one canonical form and signed with a key that is derived from
-//! the secret for one day, one region and one service.
+//! AWS Signature Version 4: the request is written in canonical form and signed with a key derived from the
+//! secret for one day, region and service.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -20,26 +20,26 @@ const STORAGE: &str = "s3";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
-/// What a signature is good for.
+/// The region and service that a signature is valid for.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) region: &'a str,
     pub(crate) service: &'static str,
 }
 
-/// A pair of access keys, as we call its parts or as the cloud's own tools write them.
+/// An access key pair, under our field names or those of the AWS tools.
 #[derive(Deserialize)]
 struct Keys<'a> {
     #[serde(borrow, alias = "AccessKeyId")]
     access_key_id: Cow<'a, str>,
     #[serde(borrow, alias = "SecretAccessKey")]
     secret_access_key: Cow<'a, str>,
-    /// Where the keys are for a while.
+    /// For temporary keys.
     #[serde(alias = "SessionToken")]
     session_token: Option<String>,
 }
 
-/// Signs a request that is whole but for its signature.
+/// Signs a request that is otherwise complete.
 pub(crate) fn sign(
     outgoing: &mut Outgoing,
     secret: &Secret,
@@ -81,7 +81,7 @@ fn sensitive(text: Vec<u8>) -> Result<HeaderValue, Box<Fault>> {
     Ok(value)
 }
 
-/// The form that both sides write, and the names of the headers in it.
+/// The canonical request, and the names of its signed headers.
 fn canonical(outgoing: &Outgoing, service: &str) -> (String, String) {
     let (host, path, query) = parts(&outgoing.url);
     let mut headers: Vec<(&str, &[u8])> = vec![("host", host.as_bytes())];
@@ -91,22 +91,22 @@ fn canonical(outgoing: &Outgoing, service: &str) -> (String, String) {
     headers.sort_unstable_by_key(|(name, _)| *name);
     let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
     let signed = names.join(";");
-    // Names of a storage's objects are taken as they are: none of their parts is a detour.
+    // S3 keys are not normalised: `..` in them is an ordinary part of a name.
     let path = if service == STORAGE { path.to_owned() } else { canonical_path(path) };
     let mut text = format!("{}\n{path}\n{}\n", outgoing.method, canonical_query(query));
     for (name, value) in headers {
-        // Values of ours are plain and have no spaces to be folded but at their ends.
+        // Our own header values have no spaces to fold, except at the ends.
         let value = String::from_utf8_lossy(value.trim_ascii());
         let _ = writeln!(text, "{name}:{value}");
     }
-    // A body is hashed piece by piece: it is never joined for this.
+    // The body is hashed piece by piece and never joined for it.
     let mut payload = digest::Context::new(&digest::SHA256);
     outgoing.body.iter().for_each(|piece| payload.update(piece));
     let _ = write!(text, "\n{signed}\n{}", hex(payload.finish().as_ref()));
     (text, signed)
 }
 
-/// Host, path and query of an address.
+/// Host, path and query of a URL.
 fn parts(url: &str) -> (&str, &str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -116,7 +116,7 @@ fn parts(url: &str) -> (&str, &str, &str) {
     }
 }
 
-/// The path without its detours, escaped once more than it is on the wire.
+/// The normalised path, escaped once more than on the wire.
 fn canonical_path(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -156,7 +156,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Seconds since 1970 as `20150830T123600Z`.
+/// Unix time as `20150830T123600Z`.
 fn stamp(unix_s: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::of(unix_s);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")

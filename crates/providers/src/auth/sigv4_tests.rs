@@ -1,4 +1,4 @@
-//! Signatures that Amazon publishes, and others that its own botocore 1.44 makes of the same.
+//! Test vectors of Signature Version 4 published by AWS, and further ones computed with botocore 1.44.
 
 use super::*;
 use domain::Grammar;
@@ -175,7 +175,7 @@ const VECTORS: &[Vector] = &[
 fn outgoing(vector: &Vector) -> Outgoing {
     let (method, url) = vector.asks;
     let content = vector.content.map(|content| (CONTENT_TYPE, HeaderValue::from_static(content)));
-    // In two pieces, wherever the cut falls.
+    // The body in two pieces.
     let (first, second) = vector.body.as_bytes().split_at(vector.body.len() / 2);
     Outgoing {
         method: Method::from_bytes(method.as_bytes()).unwrap(),

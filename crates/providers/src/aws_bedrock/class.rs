@@ -1,4 +1,5 @@
-//! What a refusal means beyond what its grammar tells: whose fault a signature's time is, and what helps.
+//! Classifies Bedrock's errors beyond what the Converse format tells: a wrong clock, and what would fix a
+//! refusal.
 
 use bytes::Bytes;
 use dialects::read_converse_error;
@@ -25,10 +26,11 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     let (mut report, class) = read_converse_error(Some(status), text(KIND), body);
     let words = String::from_utf8_lossy(body);
     classified.class = refine(class, &mut report, &words);
-    // A clock of ours is told as such.
+    // A wrong clock here is reported as such.
     let is_of_account = classified.class != FaultClass::Upstream;
     classified.fix = missing::amazon(report.code.as_deref(), &words).filter(|_| is_of_account);
-    // One exception stands for many reasons: where the class names the reason, its name would hide it.
+    // One exception name covers many reasons. Where the class already states the reason, the name would hide
+    // it.
     if matches!(
         classified.class,
         FaultClass::ContextLength | FaultClass::Unsupported | FaultClass::ContentPolicy
@@ -43,11 +45,11 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     classified
 }
 
-/// What only the words tell, and what is said beside them.
+/// Classifies by the message where the exception name is ambiguous, and edits the report to match.
 fn refine(class: FaultClass, report: &mut UpstreamReport, words: &str) -> FaultClass {
     let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
     match (report.code.as_deref().unwrap_or_default(), class) {
-        // A clock of ours is no fault of the keys.
+        // A wrong clock here is not the fault of the keys.
         ("InvalidSignatureException", _) if says(&["Signature expired", "Signature not yet current"]) => {
             report.message = Some(CLOCK.to_owned());
             FaultClass::Upstream
@@ -109,7 +111,7 @@ mod tests {
         ] {
             let found = told(status, kind, r#"{"message":"m"}"#);
             assert_eq!((found.class, found.report.code.as_deref()), (class, Some(kind)), "{kind}");
-            // Who is refused is not told by what: it may hold the key.
+            // An authentication error's message may contain the key, so it is withheld.
             let message = Some("m").filter(|_| class != Class::UpstreamAuth);
             assert_eq!(found.report.message.as_deref(), message, "{kind}");
         }

@@ -1,5 +1,5 @@
-//! Batches: jobs of the control plane, whose requests and results lie in the customer's own bucket. A job is made and looked
-//! at where models are listed, and its results are read where the bucket is.
+//! Batches (model invocation jobs), with requests and results in the customer's own S3 bucket. Jobs are
+//! created and polled at the control-plane host, which also lists models; results are read from the bucket.
 
 use bytes::Bytes;
 use dialects::{Stored, StoredAct, upstream_body};
@@ -15,7 +15,7 @@ use crate::escape::{UNRESERVED, escape};
 use crate::{Ask, Classified, Outgoing, Target, classify};
 
 const JOBS: &str = "model-invocation-job";
-/// Of a body that is empty, as the storage alone wants it said.
+/// The hash of an empty body, a header that S3 alone requires.
 pub(super) const HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const OF_NOTHING: HeaderValue =
     HeaderValue::from_static("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
@@ -29,7 +29,7 @@ pub(super) fn generate(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, B
     }
 }
 
-/// A new job, of the model or profile that conversations are had with there.
+/// Creates a job, for the same model or inference profile that conversations use.
 fn make(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
     let mut request = ask.request.clone();
     let bundle = request.bundle.as_mut().filter(|bundle| bundle.storage.is_some());
@@ -64,13 +64,13 @@ fn bare(ask: &Ask<'_>, method: Method, url: String) -> Outgoing {
     Outgoing { method, ..outgoing }
 }
 
-/// What lies at a place of the storage that its owner named.
+/// An object within the storage location that the credential allows.
 fn object(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Result<Outgoing, Box<Fault>> {
     let own = target.hosting.batch_storage.as_deref().and_then(StoragePlace::read);
     let place = StoragePlace::read(stored.upstream_id());
     let place = place.filter(|place| own.is_some_and(|own| own.holds(place))).ok_or_else(outside)?;
     let region = || aws::region(target.hosting, target.base_url);
-    // A name with dots has no certificate of its own.
+    // TLS wildcard certificates do not cover bucket names with dots.
     let mut url = match target.hosting.storage_url.as_deref() {
         Some(url) => format!("{}/{}", url.trim_end_matches('/'), place.bucket),
         None if place.bucket.contains('.') => {
@@ -96,7 +96,7 @@ fn outside() -> Box<Fault> {
     )
 }
 
-/// What the storage refuses is told in a language of its own.
+/// Classifies S3's errors, which have a format of their own.
 pub(super) fn classify_storage(
     status: u16,
     headers: &HeaderMap,
@@ -121,7 +121,7 @@ pub(super) fn classify_storage(
     classified.class = class;
     classified.fix = Some(fix.to_owned()).filter(|fix| !fix.is_empty());
     let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    // Whom it would not let in, it shows what was signed.
+    // An authentication error's message repeats what was signed, so it is withheld.
     let is_told = class != FaultClass::UpstreamAuth;
     let message = element(text, "Message").filter(|_| is_told).map(str::to_owned);
     classified.report = UpstreamReport {

@@ -1,5 +1,5 @@
-//! Amazon Bedrock: models of many vendors in one grammar, at an address and in a path that name the region and the
-//! model. It is asked with a key of its own, with access keys that sign, or with those of a role.
+//! Amazon Bedrock: models of many vendors in the Converse format. The region is in the host name and the
+//! model in the path. Authentication is by Bedrock API key, by access keys, or by those of a role.
 
 pub(crate) mod class;
 mod jobs;
@@ -20,7 +20,7 @@ const NATIVE: &[Grammar] = &[Grammar::Converse];
 const SERVICE: &str = "bedrock";
 const STORAGE: &str = "s3";
 const EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
-/// The parts of the world that inference profiles are named for, and the whole of it.
+/// The geographies of cross-region inference profiles, and `global`.
 const GEOGRAPHIES: [&str; 6] = ["us", "eu", "apac", "jp", "au", "global"];
 
 pub(crate) struct AwsBedrock;
@@ -42,7 +42,7 @@ impl Provider for AwsBedrock {
             Operation::Images => picture_words(upstream_model).is_some(),
             Operation::Rerank => ranking(upstream_model).is_some(),
             Operation::Count => counted(upstream_model).is_some(),
-            // Whoever draws or ranks does not talk.
+            // Image and rerank models serve no conversations.
             _ => picture_words(upstream_model).is_none() && ranking(upstream_model).is_none(),
         };
         if does { self.grammars(operation) } else { &[] }
@@ -79,7 +79,7 @@ impl Provider for AwsBedrock {
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
-        // The storage alone is told the body's hash.
+        // Only S3 requests carry the body's hash.
         let is_storage = outgoing.headers.iter().any(|(name, _)| *name == jobs::HASH);
         aws::sign(outgoing, signer, if is_storage { STORAGE } else { SERVICE })
     }
@@ -110,7 +110,7 @@ impl Provider for AwsBedrock {
     }
 }
 
-/// Models run at one host of the region, and are listed at another, where batches are made, too.
+/// The control-plane host of the runtime's region, which lists models and runs batch jobs.
 fn control(base_url: &str) -> String {
     base_url.replacen("://bedrock-runtime", "://bedrock", 1)
 }
@@ -127,7 +127,7 @@ struct Summary {
     model_id: String,
 }
 
-/// How a model reads texts that are to become vectors: each maker's are asked in their own way.
+/// The request format of an embedding model; it depends on the vendor.
 fn form(named: &str) -> Option<HostedForm> {
     if named.contains("titan-embed-text") {
         Some(HostedForm::InputText)
@@ -138,7 +138,7 @@ fn form(named: &str) -> Option<HostedForm> {
     }
 }
 
-/// The words of a model that makes pictures.
+/// The request format of an image model.
 fn picture_words(named: &str) -> Option<InvokedPictures> {
     if named.contains("amazon.titan-image-generator") || named.contains("amazon.nova-canvas") {
         Some(InvokedPictures::Tasks)
@@ -149,7 +149,7 @@ fn picture_words(named: &str) -> Option<InvokedPictures> {
     }
 }
 
-/// What a model is told that puts texts in an order.
+/// The request format of a rerank model.
 fn ranking(named: &str) -> Option<InvokedRanking> {
     if named.contains("cohere.rerank-") {
         Some(InvokedRanking { version: Some(2), own: &["max_tokens_per_doc"] })
@@ -160,7 +160,7 @@ fn ranking(named: &str) -> Option<InvokedRanking> {
     }
 }
 
-/// What a model is asked that is no conversation's, in its maker's words.
+/// A body for `InvokeModel`, in the format of the model's vendor.
 fn invoked(ask: &Ask<'_>, named: &str) -> Result<Said, Box<Fault>> {
     let no_such = || compatible::no_such(ask.operation);
     let spoken = match ask.operation {
@@ -177,18 +177,18 @@ fn invoked(ask: &Ask<'_>, named: &str) -> Result<Said, Box<Fault>> {
     Ok(Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
 }
 
-/// The id of a model whose tokens are counted, without the profile that it is asked by: counters take no profiles, and
-/// know the models of one maker.
+/// The model id for counting tokens, without the inference profile's prefix: `CountTokens` accepts no
+/// profiles, and only Anthropic's models.
 fn counted(named: &str) -> Option<&str> {
     let (prefix, rest) = named.split_once('.')?;
     let id = if GEOGRAPHIES.contains(&prefix) { rest } else { named };
     Some(id).filter(|id| id.starts_with("anthropic."))
 }
 
-/// The model's id, its inference profile or its ARN. A profile is taken in the part of the world which the account's owner
-/// says, else in that of the account's region: nothing is computed elsewhere than where somebody said.
+/// The model's id, inference profile or ARN. A profile gets the geography of `config.location`, or else that
+/// of the region, so that nothing is processed in a place that was not chosen.
 fn model(named: &str, hosting: &Hosting) -> Result<String, Box<Fault>> {
-    // A path is made of it: what is nothing but dots would lead elsewhere, escaped or not.
+    // The id becomes a path segment; dots alone would change the path, escaped or not.
     if named.bytes().all(|byte| byte == b'.') {
         let message = format!("\"{named}\" is no model of this provider.");
         let fault = Fault::new(FaultClass::UpstreamNotFound, "model_not_found", message);
@@ -281,7 +281,7 @@ mod tests {
                 "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/19700101/eu-west-1/bedrock/aws4_request",
             ),
         ] {
-            // Where nobody says the region, the address does.
+            // Without a configured region, the host name has it.
             let hosting = Hosting { auth, ..Hosting::default() };
             let base = "https://bedrock-runtime.eu-west-1.amazonaws.com";
             let mut outgoing = AwsBedrock.list_models(base, &hosting);

@@ -1,4 +1,5 @@
-//! Anthropic's models on Azure: the vendor's own grammar at a customer's resource, under the names of its owner's deployments.
+//! Anthropic's models on Azure AI Foundry: the Messages API at the customer's own resource, with deployment
+//! names for models.
 
 use bytes::Bytes;
 use domain::{Fault, Grammar, Hosting, Operation};
@@ -11,12 +12,12 @@ use crate::{
     Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, auth, compatible, missing,
 };
 
-/// Below the resource, where the vendor's paths begin.
+/// The path under the resource where Anthropic's paths start.
 const BELOW: &str = "/anthropic";
 const SERVICE: &str = "https://ai.azure.com";
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const USUAL_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
-/// The vendor's own client sends the key under both names.
+/// Anthropic's own client sends the key under both names.
 const KEYS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
 
 pub(crate) struct AzureFoundry;
@@ -24,7 +25,7 @@ pub(crate) struct AzureFoundry;
 impl Provider for AzureFoundry {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            // The cloud has none of the vendor's batches.
+            // Azure does not serve Anthropic's batches.
             Operation::Batch => &[],
             _ => Anthropic.grammars(operation),
         }
@@ -53,7 +54,7 @@ impl Provider for AzureFoundry {
         auth::entra::classify(status, headers, body, provider)
     }
 
-    /// There is no list of what is deployed: the tokens of one character are counted, by the first deployment.
+    /// Deployments can't be listed, so this counts the tokens of one character on the first deployment.
     fn list_models(&self, base_url: &str, hosting: &Hosting) -> Outgoing {
         let deployment = hosting.deployments.values().next().map(String::as_str).unwrap_or_default();
         let turn = json!({"role": "user", "content": "."});
@@ -77,7 +78,7 @@ impl Provider for AzureFoundry {
     }
 }
 
-/// The resource may be given with the vendor's part of its paths or without it.
+/// The base URL may contain Anthropic's part of the path or not.
 fn base(base_url: &str) -> String {
     let base = base_url.trim_end_matches('/');
     format!("{}{BELOW}", base.strip_suffix(BELOW).unwrap_or(base))

@@ -1,6 +1,5 @@
-//! Azure OpenAI: its vendor's grammars at a resource of the customer's own, where models have the names of the
-//! customer's deployments. The current paths name the deployment as the model; the older ones, in the path itself,
-//! and an API version with it.
+//! Azure OpenAI: OpenAI's APIs at the customer's own resource, with deployment names for models. The current
+//! (`v1`) paths take the deployment as `model`; the older ones have it in the path and need an `api-version`.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
@@ -14,9 +13,9 @@ use crate::{
 
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
 const KEY: HeaderName = HeaderName::from_static("api-key");
-/// Below the resource, where the current paths begin.
+/// The path under the resource where the current paths start.
 const CURRENT: &str = "/openai/v1";
-/// What the older paths ask of a deployment; all else is asked of the resource.
+/// The older paths that contain the deployment; the others belong to the resource.
 const OF_A_DEPLOYMENT: [&str; 8] = [
     "chat/completions",
     "completions",
@@ -81,7 +80,7 @@ impl Provider for AzureOpenAi {
     }
 }
 
-/// As the vendor's, but that a principal without a role is answered as one without a key is.
+/// Classifies as for OpenAI, except that Azure answers a principal without a role like one without a key.
 fn classify_at_azure(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
     let mut classified = classify::classify(status, headers, body, provider);
     classified.fix = missing::azure(classified.report.code.as_deref(), &String::from_utf8_lossy(body));
@@ -91,7 +90,7 @@ fn classify_at_azure(status: u16, headers: &HeaderMap, body: &Bytes, provider: &
     classified
 }
 
-/// What a token is for: the older paths belong to another service than the current ones.
+/// The scope of the token: the older paths belong to a different service.
 const fn scope(hosting: &Hosting) -> &'static str {
     match hosting.api_version {
         Some(_) => "https://cognitiveservices.azure.com",
@@ -99,14 +98,14 @@ const fn scope(hosting: &Hosting) -> &'static str {
     }
 }
 
-/// The resource may be given with the current paths' beginning or without it.
+/// The base URL may contain the start of the current paths or not.
 fn address(base_url: &str, hosting: &Hosting, deployment: &str, path: &str) -> String {
     let base = base_url.trim_end_matches('/');
     let resource = base.strip_suffix(CURRENT).unwrap_or(base);
     let Some(version) = &hosting.api_version else {
         return format!("{resource}{CURRENT}/{path}");
     };
-    // The one path where the deployment has a name of its own in the question.
+    // The one path whose query calls the deployment something else.
     let path = &path.replacen("realtime?model=", "realtime?deployment=", 1);
     let and = if path.contains('?') { '&' } else { '?' };
     let below = match OF_A_DEPLOYMENT.contains(&path.as_str()) {

@@ -1,5 +1,5 @@
-//! Amazon Bedrock's other endpoint, called Mantle: models of many vendors, each in a grammar of its vendor's own, in the
-//! region that is asked. It has permissions, quotas and a name in signatures of its own.
+//! Amazon Bedrock's second endpoint, Mantle: models of many vendors, each in its vendor's own wire format. It
+//! has its own permissions, quotas and SigV4 service name.
 
 use bytes::Bytes;
 use domain::{Fault, Grammar, Hosting, Operation};
@@ -14,7 +14,7 @@ use crate::{
 };
 
 const SERVICE: &str = "bedrock-mantle";
-/// The ends of bases that its vendors' clients are given.
+/// The ends of base URLs that vendors' clients are configured with.
 const SURFACES: [&str; 3] = ["/openai/v1", "/anthropic", "/v1"];
 const REFUSED: &str = "x-amzn-errortype";
 
@@ -66,7 +66,7 @@ impl Provider for BedrockMantle {
         compatible::list_models(&compatible::join(root(base_url), "v1"))
     }
 
-    /// What the cloud itself refuses is told in its words; all else in those of the surface.
+    /// Errors of AWS itself have AWS's format, all others that of the API surface.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         if headers.contains_key(REFUSED) {
             return aws_bedrock::class::classify(status, headers, body, provider);
@@ -85,19 +85,19 @@ struct Refusal {
     kind: String,
 }
 
-/// Where a model is asked.
+/// The API surface that serves a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Surface {
     Anthropic,
-    /// Vendors' newest, by the newer of the two grammars of OpenAI's alone.
+    /// The vendors' newest models, through the Responses API only.
     Frontier,
-    /// Open models of OpenAI's, by either.
+    /// OpenAI's open models, through either of OpenAI's APIs.
     Open,
-    /// Others' open models, by the older one.
+    /// Open models of others, through chat completions.
     Others,
 }
 
-/// Its ids begin with their vendors; they have neither a version behind them nor a part of the world before them.
+/// Model ids start with the vendor. They have neither a version suffix nor a geography prefix.
 fn surface(model: &str) -> Surface {
     let is = |beginning: &str| model.starts_with(beginning);
     if is("anthropic.") {
@@ -126,7 +126,7 @@ impl Surface {
     }
 }
 
-/// The endpoint may be given as one of its vendors' clients takes it.
+/// The base URL may end like that of one of the vendors' clients.
 fn root(base_url: &str) -> &str {
     let base = base_url.trim_end_matches('/');
     SURFACES.iter().find_map(|end| base.strip_suffix(end)).unwrap_or(base)

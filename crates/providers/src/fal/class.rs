@@ -1,4 +1,4 @@
-//! What its refusals mean: a text or a list under `detail`, and words beside it in the body and in the head.
+//! Classifies fal's errors: a text or a list under `detail`, with types in the body and the headers.
 
 use bytes::Bytes;
 use domain::FaultClass;
@@ -12,14 +12,14 @@ use crate::{Classified, classify};
 
 const ERROR_TYPE: &str = "x-fal-error-type";
 const RETRYABLE: &str = "x-fal-retryable";
-/// Says that the client itself had limited the time.
+/// Present when the client's own time limit ended the request.
 const TIMEOUT_TYPE: &str = "x-fal-request-timeout-type";
 const TOP_UP: &str = "Top up the account's balance in fal's dashboard, under Billing.";
 const LOCKED: &str = "Ask fal's support to unlock the account.";
 const WRONG_KEY: &str =
     "Rotate the credential with a key of fal's dashboard, whole: its id, a colon and its secret.";
 
-/// One of several things that are wrong with a request.
+/// One validation error.
 #[derive(Deserialize)]
 struct Wrong {
     #[serde(default)]
@@ -49,7 +49,7 @@ pub(super) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     report.kind = kind.filter(|kind| !kind.is_empty() && kind.len() <= UPSTREAM_WORD_BYTES_MAX);
     if let Some(wrong) = wrong.filter(|_| report.message.is_some()) {
         report.param = Some(place(&wrong.loc)).filter(|place| !place.is_empty());
-        // What it says went through what hides keys, and is one thing of a list there.
+        // The generic report has already redacted keys in the message, but shows it as part of a list.
         report.message = dialects::chat::read_error(wrong.msg.as_bytes()).message;
     }
     let said = report.message.as_deref().unwrap_or_default();
@@ -68,7 +68,8 @@ pub(super) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     classified
 }
 
-/// Asked again by its own client is what no app has answered, and never what the time was limited of.
+/// Suggests a retry for errors that no app produced, and never for a request that ran into the client's own
+/// time limit.
 fn should_retry(status: u16, retryable: Option<&str>, is_limited: bool, is_answered: bool) -> Option<bool> {
     match (status, retryable) {
         (504, _) if is_limited => Some(false),
@@ -86,7 +87,7 @@ fn first(detail: Value) -> Option<Wrong> {
     }
 }
 
-/// `["body", "image_size", "width"]` as `image_size.width`.
+/// `["body", "image_size", "width"]` becomes `image_size.width`.
 fn place(loc: &[Value]) -> String {
     let words = loc.iter().skip_while(|word| *word == "body").map(|word| match word {
         Value::String(word) => word.clone(),

@@ -1,20 +1,20 @@
-//! Its files: at hosts of its own, where nobody is asked for a key.
+//! Result files: at fal's own media hosts, which require no key.
 
 use http::Uri;
 use serde::Deserialize;
 
 use crate::Lead;
 
-/// Whose every host has files that apps made.
+/// A domain all of whose hosts serve apps' result files.
 const HOST: &str = "fal.media";
 
-/// A file of an answer.
+/// A file in an answer.
 #[derive(Deserialize)]
 pub(super) struct File {
     url: String,
 }
 
-/// Leads to a file, which nobody signs for.
+/// The step that fetches a file, unsigned.
 pub(super) fn fetch(base_url: &str, file: &File) -> Result<Lead, &'static str> {
     match is_place(base_url, &file.url) {
         true => Ok(Lead::Fetch { url: file.url.clone() }),
@@ -22,7 +22,7 @@ pub(super) fn fetch(base_url: &str, file: &File) -> Result<Lead, &'static str> {
     }
 }
 
-/// Whether files may lie there: at a host of fal's, or below the address that apps are asked at.
+/// Whether a file's URL is allowed: at a host of fal's, or below the apps' base URL.
 fn is_place(base_url: &str, url: &str) -> bool {
     let base = base_url.trim_end_matches('/');
     let below = url.strip_prefix(base).filter(|rest| rest.starts_with('/'));

@@ -1,4 +1,5 @@
-//! Films of its apps: each is put into the queue, looked at there, and taken from where its files are.
+//! Video generation with fal's apps: each request is queued, polled, and its file fetched from where the
+//! answer says.
 
 use bytes::Bytes;
 use dialects::{FilmWords, QueuedFilm, Stored, StoredAct, speak_queued_film};
@@ -14,7 +15,7 @@ use crate::{Ask, Lead, Leading, Outgoing, Target, fal::files};
 const QUEUE: &str = "://queue.fal.run";
 const NO_QUEUE_FIX: &str = "Give the credential config.queue_url, such as https://queue.fal.run.";
 
-/// Words that apps have for films, and that change neither how many are made nor where they lie.
+/// App parameters that are passed on unchanged: none affects the number of videos or where they are stored.
 const OWN_WORDS: &[&str] = &[
     "aspect_ratio",
     "auto_fix",
@@ -26,7 +27,7 @@ const OWN_WORDS: &[&str] = &[
     "resolution",
     "seed",
 ];
-/// Apps by how their names begin, each with what its words differ in; the last is every other one.
+/// Apps by name prefix, each with the peculiarities of its parameters; the last entry applies to all others.
 const APPS: &[(&str, FilmWords)] = &[
     ("fal-ai/veo", FilmWords { seconds_unit: "s", has_ratio: true, has_resolution: true, own: OWN_WORDS }),
     (
@@ -59,7 +60,7 @@ pub(super) fn generate(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, B
     Ok(said.into_document(compatible::join(&queue, &path), ask))
 }
 
-/// Where the queue is: its own address, or the one that fal has beside the apps'.
+/// The queue's base URL: the configured one, or fal's own beside `fal.run`.
 fn queue_of(base_url: &str, hosting: &Hosting) -> Option<String> {
     let own = hosting.queue_url.clone();
     own.or_else(|| base_url.contains(HOST).then(|| base_url.replacen(HOST, QUEUE, 1)))
@@ -70,7 +71,7 @@ fn no_queue() -> Box<Fault> {
     Box::new(Fault::new(FaultClass::Unsupported, "unsupported_operation", message).fix(NO_QUEUE_FIX))
 }
 
-/// A place that the queue named, at the queue's own host and below its address; nowhere else.
+/// The URL of a path that the queue reported; `None` if it is not below the queue's own address.
 fn place_of(queue: &str, place: &str) -> Option<String> {
     let queue = queue.trim_end_matches('/');
     let host = queue.find("://")? + 3;
@@ -80,7 +81,7 @@ fn place_of(queue: &str, place: &str) -> Option<String> {
     is_below.then(|| format!("{origin}{place}"))
 }
 
-/// What a look tells of the request.
+/// A queue status, or a result.
 #[derive(Deserialize)]
 struct Told {
     status: Option<String>,
@@ -90,7 +91,8 @@ struct Told {
     videos: Option<Vec<files::File>>,
 }
 
-/// From the look to the answer, and from there to the file. Who deletes a film that is not made calls it off first.
+/// The next step: from the status to the result, and from there to the file. Deleting an unfinished video
+/// cancels it first.
 pub(super) fn lead(leading: &Leading<'_>, film: &Stored) -> Result<Lead, &'static str> {
     let queued = QueuedFilm::read(film.upstream_id()).ok_or("it is no film of a queue")?;
     let queue = queue_of(leading.base_url, leading.hosting).ok_or("its queue is not known any more")?;

@@ -1,5 +1,5 @@
-//! fal: apps of many makers, each at an address of its own, in words that most of them have in common. What is billed is
-//! told by the head of an answer, in the unit that its app is sold by.
+//! fal: apps of many vendors, each at its own path, with mostly the same parameters. The billed amount is in
+//! a response header, in the app's own billing unit.
 
 mod class;
 mod files;
@@ -18,16 +18,17 @@ use crate::{Ask, Classified, Lead, Leading, Outgoing, Provider, Queue, Signer, T
 
 const SCHEME: &str = "Key ";
 const HOST: &str = "://fal.run";
-/// Where prices are told, to whoever has a key that works.
+/// The host that returns prices to any valid key.
 const PLATFORM: &str = "://api.fal.ai";
 const UNITS: &str = "x-fal-billable-units";
 const REQUEST_ID: &str = "x-fal-request-id";
-/// Apps that are known to tell how far they are. Others answer whole, and their clients are told that as a stream.
+/// Apps that can stream their progress. Others answer only when finished; their clients get that as a stream
+/// of one result.
 const STREAMING: &[&str] = &["fal-ai/flux/schnell"];
-/// An app that is asked for its price.
+/// The app whose price is requested.
 const PRICED: &str = "fal-ai/flux-1/schnell";
 
-/// Words of its apps that pass as they are: none of them changes how many pictures come, or in which form.
+/// App parameters that are passed on unchanged: none affects how many images are returned, or in which form.
 const OWN_WORDS: &[&str] = &[
     "acceleration",
     "aspect_ratio",
@@ -63,7 +64,7 @@ impl Provider for Fal {
             _ => return Err(compatible::no_such(ask.operation)),
         }
         let mut path = path_of(target.upstream_model)?;
-        // What is in a queue is seen when it is done.
+        // A queued request has no stream; its result is polled.
         let queue = target.hosting.queue_url.as_deref();
         if ask.request.stream && queue.is_none() && STREAMING.contains(&target.upstream_model) {
             path.push_str("/stream");
@@ -106,7 +107,7 @@ impl Provider for Fal {
         Some(REQUEST_ID)
     }
 
-    /// It has a list of its apps, which needs no key. A price is told to nobody without one, and costs nothing.
+    /// The list of apps needs no key, so it would not check one. A price does, and is free.
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
         let platform = base_url.replacen(HOST, PLATFORM, 1);
         let mut outgoing = compatible::list_models(&platform);
@@ -115,7 +116,7 @@ impl Provider for Fal {
         outgoing
     }
 
-    /// One price is no list of what it serves.
+    /// A price is not a list of models.
     fn read_models(&self, _body: &Bytes) -> Option<Vec<String>> {
         None
     }
@@ -130,7 +131,7 @@ struct Status {
     status: String,
 }
 
-/// A request that failed is done, too: its answer tells.
+/// A failed request also counts as done: its result has the error.
 fn is_done(body: &Bytes) -> Option<bool> {
     let status: Status = serde_json::from_slice(body).ok()?;
     match status.status.as_str() {
@@ -140,7 +141,7 @@ fn is_done(body: &Bytes) -> Option<bool> {
     }
 }
 
-/// An app's place: whose it is, its name, and what stands below it. A name leads nowhere else.
+/// An app's path: its owner, its name and anything below. Escaped, so that no name can change the path.
 fn path_of(named: &str) -> Result<String, Box<Fault>> {
     let parts: Vec<&str> = named.split('/').collect();
     let is_bare = |part: &&str| part.is_empty() || part.bytes().all(|byte| byte == b'.');

@@ -1,4 +1,5 @@
-//! Its apps that read aloud, each with a name of its own for the text and a file for an answer, and those that listen.
+//! Speech synthesis and transcription with fal's apps: each names the text parameter differently, and answers
+//! with a file.
 
 use dialects::{ListenWords, SpeechWords, speak_hosted_listening, speak_hosted_speech};
 use domain::{Fault, Grammar};
@@ -17,7 +18,7 @@ const PLAIN: SpeechWords = SpeechWords {
     always: &[],
     own: &["seed", "language_boost", "stability", "similarity_boost", "style", "temperature"],
 };
-/// Apps by how their names begin, each with what its words differ in; the last is every other one.
+/// Apps by name prefix, each with the peculiarities of its parameters; the last entry applies to all others.
 const APPS: &[(&str, SpeechWords)] = &[
     ("fal-ai/kokoro/", SpeechWords { text: "prompt", format: Some("wav"), own: &[], ..PLAIN }),
     (
@@ -35,7 +36,7 @@ const APPS: &[(&str, SpeechWords)] = &[
     ("", PLAIN),
 ];
 
-/// Apps that listen, each with what it has words for. Of others it is not known how they are asked.
+/// Transcription apps, each with the features that it supports. The parameters of others are unknown.
 const LISTENERS: &[(&str, ListenWords)] = &[
     ("fal-ai/whisper", ListenWords { has_words: true, has_prompt: true }),
     ("fal-ai/wizper", ListenWords { has_words: false, has_prompt: false }),
@@ -68,7 +69,7 @@ struct Answer {
     audio: files::File,
 }
 
-/// From the answer to its file.
+/// The step from the answer to its file.
 pub(super) fn lead(leading: &Leading<'_>) -> Result<Lead, &'static str> {
     let answer: Answer = serde_json::from_slice(leading.body).map_err(|_| "it names no file of sound")?;
     files::fetch(leading.base_url, &answer.audio)

@@ -1,4 +1,4 @@
-//! Fireworks: the common grammar and its successor.
+//! Fireworks: chat completions and responses.
 
 use bytes::Bytes;
 use dialects::chat::Taste;
@@ -8,14 +8,15 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::{Ask, CacheHelp, Classified, KeyOf, KeyPlace, Outgoing, Provider, Target, classify, compatible};
 
-/// It has a third, whose cache marks it takes in few places: what its clients send to others, it would refuse.
+/// It also speaks the Messages format, but accepts cache marks in few places, so it would refuse requests
+/// that Anthropic's clients send.
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
-/// Prompts under one key share a cache, and nobody else's.
+/// Prompts with the same key share a cache that no other key can reach.
 const ISOLATION: HeaderName = HeaderName::from_static("x-prompt-cache-isolation-key");
-/// Every call of an account that has not paid, or spent what it may in a month, is answered with it.
+/// The status for every call of an account that has not paid or has reached its monthly limit.
 const SUSPENDED: u16 = 412;
 
-/// What its ranking takes; it refuses what it does not know.
+/// The rerank parameters; unknown ones are refused.
 const RANKING: Taste =
     Taste { fields: &["model", "query", "documents", "top_n", "return_documents", "user"], ..Taste::COMMON };
 

@@ -1,4 +1,4 @@
-//! The Gemini API: its own grammar, with the model in the address.
+//! The Gemini API: its own wire format, with the model in the path.
 
 use bytes::Bytes;
 use dialects::{Stored, StoredAct, read_gemini_error};
@@ -13,11 +13,11 @@ use crate::{Ask, Classified, Outgoing, Provider, Signer, Target, auth, classify,
 
 const NATIVE: &[Grammar] = &[Grammar::Gemini];
 const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-/// New fields come here first.
+/// New fields appear in this version first.
 const VERSION: &str = "v1beta";
 const PREFIX: &str = "models/";
 
-/// Where the vendor's clouds keep what they are given.
+/// Domains where Google's clouds store what they are given.
 pub(crate) const STORES: &[&str] = &["googleapis.com", "storage.cloud.google.com"];
 
 pub(crate) struct Gemini;
@@ -92,7 +92,7 @@ impl Provider for Gemini {
     }
 }
 
-/// What is asked about a batch: what it is tells its results, too.
+/// A request about a batch. The batch object contains its results.
 fn batch(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Outgoing {
     let (method, verb) = match stored.act {
         StoredAct::Delete => (Method::DELETE, ""),
@@ -109,7 +109,7 @@ fn batch(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Outgoing {
     compatible::about(ask, method, Grammar::Gemini, compatible::join(target.base_url, &path))
 }
 
-/// The model as a part of an address: what is not of a name is escaped, so that none leads elsewhere.
+/// The model as a path. Everything except name characters is escaped, so that no name can change the path.
 fn resource(model: &str) -> String {
     let has_kind = [PREFIX, "tunedModels/"].iter().any(|kind| model.starts_with(kind));
     let mut path = String::from(if has_kind { "" } else { PREFIX });
@@ -132,11 +132,11 @@ struct Envelope {
     error: Error,
 }
 
-/// Streams answer an error as the one element of their array.
+/// A stream answers an error as the single element of its array.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Body {
-    // First: a list of one would pass for the fields of one, in order.
+    // First, because serde would otherwise read a one-element array as a struct's fields in order.
     Listed([Envelope; 1]),
     One(Envelope),
 }
@@ -153,7 +153,7 @@ struct Detail {
     retry_delay: Option<String>,
 }
 
-/// There is no header for when to come back: it stands in the body.
+/// The retry delay is in the body; there is no header for it.
 fn delay(body: &[u8]) -> Option<u64> {
     let (Body::One(Envelope { error }) | Body::Listed([Envelope { error }])) =
         serde_json::from_slice(body).ok()?;

@@ -1,4 +1,4 @@
-//! Mistral: the common grammar under its own names, and nothing of it that the vendor does not know.
+//! Mistral: chat completions with some fields under other names, and no unknown fields.
 
 use bytes::Bytes;
 use dialects::chat::Taste;
@@ -9,7 +9,7 @@ use crate::{Ask, CacheHelp, Classified, KeyOf, KeyPlace, Outgoing, Provider, Tar
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
-/// The fields of the vendor's own client; any other is answered with a 422.
+/// The fields of Mistral's own client; any other is answered with 422.
 const CHAT: Taste = Taste {
     fields: &[
         "model",
@@ -60,7 +60,8 @@ const EMBEDDINGS: Taste = Taste {
 pub(crate) struct Mistral;
 
 impl Provider for Mistral {
-    /// Its completions fill in the middle of a text, and its moderation has categories of its own.
+    /// Its completions are fill-in-the-middle, and its moderation has its own categories, so neither is
+    /// offered.
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             Operation::Complete | Operation::Moderate => &[],
@@ -68,7 +69,7 @@ impl Provider for Mistral {
         }
     }
 
-    /// Models that think send their content as a list of parts.
+    /// Reasoning models return their content as a list of parts.
     fn is_loose(&self) -> bool {
         true
     }
@@ -77,7 +78,7 @@ impl Provider for Mistral {
         Some(CacheHelp::Key { place: KeyPlace::Member("prompt_cache_key"), of: KeyOf::Conversation })
     }
 
-    /// Its streams tell their usage unasked.
+    /// Its streams always report usage, so `stream_options` is dropped.
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         let lacking =
             [Trait::UnknownFields, Trait::StreamOptions, Trait::MaxCompletionTokens, Trait::DeveloperRole];
@@ -87,7 +88,7 @@ impl Provider for Mistral {
         compatible::generate_for(&target, ask, self.grammars(ask.operation), taste)
     }
 
-    /// Unknown models are bad requests to it, and models that have no room left are told as limits.
+    /// Unknown models are reported as bad requests, and models without free capacity as rate limits.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         let mut classified = classify::classify(status, headers, body, provider);
         match classified.report.kind.as_deref() {

@@ -1,4 +1,4 @@
-//! Nebius Token Factory: the common grammar at an address of its own.
+//! Nebius Token Factory: plain chat completions.
 
 use domain::{Fault, Grammar, Operation};
 

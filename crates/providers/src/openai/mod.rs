@@ -1,4 +1,4 @@
-//! OpenAI: the vendor of the common grammar, and of its successor.
+//! OpenAI: chat completions and responses.
 
 use domain::{Fault, Grammar, Operation, Thinking};
 
@@ -27,12 +27,14 @@ impl Provider for OpenAi {
         }
     }
 
-    /// It looks for a prefix where requests of one key and one beginning go, and advises few of these a minute for a key.
+    /// OpenAI routes by cache key and by the prompt's start, and recommends few requests per minute for each
+    /// combination.
     fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
         Some(CacheHelp::Key { place: KeyPlace::Member("prompt_cache_key"), of: KeyOf::Head })
     }
 
-    /// It refuses to seal the thoughts of a model that thinks none; agents ask for it whatever the model.
+    /// It refuses to return encrypted reasoning for a model that does not reason, and agents request it for
+    /// every model.
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         let grammars = self.grammars(ask.operation);
         let thinks = || (target.abilities)().thinking != Thinking::Never;

@@ -1,4 +1,4 @@
-//! Any server that speaks the common grammar: a workspace's own, or a node.
+//! Any OpenAI-compatible server: a workspace's own, or a node.
 
 pub(crate) mod probe;
 
@@ -13,7 +13,7 @@ pub(crate) struct OpenAiCompatible;
 impl Provider for OpenAiCompatible {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            // What it can is not known here; it says so itself.
+            // Whether the server supports these is not known here; it says so itself.
             Operation::Moderate
             | Operation::Images
             | Operation::ImageEdits

@@ -1,4 +1,4 @@
-//! What is asked of a server to find out what it takes, one small call at a time, and what its answers tell.
+//! Probes what an OpenAI-compatible server supports, with one small call at a time.
 
 use bytes::Bytes;
 use dialects::chat::read_error;
@@ -11,18 +11,18 @@ use serde_json::{Map, Value, json};
 use crate::Outgoing;
 use crate::compatible::{join, list_models, read_at, read_models};
 
-/// Whoever runs the server sees in its log whose calls these are.
+/// Identifies the probe's calls in the server's log.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate-probe/", env!("CARGO_PKG_VERSION")));
-/// Calls of one probe, so that no server keeps it going.
+/// Calls in one probe, so that no server can keep it going.
 const CALLS_MAX: u32 = 20;
-/// An answer that calls a tool, or is JSON, is longer than a word.
+/// The output limit of a call. A tool call or JSON is longer than a word.
 const TOKENS: u64 = 1;
 const TOKENS_OF_CALLS: u64 = 32;
 const OLDER_LENGTH: &str = "max_tokens";
 const NEWER_LENGTH: &str = "max_completion_tokens";
-/// No server knows it.
+/// A field that no server knows.
 const UNKNOWN_FIELD: &str = "tidegate_probe";
-/// What one request can hold together: a server that takes it takes each.
+/// Traits that one request can test together: a server that accepts it has all of them.
 const TRIED: &[Trait] = &[
     Trait::DeveloperRole,
     Trait::MaxCompletionTokens,
@@ -34,14 +34,15 @@ const TRIED: &[Trait] = &[
     Trait::UnknownFields,
 ];
 
-/// A server's answer, so far as it was read.
+/// A server's answer, as far as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     pub status: u16,
     pub body: Bytes,
 }
 
-/// A probe under way. It is asked for the next call and told what was heard, until there is no next one.
+/// A running probe. The caller sends each `next_call` and passes its answer to `hear`, until there is no next
+/// call.
 #[derive(Debug)]
 pub struct Probe {
     base_url: String,
@@ -49,43 +50,43 @@ pub struct Probe {
     calls: u32,
     unix_ms: u64,
     probed: Probed,
-    /// The length's name that this server is asked with.
+    /// The name of the output limit for this server.
     length: &'static str,
     is_asked_again: bool,
 }
 
-/// What is to be asked next.
+/// What to send next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Models,
-    /// A list like that of a runtime of ours: what it says of itself.
+    /// The model list looks like a Tidegate runtime's: request its description.
     Runtime,
     Chat,
     Stream {
         with_options: bool,
     },
-    /// All that may be tried, at once.
+    /// Test all traits at once.
     Together,
-    /// One of them alone.
+    /// Test one trait alone.
     Alone(usize),
-    /// What no server takes, to see how it refuses.
+    /// An invalid request, to see the shape of its error.
     Wrong,
     Over,
 }
 
-/// What an answer means for what was tried.
+/// What an answer says about the traits under test.
 enum Verdict {
     Taken,
     Refused,
-    /// It may be the server's state and not the request; it is asked once more.
+    /// The cause may be the server's state rather than the request; retried once.
     Unsure,
     /// Nothing more can be found out now.
     Away(String),
 }
 
 impl Probe {
-    /// Of a server at `base_url`. `models` are those that are known to be served there: the first is asked, or the first that
-    /// the server lists.
+    /// A probe of the server at `base_url`. It uses the first of `models`, or else the first model that the
+    /// server lists.
     #[must_use]
     pub fn new(base_url: &str, models: &[String], unix_ms: u64) -> Self {
         let model = models.first().cloned();
@@ -100,7 +101,7 @@ impl Probe {
         }
     }
 
-    /// The next call; `None` where all is known that can be.
+    /// The next call; `None` when everything that can be known is known.
     pub fn next_call(&mut self) -> Option<Outgoing> {
         self.calls += 1;
         if self.calls > CALLS_MAX {
@@ -140,7 +141,7 @@ impl Probe {
         Some(self.outgoing(body))
     }
 
-    /// Takes the answer to the call that `next_call` gave.
+    /// Processes the answer to the call from `next_call`.
     pub fn hear(&mut self, heard: &Heard) {
         if heard.status >= 400 {
             self.note_errors(heard);
@@ -166,12 +167,12 @@ impl Probe {
         }
     }
 
-    /// The call was not answered: why.
+    /// Records that the call got no answer, and why.
     pub fn fail(&mut self, why: &str) {
         self.end(why);
     }
 
-    /// What was found out.
+    /// The findings.
     #[must_use]
     pub fn finish(self) -> Probed {
         self.probed
@@ -219,7 +220,8 @@ impl Probe {
         self.step = Step::Chat;
     }
 
-    /// Only whose list of models is one of ours is asked this: no other server is asked for a path that it may not know.
+    /// Only a server whose model list looks like a runtime's is sent this request: no other is called at a
+    /// path that it may not have.
     fn hear_runtime(&mut self, heard: &Heard) {
         let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
         let says = |name| said.get(name).is_some_and(Value::is_string);
@@ -228,7 +230,7 @@ impl Probe {
         self.step = Step::Chat;
     }
 
-    /// Without a conversation nothing else can be tried. Some servers know only the newer name of its length.
+    /// Without chat nothing else can be tested. Some servers accept only the newer name of the output limit.
     fn hear_chat(&mut self, heard: &Heard) {
         match verdict(heard) {
             Verdict::Taken => {
@@ -297,7 +299,7 @@ impl Probe {
         self.step = if at + 1 < TRIED.len() { Step::Alone(at + 1) } else { Step::Wrong };
     }
 
-    /// Where it tells what it thought. That it tells nothing in one word is no proof that it never does.
+    /// Notes where the server returns thinking. Its absence from a one-word answer proves nothing.
     fn note_reasoning(&mut self, answer: &Value, place: &str) {
         let said = answer.pointer("/choices/0").and_then(|choice| choice.get(place));
         let says = |name| said.and_then(|said| said.get(name)).is_some_and(|value| !value.is_null());
@@ -314,7 +316,7 @@ impl Probe {
         }
     }
 
-    /// A short conversation that needs each of `tried`.
+    /// A short conversation that requires each of `tried`.
     fn request(&self, model: &str, tried: &[Trait], tokens: u64) -> Map<String, Value> {
         let has = |of| tried.contains(&of);
         let length = if has(Trait::MaxCompletionTokens) { NEWER_LENGTH } else { self.length };
@@ -398,7 +400,7 @@ fn refusal(heard: &Heard) -> String {
     format!("It does not answer a conversation (status {}){said}", heard.status)
 }
 
-/// Whether a list of models says where requests for each may be answered, as that of a runtime of ours does.
+/// Whether a model list says how each model can be executed, as a Tidegate runtime's does.
 fn lists_modes(heard: &Heard) -> bool {
     let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
     let rows = said.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -436,7 +438,7 @@ mod tests {
     use super::*;
     use serde_json::from_slice;
 
-    /// Plays a server that answers each call by its body; what a probe found out of it, and with how many calls.
+    /// Simulates a server that answers each call by its body; returns the findings and the number of calls.
     fn probe(answer: impl Fn(&Value) -> (u16, String)) -> (Probed, u32) {
         let mut probe = Probe::new("http://host/v1", &[], 7);
         let mut calls = 0;
@@ -541,7 +543,7 @@ mod tests {
         assert!(said.contains("status 404"), "{said}");
         let (probed, calls) = probe(|_| (500, String::new()));
         assert_eq!((calls, value(&probed, Trait::Chat)), (3, Some("no")));
-        // Once the server is away, what it did not say stays open.
+        // Once the server is unavailable, the remaining traits stay unknown.
         let (probed, _) =
             probe(|body| if body["stream"] == true { (429, String::new()) } else { well(body) });
         assert_eq!(value(&probed, Trait::Chat), Some("yes"));

@@ -1,5 +1,5 @@
-//! Together: the common grammar in its older words, with lists where others take a single text; its model list is a bare
-//! array.
+//! Together: chat completions with the older field names, and lists where OpenAI takes a single text. Its
+//! model list is a bare array.
 
 use dialects::chat::Taste;
 use domain::{Fault, Grammar, Operation, Trait};
@@ -8,7 +8,7 @@ use crate::{Ask, Outgoing, Provider, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
-/// What its own client says otherwise than the grammar does. What it does not know it passes over.
+/// Where its own client deviates from the format. It ignores unknown fields.
 const TASTE: Taste = Taste { lists: &["stop"], counts_logprobs: true, ..Taste::COMMON };
 
 pub(crate) struct TogetherAi;
@@ -25,12 +25,13 @@ impl Provider for TogetherAi {
         }
     }
 
-    /// It has names of its own for the end of an answer.
+    /// It has its own finish reasons.
     fn is_loose(&self) -> bool {
         true
     }
 
-    /// A length in the newer word would be no limit at all; of a picture it is told the sides as numbers.
+    /// It ignores `max_completion_tokens`, so that the output would be unlimited; and it takes an image's
+    /// size as two numbers.
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         let lacking = [Trait::MaxCompletionTokens, Trait::DeveloperRole];
         let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));

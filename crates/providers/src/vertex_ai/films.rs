@@ -1,5 +1,5 @@
-//! Films of Veo: begun as a long operation, and looked at by that operation's name. There is no other act: what is made is
-//! taken out of such a look.
+//! Veo videos: started with `predictLongRunning` and polled by the operation's name. There are no other
+//! requests: the video is part of the finished operation.
 
 use bytes::Bytes;
 use dialects::{Stored, operation_of, speak_predicted_film};
@@ -11,7 +11,7 @@ use crate::auth::google;
 use crate::compatible::{self, Said};
 use crate::{Ask, Outgoing, Target};
 
-/// Between a model's address and the name of one of its operations.
+/// Separates a model's path from the id of one of its operations.
 const OPERATIONS: &str = "/operations/";
 
 pub(super) fn generate(
@@ -37,7 +37,7 @@ pub(super) fn generate(
     }
 }
 
-/// Where a film is that was begun: what it is called there says where that is asked.
+/// Polls a video's operation. Its name contains the path to poll at.
 fn look(target: &Target<'_>, ask: &Ask<'_>, film: &Stored) -> Result<Outgoing, Box<Fault>> {
     compatible::only_whole_films(film)?;
     let operation = operation_of(film.upstream_id()).ok_or_else(compatible::no_such_film)?;

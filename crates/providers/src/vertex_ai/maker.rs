@@ -1,28 +1,28 @@
-//! Who made a model, read off its name there.
+//! The vendor of a Vertex AI model, derived from its name.
 
 use domain::{Grammar, Operation};
 
-/// How the names of models of pictures begin, the older ones last.
+/// The name prefixes of image models; the older one is last.
 const IMAGEN: [&str; 2] = ["imagen-", "imagegeneration@"];
 
-/// And those of films; these among them are of one resolution, and have no word for it.
+/// The name prefix of video models; those of `VEO_OF_ONE` have a fixed resolution and no parameter for it.
 const VEO: &str = "veo-";
 const VEO_OF_ONE: &str = "veo-2";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maker {
     Google,
-    /// Google's models that make pictures and nothing else, which are asked in a way of their own.
+    /// Google's image models, which have a request format of their own.
     Imagen,
-    /// The same of films.
+    /// Google's video models, likewise.
     Veo,
     Anthropic,
-    /// Open and partners' models behind one endpoint, each under its publisher's name.
+    /// Open models and partners' models behind one endpoint, each with its publisher in the name.
     Others,
 }
 
-/// The maker of a model, and its name in that maker's addresses. A name may be a resource's, or have its publisher
-/// before it.
+/// The vendor of a model, and the model's name in that vendor's paths. The given name may be a resource path,
+/// or have the publisher in front.
 pub(super) fn maker(model: &str) -> (Maker, &str) {
     let named = model.strip_prefix("publishers/").and_then(|rest| rest.split_once("/models/"));
     match named.or_else(|| model.split_once('/')) {
@@ -42,7 +42,7 @@ fn of_google(name: &str) -> Maker {
     }
 }
 
-/// Whether a model of films has words for their resolution.
+/// Whether a video model has a parameter for the resolution.
 pub(super) fn says_resolution(name: &str) -> bool {
     !name.starts_with(VEO_OF_ONE)
 }

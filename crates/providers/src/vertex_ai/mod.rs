@@ -1,5 +1,5 @@
-//! Vertex AI: models of several makers at a project and a place of the customer's own. Each maker is asked in its own
-//! grammar and at addresses of its own; the rest of an address, the token and most refusals they have in common.
+//! Vertex AI: models of several vendors in the customer's own project and location. Each vendor has its own
+//! wire format and paths; they share the rest of the URL, the access token and most errors.
 
 mod films;
 mod maker;
@@ -18,32 +18,32 @@ use crate::gemini::{Gemini, STORES};
 use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible, missing};
 use maker::{Maker, maker};
 
-/// New fields of Google's own models come here first.
+/// New fields of Google's own models appear in this version first.
 const NEWEST: &str = "v1beta1";
 const STABLE: &str = "v1";
-/// Where nothing is said, as in Google's own clients.
+/// The location if none is set, as in Google's own clients.
 const ANYWHERE: &str = "global";
 const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
-/// What the first version of the vendor's own API is called here.
+/// Anthropic's API version and its name on Vertex AI.
 const FIRST_VERSION: (&str, &str) = ("2023-06-01", "vertex-2023-10-16");
 
-/// What is asked to see whether an account works: it costs nothing, and wants the same permission as an answer.
+/// The request that verifies an account: counting tokens is free and needs the same permission as an answer.
 const PROBE: &str = "publishers/google/models/gemini-2.5-flash-lite:countTokens";
 const PROBE_BODY: &[u8] = br#"{"contents":[{"role":"user","parts":[{"text":"."}]}]}"#;
 
-/// The first model for vectors that has the vendor's newer name.
+/// The first embedding model with Gemini in its name.
 const FIRST_EMBEDDING: &str = "gemini-embedding-001";
 
-/// In whatever words it refuses a prompt for pictures, it names one of these.
+/// Refusals of an image prompt vary in wording, but always contain one of these.
 const RULES: [&str; 2] = ["Responsible AI", "violate our policies"];
 
 pub(crate) struct VertexAi;
 
 impl Provider for VertexAi {
-    /// Those of the cloud's own models.
+    /// The formats of Google's own models.
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             Operation::Images => Maker::Imagen.grammars(operation),
@@ -105,12 +105,12 @@ impl Provider for VertexAi {
         outgoing
     }
 
-    /// It has no list of what a project may use.
+    /// There is no list of the models that a project may use.
     fn read_models(&self, _body: &Bytes) -> Option<Vec<String>> {
         None
     }
 
-    /// What another maker's model refuses is told in that maker's words; all else in the cloud's.
+    /// Anthropic's models answer errors in Anthropic's format; all others are in Google's.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         match serde_json::from_slice::<Refusal>(body) {
             Ok(refusal) if refusal.kind == "error" => Anthropic.classify(status, headers, body, provider),
@@ -129,7 +129,7 @@ struct Refusal {
 }
 
 fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
-    // The cloud keeps no answers, and has no word for it.
+    // Vertex AI stores no answers and has no field for it.
     let stores = ask.prompt.and_then(|prompt| prompt.store);
     let unkept =
         ask.prompt.filter(|_| stores.is_some()).map(|prompt| Prompt { store: None, ..prompt.clone() });
@@ -150,19 +150,20 @@ fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing,
     Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
 }
 
-/// A prompt that is refused before anything is made of it is told as any other wrong request: its words tell.
+/// A prompt that is refused before generation is reported like any bad request; only its message tells.
 fn of_rules(mut classified: Classified) -> Classified {
     let message = classified.report.message.as_deref().unwrap_or_default();
     let is_told = RULES.iter().any(|words| message.contains(words));
     if classified.class == FaultClass::BadRequest && is_told {
         classified.class = FaultClass::ContentPolicy;
-        // One status stands for many reasons: where the class names the reason, its name would hide it.
+        // One status covers many reasons. Where the class already states the reason, the status name would
+        // hide it.
         classified.report.code = None;
     }
     classified
 }
 
-/// They answer whole, whether a stream is wanted or not.
+/// Image models do not stream.
 fn of_pictures(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     if ask.operation != Operation::Images {
         return Err(compatible::no_such(ask.operation));
@@ -173,7 +174,7 @@ fn of_pictures(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoin
     Ok(said.to(address(target.base_url, target.hosting, STABLE, &below), ask))
 }
 
-/// Newer models take one content, the first one and all before it a list of instances.
+/// Newer embedding models take a single content; the first one, and all before it, take a list of instances.
 fn of_texts(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     let is_newer = name.contains("gemini") && name != FIRST_EMBEDDING;
     let (form, verb) =
@@ -183,7 +184,8 @@ fn of_texts(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, 
     Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
 }
 
-/// The vendor's body, but for what the address says, and for what its own API reads in headers.
+/// Anthropic's body, except that the model is in the path and the version and betas move from headers into
+/// the body.
 fn of_anthropic(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     let own = Target { upstream_model: name, ..*target };
     let mut said = compatible::say(&own, ask, Maker::Anthropic.grammars(ask.operation))?;
@@ -191,7 +193,7 @@ fn of_anthropic(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoi
     let headers = if said.grammar == ask.grammar { ask.native_headers } else { &[] };
     said.body = with_members(&said.body, &members(headers)?, is_count)?;
     if ask.prompt.is_some() {
-        // What was written anew is one piece, for who marks in it what is to be cached.
+        // A translated body is one segment, as inserting cache marks requires.
         said.body = vec![Bytes::from(said.body.concat())];
     }
     let (name, verb) = match ask.operation {
@@ -205,7 +207,7 @@ fn of_anthropic(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoi
     Ok(outgoing)
 }
 
-/// The version of the vendor's API that the client speaks, and the betas that it asks for.
+/// The API version that the client uses, and the betas that it requests.
 fn members(headers: &[(HeaderName, HeaderValue)]) -> Result<Vec<(&'static str, String)>, Box<Fault>> {
     let of = |wanted: HeaderName| {
         let values = headers.iter().filter(move |(name, _)| *name == wanted);
@@ -233,7 +235,7 @@ fn bare(base_url: &str) -> &str {
     [NEWEST, STABLE].iter().find_map(|end| base.strip_suffix(end)?.strip_suffix('/')).unwrap_or(base)
 }
 
-/// Below the project and the place. A base may be given with a version behind it, as the vendors' clients take it.
+/// The URL below project and location. The base URL may end with a version, as in the vendors' clients.
 fn address(base_url: &str, hosting: &Hosting, version: &str, below: &str) -> String {
     let base = bare(base_url);
     let project = match &hosting.project {

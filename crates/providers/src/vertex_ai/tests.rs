@@ -1,4 +1,4 @@
-//! What leaves for each maker, and what comes back as a refusal.
+//! Requests to each vendor's models on Vertex AI, and the classification of their errors.
 
 use super::*;
 use dialects::Addressed;
@@ -15,7 +15,7 @@ fn hosting() -> Hosting {
     }
 }
 
-/// A request of a client as it is sent: the address, the body, and the names of its headers.
+/// A client's request as it is sent: URL, body and header names.
 fn sent(
     grammar: Grammar,
     operation: Operation,
@@ -28,7 +28,7 @@ fn sent(
         (grammar == Grammar::Gemini).then(|| Addressed { model: model.to_owned(), ..Addressed::default() });
     let request = dialects::decode_request(grammar, operation, &body, addressed.as_ref()).unwrap();
     let is_spoken = VertexAi.grammars_for(operation, model).contains(&grammar);
-    // Pictures have no prompt of turns.
+    // Image requests have no turns.
     let has_prompt = !is_spoken && !operation.makes_pictures();
     let prompt = has_prompt.then(|| dialects::read_prompt(grammar, &body, &request).unwrap());
     let read = |(name, value): &(&'static str, &'static str)| {
@@ -85,7 +85,7 @@ fn googles_own_models_are_asked_in_their_grammar() {
     assert_eq!(header(&headers, "x-goog-user-project"), Some("payer"));
     let (url, _, _) = sent(Grammar::Chat, Operation::Chat, "gemini-2.5-pro", STREAM, &[]);
     assert_eq!(url, format!("{below}/gemini-2.5-pro:streamGenerateContent?alt=sse"));
-    // What its own clients say passes as it is.
+    // A body from Gemini's own clients is passed on unchanged.
     let own = r#"{"contents":[{"role":"user","parts":[{"text":"Hi"}]}],"labels":{"team":"sea"}}"#;
     let (_, body, _) = sent(Grammar::Gemini, Operation::Chat, "gemini-2.5-pro", own, &[]);
     assert_eq!(body, own);
@@ -119,13 +119,13 @@ fn anthropics_models_are_asked_in_theirs_without_its_headers() {
         r#"{"anthropic_version":"vertex-2023-10-16","anthropic_beta":["effort-2025-11-24","context-management-2025-06-27"],"messages":[{"role":"user","content":"Hi"}],"max_tokens":20}"#
     );
     assert!(header(&headers, "anthropic-version").is_none() && header(&headers, "anthropic-beta").is_none());
-    // Who speaks a newer version is answered in it.
+    // A client with a newer version gets that version.
     let newer = [("anthropic-version", "2026-10-21")];
     let (url, body, _) = sent(Grammar::Anthropic, Operation::Chat, model, STREAM, &newer);
     assert_eq!(url, format!("{below}/{model}:streamRawPredict"));
     assert!(body.starts_with(r#"{"anthropic_version":"2026-10-21","messages""#), "{body}");
     assert!(body.ends_with(r#""stream":true}"#), "{body}");
-    // A count names its model in the body, not in its address.
+    // A token count names its model in the body, not in the path.
     let (url, body, _) = sent(Grammar::Anthropic, Operation::Count, model, CHAT, &[]);
     assert_eq!(url, format!("{below}/count-tokens:rawPredict"));
     assert!(body.contains(r#""model":"claude-opus-4-5@20251101""#), "{body}");
@@ -177,7 +177,7 @@ fn an_address_has_one_version_and_a_place() {
     for base in [HOST.to_owned(), format!("{HOST}/"), format!("{HOST}/v1"), format!("{HOST}/v1beta1/")] {
         check(&base, &hosting(), &expected);
     }
-    // The project of the file is put in when it is signed; a region is a place, too.
+    // The key file's project is filled in when the request is signed; a region also serves as the location.
     let region = Hosting { region: Some("eu".to_owned()), ..Hosting::default() };
     check("http://h", &region, "http://h/v1/projects/-/locations/eu/x");
     check("http://h", &Hosting::default(), "http://h/v1/projects/-/locations/global/x");

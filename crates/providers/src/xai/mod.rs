@@ -1,4 +1,4 @@
-//! xAI: the common grammar and its successor. A conversation keeps its cache where a header names it.
+//! xAI: chat completions and responses. A conversation id routes its requests to where its prefix is cached.
 
 use domain::{Fault, Grammar, Operation};
 
@@ -16,7 +16,7 @@ impl Provider for Xai {
         }
     }
 
-    /// Each grammar has a place of its own for a conversation's name.
+    /// Each format has its own field for the conversation id.
     fn cache_help(&self, grammar: Grammar) -> Option<CacheHelp> {
         let place = match grammar {
             Grammar::Responses => KeyPlace::Member("prompt_cache_key"),

@@ -1,4 +1,4 @@
-//! One check over all exchanges of one provider.
+//! Replays all recorded exchanges of one provider.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ enum Exchange {
         source: String,
         base_url: String,
         secret: String,
-        /// In which the client asks.
+        /// The client's wire format.
         #[serde(default = "chat")]
         grammar: Grammar,
         #[serde(default)]
         client_headers: BTreeMap<String, String>,
-        /// What the address says of the model, in grammars that name it there.
+        /// What the URL says about the model, in formats that have it there.
         addressed: Option<String>,
         client: String,
         upstream_model: String,
@@ -32,7 +32,7 @@ enum Exchange {
         status: u16,
         headers: BTreeMap<String, String>,
         body: String,
-        /// The class, and those of the report's fields that matter here.
+        /// The class, and the report's fields that matter here.
         expected: BTreeMap<String, serde_json::Value>,
     },
     Models {

@@ -1,4 +1,5 @@
-//! The exchanges in `golden/providers`: what each seller is sent, and what its answers mean.
+//! The recorded exchanges in `golden/providers`: what each provider is sent, and how its answers are
+//! classified.
 
 #[cfg(test)]
 mod golden;

@@ -1,4 +1,4 @@
-//! A serving core built by hand: who serves it, a listener in front that knows only runs, and the books to look into.
+//! A manually built serving core: its upstream, a listener in front that knows only runs, and the books.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ use world::World;
 
 const UPSTREAM_KEY: &str = "sk-upstream-0000000000";
 
-/// Who serves the workspace.
+/// What serves the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serves {
     Own,
@@ -74,7 +74,7 @@ pub struct Bench {
     _dir: tempfile::TempDir,
 }
 
-/// Runs a test on a core's kind of runtime.
+/// Runs a test on the kind of runtime that a core has.
 pub fn on_core<F: Future<Output = ()>>(test: F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
@@ -88,7 +88,7 @@ impl Bench {
         Self::with_loopback(serves, true).await
     }
 
-    /// `allow_private` is the operator's word on the loopback.
+    /// With `allow_private` the address guard permits the loopback, as an operator may configure.
     pub async fn with_loopback(serves: Serves, allow_private: bool) -> Self {
         let config = Config::default().keys([UPSTREAM_KEY]).model(Model::chat("local-model"));
         let emulator = Emulator::start(config).await.unwrap();
@@ -150,7 +150,7 @@ impl Bench {
         self.client.call(http::Method::POST, "/run", &headers, body.to_string()).await.unwrap()
     }
 
-    /// Every record that is settled by now; no tab may be open.
+    /// All settled records; asserts that no tab is open.
     pub async fn records(&self) -> Vec<MeterRecord> {
         assert_eq!(self.core.journal.open_tabs(), 0);
         self.core.journal.flush_now().unwrap();
@@ -332,7 +332,7 @@ async fn answer(core: &Rc<Core>, request: Request<Incoming>, peer: IpAddr) -> Re
     run::run(core, inbound, caller).await
 }
 
-/// Serves on the loopback and says where.
+/// Serves on the loopback and returns the address.
 async fn serve<S, F, B>(service: S) -> String
 where
     S: Fn(Request<Incoming>, IpAddr) -> F + Clone + 'static,
@@ -354,7 +354,7 @@ where
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(socket), service);
-                // A connection that breaks off is what some tests look for.
+                // Some tests break the connection on purpose.
                 drop(connection.await);
             });
         }
@@ -362,10 +362,10 @@ where
     origin
 }
 
-/// A server with documents.
+/// A server of documents.
 pub struct Shelf {
     pub origin: String,
-    /// Readers that wait at `/never`, and those that left.
+    /// Requests waiting at `/never`, and those whose client left.
     pub waiting: Rc<Cell<u32>>,
     pub gone: Rc<Cell<u32>>,
 }

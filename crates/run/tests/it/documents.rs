@@ -1,4 +1,5 @@
-//! Documents that are fetched: under the guard, as text, and for nothing when the client leaves meanwhile.
+//! Fetched documents: under the address guard, as text, and free of charge when the client leaves in the
+//! meantime.
 
 use http::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Runs over real sockets: a core built by hand, an emulator upstream, a server with documents.
+//! Runs over real sockets: a manually built core, an upstream emulator, and a server of documents.
 
 #[cfg(test)]
 mod bench;

@@ -1,4 +1,4 @@
-//! One shape whoever serves, every envelope, and refusals by pointer.
+//! Runs: one shape whatever serves them, every envelope, and validation errors with pointers.
 
 use domain::{Operation, Outcome, Profile};
 use harness::{Behaviour, UsageMode};
@@ -12,7 +12,7 @@ fn ask(app: &str) -> Value {
     json!({"app": app, "input": {"prompt": "Say something about tides."}})
 }
 
-/// The shape of a value: names and kinds, not what they say.
+/// The shape of a value: field names and types without the content.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),

@@ -1,4 +1,4 @@
-//! What a snapshot answers.
+//! Look-ups in a snapshot.
 
 use std::sync::Arc;
 

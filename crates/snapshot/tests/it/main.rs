@@ -1,4 +1,4 @@
-//! Snapshots by hand, and the keeper over a source that is told what to say.
+//! Manually built snapshots, and the keeper over a scripted source.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

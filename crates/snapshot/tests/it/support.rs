@@ -9,7 +9,7 @@ use domain::{KeyId, ProjectId, WorkspaceId, api_key};
 use snapshot::{Change, KeyEntry, Parts, Scopes, Snapshot, Source, SourceError, WorkspaceEntry};
 use tokio::sync::watch;
 
-/// Spreads a text over 32 bytes; good enough to look keys up by.
+/// Spreads a string over 32 bytes; good enough to look keys up by.
 pub struct Plain;
 
 impl KeyHash for Plain {
@@ -75,7 +75,7 @@ pub fn snapshot(keys: Vec<([u8; 32], Arc<KeyEntry>)>) -> Snapshot {
     })
 }
 
-/// Says what it was told to say, then that nothing is new.
+/// Gives its scripted answers, then reports no changes.
 pub struct Scripted {
     first: Change,
     answers: Mutex<VecDeque<Result<Change, SourceError>>>,

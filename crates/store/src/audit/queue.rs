@@ -1,4 +1,4 @@
-//! The audit sink of rooms that must not wait: entries are queued and written by one task.
+//! A non-blocking audit sink for the request path: entries are queued, and one task writes them to the store.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +13,15 @@ use world::World;
 use super::AuditRow;
 use crate::Store;
 
-/// Entries that wait for the database; past it they are dropped, and the number of those is an entry of its own.
+/// Queue capacity. Entries beyond it are dropped, and an entry of its own records how many.
 const QUEUED_MAX: usize = 10_000;
-/// Entries of one write.
+/// Entries per write.
 const BATCH_MAX: usize = 256;
-/// Counts of openings are written this often, and failed writes are tried again.
+/// How often counts of openings are written and failed writes retried.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const SHARDS: usize = 16;
 
-/// The next thread's place among the shards.
+/// The shard index for the next thread.
 static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
@@ -31,7 +31,7 @@ thread_local! {
 type Openings = Mutex<IdMap<CredentialId, u64>>;
 
 struct Shared {
-    /// Sharded by thread, so that cores don't meet.
+    /// Sharded by thread, so that cores don't contend.
     openings: Vec<Openings>,
     dropped: AtomicU64,
 }
@@ -46,7 +46,7 @@ pub struct AuditQueue {
 }
 
 impl AuditQueue {
-    /// Starts the writing task on the current runtime.
+    /// Starts the writer task on the current runtime.
     #[must_use]
     pub fn start(store: Store, world: World) -> Arc<Self> {
         let (entries, receiver) = mpsc::channel(QUEUED_MAX);
@@ -82,7 +82,7 @@ impl AuditSink for AuditQueue {
     }
 
     fn credential_opened(&self, credential: CredentialId) {
-        // A thread that ends has no place any more; the first is anybody's.
+        // A thread that is ending has lost its thread-local; it uses the first shard.
         let place = PLACE.try_with(|place| *place).unwrap_or(0);
         if let Some(openings) = self.shared.openings.get(place) {
             *openings.lock().unwrap_or_else(PoisonError::into_inner).entry(credential).or_default() += 1;

@@ -1,4 +1,4 @@
-//! Where a PostgreSQL database is, and who asks it.
+//! The address of a PostgreSQL database, and the identity of a replica.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 
-/// How each connection is set up, so that neither a dead replica nor a lost server keeps a lock or a waiter for long.
+/// Session settings, so that neither a dead replica nor a lost server holds a lock or a waiter for long.
 const SETTINGS: [(&str, &str); 7] = [
     ("statement_timeout", "30s"),
     ("lock_timeout", "10s"),
@@ -16,11 +16,11 @@ const SETTINGS: [(&str, &str); 7] = [
     ("tcp_keepalives_idle", "15"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
-    // Notices would only say that a table is there already.
+    // The only notices would be that a table already exists.
     ("client_min_messages", "warning"),
 ];
 
-/// Shown without its password.
+/// A connection address, displayed without its password.
 #[derive(Clone)]
 pub struct Address(PgConnectOptions);
 
@@ -29,7 +29,7 @@ impl Address {
         self.0.clone().options(SETTINGS)
     }
 
-    /// Without bounds on the time of a statement.
+    /// Without timeouts for statements.
     pub(super) fn for_migrations(&self) -> PgConnectOptions {
         self.0.clone()
     }
@@ -40,7 +40,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, StoreError> {
         let is_ours = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        // The driver's own words may repeat the text, and with it the password.
+        // The driver's error may repeat the text, and with it the password.
         let parsed = PgConnectOptions::from_str(text).ok().filter(|_| is_ours);
         let parsed = parsed.map(|options| options.application_name("tidegate"));
         parsed.map(Self).ok_or(StoreError::Address)
@@ -60,7 +60,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Whose journals positions are of: a random name that a data directory keeps.
+/// Identifies the journal that stored positions refer to: a random name kept in the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplicaId(Uuid);
 
@@ -70,7 +70,7 @@ impl ReplicaId {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// Of a directory whose database is its own.
+    /// For a directory that has its own database.
     pub const ALONE: Self = Self(Uuid::nil());
 
     pub(crate) fn bytes(self) -> Vec<u8> {

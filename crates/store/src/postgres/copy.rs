@@ -1,11 +1,11 @@
-//! PostgreSQL's binary form of rows, as `COPY ... FROM STDIN (FORMAT binary)` takes it.
+//! PostgreSQL's binary row format, for `COPY ... FROM STDIN (FORMAT binary)`.
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 const NO_FLAGS: [u8; 4] = [0; 4];
 const NO_EXTENSION: [u8; 4] = [0; 4];
 const END: [u8; 2] = (-1_i16).to_be_bytes();
 
-/// Rows of one COPY.
+/// The rows of one COPY.
 pub(super) struct Rows(Vec<u8>);
 
 impl Rows {
@@ -13,7 +13,8 @@ impl Rows {
         Self([SIGNATURE, &NO_FLAGS, &NO_EXTENSION].concat())
     }
 
-    /// A row of values in the binary forms of their types. One too long for the form is refused as `None`.
+    /// Adds a row of values in the binary formats of their types. `None` if a value is too long for the
+    /// format.
     #[must_use]
     pub(super) fn add<const COLUMNS: usize>(&mut self, values: [&[u8]; COLUMNS]) -> Option<()> {
         self.0.extend_from_slice(&i16::try_from(COLUMNS).ok()?.to_be_bytes());

@@ -1,9 +1,9 @@
-//! A copy of every table in a form of our own, for where PostgreSQL's tools are missing: one moment of a database, and its
-//! way into an empty one.
+//! A dump of every table in Tidegate's own format, for where `pg_dump` is missing: one consistent snapshot of
+//! a database, and its restore into an empty one.
 //!
-//! The schema is not in it: it is what the migrations make, and whoever brings the rows back makes it by the same ones.
-//! A file is a row of parts, each behind its length: a head, then for each table a title, its rows as a binary COPY gives
-//! them, and an empty part; at last what the counters have reached.
+//! The schema is not included: migrations create it, and a restore applies the same ones. A file is a
+//! sequence of length-prefixed parts: a header; then for each table a title, its rows in binary COPY format,
+//! and an empty part; and at the end the values of the sequences.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -21,7 +21,7 @@ use crate::StoreError;
 use crate::sql::writing::{database, unavailable};
 
 const FORMAT: u32 = 1;
-/// A row with the longest answer that is kept under an idempotency key is far shorter.
+/// Far longer than a row with the longest answer stored under an idempotency key.
 const PART_BYTES_MAX: usize = 1 << 30;
 
 const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
@@ -68,7 +68,7 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError>
     options.connect().await.map_err(unavailable)
 }
 
-/// Writes every row as it is at one moment, while others write.
+/// Writes every row of one snapshot, while others write.
 pub(crate) async fn dump(address: &Address, to: &Path) -> Result<(), StoreError> {
     let mut connection = connect(&address.for_migrations()).await?;
     let mut parts = Writer::begin(to)?;
@@ -80,7 +80,7 @@ pub(crate) async fn dump(address: &Address, to: &Path) -> Result<(), StoreError>
     for table in &tables {
         write_table(&mut connection, table, &mut parts).await?;
     }
-    // Beyond every row of this moment, whatever was added since.
+    // Sequences are not part of the snapshot: read last, their values are past every dumped row.
     let counters = sqlx::query_as(COUNTERS).fetch_all(&mut connection).await.map_err(database)?;
     parts.json(&Title::End { tables: tables.len(), counters })?;
     connection.execute("COMMIT").await.map_err(database)?;
@@ -92,7 +92,7 @@ async fn names(connection: &mut PgConnection, question: &'static str) -> Result<
     sqlx::query_scalar(question).fetch_all(connection).await.map_err(database)
 }
 
-/// Every table after those that its rows name.
+/// Every table after those that its foreign keys reference.
 async fn in_order(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     let mut left = names(connection, TABLES).await?;
     let needs: Vec<(String, String)> = sqlx::query_as(NEEDS).fetch_all(connection).await.map_err(database)?;
@@ -116,7 +116,7 @@ async fn write_table(
 ) -> Result<(), StoreError> {
     let asked = sqlx::query_scalar(COLUMNS).bind(quoted(table));
     let columns: Vec<String> = asked.fetch_all(&mut *connection).await.map_err(database)?;
-    // Selected, since a table of partitions can't be copied by its own name.
+    // A SELECT, since a partitioned table can't be copied by its own name.
     let rows = format!("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)", listed(&columns), quoted(table));
     parts.json(&Title::Table { name: table.to_owned(), columns })?;
     let mut rows = connection.copy_out_raw(&rows).await.map_err(database)?;
@@ -126,7 +126,7 @@ async fn write_table(
     parts.add(&[])
 }
 
-/// Into an empty database, whole or not at all.
+/// Restores into an empty database, in one transaction.
 pub(crate) async fn bring_back(address: &Address, from: &Path) -> Result<(), StoreError> {
     let mut parts = Reader::begin(from)?;
     let head: Head = parts.json()?;
@@ -138,13 +138,13 @@ pub(crate) async fn bring_back(address: &Address, from: &Path) -> Result<(), Sto
     if held > 0 {
         return Err(StoreError::NotEmpty { database: address.to_string() });
     }
-    // Dropped before its end, it is as if nothing had been done.
+    // Rolls back if it is dropped before the commit.
     let mut whole = connection.begin().await.map_err(unavailable)?;
     migrations::make(&mut whole, &head.migrations).await?;
     let tables = names(&mut whole, TABLES).await?;
     run(&mut whole, format!("TRUNCATE {}", listed(&tables))).await?;
     for table in &tables {
-        // What they would do was done when the rows were first written.
+        // Their effects are in the dumped rows already.
         run(&mut whole, format!("ALTER TABLE {} DISABLE TRIGGER USER", quoted(table))).await?;
     }
     for partition in &head.partitions {
@@ -180,7 +180,7 @@ async fn make_partition(connection: &mut PgConnection, name: &str) -> Result<(),
     sqlx::query(makes).bind(week).execute(connection).await.map_err(database).map(|_| ())
 }
 
-/// Every table's rows; returns what the counters have reached.
+/// Restores every table's rows; returns the values of the sequences.
 async fn read_tables(
     connection: &mut PgConnection,
     parts: &mut Reader,

@@ -1,4 +1,4 @@
-//! Asks a server how it is; one that is silent is given up.
+//! Checks a PostgreSQL server, with a timeout.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +17,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(2);
 const FACTS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::BIGINT, \
     (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT, (SELECT COUNT(*) FROM pg_stat_activity), \
     current_setting('max_connections')::BIGINT, pg_database_size(current_database())";
-/// Weeks that have a partition, of whichever version.
+/// Weeks that have a partition, in any version of the schema.
 const WEEKS: &str = "SELECT COUNT(DISTINCT week), COALESCE(MIN(week), 0), COALESCE(MAX(week), 0) FROM ( \
     SELECT substring(relname FROM '[0-9]+$')::BIGINT AS week FROM pg_class \
     WHERE relispartition AND relname ~ '^(meter_)?records_week_[0-9]+$') AS partitions";
@@ -32,7 +32,7 @@ pub(crate) async fn inspect(address: &Address) -> Result<Inspection, StoreError>
         .await
         .map_err(unavailable)?;
     let inspection = within(facts(&pool)).await;
-    // A server that went silent says no goodbye.
+    // A server that went silent never completes the close.
     let _ = timeout(WAIT_FOR_CONNECTION_MAX, pool.close()).await;
     inspection
 }
@@ -64,7 +64,7 @@ async fn facts(pool: &Pool<Postgres>) -> Result<Inspection, StoreError> {
     })
 }
 
-/// How long a notice of ours takes to come back: a pooler between may swallow them.
+/// The round-trip time of a notification: a connection pooler in between may swallow them.
 async fn heard(pool: &Pool<Postgres>) -> Result<Option<Duration>, sqlx::Error> {
     let channel = format!("tidegate_doctor_{}", Uuid::now_v7().simple());
     let mut listener = PgListener::connect_with(pool).await?;

@@ -1,4 +1,5 @@
-//! Hears of changes that other replicas commit. Only a shortcut: whoever follows the feed asks again by itself.
+//! Listens for changes that other replicas commit (`LISTEN`). Only a shortcut: followers of the feed also
+//! poll it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,12 +15,12 @@ use crate::sql::writing::{database, unavailable};
 
 const CHANGES: &str = "tidegate_changes";
 const RECALLS: &str = "tidegate_recalls";
-/// After this long without a word the connection is tried: a server that went away without a goodbye says nothing.
+/// After this long without a notification the connection is tested: a server that vanished sends no close.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// The task that listens; it ends with the store.
+/// The listening task; it ends with the store.
 #[derive(Default)]
 pub(super) struct Listener(Mutex<Option<AbortHandle>>);
 
@@ -57,7 +58,7 @@ async fn listen_on(pool: Pool<Postgres>, teller: Teller) {
     }
 }
 
-/// Until the connection is lost; why it was.
+/// Runs until the connection is lost, and returns why.
 async fn listen(pool: &Pool<Postgres>, teller: &Teller, was_lost: bool) -> StoreError {
     let listening = async {
         let mut listener = PgListener::connect_with(pool).await?;
@@ -74,7 +75,8 @@ async fn listen(pool: &Pool<Postgres>, teller: &Teller, was_lost: bool) -> Store
         tracing::info!("changes of other replicas are heard of again");
     }
     loop {
-        // What was missed while nobody listened is in this number; later it only tries the connection.
+        // This version covers changes missed while disconnected; on later rounds the query only tests the
+        // connection.
         match timeout(ANSWER_TIME_MAX, version(&mut listener)).await {
             Ok(Ok(version)) => teller.tell(version),
             Ok(Err(error)) => return database(error),

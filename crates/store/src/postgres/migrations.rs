@@ -1,4 +1,4 @@
-//! The schema, forward only, brought up to date by whichever replica comes first.
+//! Forward-only schema migrations, applied by whichever replica starts first.
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPoolOptions;
@@ -26,8 +26,8 @@ const FILES: &[(i64, &str, &str)] = &[
     (15, "join_tokens", include_str!("../../migrations/postgres/0015_join_tokens.sql")),
     (16, "addresses_and_makers", include_str!("../../migrations/postgres/0016_addresses_and_makers.sql")),
 ];
-/// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
-/// leaves what they use as it is. So many migrations, not numbers: those have gaps.
+/// In a rolling upgrade, replicas of the previous version keep serving, and restart, on the newer schema, so
+/// a migration must not change what they use. A count of migrations, not of version numbers, which have gaps.
 const AHEAD_MAX: i64 = 1;
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {
@@ -39,7 +39,7 @@ pub(super) async fn run(address: &Address) -> Result<(), StoreError> {
         return Err(StoreError::Newer { database: address.to_string(), found, known });
     }
     if found < known {
-        // Holds a lock of the database: another replica waits, and finds it done.
+        // Takes an advisory lock of the database: another replica waits and then finds it done.
         migrator().run(&pool).await.map_err(StoreError::Migration)?;
     }
     pool.close().await;
@@ -53,7 +53,8 @@ fn migrator() -> Migrator {
     Migrator::with_migrations(migrations.collect())
 }
 
-/// Makes the schema that these migrations made elsewhere, in an empty database and in the transaction of whoever asks.
+/// Recreates the schema of a dump with the migrations that made it, in an empty database and in the caller's
+/// transaction.
 pub(super) async fn make(connection: &mut PgConnection, applied: &[i64]) -> Result<(), StoreError> {
     let known: Vec<i64> = FILES.iter().map(|(version, _, _)| *version).collect();
     let found = applied.last().copied().unwrap_or(0);
@@ -63,13 +64,13 @@ pub(super) async fn make(connection: &mut PgConnection, applied: &[i64]) -> Resu
     migrator().run_to(found, connection).await.map_err(StoreError::Migration)
 }
 
-/// Those that were done in a database.
+/// The migrations that a database has applied.
 pub(super) async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
     let asked = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version");
     asked.fetch_all(connection).await.map_err(database)
 }
 
-/// The newest migration there, the newest that is known here, and how many of those there are not.
+/// The newest applied migration, the newest known here, and how many applied ones are newer than that.
 pub(super) async fn state(pool: &Pool<Postgres>) -> Result<(i64, i64, i64), StoreError> {
     let (found, ahead) = newest_applied(pool, newest_known()).await?;
     Ok((found, newest_known(), ahead))
@@ -79,7 +80,7 @@ fn newest_known() -> i64 {
     FILES.iter().map(|(version, _, _)| *version).max().unwrap_or(0)
 }
 
-/// The newest migration there, and how many are newer than the ones that are known here.
+/// The newest applied migration, and how many applied ones are newer than `known`.
 async fn newest_applied(pool: &Pool<Postgres>, known: i64) -> Result<(i64, i64), StoreError> {
     let table = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
     if !table.fetch_one(pool).await.map_err(database)? {

@@ -1,4 +1,4 @@
-//! The store on PostgreSQL: any number of replicas, each with a journal of its own.
+//! The store on PostgreSQL: any number of replicas, each with its own journal.
 
 mod address;
 mod copy;
@@ -27,12 +27,12 @@ use crate::sql::{Database, Held, founding, meta, within};
 use crate::{Foundation, Store, StoreError};
 
 const CONNECTIONS: u32 = 10;
-/// Whoever finds the server away is told so after this.
+/// How long an operation waits for a connection before it fails.
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(3);
 
 const GOODBYE_MAX: Duration = Duration::from_secs(3);
 
-/// Connections for statements; the listener has one of them for itself.
+/// The connections for statements; the listener holds one of them.
 #[derive(Clone)]
 pub(crate) struct Pools {
     pool: Pool<Postgres>,
@@ -53,12 +53,12 @@ impl Pools {
 
     pub(crate) async fn close(&self) {
         self.listener.stop();
-        // A server that went silent says no goodbye.
+        // A server that went silent never completes the close.
         let _ = tokio::time::timeout(GOODBYE_MAX, self.pool.close()).await;
     }
 }
 
-/// The books: what is PostgreSQL's own.
+/// The part of the books that is specific to PostgreSQL.
 pub(crate) struct PostgresStore {
     database: Database,
     pools: Pools,
@@ -106,7 +106,7 @@ async fn enter(database: Database, pools: Pools, replica: ReplicaId) -> Result<S
     Ok(Store::new(database, Arc::new(books), replica))
 }
 
-/// The number that a replica got when it was first seen.
+/// The number assigned to a replica when it was first seen.
 async fn number_of(pools: &Pools, replica: ReplicaId) -> Result<i64, StoreError> {
     let known = "INSERT INTO replicas (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING number";
     let query = sqlx::query_scalar(known).bind(replica.bytes());

@@ -1,4 +1,4 @@
-//! Meter records, listed and read back.
+//! Lists and decodes meter records on PostgreSQL.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -16,13 +16,14 @@ use crate::usage::{UsageQuery, UsageRow, Window};
 use crate::{Listed, Page, Records, RequestFilter, RequestRow, StoreError, StoreFuture};
 
 const TABLE: &str = "meter_records";
-/// Rows that are in memory at once.
+/// Rows in memory at once.
 const ROWS_AT_ONCE: usize = 500;
-/// With so many groups a statement names none of them.
+/// Above this many groups a statement does not filter by group.
 const GROUPS_NAMED_MAX: usize = 1_000;
 
-/// Of each stretch, the newest first, as much as a page takes. Each statement is about one table, so that it follows that
-/// table's index through the partition of each stretch and ends when its page is full; both in one were sorted whole.
+/// For each range the newest rows first, up to a page. Each statement reads one table, so that it follows
+/// that table's index through the partition of each range and ends when its page is full; a union of both
+/// tables was sorted whole.
 macro_rules! newest_first {
     ($group:literal, $table:literal, $of_groups:literal) => {
         concat!(
@@ -44,7 +45,7 @@ macro_rules! newest_first {
 const NEWEST_FIRST: &str = newest_first!("usage_group::BIGINT", "meter_records", "");
 const NEWEST_OF_GROUPS_FIRST: &str =
     newest_first!("usage_group::BIGINT", "meter_records", " AND usage_group = ANY($5)");
-/// What the version before kept is of no group.
+/// Records of the previous version have no group.
 const EARLIER_NEWEST_FIRST: &str = newest_first!("0::BIGINT", "records", "");
 const OLDEST_FIRST: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records \
     WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace LIMIT $4";
@@ -54,7 +55,7 @@ const EARLIER_NEWEST: &str = "SELECT trace FROM records WHERE workspace = $1 ORD
 const ONE: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records WHERE workspace = $1 AND trace = $2 \
     UNION ALL SELECT trace, 0::BIGINT, body FROM records WHERE workspace = $1 AND trace = $2";
 
-/// The number that stands for what is of no group.
+/// The number that means "no group".
 const NO_GROUP: i64 = 0;
 
 async fn read(
@@ -73,12 +74,12 @@ async fn read(
     store.draining.groups.read(connection, trace, piece).await
 }
 
-/// The two tables that lists of a workspace read.
+/// The current and the previous table of records, as a workspace's lists read them.
 struct Tables {
     workspace: WorkspaceId,
-    /// The newest that the version before kept: above it nothing is looked for there.
+    /// The newest record in the previous table: ranges above it skip that table.
     earlier_newest: Option<TraceId>,
-    /// Where only these groups are wanted.
+    /// If set, only records of these groups are wanted.
     groups: Option<Vec<i64>>,
 }
 
@@ -94,7 +95,7 @@ impl Tables {
         Ok(Self { workspace, earlier_newest, groups: named.map(|groups| groups.iter().copied().collect()) })
     }
 
-    /// The newest `most` of both within these stretches, with their traces.
+    /// The newest `most` records of both tables within these ranges, with their traces.
     async fn newest(
         &self,
         reading: &mut Connection,
@@ -123,7 +124,7 @@ impl Tables {
         Ok(rows)
     }
 
-    /// The oldest `most` of both behind a trace.
+    /// The oldest `most` records of both tables within a range.
     async fn oldest(
         &self,
         reading: &mut Connection,
@@ -149,13 +150,13 @@ fn traced(rows: Vec<Row>) -> Result<Vec<(TraceId, Row)>, StoreError> {
     rows.into_iter().map(|row| Ok((Fields::new(TABLE, &row).id("trace")?, row))).collect()
 }
 
-/// In the form of bytes, with commas between them.
+/// As `bytea` literals, separated by commas.
 fn listed(traces: impl Iterator<Item = TraceId>) -> String {
     let written = traces.map(|trace| format!("\\x{}", trace.as_uuid().simple()));
     written.collect::<Vec<_>>().join(",")
 }
 
-/// What is left of stretches once they were read down to a trace.
+/// The remaining ranges after everything down to `trace` was read.
 fn below(mut stretches: Vec<Stretch>, trace: TraceId) -> Vec<Stretch> {
     stretches.retain(|stretch| stretch.after < trace);
     if let Some(newest) = stretches.first_mut() {
@@ -179,7 +180,7 @@ async fn requests(
     let (mut stretches, mut at_once) = (Vec::new(), (wanted + 1).min(ROWS_AT_ONCE));
     while found.len() <= wanted {
         if stretches.is_empty() {
-            // Where few of a group's requests are what is asked for, ever more of them are looked at.
+            // If few of a group's requests match the filter, each search covers more of them than the last.
             let still = (wanted + 1 - found.len()).max(looked_at);
             stretches = search.next(&mut reading, workspace, groups.as_ref(), still).await?;
         }
@@ -197,7 +198,7 @@ async fn requests(
         looked_at += rows.len();
         let last = rows.last().map(|(trace, _)| *trace).filter(|_| rows.len() == at_once);
         if looked_at >= LOOKED_AT_MAX && found.len() <= wanted {
-            // At the end of the last stretch, all after its beginning was looked at.
+            // A short read covers the last range to its start.
             ended_at = Some(last.unwrap_or(oldest.after));
             break;
         }

@@ -1,9 +1,11 @@
-//! Takes settled records from the journals, each exactly once, whichever replica brings them and however often.
+//! The drainer's sink on PostgreSQL: applies settled records from the journals, each exactly once, whichever
+//! replica sends them and however often.
 //!
-//! Records go by COPY into a table of the session's own and from there into the partitions, where the trace is the key:
-//! what is there already is left out, and only what was new is summed. A few records go straight to the partitions. Sums and the journal's position go with them in
-//! one transaction. A commit whose answer was lost may still be under way when its batch comes again, so a batch first
-//! takes the lock on its replica's row and waits for that end.
+//! Records go by COPY into a temporary table and from there into the partitions, where the trace is the key:
+//! duplicates are skipped, and only new records are added to the sums. Small batches go straight to the
+//! partitions. Sums and the journal's position are written in the same transaction. A commit whose reply was
+//! lost may still be running when its batch is sent again, so a batch first locks its replica's row and so
+//! waits for that commit.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +27,7 @@ use crate::sql::{Connection, within};
 
 const TABLE: &str = "meter_records";
 pub(super) const WEEK_MS: u64 = 7 * 86_400_000;
-/// Weeks that are remembered to have a partition.
+/// How many weeks with a partition are cached.
 const WEEKS_REMEMBERED_MAX: usize = 1_000;
 const STAGE: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS meter_staging \
     (usage_group INTEGER, workspace BYTEA, trace BYTEA, body BYTEA) ON COMMIT DELETE ROWS";
@@ -34,7 +36,7 @@ const KEEP_COPIED: &str = "INSERT INTO meter_records (usage_group, workspace, tr
     SELECT usage_group, workspace, trace, body FROM meter_staging ON CONFLICT DO NOTHING RETURNING trace";
 const KEEP_FEW: &str = "INSERT INTO meter_records (usage_group, workspace, trace, body) \
     SELECT * FROM UNNEST($1::INTEGER[], $2::BYTEA[], $3::BYTEA[], $4::BYTEA[]) ON CONFLICT DO NOTHING RETURNING trace";
-/// What the version before has kept.
+/// Duplicates in the previous version's table.
 const KEPT_BEFORE: &str = "SELECT trace FROM records WHERE trace = ANY($1)";
 const SPEND: &str = "INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms) \
     SELECT drawn.budget, drawn.period, drawn.amount, 0 \
@@ -55,15 +57,15 @@ const ALERT: &str = "INSERT INTO budget_alerts \
     JOIN budget_thresholds AS threshold ON threshold.budget = spent.budget \
     WHERE spent.spent_nanos * 100 >= budgets.limit_nanos * threshold.percent \
     ON CONFLICT DO NOTHING";
-/// From so many records on, a COPY is worth its statements. The driver leaves its sockets to gather small writes, so that
-/// the end of each COPY waits up to 40 ms for the server's acknowledgement.
+/// From this many records on, a COPY is worth its extra statements. The driver leaves Nagle's algorithm on,
+/// so the end of each COPY waits up to 40 ms for the server's acknowledgement.
 const COPIED_MIN: usize = 100;
 
-/// What this process knows of the database that only grows.
+/// This process's cache of database facts that rarely or never change.
 #[derive(Default)]
 pub(super) struct Draining {
     pub(super) groups: Groups,
-    /// Weeks that have a partition, and whether the version before has one too.
+    /// Weeks that have a partition, and whether the previous version's table has one too.
     weeks: Mutex<HashMap<u64, bool>>,
 }
 
@@ -73,7 +75,7 @@ impl Draining {
     }
 }
 
-/// The rows of a batch, told against their groups.
+/// The rows of a batch, delta-encoded against their groups.
 #[derive(Default)]
 struct Kept {
     groups: Vec<i32>,
@@ -107,7 +109,7 @@ impl Kept {
     }
 }
 
-/// The week, since 1970, that a trace says it began in.
+/// The week, counted from 1970, of a trace's timestamp.
 fn week_of(trace: TraceId) -> u64 {
     let [a, b, c, d, e, f, ..] = *trace.as_bytes();
     u64::from_be_bytes([0, 0, a, b, c, d, e, f]) / WEEK_MS
@@ -126,7 +128,7 @@ impl RecordSink for PostgresStore {
 async fn take(store: &PostgresStore, batch: DrainBatch) -> Result<(), StoreError> {
     let taken = try_to_take(store, batch).await;
     if taken.is_err() {
-        // A retention may have dropped one of them.
+        // The cached partition may have been dropped by retention.
         store.draining.weeks().clear();
     }
     taken
@@ -145,7 +147,7 @@ async fn try_to_take(store: &PostgresStore, batch: DrainBatch) -> Result<(), Sto
     Ok(())
 }
 
-/// Whether the version before has records of these weeks.
+/// Creates missing partitions; returns whether the previous version's table has records of these weeks.
 async fn make_partitions(store: &PostgresStore, prepared: &Prepared) -> Result<bool, StoreError> {
     let weeks: BTreeSet<u64> = prepared.rows().map(|(row, _)| week_of(row.named.trace)).collect();
     let mut has_earlier = false;
@@ -172,7 +174,7 @@ async fn make_partition(store: &PostgresStore, week: u64) -> Result<bool, StoreE
     Ok(has_earlier)
 }
 
-/// The groups that the roll-up met first.
+/// Writes a batch; returns the groups that this process did not know.
 async fn apply(
     connection: &mut PgConnection,
     store: &PostgresStore,
@@ -207,8 +209,8 @@ async fn kept_before(
     rows.iter().map(|row| Fields::new(TABLE, row).id("trace")).collect()
 }
 
-/// What was drawn on budgets goes from this replica's leases to the books, in three statements whatever it is. Replicas
-/// that draw on the same budgets lock them in one order.
+/// Moves what was drawn on budgets from this replica's leases to the spent amounts, in three statements
+/// however many budgets there are. Replicas that draw on the same budgets lock them in the same order.
 async fn spend(connection: &mut PgConnection, replica: i64, draws: &Draws) -> Result<(), StoreError> {
     if draws.is_empty() {
         return Ok(());
@@ -226,7 +228,7 @@ async fn spend(connection: &mut PgConnection, replica: i64, draws: &Draws) -> Re
     Ok(())
 }
 
-/// The traces that were not there before.
+/// Inserts the records; returns the traces that are new.
 async fn keep(connection: &mut PgConnection, kept: &Kept) -> Result<HashSet<TraceId>, StoreError> {
     let new = if kept.traces.len() < COPIED_MIN {
         sqlx::query(KEEP_FEW)
@@ -246,7 +248,7 @@ async fn keep(connection: &mut PgConnection, kept: &Kept) -> Result<HashSet<Trac
     new.map_err(database)?.iter().map(|row| Fields::new(TABLE, row).id("trace")).collect()
 }
 
-/// Positions of one epoch only grow.
+/// Within one epoch a position only increases.
 async fn set_position(
     connection: &mut PgConnection,
     replica: i64,

@@ -1,4 +1,4 @@
-//! Upkeep on PostgreSQL: records go by the week, with their partition.
+//! Maintenance on PostgreSQL: retention drops whole weekly partitions of records.
 
 use super::PostgresStore;
 use super::sink::WEEK_MS;
@@ -29,7 +29,7 @@ impl Upkeep for PostgresStore {
     }
 }
 
-/// One week in a statement, so that readers and writers wait for one at most.
+/// One week per statement, so that readers and writers wait for one partition at most.
 async fn forget(store: &PostgresStore, before_unix_ms: u64) -> Result<Forgotten, StoreError> {
     let week = signed(before_unix_ms / WEEK_MS);
     let mut forgotten = Forgotten::default();

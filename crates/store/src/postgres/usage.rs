@@ -1,4 +1,4 @@
-//! Sums over records, by the minute: each batch adds to its replica's own, in two statements whatever its size.
+//! Usage sums per minute: each batch adds to its replica's own rows, in two statements whatever its size.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,14 +25,15 @@ const NAME: &str = "INSERT INTO usage_groups (workspace, dimensions, template) \
     SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BYTEA[]) ON CONFLICT DO NOTHING";
 const NUMBERS: &str = "SELECT id, workspace, dimensions, template FROM usage_groups \
     JOIN UNNEST($1::BYTEA[], $2::BYTEA[]) AS wanted (workspace, dimensions) USING (workspace, dimensions)";
-/// Of a group that the version before named. Whoever comes second keeps what the first has given it.
+/// For a group that the previous version created without a template. If two replicas race, both use the first
+/// one's.
 const GIVE_TEMPLATE: &str =
     "UPDATE usage_groups SET template = COALESCE(template, $2) WHERE id = $1 RETURNING template";
 
-/// A row of the roll-up, but for its replica: span, minute, group.
+/// The key of a roll-up row without its replica: span, minute, group.
 type Place = (u64, u64, i64);
 
-/// The group of each tally, and those among them that this process meets first.
+/// The group of each tally, and those that this process did not know.
 pub(super) async fn groups(
     connection: &mut PgConnection,
     groups: &Groups,
@@ -55,8 +56,8 @@ pub(super) async fn groups(
     Ok((found, learned.into_iter().collect()))
 }
 
-/// Groups that this process has not met, each with a sample for its template. In one order, so that replicas that name
-/// the same ones wait for each other and don't get entangled.
+/// Inserts or reads groups that this process does not know, each with a sample as its template. Sorted, so
+/// that replicas that insert the same groups wait for each other and don't deadlock.
 async fn named(
     connection: &mut PgConnection,
     unknown: BTreeMap<GroupName, &[u8]>,
@@ -90,7 +91,7 @@ async fn give_template(
     Fields::new("usage_groups", &row).get("template")
 }
 
-/// Adds a batch's sums to those of its minutes and hours.
+/// Adds a batch's sums to its minutes and hours.
 pub(super) async fn add(
     connection: &mut PgConnection,
     groups: &[Arc<Group>],

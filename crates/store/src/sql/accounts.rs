@@ -1,4 +1,4 @@
-//! The operator's accounts, sealed under the nil workspace.
+//! SQL for the operator's provider accounts, whose secrets are sealed under the nil workspace.
 
 use domain::{AccountId, WorkspaceId};
 
@@ -15,7 +15,7 @@ const TABLE: &str = "accounts";
 const WHAT: &str = "account";
 pub(super) const OPERATOR: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());
 
-/// Everything but the floor, which is a row of its own.
+/// Everything but the anti-rollback record, which is in another table.
 pub(super) fn read(row: &Row) -> Result<AccountRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let no_floor = domain::Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };

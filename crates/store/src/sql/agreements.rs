@@ -1,5 +1,5 @@
-//! What is stated of a contract with a provider, as credentials and accounts keep it: the columns `limits`, `retention`,
-//! `commitment` and `compliance`.
+//! Encoding of a contract's stated terms in the columns `limits`, `retention`, `commitment` and `compliance`
+//! of credentials and accounts.
 
 use domain::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Rates, Retention};
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use super::fields::Fields;
 use super::statement::Columns;
 use crate::{StoreError, stored};
 
-/// As they are written.
+/// The encoded columns.
 pub(super) struct Texts {
     pub limits: String,
     pub retention: String,
@@ -33,7 +33,7 @@ pub(super) fn texts(table: &'static str, agreement: &Agreement) -> Result<Texts,
     })
 }
 
-/// Earlier versions kept whatever they were sent: what is no fact that we know counts as not stated.
+/// Earlier versions stored whatever they were sent: an unknown fact counts as not stated.
 pub(super) fn read<R: Columns>(fields: &Fields<'_, R>) -> Result<Agreement, StoreError> {
     Ok(Agreement {
         limits: limits(&fields.json("limits")?),
@@ -54,7 +54,7 @@ fn limits(kept: &Value) -> AgreedLimits {
     }
 }
 
-/// `null` where nothing is stated.
+/// `null` if nothing is stated.
 pub(super) fn retention_text(retention: Option<Retention>) -> Value {
     match retention {
         None => Value::Null,
@@ -76,7 +76,7 @@ fn commitment(kept: &Value) -> Option<Commitment> {
     Some(Commitment { amount_micros: kept.get("amount_micros")?.as_u64()?, period })
 }
 
-/// What a change says of these facts in the audit: which, never what.
+/// The audit detail of a change to these facts: which ones changed, never their values.
 pub(super) fn told(
     before: (&Agreement, &Vec<(String, Rates)>),
     after: (&Agreement, &Vec<(String, Rates)>),

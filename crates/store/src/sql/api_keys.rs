@@ -1,4 +1,4 @@
-//! API keys.
+//! SQL for the API keys.
 
 use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 
@@ -10,7 +10,7 @@ use crate::feed::Part;
 use crate::{Act, ApiKeyRow, ApiKeys, Listed, MadeKeys, Page, StoreError, StoreFuture, Written, stored};
 
 const WHAT: &str = "API key";
-/// So many of a member's are named to whoever removes them.
+/// How many of a member's keys are listed to the person who removes them.
 const NAMED_MAX: usize = 10;
 
 pub(super) fn read(row: &Row) -> Result<ApiKeyRow, StoreError> {
@@ -82,7 +82,7 @@ async fn put(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Many at once, told as one change: whoever starts afterwards has them all.
+/// Inserts many as one change of the feed: only a process that starts afterwards has them all.
 #[cfg(feature = "fixtures")]
 pub(crate) async fn put_many(database: &Database, rows: Vec<ApiKeyRow>) -> Result<(), StoreError> {
     let written = database.write(move |writing| {
@@ -117,7 +117,7 @@ async fn create(
     Ok(row)
 }
 
-/// In whose name somebody makes a key: a member in their own, a key in that of its maker.
+/// The member recorded as a key's creator: the acting member or, if a key acts, its creator.
 async fn maker(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -127,7 +127,7 @@ async fn maker(
         return Ok(Some(member));
     }
     let Ok(key) = actor.parse::<KeyId>() else { return Ok(None) };
-    // Keys of devices were their person's before keys had makers.
+    // Device keys recorded their person before keys had a creator.
     let query = sql("SELECT COALESCE(api_keys.created_by, device_keys.person) AS maker FROM api_keys
          LEFT JOIN device_keys ON device_keys.id = api_keys.id
          WHERE api_keys.workspace = $1 AND api_keys.id = $2");
@@ -171,7 +171,7 @@ async fn replace(
     Ok(row)
 }
 
-/// Tells whoever wants to know of a key's end.
+/// Emits the event of a key's revocation.
 pub(super) async fn tell_revoked(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -208,7 +208,7 @@ pub(super) async fn revoke(
     Ok(row)
 }
 
-/// Ends a key, and tells whoever wants to know of it.
+/// Revokes a key and emits the event.
 async fn end(writing: &mut Writing, row: &mut ApiKeyRow, act: &Act) -> Result<(), StoreError> {
     let (workspace, id) = (row.workspace, row.id);
     row.revoked_unix_ms = Some(act.unix_ms);
@@ -232,10 +232,10 @@ async fn end(writing: &mut Writing, row: &mut ApiKeyRow, act: &Act) -> Result<()
     tell_revoked(writing, workspace, id, act).await
 }
 
-/// What becomes of the keys that a leaving member made; what the audit says of it.
+/// Handles the keys that a leaving member created; returns the detail for the audit.
 ///
 /// # Errors
-/// They made some that work, and nobody said what is to become of these: `member_has_keys`.
+/// `member_has_keys`, if some of them work and `keys` does not decide about them.
 pub(super) async fn after_leaving(
     writing: &mut Writing,
     workspace: WorkspaceId,

@@ -1,4 +1,5 @@
-//! Audit entries, each in its workspace's chain, and the counts of openings.
+//! SQL for the audit: entries, each linked into its workspace's hash chain, and the counts of credential
+//! openings.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use super::{Connection, Database, Row, objects, sql};
 use crate::audit::{Link, chain_name};
 use crate::{Audit, AuditRow, Listed, Page, StoreError, StoreFuture};
 
-/// Entries that are held in memory while they are taken in.
+/// How many entries are held in memory while they are linked.
 const LINKED_AT_ONCE_MAX: usize = 1_000;
 
 fn read(row: &Row) -> Result<AuditRow, StoreError> {
@@ -32,14 +33,14 @@ fn read(row: &Row) -> Result<AuditRow, StoreError> {
     })
 }
 
-/// Writes an entry and takes it into its chain.
+/// Writes an entry and links it into its chain.
 pub(super) async fn add(writing: &mut Writing, row: AuditRow) -> Result<(), StoreError> {
     let workspace = row.workspace;
     insert(writing, row).await?;
     link_up(writing, workspace).await
 }
 
-/// The only place where the audit is written. An entry that is there already stays as it is.
+/// The only place that writes to the audit. An existing entry stays as it is.
 async fn insert(writing: &mut Writing, mut row: AuditRow) -> Result<(), StoreError> {
     row.after = objects::digest(writing.connection(), row.workspace, &row.object).await?;
     row.before = last_left(writing, &row).await?;
@@ -61,7 +62,7 @@ async fn insert(writing: &mut Writing, mut row: AuditRow) -> Result<(), StoreErr
     Ok(())
 }
 
-/// How the last act left an object.
+/// The object's hash after the last act on it.
 async fn last_left(writing: &mut Writing, row: &AuditRow) -> Result<Option<Digest>, StoreError> {
     let query = sql("SELECT after_digest FROM audit WHERE object = $1 AND COALESCE(workspace, $2) = $2
          ORDER BY id DESC LIMIT 1");
@@ -70,13 +71,13 @@ async fn last_left(writing: &mut Writing, row: &AuditRow) -> Result<Option<Diges
     row.map_or(Ok(None), |row| Fields::new("audit", &row).maybe_hash("after_digest"))
 }
 
-/// Sixteen zero bytes for what concerns no workspace.
+/// Sixteen zero bytes for entries without a workspace.
 fn chain_bytes(workspace: Option<WorkspaceId>) -> Vec<u8> {
     workspace.map_or_else(|| vec![0; 16], |id| id.bytes())
 }
 
-/// The end of a chain. Whoever asks for it to write holds it until the transaction's end: of entries at once, on whatever
-/// replica, one waits for the other.
+/// The end of a chain. A writer locks it until the end of its transaction: concurrent entries, on whatever
+/// replica, are serialised.
 async fn end_of(connection: &mut Connection, chain: &[u8], to_write: bool) -> Result<Link, StoreError> {
     let query = match (&*connection, to_write) {
         (Connection::Postgres(_), true) => {
@@ -100,7 +101,7 @@ async fn ends(
 ) -> Result<Listed<(WorkspaceId, Link), WorkspaceId>, StoreError> {
     let wanted = page.rows_wanted();
     let query = sql("SELECT chain, length, hash FROM audit_chains WHERE chain > $1 ORDER BY chain LIMIT $2");
-    // The installation's own chain comes before every workspace's.
+    // The installation's own chain sorts before every workspace's.
     let query = query.bind(chain_bytes(page.after)).bind(signed(wanted as u64 + 1));
     let rows = query.rows(connection).await?;
     let read = |row: &Row| Ok((Fields::new("audit_chains", row).id("chain")?, read_end(row)?));
@@ -123,7 +124,7 @@ async fn unlinked(
     query.rows(connection).await?.iter().map(read).collect()
 }
 
-/// Takes what is in no chain into its workspace's, oldest first.
+/// Links unlinked entries into their workspace's chain, oldest first.
 async fn link_up(writing: &mut Writing, workspace: Option<WorkspaceId>) -> Result<(), StoreError> {
     let (chain, name) = (chain_bytes(workspace), chain_name(workspace));
     sql("INSERT INTO audit_chains (chain, length, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO NOTHING")
@@ -159,7 +160,7 @@ async fn link_up(writing: &mut Writing, workspace: Option<WorkspaceId>) -> Resul
     Ok(())
 }
 
-/// One chain after the other, each in a transaction of its own: who holds one never waits for a second.
+/// One chain per transaction, so that the holder of one lock never waits for a second.
 async fn link_all(database: &Database) -> Result<(), StoreError> {
     let rows = sql("SELECT DISTINCT workspace FROM audit WHERE sequence IS NULL")
         .rows(&mut database.read().await?)

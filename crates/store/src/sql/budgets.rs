@@ -1,4 +1,4 @@
-//! Budgets, credit and rates.
+//! SQL for budgets, prepaid credit and rate limits.
 
 use domain::{
     BudgetId, Counts, EventId, KeyId, Limits, Nanos, OnReached, Period, ProjectId, Subject, WorkspaceId,
@@ -49,7 +49,7 @@ fn word<T: std::str::FromStr>(fields: &Fields<'_>, name: &'static str) -> Result
     text.parse().map_err(|_| StoreError::corrupt(TABLE, format!("{name} is \"{text}\"")))
 }
 
-/// Without its alerts, which are rows of their own.
+/// Without its alert thresholds, which are in another table.
 pub(super) fn read(row: &Row) -> Result<BudgetRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     Ok(BudgetRow {
@@ -67,7 +67,7 @@ pub(super) fn read(row: &Row) -> Result<BudgetRow, StoreError> {
     })
 }
 
-/// Whose rates a row is, and the rates.
+/// The subject of a row of rate limits, and the limits.
 pub(super) fn read_limits(row: &Row) -> Result<(WorkspaceId, LimitsOf, Limits), StoreError> {
     let fields = Fields::new("limits", row);
     let of = match fields.text("kind")?.as_str() {
@@ -197,7 +197,7 @@ async fn replace(
         .run(writing.connection())
         .await?;
     write_thresholds(writing, &row).await?;
-    // What a higher limit leaves short of a threshold may cross it again, and is told again then.
+    // Where a raised limit puts the spent amount below a threshold, that may be crossed and reported again.
     let query = sql("DELETE FROM budget_alerts WHERE budget = $1 AND limit_nanos < $2");
     query.bind(row.id.bytes()).bind(row.limit.0).run(writing.connection()).await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
@@ -214,13 +214,13 @@ async fn delete(
 ) -> Result<(), StoreError> {
     let old = find(writing.connection(), workspace, id).await?;
     expect_version(WHAT, expected, old.version)?;
-    // Its periods, leases and alerts go with it.
+    // Cascades to its periods, leases and alerts.
     sql("DELETE FROM budgets WHERE id = $1").bind(id.bytes()).run(writing.connection()).await?;
     writing.changed(Part::Workspace, Some(workspace), id);
     writing.audit(&act, Some(workspace), "budget.delete", id, told(&old)).await
 }
 
-/// What a project or a key had goes with it.
+/// Deletes what belonged to a deleted project or key.
 pub(super) async fn forget(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -254,7 +254,7 @@ fn read_alert(row: &Row) -> Result<BudgetAlert, StoreError> {
 }
 
 async fn claim(writing: &mut Writing, count: u32, now_unix_ms: u64) -> Result<Vec<BudgetAlert>, StoreError> {
-    // Those that another replica is claiming now are its own.
+    // Skips alerts that another replica is claiming now.
     let query = match writing.connection() {
         Connection::Postgres(_) => sql("SELECT * FROM budget_alerts WHERE claimed_unix_ms IS NULL
              ORDER BY crossed_unix_ms, budget, percent LIMIT $1 FOR UPDATE SKIP LOCKED"),
@@ -278,7 +278,7 @@ async fn claim(writing: &mut Writing, count: u32, now_unix_ms: u64) -> Result<Ve
     Ok(alerts)
 }
 
-/// The event of an alert, which has one id whoever tells it.
+/// The event of an alert; its id is the same whichever replica emits it.
 fn event_of(alert: &BudgetAlert) -> EventRow {
     let mut which = [0; 10];
     let named = alert.budget.bytes().into_iter().rev().zip(alert.percent.to_le_bytes().into_iter().cycle());
@@ -410,7 +410,7 @@ async fn set_limits(
     writing.audit(&act, Some(workspace), "limits.update", object, limits_told(kind, limits)).await
 }
 
-/// As the audit tells it, in the words of the API.
+/// The audit detail, with the API's field names.
 fn limits_told(kind: &str, limits: Limits) -> String {
     let said: Vec<_> = [
         ("requests_per_minute", limits.requests_per_minute),
@@ -492,7 +492,7 @@ impl Budgets for Database {
 
     fn standing(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, BudgetStanding> {
         Box::pin(async move {
-            // One statement: what was held and what was spent are of one moment.
+            // One statement, so that the held and the spent amount are from the same moment.
             let query = sql(
                 "SELECT CAST(COALESCE((SELECT spent_nanos FROM budget_periods
                         WHERE budget = $1 AND period_unix_ms = $2), 0) AS BIGINT) AS spent,
@@ -519,7 +519,7 @@ impl Budgets for Database {
 
     fn claim_alerts(&self, count: u32, now_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>> {
         Box::pin(async move {
-            // Most of the time there are none, and nobody who writes is kept waiting.
+            // There are usually none, so a read comes first, which does not block writers.
             let query = sql("SELECT 1 AS one FROM budget_alerts WHERE claimed_unix_ms IS NULL LIMIT 1");
             if query.row(&mut self.read().await?).await?.is_none() {
                 return Ok(Vec::new());

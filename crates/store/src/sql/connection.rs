@@ -1,4 +1,4 @@
-//! A connection of either kind of database, alone or within a transaction.
+//! A connection to either database, in autocommit or inside a transaction.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use tokio::time::timeout;
 use super::writing::database;
 use crate::StoreError;
 
-/// A statement that takes longer has lost its server: the connection is given up, so that nobody waits for it again.
+/// A statement that takes longer has lost its server: the connection is closed, so that nothing waits for it
+/// again.
 const STATEMENT_TIME_MAX: Duration = Duration::from_secs(20);
-/// PostgreSQL's code for a prepared statement that no longer fits its tables.
+/// PostgreSQL's error code for a cached plan that no longer fits its tables.
 const PLAN_IS_STALE: &str = "0A000";
 
 /// What statements run on.
@@ -21,8 +22,8 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// Ends the transaction, keeping what it wrote. Whether a commit that failed was kept can't be told from its error,
-    /// unless the disk took no write: then nothing was kept.
+    /// Commits the transaction. The error of a failed commit does not say whether it took effect, except that
+    /// a full or failing disk wrote nothing.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         let done = match self {
             Self::Sqlite(mut held) => held.end("COMMIT").await,
@@ -38,7 +39,7 @@ impl Connection {
     }
 
     pub(crate) async fn roll_back(self) {
-        // A connection that can't even do this is given up when it is dropped.
+        // If even this fails, the connection is closed when it is dropped.
         let _ = match self {
             Self::Sqlite(mut held) => held.end("ROLLBACK").await,
             Self::Postgres(mut held) => within(held.end("ROLLBACK")).await,
@@ -46,9 +47,9 @@ impl Connection {
     }
 }
 
-/// A connection and whether it is inside a transaction. One that is dropped there, whose transaction could not be begun
-/// or ended, or whose server went silent, is closed instead of being handed to somebody else: SQLite ends a transaction
-/// by itself when the disk is full or fails, so nobody could tell what the next one would find.
+/// A pooled connection, and whether it is inside a transaction. One that is dropped inside a transaction,
+/// could not begin or end one, or whose server went silent is closed instead of returned to the pool: SQLite
+/// rolls back by itself when the disk is full or fails, so the next user could not know its state.
 pub(crate) struct Held<D: sqlx::Database> {
     connection: PoolConnection<D>,
     in_transaction: bool,
@@ -76,7 +77,7 @@ where
         Ok(())
     }
 
-    /// A statement without parameters and without an answer.
+    /// A statement without parameters and without rows.
     async fn simple(&mut self, text: &'static str) -> Result<(), StoreError> {
         (&mut *self.connection).execute(text).await.map(|_| ()).map_err(database)
     }
@@ -93,7 +94,7 @@ impl Held<Postgres> {
         &mut self.connection
     }
 
-    /// What came of statements on it. Where they lost the connection, nobody else gets it.
+    /// Passes a statement's result on. If the connection was lost, it is not returned to the pool.
     pub(crate) fn settled<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Unavailable(error)) = &done
             && !is_of_the_statement(error)
@@ -104,12 +105,12 @@ impl Held<Postgres> {
     }
 }
 
-/// A plan from before a change of the schema stays with its connection, which therefore ends too.
+/// Cached plans from before a schema change belong to the connection, so that is closed too.
 fn is_of_the_statement(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(told) if told.code().as_deref() != Some(PLAN_IS_STALE))
 }
 
-/// Bounds the time of what is asked of a server.
+/// Bounds the time of a request to the server.
 pub(crate) async fn within<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let silent = |_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
     timeout(STATEMENT_TIME_MAX, asked).await.unwrap_or_else(silent)

@@ -1,4 +1,4 @@
-//! BYOK credentials.
+//! SQL for the BYOK credentials.
 
 use domain::{CredentialId, Probed, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
@@ -16,7 +16,7 @@ use crate::{
 const TABLE: &str = "credentials";
 const WHAT: &str = "credential";
 
-/// Everything but the floor, which is a row of its own.
+/// Everything but the anti-rollback record, which is in another table.
 pub(super) fn read(row: &Row) -> Result<CredentialRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let no_floor = domain::Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };
@@ -105,7 +105,7 @@ async fn insert(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreE
     Ok(())
 }
 
-/// Writes the whole row over the old one; `find` has shown that it is of this workspace.
+/// Replaces the whole row; `find` has shown that it belongs to this workspace.
 async fn overwrite(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreError> {
     let query = sql("DELETE FROM credentials WHERE workspace = $1 AND id = $2");
     let query = query.bind(row.workspace.bytes()).bind(row.id.bytes());
@@ -182,7 +182,7 @@ async fn replace(
     Ok(row)
 }
 
-/// Tells whoever wants to know that a credential is in another state.
+/// Emits the event of a credential's new state.
 async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) -> Result<(), StoreError> {
     let kind = match row.state {
         CredentialState::Active => EventKind::CredentialActive,

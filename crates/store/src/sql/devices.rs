@@ -1,4 +1,4 @@
-//! Devices that wait for a person's yes, and the keys that they were given.
+//! SQL for the device flow: devices waiting for approval, and the keys issued to them.
 
 use domain::{KeyId, MemberId, Role, WorkspaceId};
 
@@ -164,7 +164,7 @@ async fn give_back(
     api_keys::revoke(writing, workspace, key, None, act).await.map(|_| true)
 }
 
-/// Revokes what a member's devices were given, and says how many keys that were.
+/// Revokes the keys issued to a member's devices, and returns how many.
 pub(super) async fn end_keys(
     writing: &mut Writing,
     workspace: WorkspaceId,

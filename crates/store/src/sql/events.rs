@@ -1,4 +1,4 @@
-//! Events, and the deliveries that they cause.
+//! SQL for events and of the webhook deliveries that they cause.
 
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
 use domain::{CredentialId, EventId, WebhookId, WorkspaceId};
@@ -13,7 +13,7 @@ use crate::jobs::{NewJob, OURS};
 use crate::{Act, Events, Json, StoreError, StoreFuture, stored};
 
 const TABLE: &str = "events";
-/// The kind of the job that offers one event to one webhook.
+/// The kind of job that delivers one event to one webhook.
 pub(super) const DELIVER: &str = crate::webhooks::DELIVER;
 
 pub(super) fn read(row: &Row) -> Result<EventRow, StoreError> {
@@ -29,7 +29,7 @@ pub(super) fn read(row: &Row) -> Result<EventRow, StoreError> {
     })
 }
 
-/// Keeps what an act did for whoever wants to hear of it, in the act's own transaction.
+/// Emits an event in the transaction of the act that caused it.
 pub(super) async fn of_act(
     writing: &mut Writing,
     act: &Act,
@@ -41,7 +41,7 @@ pub(super) async fn of_act(
     emit(writing, EventRow { id, workspace, kind, payload, created_unix_ms: act.unix_ms }).await
 }
 
-/// An act's own id, or that of its further events.
+/// An event id derived from the act's id: the id itself for the first event, variants for further ones.
 fn nth(id: &Uuid, number: u16) -> Uuid {
     let mut bytes = *id.as_bytes();
     if let Some(last) = bytes.last_chunk_mut::<2>() {
@@ -79,7 +79,8 @@ pub(super) async fn emit(writing: &mut Writing, event: EventRow) -> Result<(), S
     Ok(())
 }
 
-/// The job that offers an event to a webhook: one at a time, however often it is asked for.
+/// The job that delivers an event to a webhook. Its name is unique per pair, so repeated enqueueing leaves
+/// one.
 pub(super) fn delivery_of(webhook: WebhookId, event: &EventRow, unix_ms: u64) -> NewJob {
     NewJob {
         kind: DELIVER,
@@ -92,8 +93,8 @@ pub(super) fn delivery_of(webhook: WebhookId, event: &EventRow, unix_ms: u64) ->
     }
 }
 
-/// Asks for the notices before a credential's end, under the end that it has now: a notice of another end finds that it
-/// no longer holds. Of those whose time is over, only the last is worth telling.
+/// Enqueues the notices before a credential's expiry. Each records the current expiry, so that a notice for
+/// an outdated one is dropped when it runs. Of the notices already due, only the last is sent.
 pub(super) async fn announce_expiry(
     writing: &mut Writing,
     workspace: WorkspaceId,

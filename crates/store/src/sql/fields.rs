@@ -1,4 +1,4 @@
-//! Reading columns by name, each trouble told with its table.
+//! Reads columns by name; every error names the table.
 
 use domain::{
     AccountId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, JoinTokenId,
@@ -51,7 +51,7 @@ column_ids!(
     WorkspaceId
 );
 
-/// The cursor of a list, before the first id where there is none.
+/// The cursor of a list; without one, a value before the first id.
 pub(crate) fn after<I: ColumnId>(cursor: Option<I>) -> Vec<u8> {
     cursor.map(|id| id.bytes()).unwrap_or_default()
 }
@@ -116,7 +116,7 @@ impl<'r, R: Columns> Fields<'r, R> {
         stored::from_text(self.table, self.get(name)?)
     }
 
-    /// A hash that anybody can compute.
+    /// An unkeyed hash.
     pub(crate) fn maybe_hash(&self, name: &'static str) -> Result<Option<Digest>, StoreError> {
         let bytes: Option<&[u8]> = self.get(name)?;
         let read = |bytes: &[u8]| bytes.try_into().map(Digest);
@@ -137,7 +137,8 @@ impl<'r, R: Columns> Fields<'r, R> {
         Ok(CachePolicy { managed: mode("caching_managed")?, byok: mode("caching_byok")? })
     }
 
-    /// The columns `access_secret_version`, `access_secret_key_id` and `access_secret_sealed`, which may be empty.
+    /// The columns `access_secret_version`, `access_secret_key_id` and `access_secret_sealed`, which may be
+    /// NULL.
     pub(crate) fn maybe_access_secret(&self) -> Result<Option<Sealed>, StoreError> {
         let Some(key_id) = self.maybe_text("access_secret_key_id")? else { return Ok(None) };
         Ok(Some(Sealed {

@@ -1,11 +1,11 @@
-//! Founding: a workspace whole, and a database with its first one.
+//! Founding in one transaction: a workspace with everything it needs, or a database with its first workspace.
 
 use super::writing::Writing;
 use super::{COMPLETE, Database, api_keys, meta, projects, workspaces};
 use crate::founding::Founder;
 use crate::{Act, Foundation, Founding, StoreError, StoreFuture, Written};
 
-/// Lays the foundation, unless somebody was faster.
+/// Writes the foundation, unless another process was first.
 pub(crate) async fn lay(store: &Database, foundation: Foundation, name: String) -> Result<(), StoreError> {
     let work = store.write(move |writing| {
         Box::pin(async move {

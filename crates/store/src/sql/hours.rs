@@ -1,6 +1,8 @@
-//! Where a filter's requests can be, told by the sums: in which groups, and in which minutes of which hours.
+//! An index over meter records derived from the usage sums: in which groups, and in which minutes of which
+//! hours, a filter can match.
 //!
-//! Whatever is rare is found without reading what lies between, and what never was costs no record at all.
+//! Rare matches are found without reading the records between them, and a filter that matches no group reads
+//! no record at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -15,27 +17,27 @@ use super::{Connection, Database, Row, sql};
 use crate::tally::{Group, MINUTE_MS, Minutes, Tally};
 use crate::{RequestFilter, StoreError};
 
-/// Hours that are looked up first; where they have too little, many more are.
+/// How many hours the first lookup covers; if they have too few requests, later ones cover many more.
 const HOURS_FIRST: u64 = 2;
 const HOURS_GROW: u64 = 16;
-/// Sums of hours that are in memory at once.
+/// How many hourly sums are in memory at once.
 const ROWS_AT_ONCE: usize = 5_000;
-/// So many stretches are for one statement.
+/// How many ranges one statement takes.
 const STRETCHES_MAX: usize = 500;
-/// No tighter than its index: whose the groups are, they tell.
+/// Filters by group only, to fit the index: a group belongs to one workspace.
 const HOURS: &str = "SELECT minute, tally FROM usage_minutes WHERE usage_group = ANY($1) \
     AND span_minutes = 60 AND minute >= $2 AND minute < $3 LIMIT $4";
 const HOURS_ON_SQLITE: &str = "SELECT minute, tally FROM usage_minutes INDEXED BY usage_hours_by_group \
     WHERE usage_group IN (SELECT value FROM json_each($1)) \
     AND span_minutes = 60 AND minute >= $2 AND minute < $3 LIMIT $4";
 
-/// The first trace that can begin at this moment: a trace begins with the moment at which its exchange did.
+/// The lowest possible trace of this moment: a trace starts with its exchange's timestamp.
 pub(crate) fn first_trace_of(unix_ms: u64) -> TraceId {
     let [.., a, b, c, d, e, f] = unix_ms.min((1 << 48) - 1).to_be_bytes();
     TraceId::from_uuid(Uuid::from_bytes([a, b, c, d, e, f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
 }
 
-/// The groups of a workspace whose requests a filter may ask for, or `None` where it asks for all.
+/// The groups of a workspace that a filter can match, or `None` if the filter can't narrow them.
 pub(crate) async fn groups_of(
     connection: &mut Connection,
     workspace: WorkspaceId,
@@ -58,7 +60,7 @@ pub(crate) async fn groups_of(
             wanted.insert(fields.get("id")?);
         }
     }
-    // Where groups don't tell what is asked for, neither do their hours.
+    // If the groups don't narrow the search, neither do their hours.
     Ok(Some(wanted).filter(|wanted| wanted.is_empty() || wanted.len() < rows.len()))
 }
 
@@ -69,7 +71,7 @@ pub(crate) async fn recorded_workspaces(database: &Database) -> Result<Vec<Works
     rows.iter().map(|row| Fields::new("usage_groups", row).id("workspace")).collect()
 }
 
-/// What lies between two traces; both are exclusive.
+/// The range between two traces, both exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub after: TraceId,
@@ -77,7 +79,7 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    /// All behind a trace, or all.
+    /// All traces after one, or all traces.
     pub(crate) fn behind(trace: Option<TraceId>) -> Self {
         let after = trace.unwrap_or_else(|| TraceId::from_uuid(Uuid::nil()));
         Self { after, before: TraceId::from_uuid(Uuid::max()) }
@@ -88,11 +90,11 @@ impl Stretch {
     }
 }
 
-/// Goes from the newest to the oldest through the stretches of time in which what is asked for can be.
+/// Walks, newest first, through the time ranges in which a filter can match.
 pub(crate) struct Search {
-    /// Whatever is asked for lies within.
+    /// Every match is within this range.
     whole: Stretch,
-    /// Where there are hours that were not looked up yet.
+    /// The minutes whose hours were not looked up yet.
     minutes: Option<Range<u64>>,
     hours_at_once: u64,
 }
@@ -100,14 +102,14 @@ pub(crate) struct Search {
 impl Search {
     pub(crate) fn new(filter: &RequestFilter, cursor: Option<TraceId>) -> Self {
         let until = filter.until_unix_ms.map(first_trace_of);
-        // No trace is nothing but a moment, so nothing is left out.
+        // No trace consists of a timestamp alone, so the exclusive bound excludes nothing.
         let after = first_trace_of(filter.since_unix_ms.unwrap_or(0));
         let before = until.into_iter().chain(cursor).min().unwrap_or_else(|| first_trace_of(u64::MAX));
         Self { whole: Stretch { after, before }, minutes: None, hours_at_once: HOURS_FIRST }
     }
 
-    /// The next stretches, the newest first: those that together have `wanted` requests, or many, and none at the end.
-    /// All at once where no groups are asked for.
+    /// The next ranges, newest first: enough to hold `wanted` requests, or as many as one statement takes;
+    /// empty at the end. Without groups, the whole range at once.
     pub(crate) async fn next(
         &mut self,
         reading: &mut Connection,
@@ -143,8 +145,8 @@ impl Search {
         Ok(stretches)
     }
 
-    /// The newest of these hours that have enough, as stretches, and the minute up to which hours are left. All hours
-    /// from `start` on are there.
+    /// The newest hours that together have enough requests, as ranges, and the minute below which hours are
+    /// left. `rows` has all hours from `start` on.
     fn cut(&self, rows: &[Row], start: u64, wanted: usize) -> Result<(Vec<Stretch>, u64), StoreError> {
         let mut hours: BTreeMap<u64, (u64, Minutes)> = BTreeMap::new();
         for row in rows {
@@ -184,7 +186,7 @@ fn minute_of(trace: TraceId) -> u64 {
     u64::from_be_bytes([0, 0, a, b, c, d, e, f]) / MINUTE_MS
 }
 
-/// From the workspace's first hour to the end of its last, as far as they reach into a stretch.
+/// From the workspace's first hour to the end of its last, within a range.
 async fn minutes_with_hours(
     connection: &mut Connection,
     workspace: WorkspaceId,
@@ -196,7 +198,7 @@ async fn minutes_with_hours(
          (SELECT minute FROM usage_minutes WHERE workspace = $1 AND span_minutes = 60 AND minute < $3 \
              ORDER BY minute DESC LIMIT 1) AS last")
     .bind(workspace.bytes())
-    // An hour's row stands at its first minute.
+    // An hour's row is keyed by its first minute.
     .bind(signed(minute_of(whole.after) / HOUR * HOUR))
     .bind(signed(minute_of(whole.before) + 1));
     let row = query.one(connection).await?;
@@ -205,8 +207,8 @@ async fn minutes_with_hours(
     Ok(first.zip(last).map_or(0..0, |(first, last)| first..last + HOUR))
 }
 
-/// The sums of these groups' hours, of each replica; where there are `ROWS_AT_ONCE`, some may be missing. An hour alone
-/// is whole.
+/// The sums of these groups' hours, one per replica. If there are `ROWS_AT_ONCE` rows, some may be missing,
+/// except for a single hour, which is always complete.
 async fn hours_of(
     connection: &mut Connection,
     groups: &BTreeSet<i64>,

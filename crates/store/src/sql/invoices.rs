@@ -1,4 +1,4 @@
-//! Finalised invoices.
+//! SQL for the finalised invoices.
 
 use domain::{InvoiceId, KeyId, MemberId, WorkspaceId};
 use ledger::invoice::Period;

@@ -1,4 +1,4 @@
-//! The durable queue.
+//! SQL for the durable job queue.
 
 use domain::WorkspaceId;
 
@@ -9,7 +9,7 @@ use crate::jobs::{Claim, Ending, Hold, JobCounts, JobRow, NewJob};
 use crate::{Jobs, StoreError, StoreFuture, stored};
 
 const TABLE: &str = "jobs";
-/// Jobs that become ready, or lose their worker, in one transaction.
+/// How many jobs become ready, or lose their worker, in one transaction.
 const MOVED_AT_ONCE: i64 = 500;
 
 const DUE: &str = "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE state = 'ready')
@@ -22,7 +22,7 @@ const MAKE_READY: &str = "UPDATE jobs SET state = 'ready' WHERE id IN (
 const TAKE_BACK: &str = "UPDATE jobs SET state = 'ready', worker = NULL, lease_unix_ms = NULL,
          last_error = 'its worker died' WHERE id IN (
      SELECT id FROM jobs WHERE state = 'running' AND lease_unix_ms <= $1 ORDER BY lease_unix_ms LIMIT $2)";
-/// As above; replicas that look at once pass each other by.
+/// Like `READY`; replicas that claim at the same time skip each other's rows.
 const READY_OF_MANY: &str = "SELECT * FROM jobs WHERE state = 'ready' AND workspace > $1
      ORDER BY workspace, id LIMIT 1 FOR UPDATE SKIP LOCKED";
 const MAKE_READY_OF_MANY: &str = "UPDATE jobs SET state = 'ready' WHERE id IN (
@@ -49,7 +49,8 @@ fn read(row: &Row) -> Result<JobRow, StoreError> {
     })
 }
 
-/// Asks for a job in the transaction of the act that wants it. Whether it was: one of its name that runs stays as it is.
+/// Enqueues a job in the transaction of the act that needs it; `false` if one with this name is running,
+/// which stays as it is.
 pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
     let query =
         sql("INSERT INTO jobs (workspace, kind, name, payload, state, run_unix_ms, every_ms, attempts,
@@ -72,7 +73,7 @@ pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, 
     Ok(asked > 0)
 }
 
-/// Asks for a job as if nobody had before: what its name has tried so far is forgotten. Whether it was asked for, as above.
+/// Enqueues a job from scratch: earlier attempts under its name are discarded. Returns the same as `enqueue`.
 pub(super) async fn ask_anew(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
     let query = sql("DELETE FROM jobs WHERE name = $1 AND state <> 'running'");
     query.bind(&job.name).run(writing.connection()).await?;
@@ -97,7 +98,7 @@ async fn claim(writing: &mut Writing, claim: Claim) -> Result<Vec<JobRow>, Store
     while taken.len() < claim.limit {
         let found = sql(ready).bind(&after).row(writing.connection()).await?;
         let Some(row) = found else {
-            // Past the last workspace the turn is the first one's, as long as a round finds anything.
+            // After the last workspace comes the first again, as long as a round finds anything.
             if !is_first_round && of_round == 0 {
                 break;
             }
@@ -115,7 +116,7 @@ async fn claim(writing: &mut Writing, claim: Claim) -> Result<Vec<JobRow>, Store
     Ok(taken)
 }
 
-/// What the worker has of a workspace, with what it has just been given.
+/// How many of a workspace's jobs the worker has, including those of this claim.
 fn running(claim: &Claim, taken: &[JobRow], workspace: WorkspaceId) -> usize {
     let before = claim.running.iter().filter(|(id, _)| *id == workspace).map(|(_, count)| count);
     before.sum::<usize>() + taken.iter().filter(|job| job.workspace == workspace).count()
@@ -187,7 +188,7 @@ impl Jobs for Database {
 
     fn claim(&self, wanted: Claim) -> StoreFuture<'_, Vec<JobRow>> {
         Box::pin(async move {
-            // Most looks find nothing, and must not wait for whoever writes.
+            // Most polls find nothing, and a read does not wait for writers.
             if !is_due(&mut self.read().await?, wanted.unix_ms).await? {
                 return Ok(Vec::new());
             }

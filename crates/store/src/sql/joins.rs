@@ -1,4 +1,4 @@
-//! Nodes that joined by themselves: tokens, credentials, heartbeats, and what they told of their own answers.
+//! SQL for nodes that joined by themselves: join tokens, credentials, heartbeats, and reported usage records.
 
 use domain::{JoinTokenId, NodeId, WorkspaceId};
 
@@ -15,7 +15,7 @@ const TOKENS: &str = "node_join_tokens";
 const CREDENTIALS: &str = "node_credentials";
 const TOKEN: &str = "join token";
 const RECORDS: &str = "node_records";
-/// Nodes that are found away at once; the others are at the next look.
+/// How many nodes are marked as unreachable at once; the rest follow at the next poll.
 const MISSED_AT_ONCE: u64 = 1_000;
 
 fn read_token(row: &Row) -> Result<JoinToken, StoreError> {
@@ -76,7 +76,8 @@ async fn withdraw(
     writing.audit(&act, Some(workspace), "node.uninvite", &token.name, String::new()).await
 }
 
-/// A name is free, or its node's credential was revoked: then whoever joins under it takes the node over.
+/// A name is available if no node has it, or if that node's credential was revoked: the new node then takes
+/// it over.
 async fn free_or_revoked(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -130,7 +131,7 @@ async fn join(writing: &mut Writing, joining: Joining, act: Act) -> Result<NodeR
     }
     let query = sql("UPDATE node_join_tokens SET used_unix_ms = $2 WHERE digest = $1");
     let query = query.bind(digest.to_vec()).bind(signed(act.unix_ms));
-    // It was withdrawn since it was read.
+    // The token was withdrawn since it was read.
     if query.run(writing.connection()).await? == 0 {
         return Err(gone());
     }
@@ -154,7 +155,7 @@ async fn join(writing: &mut Writing, joining: Joining, act: Act) -> Result<NodeR
     nodes::find(writing.connection(), row.workspace, row.id).await
 }
 
-/// Writes the node itself, in the place of what it was.
+/// Inserts the node, or replaces its old row.
 async fn put(writing: &mut Writing, mut row: NodeRow, is_old: bool) -> Result<NodeRow, StoreError> {
     row.version = writing.version();
     if let Some(secret) = &row.secret {
@@ -214,7 +215,7 @@ async fn beat(
     nodes::see(writing, row, NodeObservation { unix_ms, reachable, models: Some(beat.models), error }).await
 }
 
-/// Those that are due and are taken to be there, or away for another reason.
+/// Nodes whose heartbeat is overdue and that count as reachable, or as unreachable for another reason.
 async fn overdue(
     connection: &mut Connection,
     unix_ms: u64,
@@ -232,7 +233,7 @@ async fn overdue(
 }
 
 async fn miss(writing: &mut Writing, unix_ms: u64, why: &str) -> Result<u64, StoreError> {
-    // Asked again: one of them may have said something meanwhile.
+    // Queried again inside the transaction: a heartbeat may have arrived meanwhile.
     let overdue = overdue(writing.connection(), unix_ms, why).await?;
     for (workspace, node) in &overdue {
         let row = nodes::find(writing.connection(), *workspace, *node).await?;
@@ -279,7 +280,8 @@ async fn report(
     records: Vec<NodeRecord>,
     unix_ms: u64,
 ) -> Result<u64, StoreError> {
-    // Of two reports of one node at once, the second waits here for the first: places are given out in turn.
+    // Locks the credential's row: concurrent reports of one node are serialised, so that sequence numbers are
+    // unique.
     let turn = sql(
         "UPDATE node_credentials SET workspace = workspace WHERE digest = $1 AND revoked_unix_ms IS NULL",
     );
@@ -298,7 +300,7 @@ async fn report(
     Ok(place - first)
 }
 
-/// How many rows that came to: none where it is kept already.
+/// The number of inserted rows: zero for a duplicate.
 async fn insert_record(
     writing: &mut Writing,
     known: KnownNode,
@@ -367,7 +369,7 @@ async fn records(
     .bind(signed(wanted as u64 + 1))
     .bind(workspace.bytes());
     let rows = query.rows(connection).await?;
-    // What a node reported outlives it.
+    // A node's records outlive it.
     if rows.is_empty() {
         nodes::find(connection, workspace, node).await?;
     }
@@ -418,7 +420,8 @@ impl Joins for Database {
 
     fn miss(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>> {
         Box::pin(async move {
-            // Nobody who changes the configuration waits for a look that finds nobody away.
+            // A read comes first, so that configuration changes don't wait for a poll that finds nothing
+            // overdue.
             if overdue(&mut self.read().await?, unix_ms, &why).await?.is_empty() {
                 return Ok(Written { version: 0, row: 0 });
             }

@@ -1,4 +1,4 @@
-//! Kept answers and claims.
+//! SQL for stored answers and claims under idempotency keys.
 
 use domain::ports::PurgeScope;
 use domain::{Sealed, TraceId};
@@ -22,8 +22,8 @@ const REMAINING: Texts = [
     "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND request = $2",
 ];
 
-/// What is over counts as absent. A claim that is there under the same request is this one: the answer of an earlier
-/// try was lost.
+/// Expired rows count as absent. An existing claim of the same request is this one, made by an earlier try
+/// whose reply was lost.
 async fn take(connection: &mut Connection, claim: &AnswerClaim) -> Result<bool, StoreError> {
     let query = sql(
         "INSERT INTO kept_answers (digest, workspace, project, request, body_digest, holder, until_unix_ms)
@@ -47,7 +47,7 @@ async fn take(connection: &mut Connection, claim: &AnswerClaim) -> Result<bool, 
     Ok(taken > 0)
 }
 
-/// `None` where the row went between two looks.
+/// `None` if the row was deleted since `take`.
 async fn look(connection: &mut Connection, claim: &AnswerClaim) -> Result<Option<Claiming>, StoreError> {
     let query = sql("SELECT * FROM kept_answers WHERE digest = $1").bind(claim.digest.to_vec());
     let Some(row) = query.row(connection).await? else { return Ok(None) };
@@ -71,7 +71,7 @@ async fn look(connection: &mut Connection, claim: &AnswerClaim) -> Result<Option
 }
 
 async fn claim(connection: &mut Connection, claim: &AnswerClaim) -> Result<Claiming, StoreError> {
-    // Between the two statements the row may go; then it is free, and the second round takes it.
+    // The row may be deleted between the two statements; the key is then free, and the next round takes it.
     for _ in 0..3 {
         if take(connection, claim).await? {
             return Ok(Claiming::Yours);

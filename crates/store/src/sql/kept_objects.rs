@@ -1,4 +1,4 @@
-//! Who made what providers keep beside answers.
+//! SQL for the ownership of objects that providers store (files, batches, videos).
 
 use domain::{KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, TraceId};
 
@@ -21,13 +21,13 @@ const FIND: &str =
     "SELECT * FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3 AND kind = $4
      AND (until_unix_ms IS NULL OR until_unix_ms > $5)";
 
-/// What is not in the books yet is only hidden: whoever books it finds it there.
+/// An unbilled video is only hidden, so that billing still finds it.
 const FORGET: &str = "DELETE FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3
      AND (kind <> 'video' OR booked_by IS NOT NULL)";
 const HIDE: &str =
     "UPDATE kept_objects SET until_unix_ms = 1 WHERE id = $1 AND workspace = $2 AND project = $3";
 
-/// A list's beginning, or what is beyond a row, in one of two orders.
+/// The start of a list, or the rows after a cursor, in either order.
 macro_rules! list {
     ($beyond:literal, $order:literal) => {
         concat!(

@@ -1,4 +1,4 @@
-//! Kept turns, and the calls that lead to them.
+//! SQL for stored turns, and of the tool calls that lead to them.
 
 use std::collections::BTreeSet;
 
@@ -26,12 +26,12 @@ const REMAINING: Texts = [
 
 const LEAD: &str = "INSERT INTO kept_turn_calls (digest, turn) SELECT call, $2 FROM unnest($1) AS call \
     ON CONFLICT (digest) DO UPDATE SET turn = excluded.turn";
-// Without `WHERE` SQLite would take the conflict for a join.
+// Without `WHERE`, SQLite would parse `ON CONFLICT` as a join's `ON`.
 const LEAD_ON_SQLITE: &str = "INSERT INTO kept_turn_calls (digest, turn) \
     SELECT unhex(value), $2 FROM json_each($1) WHERE true \
     ON CONFLICT (digest) DO UPDATE SET turn = excluded.turn";
 
-/// A seal's length is known without reading it, so that only what is given is read.
+/// The length of a blob is known without reading it, so that only the returned turns are read.
 macro_rules! find {
     ($calls:literal) => {
         concat!(
@@ -70,7 +70,7 @@ async fn keep(writing: &mut Writing, turn: KeptTurnRow, calls: Vec<[u8; 32]>) ->
         .bind(signed(turn.until_unix_ms))
         .run(writing.connection())
         .await?;
-    // Each once, and in one order for whoever writes: a statement changes no row twice, and no two wait for each other.
+    // Deduplicated, since a statement can't upsert a row twice, and sorted, so that writers don't deadlock.
     let calls: BTreeSet<_> = calls.into_iter().collect();
     let lead = of_either(writing.connection(), LEAD, LEAD_ON_SQLITE);
     let calls: Vec<_> = calls.into_iter().collect();

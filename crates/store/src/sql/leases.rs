@@ -1,5 +1,6 @@
-//! The centre of budgets: leases are granted, taken back and renewed here. What a call does is decided by the ledger's own
-//! state machine; this reads it, lets it decide, and writes it, under a lock of that budget's period.
+//! The lease centre: grants, recalls and renews leases on budgets. The ledger's state machine decides each
+//! call; this code reads the state, applies the decision and writes it back, under a lock of that budget's
+//! period.
 
 use std::sync::Arc;
 
@@ -15,11 +16,11 @@ use super::writing::{Writing, signed, unsigned};
 use super::{Connection, Database, Row, sql};
 use crate::StoreError;
 
-/// After a recall was asked for, so long it is one.
+/// How long a recall stays in effect.
 const RECALL_MS: u64 = 5_000;
 const NOTIFY: &str = "SELECT pg_notify('tidegate_recalls', '')";
 
-/// The thresholds that a budget has crossed, each kept once a period.
+/// Records the thresholds that a budget has crossed, each once per period.
 pub(crate) const ALERT: &str = "INSERT INTO budget_alerts
         (budget, period_unix_ms, percent, workspace, crossed_unix_ms, spent_nanos, limit_nanos)
     SELECT spent.budget, spent.period_unix_ms, threshold.percent, budgets.workspace, $3, spent.spent_nanos,
@@ -40,17 +41,17 @@ const REACHED: &str = "INSERT INTO budget_alerts
     WHERE spent.budget = $1 AND spent.period_unix_ms = $2
     ON CONFLICT DO NOTHING";
 
-/// A replica's way to the centre.
+/// A replica's client of the centre.
 pub(crate) struct Leases {
     pub database: Database,
     pub replica: i64,
 }
 
-/// The clock that a SQLite database goes by.
+/// The clock of a SQLite database.
 pub(crate) const SQLITE_NOW: &str =
     "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now";
 
-/// On the database's own clock, which all replicas share.
+/// The database's own clock, which all replicas share.
 async fn now_unix_ms(connection: &mut Connection) -> Result<u64, StoreError> {
     let query = match connection {
         Connection::Postgres(_) => {
@@ -69,7 +70,7 @@ async fn replicas(connection: &mut Connection, now_unix_ms: u64) -> Result<u64, 
     Ok(Fields::new("replica_lives", &row).number("replicas")?.max(1))
 }
 
-/// The period's row, locked until the transaction ends where others could write beside it.
+/// The period's row, on PostgreSQL locked until the transaction ends.
 async fn period_row(
     connection: &mut Connection,
     budget: BudgetId,
@@ -88,7 +89,7 @@ async fn period_row(
     query.bind(budget.bytes()).bind(signed(period)).row(connection).await
 }
 
-/// The purse, locked until the transaction ends; `None` where the budget is gone.
+/// The budget's central balance, locked until the transaction ends; `None` if the budget is gone.
 async fn purse(
     connection: &mut Connection,
     budget: BudgetId,
@@ -96,7 +97,7 @@ async fn purse(
 ) -> Result<Option<Purse>, StoreError> {
     let mut row = period_row(connection, budget, period).await?;
     if row.is_none() {
-        // Only the first call of a period finds none.
+        // Only the first call of a period finds no row.
         let query = sql("INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms)
              SELECT id, $2, 0, 0 FROM budgets WHERE id = $1 ON CONFLICT DO NOTHING");
         query.bind(budget.bytes()).bind(signed(period)).run(connection).await?;
@@ -160,7 +161,7 @@ async fn carry_out(
     let now = now_unix_ms(connection).await?;
     let replicas = replicas(connection, now).await?;
     let mut order: Vec<usize> = (0..calls.len()).collect();
-    // All that lock several periods do it in one order.
+    // Sorted, so that transactions that lock several periods don't deadlock.
     order.sort_by_key(|at| calls.get(*at).map(|call| (call.budget, call.period_unix_ms)));
     let mut answers = vec![LeaseAnswer::Returned { sequence: 0 }; calls.len()];
     let mut recalled = false;
@@ -300,7 +301,7 @@ impl LeaseCentre for Leases {
     }
 }
 
-/// What a batch of records draws on budgets: of each budget and period once, in one order.
+/// What a batch of records draws on budgets: one sum per budget and period, sorted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Draws(std::collections::BTreeMap<(BudgetId, u64), Nanos>);
 
@@ -321,7 +322,7 @@ impl Draws {
     }
 }
 
-/// Moves what was spent from a lease to the books.
+/// Moves a spent amount from a lease to the budget's period.
 pub(crate) const SPEND: &str =
     "INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms)
     SELECT id, $2, $3, 0 FROM budgets WHERE id = $1

@@ -1,4 +1,4 @@
-//! Facts by name, and the head of the change feed.
+//! SQL for the installation's facts, and of the change feed.
 
 use super::fields::Fields;
 use super::writing::{Writing, signed};
@@ -11,7 +11,7 @@ pub(super) async fn find(connection: &mut Connection, name: String) -> Result<Op
     row.map(|row| Fields::new("meta", &row).get("value")).transpose()
 }
 
-/// Whether the database was founded whole.
+/// Whether the database was founded completely.
 pub(crate) async fn is_complete(database: &Database) -> Result<bool, StoreError> {
     let found = find(&mut database.read().await?, COMPLETE.to_owned()).await?;
     Ok(found.is_some())
@@ -83,7 +83,7 @@ impl Feed for Database {
     }
 }
 
-/// `None` where the next change after `version` is no longer kept.
+/// `None` if the next change after `version` was deleted already.
 pub(super) async fn read_feed(
     connection: &mut Connection,
     version: u64,
@@ -102,7 +102,7 @@ pub(super) async fn read_feed(
         })
     };
     let rows: Vec<FeedRow> = rows.iter().map(read).collect::<Result<_, StoreError>>()?;
-    // Every version has a line, so a gap at the beginning means that lines were dropped.
+    // Every version has a row, so a gap at the start means that rows were deleted.
     let reaches_back = rows.first().is_none_or(|first| first.version == version + 1);
     Ok(reaches_back.then_some(rows))
 }

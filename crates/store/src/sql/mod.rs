@@ -1,4 +1,4 @@
-//! What both kinds of database say alike: every aggregate is written once, over connections of either.
+//! SQL shared by both databases: every aggregate is written once, over connections to either.
 
 mod accounts;
 mod agreements;
@@ -54,7 +54,7 @@ pub(crate) use leases::Leases;
 pub(crate) use statement::{Row, sql};
 use writing::{Lock, Writing, unavailable};
 
-/// A fact that the first transaction writes with everything else: without it a database is half-made.
+/// A fact that the founding transaction writes: without it a database is half-made.
 pub(crate) const COMPLETE: &str = "store.complete";
 
 const MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -62,7 +62,7 @@ const MOMENT_IN_ORDER: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; 
     SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; \
     SET LOCAL jit = off";
 
-/// Where connections come from.
+/// The source of connections.
 #[derive(Clone)]
 pub(crate) enum Pools {
     /// One connection writes, several read.
@@ -73,11 +73,11 @@ pub(crate) enum Pools {
     Postgres(crate::postgres::Pools),
 }
 
-/// Tells whoever follows the configuration of its newest version, and whoever holds leases that they are wanted.
+/// Notifies followers of the configuration of its newest version, and lease holders of recalls.
 #[derive(Clone)]
 pub(crate) struct Teller {
     versions: watch::Sender<u64>,
-    /// Some replica waits for money that others hold.
+    /// A replica waits for budget that others have leased.
     recalls: Arc<Notify>,
 }
 
@@ -122,8 +122,8 @@ impl Database {
         }
     }
 
-    /// Takes what of settled requests belongs there into the audit. The books don't wait for it: what can't be written is
-    /// told by the next request of its kind.
+    /// Writes remarks about settled requests to the audit. Settling does not depend on it: after a failure,
+    /// the next request of the same kind is recorded instead.
     pub(crate) async fn remark(&self, remarks: Vec<Remark>) {
         let news = if remarks.is_empty() { Vec::new() } else { self.remarks.news(remarks) };
         if news.is_empty() {
@@ -138,7 +138,7 @@ impl Database {
         }
     }
 
-    /// For single statements that read.
+    /// For single read statements.
     pub(crate) async fn read(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
@@ -148,8 +148,8 @@ impl Database {
         }
     }
 
-    /// A connection whose statements each are a transaction: where there are many writers, the shortest way for what is
-    /// one statement. `None` where writers take turns.
+    /// An autocommit connection: with many writers, the cheapest way to run a single statement. `None` on
+    /// SQLite, where writers are serialised.
     pub(crate) async fn alone(&self) -> Result<Option<Connection>, StoreError> {
         match &self.pools {
             Pools::Sqlite { .. } => Ok(None),
@@ -157,15 +157,15 @@ impl Database {
         }
     }
 
-    /// What a statement alone wrote is kept; tests make even that fail.
+    /// Marks the end of an autocommitted write, where tests inject faults.
     pub(crate) fn kept_alone(&self) -> Result<(), StoreError> {
         #[cfg(feature = "fixtures")]
         self.commit_faults.after()?;
         Ok(())
     }
 
-    /// A transaction whose statements all read the same moment; whoever is done rolls it back, so that its connection
-    /// serves on.
+    /// A read-only transaction on one snapshot; the caller rolls it back at the end, so that its connection
+    /// returns to the pool.
     pub(crate) async fn moment(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => begun(readers, "BEGIN").await,
@@ -173,9 +173,9 @@ impl Database {
         }
     }
 
-    /// As `moment`, for lists that follow an index and end early. A server that has no figures of young partitions yet
-    /// would rather read and sort everything. What is switched off only costs more, so much that any statement would
-    /// be compiled for a second, hence `jit`.
+    /// Like `moment`, for lists that follow an index and end early. Without statistics for young partitions,
+    /// PostgreSQL would rather read and sort everything. A disabled plan type only raises its cost, so far
+    /// that any statement would be compiled for a second: hence `jit` is off.
     pub(crate) async fn moment_in_order(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { .. } => self.moment().await,
@@ -183,7 +183,7 @@ impl Database {
         }
     }
 
-    /// A transaction that writes; of several at once on SQLite, one waits for the other.
+    /// A write transaction; on SQLite concurrent ones are serialised.
     pub(crate) async fn begin(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { writer, .. } => begun(writer, "BEGIN IMMEDIATE").await,
@@ -191,9 +191,9 @@ impl Database {
         }
     }
 
-    /// Runs one change of the configuration to its end, whether or not the caller still waits: a caller who hangs up
-    /// must not leave a commit that nobody was told of. Of changes at once, on whatever replica, one waits for the
-    /// other: what a change reads is still true when it writes.
+    /// Runs one configuration change to its end, even if the caller is gone: a dropped connection must not
+    /// leave a commit that was never announced. Concurrent changes, on whatever replica, are serialised, so
+    /// that what a change reads is still true when it writes.
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<Written<T>, StoreError>
     where
         T: Send + 'static,
@@ -202,7 +202,7 @@ impl Database {
         self.run(Lock::Configuration, work).await
     }
 
-    /// As `write`, for what is no part of the configuration and waits for nobody who changes that.
+    /// Like `write`, for what is not part of the configuration; it does not wait for configuration changes.
     pub(crate) async fn note<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -244,7 +244,7 @@ impl Database {
         }
     }
 
-    /// Commits, and tells of the version that the transaction made.
+    /// Commits, and announces the version that the transaction made.
     pub(crate) async fn keep(&self, transaction: Connection, version: Option<u64>) -> Result<(), StoreError> {
         #[cfg(feature = "fixtures")]
         self.commit_faults.before()?;
@@ -293,7 +293,7 @@ impl Database {
     }
 }
 
-/// A connection of SQLite inside a transaction.
+/// A SQLite connection inside a transaction.
 async fn begun(pool: &Pool<Sqlite>, how: &'static str) -> Result<Connection, StoreError> {
     let mut held = pool.acquire().await.map(Held::new).map_err(unavailable)?;
     held.begin(how).await?;

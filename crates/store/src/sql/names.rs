@@ -1,4 +1,4 @@
-//! Finding objects by their names, as filters write them.
+//! Finds objects by name, for filters.
 
 use domain::WorkspaceId;
 use domain::limits::FILTER_NAMED_MAX;
@@ -9,8 +9,8 @@ use super::statement::Statement;
 use super::writing::signed;
 use crate::StoreError;
 
-/// The ids of a workspace's objects whose name is this one or begins so. `query` takes the workspace, how many characters
-/// of a name count, the name, and how many are enough.
+/// The ids of a workspace's objects with this name or this name prefix. `query` takes the workspace, how many
+/// characters of a name to compare, the name, and a row limit.
 pub(super) async fn ids<Id: ColumnId>(
     connection: &mut Connection,
     query: Statement,

@@ -1,4 +1,4 @@
-//! BYOC nodes.
+//! SQL for the BYOC nodes.
 
 use domain::{EventId, NodeId, Probed, ServerFacts, WorkspaceId};
 
@@ -15,7 +15,8 @@ use crate::{
 const TABLE: &str = "nodes";
 pub(super) const WHAT: &str = "node";
 
-/// Everything but the floor, which is a row of its own, and how it joined, which the snapshot doesn't ask.
+/// Everything but the anti-rollback record, which is in another table, and the join state, which the snapshot
+/// doesn't need.
 pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let secret = match fields.maybe_number("secret_version")? {
@@ -48,7 +49,7 @@ pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
     })
 }
 
-/// What is read of nodes, with what is known of those that joined by themselves.
+/// Selects nodes, with the join state of those that joined by themselves.
 macro_rules! with_joined {
     ($which:literal) => {
         concat!(
@@ -59,7 +60,7 @@ macro_rules! with_joined {
     };
 }
 
-/// A row with the columns of its credential beside it, where it has one.
+/// A row with the columns of its node credential, if it has one.
 fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
     let fields = Fields::new("node_credentials", row);
     let joined = match fields.maybe_number("joined_unix_ms")? {
@@ -228,12 +229,12 @@ async fn observed(
     found: NodeObservation,
 ) -> Result<NodeRow, StoreError> {
     let row = find(writing.connection(), workspace, id).await?;
-    // Whoever answers at the address of a node that says nothing is somebody else.
+    // Whatever answers at the address of a node without heartbeats is not that node.
     let is_silent = row.joined.as_ref().is_some_and(|joined| !joined.is_heard(found.unix_ms));
     if is_silent || row.base_url != base_url { Ok(row) } else { see(writing, row, found).await }
 }
 
-/// Keeps what is known now of whether a node is there.
+/// Stores whether a node is reachable.
 pub(super) async fn see(
     writing: &mut Writing,
     mut row: NodeRow,
@@ -297,7 +298,7 @@ async fn acted(
     writing.audit(&act, Some(workspace), action, id, detail).await
 }
 
-/// Nobody's act, so that the event's id is the node's own at that moment.
+/// No act caused it, so the event's id is derived from the node's id and the time.
 async fn tell(writing: &mut Writing, row: &NodeRow, unix_ms: u64) -> Result<(), StoreError> {
     let random = row.id.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
     let kind = if row.reachable { EventKind::NodeReachable } else { EventKind::NodeUnreachable };
@@ -333,7 +334,7 @@ async fn delete(
     writing.audit(&act, Some(workspace), "node.delete", id, format!("name {}", old.name)).await
 }
 
-/// One workspace's, or everybody's.
+/// The nodes of one workspace, or of all.
 async fn list(
     store: &Database,
     workspace: Option<WorkspaceId>,

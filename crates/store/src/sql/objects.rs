@@ -1,4 +1,4 @@
-//! What is kept of an object, as one hash: what the audit says of it before and after an act.
+//! Hashes an object's stored state, for the audit's `before` and `after`.
 
 use domain::{MemberId, WorkspaceId};
 use proof::Digest;
@@ -9,7 +9,8 @@ use super::statement::{Cell, Statement};
 use super::{Connection, sql};
 use crate::StoreError;
 
-/// The row of each kind of object, without what changes by itself (when it was seen, what it was learned to serve).
+/// Selects an object's row by the prefix of its id, without columns that change by themselves (when it was
+/// last seen, the models that it was found to serve).
 fn query(prefix: &str) -> Option<Statement> {
     Some(match prefix {
         "ws" => sql("SELECT * FROM workspaces WHERE id = $1"),
@@ -30,7 +31,7 @@ fn query(prefix: &str) -> Option<Statement> {
     })
 }
 
-/// `None` for what is gone, or is no object of the configuration.
+/// `None` for an object that is gone or is not part of the configuration.
 pub(super) async fn digest(
     connection: &mut Connection,
     workspace: Option<WorkspaceId>,
@@ -46,7 +47,7 @@ pub(super) async fn digest(
     row.map(|row| row.cells()).transpose().map(|cells| cells.map(|cells| hash(&cells)))
 }
 
-/// Each column with its name and its length, in the order of the names: the same in either kind of database.
+/// Each column with its name and length, sorted by name: the same in either database.
 fn hash(cells: &[Cell]) -> Digest {
     let mut bytes = Vec::new();
     for (name, value) in cells {

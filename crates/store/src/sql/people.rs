@@ -1,4 +1,4 @@
-//! People and their memberships.
+//! SQL for people and their memberships.
 
 use domain::{MemberId, Role, WorkspaceId};
 
@@ -12,9 +12,9 @@ use crate::{
 };
 
 const WHAT: &str = "member";
-/// So many people of one address may sign in by a password: each is one to compare.
+/// How many people of one address may sign in by password: each costs one hash comparison.
 const PEOPLE_OF_ADDRESS_MAX: i64 = 8;
-/// A member's row with its person's; the rest of the statement follows.
+/// Selects members with their person; the rest of the statement follows.
 macro_rules! members {
     ($rest:literal) => {
         concat!(
@@ -73,7 +73,8 @@ async fn by_email(connection: &mut Connection, email: &str) -> Result<Vec<Person
     query.rows(connection).await?.iter().map(read).collect()
 }
 
-/// What is kept of an email: a name that is nobody else's, and the address apart where another person has it already.
+/// The stored form of an email: a unique login name and, if another person has that address already, the
+/// address separately.
 async fn kept_email(
     writing: &mut Writing,
     email: &str,
@@ -82,7 +83,7 @@ async fn kept_email(
     let query = sql("SELECT 1 AS held FROM people WHERE email = $1 AND id <> $2");
     let query = query.bind(email.to_owned()).bind(person.bytes());
     let is_taken = query.row(writing.connection()).await?.is_some();
-    // No address has a space.
+    // An address contains no space, so this can't collide.
     Ok(if is_taken {
         (format!("{email} {person}"), Some(email.to_owned()))
     } else {
@@ -90,7 +91,7 @@ async fn kept_email(
     })
 }
 
-/// Another member of one of these workspaces, or one who is invited there, who has this email.
+/// Another member, or invitee, of one of these workspaces who has this email.
 async fn fellow(
     writing: &mut Writing,
     email: &str,
@@ -195,7 +196,7 @@ async fn invite(writing: &mut Writing, invitation: Invitation, act: Act) -> Resu
     find(writing.connection(), workspace, id).await
 }
 
-/// A workspace without an owner could be managed by nobody.
+/// A workspace without an owner could not be managed.
 async fn refuse_last_owner(writing: &mut Writing, member: &MemberRow) -> Result<(), StoreError> {
     if member.role != Role::Owner || member.accepted_unix_ms.is_none() {
         return Ok(());
@@ -261,7 +262,8 @@ async fn remove(
         let query = sql(statement).bind(workspace.bytes()).bind(id.bytes());
         query.run(writing.connection()).await?;
     }
-    // Their sessions and links go with them. Who is left with invitations only has nothing to be signed in for.
+    // Their sessions and links are deleted too. A person left with invitations only has no reason to be
+    // signed in.
     for statement in [
         "DELETE FROM people WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM memberships WHERE person = $1)",
         "DELETE FROM sign_ins WHERE person = $1
@@ -341,7 +343,8 @@ async fn set_password(
     writing.audit(&act, Some(workspace), "member.set_password", fresh.person, detail).await
 }
 
-/// Whether another workspace knows this person: a link that `workspace` made signs in nobody else's member.
+/// Whether another workspace knows this person: a link of `workspace` can't sign in another workspace's
+/// member.
 pub(super) async fn is_known_elsewhere(
     writing: &mut Writing,
     person: MemberId,
@@ -354,7 +357,7 @@ pub(super) async fn is_known_elsewhere(
     Ok(Fields::new("memberships", &row).number("held")? > 0)
 }
 
-/// Others who sign in with the address of this person.
+/// Other people who sign in with this person's address.
 pub(super) async fn namesakes(writing: &mut Writing, person: MemberId) -> Result<Vec<MemberId>, StoreError> {
     let Some(own) = self::person(writing.connection(), person).await? else { return Ok(Vec::new()) };
     let query = sql("SELECT id FROM people WHERE (email = $1 OR address = $1) AND id <> $2 AND EXISTS
@@ -363,7 +366,7 @@ pub(super) async fn namesakes(writing: &mut Writing, person: MemberId) -> Result
     rows.iter().map(|row| Fields::new("people", row).id("id")).collect()
 }
 
-/// Gives an invitation to somebody who is known by its address already; who was made for it is nobody any more.
+/// Moves an invitation to a person already known under its address; the person created for it is deleted.
 pub(super) async fn take_over(
     writing: &mut Writing,
     workspace: WorkspaceId,

@@ -1,4 +1,4 @@
-//! Policies.
+//! SQL for the policies.
 
 use domain::{ModelPattern, PolicyId, PolicySpec, Profile, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,9 @@ const WHAT: &str = "policy";
 #[serde(default)]
 struct Stored {
     providers: Vec<String>,
-    /// What the patterns fix: the version before reads each of them as a beginning.
+    /// The fixed part of each model pattern: the previous version reads each of them as a prefix.
     models: Vec<String>,
-    /// Those of them that are whole names.
+    /// Those of them that are exact names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     exact_models: Vec<String>,
     regions: Vec<String>,
@@ -45,7 +45,8 @@ fn to_text(spec: &PolicySpec) -> Result<String, StoreError> {
     stored::to_text(TABLE, &stored)
 }
 
-/// What can't be read here forbids more than it is known to: a policy is never read as a weaker one.
+/// An unreadable policy is an error: it may forbid more than is understood, and is never read as a weaker
+/// one.
 fn from_text(text: &str) -> Result<PolicySpec, StoreError> {
     let stored: Stored = stored::from_text(TABLE, text)?;
     let wrong = |what: &str| StoreError::corrupt(TABLE, format!("{what} can't be read"));

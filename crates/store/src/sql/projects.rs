@@ -1,4 +1,4 @@
-//! Projects.
+//! SQL for the projects.
 
 use domain::{CacheMode, ProjectId, Subject, WorkspaceId};
 
@@ -34,7 +34,7 @@ pub(super) async fn find(
     row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
 }
 
-/// What another object may refer to: its own workspace's projects and no others.
+/// Checks a reference to a project: it must belong to the same workspace.
 pub(super) async fn require(
     writing: &mut Writing,
     workspace: WorkspaceId,

@@ -1,4 +1,4 @@
-//! What all places of kept content have in common: its end by workspace, project or request.
+//! Purging of stored content, shared by its tables: by workspace, project or request.
 
 use domain::WorkspaceId;
 use domain::ports::{PurgeScope, Purged};
@@ -9,10 +9,10 @@ use super::writing::Writing;
 use super::{Connection, sql};
 use crate::StoreError;
 
-/// Of everything of a workspace, of a project of it, and of a request.
+/// One statement each for a whole workspace, a project, and a request.
 pub(super) type Texts = [&'static str; 3];
 
-/// The statements that together reach everything of a scope.
+/// The statements that together cover a scope.
 fn scoped(workspace: WorkspaceId, what: Purged, [all, of_project, of_request]: Texts) -> Vec<Statement> {
     match what {
         Purged::Everything => vec![sql(all).bind(workspace.bytes())],
@@ -24,7 +24,7 @@ fn scoped(workspace: WorkspaceId, what: Purged, [all, of_project, of_request]: T
     }
 }
 
-/// How many rows went.
+/// Returns how many rows were deleted.
 pub(super) async fn purge(
     writing: &mut Writing,
     scope: PurgeScope,
@@ -37,7 +37,7 @@ pub(super) async fn purge(
     Ok(gone)
 }
 
-/// How many rows are there; each statement counts them as `found`.
+/// How many rows are left; each statement counts them as `found`.
 pub(super) async fn remaining(
     connection: &mut Connection,
     scope: PurgeScope,

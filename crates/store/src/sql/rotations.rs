@@ -1,4 +1,4 @@
-//! The change of keys.
+//! SQL for key rotation.
 
 use domain::master_key::{self, wrapped_prefix};
 use domain::{Kept, Sealed, WorkspaceId};
@@ -68,7 +68,7 @@ async fn wrapped_otherwise(
     read_keys(&query.rows(connection).await?)
 }
 
-/// Whether nothing is wrapped otherwise but what nobody can open.
+/// Whether every key is wrapped with this master key, except for the broken ones, which can't be opened.
 async fn is_wrapped(
     writing: &mut Writing,
     master_key: &str,
@@ -80,7 +80,8 @@ async fn is_wrapped(
     Ok(left.iter().all(|key| broken.iter().any(|(id, name)| *id == key.workspace && *name == key.key_id)))
 }
 
-/// A server's answer takes longer than its work, so it is asked once; SQLite has no such way to go.
+/// On PostgreSQL a round trip costs more than the work, so all keys go in one statement; SQLite has no round
+/// trip.
 async fn rewrap(writing: &mut Writing, keys: Vec<Rewrapping>) -> Result<u64, StoreError> {
     if matches!(writing.connection(), Connection::Postgres(_)) {
         let row = |key: &Rewrapping| {
@@ -155,7 +156,8 @@ fn rekeyed(workspace: WorkspaceId) -> String {
     format!("{REKEYED_PREFIX}{workspace}")
 }
 
-/// Where the audit tells it: what is the operator's, in the oldest workspace, whose owners run the installation.
+/// The workspace whose audit gets the entry. The operator's entries go to the oldest workspace, whose owners
+/// run the installation.
 async fn told_in(writing: &mut Writing, workspace: WorkspaceId) -> Result<Option<WorkspaceId>, StoreError> {
     if workspace != accounts::OPERATOR {
         return Ok(Some(workspace));
@@ -190,7 +192,7 @@ enum Kind {
     Floor,
 }
 
-/// Finds what another key seals of a kind.
+/// Selects the rows of a kind that another key seals.
 fn otherwise(kind: Kind, workspace: WorkspaceId, key_id: &str) -> Statement {
     let of_workspace = |text| sql(text).bind(workspace.bytes()).bind(key_id);
     match kind {
@@ -214,7 +216,7 @@ fn otherwise(kind: Kind, workspace: WorkspaceId, key_id: &str) -> Statement {
         Kind::Floor => {
             of_workspace("SELECT * FROM seal_floors WHERE workspace = $1 AND key_id <> $2 ORDER BY object")
         }
-        // All of them are the operator's.
+        // All accounts are the operator's.
         Kind::Account => sql(
             "SELECT id, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed FROM accounts
              WHERE secret_key_id <> $1 ORDER BY id",
@@ -298,7 +300,7 @@ async fn kept_otherwise(
     query.rows(connection).await?.iter().map(read).collect()
 }
 
-/// One row, where it is still as it was read.
+/// Updates one row, if it is unchanged since it was read.
 async fn reseal_one(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -387,7 +389,7 @@ async fn end_workspace(
     let keys = keys.bind(workspace.bytes()).rows(writing.connection()).await?;
     let newest = keys.first().map(|row| Fields::new("workspace_keys", row).text("key_id")).transpose()?;
     if newest.is_none() {
-        // The workspace is gone, and what its key was to seal with it.
+        // The workspace was deleted, and everything that its key was to seal with it.
         meta::remove(writing, rekeyed(workspace)).await?;
         return Ok(true);
     }
@@ -408,7 +410,7 @@ async fn end_workspace(
     Ok(true)
 }
 
-/// `None` where a change could not be made yet.
+/// `None` if a change could not be made yet.
 fn made(written: &Written<bool>) -> Option<Written<()>> {
     written.row.then_some(Written { version: written.version, row: () })
 }

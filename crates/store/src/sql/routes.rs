@@ -1,4 +1,4 @@
-//! Routes.
+//! SQL for the routes.
 
 use domain::{RouteId, WorkspaceId};
 
@@ -45,7 +45,7 @@ async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(),
     Err(StoreError::conflict("route_scope_taken", detail, Some(other.to_string())))
 }
 
-/// What the scope and the list of credentials name must be the workspace's own.
+/// The ids in the scope and the list of credentials must belong to the workspace.
 async fn require_own(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     projects::require(writing, row.workspace, row.spec.scope.project_id).await?;
     if let Some(key) = row.spec.scope.key_id {

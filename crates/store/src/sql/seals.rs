@@ -1,4 +1,5 @@
-//! Floors of sealed objects, and the rule that a secret's versions go up by one.
+//! SQL for the anti-rollback records of sealed objects, and the rule that a secret's version increases by
+//! one.
 
 use domain::{Sealed, WorkspaceId};
 use snapshot::SealFloor;
@@ -18,7 +19,7 @@ pub(super) fn read(row: &Row) -> Result<SealFloor, StoreError> {
     Ok(SealFloor { workspace: fields.id("workspace")?, object: fields.text("object")?, sealed })
 }
 
-/// An object whose floor is missing keeps an empty one, which opens nothing: the object can still be listed.
+/// An object whose record is missing gets an empty one, which opens nothing: the object can still be listed.
 pub(super) async fn find(
     connection: &mut Connection,
     workspace: WorkspaceId,
@@ -52,7 +53,8 @@ pub(super) async fn put(
     Ok(())
 }
 
-/// A replica that was slow to learn of a workspace's next key seals with one that is dropped; nobody could open that.
+/// Refuses a seal under a deleted key, made by a replica that learned too late of the workspace's next key:
+/// it could never be opened.
 pub(super) async fn require_key(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -79,7 +81,7 @@ pub(super) async fn remove(
     Ok(())
 }
 
-/// Two rotations at once both seal the same next version; the later one is told so.
+/// Two concurrent rotations both seal the same next version; the later one gets this error.
 pub(super) fn require_next(what: &'static str, current: u32, next: &Sealed) -> Result<(), StoreError> {
     if current.checked_add(1) == Some(next.version) {
         return Ok(());

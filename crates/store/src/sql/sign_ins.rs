@@ -1,4 +1,4 @@
-//! Sessions and links.
+//! SQL for sessions, one-time links and sign-in attempts.
 
 use domain::{MemberId, WorkspaceId};
 
@@ -50,7 +50,7 @@ async fn find(connection: &mut Connection, digest: TokenDigest) -> Result<Option
 }
 
 pub(super) async fn insert(writing: &mut Writing, row: &SignInRow) -> Result<(), StoreError> {
-    // Where somebody signs in again and again, what is over is not kept.
+    // Expired sessions are deleted at each sign-in, so that they don't accumulate.
     sql("DELETE FROM sign_ins WHERE person = $1 AND expires_unix_ms <= $2")
         .bind(row.person.bytes())
         .bind(signed(row.created_unix_ms))
@@ -115,7 +115,8 @@ async fn find_link(writing: &mut Writing, digest: TokenDigest) -> Result<Option<
     row.map(read).transpose()
 }
 
-/// Whom a workspace's link signs in, and whether they are known to another one, too. `None` where they must sign in first.
+/// The person whom a workspace's link signs in, and whether another workspace knows them too. `None` if they
+/// must sign in first.
 async fn whom(
     writing: &mut Writing,
     link: &LinkRow,
@@ -168,7 +169,7 @@ async fn redeem(
     query.run(writing.connection()).await?;
     delete(writing, replaces).await?;
     if joined {
-        // A session that the other workspace's people may have begun must not see into this one.
+        // A session that someone of the other workspace may have started must not gain access to this one.
         let query = sql("DELETE FROM sign_ins WHERE person = $1").bind(person.bytes());
         query.run(writing.connection()).await?;
     }

@@ -1,4 +1,4 @@
-//! The parts of a snapshot, read in one transaction so that they are of one moment.
+//! Reads the parts of a snapshot, in one transaction so that they are consistent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::{
 use crate::feed::Part;
 use crate::{ApiKeyRow, LimitsOf, StoreError};
 
-/// Whose rows: everybody's, or one workspace's.
+/// The rows of one workspace or, as `None`, of all.
 type Whose = Option<WorkspaceId>;
 
 fn key_change(row: ApiKeyRow) -> KeyChange {
@@ -58,7 +58,8 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
     }
 }
 
-/// What is not understood was checked when it was written, or is its owner's own.
+/// Unknown fields are ignored, and an unreadable config counts as empty: it was checked when it was written,
+/// or is its owner's own.
 fn hosting(config: Value, region: Option<&String>, auth: &str) -> Hosting {
     let said: Hosting = serde_json::from_value(config).unwrap_or_default();
     Hosting { region: region.cloned(), auth: AuthKind::from_name(auth).unwrap_or_default(), ..said }
@@ -199,7 +200,7 @@ async fn read_workspaces(
     read_seals(connection, whose, change).await
 }
 
-/// What bounds the requests of workspaces; of those that nothing bounds there is none.
+/// The budgets and rate limits of workspaces; a workspace without any has no entry.
 async fn read_terms(
     connection: &mut Connection,
     whose: Whose,
@@ -273,7 +274,7 @@ async fn load(connection: &mut Connection) -> Result<Change, StoreError> {
     Ok(change)
 }
 
-/// Reads what the feed names, each thing once. A key's change reads that key and nothing else.
+/// Reads what the feed names, each object once. A change of a key reads that key and nothing else.
 async fn changes_since(connection: &mut Connection, version: u64) -> Result<Change, StoreError> {
     let mut change = Change { version: read_version(connection).await?, ..Change::default() };
     if change.version <= version {

@@ -1,4 +1,4 @@
-//! A statement with its values, and the rows it gives, the same for either kind of database.
+//! A statement with its parameters, and the rows it returns, the same for either database.
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -9,7 +9,7 @@ use super::connection::{Connection, within};
 use super::writing::database;
 use crate::StoreError;
 
-/// A statement whose places are `$1`, `$2` and so on, which both kinds of database read.
+/// A statement whose parameters are `$1`, `$2` and so on, which both databases understand.
 pub(crate) const fn sql(text: &'static str) -> Statement {
     Statement { text, values: Vec::new() }
 }
@@ -19,12 +19,12 @@ pub(crate) struct Statement {
     values: Vec<Value>,
 }
 
-/// What a place of a statement may hold; `None` is NULL.
+/// A parameter's value; `None` is NULL.
 pub(crate) enum Value {
     Number(Option<i64>),
-    /// An array on PostgreSQL, its JSON on SQLite.
+    /// An array on PostgreSQL, JSON on SQLite.
     Numbers(Vec<i64>),
-    /// The same, in hexadecimal digits on SQLite.
+    /// An array on PostgreSQL, JSON of hexadecimal strings on SQLite.
     Digests(Vec<[u8; 32]>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
@@ -66,7 +66,7 @@ impl Statement {
         self
     }
 
-    /// Runs it; the number of rows that it touched.
+    /// Executes it; returns the number of affected rows.
     pub(crate) async fn run(self, connection: &mut Connection) -> Result<u64, StoreError> {
         match connection {
             Connection::Sqlite(held) => {
@@ -94,12 +94,12 @@ impl Statement {
         }
     }
 
-    /// The first row, where there is one.
+    /// The first row, if there is one.
     pub(crate) async fn row(self, connection: &mut Connection) -> Result<Option<Row>, StoreError> {
         self.rows(connection).await.map(|rows| rows.into_iter().next())
     }
 
-    /// The row that is always there.
+    /// The row of a statement that always returns one.
     pub(crate) async fn one(self, connection: &mut Connection) -> Result<Row, StoreError> {
         let row = self.row(connection).await?;
         row.ok_or(StoreError::Unavailable(sqlx::Error::RowNotFound))
@@ -129,20 +129,20 @@ impl Statement {
 fn json_of(digests: &[[u8; 32]]) -> String {
     let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let texts: Vec<_> = digests.iter().map(hex).collect();
-    // Rust's form of a list of hexadecimal texts is JSON's too.
+    // Rust's debug form of a list of hexadecimal strings is valid JSON.
     format!("{texts:?}")
 }
 
-/// A row of either.
+/// A row of either database.
 pub(crate) enum Row {
     Sqlite(SqliteRow),
     Postgres(PgRow),
 }
 
-/// A column's name and what it holds, if anything.
+/// A column's name and its value, if not NULL.
 pub(crate) type Cell = (String, Option<Vec<u8>>);
 
-/// A column is a number, a text or bytes; a number is written as text.
+/// A column is a number, a text or bytes; a number is rendered as text.
 macro_rules! cells {
     ($row:expr) => {
         $row.columns()
@@ -160,7 +160,7 @@ macro_rules! cells {
 }
 
 impl Row {
-    /// Every column with what it holds, in the order of their names.
+    /// Every column with its value, sorted by name.
     pub(crate) fn cells(&self) -> Result<Vec<Cell>, StoreError> {
         let cells = match self {
             Self::Sqlite(row) => cells!(row),
@@ -172,7 +172,7 @@ impl Row {
     }
 }
 
-/// What a column of either can be read as.
+/// A type that a column of either database can be read as.
 pub(crate) trait Column<'r>:
     Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
 {
@@ -181,7 +181,7 @@ pub(crate) trait Column<'r>:
 impl<'r, T> Column<'r> for T where T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
 {}
 
-/// A row whose columns are found by their names.
+/// A row whose columns are found by name.
 pub(crate) trait Columns {
     fn column<'r, T: Column<'r>>(&'r self, name: &'static str) -> Result<T, sqlx::Error>;
 }

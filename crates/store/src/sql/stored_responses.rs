@@ -1,4 +1,4 @@
-//! Who made the answers that providers keep.
+//! SQL for the ownership of responses that providers store.
 
 use domain::TraceId;
 use domain::ports::StoredResponse;

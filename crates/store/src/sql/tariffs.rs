@@ -1,4 +1,4 @@
-//! Tariffs and who has which.
+//! SQL for the tariffs and their assignment to workspaces.
 
 use domain::WorkspaceId;
 use ledger::Tariff;

@@ -1,5 +1,5 @@
-//! Days summed from their hours, so that a long window is few rows; and minutes that are forgotten, so that the sums
-//! don't outgrow the records.
+//! Roll-up and retention of usage sums: hours are summed into days, so that a long window reads few rows; old
+//! minutes are deleted, so that the sums don't outgrow the records.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ use crate::upkeep::DAY;
 
 const MINUTES: &str = "usage_minutes";
 const DAY_MS: u64 = DAY * MINUTE_MS;
-/// Nobody adds to an hour meanwhile, of whichever version: what is summed is what the day's mark stands for.
+/// Keeps replicas of any version from adding to an hour meanwhile: the day's sum and its mark must agree.
 const ALONE: &str = "LOCK TABLE usage_minutes IN SHARE ROW EXCLUSIVE MODE";
-/// First of all, since a batch of this replica takes it first too.
+/// Locked first, in the order in which a batch of this replica locks.
 const OWN_REPLICA: &str = "SELECT 1 FROM replicas WHERE number = $1 FOR UPDATE";
 
-/// Rows of minutes that go at once, so that nobody waits long for them.
+/// Rows of minutes deleted per transaction, so that nothing waits long for it.
 const FORGOTTEN_AT_ONCE: u64 = 5_000;
 
-/// The days of every workspace that have hours and no mark.
+/// The days of every workspace that have hours but no mark.
 pub(crate) async fn days_to_sum(
     database: &Database,
     from_unix_ms: u64,
@@ -53,7 +53,7 @@ pub(crate) async fn days_to_sum(
     Ok(found)
 }
 
-/// Sums one day and marks it; whether it had to be.
+/// Sums one day and marks it; `false` if it was marked already.
 pub(crate) async fn sum_day(
     database: &Database,
     replica: Option<i64>,
@@ -103,8 +103,9 @@ async fn sums_of(
     Ok(sums)
 }
 
-/// Takes away the sums by the minute from before this moment, down to a whole hour; how many rows. Readers are told first:
-/// from then on they read hours there, also where a late record brings a minute back.
+/// Deletes the sums per minute before this moment, rounded down to a whole hour; returns how many rows. The
+/// boundary is published first: from then on readers use hours there, even where a late record recreates a
+/// minute.
 pub(crate) async fn forget_minutes(database: &Database, before_unix_ms: u64) -> Result<u64, StoreError> {
     let before = before_unix_ms / MINUTE_MS / HOUR * HOUR;
     database.note(move |writing| Box::pin(tell_forgotten(writing, before))).await?;
@@ -127,7 +128,8 @@ pub(crate) async fn forget_minutes(database: &Database, before_unix_ms: u64) -> 
     Ok(forgotten)
 }
 
-/// Of replicas that forget at once, whoever keeps fewer minutes is heard. The bytes are in the order of their number.
+/// Publishes the boundary. Of replicas that differ, the one that retains fewer minutes wins. The bytes are
+/// big-endian, so they compare like the number.
 async fn tell_forgotten(writing: &mut Writing, minute: u64) -> Result<(), StoreError> {
     let query = sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE \
          SET value = excluded.value WHERE meta.value < excluded.value");
@@ -135,7 +137,7 @@ async fn tell_forgotten(writing: &mut Writing, minute: u64) -> Result<(), StoreE
     query.run(writing.connection()).await.map(|_| ())
 }
 
-/// Up to which minute a workspace's oldest go next; `None` where all are gone.
+/// The end of the next slice of a workspace's oldest minutes; `None` when all are deleted.
 async fn next_slice(
     database: &Database,
     workspace: WorkspaceId,
@@ -152,7 +154,7 @@ async fn next_slice(
         row.map(|row| Fields::new(MINUTES, &row).number("minute")).transpose()
     };
     let Some(first) = minute_at(0).await? else { return Ok(None) };
-    // A minute goes whole.
+    // The rows of one minute are deleted together.
     let beyond = minute_at(FORGOTTEN_AT_ONCE).await?;
     Ok(Some(beyond.map_or(before, |beyond| beyond.max(first + 1))))
 }

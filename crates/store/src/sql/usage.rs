@@ -1,4 +1,4 @@
-//! Sums over records, by the minute, read back.
+//! Reads the usage sums: adds up minutes, hours and days for a query.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -16,21 +16,21 @@ use crate::usage::{Dimension, GROUPS_MAX, Interval, ROWS_MAX, UsageQuery, UsageR
 
 const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
-/// The spans that are summed, in minutes.
+/// The spans of sums, in minutes.
 pub(crate) const MINUTE: u64 = 1;
 pub(crate) const HOUR: u64 = 60;
-/// Rows of the roll-up that are in memory at once.
+/// How many roll-up rows are in memory at once.
 const ROWS_AT_ONCE: usize = 1_000;
 const ROWS: &str = "SELECT minute, usage_group, 0 AS replica, tally FROM usage_minutes \
     WHERE workspace = $1 AND span_minutes = $2 AND (minute, usage_group) > ($3, $4) AND minute < $5 \
     ORDER BY minute, usage_group LIMIT $6";
-/// Where each replica keeps sums of its own.
+/// For PostgreSQL, where each replica has rows of its own.
 const ROWS_OF_REPLICAS: &str = "SELECT minute, usage_group, replica, tally FROM usage_minutes \
     WHERE workspace = $2 AND span_minutes = $3 AND (minute, usage_group, replica) > ($4, $5, $1) AND minute < $6 \
     ORDER BY minute, usage_group, replica LIMIT $7";
 
-/// The first minute, since 1970, from which on sums by the minute are kept: of what is before, only hours are. An hour's
-/// first, and it never goes back.
+/// The fact with the first minute, counted from 1970, that still has sums per minute; before it there are
+/// only hours. Always the first minute of an hour, and never lowered.
 pub(crate) const MINUTES_FROM: &str = "usage.minutes_from";
 
 pub(crate) async fn minutes_from(connection: &mut Connection) -> Result<u64, StoreError> {
@@ -39,7 +39,7 @@ pub(crate) async fn minutes_from(connection: &mut Connection) -> Result<u64, Sto
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// To whole hours where minutes are no longer kept.
+/// Widens a window to whole hours where minutes are deleted.
 fn widened(window: Window, minutes_from: u64) -> Window {
     let (Window { start_unix_ms: start, end_unix_ms: end }, hour) = (window, HOUR * MINUTE_MS);
     let is_forgotten = |unix_ms: u64| start < end && unix_ms < minutes_from.saturating_mul(MINUTE_MS);
@@ -49,14 +49,14 @@ fn widened(window: Window, minutes_from: u64) -> Window {
     }
 }
 
-/// The window that is told when this one is asked.
+/// The window that an answer for this one covers.
 pub(crate) async fn covered(database: &Database, window: Window) -> Result<Window, StoreError> {
     let minutes_from = minutes_from(&mut database.read().await?).await?;
     Ok(widened(window, minutes_from))
 }
 
-/// The window in whole minutes as spans: whole hours where it has them, and minutes at its edges; nothing but minutes
-/// where each of them is asked for, as far back as they are kept.
+/// Splits the window, in whole minutes, into spans: whole hours in the middle and minutes at the edges. With
+/// an interval of minutes, minutes only, as far back as they exist.
 fn spans(window: Window, interval: Option<Interval>, minutes_from: u64) -> [(u64, Range<u64>); 3] {
     let window = widened(window, minutes_from);
     let (start, end) = (window.start_unix_ms / MINUTE_MS, window.end_unix_ms.div_ceil(MINUTE_MS));
@@ -69,7 +69,7 @@ fn spans(window: Window, interval: Option<Interval>, minutes_from: u64) -> [(u64
     [(MINUTE, start..hours_start), (HOUR, hours_start..hours_end), (MINUTE, hours_end..end)]
 }
 
-/// The same spans with whole days in the place of their hours, where those are summed.
+/// Replaces hours by whole days where days are summed.
 async fn with_days(
     reading: &mut Connection,
     workspace: WorkspaceId,
@@ -103,7 +103,7 @@ async fn with_days(
 
 type RowName = (Option<u64>, [Option<String>; GROUPS_MAX]);
 
-/// The values that a query shows a group under, and whose money its sums are.
+/// A group as the query's rows show it: its dimension values, and the profile that says who pays.
 struct Shown {
     values: [Option<String>; GROUPS_MAX],
     profile: Option<Profile>,
@@ -123,7 +123,7 @@ pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<
         *spent = spent.plus(spend(shown.profile, &tally.sums));
         sum.plus(&tally);
         if found.len() as u64 > ROWS_MAX {
-            // The last in order: whatever else it is told, the answer ends before it.
+            // Drops the last row in sort order: the answer is cut off before it in any case.
             found.pop_last();
         }
     };
@@ -145,7 +145,7 @@ fn bucket_of(minute: u64, interval: Interval) -> u64 {
     unix_ms / interval.ms() * interval.ms()
 }
 
-/// Hands every row of the window to `add`, with what `shown` made of its group.
+/// Calls `add` for every row of the window, with what `shown` returned for its group.
 async fn sum(
     database: &Database,
     workspace: WorkspaceId,
@@ -154,7 +154,7 @@ async fn sum(
     shown: impl Fn(Group<'_>) -> Option<Shown> + Send + Sync,
     mut add: impl FnMut(u64, &Shown, Tally) + Send,
 ) -> Result<(), StoreError> {
-    // One transaction, so that all rows are of the same moment.
+    // One transaction, so that all rows come from one snapshot.
     let mut reading = database.moment_in_order().await?;
     let mut groups: HashMap<i64, Option<Shown>> = HashMap::new();
     let minutes_from = minutes_from(&mut reading).await?;

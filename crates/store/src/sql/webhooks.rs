@@ -1,4 +1,4 @@
-//! Webhooks, their secrets and their deliveries.
+//! SQL for webhooks, their signing secrets and their deliveries.
 
 use domain::limits::WEBHOOKS_OF_WORKSPACE_MAX;
 use domain::{EventId, WebhookId, WorkspaceId};
@@ -18,7 +18,7 @@ const SECRETS: &str = "webhook_secrets";
 const DELIVERIES: &str = "webhook_deliveries";
 const WHAT: &str = "webhook";
 
-/// Everything but the secrets, which are rows of their own.
+/// Everything but the secrets, which are in another table.
 fn read(row: &Row) -> Result<WebhookRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     Ok(WebhookRow {
@@ -72,7 +72,7 @@ async fn find(
     with_secrets(connection, row).await
 }
 
-/// The webhooks of a workspace that are to be told of such an event.
+/// The webhooks of a workspace that are subscribed to this kind of event.
 pub(super) async fn that_want(
     connection: &mut Connection,
     workspace: WorkspaceId,
@@ -137,7 +137,7 @@ async fn create(writing: &mut Writing, mut row: WebhookRow, act: Act) -> Result<
     for secret in &row.secrets {
         insert_secret(writing, row.workspace, row.id, secret).await?;
     }
-    // Every vault learns the floors of a workspace that changed.
+    // Marks the workspace as changed, so that every vault learns the new anti-rollback record.
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     writing.audit(&act, Some(row.workspace), "webhook.create", row.id, format!("url {}", row.url)).await?;
     Ok(row)
@@ -189,7 +189,7 @@ async fn rotate(
         let detail = "another rotation came first; read the webhook again";
         return Err(StoreError::conflict("secret_version", detail, None));
     }
-    // The one before the last is done with, whatever is left of its time: two sign at once, never three.
+    // The secret before the last is dropped even if its overlap is not over: two sign at once, never three.
     for spent in old.secrets.iter().skip(1) {
         seals::remove(writing, workspace, sealed_object(id, spent.generation)).await?;
     }
@@ -308,7 +308,7 @@ async fn resend(
         .bind(event.bytes())
         .run(writing.connection())
         .await?;
-    // Refused while a worker is at it: what that one says of its try would be taken for the answer to this one.
+    // Refused while a worker is sending: the outcome of its attempt would be taken for that of this one.
     if !jobs::ask_anew(writing, events::delivery_of(id, &found.event, act.unix_ms)).await? {
         return Err(StoreError::conflict("delivery_running", "it is being sent at this moment", None));
     }

@@ -1,4 +1,4 @@
-//! Workspaces and their wrapped keys.
+//! SQL for workspaces and their wrapped keys.
 
 use domain::master_key::{self, wrapped_prefix};
 use domain::{CacheMode, WorkspaceId};
@@ -66,7 +66,8 @@ pub(super) async fn insert_key(writing: &mut Writing, key: &WrappedKey) -> Resul
     Ok(())
 }
 
-/// A replica that was slow to learn of the end of a master key wraps under it still; nobody could unwrap that.
+/// Refuses a key wrapped under a retired master key, by a replica that learned too late of its end: it could
+/// never be unwrapped.
 async fn refuse_retired(writing: &mut Writing, key: &WrappedKey) -> Result<(), StoreError> {
     let retired = meta::find(writing.connection(), master_key::RETIRED.to_owned()).await?.unwrap_or_default();
     let retired = String::from_utf8_lossy(&retired);

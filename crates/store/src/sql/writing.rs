@@ -1,4 +1,4 @@
-//! One write transaction: its version, what it changed, and the audit entry that goes with it.
+//! One write transaction: its version, the changes for the feed, and the audit entries that go with them.
 
 use std::fmt::Display;
 
@@ -9,14 +9,14 @@ use super::{Connection, audit, sql};
 use crate::feed::{FEED_ROWS_KEPT, Part};
 use crate::{Act, AuditRow, StoreError};
 
-/// What nobody else may change meanwhile.
+/// What is locked against concurrent changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lock {
     Configuration,
     Nothing,
 }
 
-/// Replicas that listen are told the new version when the transaction commits.
+/// Notifies listening replicas of the new version when the transaction commits.
 const NOTIFY: &str = "SELECT pg_notify('tidegate_changes', $1)";
 
 pub(crate) struct Writing {
@@ -27,9 +27,9 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Takes the lock at once: what is read in the transaction is still true when it writes.
+    /// Takes the lock at the start: what the transaction reads is still true when it writes.
     pub(crate) async fn begin(mut connection: Connection, lock: Lock) -> Result<Self, StoreError> {
-        // SQLite has one writer; PostgreSQL has as many as don't lock the same row.
+        // SQLite has one writer; on PostgreSQL, writers are serialised by this row's lock.
         let head = match (&connection, lock) {
             (Connection::Postgres(_), Lock::Configuration) => "SELECT version FROM head FOR UPDATE",
             _ => "SELECT version FROM head",
@@ -48,7 +48,7 @@ impl Writing {
         self.version + 1
     }
 
-    /// Numbers the events of this transaction.
+    /// The number of the next event of this transaction.
     pub(crate) const fn next_event(&mut self) -> u16 {
         let number = self.events;
         self.events = number.wrapping_add(1);
@@ -62,7 +62,7 @@ impl Writing {
         }
     }
 
-    /// Keeps who did what, in the transaction that does it.
+    /// Writes the audit entry in the transaction of the change.
     pub(crate) async fn audit(
         &mut self,
         act: &Act,
@@ -87,7 +87,8 @@ impl Writing {
         audit::add(self, row).await
     }
 
-    /// The transaction with its news, the version that holds the write, and whether that is a new one.
+    /// The connection, with the feed's rows written, the version that contains the write, and whether that is
+    /// a new one.
     pub(crate) async fn finish(mut self) -> Result<(Connection, u64, bool), StoreError> {
         let changed = std::mem::take(&mut self.changed);
         let is_new = !changed.is_empty();
@@ -128,7 +129,7 @@ impl Writing {
     }
 }
 
-/// The caller's expected version against the row's.
+/// Compares the caller's expected version with the row's.
 pub(crate) fn expect_version(
     what: &'static str,
     expected: Option<u64>,
@@ -140,7 +141,7 @@ pub(crate) fn expect_version(
     }
 }
 
-/// A database's integers are signed; what doesn't fit stays at the edge, visibly.
+/// Databases have signed integers; a value that doesn't fit saturates, visibly.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -158,16 +159,16 @@ pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// SQLite's codes for a full disk, for a write that failed, and for shared memory that could not grow; PostgreSQL's for
-/// a full disk.
+/// SQLite's codes for a full disk, a failed write, and shared memory that could not grow; PostgreSQL's for a
+/// full disk.
 fn is_of_the_disk(code: Option<&str>) -> bool {
     matches!(code, Some("13" | "778" | "4874" | "53100"))
 }
 
-/// PostgreSQL's code for a text that it has no form for.
+/// PostgreSQL's code for a NUL in a text.
 const NUL_IN_TEXT: &str = "22021";
 
-/// An error of a statement: what the caller did, or the database's trouble.
+/// Classifies a statement's error: a mistake of the caller, or a failure of the database.
 pub(crate) fn database(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(told) if told.is_unique_violation() => {

@@ -1,4 +1,5 @@
-//! Rows of packed records: written whole, merged while they are small, walked in the order of traces.
+//! Rows of packed meter records on SQLite: appended, merged in levels while they are small, and scanned in
+//! trace order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -17,18 +18,18 @@ use crate::sql::writing::{database, signed};
 use crate::sql::{Connection, sql};
 
 const TABLE: &str = "record_batches";
-/// So many rows of a level make one of the next.
+/// How many rows of a level are merged into one of the next.
 const MERGED_AT_ONCE: i64 = 8;
 const LEVEL_LAST: i64 = 3;
-/// Eight of the largest rows that are still merged stay within the bounds of a row.
+/// Above this size rows are not merged: eight rows just below it still fit into one.
 const LARGE_RECORDS: usize = 256;
 const LARGE_BYTES: usize = 128 * 1024;
-/// Rows whose traces are in memory at once while known ones are looked for.
+/// Rows in memory at once while duplicates are searched.
 const ROWS_AT_ONCE: i64 = 16;
-/// Longer than any id, so it comes after all of them.
+/// Longer than any id, so it sorts after all of them.
 const AFTER_ALL_IDS: [u8; 17] = [0xFF; 17];
 
-/// The level of a row that was not merged: the one that rows of its size come from.
+/// The level of a new row: that of merged rows of its size.
 fn level(row: &Packed) -> i64 {
     let fits = |records, bytes| row.count() < records && row.body.len() < bytes;
     let of_size = |levels: usize| fits(LARGE_RECORDS >> (3 * levels), LARGE_BYTES >> (3 * levels));
@@ -36,8 +37,8 @@ fn level(row: &Packed) -> i64 {
     level.map_or(LEVEL_LAST, |(level, _)| level)
 }
 
-/// Adds a row, and merges small ones where enough have come together: each record is written again at most
-/// `LEVEL_LAST` times, and lists read few rows however slowly the records came.
+/// Inserts a row and merges full levels, like an LSM tree: each record is rewritten at most `LEVEL_LAST`
+/// times, and lists read few rows however slowly the records arrived.
 pub(super) async fn add(connection: &mut SqliteConnection, row: Packed) -> Result<(), StoreError> {
     let mut level = level(&row);
     insert(connection, row, level).await?;
@@ -74,7 +75,7 @@ async fn count_of_level(connection: &mut SqliteConnection, level: i64) -> Result
     row.try_get(0).map_err(|error| StoreError::corrupt(TABLE, error))
 }
 
-/// All rows of a level as one; the level of that one.
+/// Merges all rows of a level into one; returns that one's level.
 async fn merge(connection: &mut SqliteConnection, level: i64) -> Result<i64, StoreError> {
     let query = sqlx::query(
         "SELECT first_trace, last_trace, first_started_unix_ms, last_started_unix_ms, workspaces, traces, body \
@@ -104,7 +105,8 @@ fn read_packed(row: &SqliteRow) -> Result<Packed, StoreError> {
     })
 }
 
-/// Which of these records are kept already. Only traces are read, and only of rows whose ranges meet.
+/// Which of these records are stored already. Reads only traces, and only of rows whose range overlaps
+/// theirs.
 pub(super) async fn known(
     connection: &mut SqliteConnection,
     records: &SettledRecords,
@@ -132,14 +134,15 @@ pub(super) async fn known(
     }
 }
 
-/// One record, found by the rows whose range and traces hold it.
+/// Finds one record through the rows whose range and traces contain it.
 pub(super) async fn find(
     connection: &mut Connection,
     groups: &Groups,
     workspace: WorkspaceId,
     trace: TraceId,
 ) -> Result<Option<MeterRecord>, StoreError> {
-    // `instr` may also find bytes that lie across two ids, hence the loop. Most that is asked for is recent.
+    // `instr` may also match across two ids, hence the loop. Most lookups are for recent records, hence the
+    // index.
     let query = sql("SELECT traces, body FROM record_batches INDEXED BY record_batches_by_last \
          WHERE last_trace >= $1 AND first_trace <= $1 AND instr(traces, $1) > 0 AND instr(workspaces, $2) > 0");
     for row in &query.bind(trace.bytes()).bind(workspace.bytes()).rows(connection).await? {
@@ -155,7 +158,7 @@ pub(super) async fn find(
     Ok(None)
 }
 
-/// Rows that hold only records from before this trace go, a few at a time; how many records they held.
+/// Deletes a few of the rows whose records are all before this trace; returns how many records they had.
 pub(super) async fn forget(connection: &mut SqliteConnection, before: TraceId) -> Result<i64, StoreError> {
     let query = sqlx::query(
         "DELETE FROM record_batches WHERE id IN \
@@ -171,24 +174,24 @@ pub(super) enum Order {
     OldestFirst,
 }
 
-/// Which records a walk is about. What a row's columns tell is asked of the database, the rest by `take`.
+/// The parameters of a scan. The statement filters by the row's columns, `take` by the rest.
 #[derive(Debug, Clone)]
 pub(super) struct Walk<'a> {
     pub order: Order,
     pub wanted: usize,
     pub workspace: WorkspaceId,
-    /// The newest first; one that is not empty at least.
+    /// Newest first; at least one that is not empty.
     pub stretches: &'a [Stretch],
-    /// Records of others are passed over unread.
+    /// Records of other groups are skipped without decoding them.
     pub groups: Option<&'a BTreeSet<i64>>,
-    /// Once so many records were read, no further row is: for walks to the newest first.
+    /// After this many records no further row is read; only for scans with the newest first.
     pub looked_at_most: usize,
 }
 
 pub(super) struct Walked<T> {
     pub rows: Vec<T>,
     pub looked_at: usize,
-    /// Where a walk ended before it had what was wanted: from here on nothing was looked at.
+    /// Where a scan gave up before it had found enough: nothing from here on was read.
     pub ended_at: Option<TraceId>,
 }
 
@@ -200,14 +203,14 @@ const OLDER_ROWS_FIRST: &str = "SELECT id, first_trace, last_trace FROM record_b
     ORDER BY first_trace, id LIMIT $6";
 const BODIES: &str =
     "SELECT id, traces, body FROM record_batches WHERE id IN (SELECT value FROM json_each($1))";
-/// Most walks end in the first row; whatever is rare takes many.
+/// Most scans end in the first row; rare matches take many.
 const RANGES_AT_FIRST: usize = 4;
 const RANGES_AT_ONCE: usize = 256;
 const BODIES_AT_ONCE: usize = 8;
 
 impl Walk<'_> {
     fn has(&self, trace: TraceId) -> bool {
-        // The newest of those that begin before it.
+        // The newest of the ranges that begin before the trace.
         let place = self.stretches.partition_point(|stretch| stretch.after >= trace);
         self.stretches.get(place).is_some_and(|stretch| stretch.has(trace))
     }
@@ -222,7 +225,7 @@ impl Walk<'_> {
     }
 }
 
-/// The traces that a row lies between, both within.
+/// A row's first and last trace, both inclusive.
 struct RowRange {
     id: i64,
     first: TraceId,
@@ -230,7 +233,7 @@ struct RowRange {
 }
 
 impl RowRange {
-    /// Nothing in the rows behind this one in a walk is beyond.
+    /// The bound in scan order: no later row has a record beyond it.
     const fn edge(&self, order: Order) -> TraceId {
         match order {
             Order::NewestFirst => self.last,
@@ -239,9 +242,9 @@ impl RowRange {
     }
 }
 
-/// The first `wanted` of what `take` makes of the records, in their order. Ranges overlap, so a row is read while it
-/// may hold a record that comes before one that was found; few bodies are in memory at a time. The caller's transaction
-/// keeps rows from merging under the walk.
+/// Returns the first `wanted` results of `take`, in order. Ranges overlap, so further rows are read as long
+/// as they may have a record that sorts before one already found; few bodies are in memory at a time. The
+/// caller's transaction keeps rows from being merged during the scan.
 pub(super) async fn walk<T>(
     connection: &mut Connection,
     groups: &Groups,
@@ -252,7 +255,8 @@ pub(super) async fn walk<T>(
     let mut found = Found { order: walk.order, wanted: walk.wanted, rows: BTreeMap::new() };
     let mut rows = Rows::new(&walk);
     while let Some((range, traces, body)) = rows.next(connection, &walk, &found).await? {
-        // All that was not read is no newer than this row's edge, so the next page begins before the trace above it.
+        // No unread record is newer than this row's edge, so the next page starts with the edge: before the
+        // trace above it.
         let edge = range.edge(walk.order);
         let above = TraceId::from_uuid(Uuid::from_u128(edge.as_uuid().as_u128().saturating_add(1)));
         if looked_at >= walk.looked_at_most && walk.newest().is_some_and(|before| above < before) {
@@ -279,7 +283,7 @@ pub(super) async fn walk<T>(
     Ok(Walked { rows: found.into_rows(), looked_at, ended_at })
 }
 
-/// The records of a row that the walk is about, with their places, in its order.
+/// A row's records that are within the scan, with their index in the row, in scan order.
 fn candidates(walk: &Walk<'_>, named: &[u8]) -> Vec<(TraceId, usize)> {
     let mut candidates: Vec<_> = traces(named).zip(0..).filter(|(trace, _)| walk.has(*trace)).collect();
     candidates.sort_unstable();
@@ -289,12 +293,12 @@ fn candidates(walk: &Walk<'_>, named: &[u8]) -> Vec<(TraceId, usize)> {
     candidates
 }
 
-/// A row's traces and body.
+/// A row's range, traces and body.
 type Held = (RowRange, Vec<u8>, Vec<u8>);
 
-/// The rows of a walk, in the order of their edges.
+/// The rows of a scan, in the order of their edges.
 struct Rows {
-    /// After the last range that was read.
+    /// The cursor: the last range that was read.
     at: (Vec<u8>, i64),
     ranges_at_once: usize,
     bodies_at_once: usize,
@@ -319,7 +323,7 @@ impl Rows {
         }
     }
 
-    /// The next one that may still add to what was found.
+    /// The next row that may still contribute to the results.
     async fn next<T>(
         &mut self,
         connection: &mut Connection,
@@ -388,7 +392,7 @@ impl Rows {
     }
 }
 
-/// The first of what was met so far.
+/// The first `wanted` matches so far.
 struct Found<T> {
     order: Order,
     wanted: usize,
@@ -396,7 +400,7 @@ struct Found<T> {
 }
 
 impl<T> Found<T> {
-    /// Whether a record with this trace would be among the first.
+    /// Whether a record with this trace would be among them.
     fn has_room_for(&self, trace: TraceId) -> bool {
         let last = match self.order {
             Order::NewestFirst => self.rows.first_key_value().map(|(last, _)| trace > *last),

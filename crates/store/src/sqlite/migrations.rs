@@ -1,4 +1,4 @@
-//! The schema, forward only: each file runs once, in its order, and is never edited afterwards.
+//! Forward-only schema migrations: each file runs once, in order, and is never edited afterwards.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The store on SQLite: one writer, several readers, a write-ahead log that every commit syncs.
+//! The store on SQLite: one writer, several readers, and a write-ahead log that is fsynced at every commit.
 
 mod batches;
 mod migrations;
@@ -22,16 +22,17 @@ use crate::{Foundation, Store, StoreError};
 pub(crate) use usage::set_day;
 
 pub(crate) const READERS: u32 = 4;
-/// Of a database that is made; one that exists keeps its own. Rows of packed records are long: each page of them is two
-/// writes to the log and one to the database. Larger still, and a lone record would write too much.
+/// For new databases; an existing one keeps its page size. Rows of packed records are long, and each of their
+/// pages costs two writes to the log and one to the database. With larger pages a lone record would write too
+/// much.
 const PAGE_BYTES: u32 = 8 * 1024;
 const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(10);
 
-/// Alone with its file.
+/// The only replica of its file.
 const REPLICA: i64 = 0;
 
-/// The books: what is SQLite's own. Cloning it shares the pools.
+/// The part of the books that is specific to SQLite. Cloning it shares the pools.
 #[derive(Clone)]
 pub(crate) struct SqliteStore {
     database: Database,
@@ -44,7 +45,7 @@ pub(crate) async fn create(path: &Path, foundation: Foundation) -> Result<Store,
     make_file(path)?;
     let made = found(path, foundation).await;
     if made.is_err() {
-        // What can't be removed is refused at the next start, since it isn't complete.
+        // A file that can't be removed is refused at the next start, since it isn't complete.
         for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
             let _ = fs::remove_file(file);
         }
@@ -64,7 +65,7 @@ pub(crate) async fn open(path: &Path) -> Result<Store, StoreError> {
     Ok(store.into_store())
 }
 
-/// A copy of one moment of the database, while others write to it; its schema stays as it is.
+/// A consistent snapshot of the database, while others write to it; its schema is not migrated.
 pub(crate) async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     if !from.exists() {
         return Err(StoreError::NotMade { path: from.into() });
@@ -84,7 +85,8 @@ async fn found(path: &Path, foundation: Foundation) -> Result<Store, StoreError>
     Ok(store.into_store())
 }
 
-/// Created by us before SQLite sees it, so that it is private from its first byte; its companions inherit the mode.
+/// Creates the file before SQLite does, so that it is private from its first byte; the `-wal` and `-shm`
+/// files inherit the mode.
 fn make_file(path: &Path) -> Result<(), StoreError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -120,7 +122,8 @@ async fn connect(path: &Path) -> Result<SqliteStore, StoreError> {
             .max_lifetime(None)
             .test_before_acquire(false)
     };
-    // One connection writes: a second one could only wait for it, and a read that turns into a write would fail at once.
+    // One connection writes: a second one could only wait for it, and a read that is upgraded to a write
+    // would fail at once.
     let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(unavailable)?;
     let readers = pool().max_connections(READERS).connect_lazy_with(options.read_only(true));
     let database = Database::new(Pools::Sqlite { writer: writer.clone(), readers: readers.clone() });
@@ -136,7 +139,7 @@ impl SqliteStore {
         &self.readers
     }
 
-    /// As `Database::note`, for statements of SQLite alone.
+    /// Like `Database::note`, for statements that only SQLite understands.
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,

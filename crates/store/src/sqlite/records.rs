@@ -1,4 +1,4 @@
-//! Meter records, listed and read back.
+//! Lists and decodes meter records on SQLite.
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
 use sqlx::Row;
@@ -25,7 +25,7 @@ async fn requests(
     let (mut found, mut looked_at, mut ended_at) = (Vec::new(), 0, None);
     while found.len() <= wanted && ended_at.is_none() {
         let still = wanted + 1 - found.len();
-        // Where few of a group's requests are what is asked for, ever more of them are looked at.
+        // If few of a group's requests match the filter, each search covers more of them than the last.
         let stretches = search.next(&mut reading, workspace, groups.as_ref(), still.max(looked_at)).await?;
         if stretches.is_empty() {
             break;

@@ -1,9 +1,10 @@
-//! Takes settled records from the journal, each exactly once.
+//! The drainer's sink on SQLite: applies settled records from the journal, each exactly once.
 //!
-//! Records, their sums and the journal's position go in one transaction. The drainer goes on behind what it was told is
-//! applied, so a batch that follows the position this process wrote last holds nothing known, and is not looked at
-//! twice. Whoever may repeat something is checked trace by trace: a recovery of an epoch that had applied something
-//! before, a batch after a commit whose answer was lost, a batch that is not ahead of the position.
+//! Records, their sums and the journal's position are written in one transaction. The drainer continues after
+//! the last acknowledged position, so a batch that follows the position this process wrote last has no
+//! duplicates and needs no check. Every possible repetition is checked trace by trace: recovery of an epoch
+//! of which something was applied before, a batch after a commit whose reply was lost, a batch that is not
+//! ahead of the position.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,18 +24,19 @@ use crate::sql::writing::database;
 
 const TABLE: &str = "journal_positions";
 
-/// What this process knows of the journals that it drains.
+/// This process's state of the journals that it drains.
 #[derive(Default)]
 pub(crate) struct Draining {
     followed: Mutex<HashMap<u32, Followed>>,
     pub(super) groups: Groups,
 }
 
-/// A core's epoch of which nothing was applied when this process met it first: all that is applied came through here.
+/// A core's epoch of which nothing was applied when this process first saw it: all that is applied came
+/// through here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Followed {
     epoch: u64,
-    /// After the last commit that was told to be one.
+    /// The position after the last acknowledged commit.
     upto: Option<JournalPosition>,
 }
 
@@ -85,7 +87,7 @@ async fn take(store: &SqliteStore, batch: DrainBatch) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// The position that is kept now, and the groups that the roll-up met first.
+/// Writes a batch; returns the stored position, and the groups that this process did not know.
 async fn apply(
     connection: &mut SqliteConnection,
     draining: Arc<Draining>,
@@ -109,7 +111,7 @@ async fn apply(
 }
 
 fn packed(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, StoreError> {
-    // A third is what is left of a record told against another.
+    // Delta encoding leaves about a third of a record.
     let mut packing = Packing::of(prepared.len(), prepared.bytes() / 3);
     for (row, tail) in prepared.rows() {
         let group = groups.get(row.tally).ok_or_else(|| StoreError::corrupt(TABLE, "a group is missing"))?;
@@ -118,7 +120,7 @@ fn packed(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, Sto
     Ok(packing.into_rows())
 }
 
-/// What was drawn on budgets goes from this process's leases to the books.
+/// Moves what was drawn on budgets from this process's leases to the spent amounts.
 async fn spend(connection: &mut SqliteConnection, draws: &Draws) -> Result<(), StoreError> {
     if draws.is_empty() {
         return Ok(());
@@ -157,7 +159,7 @@ async fn follows(
     Ok(is_first)
 }
 
-/// Whether `one` is later than `other` in the journal of the same run.
+/// Whether `one` is later than `other` in the same epoch of the journal.
 fn is_ahead(one: JournalPosition, other: JournalPosition) -> bool {
     one.epoch == other.epoch && (one.segment, one.offset) > (other.segment, other.offset)
 }

@@ -1,4 +1,4 @@
-//! Upkeep on SQLite: old rows go a few at a time, so that a batch waits for none of them long.
+//! Maintenance on SQLite: retention deletes a few rows at a time, so that no batch waits long for it.
 
 use super::{SqliteStore, batches};
 use crate::sql::hours::first_trace_of;

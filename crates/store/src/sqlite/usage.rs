@@ -1,4 +1,4 @@
-//! Sums over records, by the minute: added to with each batch.
+//! Usage sums per minute on SQLite, added to with each batch.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::upkeep::DAY;
 const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
 
-/// The group of each tally, and those among them that this process meets first.
+/// The group of each tally, and those that this process did not know.
 pub(super) async fn groups(
     connection: &mut SqliteConnection,
     groups: &Groups,
@@ -40,7 +40,7 @@ pub(super) async fn groups(
     Ok((found, new_groups.into_iter().collect()))
 }
 
-/// The group in the database; `sample` becomes the template of one that has none.
+/// Reads or inserts the group; `sample` becomes the template of one without.
 async fn group_of(
     connection: &mut SqliteConnection,
     name: &GroupName,
@@ -66,7 +66,7 @@ async fn group_of(
     Ok(Group::new(number, sample.to_vec()))
 }
 
-/// Adds a batch's sums to those of its minutes.
+/// Adds a batch's sums to its minutes.
 pub(super) async fn add(
     connection: &mut SqliteConnection,
     groups: &[Arc<Group>],
@@ -78,7 +78,8 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// To the sums of the minute and to those of its hour, in two statements, since each is a trip to SQLite's thread.
+/// Adds to the sums of the minute and to those of its hour: in two statements, since each is a trip to
+/// SQLite's thread.
 async fn add_tally(
     connection: &mut SqliteConnection,
     workspace: WorkspaceId,

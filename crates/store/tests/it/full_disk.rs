@@ -1,4 +1,5 @@
-//! A disk that is full at every place of a write, and has room again: nothing is kept by half, and everything goes on.
+//! A disk that fills up at every point of a write, and has space again: nothing is half-written, and work
+//! resumes.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use store::fixtures::leave_room;
 use crate::samples::{act, api_key, project, record, settled};
 use crate::{Fresh, run, sqlite};
 
-/// One more page each time, until the write fits: so it was refused at each place where it needs one.
+/// One more page each time, until the write fits: so it is refused at each point where it needs one.
 const PAGES_MAX: u32 = 400;
 
 fn batch(fresh: &Fresh, records: std::ops::Range<u64>) -> DrainBatch {
@@ -25,13 +26,13 @@ fn batch(fresh: &Fresh, records: std::ops::Range<u64>) -> DrainBatch {
     }
 }
 
-/// What packs into little with nothing else, so that records need pages.
+/// A string that neighbours share nothing with, so that delta-encoded records still need pages.
 fn unlike(number: u64) -> String {
     let mixed = |turn: u32| (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(turn * 5);
     (0..12).map(|turn| format!("{:x}", mixed(turn))).collect()
 }
 
-/// A key is made and revoked, which is what must never wait for a restart.
+/// Creates and revokes a key: what must never wait for a restart.
 async fn revokes_a_key(fresh: &Fresh, number: u64) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
     let made = keys.create(api_key(workspace, fresh.founding.project.id, number), None, act()).await.unwrap();
@@ -100,7 +101,7 @@ fn a_change_is_refused_at_each_page_and_made_once_there_is_room() {
     });
 }
 
-/// What lists read in one moment is a transaction, too: one that was left is not there for the next.
+/// A list's snapshot is a transaction, too: one that was abandoned must not reach the next reader.
 #[test]
 fn a_reader_that_was_left_inside_its_transaction_is_replaced() {
     run(async {
@@ -109,7 +110,7 @@ fn a_reader_that_was_left_inside_its_transaction_is_replaced() {
         for number in 0..40 {
             let reading =
                 fresh.store.records().requests(workspace, Default::default(), store::Page::first(10));
-            // Polled once and dropped: the caller hung up.
+            // Polled once and dropped, as when the caller hangs up.
             let _ = tokio::time::timeout(Duration::ZERO, reading).await;
             let taken = fresh.store.record_sink().apply(batch(&fresh, number * 10..number * 10 + 10)).await;
             taken.unwrap();

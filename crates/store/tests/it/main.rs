@@ -1,4 +1,4 @@
-//! What every database must do: the same cases for each, and what is each one's own.
+//! Conformance tests of the store: the same cases for each database, and the cases specific to one.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -23,17 +23,17 @@ pub struct Fresh {
     pub store: Store,
     pub founding: store::Founding,
     pub dir: tempfile::TempDir,
-    /// Of a PostgreSQL database.
+    /// The URL of a PostgreSQL database.
     pub url: Option<String>,
 }
 
 impl Fresh {
-    /// As if the feed had been cut long ago.
+    /// As if the feed had been trimmed long ago.
     pub async fn forget_changes(&self) {
         self.meddle("DELETE FROM changes").await;
     }
 
-    /// Runs a statement behind the store's back.
+    /// Runs a statement that bypasses the store.
     pub async fn meddle(&self, statement: &'static str) {
         match &self.url {
             Some(url) => postgres::run_on(url, statement).await,
@@ -51,7 +51,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Runs every case against one kind of database: another kind joins with its constructor and one line.
+/// Runs every case against one database: a further one needs its constructor and one line.
 macro_rules! on_each {
     ([$($database:ident: $fresh:path),* $(,)?], $cases:tt) => {
         $(conformance!($database, $fresh, $cases);)*

@@ -1,4 +1,4 @@
-//! What is PostgreSQL's own: replicas, lost answers, a server that is away.
+//! Cases specific to PostgreSQL: replicas, lost replies, an unreachable server.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::{Fresh, run};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// The address of an empty database of this test's own.
+/// The address of an empty database for this test alone.
 async fn empty() -> (Server, String) {
     let server = Server::shared().await.unwrap();
     let name = format!("t_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -41,7 +41,7 @@ pub async fn joined(fresh: &Fresh, number: u8) -> Store {
     Store::connect(&address(fresh.url.as_deref().unwrap()), replica(number)).await.unwrap()
 }
 
-/// Runs a statement beside the store.
+/// Runs a statement that bypasses the store.
 pub async fn run_on(url: &str, statement: &str) {
     told_by(url, statement).await;
 }
@@ -51,7 +51,7 @@ pub async fn told_by(url: &str, statement: &str) -> String {
     server.run(url.rsplit('/').next().unwrap(), statement).await.unwrap()
 }
 
-/// Its connections go through a relay.
+/// A store whose connections go through a relay.
 async fn relayed(fresh: &Fresh, number: u8) -> (Store, Relay) {
     let relay = Relay::start(Server::shared().await.unwrap().address()).await.unwrap();
     let url = relay.url(fresh.url.as_deref().unwrap());
@@ -71,7 +71,7 @@ fn batch(core: u32, offset: u64, records: impl AsRef<[MeterRecord]>) -> DrainBat
     }
 }
 
-/// Offers a batch as the drainer does, until it is taken; how often it failed.
+/// Applies a batch as the drainer does, until it succeeds; returns how often it failed.
 async fn until_taken(store: &Store, batch: &DrainBatch) -> u32 {
     let until = Instant::now() + Duration::from_secs(30);
     let mut failed = 0;
@@ -82,7 +82,7 @@ async fn until_taken(store: &Store, batch: &DrainBatch) -> u32 {
     failed
 }
 
-/// Records and their sums, told by a store that did not write them.
+/// Records and their sums, read by a store that did not write them.
 async fn counted(store: &Store, fresh: &Fresh) -> (u64, u64) {
     let query = UsageQuery {
         workspace: fresh.founding.workspace.id,
@@ -101,7 +101,7 @@ async fn hears_of(store: &Store, version: u64, within: Duration) -> bool {
     tokio::time::timeout(within, heard).await.is_ok_and(|told| told.is_ok())
 }
 
-/// Each number is written as a COPY and as a single statement.
+/// Each count of records is written as a COPY and as a single statement.
 #[test]
 fn a_commit_whose_answer_is_lost_on_the_way_counts_once() {
     run(async {
@@ -114,7 +114,7 @@ fn a_commit_whose_answer_is_lost_on_the_way_counts_once() {
         }
         assert_eq!(relay.answers_lost(), 8);
         assert_eq!(counted(&fresh.store, &fresh).await, (1_040, 1_040));
-        // The same for a change of the configuration: whoever wrote is told that it may be there.
+        // The same for a configuration change: the writer gets `Uncertain`.
         let workspace = fresh.founding.workspace.id;
         relay.lose_answers(1);
         let told = store.projects().create(project(workspace, 7), act()).await;
@@ -123,8 +123,8 @@ fn a_commit_whose_answer_is_lost_on_the_way_counts_once() {
     });
 }
 
-/// Replicas drain side by side, with answers lost and connections cut under them, and one begins anew with what it had
-/// brought already.
+/// Replicas drain in parallel, with lost replies and cut connections, and one starts over with records that
+/// it had delivered already.
 #[test]
 fn replicas_bring_records_side_by_side_and_each_counts_once() {
     run(async {
@@ -154,13 +154,14 @@ fn replicas_bring_records_side_by_side_and_each_counts_once() {
             None,
             "positions are each replica's own"
         );
-        // Of these 700, 460 came before: two large batches and two small ones whole, and 100 of a third large one.
+        // Of these 700, 460 were delivered before: two large batches and two small ones entirely, and 100 of
+        // a third large one.
         until_taken(&again, &batch(1, 20, records(&fresh, 10_000..10_700))).await;
         assert_eq!(counted(&fresh.store, &fresh).await, (all + 240, all + 240));
     });
 }
 
-/// A change of one replica wakes the other at once, and where the wire is cut, asking still finds it.
+/// A change on one replica wakes the other at once, and if the connection is cut, polling still finds it.
 #[test]
 fn a_change_is_heard_of_on_the_other_replica() {
     run(async {
@@ -186,7 +187,7 @@ fn a_change_is_heard_of_on_the_other_replica() {
     });
 }
 
-/// Versions are handed out one by one, so that nobody who follows the feed misses one.
+/// Versions are assigned one by one, so that no follower of the feed misses one.
 #[test]
 fn writers_on_several_replicas_leave_one_history() {
     run(async {
@@ -243,7 +244,7 @@ fn a_foundation_is_laid_once_whoever_comes_first() {
         assert_eq!(founded.iter().filter(|told| told.is_ok()).count(), 1, "{founded:?}");
         assert_eq!(founded.iter().filter(|told| refused(told)).count(), 3, "{founded:?}");
         Store::connect(&address, replica(9)).await.unwrap();
-        // One migration ahead, whatever its number, is a rolling upgrade; more is a program from the past.
+        // One unknown migration, whatever its number, is a rolling upgrade; more means an outdated program.
         let newer = |version: i64| {
             format!(
                 "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -258,7 +259,7 @@ fn a_foundation_is_laid_once_whoever_comes_first() {
     });
 }
 
-/// Weeks have partitions, which replicas make when they are needed.
+/// Weekly partitions, which replicas create when they are needed.
 #[test]
 fn records_lie_in_partitions_by_their_time() {
     run(async {
@@ -298,7 +299,7 @@ fn a_text_that_the_database_has_no_form_for_is_the_callers_fault() {
     });
 }
 
-/// Every table's rows, whatever their order; what is next of each counter.
+/// Every table's rows, whatever their order, and the next value of each sequence.
 async fn whole(url: &str) -> Vec<String> {
     let tables = told_by(
         url,
@@ -317,7 +318,7 @@ async fn whole(url: &str) -> Vec<String> {
     found
 }
 
-/// Without PostgreSQL's own tools: partitions, triggers, counters, and all of it at one moment.
+/// Without `pg_dump`: partitions, triggers, sequences, and all of it from one snapshot.
 #[test]
 fn every_row_goes_into_an_empty_database() {
     run(async {
@@ -326,7 +327,7 @@ fn every_row_goes_into_an_empty_database() {
         let (workspace, project_id) = (fresh.founding.workspace.id, fresh.founding.project.id);
         fresh.store.projects().create(project(workspace, 7), act()).await.unwrap();
         fresh.store.api_keys().create(api_key(workspace, project_id, 7), None, act()).await.unwrap();
-        // Of three weeks, each of which has its partition.
+        // Of three weeks, each with its own partition.
         let mut batches = vec![records(&fresh, 0..300), records(&fresh, 300..600)];
         for (number, record) in batches.iter_mut().flatten().enumerate() {
             let number = number as u64;
@@ -338,7 +339,7 @@ fn every_row_goes_into_an_empty_database() {
         for (number, batch_of) in batches.into_iter().enumerate() {
             fresh.store.record_sink().apply(batch(number as u32, 1, batch_of)).await.unwrap();
         }
-        // A day that is summed, which a trigger would unsum where hours are written anew.
+        // A summed day, whose mark a trigger would remove when hours are inserted.
         run_on(
             &url,
             "INSERT INTO rolled_days SELECT workspace, minute / 1440 FROM usage_minutes GROUP BY 1, 2",
@@ -358,12 +359,12 @@ fn every_row_goes_into_an_empty_database() {
         assert_eq!(whole(&other).await, wanted);
         let told = store::bring_back(&address(&other), &file).await;
         assert!(matches!(told, Err(StoreError::NotEmpty { .. })), "{told:?}");
-        // It goes on as the first would have.
+        // It continues as the first database would have.
         let back = Store::connect(&address(&other), replica(9)).await.unwrap();
         back.projects().create(project(workspace, 8), act()).await.unwrap();
         assert_eq!(counted(&back, &fresh).await, counted(&fresh.store, &fresh).await);
 
-        // One that ends too early leaves nothing behind.
+        // A truncated dump leaves nothing behind.
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(folder.path().join("torn"), &bytes[..bytes.len() - 40]).unwrap();
         let (_, third) = empty().await;

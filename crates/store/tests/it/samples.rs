@@ -1,4 +1,4 @@
-//! Rows to start from.
+//! Sample rows.
 
 use domain::*;
 use ledger::SettledRecords;
@@ -148,7 +148,7 @@ pub fn device(number: u8) -> DeviceRow {
     }
 }
 
-/// Everything that can be stated.
+/// An agreement with every term stated.
 pub fn agreement() -> Agreement {
     Agreement {
         limits: AgreedLimits {

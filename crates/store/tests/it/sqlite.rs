@@ -1,4 +1,4 @@
-//! What is SQLite's own: files, schema, speed.
+//! Cases specific to SQLite: files, schema, speed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -57,7 +57,7 @@ fn a_database_is_private_and_opens_again_as_it_was() {
     });
 }
 
-/// Its pages are as large as those of the version that made it.
+/// It keeps the page size of the version that created it.
 #[test]
 fn an_older_database_keeps_its_pages_and_takes_records() {
     run(async {
@@ -109,7 +109,7 @@ fn a_foundation_that_fails_leaves_no_file() {
     });
 }
 
-/// However slowly records come, lists read few rows.
+/// However slowly records arrive, lists read few rows.
 #[test]
 fn small_batches_become_few_rows() {
     run(async {
@@ -128,7 +128,7 @@ fn small_batches_become_few_rows() {
     });
 }
 
-/// A process that dies before, in or after a commit, and the one that comes after it.
+/// A process that dies before, in or after a commit, and its successor.
 #[test]
 fn a_killed_process_repeats_and_loses_nothing() {
     run(async {
@@ -208,8 +208,8 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// The journal of production over the store: what a crash leaves is recovered once, also where the freed segments come
-/// back and are recovered again by the next process.
+/// The production journal on this store: what a crash leaves is recovered once, also if the freed segments
+/// reappear and the next process recovers them again.
 #[test]
 fn what_a_crash_leaves_in_the_journal_comes_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

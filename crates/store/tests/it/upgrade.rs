@@ -1,4 +1,5 @@
-//! A database with rows of the version before, brought up to date, and the version before beside the newer schema.
+//! Upgrades: a database with rows of the previous version is migrated, and the previous version runs beside
+//! the newer schema.
 
 use domain::{MeterRecord, Outcome, WorkspaceId};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -12,8 +13,8 @@ use crate::{Fresh, run};
 
 const KEPT: u64 = 300;
 const WEEK_MS: u64 = 7 * 86_400_000;
-/// The name that was asked for, behind its length, and who answered, an id behind its kind and length: the version before
-/// doesn't tell groups apart by them.
+/// The requested name, behind its length, and the principal that answered, an id behind its kind and length:
+/// the previous version does not distinguish groups by them.
 const REQUESTED: usize = 1 + "gpt-4o".len() + 2 + 16;
 
 fn of(fresh: &Fresh, number: u64) -> MeterRecord {
@@ -21,7 +22,7 @@ fn of(fresh: &Fresh, number: u64) -> MeterRecord {
     if number % 100 == 7 { MeterRecord { status: 502, outcome: Outcome::Failed, ..like } } else { like }
 }
 
-/// Records as the version before packs them.
+/// Records as the previous version packs them.
 fn body(records: &[MeterRecord]) -> Vec<u8> {
     let mut body = vec![1];
     for record in records {
@@ -36,7 +37,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the version before writes of a record.
+/// The statement with which the previous version inserts a record.
 fn insert(record: &MeterRecord) -> String {
     format!(
         "INSERT INTO records (trace, workspace, started_unix_ms, body) VALUES ('\\x{}', '\\x{}', {}, '\\x{}') \
@@ -56,7 +57,7 @@ async fn counted(store: &Store, workspace: WorkspaceId) -> (u64, u64) {
     (store.records().record_count().await.unwrap(), summed[0].sums.requests)
 }
 
-/// Everything is there, in its order, whoever wrote it.
+/// Everything is there, in order, whichever version wrote it.
 async fn agrees(store: &Store, fresh: &Fresh, numbers: std::ops::Range<u64>) {
     let workspace = fresh.founding.workspace.id;
     let expected: Vec<_> = numbers.clone().map(|number| of(fresh, number)).collect();
@@ -124,7 +125,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
         .await;
         let store = joined(&fresh, 5).await;
         agrees(&store, &fresh, 0..KEPT).await;
-        // What comes again is known, whoever kept it.
+        // Duplicates are recognised, whichever version stored them.
         let upto = ledger::JournalPosition { epoch: 9, segment: 1, offset: 1 };
         for numbers in [KEPT - 150..KEPT + 100, KEPT - 20..KEPT + 120] {
             let records = settled(numbers.map(|number| of(&fresh, number)));
@@ -136,7 +137,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
     });
 }
 
-/// A replica of the version before goes on meanwhile.
+/// A replica of the previous version keeps working meanwhile.
 async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
     let workspace = fresh.founding.workspace.id;
     let late = of(fresh, KEPT + 120);
@@ -147,7 +148,7 @@ async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
     assert_eq!(listed[0].trace, late.trace);
     let read = "SELECT COUNT(*) FROM records WHERE started_unix_ms > 0";
     assert_eq!(told_by(url, read).await, (KEPT + 1).to_string(), "its own rows are as it left them");
-    // Its groups have no template, and its hours no day.
+    // Its groups have no template, and its hours no summed day.
     let groups = "SELECT COUNT(*) FROM (SELECT id, workspace, dimensions FROM usage_groups) AS known";
     assert_ne!(told_by(url, groups).await, "0");
     let day = late.started_unix_ms / 86_400_000;
@@ -161,7 +162,7 @@ async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
     assert_eq!((forgotten.weeks, counted(store, workspace).await.0), (2, 0), "of either version");
 }
 
-/// What takes a database of the newest schema back to the sixth.
+/// Statements that revert a database from the newest schema to the sixth.
 const UNDONE: &[&str] = &[
     "DROP INDEX people_by_address; ALTER TABLE people DROP COLUMN address",
     "ALTER TABLE api_keys DROP COLUMN access_secret_version; ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
@@ -231,7 +232,7 @@ fn rows_of_the_version_before_stay_on_sqlite() {
         raw.close().await.unwrap();
         fresh.store = Store::open(&path).await.unwrap();
         agrees(&fresh.store, &fresh, 0..KEPT).await;
-        // The old small rows merge with new ones.
+        // The old small rows are merged with new ones.
         for number in KEPT..KEPT + 40 {
             put_behind(&fresh, 0, number, vec![of(&fresh, number)]).await;
         }

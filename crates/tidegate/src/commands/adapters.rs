@@ -1,4 +1,4 @@
-//! `tidegate adapters`: what the workspace's own runtimes can be asked for beside their models.
+//! `tidegate adapters`: the LoRA adapters of the workspace's own runtimes.
 
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As a query that begins.
+/// The query string that selects a node.
 pub fn query(on: &OnNode) -> String {
     on.node.as_ref().map(|node| format!("?node={}", escape(node))).unwrap_or_default()
 }
@@ -104,19 +104,19 @@ fn list(shared: &Shared, listed: &Value) {
     tell_away(listed);
 }
 
-/// Who could not be asked is said beside what the others said.
+/// Reports the nodes that could not be reached, on standard error.
 pub fn tell_away(listed: &Value) {
     for away in rows_of(listed, "away") {
         eprintln!("{}", output::printable(&output::cell(away, "message")));
     }
 }
 
-/// A list of a JSON object.
+/// The array under this name; empty if there is none.
 pub fn rows_of<'v>(listed: &'v Value, name: &str) -> &'v [Value] {
     listed.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// A row for people is in their units.
+/// In a table, sizes are in human-readable units.
 fn for_people(shared: &Shared, row: &Value) -> Value {
     let mut row = row.clone();
     let bytes = row.get("bytes").and_then(Value::as_u64);

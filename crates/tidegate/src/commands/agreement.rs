@@ -1,4 +1,4 @@
-//! What is stated of a contract with a provider, as options of the commands for credentials and accounts.
+//! The terms of a contract with a provider, as options of the commands for credentials and accounts.
 
 use serde_json::{Map, Value, json};
 
@@ -27,7 +27,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Adds what was said to a request's body.
+    /// Adds the stated terms to a request body.
     pub fn write(self, body: Body) -> Result<Body, Failure> {
         let compliance = self.compliance.map(|tags| {
             let tags = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty());
@@ -42,7 +42,7 @@ impl Agreement {
     }
 }
 
-/// Pairs of names and values as an object; none where nothing was said, null for what is taken back.
+/// NAME=VALUE pairs as an object; `None` if there are none, null for a value that is taken back.
 fn each(pairs: &[String], read: fn(&str) -> Result<Value, Failure>) -> Result<Option<Value>, Failure> {
     let mut fields = Map::new();
     for pair in pairs {

@@ -1,4 +1,4 @@
-//! `tidegate apply`: makes a workspace what a document says, and shows what that changes.
+//! `tidegate apply`: makes a workspace match a document, and shows what that changes.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -69,7 +69,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One line a step, and one a field that changes; an object for programs.
+/// Prints a line for each step and each changed field, or an object for programs.
 fn show(shared: &Shared, step: &Step, is_done: bool, answer: &Value) {
     if shared.json {
         let changed: Vec<_> = step
@@ -126,7 +126,7 @@ fn open_private(path: &Path) -> Result<std::fs::File, Failure> {
     opened.map_err(|error| Failure::new(output::USAGE, format!("{} can't be made: {error}.", path.display())))
 }
 
-/// What is shown once goes to the file alone.
+/// Moves a value that is shown only once from the answer to the file.
 fn keep(file: &mut std::fs::File, step: &Step, answer: &mut Value) -> Result<(), Failure> {
     let Some(name) = step.kind.shown_once else { return Ok(()) };
     if let Some(shown) = answer.as_object_mut().and_then(|fields| fields.remove(name)) {
@@ -190,10 +190,10 @@ fn sum_up(shared: &Shared, options: &Options, plan: &Plan) {
     }
 }
 
-/// The written form of what is there, for `export`.
+/// The workspace as a TOML document, for `export`.
 ///
 /// # Errors
-/// A value can't be written in this form.
+/// A value can't be written as TOML.
 pub fn write_toml(
     workspace: &live::Workspace,
     variable: &dyn Fn(&live::Live) -> String,
@@ -228,7 +228,7 @@ fn toml_of(value: &Value) -> Result<toml::Value, Failure> {
     toml::Value::try_from(without_null(value)).map_err(|error| Failure::from(anyhow::Error::from(error)))
 }
 
-/// As JSON, with the same words.
+/// The same document as JSON.
 #[must_use]
 pub fn write_json(workspace: &live::Workspace, variable: &dyn Fn(&live::Live) -> String) -> Value {
     let mut kinds = serde_json::Map::new();
@@ -248,12 +248,12 @@ pub fn write_json(workspace: &live::Workspace, variable: &dyn Fn(&live::Live) ->
     Value::Object(kinds)
 }
 
-/// Whether it bears no mark of `apply`, and a document that was just written is not to give it one.
+/// Whether `apply` does not manage the object, which the written document must state (`managed = false`).
 const fn is_left_alone(live: &live::Live) -> bool {
     live.kind.has_metadata && !live.is_applied
 }
 
-/// Whether an object is somebody's device or the installation's, and so in no document.
+/// Whether a key is of a signed-in device or of the installation, so that no document contains it.
 #[must_use]
 pub fn is_personal(live: &live::Live) -> bool {
     let scopes = live.fields.get("scopes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -262,7 +262,7 @@ pub fn is_personal(live: &live::Live) -> bool {
         && (scopes.iter().any(|scope| scope == "operator") || name.ends_with(" (signed in)"))
 }
 
-/// The variables that secrets are read from, each named after its object alone.
+/// The environment variables that secrets are read from, each named after its object.
 #[must_use]
 pub fn variables(workspace: &live::Workspace) -> HashMap<(&'static str, String), String> {
     let mut found: HashMap<(&'static str, String), String> = HashMap::new();
@@ -273,7 +273,7 @@ pub fn variables(workspace: &live::Workspace) -> HashMap<(&'static str, String),
                 .collect()
         };
         let name = format!("TIDEGATE_SECRET_{}_{}", word(live.kind.noun), word(&live.label));
-        // Names that differ only in what a variable can't spell get a number.
+        // Names that differ only in characters that a variable can't have get a number.
         let numbered = (2..).map(|number| format!("{name}_{number}"));
         let free = std::iter::once(name.clone())
             .chain(numbered)

@@ -1,4 +1,4 @@
-//! `tidegate audit`: who did what, newest first; proofs of it, and their check without a gateway.
+//! `tidegate audit`: who did what, newest first; proofs of it, and their verification without a gateway.
 
 use std::path::{Path, PathBuf};
 
@@ -153,7 +153,7 @@ fn list(shared: &Shared, listing: &Listing) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The whole chain, one proof after the other: each begins with the entry that the one before ended with.
+/// Fetches the whole chain as successive proofs: each begins with the last entry of the one before.
 fn proofs(
     api: &Api,
     chain: &Chain,

@@ -1,4 +1,4 @@
-//! `tidegate backup` and `tidegate restore`: an installation as a directory, while it serves, and back again.
+//! `tidegate backup` and `tidegate restore`: copies a running installation to a directory, and back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,8 +88,8 @@ pub fn backup(shared: &Shared, options: &Backup) -> Result<(), Failure> {
 
 fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Result<Manifest> {
     let making = archive::Making::begin(&options.to)?;
-    // The journal first. What is drained and freed meanwhile is in the database, which is copied after it; what is in
-    // both is booked once, by its trace.
+    // The journal is copied first. Records that are drained and freed meanwhile are in the database, which is
+    // copied after it; a record that is in both is booked once, by its trace.
     let journal = data_dir::journal(&settings.data_dir);
     for core in directories(&journal)? {
         for segment in files(&journal.join(&core))? {
@@ -184,7 +184,8 @@ fn bring_back(
         let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         archive::copy_out(beside, name, &directory.join(MASTER_KEY_FILE))?;
     }
-    // Before the directory counts as whole: a key that opens nothing is found now, not by the first request.
+    // A master key that does not open the secrets is found before the directory is complete, not by the first
+    // request.
     if directory.join(MASTER_KEY_FILE).exists() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime
@@ -194,7 +195,7 @@ fn bring_back(
     Ok(making.finish()?)
 }
 
-/// With the database's address as it was given, since what is parsed shows no password.
+/// Also returns the database's address as it was given, since the parsed one shows no password.
 fn settings_of(flags: &SettingFlags) -> Result<(Settings, Option<String>), Failure> {
     let layers = flags.layers()?;
     let settings =

@@ -1,4 +1,4 @@
-//! `tidegate billing`: this month by mode, what was paid ahead, and the invoices.
+//! `tidegate billing`: this month's charges by mode, prepaid credit, and the invoices.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `tidegate budget`: bounds on money, and how they stand.
+//! `tidegate budget`: spending limits, and what is left of them.
 
 use super::Shared;
 use crate::api::Api;
@@ -62,10 +62,10 @@ pub struct Budget {
 
 const PATH: &str = "/v2/budgets";
 
-/// Dollars as a person writes them, in millionths, without a float in between.
+/// Parses an amount in dollars into micro-USD, without a float in between.
 ///
 /// # Errors
-/// It is no amount.
+/// The text is not an amount.
 pub fn micros(text: &str) -> Result<u64, Failure> {
     let wrong = || Failure::new(output::USAGE, format!("\"{text}\" is no amount; write USD as 25 or 0.50"));
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));

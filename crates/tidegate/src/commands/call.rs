@@ -1,4 +1,4 @@
-//! `tidegate api`: any path of the API, with the key of this context; for what has no command of its own.
+//! `tidegate api`: calls any path of the API with the key of the context, for what has no command of its own.
 
 use std::io::Read;
 

@@ -1,4 +1,5 @@
-//! `tidegate chat`, also `tidegate run`: a question to a model or a talk with it, the answers as they arrive, and what they cost.
+//! `tidegate chat`, also `tidegate run`: one question to a model or a conversation, with streamed answers and
+//! their cost.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 
@@ -51,7 +52,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     Talk::begin(shared, options)?.say(&prompt)
 }
 
-/// Turn after turn, until it is left.
+/// Reads turn after turn, until the user leaves.
 fn take_turns(input: &mut impl BufRead, mut act: impl FnMut(Turn)) -> Result<(), Failure> {
     loop {
         eprint!(">>> ");
@@ -87,21 +88,21 @@ impl<'a> Talk<'a> {
         Ok(Self { api: Api::connect_open(shared)?, shared, options, messages: opening(options) })
     }
 
-    /// An answer that fails ends itself and not the talk.
+    /// A failed answer does not end the conversation.
     fn take(&mut self, turn: Turn) {
         match turn {
             Turn::Forget => self.messages = opening(self.options),
             Turn::Help | Turn::Leave => eprintln!("{HELP}"),
             Turn::Say(text) => {
                 if let Err(failure) = self.say(&text) {
-                    // Its exit code is for a command that ends with it.
+                    // The exit code is for commands that end with the failure.
                     let _ = failure.report();
                 }
             }
         }
     }
 
-    /// Prints the answer as it comes. Both are remembered, unless it failed.
+    /// Prints the answer as it arrives. Both messages are added to the conversation, unless it fails.
     fn say(&mut self, text: &str) -> Result<(), Failure> {
         self.messages.push(json!({"role": "user", "content": text}));
         match self.answer() {
@@ -135,7 +136,7 @@ impl<'a> Talk<'a> {
                 println!("{event}");
             } else if !text.is_empty() {
                 print!("{}", output::printable(text));
-                // A terminal that went away is told by the next print; the stream itself is not at fault.
+                // A closed terminal is reported by the next print; it is not an error of the stream.
                 let _ = std::io::stdout().flush();
             }
         })?;
@@ -163,7 +164,8 @@ fn prompt_of(options: &Options) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// What served it and what was counted, as far as that was said: a node that is asked itself names no profile.
+/// What served the answer, and its token counts, as far as the headers say: a node that is called directly
+/// names no profile.
 fn receipt(head: &http::HeaderMap, usage: &Value) -> String {
     let header = |name: &str| head.get(name).and_then(|value| value.to_str().ok());
     let place: Vec<&str> =

@@ -1,4 +1,4 @@
-//! `tidegate context`: the gateways that this person is signed in to, and which of them is meant.
+//! `tidegate context`: the gateways that this person is signed in to, and which of them is current.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `tidegate credential`: provider credentials of the workspace's own, sealed on arrival.
+//! `tidegate credential`: the workspace's own provider credentials (BYOK), encrypted on arrival.
 
 use serde_json::{Value, json};
 
@@ -180,8 +180,8 @@ fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), 
     Ok(())
 }
 
-/// The secret of a kind, asked for; the machine's own identity has none. A kind that isn't known is the server's to
-/// refuse.
+/// Asks for the secret of a kind of credential; a managed identity has none. An unknown kind is left to the
+/// server to refuse.
 pub fn secret_for(
     shared: &Shared,
     api: &Api,
@@ -195,7 +195,7 @@ pub fn secret_for(
     }
 }
 
-/// What a provider takes, of this kind or of its usual one: the server has the catalogue.
+/// The kind of credential that a provider takes, as the server's catalogue has it: this one, or the default.
 fn kind_of(api: &Api, provider: &str, auth: Option<&str>) -> Result<Option<Value>, Failure> {
     let mut kinds = api.get("/v2/provider-credentials/kinds")?;
     let text = |kind: &Value, name: &str| kind.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -209,7 +209,7 @@ fn kind_of(api: &Api, provider: &str, auth: Option<&str>) -> Result<Option<Value
     Ok(data.and_then(|kinds| kinds.iter().position(is_it).map(|at| kinds.swap_remove(at))))
 }
 
-/// The variable's name is a fact of the provider.
+/// Reads the secret from the provider's usual environment variable, which the catalogue names.
 fn from_environment(api: &Api, provider: &str, auth: Option<&str>) -> Result<String, Failure> {
     let kind = kind_of(api, provider, auth)?;
     let variable = kind.as_ref().and_then(|kind| kind.get("environment_variable")).and_then(Value::as_str);

@@ -1,4 +1,5 @@
-//! `tidegate doctor`: looks at this machine, its data directory and the running gateway; each finding names its fix.
+//! `tidegate doctor`: checks this machine, its data directory and the running gateway; each finding names its
+//! fix.
 
 mod database;
 

@@ -1,4 +1,5 @@
-//! `tidegate export`: a workspace's configuration and data as files, for whoever wants to leave; secrets are never in it.
+//! `tidegate export`: a workspace's configuration and data as files, for whoever wants to move away; secrets
+//! are never included.
 
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
@@ -176,7 +177,8 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is of a key that no document holds, such as a revoked one or one of a signed-in machine.
+/// Drops objects that refer to a key which no document contains, such as a revoked one or that of a signed-in
+/// machine.
 fn leave_out_the_orphaned(workspace: &mut live::Workspace) {
     let keys = workspace.objects.iter().filter(|live| live.kind.noun == "key");
     let keys: HashSet<String> = keys.map(|live| live.label.clone()).collect();
@@ -200,7 +202,7 @@ fn configuration(api: &Api, as_json: bool) -> Result<String, Failure> {
     }
     workspace.objects.retain(|live| !apply::is_personal(live));
     leave_out_the_orphaned(&mut workspace);
-    // By name: the same workspace is the same text, in whatever order its objects were made.
+    // Sorted by name: the same workspace gives the same text, in whatever order its objects were created.
     let order = |noun: &str| KINDS.iter().position(|kind| kind.noun == noun);
     workspace.objects.sort_by_key(|live| (order(live.kind.noun), live.label.clone()));
     let mut seen = HashSet::new();
@@ -231,7 +233,7 @@ fn configuration(api: &Api, as_json: bool) -> Result<String, Failure> {
     Ok(head + &apply::write_toml(&workspace, &variable)?)
 }
 
-/// Whole, or not at all.
+/// Writes a file completely or not at all.
 fn write_whole(path: &Path, text: &str) -> Result<(), Failure> {
     let part = path.with_extension("part");
     let mut file = std::fs::File::create(&part)?;
@@ -241,7 +243,8 @@ fn write_whole(path: &Path, text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Requests and what each of their attempts costs, in one walk over the records; it goes on where an earlier one ended.
+/// Exports requests and the cost of each attempt in one pass over the records; resumes where an earlier run
+/// stopped.
 fn exchanges(
     api: &Api,
     directory: &Path,
@@ -287,7 +290,7 @@ fn exchanges(
     Ok(files.into_iter().map(|file| json!({"file": file, "rows": rows})).collect())
 }
 
-/// The lines of the ledger that a request has: one for each attempt.
+/// The ledger lines of a request: one for each attempt.
 fn lines(request: &Value) -> Vec<Value> {
     let attempts = request.get("attempts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let line = |attempt: &Value| {
@@ -301,7 +304,7 @@ fn lines(request: &Value) -> Vec<Value> {
     attempts.iter().map(line).collect()
 }
 
-/// By the day, in windows short enough that no answer is cut.
+/// Exports usage by day, in windows short enough that no response is truncated.
 fn usage(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> {
     let name = format!("usage.{}", format.extension());
     let first = api.get("/v2/records?limit=1")?;
@@ -335,7 +338,7 @@ fn usage(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> 
 fn audit(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> {
     let name = format!("audit.{}", format.extension());
     let part = Part { name: name.clone(), head: format.head(&AUDIT_COLUMNS) };
-    // Another list than the records, and so another place to go on from.
+    // This list is resumed separately from the records.
     let mut parts = Parts::open(directory, "audit", &[part])?;
     let mut progress = Progress::new("audit entries", parts.rows());
     loop {

@@ -1,4 +1,4 @@
-//! What a credential or an account says of itself, as options of the command line.
+//! Provider-specific settings of a credential or an account, as options of the command line.
 
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,7 @@ pub struct Hosting {
 }
 
 impl Hosting {
-    /// As the `config` of a request; none where nothing was said.
+    /// The `config` field of a request; `None` if no option was given.
     pub fn config(self) -> Result<Option<Value>, Failure> {
         let mut deployments = Map::new();
         for pair in &self.deployments {

@@ -36,7 +36,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let founded = runtime.block_on(founding::found_or_join(&settings, &World::system(), &email))?;
     let Some(founded) = founded else {
-        // Of several gateways on one database, the first was shown the keys.
+        // On a shared database, the keys were shown when the first gateway was set up.
         let database = settings.database.map(|address| address.to_string()).unwrap_or_default();
         if shared.json {
             println!("{}", serde_json::json!({"joined": database}));

@@ -1,4 +1,4 @@
-//! `tidegate jobs`: how the gateway's own queue stands, and what it gave up.
+//! `tidegate jobs`: the state of the gateway's job queue, and the jobs that it gave up on.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! `tidegate key`: API keys, which are shown once and revoked at once.
+//! `tidegate key`: API keys, which are shown once, and whose revocation takes effect at once.
 
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// A merge patch of the key; `None` where nothing is asked for.
+    /// A merge patch of the key's limits; `None` if no option was given.
     fn patch(&self) -> Option<Value> {
         let set = Body::new()
             .with_some("requests_per_minute", self.requests_per_minute)
@@ -122,7 +122,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         ),
         Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
         Command::Set { id, name, scopes, expires_in_days, ip_allowlist } => {
-            // Two expiries would be two truths: the new one takes the old one's place.
+            // Two expiries would contradict each other: the new one replaces the old one.
             let no_moment = expires_in_days.map(|_| serde_json::Value::Null);
             let body = Body::new()
                 .with_some("name", name)

@@ -1,4 +1,4 @@
-//! `tidegate ledger`: recomputes the books from their records, without the gateway.
+//! `tidegate ledger`: recomputes the ledger's charges and sums from the records, without the gateway.
 
 use ledger::verify::{Mismatch, VerifyReport};
 use serde_json::{Value, json};

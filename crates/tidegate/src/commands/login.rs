@@ -62,7 +62,7 @@ fn sign_in(shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks as often as the gateway wants until a person has answered or the code is too old.
+/// Polls at the interval that the gateway sets, until a person has answered or the code has expired.
 fn wait(api: &Api, device: &Value) -> Result<Value, Failure> {
     let seconds = |name| device.get(name).and_then(Value::as_u64).unwrap_or(5);
     let mut interval = Duration::from_secs(seconds("interval_s"));
@@ -78,7 +78,7 @@ fn wait(api: &Api, device: &Value) -> Result<Value, Failure> {
             Some("authorization_pending") => {}
             Some("slow_down") => interval += Duration::from_secs(1),
             Some("access_denied") => return Err(Failure { code: output::FORBIDDEN, ..refused }),
-            // What passes by itself is waited for, as long as the code is good.
+            // Transient errors are retried as long as the code is valid.
             None if refused.code == output::UNAVAILABLE => {}
             _ => return Err(refused),
         }
@@ -123,7 +123,7 @@ fn link_by_directory(shared: &Shared, data_dir: &std::path::Path) -> Result<(), 
         Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let path = runtime.block_on(house::owners_link(&settings))?;
-    // Where it listens is what its own settings say, unless another address is given.
+    // The address comes from the directory's own settings, unless another one is given.
     let base = match &shared.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => settings.site()?.base_url(&http::HeaderMap::new()),
@@ -136,7 +136,7 @@ fn show_link(shared: &Shared, made: &Value) {
     if shared.json { println!("{made}") } else { println!("{}", field(made, "sign_in_link")) }
 }
 
-/// Ends this machine's key and forgets it.
+/// Revokes this machine's key and removes it from the contexts.
 pub fn out(shared: &Shared) -> Result<(), Failure> {
     let mut contexts = Contexts::read()?;
     let chosen = contexts.choose(shared.context.as_deref())?;
@@ -145,7 +145,7 @@ pub fn out(shared: &Shared) -> Result<(), Failure> {
         .ok_or_else(|| Failure::new(output::AUTHENTICATION, "Nobody is signed in on this machine."))?;
     match Api::with_key(&context.url, &context.api_key)?.post("/v2/sign-out", &json!({})) {
         Ok(_) => {}
-        // It is no more, or was never one of ours: there is nothing to end.
+        // The key is gone already, or is not one that sign-out can revoke: there is nothing left to do.
         Err(refused) if matches!(refused.code, output::AUTHENTICATION | output::CONFLICT) => {}
         Err(refused) => return Err(refused),
     }

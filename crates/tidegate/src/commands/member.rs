@@ -90,10 +90,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The id of a member, who may be named by their email.
+/// The id of a member who is named by id or email.
 ///
 /// # Errors
-/// Nobody here has it.
+/// No member has this email.
 pub fn find(api: &Api, named: &str) -> Result<String, Failure> {
     if !named.contains('@') {
         return Ok(named.to_owned());

@@ -1,4 +1,4 @@
-//! The command list: one file a command, each taking its arguments and the shared options.
+//! The list of commands: one file for each, with its arguments and the shared options.
 
 mod account;
 mod adapters;
@@ -91,11 +91,11 @@ impl Shared {
         if self.json { Form::Json } else { self.output.unwrap_or(Form::Table) }
     }
 
-    /// Where the gateway listens, and the key to use there. A key goes nowhere but where it is from: the one of the
-    /// environment to the address that is given beside it, the one of a context to that context's gateway.
+    /// The gateway's address, and the key to use there. A key is only sent where it belongs: the
+    /// environment's key to the address given with it, a context's key to that context's gateway.
     ///
     /// # Errors
-    /// The contexts can't be read, or the named one isn't there.
+    /// The contexts can't be read, or the named one does not exist.
     pub fn gateway(&self) -> Result<(String, Option<String>), Failure> {
         let given = self.url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
         let key = std::env::var("TIDEGATE_API_KEY").ok().filter(|key| !key.is_empty());
@@ -112,7 +112,7 @@ impl Shared {
         })
     }
 
-    /// Where the gateway listens that is to be signed in to: a context that isn't there is to be made.
+    /// The address of the gateway to sign in to. The context need not exist: signing in creates it.
     ///
     /// # Errors
     /// The contexts can't be read.
@@ -125,7 +125,7 @@ impl Shared {
         Ok(known.map_or_else(|| USUAL_URL.to_owned(), |context| context.url.clone()))
     }
 
-    /// Says that something is done: under `--json` as JSON, for whoever reads lines.
+    /// Reports success; under `--json` as JSON, for programs that read lines.
     pub fn done(&self, sentence: &str) {
         if self.json {
             println!("{}", serde_json::json!({"ok": true}));
@@ -247,7 +247,7 @@ enum Command {
 /// Runs one command to its end.
 ///
 /// # Errors
-/// Says what failed, with the exit code for it.
+/// What failed, with the exit code for it.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { mut shared, command } = arguments;
     shared.json |= shared.output == Some(Form::Json);

@@ -1,5 +1,5 @@
-//! `tidegate models` and `tidegate capabilities`: which models are known, what they cost, and what they and their sellers
-//! can do, each with where that was read; and the models that lie on this machine's disk.
+//! `tidegate models` and `tidegate capabilities`: the known models, what they cost, and what they and their
+//! sellers can do, each with its source; and the models on this machine's disk.
 
 use hub::{Entry, HubError, Reference, memory_of};
 use serde_json::{Map, Value, json};
@@ -58,7 +58,7 @@ struct Named {
     place: Place,
 }
 
-/// Prices are in dollars for a million tokens.
+/// Prices are in dollars per million tokens.
 pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
     let told = |error: HubError| shelf::failure(&error);
     match models.here {
@@ -88,7 +88,7 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
     }
 }
 
-/// A row for people is in their units, one for programs in bytes.
+/// Human-readable sizes in a table, bytes for programs.
 fn row(shared: &Shared, entry: &Entry) -> Value {
     let memory = memory_of(entry);
     if shared.form() != Form::Table {
@@ -152,7 +152,7 @@ fn offers(model: &Value) -> Vec<Value> {
     list(model, "offers").iter().map(row).collect()
 }
 
-/// The day that a price is of: its source's own, or the day it was read where the source says none.
+/// The day of a price: its source's own, or the day it was read if the source has none.
 fn price_day(offer: &Value) -> String {
     let day = offer
         .get("as_of")

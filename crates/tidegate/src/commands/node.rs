@@ -1,4 +1,4 @@
-//! `tidegate node`: a model runtime on this machine, behind the dialects that its clients know.
+//! `tidegate node`: a model runtime on this machine, served in the API dialects that clients already use.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -141,7 +141,7 @@ impl Serving {
         &self.device
     }
 
-    /// Where the node keeps what is its own. What is no model has nothing to keep, unless somebody says where.
+    /// The directory of the node's own files. `echo` needs none unless one is given.
     fn data_dir(&self) -> Option<PathBuf> {
         let usual = || (self.model.as_deref() != Some(ECHO)).then(|| PathBuf::from(DATA_DIR));
         self.data_dir.clone().or_else(usual)
@@ -155,7 +155,7 @@ impl Serving {
         self.ignore_memory
     }
 
-    /// The folder that adapters lie in.
+    /// The directory of adapters.
     fn adapters(&self, data_dir: Option<&Path>) -> Option<PathBuf> {
         self.adapters.clone().or_else(|| data_dir.map(|dir| dir.join("adapters")))
     }
@@ -164,10 +164,10 @@ impl Serving {
         self.guesses
     }
 
-    /// Where the model lies that guesses, and the bytes that it may have for what it reads.
+    /// The path of the draft model, and the bytes of its KV cache.
     ///
     /// # Errors
-    /// There is nothing of that name.
+    /// There is no model of that name.
     pub fn draft(&self) -> Result<Option<(PathBuf, usize)>, Failure> {
         let found = self.draft.as_deref().map(|asked| self.found(asked)).transpose()?;
         Ok(found.map(|(path, _)| (path, self.draft_memory.saturating_mul(1024 * 1024))))
@@ -183,16 +183,16 @@ impl Serving {
         }
     }
 
-    /// Where the model lies, and what it is asked for by.
+    /// The path of the model, and the name that requests use for it.
     ///
     /// # Errors
-    /// There is nothing of that name.
+    /// There is no model of that name.
     pub fn model(&self, asked: &str) -> Result<(PathBuf, String), Failure> {
         let (found, usual) = self.found(asked)?;
         Ok((found, self.name.clone().unwrap_or(usual)))
     }
 
-    /// Where a model lies, and its usual name.
+    /// The path of a model, and its default name.
     fn found(&self, asked: &str) -> Result<(PathBuf, String), Failure> {
         let path = Path::new(asked);
         let (found, usual) = if path.exists() {
@@ -237,7 +237,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     }
     logging::start("info", false)?;
     hardening::raise_descriptor_limit();
-    // Two nodes would write into one journal.
+    // Two nodes would write to the same journal.
     let _lock = match &data_dir {
         Some(dir) => {
             node_keys::create(dir)?;
@@ -275,7 +275,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         }
         let reporting = reporter.map(|reporter| tokio::task::spawn_local(reporter.run()));
         stop.wanted().await;
-        // What it has not told by now it tells after its next start.
+        // What is not reported by now is reported after the next start.
         reporting.inspect(tokio::task::JoinHandle::abort);
         running.drain();
         service.close();
@@ -287,7 +287,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
     })
 }
 
-/// Who reports what the node does, where it has joined.
+/// The task that reports to the control plane, if the node has joined one.
 fn reporter(
     service: &Arc<Service>,
     data_dir: PathBuf,

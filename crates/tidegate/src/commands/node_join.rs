@@ -1,4 +1,4 @@
-//! `tidegate node join`: a machine trades a token for a credential of its own.
+//! `tidegate node join`: exchanges a join token for the node's own credential.
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let control = options.control.trim().trim_end_matches('/').to_owned();
     let address = options.address.trim().trim_end_matches('/');
     let base_url = if address.ends_with("/v1") { address.to_owned() } else { format!("{address}/v1") };
-    // Whoever can't write down what it is given must not use the token up.
+    // The directory comes first: a node that can't store its credential must not use up the token.
     node_keys::create(&options.data_dir)?;
     let before = Membership::read(&options.data_dir)?;
     let key = node_keys::mint();

@@ -157,7 +157,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The token, and what is done with it on the other machine.
+/// Shows the token, and how to use it on the other machine.
 fn invited(shared: &Shared, api: &Api, invited: &Value) {
     output::object(shared, invited);
     if shared.form() == Form::Table {
@@ -169,7 +169,8 @@ fn invited(shared: &Shared, api: &Api, invited: &Value) {
     }
 }
 
-/// Each token of that name which is open: a name may have been invited more than once.
+/// Revokes the token with this id, or every open one of this name: a name may have been invited more than
+/// once.
 fn uninvite(shared: &Shared, api: &Api, name: &str) -> Result<(), Failure> {
     let tokens = api.get_all(TOKENS)?;
     let is_meant = |token: &&Value| {
@@ -205,7 +206,7 @@ fn usage(shared: &Shared, api: &Api, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The id of a node that is named by it, or by its name.
+/// The id of a node that is named by id or name.
 fn id_of(api: &Api, node: &str) -> Result<String, Failure> {
     if node.starts_with("node_") {
         return Ok(api::escape(node));
@@ -221,7 +222,7 @@ fn id_of(api: &Api, node: &str) -> Result<String, Failure> {
     })
 }
 
-/// What it is in lines, what it runs as a table below.
+/// The node's state as lines, and its models as a table below.
 fn runtime(shared: &Shared, said: &Value) {
     if shared.form() != Form::Table {
         return output::object(shared, said);

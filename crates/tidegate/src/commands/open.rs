@@ -18,7 +18,7 @@ pub struct Options {
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let (base, _) = shared.gateway()?;
     let address = format!("{base}{}", path(options.page.as_deref().unwrap_or(""))?);
-    // Nobody looks at a browser that a script started.
+    // A script has no use for a browser.
     let opens = !options.print && !shared.json && std::io::stdout().is_terminal();
     let is_opened = opens && ["xdg-open", "open"].into_iter().any(|program| start(program, &address));
     if shared.json {

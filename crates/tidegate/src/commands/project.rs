@@ -74,7 +74,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where a project is that may be named by its id or its name.
+/// The path of a project that is named by id or name.
 fn one(api: &Api, named: &str) -> Result<String, Failure> {
     if named.starts_with("prj_") {
         return Ok(format!("{PATH}/{named}"));

@@ -1,4 +1,5 @@
-//! `tidegate pull`: a model from a hub onto this machine's disk, going on where the last one stopped.
+//! `tidegate pull`: downloads a model from a hub to this machine's disk, resuming where the last pull
+//! stopped.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
@@ -107,8 +108,8 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The hub, and the token for it. The environment's token is for the environment's hub: another one that is named with
-/// `--from` does not get it.
+/// The hub and its token. The environment's token is for the environment's hub: a different one that is named
+/// with `--from` does not get it.
 fn source(from: Option<&str>) -> Result<(Endpoint, Option<Token>), HubError> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let usual = match set("HF_ENDPOINT") {
@@ -120,7 +121,7 @@ fn source(from: Option<&str>) -> Result<(Endpoint, Option<Token>), HubError> {
     Ok((endpoint, token.as_deref().map(Token::read).transpose()?))
 }
 
-/// The way out, under the rules of this machine's settings.
+/// The HTTP client, under the egress rules of this machine's settings.
 fn client() -> Result<Client, Failure> {
     let layers = Layers::resolve(None, &|name| std::env::var(name).ok(), &[]);
     let settings = layers.and_then(|layers| Settings::check(&layers));
@@ -189,7 +190,7 @@ impl Teller {
         let text = line(here, all, rate, left_s);
         match self.how {
             How::Terminal => {
-                // A terminal that went away is told by what is printed next.
+                // A closed terminal is reported by the next print.
                 let _ = write!(std::io::stderr(), "\r\u{1b}[2K{text}");
                 let _ = std::io::stderr().flush();
                 self.is_line_open.set(true);

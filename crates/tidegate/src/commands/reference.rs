@@ -1,4 +1,5 @@
-//! The reference page of the command line, made from the same definitions as its help; and that no route is out of its reach.
+//! Generates the command line's reference page from the definitions of its help, and tests that every route
+//! has a command.
 
 use std::fmt::Write;
 
@@ -187,7 +188,7 @@ fn the_reference_page_is_up_to_date() {
     assert_eq!(page, reference(), "run the tests of this crate with UPDATE_DOCS=1");
 }
 
-/// What the console completes is what the grammar has.
+/// The console completes exactly the fields that the filter grammar has.
 #[test]
 fn the_console_knows_every_field_of_a_filter() {
     let source = include_str!("../../../../console/src/lib/filter.ts");
@@ -344,7 +345,7 @@ fn every_route_has_its_command() {
     }
     for (method, pattern, _) in control::declared() {
         let route = format!("{method} {pattern}");
-        // A replacement is the change of every field, and has no words of its own.
+        // A PUT replaces all fields of an object; the command that changes fields covers it.
         let known = ROUTES.iter().chain(OF_PROGRAMS).any(|(known, _)| *known == route);
         assert!(
             known || method == http::Method::PUT,

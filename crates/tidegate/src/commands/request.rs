@@ -59,7 +59,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A filter as a query's part. A mistake is shown where it stands.
+/// Checks a filter and encodes it for the query string. A mistake is shown at its position.
 ///
 /// # Errors
 /// The filter can't be read.
@@ -78,9 +78,9 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Prints the latest, then each that settles, oldest first.
+/// Prints the latest requests, then each as it settles, oldest first.
 fn follow(shared: &Shared, api: &Api, options: &Options, query: &str) -> Result<(), Failure> {
-    // What a long exchange adds later began before what is shown already.
+    // A long request settles after others that started later, so polling looks further back.
     let since = if query.contains("since%3A") {
         query.to_owned()
     } else {
@@ -177,7 +177,7 @@ fn explain(request: &Value) {
     }
 }
 
-/// Why it failed or was cut, what would mend that, and what of the configuration refused.
+/// Prints why it failed or was cut off, the fix, and what in the configuration refused it.
 fn failure(error: &Value) {
     let said = |name: &str| error.get(name).and_then(Value::as_str).map(output::printable);
     println!("{}     {}", paint(Style::Bad, "error"), said("message").unwrap_or_default());

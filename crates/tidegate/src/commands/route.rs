@@ -1,4 +1,4 @@
-//! `tidegate route`: rules in the account, never in the code that calls.
+//! `tidegate route`: routing rules, which are part of the workspace and not of the calling code.
 
 use domain::ModelPattern;
 use serde_json::Value;
@@ -120,7 +120,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A person who writes a pattern reads which known models it covers.
+/// Shows the known models that a pattern covers.
 fn tell_covered(shared: &Shared, api: &Api, model: Option<&str>) -> Result<(), Failure> {
     let Some(pattern) = model.map(ModelPattern::read).filter(|pattern| !pattern.is_exact() && !shared.json)
     else {

@@ -1,4 +1,4 @@
-//! `tidegate serve`: the gateway, its control plane and its books in one process.
+//! `tidegate serve`: the gateway, its control plane and its ledger in one process.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -94,8 +94,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     runtime.block_on(serve(&settings, started)).map_err(Failure::from)
 }
 
-/// A first start makes what it needs where it is usual, and where it joins others on their database. Another directory that
-/// holds nothing was more likely mistyped.
+/// A first start creates an installation in the default directory, and wherever it joins others on a shared
+/// database. Any other empty directory was more likely mistyped.
 fn check_is_meant(settings: &Settings) -> Result<(), Failure> {
     let shown = settings.data_dir.display();
     if settings.database.is_some() || settings.data_dir == Path::new(USUAL_DATA_DIR) {
@@ -160,7 +160,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     watcher.abort();
     listener.abort();
     asker.abort();
-    // The system core ends with the last handle on it, which these tasks hold.
+    // The system core ends when the last handle to it is dropped, and these tasks hold handles.
     let (_, _, _, _) = (watcher.await, listener.await, asker.await, keys.await);
     if tokio::task::spawn_blocking(move || system_thread.join()).await?.is_err() {
         tracing::error!("the system core ended by a panic");
@@ -169,14 +169,15 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the audit's heads are kept, if anywhere.
+/// The destination for signed audit heads outside the database, if one is configured.
 fn heads(settings: &Settings, house: &House, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
     let Some(place) = &settings.heads else { return Ok(None) };
     let keeper = place.keeper(&house.egress, trips, &house.replica.to_string())?;
     Ok(Some(Heads { keeper, again: settings.heads_again }))
 }
 
-/// What does jobs in this process. A directory has one process at a time, so that its name is the dead one's before it.
+/// Starts the job worker. A directory is used by one process at a time, so the worker has the name of its
+/// dead predecessor.
 async fn start_worker(
     settings: &Settings,
     house: &House,
@@ -232,8 +233,8 @@ async fn open_door(
         .with_context(|| format!("can't serve on {}", settings.listen))
 }
 
-/// Where the console is, and how its owner gets in. A link stands there as long as nobody used one: once in what may be
-/// kept, such as the log of a container, and at each start where somebody looks at a terminal.
+/// The console's address, and how its owner signs in. Until someone has used one, a link is shown: once where
+/// output may be stored, for example in a container's log, and at each start in a terminal.
 async fn console(house: &House, world: &World, site: &Site, settings: &Settings) -> anyhow::Result<String> {
     let base = site.base_url(&http::HeaderMap::new());
     let owner = control::first_owner(&house.store, world, control::OWNER_EMAIL).await?;
@@ -248,7 +249,7 @@ async fn console(house: &House, world: &World, site: &Site, settings: &Settings)
     Ok(format!("{base}{link}   (signs the owner in; once, within ten minutes)"))
 }
 
-/// What a person who starts it wants to know: where it is, what to send, and keys that are shown once.
+/// Tells the person who starts it where it listens, what to send, and the keys, which are shown once.
 fn greet(
     settings: &Settings,
     address: std::net::SocketAddr,

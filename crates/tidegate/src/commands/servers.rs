@@ -1,4 +1,5 @@
-//! What compatible servers take, as the commands for credentials and nodes show it and state it.
+//! The capabilities of OpenAI-compatible servers, as the commands for credentials and nodes show and state
+//! them.
 
 use serde_json::{Map, Value, json};
 
@@ -16,7 +17,7 @@ pub struct Stating {
 }
 
 impl Stating {
-    /// The merge patch that states them; `None` where nothing was stated.
+    /// The merge patch of the stated capabilities; `None` if none was stated.
     pub fn patch(&self) -> Result<Option<Value>, Failure> {
         let mut stated = Map::new();
         for fact in &self.facts {
@@ -40,10 +41,10 @@ pub struct Verifying {
 }
 
 impl Verifying {
-    /// The credential or account at `path`, which was just written, after its provider was asked.
+    /// Verifies the credential or account at `path` that was just written, unless that is switched off.
     ///
     /// # Errors
-    /// The provider refused the secret, or could not be asked.
+    /// The provider refused the secret, or could not be reached.
     pub fn verified(&self, api: &Api, path: &str, written: Value) -> Result<Value, Failure> {
         if self.no_verify {
             return Ok(written);
@@ -51,10 +52,10 @@ impl Verifying {
         verify(api, &format!("{path}/{}", api::field(&written, "id")))
     }
 
-    /// A node that was just written, which the gateway has asked already.
+    /// Checks a node that was just written and that the gateway has probed already.
     ///
     /// # Errors
-    /// The node could not be asked.
+    /// The node could not be reached.
     pub fn reached(&self, written: Value) -> Result<Value, Failure> {
         let Some(error) = written.get("last_error").and_then(Value::as_str).filter(|_| !self.no_verify)
         else {
@@ -69,10 +70,10 @@ impl Verifying {
     }
 }
 
-/// The credential or account at `path` after its provider was asked whether its secret works.
+/// Verifies the secret of the credential or account at `path` with its provider.
 ///
 /// # Errors
-/// The provider refused the secret, or could not be asked.
+/// The provider refused the secret, or could not be reached.
 pub fn verify(api: &Api, path: &str) -> Result<Value, Failure> {
     let verified = api.post(&format!("{path}/verify"), &json!({}))?;
     let Some(error) = verified.get("last_error").and_then(Value::as_str) else { return Ok(verified) };
@@ -85,7 +86,7 @@ pub fn verify(api: &Api, path: &str) -> Result<Value, Failure> {
     Err(Failure { document: Some(verified), ..Failure::new(output::UPSTREAM, message) })
 }
 
-/// Asks a server what it takes, and shows what it said.
+/// Probes a server's capabilities, and shows them.
 pub fn probe(shared: &Shared, api: &Api, path: &str, model: Option<String>) -> Result<(), Failure> {
     let body = Body::new().with_some("model", model).done();
     let probed = api.post(&format!("{path}/probe"), &body)?;
@@ -96,7 +97,7 @@ pub fn probe(shared: &Shared, api: &Api, path: &str, model: Option<String>) -> R
     }
 }
 
-/// A credential or node, and what its server takes as a table below.
+/// Shows a credential or node, with its server's capabilities as a table below.
 pub fn show(shared: &Shared, value: &Value) {
     if shared.form() != Form::Table {
         return output::object(shared, value);
@@ -114,7 +115,7 @@ pub fn show(shared: &Shared, value: &Value) {
     output::rows(shared, facts, &["name", "value", "evidence", "at"], "Nothing is known of it.");
 }
 
-/// As `output::object`; of its server no more than why it could not be asked.
+/// Like `output::object`, but without the server's capabilities; only why they are not known.
 pub fn brief(shared: &Shared, value: &Value) {
     if shared.form() != Form::Table {
         return output::object(shared, value);

@@ -1,4 +1,4 @@
-//! What a list gains, told as it comes: for `request --follow`, `webhook tail` and `audit tail`.
+//! Follows a list by polling: for `request --follow`, `webhook tail` and `audit tail`.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -45,21 +45,21 @@ impl Seen {
 }
 
 impl Tail<'_> {
-    /// Prints the latest, then each that comes or changes, oldest first, until it is interrupted.
+    /// Prints the latest rows, then each new or changed one, oldest first, until interrupted.
     ///
     /// # Errors
-    /// The gateway refuses; one that is away is waited for.
+    /// The gateway refuses. One that is unreachable is polled again.
     pub fn follow(&self, shared: &Shared, api: &Api) -> Result<(), Failure> {
         let mut seen = Seen::default();
         let first = api.get(&self.first)?;
         self.tell(shared, self.fresh(&first, &mut seen));
-        // Those that were there and don't fit the first page are not new.
+        // Rows that existed before and are not on the first page are not new.
         self.look(api, &mut seen)?;
         loop {
             api.pause(LOOK_EVERY);
             match self.look(api, &mut seen) {
                 Ok(rows) => self.tell(shared, rows),
-                // A gateway that starts again is waited for.
+                // A gateway that restarts is polled again.
                 Err(away) if away.code == output::UNAVAILABLE => eprintln!("{}", away.message),
                 Err(refused) => return Err(refused),
             }
@@ -82,7 +82,7 @@ impl Tail<'_> {
         Ok(found)
     }
 
-    /// Those of a page that were not seen yet, oldest first.
+    /// The rows of a page that were not seen before, oldest first.
     fn fresh(&self, page: &Value, seen: &mut Seen) -> Vec<Value> {
         let rows = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let told = |row: &Value| {
@@ -109,7 +109,7 @@ impl Tail<'_> {
     }
 }
 
-/// A row's cells with two spaces between them.
+/// A row's cells, separated by two spaces.
 #[must_use]
 pub fn cells(row: &Value, columns: &[&str]) -> String {
     let shown = columns.iter().map(|column| output::printable(&output::cell(row, column)));

@@ -1,4 +1,4 @@
-//! `tidegate tariff`: what the operator asks for beside tokens.
+//! `tidegate tariff`: the operator's charges besides tokens.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! `tidegate train`: jobs that make adapters on the workspace's own runtimes, begun, looked at and followed.
+//! `tidegate train`: training jobs that produce adapters on the workspace's own runtimes: starts, shows and
+//! follows them.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -183,7 +184,7 @@ fn begin(shared: &Shared, api: &Api, start: Start) -> Result<(), Failure> {
     watch(shared, api, &api::field(&job, "id"), &on)
 }
 
-/// The lines of a file, or of standard input.
+/// The content of a file, or of standard input.
 fn lines_of(file: &std::path::Path) -> Result<String, Failure> {
     let wrong = |error: std::io::Error| {
         Failure::new(output::USAGE, format!("{} can't be read: {error}.", file.display()))
@@ -200,7 +201,7 @@ fn at(id: &str, rest: &str, on: &OnNode) -> String {
     format!("{PATH}/{}{rest}{}", escape(id), query(on))
 }
 
-/// A row for people has how far it is beside what it is.
+/// In a table, a job's row includes its progress.
 fn row(shared: &Shared, job: &Value) -> Value {
     if shared.form() != Form::Table {
         return job.clone();
@@ -216,7 +217,7 @@ fn row(shared: &Shared, job: &Value) -> Value {
     row
 }
 
-/// A job without what is a table of its own.
+/// A job with its nested objects flattened, for a table.
 fn flat(shared: &Shared, job: &Value) -> Value {
     let mut flat = job.clone();
     if shared.form() != Form::Table {
@@ -246,7 +247,7 @@ fn show(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failure
     Ok(())
 }
 
-/// What happened behind an event; `None` where nothing did.
+/// Passes on the events after this one; `None` if there were none.
 fn more(
     api: &Api,
     id: &str,
@@ -262,7 +263,7 @@ fn more(
     Ok((!events.is_empty() && next > after).then_some(next))
 }
 
-/// Prints what happens until the job is over; of steps that go by faster than that, one a second.
+/// Prints events until the job is over; of progress events that come faster, one for each poll.
 fn watch(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failure> {
     let (mut curve, mut after, mut ended) = (Curve::default(), 0, None);
     while ended.is_none() {
@@ -281,7 +282,7 @@ fn watch(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failur
         });
         match heard {
             Ok(next) => after = next.unwrap_or(after),
-            // A gateway or a node that starts again is waited for.
+            // A gateway or a node that restarts is polled again.
             Err(away) if [output::UNAVAILABLE, output::UPSTREAM].contains(&away.code) => {
                 eprintln!("{}", away.message);
             }
@@ -308,7 +309,7 @@ fn watch(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failur
     }
 }
 
-/// An event for people.
+/// An event as a line of text.
 fn line(event: &Value) -> String {
     let part = |name: &str| output::printable(&output::cell(event, name));
     let number = |name: &str| event.get(name).filter(|value| value.is_number()).map(rounded);
@@ -333,7 +334,7 @@ fn line(event: &Value) -> String {
     }
 }
 
-/// A loss to four places.
+/// A loss rounded to four decimals.
 fn rounded(value: &Value) -> Value {
     value.as_f64().map_or(Value::Null, |number| json!((number * 10_000.0).round() / 10_000.0))
 }
@@ -352,7 +353,7 @@ impl Curve {
         self.held_out.extend(number("held_out_loss"));
     }
 
-    /// Draws them, the first on the left.
+    /// Draws the curves, oldest loss on the left.
     fn tell(&self) {
         for (name, losses) in [("loss", &self.learned), ("held out", &self.held_out)] {
             if let (Some(first), Some(last), true) = (losses.first(), losses.last(), losses.len() > 1) {

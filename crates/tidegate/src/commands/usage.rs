@@ -58,7 +58,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     draw(&over_time, &dimensions, column, interval)
 }
 
-/// Intervals stand under the moment that they begin at.
+/// Time intervals are in the column of their start.
 fn column_of(name: &str) -> &str {
     if matches!(name, "day" | "hour" | "minute") { "start" } else { name }
 }

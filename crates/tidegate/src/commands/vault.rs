@@ -1,4 +1,4 @@
-//! `tidegate vault`: the keys that seal everything, and their change.
+//! `tidegate vault`: the encryption keys, and their rotation.
 
 use std::sync::Arc;
 
@@ -88,7 +88,8 @@ fn new_key(shared: &Shared, flags: &SettingFlags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Only what the running gateway calls current or next stays: asked of it, so that no key is lost that is needed.
+/// Removes all keys but the one that the running gateway calls current, and only while no rotation is under
+/// way, so that no key that is still needed is lost.
 fn forget_old(shared: &Shared, flags: &SettingFlags) -> Result<(), Failure> {
     let (path, world) = (file_of(flags)?, World::system());
     let vault = Api::connect(shared)?.get("/v2/vault")?;

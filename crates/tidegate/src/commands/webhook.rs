@@ -1,4 +1,4 @@
-//! `tidegate webhook`: where a workspace is told of its events.
+//! `tidegate webhook`: the endpoints that receive a workspace's events.
 
 use serde_json::{Value, json};
 

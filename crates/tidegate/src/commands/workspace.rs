@@ -41,7 +41,7 @@ pub struct Caching {
 const MODES: [&str; 4] = ["apply", "suggest", "off", "inherit"];
 
 impl Caching {
-    /// As a change of the fields that were named; one that is inherited is taken away.
+    /// The given options as a merge patch; `inherit` removes a field.
     pub fn said(self) -> Option<Value> {
         let said = |mode: &str| if mode == "inherit" { Value::Null } else { json!(mode) };
         let both = [("managed", self.cache_managed), ("byok", self.cache_byok)];

@@ -1,4 +1,5 @@
-//! From what is there to what is declared: the steps, in an order in which each finds what it names.
+//! Compares a document with the live workspace, and orders the steps so that each finds the objects that it
+//! refers to.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -12,7 +13,7 @@ use super::live::{self, APPLY, Live, MANAGED_BY, Names, Workspace};
 use crate::api::{Api, field as text_of};
 use crate::output::{self, Failure};
 
-/// One field that differs.
+/// A field that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     pub field: &'static str,
@@ -40,7 +41,7 @@ impl Action {
     }
 }
 
-/// One object, and what becomes of it.
+/// One object, and what is done with it.
 #[derive(Debug)]
 pub struct Step {
     pub kind: &'static Kind,
@@ -49,30 +50,30 @@ pub struct Step {
     pub changes: Vec<Changed>,
     declared: Option<Declared>,
     id: Option<String>,
-    /// The version that the changes were worked out from.
+    /// The version against which the changes were computed.
     etag: Option<String>,
-    /// It is there, and was not marked as applied before.
+    /// It exists, and `apply` did not manage it before.
     is_taken_over: bool,
     sends_secret: bool,
 }
 
-/// What to do beside bringing about what is declared.
+/// Options of `apply`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wishes {
     pub prune: bool,
-    /// Also sends the secrets of objects that are there already.
+    /// Also sends the secrets of objects that exist already.
     pub with_secrets: bool,
 }
 
-/// Everything that is to be done.
+/// All steps.
 #[derive(Debug)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// What `prune` would remove, where it was not asked for.
+    /// What `prune` would remove, if it is off.
     pub left: Vec<String>,
 }
 
-/// Works out the steps. Nothing is written.
+/// Computes the steps. Nothing is written.
 ///
 /// # Errors
 /// A declaration is wrong, or the gateway refuses.
@@ -109,7 +110,7 @@ pub fn plan(api: &Api, document: Document, workspace: &Workspace, wishes: Wishes
     for live in &workspace.objects {
         let is_ours = live.is_applied || owns.contains(&live.kind.noun);
         let is_declared = declared.contains_key(&(live.kind.noun, live.label.clone()));
-        // Whoever prunes doesn't saw off the branch that they sit on.
+        // The key that runs this command is never pruned.
         if !is_ours || is_declared || own_key.as_ref() == Some(&live.id) {
             continue;
         }
@@ -119,7 +120,7 @@ pub fn plan(api: &Api, document: Document, workspace: &Workspace, wishes: Wishes
             left.push(format!("{} {}", live.kind.noun, live.label));
         }
     }
-    // What names others goes before them.
+    // Objects that refer to others are removed before them.
     steps.extend(gone.into_iter().rev());
     Ok(Plan { steps, left })
 }
@@ -147,7 +148,7 @@ fn check_references(
     Ok(())
 }
 
-/// What an object names: the kind, and the name.
+/// The objects that an object refers to, by kind and name.
 fn references(object: &Declared) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     let mut add = |noun, value: Option<&Value>| {
@@ -190,7 +191,7 @@ fn step(api: &Api, object: Declared, workspace: &Workspace, wishes: Wishes) -> R
     let found: Vec<&Live> =
         workspace.objects.iter().filter(|live| live.kind.noun == kind.noun && live.label == label).collect();
     let Some(first) = found.first() else {
-        // The machine's own identity has no secret.
+        // A managed identity has no secret.
         let is_machine = object.fields.get("auth").is_some_and(|auth| auth == "managed_identity");
         if kind.secret == SecretNeed::Needed && object.secret.is_none() && !is_machine {
             let message = format!(
@@ -222,7 +223,8 @@ fn step(api: &Api, object: Declared, workspace: &Workspace, wishes: Wishes) -> R
     if changes_nothing {
         return Ok(Step { action: Action::Keep, declared: Some(object), ..known });
     }
-    // Read once more with its version: what is shown is what is changed, or somebody was faster and nothing is.
+    // Read again with its version: either exactly these changes are applied, or another client was faster and
+    // none is.
     let (row, etag) = api.get_versioned(&format!("{}/{}", kind.path, first.id))?;
     let now = live::live(kind, &row, names);
     let changes = differences(kind, &object, &now.fields, names);
@@ -239,7 +241,7 @@ fn step(api: &Api, object: Declared, workspace: &Workspace, wishes: Wishes) -> R
     Ok(Step { action: Action::Update, changes, declared: Some(object), etag, ..known })
 }
 
-/// The fields that are declared and aren't so. What isn't mentioned stays as it is.
+/// The declared fields that differ. Fields that are not declared are left alone.
 fn differences(
     kind: &'static Kind,
     object: &Declared,
@@ -278,13 +280,13 @@ fn removal(api: &Api, live: &Live) -> Result<Step, Failure> {
 }
 
 impl Step {
-    /// Where it was declared.
+    /// Where the object was declared.
     #[must_use]
     pub fn place(&self) -> Option<&Place> {
         self.declared.as_ref().map(|declared| &declared.place)
     }
 
-    /// What is done beside the fields that are told.
+    /// What the step does besides changing fields.
     #[must_use]
     pub fn notes(&self) -> Vec<&'static str> {
         let secret = (self.sends_secret && self.action != Action::Keep).then_some("secret sent");
@@ -294,10 +296,10 @@ impl Step {
     }
 }
 
-/// Secrets that are sent, read before anything is written: one that is missing stops nothing halfway.
+/// Reads the secrets to send before anything is written, so that a missing one does not stop `apply` halfway.
 ///
 /// # Errors
-/// Names the declaration whose secret isn't there.
+/// Names the declaration whose secret is missing.
 pub fn read_secrets(steps: &[Step]) -> Result<HashMap<usize, String>, Failure> {
     let mut found = HashMap::new();
     let mut stdin: Option<String> = None;
@@ -333,10 +335,10 @@ pub fn read_secrets(steps: &[Step]) -> Result<HashMap<usize, String>, Failure> {
     Ok(found)
 }
 
-/// Does one step; what the server answered.
+/// Executes one step; returns the server's response.
 ///
 /// # Errors
-/// The gateway refuses: told with the declaration's place.
+/// The gateway refuses; the message includes the place of the declaration.
 pub fn carry_out(api: &Api, step: &Step, secret: Option<&str>, names: &mut Names) -> Result<Value, Failure> {
     let done = match (step.action, &step.declared, &step.id) {
         (Action::Create, Some(declared), _) => create(api, step.kind, declared, secret, names),
@@ -380,7 +382,7 @@ fn create(
     let made = api.post(kind.path, &Value::Object(body))?;
     let now = live::live(kind, &made, names);
     names.learn(kind, &now.label, &now.id);
-    // Some fields are only taken from those that are there: a status, for one.
+    // Some fields, for example the status, can only be set on existing objects.
     let rest = differences(kind, declared, &now.fields, names);
     let changeable =
         |changed: &Changed| kind.field(changed.field).is_some_and(|field| field.change == Change::Free);
@@ -411,7 +413,7 @@ fn add_secret(body: &mut Map<String, Value>, secret: Option<&str>) {
     }
 }
 
-/// A merge patch that makes each field what is wanted, members that it no longer has included.
+/// A merge patch that gives each field its declared value, and removes members that are not declared.
 fn patch_of(
     changes: &[Changed],
     kind: &Kind,
@@ -449,7 +451,7 @@ fn put(body: &mut Map<String, Value>, place: &[&str], value: Value) {
     }
 }
 
-/// A document's value as `/v2` takes it.
+/// Converts a document's value to that of `/v2`, with names replaced by ids.
 fn with_ids(form: Form, value: &Value, names: &Names, place: &Place) -> Result<Value, Failure> {
     let id = |noun, label: &Value| match label.as_str() {
         None => Ok(label.clone()),
@@ -476,14 +478,14 @@ fn with_ids(form: Form, value: &Value, names: &Names, place: &Place) -> Result<V
     }
 }
 
-/// How many objects each action is about.
+/// The number of steps with each action.
 #[must_use]
 pub fn counts(steps: &[Step]) -> [(Action, usize); 4] {
     [Action::Create, Action::Update, Action::Delete, Action::Keep]
         .map(|action| (action, steps.iter().filter(|step| step.action == action).count()))
 }
 
-/// The kinds whose objects are shown something once when they are made.
+/// The kinds of created objects that have a value which is shown only once.
 #[must_use]
 pub fn shows_once(steps: &[Step]) -> HashSet<&'static str> {
     let made = steps.iter().filter(|step| step.action == Action::Create);

@@ -1,4 +1,4 @@
-//! Documents: TOML or JSON files in which each object has its place, so that what is wrong is told by file and line.
+//! Documents: TOML or JSON files. Each object keeps its file and line, for error messages.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,52 +26,52 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// A mistake in a document.
+    /// A usage error at this place.
     #[must_use]
     pub fn wrong(&self, message: impl fmt::Display) -> Failure {
         Failure::new(output::USAGE, format!("{self}: {message}"))
     }
 }
 
-/// Where a secret is; never the secret.
+/// Where a secret is read from; never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretAt {
     Environment(String),
-    /// Beside the document, where the path is relative.
+    /// Relative paths are relative to the document.
     File(PathBuf),
     Stdin,
 }
 
-/// One object as somebody wants it.
+/// One declared object.
 #[derive(Debug, Clone)]
 pub struct Declared {
     pub kind: &'static Kind,
     pub fields: Map<String, Value>,
     pub secret: Option<SecretAt>,
-    /// Whether `apply` looks after it from now on; `managed = false` leaves it to whoever made it.
+    /// Whether `apply` manages it from now on; `managed = false` leaves it to whoever created it.
     pub is_managed: bool,
     pub place: Place,
 }
 
-/// All that was read.
+/// The content of all files.
 #[derive(Debug, Default)]
 pub struct Document {
     pub objects: Vec<Declared>,
-    /// Kinds of which the document is the whole: whatever else there is of them goes with `--prune`.
+    /// Kinds that the document declares completely: `--prune` removes all other objects of these kinds.
     pub owns: Vec<&'static str>,
 }
 
-/// The word for an object that `apply` does not look after.
+/// The field that excludes an object from management by `apply`.
 pub const MANAGED: &str = "managed";
 
-/// One table of a file, before it is checked.
+/// One table of a file, unchecked.
 struct Table {
     noun: String,
     fields: Map<String, Value>,
     line: usize,
 }
 
-/// Reads a file, or every `.toml` and `.json` of a directory.
+/// Reads a file, or every `.toml` and `.json` file of a directory.
 ///
 /// # Errors
 /// Names the file and line of what can't be read.
@@ -101,7 +101,7 @@ fn is_document(file: &Path) -> bool {
     file.is_file() && file.extension().is_some_and(|end| end == "toml" || end == "json")
 }
 
-/// Adds what one file declares.
+/// Adds the declarations of one file.
 ///
 /// # Errors
 /// Names the line of what can't be read.
@@ -155,7 +155,7 @@ fn checked(table: Table, at: &dyn Fn(usize) -> Place) -> Result<Declared, Failur
     Ok(Declared { kind, fields, secret, is_managed, place })
 }
 
-/// The value itself is never repeated: it may be the secret that does not belong here.
+/// The error never repeats the value: it may be a secret that does not belong here.
 fn secret_at(value: &Value, place: &Place) -> Result<SecretAt, Failure> {
     let members = value.as_object().filter(|members| members.len() == 1);
     let member =
@@ -182,7 +182,7 @@ fn line_of(text: &str, at: usize) -> usize {
 
 fn read_toml(text: &str) -> Result<Tables, Wrong> {
     let document = DeTable::parse(text).map_err(|error| {
-        // The parser's whole message shows the line, and with it whatever stands there.
+        // The parser's full message would quote the line, and any secret in it.
         (line_of(text, error.span().map_or(0, |span| span.start)), error.message().to_owned())
     })?;
     let (mut tables, mut owns) = (Vec::new(), Vec::new());
@@ -238,7 +238,8 @@ fn json_of(value: &DeValue<'_>) -> Value {
 fn read_json(text: &str) -> Result<Tables, Wrong> {
     let refused = |error: serde_json::Error, from: usize| {
         let line = line_of(text, from) + error.line().saturating_sub(1);
-        // Without the place that the parser counts from its own beginning, and without the words around it.
+        // Without the parser's own line number, which counts from the start of its part, and without the
+        // quoted text.
         let told = if error.is_data() {
             "this is a list of objects under the name of a kind."
         } else {

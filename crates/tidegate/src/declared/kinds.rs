@@ -1,68 +1,69 @@
-//! The kinds of objects that a document may declare: one row each. A new one is a row here and nothing else.
+//! The kinds of objects that a document may declare, one row each. Adding a kind takes a row here and nothing
+//! else.
 
 /// One kind of object.
 #[derive(Debug)]
 pub struct Kind {
-    /// Its table in a document.
+    /// The name of its table in a document.
     pub noun: &'static str,
-    /// Its collection in `/v2`.
+    /// The path of its collection in `/v2`.
     pub path: &'static str,
-    /// The fields that tell one from another.
+    /// The fields that identify an object.
     pub identity: &'static [&'static str],
     pub fields: &'static [Field],
     pub secret: SecretNeed,
-    /// What an answer to its making shows only once.
+    /// The field of the create response that is shown only once.
     pub shown_once: Option<&'static str>,
-    /// Has `metadata`, where what was applied is marked as such.
+    /// It has `metadata`, in which `apply` marks the objects that it manages.
     pub has_metadata: bool,
-    /// Belongs to the installation: only its operators see it.
+    /// It belongs to the installation: only operators can see it.
     pub of_operator: bool,
-    /// Values of a field that mean that the object is over: they are in no document.
+    /// Field values of objects that have ended, such as revoked keys; no document contains these.
     pub over: &'static [(&'static str, &'static str)],
 }
 
-/// One field, under its name in the document.
+/// One field, by its name in the document.
 #[derive(Debug)]
 pub struct Field {
     pub name: &'static str,
-    /// Its place in the object of `/v2`.
+    /// Its path within the object of `/v2`.
     pub place: &'static [&'static str],
     pub form: Form,
     pub change: Change,
-    /// JSON of what it is where nobody says anything.
+    /// Its default value, as JSON.
     pub usual: &'static str,
 }
 
-/// How a value is written in a document, and when two are the same.
+/// How a value is written in a document, and when two values are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Plain,
-    /// In any order.
+    /// A list in any order.
     Set,
-    /// With or without a slash at its end.
+    /// A URL, with or without a trailing slash.
     Address,
-    /// Addresses and blocks of them.
+    /// IP addresses and CIDR blocks.
     Blocks,
     Moment,
-    /// A provider, under any of its names.
+    /// A provider, by any of its names.
     Provider,
-    /// What the server may tell as something else while nobody changed it: the second word counts as the first.
+    /// A status that the server changes on its own: the values of the list are equal to the first one.
     Status(&'static str, &'static [&'static str]),
-    /// The name of an object of this kind, where `/v2` has its id.
+    /// The name of an object of this kind, for which `/v2` has the id.
     Name(&'static str),
     Names(&'static str),
-    /// What a route is for; keys and projects by their names.
+    /// The scope of a route, with keys and projects by name.
     Scope,
-    /// What models a node was told to serve, not those that it was found to.
+    /// The models that were declared for a node, as opposed to those discovered on it.
     DeclaredModels,
 }
 
-/// Whether it can be changed once the object is there.
+/// Whether a field of an existing object can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Free,
     Fixed,
-    /// Said when it is made; its owner's own business afterwards.
+    /// Set when the object is created; `apply` leaves it to the owner afterwards.
     AtFirst,
 }
 
@@ -81,7 +82,7 @@ const fn fixed(name: &'static str, place: &'static [&'static str], form: Form) -
     fixed_or(name, place, form, "null")
 }
 
-/// As `fixed`, with a value of its own where nobody says anything.
+/// Like `fixed`, with a default.
 const fn fixed_or(
     name: &'static str,
     place: &'static [&'static str],
@@ -109,7 +110,7 @@ const SEALED_STATUS: Field = field(
 );
 const AUTH: Field = field("auth", &["auth"], Form::Plain, "\"api_key\"");
 
-/// In the order in which they may name each other.
+/// In dependency order: a kind comes after those that it refers to.
 pub const KINDS: &[Kind] = &[
     Kind {
         noun: "project",
@@ -320,7 +321,7 @@ pub const KINDS: &[Kind] = &[
             field("description", &["description"], Form::Plain, "\"\""),
             field("status", &["status"], Form::Plain, "\"active\""),
         ],
-        // The receiver's is made by the gateway: nobody brings one along.
+        // The gateway generates the signing secret; none is declared.
         secret: SecretNeed::None,
         shown_once: Some("secret"),
         has_metadata: false,
@@ -343,7 +344,7 @@ impl Kind {
 }
 
 impl Field {
-    /// The value where nobody says anything.
+    /// The default value.
     #[must_use]
     pub fn usual_value(&self) -> serde_json::Value {
         serde_json::from_str(self.usual).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What a workspace holds, in the words of a document: ids as names, and nothing that goes without saying.
+//! The objects of a workspace in the form of a document: names instead of ids, and no default values.
 
 use std::collections::HashMap;
 
@@ -10,23 +10,23 @@ use super::kinds::{Field, Form, KINDS, Kind};
 use crate::api::{Api, field as text_of};
 use crate::output::{self, Failure};
 
-/// The member of `metadata` that says who looks after an object.
+/// The member of `metadata` that says what manages an object.
 pub const MANAGED_BY: &str = "managed_by";
 pub const APPLY: &str = "tidegate apply";
 
-/// One object that is there.
+/// An existing object.
 #[derive(Debug, Clone)]
 pub struct Live {
     pub kind: &'static Kind,
     pub id: String,
     pub label: String,
-    /// As a document says it.
+    /// In the form of a document.
     pub fields: Map<String, Value>,
-    /// Whether `apply` made it or took it over.
+    /// Whether `apply` created it or took it over.
     pub is_applied: bool,
 }
 
-/// Names for ids, and ids for names.
+/// Names by id, and ids by name.
 #[derive(Debug, Default)]
 pub struct Names {
     labels: HashMap<String, String>,
@@ -40,7 +40,7 @@ impl Names {
         self.ids.entry((kind.noun, label.to_owned())).or_default().push(id.to_owned());
     }
 
-    /// The ids of objects that are called so.
+    /// The ids of the objects of this name.
     #[must_use]
     pub fn ids(&self, noun: &'static str, label: &str) -> &[String] {
         self.ids.get(&(noun, label.to_owned())).map_or(&[], Vec::as_slice)
@@ -55,7 +55,7 @@ impl Names {
         self.providers.get(name).cloned().unwrap_or_else(|| name.to_owned())
     }
 
-    /// A value in the one form that all that mean the same have.
+    /// The canonical form of a value, for comparison.
     #[must_use]
     pub fn settled(&self, form: Form, value: &Value) -> Value {
         let each = |change: &dyn Fn(&str) -> String| {
@@ -97,7 +97,7 @@ impl Names {
         Value::Object(sorted.into_iter().map(settle).collect())
     }
 
-    /// What an object is called among its kind.
+    /// The name of an object among its kind.
     #[must_use]
     pub fn label_of(&self, kind: &Kind, fields: &Map<String, Value>) -> String {
         let parts = kind.identity.iter().filter_map(|name| {
@@ -133,7 +133,7 @@ fn unix_ms(text: &str) -> Option<i128> {
     OffsetDateTime::parse(&whole, &Rfc3339).ok().map(|moment| moment.unix_timestamp_nanos() / 1_000_000)
 }
 
-/// A workspace's objects.
+/// The objects of a workspace.
 #[derive(Debug, Default)]
 pub struct Workspace {
     pub objects: Vec<Live>,
@@ -142,10 +142,10 @@ pub struct Workspace {
     pub unseen: Vec<&'static str>,
 }
 
-/// Reads every kind, those of the operator too where this key may.
+/// Reads all kinds, including the operator's if this key may.
 ///
 /// # Errors
-/// The gateway is away, or refuses.
+/// The gateway can't be reached, or refuses.
 pub fn read(api: &Api) -> Result<Workspace, Failure> {
     let mut workspace = Workspace::default();
     let kinds = api.get("/v2/provider-credentials/kinds")?;
@@ -177,7 +177,7 @@ fn is_over(kind: &Kind, row: &Value) -> bool {
     kind.over.iter().any(|(field, value)| row.get(field).and_then(Value::as_str) == Some(value))
 }
 
-/// An object of `/v2` in a document's words.
+/// Converts an object of `/v2` to the form of a document.
 #[must_use]
 pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
     let mut fields = Map::new();

@@ -1,4 +1,4 @@
-//! A workspace's configuration as a document: read, compared with what is there, brought about, and written out again.
+//! A workspace's configuration as a document: read, compared with the live objects, applied, and exported.
 
 pub mod changes;
 pub mod document;

@@ -1,4 +1,4 @@
-//! Models of one's own, where this binary holds the engine.
+//! Local inference, if this binary was built with the engine.
 
 #[cfg(feature = "engine")]
 mod running;

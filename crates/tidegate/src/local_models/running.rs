@@ -1,4 +1,4 @@
-//! A model that is run here: whether there is room for it, and how it is opened.
+//! Opens a local model, after checking that there is memory for it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::commands::node::{Opened, Serving};
 use crate::memory::{Needed, Room as Memory};
 use crate::output::{self, Failure};
 
-/// The texts of one step.
+/// The most sequences in a step.
 const STEP_TEXTS: usize = 64;
 
 pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
@@ -43,7 +43,7 @@ const fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1024 * 1024)
 }
 
-/// Who guesses what the model says, where somebody is to.
+/// The draft model for speculative decoding, if one is set.
 fn draft(id: &str, serving: &Serving) -> Result<Option<Drafting>, Failure> {
     let Some((path, bytes)) = serving.draft()? else { return Ok(None) };
     let source = Source::open(&path).map_err(told)?;
@@ -55,7 +55,7 @@ fn draft(id: &str, serving: &Serving) -> Result<Option<Drafting>, Failure> {
     Ok(Some(Drafting { source: Arc::new(source), bytes }))
 }
 
-/// Says what is needed, and whether this machine has it.
+/// Prints what the model needs, and checks that this machine has it.
 fn check_memory(
     id: &str,
     source: &Source,
@@ -77,7 +77,7 @@ fn check_memory(
         mib(conversations)
     );
     let drafts = draft.map_or((0, 0), |draft| (draft.source.weight_bytes(), draft.bytes as u64));
-    // What lies on an accelerator takes nothing of this machine's memory, and is looked at where it is opened.
+    // What is on an accelerator takes no host memory, and is checked when it is opened there.
     let here = if processor.is_accelerator() { (beside, 0) } else { (weights + beside, conversations) };
     let needed = Needed { weights: here.0 + drafts.0, conversations: here.1 + drafts.1 };
     needed

@@ -1,4 +1,4 @@
-//! Master keys: where they come from, and that a wrong one refuses to start.
+//! Master keys: where they come from, and that a process with a wrong one refuses to start.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -74,7 +74,7 @@ fn a_wrong_master_key_refuses_to_open_and_names_both() {
     let text = told.to_string();
     assert!(matches!(told, VaultError::WrongMasterKey { .. }), "{text}");
     assert!(text.contains(&wrong.key_id()) && text.contains(&b.records.master_key_id), "{text}");
-    // The name alone opens nothing: a record that claims the wrong key's name is refused by the check.
+    // The id alone opens nothing: a record that claims the wrong key's id fails the seal check.
     let claimed = VaultRecords { master_key_id: wrong.key_id(), ..b.records.clone() };
     assert!(run(Vault::open(wrong, &claimed, &b.world, Arc::new(NoAudit))).is_err());
 }

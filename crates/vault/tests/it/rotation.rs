@@ -1,4 +1,4 @@
-//! Keys that replace one another, and answers that are kept.
+//! Key rotation, and sealed content with a limited lifetime.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use crate::support::{bench, credential, run, workspace};
 const FIRST: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 const SECOND: &str = "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
 
-/// Masters whose file is this text.
+/// `Masters` whose file is this text.
 fn masters(text: &Arc<Mutex<String>>) -> Masters {
     let text = Arc::clone(text);
     let read = move || MasterKey::all_from_base64(&Secret::from_text(text.lock().unwrap().clone()));
@@ -44,7 +44,7 @@ fn a_master_key_is_replaced_by_another_and_then_opens_nothing() {
     assert_eq!((masters.key_id(), masters.held_ids()), (second.clone(), vec![second.clone()]));
     assert!(run(masters.unwrap(&wrapped, b"place")).is_err());
     assert!(run(masters.unwrap(&again, b"place")).is_ok());
-    // Reading the file again does not bring it back, and one that can't be read changes nothing.
+    // Reading the file again does not bring a retired key back, and an unreadable file changes nothing.
     masters.reread().unwrap();
     let held = [second];
     assert_eq!(masters.held_ids(), held);
@@ -125,7 +125,7 @@ fn a_kept_answer_opens_in_its_place_alone() {
     let (told, of_turns): (Vec<_>, Vec<_>) =
         b.heard.actions().into_iter().partition(|action| *action == "answer.open_refused");
     assert_eq!((told.len(), of_turns), (3 + sealed.bytes.len(), vec!["turn.open_refused"]));
-    // Neither a key nor a body tells another, in whatever way their parts are cut.
+    // The hashes of keys and bodies don't collide, however their parts are split.
     let requests = &b.vault.requests;
     let project = place(1).project;
     assert_ne!(requests.of_key(project, "/a", "bc"), requests.of_key(project, "/ab", "c"));
@@ -164,13 +164,13 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     assert_eq!((floor.version, &floor.key_id), (2, &next.0));
     let answer = b.vault.reseal_kept(&place(1), &answer).unwrap();
     let turn = b.vault.reseal_kept(&turn_place, &turn).unwrap();
-    // An old secret, a changed one, and a floor in another's place do not come out of it.
+    // An old secret, a changed one, and an anti-rollback record of another object are not resealed.
     assert_eq!(b.vault.reseal_secret(id, &object, &first.sealed), Err(OpenError::RolledBack));
     let mut changed = broken.sealed;
     changed.bytes[20] ^= 1;
     assert_eq!(b.vault.reseal_secret(id, &other, &changed), Err(OpenError::Refused));
     assert_eq!(b.vault.reseal_floor(id, &other, &second.floor), Err(OpenError::Refused));
-    // Dropped, the old key opens for as long as requests live that were planned before.
+    // After its deletion the old key opens for as long as requests planned before may live.
     run(b.vault.opener.learn(keys(&[&next])));
     assert_eq!(b.vault.sealer.current_key_id(id), Some(next.0));
     assert_eq!(b.vault.opener.open(id, &object, &second.sealed).unwrap().expose(), b"sk-second");

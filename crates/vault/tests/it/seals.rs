@@ -1,4 +1,4 @@
-//! Sealing and opening: only the very same binding opens.
+//! Sealing and opening: only the identical binding opens.
 
 use domain::Sealed;
 use proptest::prelude::*;
@@ -137,7 +137,8 @@ fn each_earlier_secret_has_its_own_grace_however_often_one_rotates() {
         b.clock.advance_us(400 * 1_000_000);
     }
     let opener = &b.vault.opener;
-    // The first was replaced 800 s ago, the second 400 s ago: the later rotation did not lengthen the first one's grace.
+    // The first was replaced 800 s ago, the second 400 s ago: the later rotation did not extend the first
+    // one's grace period.
     assert_eq!(opener.open(workspace(1), &id, &secrets[0].sealed).err(), Some(OpenError::RolledBack));
     assert!(opener.open(workspace(1), &id, &secrets[1].sealed).is_ok());
     assert!(opener.open(workspace(1), &id, &secrets[2].sealed).is_ok());
@@ -151,11 +152,11 @@ fn an_old_row_put_back_is_refused_at_once_also_within_the_grace_of_a_rotation() 
     let (first, second) = (b.seal(workspace(1), &id, 1, "sk-old"), b.seal(workspace(1), &id, 2, "sk-new"));
     b.publish(workspace(1), &id, &first);
     b.publish(workspace(1), &id, &second);
-    // The secret's row alone is put back: the floor record stays the newer one.
+    // Only the secret's row is restored: the anti-rollback record is still the newer one.
     let put_back = vault::Resealed { floor: second.floor, ..first.clone() };
     assert_eq!(b.publish(workspace(1), &id, &put_back).objects, std::slice::from_ref(&id));
     assert_eq!(b.vault.opener.open(workspace(1), &id, &first.sealed).err(), Some(OpenError::RolledBack));
-    // The floor record with it: this process has seen the newer one.
+    // The record is restored too, but this process has seen the newer one.
     assert!(!b.publish(workspace(1), &id, &first).objects.is_empty());
     assert_eq!(b.vault.opener.open(workspace(1), &id, &first.sealed).err(), Some(OpenError::RolledBack));
     assert!(b.heard.actions().contains(&"credential.rollback_noticed"));
@@ -232,7 +233,7 @@ proptest! {
         if plain.len() >= 8 {
             prop_assert!(!sealed.sealed.bytes.windows(plain.len()).any(|window| window == plain));
         }
-        // The same secret never seals to the same bytes: the nonce is fresh.
+        // Sealing the same secret twice gives different bytes: the nonce is fresh.
         let again = b.vault.sealer.seal(workspace(3), &object, version, &secret).unwrap();
         prop_assert_ne!(again.sealed.bytes, sealed.sealed.bytes);
         prop_assert_eq!(again.fingerprint, sealed.fingerprint);

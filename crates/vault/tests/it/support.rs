@@ -1,4 +1,4 @@
-//! A vault over a local master key, and an audit that remembers.
+//! A vault over a local master key, and an audit sink that records.
 
 use std::sync::{Arc, Mutex};
 
@@ -74,7 +74,7 @@ impl Bench {
         self.vault.sealer.seal(id, object, version, &Secret::from_text(text.into())).unwrap()
     }
 
-    /// As the keeper does with a version that holds this secret.
+    /// What the snapshot's keeper does with a version that contains this secret.
     pub fn publish(&self, id: WorkspaceId, object: &str, secret: &Resealed) -> vault::Unlearned {
         run(self.vault.opener.learn(Lesson {
             keys: Vec::new(),

@@ -1,4 +1,4 @@
-//! Answers: what is read of every shape that upstreams send, and what clients get of other grammars' answers.
+//! Responses: every shape that upstreams send is read, and other dialects' responses are written for clients.
 
 use domain::prompt::Json;
 use domain::{Event, Fault, FaultClass, Finish, Grammar, PartKind, Reason, TraceId, Usage, UsageSource};
@@ -33,7 +33,7 @@ pub(super) fn read_stream(bytes: &[u8]) -> Result<Vec<Event>, StreamFault> {
     Ok(events)
 }
 
-/// A stream of these data, each under the name that its `type` has.
+/// An SSE stream of these data lines, without event names.
 fn stream(data: &[&str]) -> Vec<u8> {
     data.iter().flat_map(|data| format!("data: {data}\n\n").into_bytes()).collect()
 }
@@ -66,7 +66,7 @@ fn start() -> Event {
     Event::Start { id: Some("msg_1".to_owned()), model: Some("claude-x".to_owned()), created_unix_s: None }
 }
 
-/// What is read between the beginning and the finish.
+/// Checks the events between the start and the finish.
 #[track_caller]
 fn check_content(data: &[&str], expected: &[Event]) {
     let all = [&[START], data, &[END, STOP]].concat();
@@ -300,7 +300,7 @@ fn an_error_is_the_upstreams_own() {
     }
 }
 
-/// What a client gets of these events in a stream, event by event.
+/// The stream that a client gets for these events, written event by event.
 fn written(wish: Wish, events: Vec<Event>) -> Vec<String> {
     let mut writer = Writer::new(wish);
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Prompts of every kind that this grammar can say.
+//! Strategies for arbitrary prompts that Anthropic's dialect can express.
 
 use domain::Grammar;
 use domain::prompt::{
@@ -29,7 +29,7 @@ fn json() -> impl Strategy<Value = String> {
     .prop_map(str::to_owned)
 }
 
-/// Only that there is one: all of a prompt get one lifetime.
+/// Whether there is a breakpoint: all of a prompt's breakpoints get one lifetime.
 fn mark() -> impl Strategy<Value = Option<CacheMark>> {
     option::weighted(0.1, Just(CacheMark { lifetime: None }))
 }
@@ -84,14 +84,14 @@ fn said() -> impl Strategy<Value = Part> {
     prop_oneof![marked(cited), foreign.prop_map(Part::of), thought.prop_map(Part::of)]
 }
 
-/// A turn, or one that calls with the turn of its results.
+/// A turn, or a turn with tool calls and the turn of their results.
 #[derive(Debug, Clone)]
 enum Step {
     Turn(Turn),
     Calls(Vec<Part>, Vec<Called>),
 }
 
-/// A call's tool and arguments, and its result: what it holds, whether it failed, its mark.
+/// A call's tool and arguments, and its result: the parts, whether it failed, and its cache breakpoint.
 type Called = (String, String, Vec<Part>, bool, Option<CacheMark>);
 
 fn step() -> impl Strategy<Value = Step> {
@@ -250,7 +250,7 @@ pub(crate) fn prompt() -> impl Strategy<Value = Prompt> {
     })
 }
 
-/// Chooses among what there is.
+/// Keeps only a tool choice that the tools allow.
 fn settle_choice(prompt: &mut Prompt) {
     let named = prompt.tools.iter().find_map(|tool| match &tool.kind {
         ToolKind::Function { name, .. } => Some(name.clone()),
@@ -263,7 +263,7 @@ fn settle_choice(prompt: &mut Prompt) {
     }
 }
 
-/// Thinks only where the provider would.
+/// Enables thinking only where Anthropic would accept it.
 fn settle_thinking(prompt: &mut Prompt) {
     let is_forced = matches!(prompt.tool_choice, Some(ToolChoice::Required | ToolChoice::Named { .. }));
     let is_loop = prompt.turns.last().is_some_and(|turn| turn.role == Role::Tool);
@@ -276,7 +276,7 @@ fn settle_thinking(prompt: &mut Prompt) {
     }
 }
 
-/// At most four marks, all of one lifetime.
+/// At most four breakpoints, all of one lifetime.
 fn settle_marks(prompt: &mut Prompt, lifetime: Option<CacheLifetime>) {
     let mut left = 4;
     let mut settle = |mark: &mut Option<CacheMark>| {

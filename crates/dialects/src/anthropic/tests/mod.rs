@@ -1,4 +1,4 @@
-//! Tests of the grammar's two halves against each other, and of what it makes of prompts and answers of other grammars.
+//! Tests of the Anthropic reader and writer against each other, and of translation from other dialects.
 
 mod answers;
 pub(crate) mod any;

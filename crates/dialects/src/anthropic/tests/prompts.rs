@@ -1,4 +1,4 @@
-//! Requests: what is read of this grammar's, and what is written of other grammars' prompts.
+//! Requests: what is read from Anthropic's, and what is written for other dialects' prompts.
 
 use domain::prompt::{
     CacheLifetime, CacheMark, Content, Effort, Extra, Instruction, Json, OutputFormat, Part, Prompt, Role,
@@ -60,7 +60,7 @@ fn write(prompt: &Prompt) -> (String, Vec<String>) {
     write_for(prompt, Abilities::default()).expect("it can be said")
 }
 
-/// The fields behind the model, the length and the messages of `asked`, and what was lost.
+/// Checks the fields after the model, the limit and the messages of `asked`, and what was lost.
 #[track_caller]
 fn check_fields(abilities: Abilities, change: impl FnOnce(&mut Prompt), expected: &str, lost: &[&str]) {
     let mut prompt = asked();
@@ -410,7 +410,7 @@ fn thinking_gives_way_where_the_provider_would_refuse_it() {
     let (body, dropped) = write(&prompt);
     assert!(!body.contains("thinking") && body.contains(r#""tool_choice":{"type":"any"}"#), "{body}");
     assert_eq!(dropped, ["reasoning_effort"]);
-    // A loop of tools that began without a thought goes on without one.
+    // A tool loop that began without thinking goes on without it.
     prompt.tool_choice = None;
     prompt.turns.push(turn(Role::Assistant, vec![call("a", "{}")]));
     prompt.turns.push(turn(Role::Tool, vec![result("a", "x")]));
@@ -490,7 +490,7 @@ fn tools_of_other_grammars_are_named_as_lost() {
     prompt.tools =
         vec![hosted("web_search"), hosted("web_search_20250305"), Tool { kind: custom, cache: None }];
     let (body, dropped) = write(&prompt);
-    // A tool of free text is a function of one.
+    // A custom (free-text) tool becomes a function with one string parameter.
     assert!(
         body.contains(
             r#""tools":[{"type":"web_search_20250305","name":"x"},{"name":"c","input_schema":{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}}]"#
@@ -501,7 +501,7 @@ fn tools_of_other_grammars_are_named_as_lost() {
     prompt.tools = vec![function("ns.f")];
     let fault = write_for(&prompt, Abilities::default()).unwrap_err();
     assert_eq!((fault.code, fault.param.as_deref()), ("unsupported_tool_name", Some("tools[0].name")));
-    // A tool that is not there can't be forced.
+    // A tool that is not declared can't be forced.
     prompt.tools = vec![hosted("web_search")];
     prompt.tool_choice = Some(ToolChoice::Named { name: "web_search".to_owned(), is_custom: false });
     let mut losses = Losses::new(Grammar::Chat, Grammar::Anthropic);
@@ -515,13 +515,13 @@ fn turns_follow_the_providers_rules() {
         format!(r#"{{"role":"{role}","content":[{{"type":"text","text":"{text}"}}]}}"#)
     };
     let all = |messages: &[String]| format!("[{}]", messages.join(","));
-    // Somebody must speak first, and it is the user.
+    // The conversation must open with a user turn.
     check_messages(vec![], &all(&[text("user", "Begin.")]));
     check_messages(
         vec![said(Role::Assistant, "a ")],
         &all(&[text("user", "Begin."), text("assistant", "a")]),
     );
-    // Instructions stay where they are; empty texts say nothing.
+    // Instructions stay in their place; empty texts are dropped.
     check_messages(
         vec![
             said(Role::User, "q"),
@@ -531,7 +531,7 @@ fn turns_follow_the_providers_rules() {
         ],
         &all(&[text("user", "q"), text("system", "d"), text("user", "r")]),
     );
-    // Only at the end is space refused.
+    // Trailing whitespace is refused at the end of the conversation only.
     check_messages(
         vec![said(Role::User, "q "), said(Role::Assistant, "a "), said(Role::User, "r ")],
         &all(&[text("user", "q "), text("assistant", "a "), text("user", "r ")]),

@@ -1,4 +1,4 @@
-//! What the rooms read of a request, and what an upstream of the same grammar gets of it.
+//! What the pipeline reads of a request, and what an Anthropic upstream gets of it.
 
 use bytes::Bytes;
 use domain::Operation;
@@ -84,7 +84,7 @@ fn what_is_wrong_is_named() {
     }
 }
 
-/// What goes up of a history with thoughts that we wrote without a seal.
+/// Checks what is sent upstream of a history that contains unsigned thinking blocks.
 #[track_caller]
 fn check_cut(messages: &str, expected: &str) {
     let whole = |messages: &str| format!(r#"{{"model":"m", "messages":{messages},"max_tokens":1}}"#);
@@ -111,10 +111,10 @@ fn a_thought_without_a_seal_stays_behind() {
     ] {
         check_cut(&all(&[user, &said(blocks), user]), &all(&[user, &said(kept), user]));
     }
-    // A turn that would be empty goes whole.
+    // A turn that would be left empty is removed.
     check_cut(&all(&[user, &said(&[thought]), user]), &all(&[user, user]));
     check_cut(&all(&[&said(&[thought]), user, &said(&[thought, thought])]), &all(&[user]));
-    // Nothing at all is no request: it is the upstream's to refuse.
+    // If no turn would be left, nothing is cut: the upstream refuses the request.
     check_cut(&all(&[&said(&[thought])]), &all(&[&said(&[thought])]));
 }
 

@@ -1,4 +1,4 @@
-//! What is written is read as what it was.
+//! Round trips: whatever is written reads back the same.
 
 use domain::prompt::Json;
 use domain::{Abilities, Event, Finish, Grammar, Operation, PartKind, Reason, Usage, UsageSource};
@@ -53,7 +53,7 @@ struct Said {
     citations: Vec<Json>,
 }
 
-/// Parts in groups: those of one group are open at the same time.
+/// Parts in groups: those of one group are open concurrently.
 #[derive(Debug, Clone)]
 struct Answer {
     groups: Vec<Vec<Said>>,
@@ -112,7 +112,7 @@ fn answer(is_whole: bool) -> impl Strategy<Value = Answer> {
             input,
             cached_read,
             cache_write,
-            // The last report of a stream has no split.
+            // The last report of a stream has no breakdown.
             cache_write_long: long.filter(|_| is_whole).unwrap_or(0),
             output,
             reasoning,
@@ -153,7 +153,7 @@ impl Answer {
                 let seal = said.seal.clone();
                 events.extend(seal.map(|value| Event::Signature { choice: 0, part, value }));
             }
-            // Those that began later end first.
+            // Parts that started later end first.
             events.extend(
                 numbered()
                     .map(|(part, _)| Event::End { choice: 0, part })
@@ -174,10 +174,10 @@ impl Answer {
     }
 }
 
-/// A part with its whole text, its seal and its citations.
+/// A part with its whole text, its signature and its citations.
 type Told = (PartKind, String, Option<String>, Vec<Json>);
 
-/// What a series of events comes to, however it was cut into deltas.
+/// The combined content of a series of events, however it was cut into deltas.
 fn told(events: &[Event]) -> (Vec<Told>, Vec<Event>) {
     let mut parts = Vec::new();
     let mut rest = Vec::new();

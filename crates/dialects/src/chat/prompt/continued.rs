@@ -1,4 +1,4 @@
-//! Requests to go on with a text that is no conversation.
+//! Reads requests of OpenAI's legacy Completions API, which continue a text without a conversation.
 
 use domain::runtime::Continues;
 use domain::{Fault, FaultClass, Prompt};
@@ -9,10 +9,10 @@ use crate::fields::{open_object, optional_boolean, optional_count};
 use crate::json::{Cursor, Kind, Value};
 use crate::refusal::{missing, wrong_type, wrong_value};
 
-/// What the vendor takes where nobody says.
+/// The vendor's default where the client sends none.
 const TOKENS_MAX: u64 = 16;
 
-/// The settings, as conversations have them, and what is to be gone on with.
+/// The settings, as for chat, and the text or tokens to continue.
 pub(crate) fn read_continued(body: &[u8]) -> Result<(Prompt, Continues), Box<Fault>> {
     let mut cursor = open_object(body)?;
     let mut draft = Draft::default();
@@ -28,7 +28,7 @@ pub(crate) fn read_continued(body: &[u8]) -> Result<(Prompt, Continues), Box<Fau
             draft.prompt.sampling.top_logprobs = others;
             Ok(())
         }
-        // The best of several is the one where there is only one.
+        // The best of one is that one.
         "best_of" => match optional_count(cursor, "best_of")? {
             None | Some(1) => Ok(()),
             Some(_) => Err(untaken("best_of")),
@@ -64,7 +64,7 @@ fn read_text(cursor: &mut Cursor<'_>) -> Read<Continues> {
     }
 }
 
-/// One text in an array, or the numbers of tokens.
+/// An array with one text, or with token ids.
 fn read_array(cursor: &mut Cursor<'_>) -> Read<Continues> {
     let (mut tokens, mut text, mut count) = (Vec::new(), None, 0);
     is_array(cursor, "prompt")?;

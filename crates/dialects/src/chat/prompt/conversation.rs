@@ -1,4 +1,4 @@
-//! The messages of a request as instructions and turns.
+//! Reads the messages of a request as instructions and turns.
 
 use std::collections::HashSet;
 
@@ -14,9 +14,9 @@ use crate::refusal::{empty_array, missing, wrong_type, wrong_value};
 pub(super) struct Conversation {
     instructions: Vec<Instruction>,
     turns: Vec<Turn>,
-    /// Ids of calls whose arguments are free text: so are their results.
+    /// Ids of custom tool calls, whose arguments are free text; so are their results.
     custom_calls: HashSet<String>,
-    /// Name and id of the old form's calls, which had none of their own.
+    /// Names and ids of legacy `function_call`s, which come without an id.
     old_calls: Vec<(String, String)>,
 }
 
@@ -78,7 +78,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// Each text of an instruction that comes before the first turn.
+    /// Adds the texts of a system or developer message that comes before the first turn.
     fn instruct(
         &mut self,
         message: Message,
@@ -119,7 +119,7 @@ impl Conversation {
             parts.push(part);
         }
         if let Some((name, arguments)) = message.old_call {
-            // Named by its place, so that the same conversation names it the same each time it is sent.
+            // The id is derived from the position, so that it is the same each time the conversation is sent.
             let id = format!("call_{}", place.replace(['[', ']'], ""));
             self.old_calls.push((name.clone(), id.clone()));
             let call = ToolCall { id, name, arguments, is_custom: false, signature: None };
@@ -145,7 +145,7 @@ impl Conversation {
         Ok(ToolResult { id, name: message.name, parts: message.content, is_error: false, is_custom })
     }
 
-    /// Results that follow each other are one turn.
+    /// Consecutive results form one turn.
     fn add_result(&mut self, part: Part) {
         match self.turns.last_mut().filter(|turn| turn.role == Role::Tool) {
             Some(turn) => turn.parts.push(part),
@@ -160,7 +160,7 @@ fn mark_last(parts: &mut [Part], mark: Option<CacheMark>) {
     }
 }
 
-/// A client's word, as much of it as a message shows.
+/// A client's string, cut to what an error message shows.
 fn brief(word: &str) -> &str {
     word.get(..word.floor_char_boundary(40)).unwrap_or_default()
 }

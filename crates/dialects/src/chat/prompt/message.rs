@@ -1,4 +1,4 @@
-//! One message, whose members come in any order.
+//! Reads one message, whose members come in any order.
 
 use domain::Grammar;
 use domain::prompt::{Aliased, CacheMark, Content, Part, Signature, ToolCall};
@@ -10,8 +10,8 @@ use crate::json::{Cursor, Kind, Value};
 use crate::losses::is_mark;
 use crate::refusal::{missing, wrong_type};
 
-/// Where LiteLLM keeps, in what it sends back, what an answer held beside OpenAI's own fields. It is no part of what
-/// is asked.
+/// Where LiteLLM keeps what an answer held besides OpenAI's own fields. It comes back with the history and is
+/// not part of the request.
 const CLIENTS_OWN: &str = "provider_specific_fields";
 
 #[derive(Debug, Default)]
@@ -21,13 +21,13 @@ pub(super) struct Message {
     pub content: Vec<Part>,
     pub refusal: Option<String>,
     pub thought: Option<String>,
-    /// Each with its mark.
+    /// Each with its cache breakpoint.
     pub calls: Vec<Part>,
-    /// Name and arguments of the one call of the time before there were several.
+    /// Name and arguments of the legacy `function_call`, from before there were several calls.
     pub old_call: Option<(String, String)>,
-    /// Which call a result is of.
+    /// The id of the call that a result answers.
     pub call_id: Option<String>,
-    /// Of the whole message, as some clients put it.
+    /// A cache breakpoint on the whole message, where some clients put it.
     pub cache: Option<CacheMark>,
 }
 
@@ -59,7 +59,7 @@ impl Message {
                         other_thought = Some(text.decode().into_owned());
                     }
                 }
-                // What an answer held beside its content, sent back with it: sealed thoughts, and sources of what it says.
+                // Answer fields that come back with the history: encrypted reasoning, and citations.
                 "reasoning_details" | "thinking_blocks" | "annotations" | CLIENTS_OWN => {
                     extras.take(cursor, || at(&name), false)?;
                 }
@@ -101,7 +101,8 @@ fn read_call(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
         let name = member.key.decode();
         match (&*name, cursor.kind()?) {
             ("id", _) => id = text(cursor, &format!("{place}.id"))?,
-            // Which of the two it is stands in the member's name too; deltas put together by hand keep their index.
+            // The member's name also tells the type; clients that assemble deltas themselves leave the index
+            // in.
             ("type" | "index", _) => super::skip(cursor)?,
             ("function" | "custom", Kind::Object) => {
                 is_custom = name == "custom";
@@ -148,7 +149,7 @@ fn read_old_call(
     read_function(cursor, place, extras).map(Some)
 }
 
-/// The seal that one provider puts on its calls, where its own surface of this grammar puts it.
+/// The thought signature that Gemini puts on its calls, where Google's OpenAI-compatible API puts it.
 fn read_signature(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Option<Signature>> {
     let mut signature = None;
     cursor.object(|cursor, member| {

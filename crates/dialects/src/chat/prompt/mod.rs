@@ -1,4 +1,5 @@
-//! Reads a request of this grammar into the form that every grammar can be written from.
+//! Reads a Chat Completions request into `Prompt`, the intermediate form that every dialect can be written
+//! from.
 
 mod continued;
 mod conversation;
@@ -24,7 +25,7 @@ use crate::json::{Cursor, Value};
 use crate::losses::{is_mark, is_meaning};
 use crate::refusal::{missing, wrong_value};
 
-/// What was read so far, with what the end decides.
+/// What was read so far, with the fields that `settle` resolves.
 #[derive(Debug, Default)]
 struct Draft {
     prompt: Prompt,
@@ -34,7 +35,7 @@ struct Draft {
     user: Option<String>,
 }
 
-/// What was said and has no place in the form, and names that the form has others for.
+/// Fields that the intermediate form can't hold, and which of several names the client used for those it can.
 #[derive(Debug, Default)]
 struct Extras {
     list: Vec<Extra>,
@@ -42,7 +43,7 @@ struct Extras {
 }
 
 impl Extras {
-    /// Passes over a value. One that says nothing is as good as none.
+    /// Skips a value and records its name, unless the value is null or empty.
     fn take(&mut self, cursor: &mut Cursor<'_>, name: impl FnOnce() -> String, is_meaning: bool) -> Read<()> {
         if cursor.value()?.is_something(cursor.bytes()) {
             self.push(name(), is_meaning);
@@ -68,7 +69,7 @@ pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
 impl Draft {
     fn read(&mut self, cursor: &mut Cursor<'_>, name: &str) -> Read<()> {
         match name {
-            // The call's own model is named anew for whom it is sent to.
+            // The model is set again for the upstream that the request is sent to.
             "model" => skip(cursor),
             "messages" => {
                 let (instructions, turns) = Conversation::read(cursor, &mut self.extras)?;
@@ -136,7 +137,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Settings that say more than one thing, and those that have no place.
+    /// Settings with several aspects, and those that the intermediate form can't hold.
     fn read_word(&mut self, cursor: &mut Cursor<'_>, name: &str) -> Read<()> {
         let extras = &mut self.extras;
         match name {
@@ -174,7 +175,7 @@ impl Draft {
     }
 }
 
-/// Servers that draw from all tokens where it is -1 are told so by its absence.
+/// Servers that take -1 for "all tokens" are sent no `top_k` instead.
 fn optional_top_k(cursor: &mut Cursor<'_>) -> Read<Option<u64>> {
     let top_k = integer(cursor, "top_k")?;
     match top_k.map(u64::try_from) {
@@ -192,7 +193,7 @@ fn is_empty(object: &str) -> bool {
     !object.bytes().any(|byte| byte == b'"')
 }
 
-/// Whether a value is text that says `word`.
+/// Whether a value is the string `word`.
 fn is_word(value: &Value<'_>, word: &str) -> bool {
     matches!(value, Value::String(text) if text.is(word))
 }

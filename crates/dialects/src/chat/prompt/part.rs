@@ -1,4 +1,4 @@
-//! Parts of a message's content.
+//! Reads the parts of a message's content.
 
 use domain::prompt::{Aliased, CacheMark, Content, Json, Part, Source};
 
@@ -7,10 +7,10 @@ use super::{Extras, is_word};
 use crate::json::{Cursor, Kind, Value};
 use crate::refusal::{missing, wrong_type, wrong_value};
 
-/// What clients that know another grammar call a mark.
+/// Anthropic's name for a cache breakpoint, which some clients use here.
 const BORROWED_MARK: &str = "cache_control";
 
-/// The content of a message: text, or parts. Empty text says nothing and is none.
+/// The content of a message: a string or parts. Empty text counts as no content.
 pub(super) fn read_content(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Vec<Part>> {
     let mut parts = Vec::new();
     match cursor.kind()? {
@@ -23,7 +23,7 @@ pub(super) fn read_content(cursor: &mut Cursor<'_>, place: &str, extras: &mut Ex
             cursor.array(|cursor, index| {
                 let place = format!("{place}[{index}]");
                 let part = match cursor.kind()? {
-                    // A list of bare texts is what some clients make of parts.
+                    // Some clients send a list of bare strings instead of parts.
                     Kind::String => text(cursor, &place)?.map(Part::text),
                     Kind::Object => read_part(cursor, &place, extras)?,
                     kind => return Err(wrong_type(place, "an object", kind)),
@@ -41,7 +41,7 @@ fn is_nothing(part: &Part) -> bool {
     part.cache.is_none() && matches!(&part.content, Content::Text { text, .. } if text.is_empty())
 }
 
-/// `None` of a part that the form can't hold; it is named among the extras.
+/// `None` for a part that the intermediate form can't hold; its name is recorded in `extras`.
 fn read_part(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Option<Part>> {
     let (mut word, mut content, mut cache) = (None, None, None);
     let mut others = Vec::new();
@@ -81,7 +81,7 @@ fn read_part(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
         ("text" | "refusal" | "image_url" | "video_url" | "input_audio" | "file", None) => {
             Err(missing(format!("{place}.{word}"), "Send the part's content under the name of its type."))
         }
-        // Thoughts as other gateways hand them out, good only at the provider that made them.
+        // Reasoning as other gateways return it, valid only at the provider that made it.
         ("thinking" | "redacted_thinking" | "reasoning", _) => {
             extras.push(place.to_owned(), false);
             Ok(None)
@@ -93,7 +93,7 @@ fn read_part(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
     }
 }
 
-/// An image or a video: an object with its address, or the address alone.
+/// An image or a video: an object with its URL, or the URL alone.
 fn read_link(cursor: &mut Cursor<'_>, place: &str, name: &str, extras: &mut Extras) -> Read<Content> {
     let (mut url, mut detail) = (None, None);
     if cursor.kind()? == Kind::String {
@@ -176,7 +176,7 @@ fn read_file(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
     Ok(Content::Document { source, name, context: None, cite: false })
 }
 
-/// A cache mark, in this grammar's words or in those that its clients borrow.
+/// A cache breakpoint, under OpenAI's name or Anthropic's.
 pub(super) fn read_mark(
     cursor: &mut Cursor<'_>,
     place: &str,
@@ -208,7 +208,7 @@ pub(super) fn read_mark(
     Ok(Some(mark))
 }
 
-/// Arguments that came as an object stay as they were written.
+/// Arguments that came as an object are kept as written.
 pub(super) fn read_arguments(cursor: &mut Cursor<'_>, place: &str) -> Read<String> {
     match cursor.kind()? {
         Kind::Object => super::value::raw(cursor).map(|Json(text)| text),

@@ -1,4 +1,4 @@
-//! Settings of a request that are objects, or one of several types.
+//! Reads settings that are objects, or of one of several types.
 
 use domain::limits::CHOICES_MAX;
 use domain::prompt::{
@@ -19,7 +19,7 @@ pub(super) fn read_stop(cursor: &mut Cursor<'_>) -> Read<Vec<String>> {
     }
 }
 
-/// One answer is what everybody gives.
+/// The number of choices; 1 is the default, and read as absent.
 pub(super) fn read_choices(cursor: &mut Cursor<'_>) -> Read<Option<u32>> {
     let Some(count) = optional_count(cursor, "n")? else { return Ok(None) };
     match u32::try_from(count) {
@@ -33,7 +33,7 @@ pub(super) fn read_choices(cursor: &mut Cursor<'_>) -> Read<Option<u32>> {
     }
 }
 
-/// Texts by name. What runtimes of one's own are told beside them is an object.
+/// String metadata. Objects are options for self-hosted runtimes.
 pub(super) fn read_metadata(cursor: &mut Cursor<'_>, extras: &mut Extras) -> Read<Vec<(String, String)>> {
     let mut metadata = Vec::new();
     if is_object(cursor, "metadata")? {
@@ -60,7 +60,7 @@ pub(super) fn read_format(cursor: &mut Cursor<'_>, extras: &mut Extras) -> Read<
         match &*member.key.decode() {
             "type" => kind = text(cursor, "response_format.type")?,
             "json_schema" => schema = read_schema(cursor, extras)?,
-            // Some servers take the schema beside the word for any JSON.
+            // Some servers take the schema directly next to `"type": "json_object"`.
             "schema" => {
                 let json = object(cursor, "response_format.schema")?;
                 schema = schema.take().or(json.map(schema_alone));
@@ -107,12 +107,12 @@ fn read_schema(cursor: &mut Cursor<'_>, extras: &mut Extras) -> Read<Option<Outp
         }
         Read::Ok(())
     })?;
-    // A schema that says nothing allows everything.
+    // An omitted schema allows everything.
     let schema = schema.unwrap_or_else(|| Json("{}".to_owned()));
     Ok(Some(OutputFormat::JsonSchema { name, description, schema, strict }))
 }
 
-/// An effort that nobody has told us of is left out and named: without it the answer is as good.
+/// An unknown effort is dropped and reported: the answer is as good without it.
 pub(super) fn read_effort(
     cursor: &mut Cursor<'_>,
     name: &str,
@@ -132,7 +132,7 @@ pub(super) fn read_effort(
     Ok(())
 }
 
-/// As servers say it that sell many models: an object with the effort in it.
+/// OpenRouter's form: an object that holds the effort.
 pub(super) fn read_reasoning(
     cursor: &mut Cursor<'_>,
     reasoning: &mut Reasoning,
@@ -154,7 +154,7 @@ pub(super) fn read_reasoning(
     Ok(())
 }
 
-/// As clients say it that know other grammars.
+/// Anthropic's form, which some clients use here.
 pub(super) fn read_thinking(
     cursor: &mut Cursor<'_>,
     reasoning: &mut Reasoning,
@@ -167,7 +167,7 @@ pub(super) fn read_thinking(
     cursor.object(|cursor, member| match &*member.key.decode() {
         "type" => {
             match text(cursor, "thinking.type")?.as_deref() {
-                // That it is on is said by the budget, or by the effort beside it.
+                // The budget, or a separate effort, already says that it is enabled.
                 Some("enabled") | None => {}
                 Some("adaptive") => reasoning.is_adaptive = true,
                 Some("disabled") => reasoning.effort = Some(Effort::None),
@@ -209,10 +209,10 @@ pub(super) fn read_stream_options(cursor: &mut Cursor<'_>, extras: &mut Extras) 
         return Ok(());
     }
     cursor.object(|cursor, member| match &*member.key.decode() {
-        // How the answer is written is read with the request.
+        // `decode_request` reads this one.
         "include_usage" => skip(cursor),
-        // Padding against readers of packet sizes: an answer without it is what `false` asks for. Usage with every chunk
-        // (vLLM): the last one tells it all.
+        // Padding against traffic analysis: answers have none, which is what `false` asks for. Usage in every
+        // chunk (vLLM): the last chunk reports all of it.
         name @ ("include_obfuscation" | "continuous_usage_stats") => {
             extras.take(cursor, || format!("stream_options.{name}"), false)
         }
@@ -246,7 +246,7 @@ pub(super) fn read_caching(cursor: &mut Cursor<'_>, caching: &mut Caching, extra
     Ok(())
 }
 
-/// How long a prefix is kept; a word that nobody knows is left out and named.
+/// How long a cached prefix lives; an unknown value is dropped and reported.
 pub(super) fn read_lifetime(
     cursor: &mut Cursor<'_>,
     name: &str,

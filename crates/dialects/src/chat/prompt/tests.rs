@@ -1,4 +1,4 @@
-//! What requests of this grammar come to.
+//! Tests that read Chat Completions requests into `Prompt`.
 
 use domain::Grammar;
 use domain::prompt::*;
@@ -9,7 +9,7 @@ fn read(body: &str) -> Prompt {
     read_prompt(body.as_bytes()).unwrap()
 }
 
-/// What is said beside one plain message.
+/// The prompt of a plain message with these additional fields.
 fn with(fields: &str) -> Prompt {
     read(&format!(r#"{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],{fields}}}"#))
 }
@@ -268,7 +268,7 @@ fn settings_have_their_places_and_numbers_stay_as_written() {
         (Some(ServiceTier::Flex), Some(true), true)
     );
     assert_eq!(prompt.metadata, [("k".to_owned(), "v".to_owned())]);
-    // Two names of whoever asks: the newer one counts, the other is named.
+    // Two names for the end user: the newer one counts, the other is reported as dropped.
     assert_eq!(prompt.end_user.as_deref(), Some("s"));
     assert_eq!(extras(&prompt), [("user", false)]);
     assert_eq!(with(r#""max_tokens":5,"n":1"#).output.tokens_max, Some(5));

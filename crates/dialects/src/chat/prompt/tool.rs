@@ -14,7 +14,7 @@ pub(super) fn web_search(json: Json) -> Tool {
     Tool { kind: ToolKind::Hosted { kind: WEB_SEARCH.to_owned(), json }, cache: None }
 }
 
-/// The tools, or the functions of the time before there were other tools.
+/// Reads `tools`, or the legacy `functions`.
 pub(super) fn read_tools(
     cursor: &mut Cursor<'_>,
     name: &str,
@@ -84,7 +84,7 @@ fn written(cursor: &Cursor<'_>, span: Span) -> Json {
     Json(String::from_utf8_lossy(span.of(cursor.bytes())).into_owned())
 }
 
-/// A function, and the mark that some clients put inside of it.
+/// A function, and the cache breakpoint that some clients put inside it.
 fn read_function(
     cursor: &mut Cursor<'_>,
     place: &str,
@@ -133,7 +133,7 @@ fn no_name(place: &str) -> Box<domain::Fault> {
     missing(format!("{place}.name"), "Give the tool a name.")
 }
 
-/// What a choice says, in whichever of its forms.
+/// A `tool_choice` in any of its forms.
 #[derive(Debug, Default)]
 struct Chosen {
     word: Option<String>,
@@ -180,7 +180,7 @@ impl Chosen {
             let name = member.key.decode();
             match (&*name, cursor.kind()?) {
                 ("type", _) => self.word = text(cursor, &format!("{place}.type"))?,
-                // Without a type, as the old form says it.
+                // The legacy `function_call` form has no type.
                 ("name", _) => self.name = text(cursor, &format!("{place}.name"))?,
                 ("function" | "custom", Kind::Object) => {
                     self.name = read_name(cursor, &format!("{place}.{name}"))?;

@@ -1,4 +1,4 @@
-//! Values of a request, each of the one type that it may have; `null` is absence everywhere.
+//! Readers for request values of one type each; `null` means absent everywhere.
 
 use domain::Fault;
 use domain::prompt::Json;
@@ -17,7 +17,7 @@ pub(super) fn text(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<String>> 
     }
 }
 
-/// A number as it was written.
+/// A number as written.
 pub(super) fn number(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<Json>> {
     let kind = cursor.kind()?;
     match cursor.value()? {
@@ -35,7 +35,7 @@ pub(super) fn integer(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<i64>> 
     Ok(Some(whole))
 }
 
-/// An object as it was written.
+/// An object as written.
 pub(super) fn object(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<Json>> {
     match cursor.kind()? {
         Kind::Null => cursor.skip().map(|_| None).map_err(Box::<Fault>::from),
@@ -44,7 +44,7 @@ pub(super) fn object(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<Json>> 
     }
 }
 
-/// Any value as it was written.
+/// Any value as written.
 pub(super) fn raw(cursor: &mut Cursor<'_>) -> Read<Json> {
     let span = cursor.skip()?;
     Ok(Json(String::from_utf8_lossy(span.of(cursor.bytes())).into_owned()))
@@ -55,12 +55,12 @@ pub(super) fn skip(cursor: &mut Cursor<'_>) -> Read<()> {
     Ok(())
 }
 
-/// Whether an object stands here. Passes over `null`, and refuses what is neither.
+/// Whether the next value is an object. Skips `null`, and refuses other types.
 pub(super) fn is_object(cursor: &mut Cursor<'_>, name: &str) -> Read<bool> {
     is(cursor, name, Kind::Object, "an object")
 }
 
-/// Whether an array stands here. Passes over `null`, and refuses what is neither.
+/// Whether the next value is an array. Skips `null`, and refuses other types.
 pub(super) fn is_array(cursor: &mut Cursor<'_>, name: &str) -> Read<bool> {
     is(cursor, name, Kind::Array, "an array")
 }
@@ -73,7 +73,7 @@ fn is(cursor: &mut Cursor<'_>, name: &str, wanted: Kind, expected: &str) -> Read
     }
 }
 
-/// A list of texts.
+/// A list of strings.
 pub(super) fn texts(cursor: &mut Cursor<'_>, name: &str) -> Read<Vec<String>> {
     let mut list = Vec::new();
     if is_array(cursor, name)? {

@@ -1,4 +1,5 @@
-//! What servers of one's own models are told in this grammar, by the words that several of them share.
+//! Reads extension fields for self-hosted runtimes (`min_p`, `guided_regex`, `cache_salt` and others), under
+//! the names that several servers share.
 
 use domain::runtime::{RuleText, RuntimeWords};
 
@@ -9,13 +10,14 @@ use crate::refusal::wrong_value;
 
 const TIMELINE: &str = "metadata.hybrie.adapter_timeline";
 const TIMELINE_MAX: usize = 32;
-/// What asks for the model alone.
+/// Selects the base model without an adapter.
 const NONE: &str = "none";
 
-/// The tokens that adapters begin with.
+/// The step (token index) at which each adapter takes over.
 type Timeline = Vec<(u64, Option<String>)>;
 
-/// The words, and what they are called that were found, so that nobody takes them for unknown.
+/// The extension fields, and the names of those that were found, so that the caller does not take them for
+/// unknown.
 pub(crate) fn read_words(body: &[u8]) -> Read<(RuntimeWords, Vec<String>)> {
     let (mut words, mut found) = (RuntimeWords::default(), Vec::new());
     open_object(body)?.object(|cursor, member| {
@@ -50,7 +52,7 @@ fn read(cursor: &mut Cursor<'_>, name: &str, words: &mut RuntimeWords) -> Read<b
     Ok(true)
 }
 
-/// A number that was written as one, within bounds that the words have everywhere.
+/// A number within the bounds that servers commonly share.
 fn bounded(
     cursor: &mut Cursor<'_>,
     name: &str,
@@ -99,7 +101,7 @@ fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<()>
     Ok(())
 }
 
-/// Whether our words were among what a client keeps with its request.
+/// Whether `metadata` held options for the runtime.
 fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<bool> {
     if cursor.kind()? != crate::json::Kind::Object {
         return skip(cursor).map(|()| false);
@@ -131,7 +133,7 @@ fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<bool
     Ok(is_found)
 }
 
-/// What it says of the first token is what the answer begins with.
+/// An adapter for step 0 is the one that the answer starts with.
 fn begin_with(mut timeline: Timeline, words: &mut RuntimeWords) -> Read<()> {
     if timeline.first().is_some_and(|(step, _)| *step == 0) {
         if words.adapter.is_some() {

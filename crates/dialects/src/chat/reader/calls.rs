@@ -1,4 +1,4 @@
-//! The calls of tools in one choice, told apart however their server numbers and names them.
+//! Tells the tool calls of one choice apart, however their server numbers and names them.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,7 +14,7 @@ use crate::json::{Cursor, JsonError, Kind, Value};
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     list: Vec<Call>,
-    /// Those before this one have ended.
+    /// Calls before this index have ended.
     open_from: usize,
 }
 
@@ -24,12 +24,12 @@ struct Call {
     id: Option<String>,
     name: String,
     is_custom: bool,
-    /// Its part, from when it began: its name may come in pieces, so it begins with its arguments.
+    /// Its part, once started. The name may come in pieces, so the part starts with the arguments.
     part: Option<u32>,
     has_arguments: bool,
 }
 
-/// What one delta says of a call.
+/// What one delta says about a call.
 #[derive(Debug, Default)]
 struct Piece<'a> {
     index: Option<u64>,
@@ -44,18 +44,18 @@ impl Calls {
         !self.list.is_empty()
     }
 
-    /// Which call goes on here; `None` where a new one begins.
+    /// The call that this delta continues; `None` where it starts a new one.
     fn find(&self, place: usize, piece: &Piece<'_>) -> Option<usize> {
         let renamed = |call: &Call| piece.id.is_some() && call.id.is_some() && piece.id != call.id;
         let named = piece.name.is_some();
         if piece.index.is_some() {
-            // One number for all calls, each with an id and a name of its own, is several calls. A new id alone is not.
+            // The same index with a new id and a new name is another call. A new id alone is not.
             let at = self.list.iter().rposition(|call| call.key == piece.index)?;
             return self.list.get(at).filter(|call| !(named && renamed(call))).map(|_| at);
         }
         if piece.id.is_some() {
             let of_id = self.list.iter().rposition(|call| call.id == piece.id);
-            // An id that comes late is of the call that waits for one.
+            // A late id belongs to the call that has none yet.
             let waiting = || self.last().filter(|(_, call)| call.id.is_none() && !named).map(|(at, _)| at);
             return of_id.or_else(waiting);
         }
@@ -70,7 +70,7 @@ impl Calls {
 
 impl Call {
     fn take_name(&mut self, more: &str) {
-        // Some servers repeat the whole name with every delta.
+        // Some servers repeat the full name in every delta.
         if self.part.is_none() && self.name != more {
             self.name.push_str(more);
         }
@@ -78,7 +78,7 @@ impl Call {
 }
 
 impl ChoiceReading {
-    /// Takes a list of calls. In a whole message each is a call of its own.
+    /// Takes a list of calls. In a complete message each item is a separate call.
     pub(super) fn take_calls(
         &mut self,
         array: &[u8],
@@ -142,7 +142,7 @@ impl ChoiceReading {
         if at >= ASSEMBLED_CALLS_MAX {
             return Err(StreamFault::Broken("oversized"));
         }
-        // Parts are numbered as they were told: whoever waits for arguments begins now.
+        // Parts are numbered in the order of the calls, so calls that still wait for arguments start now.
         self.begin_calls(out);
         self.calls.list.push(Call {
             key: piece.index,
@@ -176,8 +176,8 @@ impl ChoiceReading {
         Some(part)
     }
 
-    /// An id for a call whose server gave it none. It must differ between the answers of one conversation, and be the
-    /// same where the same bytes are read again.
+    /// An id for a call that the server sent without one. It must differ between the answers of one
+    /// conversation, and be the same when the same bytes are read again.
     pub(super) fn made_id(&self, at: usize, name: &str) -> String {
         let mut hasher = DefaultHasher::new();
         (self.chunk_hash, self.number, at, name).hash(&mut hasher);
@@ -222,7 +222,7 @@ impl<'a> Piece<'a> {
                 }
                 "arguments" | "input" => match cursor.value()? {
                     Value::String(text) => self.arguments = text.decode(),
-                    // Arguments that came as an object are what it is written as.
+                    // Arguments that came as an object are taken as written.
                     Value::Object(span) => self.arguments = String::from_utf8_lossy(span.of(bytes)),
                     _ => {}
                 },

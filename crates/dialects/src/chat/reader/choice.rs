@@ -1,4 +1,4 @@
-//! One choice of an answer: which of its parts are open, and how it ends.
+//! One choice of an answer: which parts are open, and how it ends.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -23,7 +23,7 @@ pub(super) struct ChoiceReading {
     parts: u32,
     prose: Option<(u32, Prose)>,
     pub(super) calls: Calls,
-    /// Of the chunk that is being read; names calls that the server left without one.
+    /// Hash of the current chunk, for the ids of calls that the server sent without one.
     pub(super) chunk_hash: u64,
     has_text: bool,
     has_refusal: bool,
@@ -48,14 +48,15 @@ impl ChoiceReading {
         self.is_finished
     }
 
-    /// The head of a chunk says what the answer is called and when it was made: enough to tell two answers apart.
+    /// The start of a chunk holds the answer's id and creation time, which is enough to tell two answers
+    /// apart.
     pub(super) fn begin_chunk(&mut self, json: &[u8]) {
         let mut hasher = DefaultHasher::new();
         json.get(..json.len().min(512)).hash(&mut hasher);
         self.chunk_hash = hasher.finish();
     }
 
-    /// Takes what a chunk says; how many bytes of the answer it was.
+    /// Takes the content of a chunk and returns how many bytes of the answer it was.
     pub(super) fn take(
         &mut self,
         delta: &Delta<'_>,
@@ -90,7 +91,7 @@ impl ChoiceReading {
         Ok(out.iter().skip(before).map(content_bytes).sum())
     }
 
-    /// Content of parts, as some servers send it that think in between.
+    /// Content as a list of parts, as some servers send it when reasoning comes in between.
     fn take_parts(&mut self, array: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         Cursor::new(array)?.array(|cursor, _| {
             if cursor.kind()? != Kind::Object {
@@ -148,7 +149,7 @@ impl ChoiceReading {
         out.push(Event::Delta { choice: self.number, part, text });
     }
 
-    /// The part that is open where it is of this kind, else a new one.
+    /// The open part where it is of this kind, else a new one.
     fn open(&mut self, prose: Prose, out: &mut Vec<Event>) -> u32 {
         if let Some((part, open)) = self.prose
             && open == prose
@@ -186,7 +187,7 @@ impl ChoiceReading {
         self.close_calls(out);
     }
 
-    /// Citations of the text that is open; where none is there is nothing that they could be of.
+    /// Citations of the open text part; without one there is nothing that they could refer to.
     fn cite(&mut self, array: &[u8], out: &mut Vec<Event>) -> Result<(), JsonError> {
         let Some((part, Prose::Text)) = self.prose else { return Ok(()) };
         let choice = self.number;
@@ -198,13 +199,14 @@ impl ChoiceReading {
         Ok(())
     }
 
-    /// `word` is `None` where the stream ended and the choice was never told to have.
+    /// `word` is the finish reason; `None` where the stream ended without one for this choice.
     pub(super) fn finish(&mut self, word: Option<&str>, out: &mut Vec<Event>) {
         self.close_all(out);
         self.is_finished = true;
         let reason = word.map_or(Some(Reason::Stop), reason_of);
         let reason = match reason {
-            // Servers that were told which tool to call, and several others always, say this of calls too.
+            // Servers report `stop` for calls too: those with a forced tool choice, and several others
+            // always.
             Some(Reason::Stop) if self.calls.any() => Reason::Calls,
             Some(Reason::Stop) if self.has_refusal => Reason::Refusal,
             Some(reason) => reason,
@@ -217,7 +219,7 @@ impl ChoiceReading {
     }
 }
 
-/// `None` of a word that nobody has told us of.
+/// `None` for an unknown finish reason.
 fn reason_of(word: &str) -> Option<Reason> {
     Some(match word {
         "stop" | "eos" | "end_turn" => Reason::Stop,

@@ -1,4 +1,4 @@
-//! What one chunk says, taken apart before anything is made of it: its members come in any order.
+//! Parses one chunk before any event is made of it, since its members come in any order.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::answer::StreamFault;
 use crate::chat::usage::Registers;
 use crate::json::{Cursor, JsonError, Kind, Span, Text, Value};
 
-/// A chunk, or a whole answer.
+/// A chunk or a buffered response.
 #[derive(Debug, Default)]
 pub(super) struct Chunk<'a> {
     pub id: Option<String>,
@@ -18,21 +18,21 @@ pub(super) struct Chunk<'a> {
     pub is_failure: bool,
 }
 
-/// What a chunk tells of one choice. Spans are of the whole chunk.
+/// What a chunk says about one choice. Spans refer to the whole chunk.
 #[derive(Debug, Default)]
 pub(super) struct Told<'a> {
     pub index: Option<u64>,
     pub delta: Option<Span>,
-    /// The delta is a message, whole.
+    /// The delta is a complete message.
     pub is_message: bool,
-    /// Servers of plain completions say their text here.
+    /// The text, where servers of plain completions put it.
     pub text: Option<Text<'a>>,
-    /// Never empty: some servers send an empty word with each chunk.
+    /// Never empty: some servers send an empty string with each chunk.
     pub finish: Option<Cow<'a, str>>,
     pub logprobs: Option<Value<'a>>,
 }
 
-/// What a delta or a message says. Spans and texts are of the delta's own bytes.
+/// The contents of a delta or a message. Spans and texts refer to the delta's own bytes.
 #[derive(Debug, Default)]
 pub(super) struct Delta<'a> {
     pub bytes: &'a [u8],
@@ -41,7 +41,7 @@ pub(super) struct Delta<'a> {
     pub refusal: Option<Text<'a>>,
     pub annotations: Option<Span>,
     pub calls: Option<Span>,
-    /// The one call of the time before there were several.
+    /// The legacy `function_call`.
     pub old_call: Option<Span>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Told<'a> {
 impl<'a> Delta<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, JsonError> {
         let mut delta = Self { bytes, ..Self::default() };
-        // Servers that say a thought under both names mean it once.
+        // Servers that send reasoning under both names mean the same text.
         let mut other_thought = None;
         Cursor::new(bytes)?.object(|cursor, member| {
             match (&*member.key.decode(), cursor.kind()?) {
@@ -131,7 +131,7 @@ impl<'a> Delta<'a> {
         Ok(delta)
     }
 
-    /// The content where it is one text.
+    /// The content where it is one string.
     pub(super) fn text(&self) -> Option<&Text<'a>> {
         match &self.content {
             Some(Value::String(text)) if !text.is_empty() => Some(text),
@@ -151,13 +151,13 @@ pub(super) fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
     cursor.skip().map(|_| ())
 }
 
-/// A text that is not empty.
+/// A string that is not empty.
 pub(super) fn said(cursor: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
     let text = string(cursor)?;
     Ok(text.filter(|text| !text.is_empty()).map(|text| text.decode().into_owned()))
 }
 
-/// Whole seconds, of servers too that tell parts of them. Zero is what stands for nothing.
+/// Whole seconds, also from servers that send fractions. Zero means absent.
 fn seconds(value: &Value<'_>) -> Option<u64> {
     let Value::Number(written) = value else { return None };
     let whole = written.split('.').next().unwrap_or_default();

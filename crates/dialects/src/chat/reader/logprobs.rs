@@ -1,4 +1,4 @@
-//! The logarithms of probabilities, in this grammar's own shape whatever shape they came in.
+//! Log probabilities, converted to OpenAI's shape from whatever shape a server sends.
 
 use domain::prompt::Json;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::delta::{Delta, Told, skip};
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
-/// A token of a server that writes tokens and logarithms apart.
+/// A token from a server that sends tokens and logprobs in separate arrays.
 #[derive(Serialize)]
 struct Token<'a> {
     token: &'a str,
@@ -15,11 +15,11 @@ struct Token<'a> {
     top_logprobs: [(); 0],
 }
 
-/// What a chunk tells of one choice: an array for its text, and one for its refusal.
+/// The logprobs of one choice in a chunk: one array for its text, and one for its refusal.
 pub(super) fn read(told: &Told<'_>, delta: &Delta<'_>, json: &[u8]) -> Result<Vec<Json>, JsonError> {
     match &told.logprobs {
         Some(Value::Object(span)) => read_object(span.of(json)),
-        // One number is of the chunk's one token.
+        // A single number belongs to the chunk's only token.
         Some(Value::Number(number)) => {
             let text = delta.text().map(|text| text.decode());
             let pair = text.as_deref().zip(number.parse().ok());

@@ -1,4 +1,4 @@
-//! Reads answers of this grammar into events, in every shape that servers of it write.
+//! Reads Chat Completions responses into events, in every variant that servers produce.
 
 mod calls;
 mod choice;
@@ -19,7 +19,7 @@ use super::error::read_error;
 use super::usage::Registers;
 use crate::answer::{ReadAnswer, StreamFault};
 
-/// What the end of a stream is called.
+/// The end marker of a stream.
 const DONE: &[u8] = b"[DONE]";
 
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub(crate) struct Reader {
     has_read: bool,
     choices: BTreeMap<u32, ChoiceReading>,
     registers: Registers,
-    /// Decoded bytes of the answer: zeros reported of it are no report.
+    /// Decoded bytes of the answer: where there are any, zeros are not a usage report.
     content_bytes: u64,
     usage_told: Option<Usage>,
 }
@@ -82,7 +82,7 @@ impl ReadAnswer for Reader {
 }
 
 impl Reader {
-    /// Reads one chunk, or a whole answer. Whether it has a list of choices.
+    /// Reads one chunk or a buffered response. Returns whether it has a list of choices.
     fn read(&mut self, json: &[u8], is_whole: bool, out: &mut Vec<Event>) -> Result<bool, StreamFault> {
         let chunk = Chunk::read(json, &mut self.registers)?;
         if chunk.is_failure {
@@ -104,7 +104,8 @@ impl Reader {
         Ok(chunk.has_choices)
     }
 
-    /// The first chunk of some servers has neither choices nor a name for the answer: the start waits for one that has.
+    /// Emits `Start` once. Some servers send a first chunk without choices or id, so the caller waits for one
+    /// that has choices.
     fn start(&mut self, out: &mut Vec<Event>) {
         if self.is_started {
             return;
@@ -132,7 +133,7 @@ impl Reader {
         }
         let choice = self.choices.entry(number).or_insert_with(|| ChoiceReading::new(number));
         if choice.is_finished() {
-            // What filters add behind the end is none of the answer.
+            // Chunks that content filters append after the finish reason are not part of the answer.
             return Ok(());
         }
         let delta = match told.delta {
@@ -143,7 +144,7 @@ impl Reader {
         let before = out.len();
         self.content_bytes += choice.take(&delta, told, is_whole || told.is_message, out)?;
         let tokens = logprobs::read(told, &delta, json)?;
-        // Beside their text: behind the beginning of its part, before what is said in it.
+        // Logprobs go next to their text: after the part's start, before its last delta.
         let is_delta = |event: &Event| matches!(event, Event::Delta { .. });
         let at = out.iter().skip(before).rposition(is_delta).map_or(out.len(), |at| before + at);
         let tokens = tokens.into_iter().map(|tokens| Event::Logprobs { choice: number, tokens });
@@ -154,7 +155,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What is known before the end may be zeros that are no report yet.
+    /// Counts that come before the end may be zeros that are not a report yet.
     fn tell_usage(&mut self, is_early: bool, out: &mut Vec<Event>) {
         let usage = self.registers.usage(self.content_bytes);
         let says = |usage: &Usage| usage.prompt_total() > 0 || usage.completion_total() > 0;

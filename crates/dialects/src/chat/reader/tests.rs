@@ -1,4 +1,4 @@
-//! What answers of this grammar come to, in every shape that servers write.
+//! Tests that read responses into events, in every variant that servers produce.
 
 use bytes::Bytes;
 use domain::{FaultClass, Reason, TraceId, Usage};
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{AnswerStream, Way};
 
-/// What a stream of these events tells, one line each; deltas of one part are joined.
+/// The events of a stream with these data lines, one line each; deltas of one part are joined.
 fn tell(data: &[&str]) -> Result<Vec<String>, StreamFault> {
     let mut reader = Reader::default();
     let mut events = Vec::new();
@@ -82,7 +82,7 @@ fn finish(word: &str) -> String {
     format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":{word}}}]}}"#)
 }
 
-/// What a stream of these deltas tells, without its start and its end.
+/// The events of a stream of these deltas, without its start and end.
 #[track_caller]
 fn check(deltas: &[&str], word: &str, expected: &[&str]) {
     let mut data: Vec<String> = deltas.iter().map(|delta| chunk(delta)).collect();
@@ -173,11 +173,11 @@ fn calls_are_told_apart_however_they_are_numbered() {
         "0 finish Calls stop",
     ];
     let spreads: [&[&str]; 5] = [
-        // Whole, without a number.
+        // Complete, without an index.
         &[
             r#"{"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{\"x\":1}"}},{"id":"b","function":{"name":"g","arguments":{}}}]}"#,
         ],
-        // The id repeated with each delta, without a number.
+        // The id repeated in each delta, without an index.
         &[
             r#"{"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{\"x\":"}}]}"#,
             r#"{"tool_calls":[{"id":"a","function":{"arguments":"1}"}}]}"#,
@@ -196,7 +196,7 @@ fn calls_are_told_apart_however_they_are_numbered() {
             r#"{"tool_calls":[{"index":0,"id":"c","function":{"arguments":"1}"}}]}"#,
             r#"{"tool_calls":[{"index":1,"id":"b","function":{"name":"g","arguments":"{}"}}]}"#,
         ],
-        // One number for all of them.
+        // The same index for all of them.
         &[
             r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":1}"}}]}"#,
             r#"{"tool_calls":[{"index":0,"id":"b","function":{"name":"g","arguments":"{}"}}]}"#,
@@ -256,7 +256,7 @@ fn other_forms_of_calls_are_calls() {
         "\"tool_calls\"",
         &["0.0 begin custom a f", "0.0 plain", "0.0 end", "0 finish Calls tool_calls"],
     );
-    // A call that says nothing at all is one.
+    // A call that has neither name nor arguments still counts.
     check(
         &[r#"{"content":"x"}"#, r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f"}}]}"#],
         "null",
@@ -264,7 +264,7 @@ fn other_forms_of_calls_are_calls() {
     );
 }
 
-/// The id that the call of the chunk with these arguments is given.
+/// The id that is generated for the call of the chunk with these arguments.
 fn made(arguments: &str) -> String {
     let json = chunk(&format!(
         r#"{{"function_call":{{"arguments":{}}}}}"#,
@@ -326,7 +326,7 @@ fn usage_may_come_anywhere_and_the_latest_counts() {
     let counts = |prompt: u64, completion: u64| {
         format!(r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion}}}"#)
     };
-    // On every chunk, then behind the finish.
+    // Usage in every chunk, then after the finish reason.
     let data = [
         usage(text, &counts(5, 1)),
         usage(text, &counts(5, 2)),
@@ -337,12 +337,12 @@ fn usage_may_come_anywhere_and_the_latest_counts() {
     let usages: Vec<&String> = told.iter().filter(|line| line.starts_with("usage")).collect();
     assert_eq!(usages, ["usage 5+1", "usage 5+2", "usage 5+3"]);
     assert_eq!(told.last().unwrap(), "done");
-    // Zeros of an answer that says something are no report.
+    // Zeros are not a usage report where the answer has text.
     let data = [usage("[]", &counts(0, 0)), usage(text, &counts(0, 0)), usage(end, &counts(0, 0))];
     assert!(
         !tell(&data.each_ref().map(String::as_str)).unwrap().iter().any(|line| line.starts_with("usage"))
     );
-    // Before there is a choice, and reasoning that is counted beside the completion.
+    // Before there is a choice, and with reasoning that is counted in addition to the completion.
     let early = r#"{"prompt_tokens":10120,"completion_tokens":1499,"total_tokens":14428,"completion_tokens_details":{"reasoning_tokens":2809}}"#;
     let data = [usage("[]", early), usage(text, "null"), usage(end, "null")];
     let told = tell(&data.each_ref().map(String::as_str)).unwrap();
@@ -426,7 +426,7 @@ fn whole_answers_are_read_as_they_would_have_been_told() {
         "done",
     ];
     assert_eq!(told.unwrap(), expected);
-    // A message in a stream is a whole one.
+    // A `message` in a stream is a complete one.
     let told = tell(&[r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}"#]).unwrap();
     assert_eq!(told[1..], ["0.0 begin text", "0.0 x", "0.0 end", "0 finish Stop stop", "done"]);
 }

@@ -1,4 +1,4 @@
-//! The JSON of a request.
+//! The JSON of a Chat Completions request, as types to serialise.
 
 use std::borrow::Cow;
 
@@ -96,7 +96,7 @@ pub(super) struct Message<'a> {
     pub name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<&'a str>,
-    /// `null` in an answer that is calls alone.
+    /// `null` in an assistant message that has only calls.
     pub content: Option<MessageContent<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
@@ -241,7 +241,7 @@ pub(super) struct Schema<'a> {
     strict: Option<bool>,
 }
 
-/// JSON that goes out as it came.
+/// JSON that is written as it came.
 #[derive(Clone, Copy)]
 pub(super) struct Raw<'a>(pub &'a Json);
 
@@ -252,7 +252,7 @@ impl Serialize for Raw<'_> {
     }
 }
 
-/// The grammar wants each schema named, and others don't.
+/// The format requires a name for each schema, which other dialects don't have.
 pub(super) fn format(format: &OutputFormat) -> Format<'_> {
     match format {
         OutputFormat::Text => Format::Text,
@@ -281,7 +281,8 @@ pub(super) fn mark(mark: CacheMark) -> CacheOptions {
     CacheOptions { mode: "explicit", ttl: mark.lifetime.map(lifetime) }
 }
 
-/// The grammar knows two: the shorter one unless the longer was asked for by name, since it costs more.
+/// OpenAI has two lifetimes: the shorter one is used unless the longer was requested, since that one costs
+/// more.
 pub(super) const fn lifetime(lifetime: CacheLifetime) -> &'static str {
     match lifetime {
         CacheLifetime::Minutes5 | CacheLifetime::Minutes30 | CacheLifetime::Hour1 => "30m",

@@ -1,4 +1,4 @@
-//! The messages of a request: instructions first, each result of a tool in a message of its own.
+//! Writes the messages of a request: instructions first, each tool result in a message of its own.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ pub(super) fn messages<'a>(
 struct Writing<'a, 'b, 'c> {
     scribe: Scribe<'b, 'c>,
     messages: Vec<Message<'a>>,
-    /// Media of results, which may not stand there: they wait for the user's next message.
+    /// Media from tool results, which a `tool` message can't hold: they go into the next user message.
     media: Vec<MessagePart<'a>>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Writing<'a, '_, '_> {
         if self.scribe.abilities.developer_role { "developer" } else { "system" }
     }
 
-    /// One message of all, for servers that take no second one.
+    /// All instructions in one message, for servers that accept only one.
     fn instruct(&mut self, instructions: &'a [Instruction]) {
         if instructions.is_empty() {
             return;
@@ -73,7 +73,7 @@ impl<'a> Writing<'a, '_, '_> {
         }
     }
 
-    /// What waits goes before what the user says.
+    /// Pending media go before the user's own content.
     fn say(&mut self, role: &'static str, turn: &'a Turn) {
         let mut parts = std::mem::take(&mut self.media);
         parts.extend(turn.parts.iter().filter_map(|part| self.scribe.write(part)));
@@ -90,7 +90,7 @@ impl<'a> Writing<'a, '_, '_> {
 
     fn write_result(&mut self, part: &'a Part) {
         let Content::ToolResult(result) = &part.content else {
-            // Whatever else stands between results is nobody's result.
+            // Anything between results that is not one goes with the pending media.
             let written = self.scribe.write(part);
             return self.media.extend(written);
         };
@@ -172,7 +172,7 @@ impl<'a> Writing<'a, '_, '_> {
         if call.is_custom {
             return Call::Custom { id, custom: CalledCustom { name, input: &call.arguments } };
         }
-        // Servers that read the arguments read an object, and an empty text is none.
+        // Servers that parse the arguments expect an object, which an empty string is not.
         let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
         Call::Function { id, function: CalledFunction { name, arguments } }
     }
@@ -183,7 +183,7 @@ fn result_message<'a>(result: &'a ToolResult, parts: Vec<MessagePart<'a>>) -> Me
     Message { role: "tool", tool_call_id: Some(&result.id), content: Some(content), ..Message::default() }
 }
 
-/// The grammar has no flag for it, so the text says it.
+/// The format has no error flag, so the text says it.
 fn tell_error(parts: &mut Vec<MessagePart<'_>>) {
     const PREFIX: &str = "Error: ";
     match parts.first_mut().map(|part| &mut part.content) {

@@ -1,4 +1,4 @@
-//! Writes a request in this grammar from the form that every grammar is read into.
+//! Writes a Chat Completions request from `Prompt`, the intermediate form.
 
 mod body;
 mod message;
@@ -30,7 +30,7 @@ pub(crate) fn write_prompt(
         model: listener.model,
         messages: message::messages(prompt, abilities, losses)?,
         tools,
-        // Servers refuse a word about tools where there are none; one that asks for a call is theirs to refuse.
+        // Servers refuse `tool_choice` without tools; a choice that forces a call is left for them to refuse.
         tool_choice: prompt
             .tool_choice
             .as_ref()
@@ -66,6 +66,6 @@ pub(crate) fn write_prompt(
         stream: prompt.stream,
         stream_options: prompt.stream.then_some(StreamOptions { include_usage: true }),
     };
-    // JSON that a reader checked can be written: what fails here is a defect of ours.
+    // A reader checked this JSON, so a failure here is a bug of ours.
     serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
 }

@@ -1,4 +1,4 @@
-//! Parts of a message's content.
+//! Writes the parts of a message's content.
 
 use std::borrow::Cow;
 
@@ -8,13 +8,13 @@ use domain::{Abilities, Grammar};
 use super::body::{File, ImageUrl, InputAudio, MessageContent, MessagePart, PartContent, mark};
 use crate::losses::{Feature, Losses};
 
-/// What parts are written with: to whom, and what can't be said to them.
+/// What a part is written for, and where its losses are recorded.
 pub(super) struct Scribe<'a, 'b> {
     pub abilities: &'a Abilities,
     pub losses: &'b mut Losses,
 }
 
-/// One plain text is a string, which every server takes; none at all is an empty one.
+/// A single plain text is written as a string, which every server accepts; no parts at all as an empty one.
 pub(super) fn content(mut parts: Vec<MessagePart<'_>>) -> MessageContent<'_> {
     match parts.as_mut_slice() {
         [] => MessageContent::Text(Cow::Borrowed("")),
@@ -68,7 +68,7 @@ impl Scribe<'_, '_> {
                 self.losses.lose_foreign(kind);
                 None
             }
-            // What only an assistant says, in the mouth of somebody else.
+            // A refusal outside an assistant message becomes plain text.
             Content::Refusal { text } => Some(PartContent::Text { text: Cow::Borrowed(text) }),
             Content::ToolCall(call) => self.lose_named(&call.name),
             Content::ToolResult(result) => self.lose_named(&result.id),
@@ -112,7 +112,7 @@ impl Scribe<'_, '_> {
             Source::Inline { media_type, base64 } => File {
                 file_data: Some(data_url(media_type, base64)),
                 file_id: None,
-                // Servers tell by it what the bytes are.
+                // Servers infer the media type from the file name.
                 filename: Some(name.unwrap_or(if media_type == "application/pdf" {
                     "document.pdf"
                 } else {
@@ -120,7 +120,7 @@ impl Scribe<'_, '_> {
                 })),
             },
             Source::File { id, .. } => {
-                // Only the vendor's own surfaces share their files.
+                // Files are shared only between OpenAI's own APIs.
                 if !matches!(self.losses.client(), Grammar::Chat | Grammar::Responses) {
                     return self.lose(Feature::ProviderFile);
                 }
@@ -143,7 +143,7 @@ fn data_url(media_type: &str, base64: &str) -> String {
     format!("data:{media_type};base64,{base64}")
 }
 
-/// The grammar's word for a kind of audio; what it has no word for goes by its own name, for the server to judge.
+/// OpenAI's name for an audio format; an unknown one keeps its own name, for the server to judge.
 fn audio_format(media_type: &str) -> &str {
     match media_type.split(';').next().unwrap_or(media_type) {
         "audio/mpeg" => "mp3",

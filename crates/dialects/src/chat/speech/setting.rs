@@ -1,4 +1,4 @@
-//! Settings that this grammar says otherwise, or not at all.
+//! Settings that Chat Completions expresses differently, or not at all.
 
 use domain::prompt::{Effort, Shows};
 use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};
@@ -8,10 +8,10 @@ use crate::json::find_member;
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
 
-/// The grammar's own limit.
+/// OpenAI's limit.
 const STOP_MAX: usize = 4;
 
-/// The answer's length, under the newer name or the older one.
+/// The output token limit, under the newer name (`max_completion_tokens`) or the older one (`max_tokens`).
 pub(super) fn length(
     prompt: &Prompt,
     listener: &Listener<'_>,
@@ -32,7 +32,7 @@ pub(super) fn length(
     Ok(if listener.abilities.old_length_name { (None, length) } else { (length, None) })
 }
 
-/// Temperature and its like, which some models refuse whatever they say.
+/// `temperature` and `top_p`, which some models refuse at any value.
 pub(super) fn drawing<'a>(
     prompt: &'a Prompt,
     abilities: &Abilities,
@@ -65,7 +65,7 @@ pub(super) fn stop<'a>(prompt: &'a Prompt, losses: &Losses) -> Result<&'a [Strin
     Err(Box::new(fault.fix(format!("Send at most {STOP_MAX}.")).param(name)))
 }
 
-/// Text is always among them.
+/// Text is always one of the modalities.
 pub(super) fn modalities(prompt: &Prompt) -> Vec<&str> {
     match prompt.output.modalities.as_slice() {
         [] => Vec::new(),
@@ -73,7 +73,7 @@ pub(super) fn modalities(prompt: &Prompt) -> Vec<&str> {
     }
 }
 
-/// Voice and format, where they are said in this grammar's words.
+/// Voice and format, where they are in OpenAI's form.
 pub(super) fn audio<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<Raw<'a>> {
     let audio = prompt.output.audio.as_ref()?;
     let has = |name| matches!(find_member(audio.as_str().as_bytes(), name), Ok(Some(_)));
@@ -97,7 +97,7 @@ pub(super) fn effort(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses
     }
     let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget))?;
     if abilities.thinking == Thinking::Never {
-        // Not to think is what it does anyway.
+        // No reasoning is what the model does anyway.
         if effort != Effort::None {
             losses.lose(Feature::Reasoning);
         }
@@ -106,7 +106,7 @@ pub(super) fn effort(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses
     Some(effort.as_str())
 }
 
-/// Without a lifetime it is what such servers do unasked.
+/// Without a lifetime it is what such servers do by default.
 pub(super) fn caching(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses) -> Option<CacheOptions> {
     let mark = prompt.caching.automatic?;
     if abilities.cache_marks {

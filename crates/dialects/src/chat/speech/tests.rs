@@ -1,4 +1,4 @@
-//! What is asked in this grammar, byte for byte, and that it reads back.
+//! Tests the written requests byte for byte, and that they read back.
 
 use domain::prompt::*;
 use domain::{Abilities, Grammar, Thinking};
@@ -27,7 +27,7 @@ fn user() -> Turn {
     turn(Role::User, vec![Part::text("Hi")])
 }
 
-/// The messages, and what was lost.
+/// The messages, and the dropped fields.
 #[track_caller]
 fn check(turns: Vec<Turn>, messages: &str, lost: &[&str]) {
     let (body, dropped) = write_for(&saying(turns), Abilities::default());
@@ -99,7 +99,7 @@ fn results_are_messages_of_their_own_and_their_media_go_to_the_user() {
         ),
         &[],
     );
-    // Without a user who follows, they get a message of their own.
+    // Without a following user message, they get a message of their own.
     check(
         vec![
             turn(Role::Tool, vec![result("1", vec![Part::of(image())], false)]),
@@ -198,7 +198,7 @@ fn instructions_are_one_message_of_whoever_gives_them_there() {
     assert_eq!((body, lost), (format!(r#"{{"model":"m","messages":{expected}}}"#), vec![]));
 }
 
-/// The fields beside model and messages, and what was lost.
+/// The fields other than model and messages, and the dropped fields.
 #[track_caller]
 fn settings(prompt: &Prompt, abilities: Abilities, expected: &str, lost: &[&str]) {
     let (body, dropped) = write_for(prompt, abilities);
@@ -226,7 +226,7 @@ fn settings_are_said_as_the_model_takes_them() {
     settings(&drawn(), Abilities::default(), r#""temperature":0.50,"top_p":1"#, &["top_k"]);
     let refuses = Abilities { refuses_sampling: true, ..Abilities::default() };
     settings(&drawn(), refuses, "", &["top_k", "temperature", "top_p"]);
-    // What is said of tools where there are none is nothing.
+    // Settings about tools are omitted where there are no tools.
     let single = Prompt { parallel_tools: Some(false), ..Prompt::default() };
     settings(&single, Abilities::default(), "", &[]);
     let idle = Prompt { tool_choice: Some(ToolChoice::Auto), ..Prompt::default() };
@@ -308,7 +308,7 @@ fn calls() -> impl Strategy<Value = Vec<(String, String, bool)>> {
     prop::collection::vec((word(), prop_oneof![Just("{\"n\":1e99}".to_owned()), word()], any::<bool>()), 0..3)
 }
 
-/// An assistant's turn with its calls, and the results of all of them.
+/// An assistant turn with its calls, and the results of all of them.
 fn exchange() -> impl Strategy<Value = Vec<Turn>> {
     let texts = prop::collection::vec(text_part(), 0..3);
     let refusal = prop::option::of(word());
@@ -428,7 +428,7 @@ fn caching() -> impl Strategy<Value = Caching> {
         .prop_map(|(key, retention, automatic)| Caching { key, automatic, retention, content: None })
 }
 
-/// What this grammar can say to a model that takes all of it.
+/// Prompts that this format can express for a model that accepts all of it.
 fn prompt() -> impl Strategy<Value = Prompt> {
     let instructions = prop::collection::vec(
         (word(), mark()).prop_map(|(text, cache)| Instruction { is_developer: true, text, cache }),

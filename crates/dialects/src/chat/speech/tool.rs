@@ -1,4 +1,4 @@
-//! The tools of a request, and which of them the model may or must call.
+//! Writes the tools of a request, and which of them the model may or must call.
 
 use domain::Prompt;
 use domain::prompt::{Tool as Said, ToolChoice, ToolKind};
@@ -14,7 +14,7 @@ pub(super) fn tools<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Vec<Tool<'a>
 
 fn write<'a>(index: usize, tool: &'a Said, losses: &mut Losses) -> Option<Tool<'a>> {
     if tool.cache.is_some() {
-        // Marks stand on parts of messages alone.
+        // Cache breakpoints are allowed on message parts only.
         losses.lose(Feature::CacheMark);
     }
     match &tool.kind {
@@ -38,7 +38,7 @@ fn write<'a>(index: usize, tool: &'a Said, losses: &mut Losses) -> Option<Tool<'
     }
 }
 
-/// The one tool that is a field here.
+/// Web search, a hosted tool that is a field in this format.
 pub(super) fn web_search(prompt: &Prompt) -> Option<Raw<'_>> {
     prompt.tools.iter().find_map(|tool| match &tool.kind {
         ToolKind::Hosted { kind, json } if kind == WEB_SEARCH => Some(Raw(json)),

@@ -1,4 +1,4 @@
-//! The JSON of choices, as SDKs of this grammar read it.
+//! The JSON of choices, as Chat Completions SDKs read it.
 
 use domain::prompt::Json;
 use serde::{Deserialize, Serialize, Serializer};
@@ -16,12 +16,12 @@ pub(super) struct DeltaChoice<'a> {
 pub(super) struct DeltaBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'static str>,
-    /// Told as `null` where the answer begins with something else.
+    /// `null` where the answer starts with something other than text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<&'a str>,
-    /// Servers of one's own models say so what they thought.
+    /// Reasoning text, as self-hosted servers send it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +85,7 @@ pub(super) struct WholeCall<'a> {
     pub named: NamedDelta<'a>,
 }
 
-/// Of the tokens of a text, or of those of a refusal.
+/// Logprobs of a text, or of a refusal.
 #[derive(Serialize)]
 pub(super) struct Logprobs<'a> {
     content: Option<Raw<'a>>,
@@ -98,11 +98,11 @@ pub(super) struct WholeLogprobs<'a> {
     pub refusal: Option<Raw<'a>>,
 }
 
-/// JSON that goes out as it came.
+/// JSON that is written as it came.
 #[derive(Clone, Copy)]
 pub(super) struct Raw<'a>(pub &'a Json);
 
-/// A citation of the web in this grammar's form.
+/// A web citation in Chat Completions form.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Annotation {
     r#type: UrlCitationWord,
@@ -123,7 +123,7 @@ struct UrlCitation {
     url: String,
 }
 
-/// The same as other surfaces of this vendor write it.
+/// The same in the flat form of OpenAI's Responses API.
 #[derive(Deserialize)]
 struct FlatCitation {
     r#type: UrlCitationWord,
@@ -131,7 +131,7 @@ struct FlatCitation {
     url_citation: UrlCitation,
 }
 
-/// `None` of a citation that this grammar can't say.
+/// `None` for a citation that this format can't express.
 pub(super) fn annotation(json: &Json) -> Option<Annotation> {
     serde_json::from_str(json.as_str()).ok().or_else(|| {
         let flat: FlatCitation = serde_json::from_str(json.as_str()).ok()?;
@@ -139,7 +139,7 @@ pub(super) fn annotation(json: &Json) -> Option<Annotation> {
     })
 }
 
-/// One array of several; `None` of none.
+/// Joins several arrays into one; `None` for none.
 pub(super) fn join(arrays: &[Json]) -> Option<Json> {
     match arrays {
         [] => None,
@@ -177,7 +177,7 @@ pub(super) const fn call_type(is_custom: bool) -> &'static str {
 }
 
 impl<'a> CallDelta<'a> {
-    /// The id and the name, once and for all.
+    /// The first delta of a call, with id and name.
     pub(super) const fn first(index: u32, id: &'a str, name: &'a str, is_custom: bool) -> Self {
         let named = NamedDelta::new(Some(name), "", is_custom);
         Self { index, id: Some(id), r#type: Some(call_type(is_custom)), named }

@@ -12,7 +12,7 @@ pub(super) enum Place {
         is_custom: bool,
     },
     Thought,
-    /// The grammar has no words for it.
+    /// The format has no field for it.
     Unsaid,
 }
 
@@ -23,13 +23,13 @@ pub(super) struct ChoiceWriting {
     pub(super) has_refusal: bool,
     calls: u32,
     pub(super) open: Vec<(u32, Place)>,
-    /// Open parts that said something.
+    /// Open parts that have content.
     said: Vec<u32>,
-    /// Of tokens whose text has not come yet.
+    /// Logprobs of tokens whose text has not come yet.
     pub(super) logprobs: Vec<Json>,
 }
 
-/// The choice of this number, made where there is none.
+/// The choice with this index, created where it does not exist.
 pub(super) fn of(choices: &mut Vec<ChoiceWriting>, number: u32) -> &mut ChoiceWriting {
     let at = choices.iter().position(|choice| choice.number == number).unwrap_or_else(|| {
         choices.push(ChoiceWriting { number, ..ChoiceWriting::default() });
@@ -40,7 +40,7 @@ pub(super) fn of(choices: &mut Vec<ChoiceWriting>, number: u32) -> &mut ChoiceWr
 }
 
 impl ChoiceWriting {
-    /// Whose beginning was written by others.
+    /// A choice whose start was forwarded from the upstream.
     pub(super) fn begun(number: u32) -> Self {
         Self { number, has_role: true, ..Self::default() }
     }
@@ -61,7 +61,8 @@ impl ChoiceWriting {
         }
     }
 
-    /// Of a part whose beginning others wrote nobody knows whether it said anything, so nothing is added to it.
+    /// For a part that was forwarded so far. It is unknown whether a call had arguments yet, so nothing is
+    /// added to it.
     pub(super) fn resume(&mut self, kind: &PartKind) -> Place {
         match self.place(kind) {
             Place::Call { .. } => Place::Unsaid,
@@ -79,7 +80,7 @@ impl ChoiceWriting {
         }
     }
 
-    /// Where it went, and whether nothing was said in it.
+    /// Where the part went, and whether it is empty.
     pub(super) fn close(&mut self, part: u32) -> Option<(Place, bool)> {
         let place = self.place_of(part)?;
         let is_empty = !self.said.contains(&part);

@@ -1,4 +1,4 @@
-//! Writes answers of this grammar from events: chunks of a stream, or a whole completion.
+//! Writes Chat Completions responses from events: chunks of a stream, or a buffered completion.
 
 mod body;
 mod choice;
@@ -38,7 +38,7 @@ impl WriteAnswer for Writer {
     fn resume(&mut self, progress: &Progress) {
         self.head = head(&self.wish, progress.id.as_deref(), progress.model.clone(), progress.created_unix_s);
         if let Some(id) = &progress.id {
-            // What was passed on called the answer so.
+            // The forwarded chunks used this id.
             self.head.id.clone_from(id);
         }
         self.usage = progress.usage;
@@ -59,7 +59,7 @@ impl WriteAnswer for Writer {
             }
             Event::Begin { choice, part, kind } => self.begin(choice, part, kind, out),
             Event::Delta { choice, part, text } => self.delta(choice, part, &text, out),
-            // Other grammars' seals have no place here, and the vendor's own answers carry none.
+            // Signatures of other dialects have no field here, and OpenAI's own answers carry none.
             Event::Signature { .. } => {}
             Event::Citation { choice, json, .. } => {
                 if let Some(annotation) = body::annotation(&json) {
@@ -105,7 +105,7 @@ impl Writer {
         self.chunk(number, DeltaBody { tool_calls: Some([call]), ..DeltaBody::default() }, None, out);
     }
 
-    /// The role, once for each choice, before anything else of it.
+    /// The chunk with the role, once per choice, before anything else of it.
     fn first_chunk(&mut self, number: u32, content: Option<&str>, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.choice(number).has_role, true) {
             let delta = DeltaBody { role: Some("assistant"), content: Some(content), ..DeltaBody::default() };
@@ -125,7 +125,7 @@ impl Writer {
             Place::Thought if self.wish.thoughts => {
                 DeltaBody { reasoning_content: Some(text), ..DeltaBody::default() }
             }
-            // The vendor's own answers show no thoughts.
+            // OpenAI's own answers do not show reasoning.
             Place::Thought | Place::Unsaid => return,
         };
         self.choice(number).note(part);
@@ -137,7 +137,7 @@ impl Writer {
         if let Place::Call { index, is_custom: false } = place
             && is_empty
         {
-            // Clients read the arguments as JSON, which an empty text is not.
+            // Clients parse the arguments as JSON, which an empty string is not.
             let call = CallDelta::more(index, "{}", false);
             self.chunk(number, DeltaBody { tool_calls: Some([call]), ..DeltaBody::default() }, None, out);
         }
@@ -169,7 +169,7 @@ impl Writer {
         out.extend_from_slice(DONE);
     }
 
-    /// A chunk with what tokens are known to be its own.
+    /// A chunk, with the pending logprobs that belong to it.
     fn chunk(
         &mut self,
         number: u32,
@@ -201,7 +201,7 @@ impl Writer {
     }
 }
 
-/// One event of a stream. A line feed in foreign JSON is space between values, and would end the line.
+/// One event of a stream. A line feed in foreign JSON is whitespace between values, and would end the line.
 pub(super) fn put(value: &impl Serialize, out: &mut Vec<u8>) {
     let begin = out.len();
     out.extend_from_slice(b"data: ");
@@ -213,7 +213,7 @@ pub(super) fn put(value: &impl Serialize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// What all parts of an answer repeat.
+/// The fields that all chunks of an answer repeat.
 fn head(wish: &Wish, id: Option<&str>, model: Option<String>, created_unix_s: Option<u64>) -> Completion {
     let id = match (id, wish.trace) {
         (Some(id), _) if id.starts_with(ID_PREFIX) => id.to_owned(),
@@ -228,7 +228,7 @@ fn head(wish: &Wish, id: Option<&str>, model: Option<String>, created_unix_s: Op
     }
 }
 
-/// The call's own id, or one of this exchange where its upstream gave none.
+/// The call's own id, or one derived from the exchange where the upstream sent none.
 fn call_id(id: String, wish: &Wish, choice: u32, index: u32) -> String {
     match wish.trace {
         Some(trace) if id.is_empty() => format!("call_{}_{choice}_{index}", trace.as_uuid().simple()),
@@ -236,7 +236,7 @@ fn call_id(id: String, wish: &Wish, choice: u32, index: u32) -> String {
     }
 }
 
-/// What this grammar calls an end. The words are few, and SDKs know no others.
+/// The finish reason in OpenAI's words. They are few, and SDKs know no others.
 pub(super) const fn finish_word(reason: Reason, has_refusal: bool) -> &'static str {
     match reason {
         Reason::Stop | Reason::StopSequence | Reason::Pause | Reason::MalformedCall => "stop",
@@ -244,7 +244,7 @@ pub(super) const fn finish_word(reason: Reason, has_refusal: bool) -> &'static s
         Reason::ContentFilter => "content_filter",
         Reason::Refusal if has_refusal => "stop",
         Reason::Refusal => "content_filter",
-        // Where an error can't be said in its own form, this says at least that the answer is not whole.
+        // Where an error can't be sent as one, this at least says that the answer is incomplete.
         Reason::Length | Reason::ContextLength | Reason::Error => "length",
     }
 }

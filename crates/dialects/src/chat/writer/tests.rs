@@ -1,4 +1,4 @@
-//! What clients of this grammar get, byte for byte, and that it reads back.
+//! Tests the written answers byte for byte, and that they read back.
 
 use domain::prompt::Json;
 use domain::{Usage, UsageSource};
@@ -63,7 +63,7 @@ fn write(wish: Wish, events: Vec<Event>) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The choices of each chunk, without what all chunks repeat.
+/// The choices of each chunk, without the fields that all chunks repeat.
 #[track_caller]
 fn choices(events: Vec<Event>) -> Vec<String> {
     let head = r#"data: {"id":"chatcmpl-msg_1","object":"chat.completion.chunk","created":5,"model":"m","choices":["#;
@@ -145,7 +145,7 @@ fn what_the_upstream_left_out_is_the_exchanges_own() {
         r#"data: {{"id":"chatcmpl-{hex}","object":"chat.completion.chunk","created":9,"model":"alias","#
     )));
     assert!(text.contains(&format!(r#""id":"call_{hex}_0_0""#)), "{text}");
-    // A call without arguments is one with none, and not one with an empty text.
+    // A call without arguments gets an empty object, not an empty string.
     assert!(text.contains(r#"{"index":0,"function":{"arguments":"{}"}}"#), "{text}");
     let body =
         Writer::new(wish(false)).whole(vec![start, begin(0, call("", false)), end(0), finish(Reason::Calls)]);
@@ -266,7 +266,7 @@ fn a_whole_answer_has_every_key_that_sdks_look_for() {
         r#""logprobs":{"content":[{"token":"H"},{"token":"i"}],"refusal":null}}],"usage":{"prompt_tokens":5,"#,
     );
     assert!(body.starts_with(expected), "{body}");
-    // An answer that says nothing is an empty one.
+    // An answer without content has an empty text.
     let body =
         String::from_utf8(Writer::new(wish(false)).whole(vec![start(), finish(Reason::Stop)])).unwrap();
     assert!(body.contains(r#""content":"","refusal":null}"#), "{body}");
@@ -302,7 +302,7 @@ fn an_event_is_one_line_whatever_json_it_carries() {
     assert!(frames.iter().all(|frame| frame.starts_with("data: {") && !frame.contains(['\n', '\r'])));
 }
 
-/// Parts of one choice that the grammar can say, in an order in which a reader of it tells them.
+/// Parts of one choice that the format can express, in an order in which its reader emits them.
 fn parts() -> impl Strategy<Value = Vec<(PartKind, Vec<String>)>> {
     let texts = || prop::collection::vec("[a-z é\\n\"\\\\]{1,6}", 1..4);
     let prose = prop_oneof![Just(PartKind::Text), Just(PartKind::Refusal)];
@@ -315,7 +315,7 @@ fn parts() -> impl Strategy<Value = Vec<(PartKind, Vec<String>)>> {
     })
 }
 
-/// Events of several choices; calls are open together, and their pieces interleaved.
+/// Events of several choices; calls are open together, and their deltas interleaved.
 fn events(all: Vec<Vec<(PartKind, Vec<String>)>>, usage: Option<Usage>) -> Vec<Event> {
     let mut events = vec![Event::Start {
         id: Some("chatcmpl-7".to_owned()),
@@ -358,7 +358,7 @@ fn events(all: Vec<Vec<(PartKind, Vec<String>)>>, usage: Option<Usage>) -> Vec<E
     events
 }
 
-/// Deltas of one part joined where the first of them stands: between others the order of pieces says nothing.
+/// Deltas of one part joined at the first of them: their order among other parts has no meaning.
 fn normal(events: Vec<Event>) -> Vec<Event> {
     let mut normal: Vec<Event> = Vec::new();
     for event in events {

@@ -1,4 +1,4 @@
-//! A whole completion from the events that would have told it.
+//! Writes a buffered completion from the events that a stream of it would have carried.
 
 use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason};
@@ -11,7 +11,7 @@ use crate::chat::encode::UsageField;
 #[derive(Debug, Default)]
 struct Choice {
     number: u32,
-    /// Each part that has a place, with its text.
+    /// Each part that this format can express, with its text.
     parts: Vec<Part>,
     annotations: Vec<Annotation>,
     /// Of the text and of the refusal.
@@ -66,7 +66,7 @@ pub(super) fn write(wish: &Wish, events: Vec<Event>) -> Vec<u8> {
     serde_json::to_vec(&completion.envelope("chat.completion", bodies, usage)).unwrap_or_default()
 }
 
-/// Hands the choice of this number to `change`; it is made where there is none.
+/// Passes the choice with this index to `change`; it is created where it does not exist.
 fn take(choices: &mut Vec<Choice>, number: u32, change: impl FnOnce(&mut Choice)) {
     if let Some(choice) = choices.iter_mut().find(|choice| choice.number == number) {
         return change(choice);
@@ -76,7 +76,7 @@ fn take(choices: &mut Vec<Choice>, number: u32, change: impl FnOnce(&mut Choice)
     choices.push(choice);
 }
 
-/// Texts of several parts, as the message has one place for all.
+/// The texts of several parts joined, since the message has one field for each kind.
 #[derive(Debug)]
 struct Joined {
     content: Option<String>,
@@ -92,14 +92,14 @@ impl Choice {
         }
     }
 
-    /// Tokens are told beside their text; where none began yet they are of what follows, and that is text.
+    /// Logprobs come next to their text; before any part they belong to what follows, which is text.
     fn take_logprobs(&mut self, tokens: Json) {
         let is_refusal = self.parts.last().is_some_and(|part| part.kind == PartKind::Refusal);
         let [content, refusal] = &mut self.logprobs;
         if is_refusal { refusal.push(tokens) } else { content.push(tokens) }
     }
 
-    /// Puts in what clients need and the upstream left out.
+    /// Adds what clients need and the upstream left out.
     fn complete(&mut self, wish: &Wish) {
         let mut index = 0;
         for part in &mut self.parts {

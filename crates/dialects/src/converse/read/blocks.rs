@@ -1,4 +1,4 @@
-//! Reads the blocks that messages, instructions and results of tools are made of.
+//! Reads the content blocks of Converse messages, system prompts and tool results.
 
 use domain::prompt::{
     CacheLifetime, CacheMark, Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult,
@@ -11,7 +11,7 @@ use crate::json::plain_json;
 use crate::object::{Field, Object};
 use crate::refusal::{missing, wrong_value};
 
-/// Where a block stands: not every kind may stand everywhere.
+/// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     System,
@@ -20,12 +20,12 @@ pub(super) enum Place {
     Result,
 }
 
-/// What a block is.
+/// What a block turned out to be.
 pub(super) enum Piece {
     Part(Part),
-    /// What comes up to here is to be cached.
+    /// A cache breakpoint: caches the prompt up to here.
     Mark(CacheMark),
-    /// The form has no place for it, which is told among the extras.
+    /// The canonical form cannot represent the block; it was recorded in the extras.
     Nothing,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn read_piece(
     let mut object = block.object()?;
     let path = object.path.clone();
     let Some((kind, field)) = only(&mut object, KINDS)? else {
-        // Kinds that are added later mean something; a block without any means nothing and is a mistake.
+        // Kinds that AWS adds later carry meaning. A block without any kind is empty, and a mistake.
         let told = extras.len();
         object.leave(&[], extras);
         if extras.len() == told {
@@ -64,7 +64,7 @@ pub(super) fn read_piece(
         }
         return Ok(Piece::Nothing);
     };
-    // Beside its kind a block says nothing that is known.
+    // No fields are known beside the block's kind.
     object.leave(&[], extras);
     if !may_stand(kind, place) {
         let fix = "Send calls and thoughts in turns of the assistant, and all else of this kind in turns of the user.";
@@ -104,7 +104,7 @@ const fn plain(text: String) -> Content {
     Content::Text { text, citations: Vec::new() }
 }
 
-/// The mark belongs to what stands before it; `false` where nothing does.
+/// Puts the cache breakpoint on the part before it. Returns `false` if there is none that can take it.
 pub(super) fn mark_last(parts: &mut Vec<Part>, mark: CacheMark, path: &str) -> bool {
     let can_be_marked = |part: &&Part| !matches!(part.content, Content::Thought(_));
     if parts.last().filter(can_be_marked).is_none() {
@@ -115,7 +115,7 @@ pub(super) fn mark_last(parts: &mut Vec<Part>, mark: CacheMark, path: &str) -> b
     true
 }
 
-/// A mark with nothing before it marks nothing.
+/// Reports a cache breakpoint with nothing before it: it has no effect.
 pub(super) fn leave_mark(path: &str, extras: &mut Vec<Extra>) {
     extras.push(Extra { name: format!("{path}.cachePoint"), is_meaning: false });
 }
@@ -158,7 +158,7 @@ fn read_result(result: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Bo
     for block in result.items("content")? {
         match read_piece(block, Place::Result, extras)? {
             Piece::Part(part) => parts.push(part),
-            // A point can't stand inside of a result.
+            // A cache point is not allowed inside a result.
             Piece::Mark(_) | Piece::Nothing => {}
         }
     }
@@ -198,7 +198,7 @@ fn read_thought(thought: Field<'_>, extras: &mut Vec<Extra>) -> Result<Thought, 
     Ok(read)
 }
 
-/// A text and what it cites.
+/// Text with citations.
 fn read_cited(cited: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
     let mut cited = cited.object()?;
     let text = joined_text(&mut cited, "content", extras)?;
@@ -207,7 +207,7 @@ fn read_cited(cited: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<
     Ok(Content::Text { text, citations })
 }
 
-/// A find of the client's own search is a text with a title and an origin.
+/// A result of the client's own search: a text document with a title and a source.
 fn read_find(find: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
     let mut find = find.object()?;
     let name = Some(find.needed_text("title", "Send the title of what was found.")?);
@@ -225,7 +225,7 @@ pub(super) fn read_cite(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Res
     Ok(cite)
 }
 
-/// Texts of blocks as one.
+/// The text of all blocks, joined.
 pub(super) fn joined_text(
     object: &mut Object<'_>,
     name: &str,
@@ -240,7 +240,8 @@ pub(super) fn joined_text(
     Ok(texts.join("\n\n"))
 }
 
-/// What a guardrail is to look at is said to the model like any other text; that it is guarded has no words elsewhere.
+/// The model reads text for a guardrail like any other text. That it is to be guarded has no equivalent in
+/// other dialects.
 fn read_guarded(guarded: Field<'_>, extras: &mut Vec<Extra>) -> Result<Option<Content>, Box<Fault>> {
     extras.push(Extra { name: guarded.path.clone(), is_meaning: true });
     let Some(mut text) = guarded.object()?.object("text")? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Reads pictures, sounds, films and documents: what they are and where their bytes lie.
+//! Reads images, audio, video and documents: their media type and the source of their bytes.
 
 use domain::Fault;
 use domain::prompt::{Content, Extra, Source};
@@ -8,7 +8,7 @@ use super::only;
 use crate::object::{Field, Object};
 use crate::refusal::missing;
 
-/// The media types of formats that are not named like the second half of theirs.
+/// The media types of formats that are not the subtype of theirs.
 const TYPES: &[(&str, &str)] = &[
     ("mp3", "audio/mpeg"),
     ("mpga", "audio/mpeg"),
@@ -65,13 +65,13 @@ pub(super) fn read_document(
     Ok(source.map(|source| Content::Document { source, name, context, cite }))
 }
 
-/// A format that nobody knows is the second half of a media type.
+/// An unlisted format is taken as the media type's subtype.
 fn media_type(kind: &str, format: &str) -> String {
     let mut known = TYPES.iter().filter(|(name, _)| *name == format);
     known.next().map_or_else(|| format!("{kind}/{format}"), |(_, media_type)| (*media_type).to_owned())
 }
 
-/// Where the bytes are; `None` where they lie in the vendor's own store, which nobody else reads.
+/// Reads the source of the bytes. Returns `None` for an S3 location, which no other provider can read.
 fn read_source(
     object: &mut Object<'_>,
     media_type: &str,

@@ -1,4 +1,4 @@
-//! Reads a whole request into the form between grammars.
+//! Reads a whole Converse request into the canonical prompt.
 
 mod blocks;
 mod media;
@@ -11,16 +11,16 @@ use self::blocks::{Piece, Place, read_piece};
 use crate::Request;
 use crate::object::{Field, Object};
 
-/// Fields without which the answer is as good.
+/// Fields that can be dropped without a worse response.
 const HINTS: &[&str] = &["performanceConfig"];
 
 /// # Errors
-/// A field of the grammar that has not the form it must have.
+/// A field has the wrong form.
 pub(crate) fn read_prompt(body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
-    // What is to be counted stands two levels deeper.
+    // A request to count tokens nests the prompt in `input.converse`.
     let mut whole = Field::document(request.prompt.map_or(body, |span| span.of(body)))?;
     let mut prompt = Prompt { stream: request.stream, ..Prompt::default() };
-    // Some clients say it in the body, too; the address counts.
+    // Some clients repeat the model in the body; the path decides.
     whole.take("modelId")?;
     for block in whole.items("system")? {
         read_instruction(block, &mut prompt)?;
@@ -38,7 +38,7 @@ pub(crate) fn read_prompt(body: &[u8], request: &Request) -> Result<Prompt, Box<
     Ok(prompt)
 }
 
-/// Only texts are read in this place.
+/// Only text can be an instruction.
 fn read_instruction(block: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let path = block.path.clone();
     let mark = match read_piece(block, Place::System, &mut prompt.extras)? {
@@ -69,7 +69,7 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
             let parts = read_parts(&content, Place::Assistant, prompt)?;
             prompt.push_turn(Role::Assistant, parts);
         }
-        // What comes before the first turn is told like what stands beside the messages.
+        // A system message before the first turn joins the top-level system prompt.
         "system" if prompt.turns.is_empty() => {
             for block in content.items()? {
                 read_instruction(block, prompt)?;
@@ -100,7 +100,7 @@ fn read_parts(content: &Field<'_>, place: Place, prompt: &mut Prompt) -> Result<
     Ok(parts)
 }
 
-/// The one thing that an object of several kinds is: its member that says something, by name.
+/// Reads a union: returns the first known member that is present, with its name.
 fn only<'a>(
     object: &mut Object<'a>,
     known: &[&'static str],

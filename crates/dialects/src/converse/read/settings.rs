@@ -1,4 +1,4 @@
-//! Reads what a request says beside its messages: tools, sampling, thinking, the form of the output.
+//! Reads the request's settings: tools, inference parameters, reasoning and the output format.
 
 use domain::Fault;
 use domain::prompt::{
@@ -83,7 +83,8 @@ fn read_choice(choice: &mut Object<'_>) -> Result<Option<ToolChoice>, Box<Fault>
     })
 }
 
-/// What only the models of one maker are told here, so far as other grammars have words for it.
+/// Reads `additionalModelRequestFields`, the parameters of a single vendor's models, as far as other dialects
+/// have equivalents: Anthropic's, and Nova's `topK`.
 pub(super) fn read_additional(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let Some(mut fields) = whole.object("additionalModelRequestFields")? else { return Ok(()) };
     read_thinking(&mut fields, prompt)?;
@@ -104,7 +105,8 @@ pub(super) fn read_additional(whole: &mut Object<'_>, prompt: &mut Prompt) -> Re
     Ok(())
 }
 
-/// The maker's own choice of tools, beside that of this grammar, which has no word for one call at a time.
+/// Reads Anthropic's own tool choice, which can be sent beside Converse's: only it can disable parallel tool
+/// calls.
 fn read_one_call(mut choice: Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     prompt.parallel_tools = choice.boolean("disable_parallel_tool_use")?.map(|disabled| !disabled);
     let kind = choice.take("type")?;
@@ -136,7 +138,7 @@ pub(super) fn read_output(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result
     Ok(())
 }
 
-/// An effort doesn't wake what was switched off.
+/// An effort doesn't re-enable reasoning that was disabled.
 fn read_effort(effort: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let Some(known) = Effort::of(&effort.text()?) else {
         return Err(effort.unknown("low, medium, high, xhigh and max"));
@@ -146,7 +148,7 @@ fn read_effort(effort: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>>
         Some(_) => prompt.extras.push(Extra { name: effort.path, is_meaning: false }),
         None => reasoning.effort = Some(known),
     }
-    // Thoughts are shown unasked here.
+    // Converse responses show reasoning by default.
     reasoning.shows = reasoning.shows.or((known != Effort::None).then_some(Shows::Unasked));
     Ok(())
 }
@@ -160,7 +162,7 @@ fn read_format(mut format: Object<'_>, extras: &mut Vec<Extra>) -> Result<Output
     let mut said = structure.need("jsonSchema", "Send the JSON Schema of the answer.")?.object()?;
     let schema = said.need("schema", "Send the JSON Schema, as a text.")?;
     let text = schema.text()?;
-    // It is a text that holds an object.
+    // The schema is a string that must contain a JSON object.
     Field { path: schema.path, ..Field::of(&text)? }.object_json()?;
     let (name, description) = (said.text("name")?, said.text("description")?);
     said.leave(&[], extras);

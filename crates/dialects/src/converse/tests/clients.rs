@@ -1,4 +1,4 @@
-//! The grammar as clients speak it: their requests as they are read, and what they are answered.
+//! Converse as clients speak it: how their requests are read, and which responses they get.
 
 use bytes::Bytes;
 use domain::prompt::{CacheLifetime, Content, Effort, Role, Shows, Source, ToolChoice, ToolKind};
@@ -48,7 +48,7 @@ fn rewritten(prompt: &domain::Prompt) -> Value {
     serde_json::from_slice(&body).expect("JSON")
 }
 
-/// All that a request may say that other grammars have words for.
+/// A request with everything that other dialects have equivalents for.
 fn rich() -> Value {
     json!({
         "messages": [
@@ -109,8 +109,8 @@ fn what_is_read_is_said_again() {
     assert_eq!(prompt.metadata, [("team".to_owned(), "tides".to_owned())]);
 }
 
-/// What another grammar's model is told of a request with this beside its message: what is dropped, or the field that
-/// can't be.
+/// Translates a request with these extra fields into Chat Completions. Returns what was dropped, or the field
+/// for which the request was refused.
 fn said(more: &Value) -> Result<Vec<String>, String> {
     let mut body = json!({"messages": [{"role": "user", "content": [{"text": "x"}]}]});
     body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -270,7 +270,7 @@ fn streamed(events: Vec<Event>, is_own: bool) -> Vec<u8> {
     out
 }
 
-/// Each frame's name and payload; every checksum is right.
+/// Each frame's name and payload, with every checksum verified.
 fn frames(stream: &[u8]) -> Vec<(String, Value)> {
     let mut decoder = FrameDecoder::new();
     decoder.push(stream);
@@ -312,7 +312,7 @@ fn blocks_go_out_one_at_a_time_and_usage_behind_the_end() {
     let end = |part| Event::End { choice: 0, part };
     let mut events =
         vec![START, Event::Begin { choice: 0, part: 0, kind: PartKind::Text }, delta(0, "é"), end(0)];
-    // Two calls at once, the second without arguments and without an id.
+    // Two concurrent calls, the second without arguments and without an id.
     events.extend([call(1, "t1"), call(2, ""), delta(1, "{\"a\":"), end(2), delta(1, "1}"), end(1)]);
     events.extend(ended(Reason::Calls));
     let index = |number: u32, more: Value| {
@@ -371,7 +371,7 @@ fn every_end_has_its_word() {
         let whole: Value = serde_json::from_slice(&Writer::new(wish(false)).whole(events)).unwrap();
         assert_eq!(whole["stopReason"], word, "{reason:?}");
     }
-    // No end is told of an answer that failed.
+    // A failed response has no `messageStop`.
     let failed = streamed([START].into_iter().chain(ended(Reason::Error)).collect(), false);
     let names: Vec<String> = frames(&failed).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["messageStart", "modelStreamErrorException"]);
@@ -387,7 +387,7 @@ fn a_text_is_split_that_no_frame_holds() {
     assert!(texts.clone().count() > 1 && texts.collect::<String>() == long);
 }
 
-/// A part of an answer, as its events tell it.
+/// A part of a response, as its events describe it.
 #[derive(Debug, Clone)]
 enum Piece {
     Text(Vec<String>),
@@ -435,7 +435,7 @@ fn told(pieces: Vec<Piece>) -> Vec<Event> {
     events
 }
 
-/// The same with what is said of one part in one piece.
+/// Joins consecutive deltas of a part.
 fn joined(events: Vec<Event>) -> Vec<Event> {
     let mut joined: Vec<Event> = Vec::new();
     for event in events {

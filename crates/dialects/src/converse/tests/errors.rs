@@ -1,4 +1,4 @@
-//! What failures mean.
+//! How Bedrock's errors are classified.
 
 use domain::FaultClass;
 
@@ -31,7 +31,7 @@ fn the_name_of_an_exception_tells_its_class() {
     ] {
         let address = format!("{name}:http://internal.amazon.com/coral/com.amazon.bedrock/");
         check(status, &address, r#"{"message":"m"}"#, name, class);
-        // Some servers put it into the body, with its module.
+        // Some services put the name into the body, with its module.
         let body = format!(r#"{{"__type":"com.amazon.bedrock#{name}","Message":"m"}}"#);
         let (report, read) = read_converse_error(Some(status), None, body.as_bytes());
         assert_eq!((report.code.as_deref(), read), (Some(name), class));
@@ -84,7 +84,7 @@ fn without_a_name_the_status_tells() {
         (403, r#"{"message":"m"}"#, FaultClass::UpstreamPermission),
     ] {
         assert_eq!(read_converse_error(Some(status), None, body.as_bytes()).1, class, "{status}");
-        // What is no name is none.
+        // A malformed exception name is ignored.
         assert_eq!(read_converse_error(Some(status), Some("<b>"), body.as_bytes()).1, class, "{status}");
     }
 }

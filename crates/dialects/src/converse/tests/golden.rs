@@ -1,5 +1,6 @@
-//! The exchanges in `golden/dialects/converse`: an upstream's frames or its answer, the events that they tell and what a
-//! client of chat gets of them; and clients' requests, and what they become. `TIDEGATE_GOLDEN=write` writes them anew.
+//! The exchanges in `golden/dialects/converse`: an upstream's frames or buffered response, with the events
+//! read from them and what a Chat Completions client gets; and clients' requests, with their translations.
+//! `TIDEGATE_GOLDEN=write` rewrites them.
 
 use bytes::Bytes;
 use domain::{Abilities, Dialect, Grammar, Operation, Thinking};
@@ -19,8 +20,8 @@ use crate::{Addressed, Listener, decode_request, read_prompt, speak, whole_answe
 enum Exchange {
     Stream {
         source: String,
-        /// Of each frame what it is, its name and its payload. One that is cut has come by half, one that is bent has
-        /// another checksum than it says.
+        /// Each frame's sort, name and payload. A `cut` frame is truncated halfway; a `bent` frame has a
+        /// wrong checksum.
         upstream: Vec<(Sort, String, String)>,
         expected: Told,
     },
@@ -62,7 +63,7 @@ struct Told {
 struct Requested {
     upstream: Option<String>,
     dropped: Vec<String>,
-    /// The code and the field.
+    /// The fault's code and field.
     fault: Option<(String, String)>,
 }
 
@@ -70,11 +71,11 @@ struct Requested {
 #[serde(rename_all = "lowercase")]
 enum Able {
     Unknown,
-    /// It doesn't think.
+    /// No reasoning.
     Plain,
-    /// It thinks by a budget and takes cache marks.
+    /// Reasons by a token budget, and supports cache breakpoints.
     Budget,
-    /// It thinks by an effort and takes cache marks.
+    /// Reasons by an effort, and supports cache breakpoints.
     Effort,
 }
 
@@ -85,7 +86,7 @@ fn every_exchange_is_what_it_says() {
     });
 }
 
-/// The exchange with what is seen in the place of what is expected.
+/// The exchange with the actual results in place of the expected ones.
 fn see(name: &str, exchange: &Exchange) -> Exchange {
     let (Exchange::Stream { source, .. }
     | Exchange::Answer { source, .. }
@@ -135,7 +136,8 @@ fn frame((sort, name, payload): &(Sort, String, String)) -> Vec<u8> {
     }
 }
 
-/// Through the stream that the gateway drives, however it is split; each client is told of the same fault.
+/// Pushes the stream through `AnswerStream`, as the gateway does, however it is split; every client gets the
+/// same fault.
 fn streamed(name: &str, stream: &[u8]) -> Told {
     let (events, _) = read(stream);
     let (chat, end, facts) = pushed(stream, stream.len(), Grammar::Chat);
@@ -164,7 +166,7 @@ fn answered(name: &str, upstream: &str) -> Told {
         let answer =
             whole_answer(&way(client, Grammar::Converse, false), Bytes::copy_from_slice(upstream.as_bytes()));
         assert_eq!(answer.as_ref().err(), end.as_ref().err(), "{name} for {client:?}");
-        // An answer in the place of a stream is told as one.
+        // A buffered response sent in place of a stream is read as one.
         assert_eq!(pushed(upstream.as_bytes(), 9, client).1, end, "{name} for {client:?}");
         if let Ok(answer) = answer
             && client == Grammar::Chat

@@ -1,4 +1,4 @@
-//! The grammar as an upstream speaks it, and as clients do.
+//! Tests of Converse as upstreams speak it and as clients do.
 
 mod clients;
 mod errors;
@@ -16,7 +16,7 @@ use crate::answer::{ReadAnswer, StreamFault};
 use crate::gemini::tests::way;
 use crate::{AnswerStream, StreamFacts};
 
-/// The other grammars that clients speak.
+/// The other dialects that clients speak.
 const CLIENTS: [Grammar; 4] = [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini];
 
 fn event(name: &str, payload: &str) -> Vec<u8> {
@@ -29,7 +29,7 @@ fn exception(name: &str, payload: &str) -> Vec<u8> {
     encode_frame(&headers, payload.as_bytes()).expect("it fits")
 }
 
-/// What a stream tells that comes whole, and how it ended.
+/// The events of a complete stream, and how it ended.
 fn read(stream: &[u8]) -> (Vec<Event>, Result<(), StreamFault>) {
     let (mut reader, mut frames, mut events) = (Reader::default(), FrameDecoder::new(), Vec::new());
     frames.push(stream);
@@ -46,7 +46,7 @@ fn read(stream: &[u8]) -> (Vec<Event>, Result<(), StreamFault>) {
     (events, end)
 }
 
-/// What a client gets of a stream that comes in pieces of this size.
+/// What a client gets of a stream that arrives in pieces of this size.
 fn pushed(stream: &[u8], size: usize, client: Grammar) -> (Vec<u8>, Result<(), StreamFault>, StreamFacts) {
     let mut answer = AnswerStream::new(way(client, Grammar::Converse, false));
     let mut out = Vec::new();

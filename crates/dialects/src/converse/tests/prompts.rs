@@ -1,4 +1,4 @@
-//! Requests as they are written: what the upstream would refuse is in none of them.
+//! Written requests never contain what Bedrock would reject.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// What the upstream refuses of any model.
+/// Checks the rules that Bedrock enforces for every model.
 fn check_rules(body: &Value) {
     let messages = list(body, "messages");
     let roles: Vec<&str> = messages.iter().filter_map(|message| message["role"].as_str()).collect();

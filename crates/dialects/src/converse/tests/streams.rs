@@ -1,4 +1,4 @@
-//! Streams and whole answers, wherever they are split.
+//! Streams and buffered responses, wherever they are split.
 
 use domain::{Event, Grammar, PartKind};
 use proptest::collection::vec;
@@ -10,7 +10,7 @@ use crate::StreamFault;
 use crate::answer::ReadAnswer;
 use crate::converse::Reader;
 
-/// One block of an answer, its text in pieces.
+/// One block of a response, its text in pieces.
 #[derive(Debug, Clone)]
 enum Block {
     Text(Vec<String>),
@@ -30,7 +30,7 @@ fn block() -> impl Strategy<Value = Block> {
         2 => (words(), prop::option::of("[A-Za-z+/]{8}")).prop_map(|(text, seal)| Block::Thought(text, seal)),
         1 => "[A-Za-z+/]{8}".prop_map(Block::Redacted),
         2 => ("[a-z_]{1,8}", vec(0_u32..99, 0..4)).prop_map(|(name, numbers)| {
-            // An object in pieces of a character.
+            // A JSON object in pieces of one character.
             let object: Value = numbers.iter().map(|number| (format!("n{number}"), json!(number))).collect();
             let text = object.to_string();
             let pieces = if text == "{}" { Vec::new() } else { text.chars().map(String::from).collect() };
@@ -103,7 +103,7 @@ fn whole(blocks: &[Block], stop: &str) -> String {
     json!({"output": {"message": message}, "stopReason": stop, "usage": usage()}).to_string()
 }
 
-/// Deltas of one part joined, as they may be split anywhere.
+/// Joins consecutive deltas of a part, which may be split anywhere.
 fn joined(events: Vec<Event>) -> Vec<Event> {
     let mut out: Vec<Event> = Vec::new();
     for event in events {
@@ -119,7 +119,7 @@ fn joined(events: Vec<Event>) -> Vec<Event> {
     out
 }
 
-/// Each part begins once, says something only between its beginning and its end, and nothing stays open.
+/// Each part starts once, has content only between its start and end, and none stays open.
 fn check_order(events: &[Event]) {
     assert!(matches!(events.first(), Some(Event::Start { .. })) && events.last() == Some(&Event::Done));
     let (mut open, mut next): (Vec<(u32, bool)>, u32) = (Vec::new(), 0);
@@ -167,7 +167,7 @@ proptest! {
         let told = pushed(&stream, stream.len(), client);
         prop_assert_eq!(&told.1, &Ok(()));
         prop_assert_eq!(pushed(&stream, size, client), told);
-        // One that is cut before its end is never taken for whole.
+        // A stream that is cut before its end never counts as complete.
         let cut = &stream[..cut.min(stream.len())];
         let (out, end, facts) = pushed(cut, cut.len(), client);
         prop_assert_eq!(end.is_ok(), facts.finished, "{:?}", end);
@@ -223,7 +223,7 @@ fn what_is_no_stream_is_told() {
     ] {
         assert_eq!(pushed(body, 3, Grammar::Anthropic).1, Err(StreamFault::Broken(word)), "{body:?}");
     }
-    // Behind the end nothing counts, be it no frame.
+    // Nothing after the end matters, even if it is not a frame.
     let mut stream = stream(&[Block::Text(vec!["a".to_owned()])], "end_turn");
     stream.extend_from_slice(b"no frame at all");
     assert_eq!(pushed(&stream, stream.len(), Grammar::Responses).1, Ok(()));

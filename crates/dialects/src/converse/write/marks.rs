@@ -1,12 +1,14 @@
-//! The rules for cache points: how many there may be, and in which order.
+//! Bedrock's limits on cache points: how many a request may have, and in which order their lifetimes may
+//! occur.
 
 use super::wire::{Block, Body, CachePoint, Tool};
 use crate::losses::{Feature, Losses};
 
-/// So many a request may have.
+/// The most cache points that a request may have.
 const POINTS_MAX: usize = 4;
 
-/// Keeps the last points, which cover what the earlier ones do, and makes those live longer that stand before a longer one.
+/// Enforces the limits. Only the last points stay, as they cover the prefixes of the earlier ones, and a
+/// point before a longer-lived one gets the longer lifetime.
 pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
     let mut surplus = points(body).len().saturating_sub(POINTS_MAX);
     if surplus > 0 {
@@ -33,7 +35,7 @@ pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
     }
 }
 
-/// Every point, in the order in which the upstream reads them.
+/// Every cache point, in the order in which the upstream reads them: tools, system prompt, messages.
 fn points<'b>(body: &'b mut Body<'_>) -> Vec<&'b mut CachePoint> {
     let tools = body.tool_config.iter_mut().flat_map(|config| config.tools.iter_mut());
     let of_tools = tools.filter_map(|tool| match tool {

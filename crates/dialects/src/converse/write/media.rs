@@ -1,4 +1,4 @@
-//! What formats media are told to have, and where their bytes are.
+//! Media in Converse requests: the format to declare and the source of the bytes.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,7 +10,7 @@ use domain::prompt::Source;
 use super::wire::MediaSource;
 use crate::losses::Feature;
 
-/// What the upstream calls a format, by the media type's second half or by a name's ending.
+/// Converse's names of formats, each with the media subtypes and file extensions that mean it.
 type Formats = &'static [(&'static str, &'static [&'static str])];
 
 pub(super) const IMAGES: Formats =
@@ -53,15 +53,15 @@ pub(super) const DOCUMENTS: Formats = &[
     ("md", &["md", "markdown", "x-markdown"]),
 ];
 
-/// The vendor's own store, which it reads by itself.
+/// Amazon S3, which Bedrock reads by itself.
 const STORE: &str = "s3://";
-/// What a document's name may be long.
+/// The maximum length of a document's name.
 const NAME_CHARS_MAX: usize = 200;
 
-/// The format and the place of some bytes.
+/// The format and source of a medium.
 ///
 /// # Errors
-/// What can't be said of them; `unknown` where the format is none of these.
+/// The feature that is lost; `unknown` if the format is not one of these.
 pub(super) fn place<'a>(
     source: &'a Source,
     formats: Formats,
@@ -96,7 +96,7 @@ fn ending(url: &str) -> Option<&str> {
     url.rsplit('/').next()?.rsplit_once('.').map(|(_, ending)| ending)
 }
 
-/// Names of documents: of few characters, and no two alike in a request.
+/// Document names: restricted in their characters, and unique within a request.
 #[derive(Debug, Default)]
 pub(super) struct Names(HashSet<String>);
 
@@ -114,10 +114,10 @@ impl Names {
     }
 }
 
-/// What may not stand in a name is a space there, and no two spaces follow each other.
+/// Replaces characters that a name may not have with a space, and collapses repeated ones.
 fn plain(said: &str) -> String {
     let mut plain = String::new();
-    // Room for a number behind it.
+    // Leaves space for a numeric suffix.
     for character in said.chars().take(NAME_CHARS_MAX - 10) {
         let may_stand = character.is_ascii_alphanumeric() || matches!(character, '-' | '(' | ')' | '[' | ']');
         if may_stand {

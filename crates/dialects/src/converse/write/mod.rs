@@ -1,4 +1,4 @@
-//! Writes a request for an upstream of this grammar. What it has no words for is told to the losses.
+//! Writes a canonical prompt as a Converse request. What has no equivalent is recorded in `losses`.
 
 mod marks;
 mod media;
@@ -17,10 +17,11 @@ use self::wire::{Body, OutputConfig};
 use crate::losses::{Feature, Losses, of_messages, of_sampling};
 use crate::speak::Listener;
 
-/// The model and whether the answer is streamed are said in the address.
+/// The body alone: the URL names the model and says whether the response is streamed.
 ///
 /// # Errors
-/// A call's arguments are no JSON object, its tool has a name that can't be said, or calls and results don't pair.
+/// A call's arguments are not a JSON object, a tool has a name that Bedrock rejects, or calls and results
+/// don't pair up.
 pub(crate) fn write_prompt(
     prompt: &Prompt,
     listener: &Listener<'_>,
@@ -48,13 +49,13 @@ pub(crate) fn write_prompt(
     serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
 }
 
-/// What has no words here at all.
+/// Records what has no equivalent in Converse at all.
 fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
     losses.lose_said(of_sampling(prompt));
     losses.lose_said(of_messages(prompt));
     losses.lose_said([
         (prompt.end_user.is_some(), Feature::EndUser),
-        // That nothing is kept is so anyway.
+        // Only `store: true` is lost: Bedrock stores nothing anyway.
         (prompt.store == Some(true), Feature::Store),
         (prompt.turns.iter().any(|turn| turn.name.is_some()), Feature::ParticipantName),
     ]);

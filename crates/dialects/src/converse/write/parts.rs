@@ -1,4 +1,4 @@
-//! Writes the parts of a turn as blocks.
+//! Writes the parts of a turn as Converse content blocks.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,23 +14,23 @@ use crate::calls::{check_name, no_arguments, object_of};
 use crate::losses::{Feature, Losses};
 use crate::written::checked;
 
-/// What an id of a call may be long.
+/// The maximum length of a tool call's id.
 const ID_BYTES_MAX: usize = 64;
-/// What a result says that says nothing: some models refuse an empty one.
+/// The content of an empty tool result: some models reject an empty one.
 const NOTHING: &str = "(empty)";
 
-/// Writes the parts of one turn after the other.
+/// Writes the parts of the turns, one turn after the other.
 #[derive(Debug)]
 pub(super) struct Scribe<'l> {
     pub losses: &'l mut Losses,
     pub writes_marks: bool,
     names: Names,
-    /// Which turn, for those who read what was lost.
+    /// The turn's index, for the report of dropped content.
     pub turn: usize,
     pub role: Role,
 }
 
-/// Blank texts are refused, and say nothing.
+/// A text block; none for blank text, which Bedrock rejects.
 pub(super) fn say(text: &str) -> Option<Block<'_>> {
     (!text.trim().is_empty()).then_some(Block::Text(Cow::Borrowed(text)))
 }
@@ -54,7 +54,7 @@ impl<'l> Scribe<'l> {
         for part in parts {
             if let Content::ToolResult(result) = &part.content {
                 blocks.push(Block::ToolResult(self.result(result)?));
-                // A point can't stand inside of a result; the next place is behind it.
+                // A cache point is not allowed inside a result, so it goes after it.
                 let inside = result.parts.iter().rev().find_map(|inner| inner.cache);
                 self.mark(part.cache.or(inside), &part.place, &mut blocks);
             }
@@ -62,7 +62,7 @@ impl<'l> Scribe<'l> {
         Ok(blocks)
     }
 
-    /// A point behind what was written last, where one may stand.
+    /// Adds a cache point after the last block, where one is allowed.
     pub(super) fn mark(&mut self, mark: Option<CacheMark>, place: &Place, blocks: &mut Vec<Block<'_>>) {
         let Some(mark) = mark else { return };
         if self.writes_marks && is_markable(blocks.last()) {
@@ -157,7 +157,7 @@ impl<'l> Scribe<'l> {
         Ok(wire::ToolUse { tool_use_id: plain_id(&call.id), name: &call.name, input })
     }
 
-    /// Only the upstream's own seal is good there.
+    /// Only Bedrock's own signatures are valid there.
     fn thought<'a>(&mut self, thought: &'a Thought) -> Option<Block<'a>> {
         let own = thought.signature.as_ref().filter(|signature| signature.grammar == Grammar::Converse);
         match own {
@@ -180,7 +180,7 @@ fn is_markable(block: Option<&Block<'_>>) -> bool {
     !matches!(block, None | Some(Block::ReasoningContent(_) | Block::CachePoint(_)))
 }
 
-/// What is lost with a part that can't stand where it does, or anywhere.
+/// What is reported as lost with a part that is not allowed in its place, or that has no equivalent at all.
 const fn feature_of(content: &Content) -> Feature {
     match content {
         Content::Image { .. } => Feature::Image,
@@ -191,7 +191,8 @@ const fn feature_of(content: &Content) -> Feature {
     }
 }
 
-/// Ids of other providers may be longer, or hold what is refused here; calls and results are changed alike.
+/// Other providers' ids may be too long or have characters that Bedrock rejects. Calls and their results go
+/// through the same function, so they still match.
 fn plain_id(id: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
     if !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(is_plain) {

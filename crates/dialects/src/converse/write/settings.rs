@@ -1,4 +1,4 @@
-//! Writes how the answer is to be made, and how much is thought before it.
+//! Writes the inference parameters, the reasoning settings, the output format, the tier and the metadata.
 
 use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, Shows};
 use domain::{Abilities, Fault, Grammar, Thinking as Ability};
@@ -13,13 +13,13 @@ use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
 use crate::written::{Pairs, checked};
 
-/// The vendor's bounds of what is noted with a request.
+/// Bedrock's limits on `requestMetadata`.
 const PAIRS_MAX: usize = 16;
 const PAIR_CHARS_MAX: usize = 256;
 
-/// How much is thought.
+/// The reasoning settings of a request.
 pub(super) struct Thought {
-    /// What only the models of one maker are told.
+    /// Parameters for a single vendor's models (`additionalModelRequestFields`).
     pub additional: Option<Additional>,
     pub effort: Option<&'static str>,
     tokens_max: Option<u64>,
@@ -38,7 +38,7 @@ impl Thought {
             return Self { additional: None, effort, tokens_max: said };
         }
         let plan = plan_thinking(prompt, &listener.abilities, Grammar::Converse, losses);
-        // What is thought counts as a part of the answer, which must have room for it.
+        // Thinking counts towards `maxTokens`, so the limit must leave space for it.
         let needed = (plan.budget() > 0).then(|| most.unwrap_or(TOKENS_MAX.saturating_add(plan.budget())));
         let tokens_max = said.or(needed);
         let (thinking, effort) = plan.within(tokens_max.unwrap_or(u64::MAX), losses);
@@ -66,13 +66,13 @@ impl Additional {
     }
 }
 
-/// Whether the model is told to think as its maker's own grammar has it. Names of models here begin with their maker's,
-/// behind the region's.
+/// Whether the model takes Anthropic's own thinking parameters. Model ids on Bedrock start with the vendor,
+/// after an optional region prefix.
 fn is_claude(model: &str) -> bool {
     model.contains("anthropic.claude")
 }
 
-/// One call at a time is told to models whose maker has a word for it.
+/// Asks for one tool call at a time, for models whose vendor has a parameter for it.
 pub(super) fn call_one(
     prompt: &Prompt,
     listener: &Listener<'_>,
@@ -91,7 +91,7 @@ pub(super) fn call_one(
     }
 }
 
-/// Other models know an effort and no more.
+/// Models of other vendors take a reasoning effort only.
 fn effort(prompt: &Prompt, abilities: Abilities, losses: &mut Losses) -> Option<&'static str> {
     let reasoning = &prompt.reasoning;
     let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget));
@@ -144,7 +144,7 @@ pub(super) fn inference<'a>(
     })
 }
 
-/// The upstream takes 0 to 1.
+/// Bedrock accepts temperatures from 0 to 1.
 fn temperature<'a>(
     sampling: &'a Sampling,
     refuses: bool,
@@ -186,7 +186,7 @@ pub(super) fn format<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<Text
     }
 }
 
-/// `Auto` is what the vendor does when nothing is said.
+/// `Auto` is Bedrock's default, so nothing is sent for it.
 pub(super) fn tier(prompt: &Prompt) -> Option<Tier> {
     let r#type = match prompt.service_tier? {
         ServiceTier::Auto => return None,
@@ -197,7 +197,7 @@ pub(super) fn tier(prompt: &Prompt) -> Option<Tier> {
     Some(Tier { r#type })
 }
 
-/// Metadata so far as it may be named and valued so: more would have the request refused.
+/// Keeps the metadata whose count, names and values Bedrock allows: with others it would reject the request.
 pub(super) fn metadata<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Pairs<Vec<(&'a str, &'a str)>> {
     let may_stand = |text: &str| {
         let is_plain = |character: char| {

@@ -1,4 +1,4 @@
-//! Writes tools, and which of them is to be called.
+//! Writes tool definitions and the tool choice for Converse.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::calls::{check_name, declared, typed};
 use crate::losses::{Feature, Losses};
 use crate::written::checked;
 
-/// What a tool's name may be long.
+/// The maximum length of a tool name.
 pub(super) const NAME_BYTES_MAX: usize = 64;
 
 pub(super) fn write<'a>(
@@ -21,7 +21,7 @@ pub(super) fn write<'a>(
     let called = called_before(prompt);
     let may_call = prompt.tool_choice != Some(Choice::None);
     if !may_call && called.is_empty() {
-        // There is no word for calling none of them; where none is declared none can be called.
+        // Converse has no `none` choice. Without declared tools the model cannot call any.
         return Ok(None);
     }
     if !may_call && !prompt.tools.is_empty() {
@@ -30,7 +30,7 @@ pub(super) fn write<'a>(
     let (mut tools, names) = declare(prompt, abilities, losses)?;
     let tool_choice = choose(prompt, &names, losses);
     if tools.is_empty() {
-        // A conversation with calls is refused where no tool is declared.
+        // Bedrock rejects a conversation that contains tool calls if no tool is declared.
         for name in called {
             tools.push(Tool::ToolSpec(ToolSpec {
                 name,
@@ -43,7 +43,7 @@ pub(super) fn write<'a>(
     Ok((!tools.is_empty()).then_some(ToolConfig { tools, tool_choice }))
 }
 
-/// The names of the tools that the conversation has calls of, each once.
+/// The distinct names of the tools called earlier in the conversation.
 fn called_before(prompt: &Prompt) -> Vec<&str> {
     let mut known = HashSet::new();
     let parts = prompt.turns.iter().flat_map(|turn| &turn.parts);
@@ -54,7 +54,7 @@ fn called_before(prompt: &Prompt) -> Vec<&str> {
     names.filter(|name| known.insert(*name)).collect()
 }
 
-/// The tools, and the names of those that were written.
+/// Returns the tools, and the names of the functions among them.
 fn declare<'a>(
     prompt: &'a Prompt,
     abilities: Abilities,

@@ -1,4 +1,4 @@
-//! Writes instructions and turns: who speaks when, and which result answers which call.
+//! Writes instructions and turns as Converse messages, with each tool result right after its call.
 
 use domain::prompt::{OutputFormat, Place, Prompt, Role, Turn};
 use domain::{Abilities, Fault};
@@ -28,13 +28,13 @@ pub(super) fn write<'a>(
     let is_instruction = |turn: &Turn| matches!(turn.role, Role::System | Role::Developer);
     let leading = prompt.turns.iter().take_while(|turn| is_instruction(turn)).count();
     let mut messages = Messages(Vec::with_capacity(prompt.turns.len() + 1));
-    // Models of many makers stand behind this grammar, and few take instructions in the middle of a conversation: they go
-    // before the next words of the user.
+    // Converse serves models of many vendors, and few accept instructions in the middle of a conversation.
+    // Those are put in front of the next user content.
     let mut held = Vec::new();
     for (index, turn) in prompt.turns.iter().enumerate() {
         (scribe.turn, scribe.role) = (index, turn.role);
         match turn.role {
-            // Each result is written behind its call.
+            // Tool results are written right after their calls.
             Role::Tool => continue,
             Role::System | Role::Developer if index < leading => system.extend(scribe.blocks(&turn.parts)?),
             Role::System | Role::Developer => held.extend(scribe.blocks(&turn.parts)?),
@@ -68,7 +68,7 @@ pub(super) fn write<'a>(
     Ok(Conversation { system, messages })
 }
 
-/// Those who speak must take turns: what one says in several is one message.
+/// The messages. Roles must alternate, so consecutive turns of one role are merged into one message.
 struct Messages<'a>(Vec<Message<'a>>);
 
 impl<'a> Messages<'a> {
@@ -81,7 +81,7 @@ impl<'a> Messages<'a> {
     }
 }
 
-/// An answer to go on with that ends in space is refused.
+/// Removes trailing whitespace from a final assistant message (a prefill), which Bedrock rejects.
 fn trim_end(messages: &mut [Message<'_>]) {
     let Some(last) = messages.last_mut().filter(|last| last.role == "assistant") else { return };
     if let Some(Block::Text(text)) = last.content.last_mut() {

@@ -1,4 +1,4 @@
-//! The shapes of a request as its upstream reads them.
+//! The request shapes of Bedrock's Converse API, for serialisation.
 
 use std::borrow::Cow;
 
@@ -35,7 +35,7 @@ pub(super) struct Message<'a> {
     pub content: Vec<Block<'a>>,
 }
 
-/// A block: its one member tells its kind.
+/// A content block: its only member names its kind.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Block<'a> {
@@ -95,7 +95,7 @@ pub(super) struct ToolUse<'a> {
 pub(super) struct ToolResult<'a> {
     pub tool_use_id: Cow<'a, str>,
     pub content: Vec<Block<'a>>,
-    /// Said only of what failed: not every model knows the word.
+    /// Set for errors only: not every model supports the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'static str>,
 }
@@ -107,7 +107,8 @@ pub(super) enum Reasoning<'a> {
     RedactedContent(&'a str),
 }
 
-/// What comes up to here is to be cached. The upstream knows two lifetimes, the shorter where none is said.
+/// A cache breakpoint: caches the prompt up to here. Bedrock has two lifetimes, and uses the shorter one by
+/// default.
 #[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq)]
 pub(super) struct CachePoint {
     r#type: &'static str,
@@ -185,7 +186,7 @@ pub(super) enum ToolChoice<'a> {
     Tool { name: &'a str },
 }
 
-/// What only the models of one maker are told.
+/// Parameters for a single vendor's models: here, for Claude.
 #[derive(Debug, Serialize, Default)]
 pub(super) struct Additional {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,9 +197,9 @@ pub(super) struct Additional {
     pub tool_choice: Option<OneCall>,
 }
 
-/// That one tool is called at a time. The vendor joins it with the choice of `toolConfig`, and refuses a type in both
-/// places as a conflict; where no choice is said there, the maker's grammar misses the type here (BerriAI/litellm issues
-/// 22637 and 36536, each with the refusal of the live service).
+/// Allows only one tool call at a time. Bedrock merges this with the choice in `toolConfig` and rejects a
+/// type in both places as a conflict. If `toolConfig` has no choice, Anthropic's API requires the type here
+/// (BerriAI/litellm issues 22637 and 36536, each with the live service's refusal).
 #[derive(Debug, Serialize)]
 pub(super) struct OneCall {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,7 +241,7 @@ pub(super) struct Structure<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct JsonSchema<'a> {
-    /// As a text.
+    /// The JSON Schema as a string.
     pub schema: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,

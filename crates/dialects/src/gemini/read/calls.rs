@@ -1,10 +1,10 @@
-//! Which call each result answers: this grammar lets both go without an id, and pairs them by order and name.
+//! Pairs tool results with calls: in Gemini both may lack an id, and then they are matched by order and name.
 
 use std::collections::{HashSet, VecDeque};
 
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// Without a result so far, in order.
+    /// Calls without a result so far, in order.
     open: VecDeque<Open>,
     ids: HashSet<String>,
     made_up: u64,
@@ -14,12 +14,13 @@ pub(super) struct Calls {
 struct Open {
     id: String,
     name: String,
-    /// The client wrote no id; one in its result is the client's own and names nothing.
+    /// The client sent no id. An id on the result is then the client's own and refers to nothing.
     is_made_up: bool,
 }
 
 impl Calls {
-    /// A call: its id, or one by its position, which is the same each time the conversation comes back.
+    /// Registers a call. Returns its id, or one made from its position, so that it is the same each time the
+    /// conversation is sent.
     pub(super) fn begin(&mut self, id: Option<String>, name: &str) -> String {
         let is_made_up = id.is_none();
         let id = id.unwrap_or_else(|| self.make_up());
@@ -38,7 +39,7 @@ impl Calls {
         }
     }
 
-    /// The id of the call that a result answers; `None` where it names none that could be found.
+    /// The id of the call that a result answers, or `None` if it has no id and there is no such call.
     pub(super) fn answer(&mut self, id: Option<String>, name: &str) -> Option<String> {
         let by_id = id.as_ref().and_then(|id| self.open.iter().position(|open| open.id == *id));
         let takes_any = id.is_none();

@@ -37,8 +37,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Puts a part into the turn that it belongs to: results of tools into one of their own. Only here, behind the whole
-    /// content, is it known who speaks.
+    /// Adds a part to the turn that it belongs to; tool results get a turn of their own. This is called after
+    /// the whole content was read, because only then its role is known.
     fn settle(&mut self, read: Read, role: Role, is_first: &mut bool) -> Result<(), Box<Fault>> {
         let Read { path, seal, content } = read;
         let content = match content {
@@ -71,7 +71,8 @@ impl Reading {
 
     fn push(&mut self, part: Part, role: Role, is_first: &mut bool) {
         let starts = std::mem::take(is_first);
-        // Some SDKs keep each chunk of an answer as a content of its own: what comes behind a call belongs to its turn.
+        // Some SDKs store each chunk of a response as a separate content, so what follows a call joins the
+        // call's turn.
         let has_call =
             |turn: &Turn| matches!(turn.parts.last(), Some(Part { content: Content::ToolCall(_), .. }));
         match self.prompt.turns.last_mut() {
@@ -85,7 +86,7 @@ impl Reading {
 
 fn read_role(role: Option<&str>, path: &str) -> Result<Role, Box<Fault>> {
     match role.unwrap_or_default().to_ascii_lowercase().as_str() {
-        // Results of tools are found by their parts, whoever is said to have sent them.
+        // Tool results are recognised by their parts, whatever the role.
         "" | "user" | "function" | "tool" => Ok(Role::User),
         "model" => Ok(Role::Assistant),
         _ => {

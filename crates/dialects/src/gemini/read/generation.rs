@@ -1,4 +1,4 @@
-//! Reads how the answer is to be made.
+//! Reads `generationConfig`.
 
 use domain::prompt::{Effort, OutputFormat, Shows};
 use domain::{Fault, Json};
@@ -10,7 +10,7 @@ use crate::gemini::schema::to_json_schema;
 use crate::json::{Cursor, Kind};
 use crate::refusal::wrong_value;
 
-/// The form of the answer, which several fields tell together.
+/// The response format, which several fields define together.
 #[derive(Default)]
 struct Form {
     media_type: Option<String>,
@@ -33,7 +33,7 @@ impl Reading {
         Ok(())
     }
 
-    /// `false` where the field is of another kind, and was not read.
+    /// Returns `false` if the field is not a sampling parameter; it is then left unread.
     fn sampling(&mut self, cursor: &mut Cursor<'_>, name: &str, path: &str) -> Result<bool, Box<Fault>> {
         let sampling = &mut self.prompt.sampling;
         match name {
@@ -97,7 +97,7 @@ impl Reading {
         self.prompt.output.format = match (schema, form.media_type.as_deref()) {
             (Some(schema), media_type) => {
                 if !matches!(media_type, None | Some("" | "application/json")) {
-                    // One bare word of an enumeration, which is no JSON.
+                    // With `text/x.enum` the response is a bare enum value, which is not JSON.
                     self.note(form.media_type_path, true);
                 }
                 Some(OutputFormat::JsonSchema { name: None, description: None, schema, strict: None })
@@ -112,7 +112,7 @@ impl Reading {
         };
     }
 
-    /// A prebuilt voice is what other grammars can say too.
+    /// Reads the speech settings. Other dialects have an equivalent of a prebuilt voice only.
     fn speech(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
         members(cursor, path, |cursor, name, written| {
             let path = format!("{path}.{written}");

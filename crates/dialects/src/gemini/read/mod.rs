@@ -1,4 +1,4 @@
-//! Reads a whole request into the form between grammars.
+//! Reads a whole Gemini request into the canonical prompt.
 
 mod calls;
 mod contents;
@@ -15,7 +15,7 @@ use crate::Request;
 use crate::fields::{open_object, optional_boolean};
 use crate::json::{Cursor, JsonError, Kind};
 
-/// What is being read.
+/// The state of the reading.
 #[derive(Debug, Default)]
 struct Reading {
     prompt: Prompt,
@@ -23,7 +23,7 @@ struct Reading {
 }
 
 pub(crate) fn read_prompt(body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
-    // What is to be counted may hold the request one level deeper.
+    // A request to count tokens may nest the prompt in `generateContentRequest`.
     let body = request.prompt.map_or(body, |span| span.of(body));
     let mut cursor = open_object(body)?;
     let mut reading = Reading::default();
@@ -45,7 +45,7 @@ impl Reading {
             "serviceTier" => self.service_tier(cursor, written)?,
             "store" => self.prompt.store = optional_boolean(cursor, written)?,
             "labels" => self.labels(cursor, written)?,
-            // The address says it, and counts.
+            // The path decides which model serves the request.
             "model" => drop(cursor.skip()?),
             "safetySettings" | "modelArmorConfig" => self.extra(cursor, written.to_owned(), false)?,
             _ => self.extra(cursor, written.to_owned(), true)?,
@@ -72,7 +72,7 @@ impl Reading {
                     Ok::<(), Box<Fault>>(())
                 })
             }),
-            // Some clients call themselves the user here; it means nothing.
+            // Some clients set the role to `user` here; it has no effect.
             "role" => Ok(cursor.skip().map(|_| ())?),
             _ => Ok(self.extra(cursor, format!("{path}.{written}"), true)?),
         })
@@ -107,7 +107,7 @@ impl Reading {
         })
     }
 
-    /// Passes over a value that has no place, and tells of it where it says something.
+    /// Skips a value that the canonical form cannot represent, and records it unless it is empty.
     fn extra(&mut self, cursor: &mut Cursor<'_>, name: String, is_meaning: bool) -> Result<(), JsonError> {
         if cursor.value()?.is_something(cursor.bytes()) {
             self.note(name, is_meaning);

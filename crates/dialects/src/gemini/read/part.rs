@@ -10,10 +10,10 @@ use crate::gemini::names::{each, members, raw, text};
 use crate::gemini::wire::is_skip_sentinel;
 use crate::json::{Cursor, Kind, plain_json};
 
-/// A part as it was read, before it is known who speaks.
+/// A part as it was read, before its role is known.
 pub(super) struct Read {
     pub path: String,
-    /// The provider's seal on a part that has no place for one: it goes before it, as a thought without words.
+    /// A thought signature on a part that cannot hold one: it precedes the part as a redacted thought.
     pub seal: Option<Content>,
     pub content: Option<Content>,
 }
@@ -25,7 +25,7 @@ struct Draft {
     signature: Option<Signature>,
 }
 
-/// A place of bytes, inline or elsewhere.
+/// Inline bytes, or a reference to a file.
 #[derive(Default)]
 struct Media {
     data: Option<String>,
@@ -72,12 +72,12 @@ impl Reading {
                 draft.signature = value.map(|value| Signature { grammar: Grammar::Gemini, value });
                 return Ok(());
             }
-            // How closely media is looked at, and what the client keeps with a part for itself.
+            // The resolution at which media are processed, and metadata that is the client's own.
             "mediaResolution" | "partMetadata" => return Ok(self.extra(cursor, path, false)?),
             _ => return Ok(self.extra(cursor, path, true)?),
         };
         if draft.content.is_some() && content.is_some() {
-            // One part says one thing; which of two counts is the vendor's secret.
+            // A part holds one kind of data. Google does not document which of two would win.
             self.note(path, true);
         } else if content.is_some() {
             draft.content = content;
@@ -157,7 +157,8 @@ impl Reading {
                     media.extend(read.content.map(Part::of));
                     Ok::<(), Box<Fault>>(())
                 })?,
-                // When a result reaches a model that went on without it: nothing other grammars do.
+                // When the result of an asynchronous call reaches the model; other dialects have no such
+                // calls.
                 "scheduling" | "willContinue" => self.extra(cursor, path, false)?,
                 _ => self.extra(cursor, path, true)?,
             }
@@ -190,7 +191,7 @@ impl Draft {
             content => {
                 let is_blank = matches!(&content, Some(Content::Text { text, .. }) if text.is_empty());
                 let seal = signature.map(|signature| thought(String::new(), Some(signature), true));
-                // A blank text is there only to carry the seal.
+                // An empty text only carries the signature.
                 let content = content.filter(|_| !is_blank);
                 Read { path, seal, content }
             }
@@ -198,7 +199,8 @@ impl Draft {
     }
 }
 
-/// What a tool said: the vendor documents `output` and `error` as the members that hold it, and else the whole object.
+/// Reads a function's response. Google documents `output` and `error` as the members that hold it; otherwise
+/// it is the whole object.
 fn unwrap_response(json: &Json) -> Result<(Option<String>, bool), Box<Fault>> {
     let mut cursor = Cursor::new(json.as_str().as_bytes())?;
     match cursor.kind()? {

@@ -1,4 +1,4 @@
-//! Reads tools and the choice among them.
+//! Reads tools and the tool choice.
 
 use domain::prompt::{Tool, ToolChoice, ToolKind};
 use domain::{Fault, Json};
@@ -18,7 +18,7 @@ impl Reading {
                 if name == "functionDeclarations" {
                     return each(cursor, |cursor, index| self.function(cursor, &format!("{path}[{index}]")));
                 }
-                // What the vendor runs itself: searches, code, maps, and whatever comes.
+                // Tools that Google runs itself: search, code execution, maps, and any that are added later.
                 if let Some(json) = raw(cursor)? {
                     self.add_tool(ToolKind::Hosted { kind: name.to_owned(), json });
                 }
@@ -45,7 +45,8 @@ impl Reading {
                     vendor_schema = Some(to_json_schema(cursor)?)
                 }
                 "parametersJsonSchema" => json_schema = raw(cursor)?,
-                // What the tool will answer, and whether the model waits for it: the answer is as good without.
+                // The schema of the tool's response, and whether the model waits for it: hints that can be
+                // dropped.
                 "response" | "responseJsonSchema" | "behavior" => self.extra(cursor, path, false)?,
                 _ => self.extra(cursor, path, true)?,
             }
@@ -85,7 +86,7 @@ impl Reading {
                     names.extend(text(cursor, &path)?);
                     Ok::<(), Box<Fault>>(())
                 })?,
-                // Whether arguments come in pieces changes nothing of what they say.
+                // Streaming the arguments does not change them.
                 "streamFunctionCallArguments" => self.extra(cursor, path, false)?,
                 _ => self.extra(cursor, path, true)?,
             }
@@ -102,7 +103,7 @@ impl Reading {
             _ if !names.is_empty() => Some(ToolChoice::Allowed { names, is_required: false }),
             Some("AUTO") => Some(ToolChoice::Auto),
             Some("VALIDATED") => {
-                // Other grammars can't promise that every call keeps to its schema.
+                // Other dialects cannot guarantee that every call matches its schema.
                 self.note(mode_path, false);
                 Some(ToolChoice::Auto)
             }

@@ -1,4 +1,4 @@
-//! One candidate of an answer, told as the parts that it is made of.
+//! One candidate of a response, as events of its parts.
 
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Event, Finish, Json, PartKind};
@@ -11,7 +11,7 @@ use crate::gemini::finish;
 #[derive(Debug)]
 pub(super) struct Choice {
     pub index: u32,
-    /// How many parts began.
+    /// Parts started so far.
     parts: u32,
     open: Option<Open>,
     has_content: bool,
@@ -29,7 +29,7 @@ struct Open {
 enum Kind {
     Text,
     Thought,
-    /// A call whose arguments come in pieces.
+    /// A call whose arguments are streamed.
     Call {
         id: Option<String>,
         arguments: PartialArguments,
@@ -42,12 +42,12 @@ impl Choice {
         Self { index, parts: 0, open: None, has_content: false, has_call: false, is_finished: false }
     }
 
-    /// What it said counts as content, even if it is empty.
+    /// Tool calls count as content, even without arguments.
     pub(super) const fn has_content(&self) -> bool {
         self.has_content || self.has_call
     }
 
-    /// `make_id` names a call that its upstream gave no name.
+    /// `make_id` makes the id of a call that has none.
     pub(super) fn part(
         &mut self,
         part: Part,
@@ -74,7 +74,8 @@ impl Choice {
         }
         match (part.text, part.is_thought) {
             (text, true) => self.thought(text.unwrap_or_default(), part.signature, out),
-            // A seal on a text only its own grammar can bring back, and there the bytes are passed on as they are.
+            // A signature on text is dropped: only a Gemini client could return it, and Gemini to Gemini
+            // passes the bytes through.
             (Some(text), false) => self.text(text, out),
             (None, false) => {}
         }
@@ -119,7 +120,7 @@ impl Choice {
             return self.more_of_call(&call, signature, out);
         }
         let Some(name) = call.name else {
-            // The last piece of a call may be blank, and come when the call is closed already.
+            // The last piece of a call may be empty, and arrive after the call was closed.
             return Ok(());
         };
         self.close(out);
@@ -143,7 +144,7 @@ impl Choice {
         Ok(())
     }
 
-    /// Whether a part is more of the call that is open: pieces have no name, or the id that was given first.
+    /// Whether this continues the open call: later pieces have no name, or repeat the call's id.
     fn goes_on(&self, call: &Call) -> bool {
         match &self.open {
             Some(Open { kind: Kind::Call { id, .. }, .. }) => {
@@ -212,7 +213,7 @@ impl Choice {
         out.push(Event::End { choice: self.index, part });
     }
 
-    /// The text that is open, for citations of it.
+    /// The open text part, which citations refer to.
     pub(super) fn open_text(&self) -> Option<u32> {
         match self.open {
             Some(Open { part, kind: Kind::Text }) => Some(part),

@@ -1,4 +1,4 @@
-//! Logarithms of probabilities, told as the chat grammar tells them.
+//! Converts log probabilities to the form of Chat Completions.
 
 use domain::Json;
 use serde::Serialize;
@@ -23,7 +23,7 @@ struct Likely {
     bytes: Vec<u8>,
 }
 
-/// `None` where nothing is told of any token.
+/// Returns `None` if no token has any.
 pub(super) fn read(json: &[u8]) -> Result<Option<Json>, StreamFault> {
     let mut chosen = Vec::new();
     let mut tops: Vec<Vec<Likely>> = Vec::new();
@@ -87,7 +87,7 @@ fn read_likely(cursor: &mut Cursor<'_>) -> Result<Option<Likely>, JsonError> {
         Ok::<(), JsonError>(())
     })?;
     let Some(token) = token else { return Ok(None) };
-    // Zero is left out where defaults are, and means that it was sure.
+    // A default of zero may be omitted, and means certainty.
     let logprob = logprob.or_else(|| RawValue::from_string("0".to_owned()).ok());
     Ok(logprob.map(|logprob| Likely { bytes: token.clone().into_bytes(), token, logprob }))
 }

@@ -1,4 +1,4 @@
-//! Reads an upstream's answer.
+//! Reads responses of the Gemini API, streamed or buffered.
 
 mod choice;
 mod logprobs;
@@ -19,7 +19,8 @@ use super::names::{camel, each, raw};
 use crate::answer::{ReadAnswer, StreamFault};
 use crate::json::{Cursor, Kind, Span, Value};
 
-/// So much of an answer's name goes into the ids of its calls: other vendors take no more than 40 bytes in all.
+/// How much of the response's id goes into the ids of its calls: other vendors accept at most 40 bytes in
+/// all.
 const ID_BYTES_MAX: usize = 24;
 
 #[derive(Debug, Default)]
@@ -28,12 +29,12 @@ pub(crate) struct Reader {
     done: bool,
     choices: Vec<Choice>,
     registers: Registers,
-    /// What the ids of calls begin with that were given none: the answer's own name, or a digest where it has none.
+    /// The prefix of generated call ids: the response's own id, or a digest where it has none.
     id_stem: String,
     calls: u64,
 }
 
-/// The members of a chunk that are read; each behind the others, since an error may stand last.
+/// The members of a chunk. All are located before any is processed, since an error may come last.
 #[derive(Default)]
 struct Chunk {
     candidates: Option<Span>,
@@ -44,7 +45,7 @@ struct Chunk {
     is_error: bool,
 }
 
-/// A candidate of a chunk; its parts are read where it is known whose they are.
+/// A candidate of a chunk. Its parts are read once its choice is known.
 #[derive(Default)]
 struct Candidate {
     index: Option<u32>,
@@ -65,7 +66,7 @@ impl ReadAnswer for Reader {
         if !matches!(cursor.kind()?, Kind::Object | Kind::Array) {
             return Err(StreamFault::Broken("not_an_object"));
         }
-        // An error may come as the one element of an array.
+        // An error may arrive as the only element of an array.
         each(&mut cursor, |cursor, _| {
             let span = cursor.skip()?;
             self.chunk(span.of(data), out)
@@ -96,7 +97,7 @@ impl ReadAnswer for Reader {
         }
         let is_object = Cursor::new(body)?.kind()? == Kind::Object;
         if is_object {
-            // A document that is whole ends here, even if it does not say how.
+            // A complete document ends here, even without a finish reason.
             for choice in self.choices.iter_mut().filter(|choice| choice.has_content()) {
                 choice.finish(None, None, out);
             }
@@ -129,7 +130,7 @@ impl Reader {
     }
 
     fn start(&mut self, chunk: &Chunk, json: &[u8], out: &mut Vec<Event>) {
-        // A blank chunk keeps the stream open, and names nothing.
+        // An empty chunk only keeps the stream alive.
         let is_blank = chunk.candidates.is_none() && chunk.usage.is_none() && chunk.feedback.is_none();
         if self.started || (is_blank && chunk.id.is_none()) {
             return;
@@ -156,7 +157,7 @@ impl Reader {
         let Some(candidate) = read_candidate(cursor)? else { return Ok(()) };
         self.registers.searched(candidate.searches);
         let index = candidate.index.unwrap_or_else(|| {
-            // Zero is left out where defaults are; servers that number nothing mean the order.
+            // An index of zero may be omitted. Servers that never send one mean the order.
             *unnumbered += 1;
             if *unnumbered == 1 { 0 } else { u32::try_from(place).unwrap_or(u32::MAX) }
         });
@@ -185,7 +186,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The place of the choice of that number, which begins where there is none.
+    /// The position of the choice with this index, which is added if it is new.
     fn choice(&mut self, index: u32) -> Result<usize, StreamFault> {
         if let Some(at) = self.choices.iter().position(|choice| choice.index == index) {
             return Ok(at);
@@ -197,7 +198,7 @@ impl Reader {
         Ok(self.choices.len() - 1)
     }
 
-    /// A prompt that is refused has no candidates, only this.
+    /// A blocked prompt has no candidates, only this feedback.
     fn feedback(&mut self, json: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         let mut cursor = Cursor::new(json)?;
         let (mut word, mut explanation) = (None, None);
@@ -299,11 +300,11 @@ fn each_part(
     Ok(())
 }
 
-/// Sources that the text repeats, each as this grammar tells them.
+/// Citations of sources that the text repeats, as Gemini's own JSON.
 fn push_citations(choice: &Choice, json: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
     let Some(part) = choice.open_text() else { return Ok(()) };
     Cursor::new(json)?.object(|cursor, member| {
-        // An older name of the same.
+        // An older name of the same field.
         if !(member.key.is("citations") || member.key.is("citationSources")) {
             cursor.skip()?;
             return Ok(());

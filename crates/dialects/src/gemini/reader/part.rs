@@ -1,18 +1,18 @@
-//! One part of an answer, as it was read.
+//! One part of a response, parsed.
 
 use super::partial::Scalar;
 use crate::answer::StreamFault;
 use crate::gemini::names::{camel, each, raw};
 use crate::json::{Cursor, JsonError, Kind, Value};
 
-/// What a part says.
+/// The content of a part.
 #[derive(Debug, Default)]
 pub(super) struct Part {
     pub text: Option<String>,
     pub is_thought: bool,
     pub signature: Option<String>,
     pub call: Option<Call>,
-    /// Of the vendor's own making: its name and its JSON.
+    /// A vendor-specific part: its name and its JSON.
     pub foreign: Option<(String, String)>,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Call {
     pub name: Option<String>,
     pub arguments: Option<String>,
     pub pieces: Vec<Piece>,
-    /// More of it comes in later parts.
+    /// Later parts continue the call.
     pub continues: bool,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Piece {
     pub scalar: Option<Scalar>,
 }
 
-/// Reads a part; what is no object says nothing.
+/// Reads a part; any value but an object counts as an empty one.
 pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Part, StreamFault> {
     let mut part = Part::default();
     if cursor.kind()? != Kind::Object {
@@ -46,7 +46,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Part, StreamFault> {
             "thought" => part.is_thought = matches!(cursor.value()?, Value::Boolean(true)),
             "thoughtSignature" => part.signature = optional_text(cursor)?.filter(|value| !value.is_empty()),
             "functionCall" if cursor.kind()? == Kind::Object => part.call = Some(read_call(cursor)?),
-            // Marks on what another member says.
+            // Annotations of the part's other members.
             "videoMetadata"
             | "mediaResolution"
             | "partMetadata"
@@ -111,7 +111,7 @@ fn read_piece(cursor: &mut Cursor<'_>) -> Result<Option<Piece>, StreamFault> {
     Ok(path.map(|path| Piece { path, scalar }))
 }
 
-/// A string; what is none says nothing.
+/// A string, or `None` for any other value.
 pub(super) fn optional_text(cursor: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
     Ok(match cursor.value()? {
         Value::String(text) => Some(text.decode().into_owned()),
@@ -119,7 +119,8 @@ pub(super) fn optional_text(cursor: &mut Cursor<'_>) -> Result<Option<String>, J
     })
 }
 
-/// Without the blank space that the server lays out whole answers with; strings and numbers stay as they are.
+/// Removes the whitespace with which the server formats buffered responses. Strings and numbers stay
+/// unchanged.
 fn compact(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let (mut in_string, mut is_escaped) = (false, false);

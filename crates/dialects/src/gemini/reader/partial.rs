@@ -1,6 +1,7 @@
-//! Arguments that come in pieces, each with the path of its place, written as the JSON text that they make.
+//! Assembles streamed function-call arguments: pieces that each come with a JSON path become one JSON text.
 //!
-//! The pieces come in the order in which the model writes, so that only what is open must be kept.
+//! The pieces arrive in the order in which the model writes them, so only the containers that are still open
+//! are stored.
 
 use std::collections::HashSet;
 
@@ -11,7 +12,7 @@ use crate::answer::StreamFault;
 /// The value of a piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scalar {
-    /// More of a string.
+    /// The next piece of a string.
     Text(String),
     /// A number, a boolean or `null`, as written.
     Bare(String),
@@ -23,24 +24,25 @@ enum Step {
     Index(usize),
 }
 
-/// An object or array that was begun, and the step that leads on from it.
+/// An open object or array, and the step from it to the current value.
 #[derive(Debug)]
 struct Open {
     step: Step,
-    /// Names that stand in it: one that comes again was closed, and can't be gone on with.
+    /// Names already used in this object. A value of that name is closed, so a repeated name cannot continue
+    /// it.
     names: HashSet<String>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct PartialArguments {
     open: Vec<Open>,
-    /// The last value is a string whose end is not written.
+    /// The last value is a string without its closing quote.
     in_string: bool,
     has_root: bool,
 }
 
 impl PartialArguments {
-    /// Appends what a piece adds to the text.
+    /// Appends what a piece adds to the JSON text.
     pub(super) fn add(&mut self, path: &str, scalar: &Scalar, out: &mut String) -> Result<(), StreamFault> {
         let steps = parse(path).ok_or(StreamFault::Broken("bad_argument_path"))?;
         let shared = self.open.iter().zip(&steps).take_while(|(open, step)| open.step == **step).count();
@@ -54,7 +56,7 @@ impl PartialArguments {
             };
         }
         if shared == steps.len() || (shared == self.open.len() && self.has_root) {
-            // The path leads to a value that holds others, or through one that holds none.
+            // The path refers to a container, or leads through a scalar.
             return Err(OUT_OF_ORDER);
         }
         self.close_to(shared + 1, out);
@@ -70,7 +72,7 @@ impl PartialArguments {
         Ok(())
     }
 
-    /// Appends what closes the text.
+    /// Appends whatever closes the JSON text.
     pub(super) fn finish(&mut self, out: &mut String) {
         self.close_to(0, out);
         if !self.has_root {
@@ -78,7 +80,7 @@ impl PartialArguments {
         }
     }
 
-    /// Ends values until so many containers are open.
+    /// Closes values until `depth` containers are open.
     fn close_to(&mut self, depth: usize, out: &mut String) {
         if std::mem::take(&mut self.in_string) {
             out.push('"');
@@ -90,7 +92,7 @@ impl PartialArguments {
         }
     }
 
-    /// Goes from the container at `depth`, which may be open, down to the place of the value.
+    /// Descends from the container at `depth`, which may be open, to the value's position.
     fn step_on(&mut self, depth: usize, steps: &[Step], out: &mut String) -> Result<(), StreamFault> {
         let mut rest = steps.iter().skip(depth);
         if let (Some(open), Some(step)) = (self.open.get_mut(depth), rest.clone().next()) {
@@ -139,7 +141,8 @@ fn push_escaped(text: &str, out: &mut String) {
     out.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
 }
 
-/// `$.name[0]['other name']`; the first step is a name, for arguments are an object.
+/// Parses a path such as `$.name[0]['other name']`. The first step must be a name, because arguments are an
+/// object.
 fn parse(path: &str) -> Option<Vec<Step>> {
     let mut rest = path.strip_prefix('$')?;
     let mut steps = Vec::new();

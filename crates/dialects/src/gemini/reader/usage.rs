@@ -1,4 +1,4 @@
-//! What an answer says that it used.
+//! Token usage as the Gemini API reports it.
 
 use domain::{Tier, Units, Usage, UsageSource};
 
@@ -6,7 +6,7 @@ use crate::fields::optional_tier;
 use crate::gemini::names::camel;
 use crate::json::{Cursor, JsonError, Kind};
 
-/// The counters, each the latest that was said: reports are cumulative and never summed.
+/// Gemini's counters, each at its latest value: reports are cumulative and never summed.
 #[derive(Debug, Default)]
 pub(in crate::gemini) struct Registers {
     prompt: Option<u64>,
@@ -14,7 +14,7 @@ pub(in crate::gemini) struct Registers {
     thoughts: Option<u64>,
     tool_use: Option<u64>,
     cached: Option<u64>,
-    /// Searches of the web that candidates rest on.
+    /// Web searches that the candidates are grounded on.
     searches: u64,
     tier: Option<Tier>,
     seen: bool,
@@ -48,13 +48,14 @@ impl Registers {
         Ok(())
     }
 
-    /// What a candidate rests on, which is told anew as it grows.
+    /// Notes a candidate's searches. Its grounding metadata is repeated as it grows, so the largest count
+    /// stands.
     pub(in crate::gemini) fn searched(&mut self, searches: u64) {
         self.searches = self.searches.max(searches);
     }
 
-    /// The counts in disjoint classes. `None` where nothing was said, or only zeros of an answer that is not empty: that
-    /// is no report, and the caller estimates.
+    /// The counts in disjoint classes. `None` if nothing was reported, or only zeros for a response that has
+    /// content: such zeros are not a report, and the caller estimates.
     pub(in crate::gemini) fn usage(&self, has_content: bool) -> Option<Usage> {
         let of = |register: Option<u64>| register.unwrap_or(0);
         let prompt = of(self.prompt).saturating_add(of(self.tool_use));

@@ -1,4 +1,4 @@
-//! Addresses: the model and what is asked of it.
+//! Request paths: the model and the operation.
 
 use super::super::{Verb, gemini_address};
 

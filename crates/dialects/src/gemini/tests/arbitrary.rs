@@ -1,4 +1,4 @@
-//! Prompts and answers of every kind that this grammar can say.
+//! Strategies for arbitrary prompts and responses that Gemini's dialect can express.
 
 use domain::prompt::{
     Caching, Content, Effort, Instruction, Output, OutputFormat, Part, Reasoning, Role, Sampling,
@@ -17,7 +17,7 @@ fn name() -> impl Strategy<Value = String> {
     "[a-z_]{1,8}"
 }
 
-/// Objects with what a parser would change: numbers beyond 2^53, names that come twice, blank space.
+/// Objects that a parser would change: numbers beyond 2^53, duplicate names, whitespace.
 fn object() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("{}".to_owned()),
@@ -72,7 +72,7 @@ fn text() -> impl Strategy<Value = Content> {
     words().prop_map(|text| Content::Text { text, citations: Vec::new() })
 }
 
-/// What an assistant says before it calls.
+/// What an assistant says before its tool calls.
 fn spoken() -> impl Strategy<Value = Content> {
     let thought = (words(), signature()).prop_map(|(text, signature)| {
         Content::Thought(Thought { text, is_summary: true, signature, ..Thought::default() })
@@ -86,7 +86,7 @@ fn spoken() -> impl Strategy<Value = Content> {
     prop_oneof![4 => text(), 2 => thought, 1 => seal, 1 => foreign, 1 => media()]
 }
 
-/// A tool's name, its arguments, the seal, and what came of it.
+/// A tool's name, its arguments, the signature, and the result.
 type Step = (String, String, Option<Signature>, ResultSaid);
 
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ fn result_of(id: String, name: String, said: ResultSaid) -> Part {
     Part::of(Content::ToolResult(ToolResult { id, name: Some(name), parts, is_error, is_custom: false }))
 }
 
-/// A user's words, an assistant's, and perhaps calls with their results.
+/// User content, assistant content, and perhaps calls with their results.
 fn exchange() -> impl Strategy<Value = (Vec<Content>, Vec<Content>, Vec<Step>)> {
     let user = vec(prop_oneof![text(), media()], 1..3);
     let step = (name(), object(), signature(), said());
@@ -262,7 +262,7 @@ pub(crate) fn prompt() -> impl Strategy<Value = Prompt> {
     })
 }
 
-/// One part of an answer.
+/// One part of a response.
 #[derive(Debug, Clone)]
 pub(super) enum Piece {
     Text(Vec<String>),
@@ -281,7 +281,7 @@ fn piece() -> impl Strategy<Value = Piece> {
     ]
 }
 
-/// A whole answer, of one choice or several that take turns.
+/// A complete response, of one choice or of several that are interleaved.
 pub(super) fn answer() -> impl Strategy<Value = Vec<Event>> {
     let choices =
         vec((vec(piece(), 0..5), proptest::sample::select(&["STOP", "MAX_TOKENS", "SAFETY"][..])), 1..3);
@@ -326,7 +326,7 @@ fn end_of(word: &str, pieces: &[Piece]) -> Finish {
     Finish { raw: Some(word.to_owned()), ..Finish::of(reason) }
 }
 
-/// Nothing in a stream of this grammar tells two texts apart that follow each other: they are one.
+/// Joins consecutive pieces of text: nothing in a Gemini stream separates them.
 fn join_alike(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut joined: Vec<Piece> = Vec::new();
     for piece in pieces {

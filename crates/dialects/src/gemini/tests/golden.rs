@@ -1,5 +1,5 @@
-//! The exchanges in `golden/dialects/gemini`: an upstream's bytes, the events that they tell and what clients get of
-//! them; and clients' requests, and what they become.
+//! The exchanges in `golden/dialects/gemini`: an upstream's bytes, with the events read from them and what
+//! clients get; and clients' requests, with their translations.
 
 use bytes::Bytes;
 use domain::{Abilities, Event, Grammar, PartKind};
@@ -16,7 +16,7 @@ use crate::{AnswerStream, Listener, Losses, StreamFault, whole_answer};
 enum Exchange {
     Stream {
         source: String,
-        /// The client goes away after these bytes, so nobody asks whether the stream ended well.
+        /// The client disconnects after these bytes, so it does not matter whether the stream ended well.
         #[serde(default)]
         cancelled: bool,
         upstream: Vec<String>,
@@ -38,7 +38,7 @@ enum Exchange {
 #[serde(deny_unknown_fields)]
 struct Streamed {
     events: Vec<String>,
-    /// The same told anew to a client of this grammar.
+    /// The same events, written again for a Gemini client.
     client: Vec<String>,
     fault: Option<String>,
 }
@@ -54,7 +54,7 @@ struct Answered {
 #[serde(deny_unknown_fields)]
 struct Requested {
     upstream: String,
-    /// What has no place between grammars; with `!` where it means something.
+    /// Fields that the canonical form cannot represent; with `!` where they change the response.
     extras: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ fn check(name: &str, exchange: Exchange) {
             let end = Reader::default().whole(upstream.as_bytes(), &mut events);
             let answered = Answered { events: shown(&events), fault: end.err().map(|fault| told(&fault)) };
             assert_eq!(answered, expected, "{name}");
-            // The client's answer is the upstream's, as it is.
+            // A Gemini client gets the upstream's response unchanged.
             let passed =
                 whole_answer(&way(Grammar::Gemini, Grammar::Gemini, false), Bytes::from(upstream.clone()));
             assert_eq!(passed.as_ref().err().map(told), expected.fault, "{name}");
@@ -110,7 +110,7 @@ fn check(name: &str, exchange: Exchange) {
     }
 }
 
-/// What the reader tells of a stream, and what the writer makes of that.
+/// The events that the reader emits for a stream, and what the writer makes of them.
 fn streamed(upstream: &str, cancelled: bool) -> Streamed {
     let mut reader = Reader::default();
     let mut events = Vec::new();
@@ -134,13 +134,13 @@ fn streamed(upstream: &str, cancelled: bool) -> Streamed {
             client.push(String::from_utf8(frames).expect("UTF-8"));
         }
     }
-    // A stream that is cut inside of an event is told as one that is cut between two.
+    // A stream that is cut inside an event is reported like one cut between two.
     let fault = read.err().map(|fault| told(&fault).replace("cut_json", "ended_early"));
     Streamed { events: events_shown, client, fault }
 }
 
-/// Through the stream that the gateway drives, as sent and byte by byte: the upstream's own bytes pass, and what is no
-/// stream is made one.
+/// Pushes the stream through `AnswerStream`, as the gateway does, whole and in small pieces: the upstream's
+/// own bytes pass unchanged, and a response that is not a stream becomes one.
 fn check_passage(name: &str, upstream: &str, cancelled: bool, expected: &Streamed) {
     for size in [1, 7, upstream.len()] {
         let mut answer = AnswerStream::new(way(Grammar::Gemini, Grammar::Gemini, false));
@@ -161,7 +161,7 @@ fn check_passage(name: &str, upstream: &str, cancelled: bool, expected: &Streame
     }
 }
 
-/// Clients of other grammars get an answer that their own readers take, or are told of the same fault.
+/// Clients of other dialects get a response that their own readers accept, or the same fault.
 fn check_translation(name: &str, upstream: &str, expected: &Streamed) {
     for client in [Grammar::Anthropic, Grammar::Responses] {
         let mut answer = AnswerStream::new(way(client, Grammar::Gemini, false));
@@ -174,7 +174,7 @@ fn check_translation(name: &str, upstream: &str, expected: &Streamed) {
             let mut again = AnswerStream::new(way(Grammar::Gemini, client, false));
             let mut back = Vec::new();
             let end = again.push(Bytes::from(out.concat()), &mut back).and_then(|()| again.finish(&mut back));
-            // A call that nobody can read is a failure to some grammars.
+            // Some dialects treat a malformed call as a failure.
             let is_malformed = expected.events.iter().any(|event| event.contains("MalformedCall"));
             let is_told = is_malformed && matches!(end, Err(StreamFault::Upstream(..)));
             assert!(end == Ok(()) || is_told, "{name} from {client:?}: {end:?}");

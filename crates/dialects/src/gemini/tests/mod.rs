@@ -1,4 +1,4 @@
-//! The grammar both ways.
+//! Tests of Gemini's dialect in both directions.
 
 mod address;
 pub(crate) mod arbitrary;
@@ -15,7 +15,7 @@ use crate::answer::{ReadAnswer, StreamFault, Wish, WriteAnswer};
 use crate::gemini::{Reader, Writer, decode_request, read_prompt};
 use crate::{Addressed, Way};
 
-/// Who asks for what, where it does not matter.
+/// A path for tests where it does not matter.
 fn addressed() -> Addressed {
     Addressed { model: "gemini-2.5-flash".to_owned(), ..Addressed::default() }
 }
@@ -41,7 +41,7 @@ fn wish() -> Wish {
     Wish { model: "asked-for".to_owned(), is_own: true, ..Wish::default() }
 }
 
-/// What a stream's events tell, and how it ended.
+/// The events of a stream, and how it ended.
 fn read_events<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Result<(), StreamFault>) {
     let mut reader = Reader::default();
     let mut out = Vec::new();
@@ -61,7 +61,7 @@ fn write_events(events: impl IntoIterator<Item = Event>) -> Vec<u8> {
     out
 }
 
-/// The documents of a stream of ours, which holds nothing else.
+/// The documents of a stream that we wrote, which holds nothing else.
 fn documents(stream: &[u8]) -> Vec<&[u8]> {
     let text = std::str::from_utf8(stream).expect("UTF-8");
     let mut frames: Vec<&str> = text.split("\r\n\r\n").collect();

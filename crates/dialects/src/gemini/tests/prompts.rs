@@ -1,4 +1,4 @@
-//! Requests read into the form between grammars.
+//! Requests read into the canonical prompt.
 
 use domain::prompt::{
     Content, Effort, OutputFormat, Part, Role, ServiceTier, Shows, Source, ToolChoice, ToolKind, Turn,
@@ -24,7 +24,7 @@ fn refused(body: &str, param: &str) {
     assert_eq!(fault.param.as_deref(), Some(param), "{body}: {fault}");
 }
 
-/// What was read and has no place, as `name` or, where it means something, `name!`.
+/// The fields that the canonical form cannot represent: `name`, or `name!` if it changes the response.
 fn extras(prompt: &Prompt) -> Vec<String> {
     prompt
         .extras
@@ -318,7 +318,7 @@ fn every_other_field_is_read_or_told() {
         ]
     );
     assert_eq!(prompt.turns[0].role, Role::User);
-    // A hint is told and a meaning refused, whatever the target.
+    // A hint is dropped and reported; a field that changes the response is refused, whatever the target.
     let mut losses = Losses::new(Grammar::Gemini, Grammar::Chat);
     losses.lose_extra("safetySettings", false);
     assert_eq!(losses.settle(false).unwrap(), ["safetySettings"]);

@@ -1,4 +1,4 @@
-//! What the rooms read of a request.
+//! What the pipeline reads of a request.
 
 use bytes::Bytes;
 use domain::{Fault, Operation};
@@ -113,7 +113,7 @@ fn a_request_that_is_counted_may_stand_one_level_deeper() {
         let fault = count(body).expect_err(body);
         assert_eq!((fault.code, fault.param.as_deref()), (code, Some(param)), "{body}: {fault}");
     }
-    // Where an answer is wanted it is a field like any other.
+    // In a request for a response it is a field like any other.
     let inner = r#"{"generateContentRequest":{"contents":[{}]}}"#;
     assert_eq!(decode(inner).unwrap_err().param.as_deref(), Some("contents"));
 }

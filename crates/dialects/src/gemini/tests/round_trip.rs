@@ -1,4 +1,4 @@
-//! What is written is read again as what it was.
+//! Round trips: whatever is written reads back the same.
 
 use bytes::Bytes;
 use domain::{Abilities, Event, Grammar, Json, PartKind, Prompt, TraceId};
@@ -10,7 +10,8 @@ use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, decode_request, read_prompt, write_prompt};
 use crate::{AnswerStream, Listener, Losses, StreamFault, WholeAnswer, whole_answer};
 
-/// Deltas of one part joined, as they may be split anywhere; ends are where the next thing begins.
+/// Joins the deltas of a part, which may be split anywhere. A part ends where the next thing of its choice
+/// starts.
 fn normal(events: Vec<Event>) -> Vec<Event> {
     let mut out: Vec<Event> = Vec::new();
     for event in events {
@@ -22,7 +23,8 @@ fn normal(events: Vec<Event>) -> Vec<Event> {
             (_, event) => out.push(event),
         }
     }
-    // Parts of several choices end when something of theirs follows, whatever others do.
+    // A part ends when its own choice continues with something else, so the order between choices does not
+    // matter.
     out.sort_by_key(|event| match event {
         Event::Start { .. } => (0, 0),
         Event::Begin { choice, .. }
@@ -38,7 +40,8 @@ fn normal(events: Vec<Event>) -> Vec<Event> {
     out
 }
 
-/// Blank space in arguments is the server's, not the model's.
+/// Replaces line breaks in raw JSON, as the writer does: they come from the server's formatting, not from the
+/// model.
 fn compacted(events: Vec<Event>) -> Vec<Event> {
     events
         .into_iter()
@@ -53,7 +56,7 @@ fn compacted(events: Vec<Event>) -> Vec<Event> {
         .collect()
 }
 
-/// What an upstream's stream becomes when it comes in chunks of this size.
+/// The result of pushing an upstream's stream in chunks of this size.
 fn pushed(stream: &[u8], size: usize, as_array: bool) -> (Vec<u8>, Result<(), StreamFault>, String) {
     let mut answer = AnswerStream::new(way(Grammar::Gemini, Grammar::Gemini, as_array));
     let mut out = Vec::new();
@@ -88,7 +91,7 @@ proptest! {
         prop_assert_eq!(crate::json::validate(&whole), Ok(()));
         let mut again = Vec::new();
         prop_assert_eq!(Reader::default().whole(&whole, &mut again), Ok(()));
-        // Of a whole answer the seal of a thought comes with its words.
+        // In a buffered response a thought's signature comes together with its text.
         prop_assert_eq!(normal(again), normal(events), "{}", String::from_utf8_lossy(&whole));
     }
 

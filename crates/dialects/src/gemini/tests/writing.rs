@@ -1,4 +1,4 @@
-//! Requests written for an upstream of this grammar.
+//! Requests written for Gemini upstreams.
 
 use domain::prompt::{
     CacheMark, Content, Effort, Instruction, Part, Role, Signature, Source, Thought, Tool, ToolCall,
@@ -15,7 +15,7 @@ fn said(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), 
     Ok((String::from_utf8(body).expect("UTF-8"), losses.settle(false)?))
 }
 
-/// What is written, and that nothing was lost.
+/// Checks what is written, and that nothing was lost.
 fn check(prompt: &Prompt, expected: &str) {
     let (body, lost) = said(prompt, Abilities::default()).unwrap_or_else(|fault| panic!("{fault}"));
     assert_eq!((body.as_str(), lost.as_slice()), (expected, &[][..]));
@@ -120,7 +120,7 @@ fn seals_of_others_are_left_out_and_the_open_loop_says_so() {
         body.ends_with(r#"{"functionCall":{"id":"a","name":"f","args":{}},"thoughtSignature":"S"}]}]}"#),
         "{body}"
     );
-    // Models that think by a budget check no seals.
+    // Models with a thinking budget validate no signatures.
     let budget = Abilities { thinking: Thinking::Budget, ..Abilities::default() };
     assert!(!said(&prompt, budget).unwrap().0.contains("c2tp"));
 }

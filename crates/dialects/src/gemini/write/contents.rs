@@ -1,4 +1,4 @@
-//! Writes the conversation.
+//! Writes the conversation as Gemini `contents`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,12 +17,12 @@ pub(super) struct Conversation<'a> {
     pub contents: Vec<Content<'a>>,
 }
 
-/// What is being written.
+/// The state of the writing.
 struct Writing<'a, 'l> {
-    /// The tool of each call, by the call's id: results must name it.
+    /// The tool's name by call id: results must name it.
     names: HashMap<&'a str, &'a str>,
     contents: Vec<Content<'a>>,
-    /// Instructions from the middle of the conversation, which go before the next words of the user.
+    /// Instructions from the middle of the conversation, which go in front of the next user content.
     held: Vec<Part<'a>>,
     losses: &'l mut Losses,
 }
@@ -36,7 +36,8 @@ pub(super) fn write<'a>(
         prompt.instructions.iter().map(|instruction| Part::text(&instruction.text)).collect();
     let is_instruction = |turn: &Turn| matches!(turn.role, Role::System | Role::Developer);
     let leading = prompt.turns.iter().take_while(|turn| is_instruction(turn)).count();
-    // Calls behind the user's last words are of the loop that goes on, whose seals models of this kind check.
+    // Calls after the last user turn belong to the current tool loop, where these models validate thought
+    // signatures.
     let active = prompt.turns.iter().rposition(|turn| turn.role == Role::User).map_or(0, |last| last + 1);
     let checks_seals = !matches!(listener.abilities.thinking, Thinking::Never | Thinking::Budget);
     let mut writing = Writing { names: HashMap::new(), contents: Vec::new(), held: Vec::new(), losses };
@@ -54,7 +55,7 @@ pub(super) fn write<'a>(
     writing.release();
     let mut contents = writing.contents;
     if contents.is_empty() && !system.is_empty() {
-        // Instructions alone are no conversation here, and others answer them.
+        // Gemini requires contents. Other providers answer instructions alone, so they become user content.
         contents.push(Content { role: Some("user"), parts: std::mem::take(&mut system) });
     }
     let system_instruction = (!system.is_empty()).then_some(Content { role: None, parts: system });
@@ -73,7 +74,7 @@ impl<'a> Writing<'a, '_> {
         let role = if turn.role == Role::Assistant { "model" } else { "user" };
         match turn.role {
             Role::User => parts.splice(0..0, std::mem::take(&mut self.held)).for_each(drop),
-            // Between a call and its result nothing may stand.
+            // Nothing may come between a call and its result.
             Role::Tool => {}
             _ => self.release(),
         }
@@ -86,7 +87,7 @@ impl<'a> Writing<'a, '_> {
         Ok(())
     }
 
-    /// Instructions that no words of the user follow are words of the user by themselves.
+    /// Instructions without a following user turn become a user turn of their own.
     fn release(&mut self) {
         if !self.held.is_empty() {
             self.contents.push(Content { role: Some("user"), parts: std::mem::take(&mut self.held) });
@@ -94,7 +95,8 @@ impl<'a> Writing<'a, '_> {
     }
 }
 
-/// The first call of a step carries the step's seal; where there is none that is good here, a word that says so.
+/// Gives the first call of a step a signature if it has none: Gemini checks it there, so the documented
+/// placeholder is sent.
 fn seal_first_call(parts: &mut [Part<'_>]) {
     let first = parts.iter_mut().find(|part| matches!(part.datum, Datum::FunctionCall(_)));
     if let Some(part) = first

@@ -1,4 +1,4 @@
-//! Writes how the answer is to be made.
+//! Writes `generationConfig`.
 
 use domain::prompt::{Effort, OutputFormat, Reasoning, Shows};
 use domain::{Abilities, Fault, FaultClass, Json, Prompt, Thinking};
@@ -10,7 +10,7 @@ use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
 use crate::written::checked;
 
-/// The vendor refuses more.
+/// The most stop sequences that Gemini accepts.
 const STOPS_MAX: usize = 5;
 
 #[derive(Serialize, Default)]
@@ -79,7 +79,7 @@ struct PrebuiltVoice {
     voice_name: String,
 }
 
-/// A spoken answer's voice as the chat grammar asks for it.
+/// The voice settings of Chat Completions.
 #[derive(Deserialize)]
 struct Spoken {
     voice: Option<String>,
@@ -173,7 +173,7 @@ fn draw<'a>(
     Ok(())
 }
 
-/// The name of a schema is for other grammars to tell; this one keeps every answer to it, strict or not.
+/// Gemini has no name for a schema, and follows every schema as if it were strict.
 fn form<'a>(prompt: &'a Prompt, config: &mut GenerationConfig<'a>) -> Result<(), Box<Fault>> {
     config.response_mime_type = match &prompt.output.format {
         None => None,
@@ -190,14 +190,14 @@ fn form<'a>(prompt: &'a Prompt, config: &mut GenerationConfig<'a>) -> Result<(),
 fn speak(prompt: &Prompt, losses: &mut Losses, config: &mut GenerationConfig<'_>) -> Result<(), Box<Fault>> {
     let modalities = &prompt.output.modalities;
     if modalities.iter().any(|modality| modality == "image") {
-        // Models that draw want to write, too.
+        // Models that generate images require text output, too.
         config.response_modalities.push("TEXT".to_owned());
     }
     config.response_modalities.extend(modalities.iter().map(|modality| modality.to_ascii_uppercase()));
     let Some(audio) = &prompt.output.audio else { return Ok(()) };
     let spoken: Option<Spoken> = serde_json::from_str(audio.as_str()).ok();
     match spoken {
-        // Speech comes as bare samples, in no other format.
+        // Gemini returns speech as raw PCM only.
         Some(Spoken { voice: Some(voice_name), format })
             if matches!(format.as_deref(), None | Some("pcm16")) =>
         {
@@ -233,7 +233,7 @@ fn thinking(reasoning: &Reasoning, listener: &Listener<'_>, losses: &mut Losses)
                 losses.lose(Feature::ThinkingBudget);
             }
         }
-        // Both at once would be refused, and the budget is the nearer word.
+        // Gemini rejects both at once, and the budget is the more exact of the two.
         Thinking::Unknown => match (reasoning.budget_tokens, reasoning.effort) {
             (None, Some(effort)) if effort != Effort::None => config.thinking_level = Some(level(effort)),
             _ => config.thinking_budget = budget(reasoning),
@@ -251,7 +251,7 @@ fn budget(reasoning: &Reasoning) -> Option<i64> {
     }
 }
 
-/// The nearest budget that the model takes; others would be refused (firebase.google.com/docs/ai-logic/thinking, by model).
+/// The nearest budget that the model accepts (firebase.google.com/docs/ai-logic/thinking, by model).
 fn taken(tokens: i64, model: &str, losses: &mut Losses) -> i64 {
     let (low, high, may_be_off) = if model.contains("-pro") {
         (128, 32_768, false)
@@ -271,7 +271,7 @@ fn taken(tokens: i64, model: &str, losses: &mut Losses) -> i64 {
     }
 }
 
-/// Models that are told a level can't be told not to think.
+/// Models with thinking levels cannot have thinking disabled.
 const fn level(effort: Effort) -> &'static str {
     match effort {
         Effort::None | Effort::Minimal => "MINIMAL",

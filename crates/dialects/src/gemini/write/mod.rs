@@ -1,4 +1,4 @@
-//! Writes a request for an upstream of this grammar.
+//! Writes a canonical prompt as a Gemini request.
 
 mod contents;
 mod generation;
@@ -17,7 +17,7 @@ use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
 use crate::written::Pairs;
 
-/// The vendor's bounds of a label's name and value.
+/// Google's limit on the length of a label's name and value.
 const LABEL_BYTES_MAX: usize = 63;
 
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ pub(crate) fn write_prompt(
     serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
 }
 
-/// `Auto` is what the vendor does when nothing is said.
+/// `Auto` is Google's default, so nothing is sent for it.
 const fn tier(tier: ServiceTier) -> Option<&'static str> {
     match tier {
         ServiceTier::Auto => None,
@@ -73,7 +73,7 @@ const fn tier(tier: ServiceTier) -> Option<&'static str> {
     }
 }
 
-/// Metadata so far as labels may be named and valued so: one that may not would have the request refused.
+/// Keeps the metadata that are valid labels: with an invalid one Google would reject the request.
 fn labels(prompt: &Prompt, losses: &mut Losses) -> Option<Pairs<Vec<(String, String)>>> {
     let is_plain = |text: &str| {
         let plain =
@@ -91,7 +91,7 @@ fn labels(prompt: &Prompt, losses: &mut Losses) -> Option<Pairs<Vec<(String, Str
     (!labels.is_empty()).then_some(Pairs(labels))
 }
 
-/// What has no words here at all.
+/// Records what has no equivalent in Gemini at all.
 fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
     let caching = &prompt.caching;
     let parts = prompt.turns.iter().flat_map(|turn| &turn.parts);

@@ -1,4 +1,4 @@
-//! Writes tools and the choice among them.
+//! Writes tool definitions and the tool choice for Gemini.
 
 use std::borrow::Cow;
 
@@ -49,7 +49,7 @@ struct Calling<'a> {
     allowed_function_names: Vec<Cow<'a, str>>,
 }
 
-/// Functions that follow each other are one tool here, as the vendor's own clients send them.
+/// Consecutive functions go into one tool, as Google's own clients send them.
 pub(super) fn write<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Result<Vec<Tool<'a>>, Box<Fault>> {
     let mut tools = Vec::new();
     for (index, tool) in prompt.tools.iter().enumerate() {
@@ -84,7 +84,7 @@ fn function(declared: Declared<'_>) -> Result<Function<'_>, Box<Fault>> {
     Ok(Function { name, description, parameters_json_schema })
 }
 
-/// The tools that this vendor runs itself.
+/// Tools that Google runs itself.
 fn is_own(kind: &str) -> bool {
     matches!(
         kind,
@@ -103,7 +103,7 @@ fn is_own(kind: &str) -> bool {
     )
 }
 
-/// Whether a schema has properties, or says what it takes in another way: one that says nothing must be left out.
+/// Whether a schema has properties, or constrains its value in another way. An empty schema must be omitted.
 fn takes_something(schema: &str) -> Result<bool, Box<Fault>> {
     let bytes = schema.as_bytes();
     if let Some(span) = find_member(bytes, "properties")? {
@@ -130,7 +130,7 @@ pub(super) fn choice(prompt: &Prompt) -> Option<ToolConfig<'_>> {
         ToolChoice::Named { name, .. } => ("ANY", vec![Cow::Borrowed(name.as_str())]),
         ToolChoice::Allowed { names, is_required } => {
             let names = names.iter().map(|name| Cow::Borrowed(name.as_str())).collect();
-            // Only these two modes look at the names.
+            // Only these two modes take `allowedFunctionNames`.
             (if *is_required { "ANY" } else { "VALIDATED" }, names)
         }
     };

@@ -1,4 +1,4 @@
-//! A whole answer from the events that tell it.
+//! Assembles a buffered response from its events.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ fn finish(writer: &mut Writer, index: u32, choice: Choice) -> Candidate<'static>
         }
     }
     if parts.is_empty() {
-        // As in a stream: chats of the SDKs forget an answer without parts.
+        // As in a stream: the chat classes of Google's SDKs drop a response without parts.
         parts.push(Part::text(""));
     }
     let mut candidate = Candidate::of(index, parts);

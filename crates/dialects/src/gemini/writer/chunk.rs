@@ -1,4 +1,4 @@
-//! Chunks of an answer, and whole ones, as they are written.
+//! The chunks of a response, and buffered responses, as they are written.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::gemini::wire::{Content, Datum, FunctionCall, Part, object};
 use crate::written::checked;
 
-/// What all chunks of one answer repeat.
+/// What every chunk of a response repeats.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Head {
@@ -75,7 +75,7 @@ pub(super) struct Likely {
     log_probability: Box<RawValue>,
 }
 
-/// A token as the chat grammar tells it.
+/// A token in the log probabilities of Chat Completions.
 #[derive(Deserialize)]
 struct ChatToken {
     token: String,
@@ -90,7 +90,7 @@ struct ChatLikely {
     logprob: Box<RawValue>,
 }
 
-/// A call whose arguments are not all there yet.
+/// A call whose arguments are still incomplete.
 #[derive(Debug)]
 pub(super) struct PendingCall {
     id: String,
@@ -122,7 +122,7 @@ impl PendingCall {
         Self { id, name, is_custom, arguments: String::new(), signature: None }
     }
 
-    /// The call in one piece; what to tell of it where its arguments are no object.
+    /// The complete call, or an explanation if its arguments are not an object.
     pub(super) fn part(self) -> Result<Part<'static>, String> {
         let written = self.arguments.trim();
         let args = if self.is_custom {
@@ -142,13 +142,13 @@ impl PendingCall {
     }
 }
 
-/// The free text that a custom tool takes, as an object.
+/// A custom tool's free text, wrapped into an object.
 #[derive(Serialize)]
 struct Input<'a> {
     input: &'a str,
 }
 
-/// A part of this vendor's own making, as its upstream wrote it.
+/// A Gemini-specific part, as its upstream wrote it.
 pub(super) fn foreign(kind: &str, json: &Json) -> Option<Part<'static>> {
     let raw = RawValue::from_string(json.0.clone()).ok()?;
     Datum::foreign(kind, Cow::Owned(raw)).map(Part::of)
@@ -165,7 +165,7 @@ pub(super) fn logprobs(tokens: &Json) -> Option<LogprobsResult> {
     Some(result)
 }
 
-/// Appends a chunk as an event of the stream: on one line, which its clients need.
+/// Appends a chunk as an SSE event, on a single line, as clients require.
 pub(super) fn write_frame(
     head: &Head,
     candidates: Vec<Candidate<'_>>,
@@ -175,7 +175,7 @@ pub(super) fn write_frame(
     out.extend_from_slice(b"data: ");
     let start = out.len();
     write_json(head, candidates, usage, out);
-    // What was copied as it came may be laid out over lines; inside of strings there are none.
+    // Raw JSON may contain line breaks between values; inside strings there are none.
     for byte in out.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')) {
         *byte = b' ';
     }
@@ -199,6 +199,6 @@ pub(super) fn write_json(
         }
     });
     let chunk = Chunk { candidates, usage_metadata, head };
-    // Every value of it can be written, so what is appended is whole.
+    // Serialisation cannot fail here, so what is appended is complete.
     let _ = serde_json::to_writer(out, &chunk);
 }

@@ -1,5 +1,6 @@
-//! Sixteen numbers at once, by what the processor has. What is worked out is the same to the bit whichever way is taken:
-//! whole numbers are exact, and numbers with a point are multiplied and added one after the other, never in one go.
+//! SIMD over sixteen lanes, by the best instruction set of the CPU. Results are bit-identical for all of
+//! them: integer arithmetic is exact, and floats are multiplied and added in two operations, never fused
+//! (FMA).
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -8,73 +9,76 @@ use std::sync::OnceLock;
 
 pub(crate) const LANES: usize = 16;
 
-/// Four numbers of eight bits for each of sixteen outputs, those of an output beside each other.
+/// Four 8-bit numbers for each of sixteen outputs; those of one output are adjacent. A cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub [u8; 64]);
 
-/// What is done to sixteen lanes.
+/// The operations on sixteen lanes.
 pub(crate) trait Lanes: Copy {
     type Bytes: Copy;
     type Ints: Copy;
     type Floats: Copy;
 
     fn bytes(self, line: &Line) -> Self::Bytes;
-    /// Says that a line will be wanted soon.
+    /// Prefetches a line.
     fn soon(self, line: &Line);
-    /// The lower four bits of each.
+    /// The low four bits of each byte.
     fn lower(self, bytes: Self::Bytes) -> Self::Bytes;
-    /// The upper four bits of each.
+    /// The high four bits of each byte.
     fn upper(self, bytes: Self::Bytes) -> Self::Bytes;
-    /// Two bits of each of `twos`, the first, second, third or fourth ones, above the four of `fours`.
+    /// Combines the four bits of `fours` with two bits of `twos`, the first to fourth pair by `WHICH`, as
+    /// bits 4 and 5.
     fn above<const WHICH: i32>(self, fours: Self::Bytes, twos: Self::Bytes) -> Self::Bytes;
-    /// One bit of each of `ones`, the first to the eighth one, above the four of `fours`.
+    /// Combines the four bits of `fours` with one bit of `ones`, the first to eighth by `WHICH`, as bit 4.
     fn fifth<const WHICH: i32>(self, fours: Self::Bytes, ones: Self::Bytes) -> Self::Bytes;
-    /// Two bits of each, the first, second, third or fourth ones.
+    /// Two bits of each byte, the first to fourth pair by `WHICH`.
     fn two<const WHICH: i32>(self, twos: Self::Bytes) -> Self::Bytes;
-    /// One bit of each of `ones`, the first to the eighth one, above the two of `twos`.
+    /// Combines the two bits of `twos` with one bit of `ones`, the first to eighth by `WHICH`, as bit 2.
     fn third<const WHICH: i32>(self, twos: Self::Bytes, ones: Self::Bytes) -> Self::Bytes;
-    /// Bytes with a sign, as `signed_dot` takes them.
+    /// Signed bytes, in the representation that `signed_dot` takes.
     fn signed(self, line: &Line) -> Self::Bytes;
 
     fn int(self, value: i32) -> Self::Ints;
     fn ints(self, values: &[i8; LANES]) -> Self::Ints;
-    /// The lower four bits of each, and the upper ones.
+    /// The low four bits of each number, and the high four.
     fn fours(self, values: &[i8; LANES]) -> [Self::Ints; 2];
     fn ints_times(self, one: Self::Ints, other: Self::Ints) -> Self::Ints;
     fn ints_plus(self, one: Self::Ints, other: Self::Ints) -> Self::Ints;
-    /// Adds to each lane its four bytes times the four of `four`. Bytes are below 64 here.
+    /// Adds to each lane the dot product of its four bytes with the four signed bytes in `four`. The bytes
+    /// are below 64.
     fn dot(self, sums: Self::Ints, bytes: Self::Bytes, four: i32) -> Self::Ints;
-    /// What sums of `signed_dot` begin with; `start` is -128 times the sum of all that they are multiplied with.
+    /// The start value for sums of `signed_dot`; `start` is -128 times the sum of all numbers that the bytes
+    /// will be multiplied with.
     fn signed_start(self, start: i32) -> Self::Ints;
     fn signed_dot(self, sums: Self::Ints, bytes: Self::Bytes, four: i32) -> Self::Ints;
 
     fn float(self, value: f32) -> Self::Floats;
     fn floats(self, ints: Self::Ints) -> Self::Floats;
-    /// Of half precision.
+    /// From half precision (f16).
     fn halves(self, values: &[u16; LANES]) -> Self::Floats;
-    /// Of the upper half of single precision.
+    /// From bfloat16.
     fn brains(self, values: &[u16; LANES]) -> Self::Floats;
     fn times(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn plus(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn minus(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
     fn over(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
-    /// The larger of each; `other` where there is no larger one.
+    /// The larger of each; `other` where `one` is not larger (so if either is NaN).
     fn larger(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
-    /// The smaller of each; `other` where there is no smaller one.
+    /// The smaller of each; `other` where `one` is not smaller (so if either is NaN).
     fn smaller(self, one: Self::Floats, other: Self::Floats) -> Self::Floats;
-    /// Two to the power of the whole number that stands in the lowest bits of each.
+    /// Two to the power of the integer in the lowest bits of each (see `exponent`).
     fn two_to(self, powers: Self::Floats) -> Self::Floats;
     fn load(self, from: &[f32; LANES]) -> Self::Floats;
     fn store(self, floats: Self::Floats, into: &mut [f32; LANES]);
 }
 
-/// Work that is done in lanes.
+/// A computation that is generic over the lanes.
 pub(super) trait Work {
     fn with<L: Lanes>(self, lanes: L);
 }
 
-/// A way that this processor can go.
+/// An instruction set that this CPU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Portable,
@@ -91,7 +95,7 @@ impl Way {
         *BEST.get_or_init(|| Self::all().pop().unwrap_or(Self::Portable))
     }
 
-    /// Every one, the fastest last.
+    /// All of them, the fastest last.
     pub(super) fn all() -> Vec<Self> {
         #[allow(unused_mut, reason = "other processors have but one way")]
         let mut ways = vec![Self::Portable];
@@ -114,7 +118,7 @@ impl Way {
     }
 }
 
-/// Does what the compiler can do in lanes by itself, as wide as this processor has them.
+/// Runs plain code that the compiler vectorises, compiled for the best instruction set.
 pub(crate) fn fast(work: impl FnOnce()) {
     struct Plain<F>(F);
     impl<F: FnOnce()> Work for Plain<F> {
@@ -126,7 +130,7 @@ pub(crate) fn fast(work: impl FnOnce()) {
     Way::best().go(Plain(work));
 }
 
-/// For processors without a way of their own: what the compiler makes of plain arrays.
+/// The fallback for other CPUs: plain arrays, vectorised by the compiler as far as it can.
 #[derive(Debug, Clone, Copy)]
 struct Portable;
 

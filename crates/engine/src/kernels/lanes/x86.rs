@@ -1,7 +1,8 @@
-//! The ways of processors of the kind x86-64.
+//! AVX-512 and AVX2 lanes for x86-64.
 //!
-//! A way is a value that only `here` makes, and only where the processor was asked and has what the way needs. That is
-//! what makes every intrinsic below sound; those that read or write memory do so through a reference of that size.
+//! Values of these types come only from `here`, which returns one only if the CPU was found to have the
+//! required features. That makes all intrinsics below sound; those that access memory do so through a
+//! reference to an array of that size.
 #![allow(
     unsafe_code,
     reason = "intrinsics are unsafe outside of functions that are compiled for the processor that has them"
@@ -11,7 +12,7 @@ use std::arch::x86_64::*;
 
 use super::{LANES, Lanes, Line, Work};
 
-/// Lanes of 512 bits, with products of bytes.
+/// 512-bit lanes, with VNNI byte dot products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::kernels) struct Avx512(());
 
@@ -36,7 +37,7 @@ impl Avx512 {
         fn run(lanes: Avx512, work: impl Work) {
             work.with(lanes);
         }
-        // SAFETY: `here` found all of these.
+        // SAFETY: `here` detected all of these features.
         unsafe { run(self, work) }
     }
 }
@@ -52,17 +53,17 @@ impl Avx2 {
         fn run(lanes: Avx2, work: impl Work) {
             work.with(lanes);
         }
-        // SAFETY: `here` found both.
+        // SAFETY: `here` detected both features.
         unsafe { run(self, work) }
     }
 }
 
-/// Methods that are what the intrinsics are. Each is sound for the reason that the module tells.
+/// Defines methods that wrap intrinsics. They are sound for the reason given at the top of the module.
 macro_rules! intrinsics {
     ($(fn $name:ident $(<const $which:ident: i32>)? ($self:ident $(, $argument:ident: $kind:ty)*) -> $out:ty $body:block)*) => {$(
         #[inline(always)]
         fn $name $(<const $which: i32>)? ($self $(, $argument: $kind)*) -> $out {
-            // SAFETY: the processor has it, or there were no such lanes.
+            // SAFETY: a value of this type exists only if the CPU has the features.
             unsafe { $body }
         }
     )*};
@@ -124,7 +125,7 @@ impl Lanes for Avx512 {
             };
             _mm512_or_si512(twos, _mm512_and_si512(moved, _mm512_set1_epi8(4)))
         }
-        // The instruction takes no signs of these bytes, so that each is told 128 too high.
+        // The instruction takes unsigned bytes, so that 128 is added to each.
         fn signed(self, line: &Line) -> __m512i {
             _mm512_xor_si512(_mm512_load_si512((&raw const line.0).cast()), _mm512_set1_epi8(-128))
         }
@@ -273,7 +274,8 @@ impl Lanes for Avx2 {
         fn dot(self, sums: Pair<__m256i>, bytes: Pair<__m256i>, four: i32) -> Pair<__m256i> {
             let (four, ones) = (_mm256_set1_epi32(four), _mm256_set1_epi16(1));
             both(sums, bytes, |sums, bytes| {
-                // Two products of less than 64 times 127 each: far from what sixteen bits hold at most.
+                // Sums of two products of less than 64 times 127 each, which are far from overflowing 16
+                // bits.
                 let twos = _mm256_maddubs_epi16(bytes, four);
                 _mm256_add_epi32(sums, _mm256_madd_epi16(twos, ones))
             })
@@ -282,7 +284,8 @@ impl Lanes for Avx2 {
         fn signed_dot(self, sums: Pair<__m256i>, bytes: Pair<__m256i>, four: i32) -> Pair<__m256i> {
             let (four, ones) = (_mm256_set1_epi32(four), _mm256_set1_epi16(1));
             both(sums, bytes, |sums, bytes| {
-                // The sign goes over to the other factor, which is never -128: two products come to 32,512 at most.
+                // Moves the sign to the other factor, which is never -128: the sum of two products is at most
+                // 32,512.
                 let twos = _mm256_maddubs_epi16(_mm256_abs_epi8(bytes), _mm256_sign_epi8(four, bytes));
                 _mm256_add_epi32(sums, _mm256_madd_epi16(twos, ones))
             })

@@ -1,5 +1,5 @@
-//! Weights of four bits or of five, in the ways of rounding that files have for them. They are kept alike; how blocks are
-//! scaled is what differs.
+//! Weights of four or five bits, in all their GGUF types. They are packed alike; the types differ in how
+//! blocks are scaled.
 #![expect(
     clippy::indexing_slicing,
     reason = "kernels: every vector is as long as the matrix is wide and high, and is made here"
@@ -14,28 +14,30 @@ use crate::kernels::lanes::{LANES, Lanes, Line};
 pub(super) type FourBits = FewBits<4>;
 pub(super) type FiveBits = FewBits<5>;
 
-/// The lower four bits of a block take four lines, the first half's below and the other's above. The fifth bits, where there
-/// are any, take another: those of eight quarters, each in a bit of its own.
+/// The low four bits of a block take four lines: the block's first half in the low nibbles, the second half
+/// in the high ones. The fifth bits, if there are any, take one more line, with a bit for each of the eight
+/// groups of four weights.
 pub(super) struct FewBits<const LINES: usize> {
     blocks: usize,
     lines: Vec<Line>,
     scales: Scales,
 }
 
-/// What the whole numbers of a block are multiplied with, and what is taken off.
+/// How the integers of a block become weights: a factor, and an offset that is subtracted.
 enum Scales {
-    /// Steps of a block, of six bits, and what those of eight blocks are multiplied with (Q4_K, Q5_K).
+    /// 6-bit scale and minimum of each block, and the factors of both for a super-block of eight (Q4_K,
+    /// Q5_K).
     Stepped { steps: Vec<[Steps; 2]>, above: Vec<[Halves; 2]> },
-    /// A scale for each block; whole numbers are around one (Q4_0, Q5_0).
+    /// A scale for each block; integers are relative to `middle` (Q4_0, Q5_0).
     Around { scales: Vec<Halves>, middle: f32 },
-    /// A scale and a least value for each block (Q4_1, Q5_1).
+    /// A scale and a minimum for each block (Q4_1, Q5_1).
     From(Vec<[Halves; 2]>),
 }
 
-/// Where the parts of a block lie in a file. All of them are in this order, with nothing between.
+/// Sizes of the parts of a block (for the K types a super-block) in the file, in this order, with no padding.
 struct Layout {
     scales: usize,
-    /// Bytes of six bits each.
+    /// The packed 6-bit scales and minima.
     steps: usize,
     fifths: usize,
     fours: usize,
@@ -82,7 +84,7 @@ impl Scales {
         }
     }
 
-    /// What a whole number of a block stands for.
+    /// The weight that an integer of a block stands for.
     fn weight(&self, index: usize, lane: usize, whole: u8) -> f32 {
         let whole = f32::from(whole);
         match self {
@@ -121,7 +123,7 @@ impl Scales {
     }
 }
 
-/// The scale and the least value of a block, of which a file packs eight each into twelve bytes.
+/// The scale and minimum of a block; a super-block packs eight of each into twelve bytes.
 const fn sixes(bytes: &[u8], block: usize) -> (u8, u8) {
     if block < 4 {
         return (bytes[block] & 63, bytes[block + 4] & 63);
@@ -143,7 +145,7 @@ impl<const LINES: usize> FewBits<LINES> {
     pub(super) fn pack(&mut self, output: usize, row: &[u8]) {
         let (tile, lane) = (output / LANES, output % LANES);
         let Layout { scales, steps, fifths, fours } = self.scales.layout(LINES > 4);
-        // So many blocks share the scales above them.
+        // Blocks that are stored together: one, or the eight of a super-block.
         let shared = fours / 16;
         for (index, bytes) in row.chunks_exact(scales + steps + fifths + fours).enumerate() {
             let first = tile * self.blocks + index * shared;
@@ -157,7 +159,8 @@ impl<const LINES: usize> FewBits<LINES> {
                         let four = fours[at % 16] >> (4 * (at / 16)) & 15;
                         four | fifths.get(at / 8).map_or(0, |eight| (eight >> (at % 8) & 1) << 4)
                     }
-                    // Two blocks share the bytes of their lower bits, and all of them those of the fifth ones.
+                    // In a super-block, two blocks share the bytes of their low bits, and all eight those of
+                    // the fifth bits.
                     _ => {
                         let four = fours[block / 2 * 32 + at] >> (4 * (block % 2)) & 15;
                         four | fifths.get(at).map_or(0, |all| (all >> block & 1) << 4)

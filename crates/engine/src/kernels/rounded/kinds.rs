@@ -1,4 +1,5 @@
-//! The ways of rounding, each as files have it and as it is kept: blocks of 32 weights of sixteen outputs at a time.
+//! The packed formats of quantised weights, and how each is filled from GGUF: tiles of sixteen outputs, in
+//! blocks of 32 weights. The formats for 8 and 6 bits are here.
 #![expect(
     clippy::indexing_slicing,
     reason = "kernels: every vector is as long as the matrix is wide and high, and is made here"
@@ -12,7 +13,7 @@ use crate::kernels::lanes::{LANES, Lanes, Line};
 pub(super) type Halves = [u16; LANES];
 pub(super) type Steps = [i8; LANES];
 
-/// The numbers of a block that are above others: scales of blocks have scales of their own.
+/// The blocks of a super-block, whose scales share a factor.
 pub(super) const BLOCKS: usize = 8;
 pub(super) const NOUGHT: Line = Line([0; 64]);
 
@@ -20,25 +21,25 @@ pub(super) const NOUGHT: Line = Line([0; 64]);
 pub(super) trait Packed: Sync {
     type Block<L: Lanes>: Copy;
 
-    /// The lines of a block; none where there is no such block.
+    /// The cache lines of a block, for prefetching; empty beyond the last block.
     fn lines(&self, index: usize) -> &[Line];
 
-    /// A block of a tile; all those of a tile lie one behind the other.
+    /// Unpacks a block. The blocks of a tile are consecutive.
     fn block<L: Lanes>(&self, lanes: L, index: usize) -> Self::Block<L>;
 
-    /// What a block of a row adds to the total of each output.
+    /// Adds the products of a block with a block of an input row to the total of each output.
     fn add<L: Lanes>(lanes: L, held: &Self::Block<L>, total: L::Floats, row: &Eight) -> L::Floats;
 }
 
-/// Eight bits and a scale for each block (Q8_0).
+/// Eight bits, and a scale for each block (Q8_0).
 pub(super) struct EightBits {
     blocks: usize,
     lines: Vec<Line>,
     scales: Vec<Halves>,
 }
 
-/// Six bits; a scale for each half of a block, and one for those of eight blocks (Q6_K). The four lower bits come first, two
-/// blocks' quarters to a line, and then the upper ones, four quarters to a line.
+/// Six bits, a scale for each half of a block, and a factor for each super-block (Q6_K). The low four bits
+/// come first, two groups of four weights to a line, and then the high two bits, four groups to a line.
 pub(super) struct SixBits {
     blocks: usize,
     lines: Vec<Line>,
@@ -46,7 +47,7 @@ pub(super) struct SixBits {
     scales: Vec<Halves>,
 }
 
-/// Where an output's bytes of a quarter lie in a line.
+/// Where an output's four bytes are in a line.
 pub(super) const fn place(lane: usize) -> usize {
     lane * 4
 }
@@ -135,8 +136,9 @@ impl SixBits {
         }
     }
 
-    /// A file has: 128 bytes of lower bits, 64 of upper ones, sixteen scales and one above them. Each half of 128 weights
-    /// has four blocks, of which two share the bytes of the lower bits, and all four those of the upper ones.
+    /// A super-block in the file: 128 bytes of low bits, 64 of high bits, sixteen scales and their factor.
+    /// Each half of 128 weights has four blocks, of which two share the bytes of the low bits, and all four
+    /// those of the high bits.
     pub(super) fn pack(&mut self, output: usize, row: &[u8]) {
         let (tile, lane) = (output / LANES, output % LANES);
         for (above, bytes) in row.chunks_exact(210).enumerate() {
@@ -216,7 +218,7 @@ impl Packed for SixBits {
 
     #[inline(always)]
     fn add<L: Lanes>(lanes: L, held: &SixBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
-        // Weights are kept 32 too high.
+        // Subtracts 32 from each weight: they are stored with that offset.
         let mut halves = row.less_32.map(|sum| lanes.int(sum));
         for (index, (bytes, four)) in held.bytes.into_iter().zip(row.fours).enumerate() {
             halves[index / 4] = lanes.dot(halves[index / 4], bytes, four);

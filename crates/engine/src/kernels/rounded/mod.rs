@@ -1,7 +1,7 @@
-//! Products of rows with a matrix that is rounded in blocks. Its numbers are kept once, as few as its file has, but in an
-//! order of their own: those of sixteen outputs side by side, so that they are read in one stream and multiplied at once.
-//! Each number of an answer is made by the same additions in the same order however many rows there are, and on whichever
-//! processor: what is said of a text does not depend on its neighbours.
+//! Matrix products with block-quantised weights (the GGUF types Q2_K to Q8_0). The weights stay as small as
+//! in the file but are repacked: sixteen outputs are interleaved, so that they are read as one stream and
+//! multiplied at once. Each number of the result is made by the same additions in the same order however many
+//! rows there are, and on every CPU: the logits of a sequence do not depend on the batch it runs in.
 
 mod few;
 mod kinds;
@@ -19,11 +19,11 @@ use self::twos::{ThreeBits, TwoBits};
 use super::crew::{self, Band};
 use super::lanes::{LANES, Lanes, Way, Work};
 
-/// A matrix: a row of weights for each output.
+/// A quantised weight matrix, with a row for each output.
 pub(crate) struct Rounded {
     width: usize,
     outputs: usize,
-    /// Of a row in its file.
+    /// Bytes of a row in its file.
     row_bytes: usize,
     kind: Kind,
 }
@@ -43,22 +43,23 @@ impl std::fmt::Debug for Rounded {
     }
 }
 
-/// The rows that stay near the processor while all weights go by, in bytes.
+/// The bytes of input rows that are meant to stay in the cache while the weights stream by.
 const NEAR_BYTES: usize = 1 << 19;
-/// How many blocks before they are wanted weights are asked for.
+/// How many blocks ahead weights are prefetched.
 const AHEAD: usize = 8;
-/// Rows that share what is unpacked of weights.
+/// Input rows that share the unpacking of a block of weights.
 const TOGETHER: usize = 8;
 
 impl Rounded {
-    /// Whether there are products for this way of rounding; there are none for rows that are not whole blocks.
+    /// Whether this quantisation type is supported, for rows of this width: they must consist of whole
+    /// blocks.
     pub(crate) fn knows(kind: GgmlDType, width: usize) -> bool {
         use GgmlDType::{Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
         let is_known = matches!(kind, Q8_0 | Q6K | Q5K | Q5_0 | Q5_1 | Q4K | Q4_0 | Q4_1 | Q3K | Q2K);
         is_known && width > 0 && width.is_multiple_of(kind.block_size())
     }
 
-    /// A matrix for which rows of weights can be added one after the other.
+    /// An empty matrix, which `pack` fills; `None` for an unsupported type.
     pub(crate) fn new(kind: GgmlDType, width: usize, outputs: usize) -> Option<Self> {
         let tiles = outputs.div_ceil(LANES);
         let row_bytes = width / kind.block_size() * kind.type_size();
@@ -76,7 +77,7 @@ impl Rounded {
         Some(Self { width, outputs, row_bytes, kind })
     }
 
-    /// Takes the rows of a file, from this output on.
+    /// Repacks rows as they are in the file, starting at the output `first`.
     pub(crate) fn pack(&mut self, first: usize, bytes: &[u8]) {
         for (output, row) in (first..self.outputs).zip(bytes.chunks_exact(self.row_bytes)) {
             match &mut self.kind {
@@ -94,7 +95,7 @@ impl Rounded {
         self.outputs
     }
 
-    /// The weights of one output.
+    /// The dequantised weights of one output.
     pub(crate) fn row(&self, output: usize, into: &mut [f32]) {
         if output >= self.outputs {
             return;
@@ -109,7 +110,7 @@ impl Rounded {
         }
     }
 
-    /// All weights, a row for each output.
+    /// All weights, dequantised, a row for each output.
     pub(crate) fn singles(&self) -> Vec<f32> {
         let mut all = vec![0.0; self.outputs * self.width];
         for (output, row) in all.chunks_exact_mut(self.width).enumerate() {
@@ -118,7 +119,8 @@ impl Rounded {
         all
     }
 
-    /// What this matrix makes of rows that lie one behind the other, into columns of `out`, whose rows are so long.
+    /// The product of quantised rows with the transposed matrix, written to `out` from column `first` on,
+    /// whose rows have `stride` numbers.
     pub(crate) fn apply(&self, rows: &[Eight], out: &mut [f32], stride: usize, first: usize) {
         self.apply_by(Way::best(), rows, out, stride, first);
     }
@@ -141,13 +143,13 @@ impl Rounded {
     }
 }
 
-/// Some tiles by all rows.
+/// The products of some tiles (sixteen outputs each) with all input rows.
 struct Product<'a, 'b, P> {
     packed: &'a P,
-    /// In a row.
+    /// Blocks in a row.
     blocks: usize,
     rows: &'a [Eight],
-    /// Of the rows that stay near.
+    /// The first of the input rows that are in the cache now.
     first: usize,
     tiles: Range<usize>,
     band: &'a mut Band<'b>,
@@ -185,7 +187,7 @@ impl<P: Packed> Work for Product<'_, '_, P> {
 }
 
 impl<P: Packed> Product<'_, '_, P> {
-    /// One tile by rows that lie one behind the other.
+    /// The products of one tile with `ROWS` consecutive input rows.
     #[inline(always)]
     fn some<L: Lanes, const ROWS: usize>(&mut self, lanes: L, tile: usize, first: usize) {
         let blocks = self.blocks;
@@ -195,12 +197,12 @@ impl<P: Packed> Product<'_, '_, P> {
         });
         let mut totals = [lanes.float(0.0); ROWS];
         for index in 0..blocks {
-            // The first rows that meet a tile wait for it: the later it is asked for, the longer.
+            // Only the first input rows wait for the memory of a tile, so that only they prefetch.
             if first == self.first {
                 self.packed.lines(tile * blocks + index + AHEAD).iter().for_each(|line| lanes.soon(line));
             }
             let held = self.packed.block(lanes, tile * blocks + index);
-            // Written out, for totals in a loop are kept in memory.
+            // Unrolled by a macro, since in a loop the compiler keeps the totals in memory.
             macro_rules! add_to {
                 ($($row:literal)*) => {$(
                     if let (Some(total), Some(row)) = (totals.get_mut($row), rows.get($row).and_then(|row| row.get(index))) {
@@ -235,13 +237,13 @@ mod tests {
         (0..).take(count).map(each).collect()
     }
 
-    /// A matrix, and the numbers that it stands for by another's reading.
+    /// A random quantised matrix, and its weights as candle dequantises them.
     fn made(kind: GgmlDType, width: usize, outputs: usize) -> (Rounded, Vec<f32>) {
         let weights = Tensor::from_vec(numbers(width * outputs, 1), (outputs, width), &Device::Cpu).unwrap();
         let weights = QTensor::quantize(&weights, kind).unwrap();
         let mut matrix = Rounded::new(kind, width, outputs).unwrap();
         let bytes = weights.data().unwrap();
-        // In two goes, as files are read.
+        // In two calls, as files are read in pieces.
         let (row, first) = (bytes.len() / outputs, outputs / 3);
         matrix.pack(0, &bytes[..first * row]);
         matrix.pack(first, &bytes[first * row..]);
@@ -300,7 +302,8 @@ mod tests {
                 for (weights, said) in weights.chunks(width).zip(said) {
                     let each =
                         weights.iter().zip(row).map(|(one, other)| f64::from(*one) * f64::from(*other));
-                    // Half a step of a row's rounding for each weight, at most; as chance has it, far less.
+                    // Each weight contributes half a quantisation step of the input at most; statistically,
+                    // far less.
                     let step = 0.5 / 127.0;
                     let spread = weights.iter().map(|weight| f64::from(weight * weight)).sum::<f64>().sqrt();
                     assert!((each.sum::<f64>() - f64::from(*said)).abs() <= 4.0 * step * spread, "{kind:?}");
@@ -311,7 +314,7 @@ mod tests {
 
     #[test]
     fn products_are_exact_where_nothing_is_rounded_away() {
-        // Whole numbers up to 127 are rows that rounding leaves what they are.
+        // Inputs that are integers up to 127 are quantised exactly.
         let whole =
             |index: usize| if index.is_multiple_of(32) { 127.0 } else { (index * 29 % 255) as f32 - 127.0 };
         for kind in KINDS {

@@ -1,5 +1,5 @@
-//! What is multiplied with rounded weights is rounded too: to eight bits, in blocks of 32 with a scale each. A row is
-//! rounded by itself, so that it does not matter what is rounded beside it.
+//! Quantises the input rows (activations) of products with quantised weights: to eight bits, in blocks of 32
+//! with a scale each. A row is quantised by itself, so that the result does not depend on the batch.
 
 use crate::kernels::crew;
 use crate::kernels::lanes::fast;
@@ -7,25 +7,25 @@ use crate::kernels::lanes::fast;
 /// The numbers that share a scale.
 pub(super) const BLOCK: usize = 32;
 
-/// A block of a row.
+/// A quantised block of a row.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Eight {
-    /// Four numbers in each, the first one lowest.
+    /// The 32 signed bytes, four to an integer, the first in the lowest bits.
     pub fours: [i32; BLOCK / 4],
     pub scale: f32,
-    /// The sum of all.
+    /// The sum of all bytes.
     pub sum: f32,
-    /// Minus 32 times the sums of both halves: what weights that are kept so much too high have too much.
+    /// -32 times the sums of both halves: corrects for weights that are stored with an offset of 32.
     pub less_32: [i32; 2],
-    /// Minus 128 times the sum of all.
+    /// -128 times the sum of all bytes: the start value of `signed_dot`.
     pub less_128: i32,
 }
 
-/// Rounds rows that are made of whole blocks.
+/// Quantises rows of whole blocks.
 pub(crate) fn round(rows: &[f32], into: &mut Vec<Eight>) {
     let blocks = rows.len() / BLOCK;
-    // What is not overwritten is not there.
+    // All blocks are overwritten below.
     into.resize(blocks, Eight::default());
     const PIECE: usize = 1 << 7;
     crew::pieces(into, PIECE, |index, into| {
@@ -45,9 +45,10 @@ pub(crate) fn round(rows: &[f32], into: &mut Vec<Eight>) {
 
 #[inline(always)]
 fn block(row: &[f32; BLOCK]) -> Eight {
-    /// Added to a number, it leaves the nearest whole one in the lowest bits.
+    /// Adding this to a number rounds it to an integer, which is then in the lowest mantissa bits.
     const WHOLE: f32 = 12_582_912.0;
-    // As whole numbers, what is no number is larger than every number: it is not lost, but makes the scale none either.
+    // Compared as integers, NaN is larger than every number, so that it reaches the scale instead of being
+    // dropped.
     let highest = row.iter().fold(0, |highest, value| highest.max(value.to_bits() & 0x7fff_ffff));
     let highest = f32::from_bits(highest);
     let by = if highest > 0.0 { 127.0 / highest } else { 0.0 };

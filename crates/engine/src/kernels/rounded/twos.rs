@@ -1,5 +1,5 @@
-//! Weights of two bits or of three (Q2_K, Q3_K). Each half of a block has a scale of its own, which is a whole number of
-//! what all of eight blocks are multiplied with.
+//! Weights of two or three bits (Q2_K, Q3_K). Each half of a block has an integer scale, which is relative to
+//! a factor for the super-block of eight blocks.
 #![expect(
     clippy::indexing_slicing,
     reason = "kernels: every vector is as long as the matrix is wide and high, and is made here"
@@ -9,7 +9,8 @@ use super::kinds::{BLOCKS, Halves, NOUGHT, Packed, Steps, half, place, single};
 use super::rows::{BLOCK, Eight};
 use crate::kernels::lanes::{LANES, Lanes, Line};
 
-/// Two bits (Q2_K). A half has a least value too: its scale are the lower four bits of a step, and that the upper ones.
+/// Two bits (Q2_K). Each half also has a minimum: the low four bits of a step are the scale, the high four
+/// the minimum.
 pub(super) struct TwoBits {
     blocks: usize,
     lines: Vec<Line>,
@@ -17,8 +18,8 @@ pub(super) struct TwoBits {
     above: Vec<[Halves; 2]>,
 }
 
-/// Three bits around four (Q3_K). The lower two come as those of two bits do, and then the third ones: those of eight
-/// quarters, each in a bit of its own.
+/// Three bits with an offset of four (Q3_K). The low two bits are packed as in `TwoBits`; the third bits
+/// follow in one more line, with a bit for each of the eight groups of four weights.
 pub(super) struct ThreeBits {
     blocks: usize,
     lines: Vec<Line>,
@@ -26,7 +27,7 @@ pub(super) struct ThreeBits {
     above: Vec<Halves>,
 }
 
-/// Four quarters take a line, each in two bits of its own: a half of a block.
+/// Half a block takes a line: four groups of four weights, each in two bits of the bytes.
 fn put_two(lines: &mut [Line], lane: usize, at: usize, two: u8) {
     lines[at / 16].0[place(lane) + at % 4] |= two << (2 * (at % 16 / 4));
 }
@@ -35,12 +36,12 @@ fn two(lines: &[Line], lane: usize, at: usize) -> u8 {
     lines[at / 16].0[place(lane) + at % 4] >> (2 * (at % 16 / 4)) & 3
 }
 
-/// The lower two bits of a weight: four blocks share the bytes of a file.
+/// The low two bits of a weight; in the file, four blocks share the bytes.
 fn two_of(bytes: &[u8], block: usize, at: usize) -> u8 {
     bytes[block / 4 * BLOCK + at] >> (2 * (block % 4)) & 3
 }
 
-/// The scale of a half, of sixteen: four bits of each come first, and then two.
+/// The 6-bit scale of one of the sixteen halves: the low four bits of all come first, then the high two.
 fn six(bytes: &[u8], at: usize) -> i8 {
     let four = bytes[at % 8] >> (4 * (at / 8)) & 15;
     let two = bytes[8 + at % 4] >> (2 * (at / 4)) & 3;
@@ -58,7 +59,8 @@ impl TwoBits {
         }
     }
 
-    /// A file has: sixteen scales with their least values, 64 bytes of weights, and what both are multiplied with.
+    /// A super-block in the file: sixteen scales with their minima, 64 bytes of weights, and the factors of
+    /// both.
     pub(super) fn pack(&mut self, output: usize, row: &[u8]) {
         let (tile, lane) = (output / LANES, output % LANES);
         for (above, bytes) in row.chunks_exact(84).enumerate() {
@@ -94,11 +96,11 @@ impl TwoBits {
 pub(super) struct TwoBlock<L: Lanes> {
     bytes: [L::Bytes; 8],
     scales: [L::Floats; 2],
-    /// As many times too small as `less_32` is too large.
+    /// Divided by 32, since `less_32` is multiplied by it.
     leasts: [L::Floats; 2],
 }
 
-/// The quarters of a block, out of its two lines.
+/// Unpacks the eight groups of a block from its two lines.
 #[inline(always)]
 fn quarters<L: Lanes>(lanes: L, lines: &[Line]) -> [L::Bytes; 8] {
     let (first, last) = (lanes.bytes(&lines[0]), lanes.bytes(&lines[1]));
@@ -164,8 +166,8 @@ impl ThreeBits {
         }
     }
 
-    /// A file has: 32 bytes of third bits, 64 of lower ones, sixteen scales and one above them. All blocks share the bytes
-    /// of the third bits.
+    /// A super-block in the file: 32 bytes of third bits, 64 of low bits, sixteen scales and their factor.
+    /// All blocks share the bytes of the third bits.
     pub(super) fn pack(&mut self, output: usize, row: &[u8]) {
         let (tile, lane) = (output / LANES, output % LANES);
         for (above, bytes) in row.chunks_exact(110).enumerate() {
@@ -235,7 +237,7 @@ impl Packed for ThreeBits {
 
     #[inline(always)]
     fn add<L: Lanes>(lanes: L, held: &ThreeBlock<L>, total: L::Floats, row: &Eight) -> L::Floats {
-        // Weights are kept four too high, which is an eighth of what these are for.
+        // Weights are stored with an offset of four, an eighth of the offset that `less_32` is for.
         let mut halves = row.less_32.map(|sum| lanes.int(sum / 8));
         for (index, (bytes, four)) in held.bytes.into_iter().zip(row.fours).enumerate() {
             halves[index / 4] = lanes.dot(halves[index / 4], bytes, four);

@@ -1,5 +1,5 @@
-//! The head of such a file: what it says of the model, and where each tensor lies. Nothing that it says is believed with
-//! memory before the file is seen to be as long.
+//! The GGUF header: metadata and the list of tensors. A length that the header states is checked against the
+//! file's length before memory is allocated for it.
 #![expect(clippy::cast_possible_truncation, reason = "numbers are checked before they are taken as counts")]
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use candle_core::quantized::GgmlDType;
 
-/// What is kept of a value of the head. Lists of tokens are long: those are kept as they are.
+/// A metadata value, with all number types as `f64`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Number(f64),
@@ -20,7 +20,7 @@ pub(crate) enum Value {
 #[derive(Debug)]
 pub(super) struct Info {
     pub kind: GgmlDType,
-    /// The outermost first.
+    /// Outermost dimension first.
     pub shape: Vec<usize>,
     pub start: u64,
 }
@@ -31,15 +31,15 @@ pub(super) struct Head {
     pub tensors: HashMap<String, Info>,
 }
 
-/// What is read of a file at once.
+/// Bytes per read.
 const WINDOW: usize = 1 << 16;
-/// No file has more of either.
+/// The most tensors, and the most metadata values.
 const COUNT_MAX: u64 = 1 << 20;
-/// A list of lists of lists is nobody's.
+/// The deepest nesting of lists.
 const DEPTH_MAX: usize = 2;
 const ALIGNMENT: u64 = 32;
 
-/// Reads a file from its beginning on.
+/// Reads a file sequentially.
 struct Reader<'a> {
     file: &'a File,
     bytes: u64,
@@ -99,7 +99,7 @@ impl Reader<'_> {
             8 => Value::Text(self.text()?),
             9 if depth < DEPTH_MAX => {
                 let (kind, count) = (self.u32()?, self.u64()?);
-                // Each takes a byte at least.
+                // Each value takes at least a byte.
                 if count > self.bytes {
                     return Err(format!("a list of its head is said to have {count} values"));
                 }
@@ -176,7 +176,7 @@ pub(super) fn read(file: &File, bytes: u64) -> Result<Head, String> {
     Ok(head)
 }
 
-/// A tensor's name, where it lies below the head, and its size.
+/// Reads a tensor's entry: its name, its place relative to the tensor data, and its size.
 fn info(reader: &mut Reader<'_>) -> Result<(String, Info, u64), String> {
     let name = reader.text()?;
     let dimensions = reader.u32()?;
@@ -195,7 +195,7 @@ fn info(reader: &mut Reader<'_>) -> Result<(String, Info, u64), String> {
     let blocks = count.map(|count| count / kind.block_size() as u64);
     let size = blocks.and_then(|blocks| blocks.checked_mul(kind.type_size() as u64));
     let size = size.ok_or_else(|| format!("the tensor \"{name}\" is larger than any"))?;
-    // The innermost stands first.
+    // GGUF lists the innermost dimension first.
     let shape = shape.into_iter().rev().map(|size| usize::try_from(size).unwrap_or(usize::MAX)).collect();
     Ok((name, Info { kind, shape, start }, size))
 }

@@ -1,4 +1,4 @@
-//! GGUF: one file with everything, its matrices mostly rounded in blocks.
+//! GGUF: one file with weights, configuration and tokenizer; most matrices are block-quantised.
 
 mod head;
 mod shape;
@@ -21,7 +21,7 @@ use crate::EngineError;
 use crate::kernels::{Matrix, Plain, Rounded};
 use crate::linear::{Linear, numbers};
 
-/// The rows of a matrix that are read at once.
+/// Rows of a matrix per read.
 const ROWS: usize = 1 << 10;
 
 #[derive(Debug)]
@@ -32,12 +32,12 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// What all tensors take.
+    /// The size of all tensors.
     pub(super) fn weight_bytes(&self) -> u64 {
         self.head.tensors.values().map(bytes_of_tensor).sum()
     }
 
-    /// What a tensor takes, if there is one.
+    /// The size of a tensor, if it exists.
     pub(super) fn bytes_of_tensor(&self, name: &str) -> Option<u64> {
         self.head.tensors.get(name).map(bytes_of_tensor)
     }
@@ -63,7 +63,7 @@ impl File {
         self.head.values.get(name)
     }
 
-    /// What tells this file from others.
+    /// Adds the metadata to a digest.
     pub(super) fn tell(&self, digest: &mut Digest) {
         let mut values: Vec<_> = self.head.values.iter().collect();
         values.sort_unstable_by_key(|(name, _)| *name);
@@ -82,9 +82,10 @@ impl File {
         }
     }
 
-    /// All rows of a small matrix, or the only one of a vector, as numbers; `None` where the file has no such tensor.
+    /// All rows of a small matrix, or the only row of a vector, dequantised; `None` if there is no such
+    /// tensor.
     pub(super) fn rows_of(&self, name: &str, width: usize) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
-        /// Nobody's is higher.
+        /// The most rows that are accepted.
         const ROWS_MAX: usize = 16;
         let Ok(info) = self.info(name) else { return Ok(None) };
         let rows = match info.shape.as_slice() {
@@ -111,7 +112,7 @@ impl File {
         self.head.tensors.get(name).ok_or_else(|| EngineError::NoTensor(name.to_owned()))
     }
 
-    /// The bytes of some rows of a tensor.
+    /// Reads the bytes of some rows of a tensor.
     fn bytes(&self, info: &Info, columns: usize, first: usize, rows: usize) -> Result<Vec<u8>, EngineError> {
         let row = columns / info.kind.block_size() * info.kind.type_size();
         let mut bytes = vec![0; rows * row];
@@ -143,7 +144,7 @@ impl File {
         Ok(QTensor::new(storage, (rows, columns))?)
     }
 
-    /// Where a piece of a matrix lies, which the tensor is or a stack of.
+    /// The tensor that a piece is, or is a part of; checks shape and range.
     fn piece(&self, piece: &Piece, columns: usize) -> Result<&Info, EngineError> {
         let Piece { name, first, rows } = piece;
         let info = self.info(name)?;
@@ -168,7 +169,7 @@ impl File {
         let found: Vec<_> =
             pieces.iter().map(|piece| self.piece(piece, columns)).collect::<Result<_, _>>()?;
         let is_one = found.windows(2).all(|two| matches!(two, [one, other] if one.kind == other.kind));
-        // Pieces that were rounded differently stay what they are: each is a product of its own.
+        // Pieces of different quantisation types can't be fused: each becomes a product of its own.
         if !is_one {
             let each = found.into_iter().zip(pieces);
             let each = each.map(|(info, piece)| self.joined(info.kind, std::slice::from_ref(piece), columns));
@@ -178,7 +179,7 @@ impl File {
         self.joined(kind, pieces, columns)
     }
 
-    /// Pieces of one kind as one matrix.
+    /// Fuses pieces of one type into one matrix.
     fn joined(&self, kind: GgmlDType, pieces: &[Piece], columns: usize) -> Result<Linear, EngineError> {
         if let Some(plain) = plain(kind) {
             let read = pieces.iter().map(|piece| Ok((plain, self.bytes_of(piece, columns)?)));
@@ -188,7 +189,7 @@ impl File {
         Ok(Linear::Rounded(Arc::new(self.tiled(kind, pieces, columns)?)))
     }
 
-    /// A piece of a matrix as it is.
+    /// Reads a piece as it is in the file.
     pub(super) fn raw(&self, piece: &Piece, columns: usize) -> Result<Raw, EngineError> {
         let kind = self.piece(piece, columns)?.kind;
         let bytes = self.bytes_of(piece, columns)?;
@@ -202,7 +203,8 @@ impl File {
         self.bytes(self.info(&piece.name)?, columns, piece.first, piece.rows)
     }
 
-    /// The matrix in an order of our own. The file's is never there whole beside it.
+    /// Reads pieces into the repacked layout of the kernels, a few rows at a time, so that the original is
+    /// never in memory as a whole.
     fn tiled(&self, kind: GgmlDType, pieces: &[Piece], columns: usize) -> Result<Rounded, EngineError> {
         let outputs = pieces.iter().map(|piece| piece.rows).sum();
         let matrix = Rounded::new(kind, columns, outputs);
@@ -235,7 +237,7 @@ fn bytes_of_tensor(info: &Info) -> u64 {
     numbers / info.kind.block_size() as u64 * info.kind.type_size() as u64
 }
 
-/// The kinds that are not rounded in blocks.
+/// The dtype, where it is not block-quantised.
 const fn plain(kind: GgmlDType) -> Option<Plain> {
     match kind {
         GgmlDType::F32 => Some(Plain::Single),

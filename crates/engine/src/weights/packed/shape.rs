@@ -1,4 +1,4 @@
-//! What a packed file says its model looks like.
+//! Reads a model's architecture from GGUF metadata.
 #![expect(clippy::cast_possible_truncation, reason = "numbers are checked before they are taken as counts")]
 
 use super::File;
@@ -47,7 +47,7 @@ pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
             original: original.unwrap_or(context as f64),
             fast: number("rope.scaling.yarn_beta_fast").unwrap_or(32.0),
             slow: number("rope.scaling.yarn_beta_slow").unwrap_or(1.0),
-            // These files say it beside what is usual, and not in its place.
+            // GGUF's factor multiplies YaRN's usual one; in `config.json` it replaces it.
             attention: number("rope.scaling.yarn_attn_factor")
                 .or_else(|| number("rope.scaling.attn_factor"))
                 .map(|attention| attention * usual_attention(factor)),
@@ -83,13 +83,13 @@ fn mixture(count: impl Fn(&str) -> Option<usize>) -> Option<Mixture> {
         experts,
         chosen: count("expert_used_count").unwrap_or_default(),
         inner: count("expert_feed_forward_length").unwrap_or_default(),
-        // A file that says nothing has the family's own way, and the families here make them sum to one.
+        // GGUF has no field for this. The supported families normalise the weights of the chosen experts.
         is_normed: true,
         dense_layers: Vec::new(),
     })
 }
 
-/// By what each pair turns slower, where a file holds that as a tensor.
+/// The RoPE frequency divisors, where the file has them as a tensor.
 fn each(file: &File, head_dim: usize) -> Result<Stretch, EngineError> {
     const FACTORS: &str = "rope_freqs.weight";
     if file.info(FACTORS).is_err() {

@@ -1,4 +1,4 @@
-//! Accounts.
+//! Provider accounts.
 
 use store::{AccountRow, StoreError, Verification};
 

@@ -63,7 +63,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     let made = keys.create(row.clone(), Some(sealed(8, "wk_1")), act()).await.unwrap().row;
     assert_eq!(keys.get(workspace, row.id).await.unwrap(), made);
     assert_eq!(made.access_secret, row.access_secret);
-    // A change of the key alone brings what opens it.
+    // A change of the key alone includes what is needed to open its secret.
     let secret_of = async |since| {
         let change = fresh.store.source().changes_since(since).await.unwrap();
         let floors: Vec<Sealed> = change.floors.into_iter().map(|floor| floor.sealed).collect();
@@ -74,7 +74,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     };
     let (secret, floors, version) = secret_of(before).await;
     assert_eq!((secret, floors), (row.access_secret.clone(), vec![sealed(8, "wk_1")]));
-    // Another key of the workspace's seals it anew.
+    // Reseals it with another workspace key.
     let rotations = fresh.store.rotations();
     let left = rotations.sealed_otherwise(workspace, "wk_2".into()).await.unwrap();
     let thing = SealedThing::AccessKey(row.id);

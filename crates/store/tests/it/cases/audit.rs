@@ -1,4 +1,4 @@
-//! The audit.
+//! The audit and its hash chains.
 
 use domain::ports::{AuditEntry, AuditSink};
 use domain::{AuditId, CredentialId};
@@ -50,7 +50,7 @@ pub async fn the_queue_writes_what_it_was_told(fresh: &Fresh) {
     assert_eq!(fresh.store.audit().openings(credential).await.unwrap(), 10);
 }
 
-/// The whole chain of the founded workspace, as an auditor gets it.
+/// The whole chain of the founded workspace, as an auditor receives it.
 async fn proof(fresh: &Fresh) -> Proof {
     let workspace = Some(fresh.founding.workspace.id);
     let rows = fresh.store.audit().stretch(workspace, 1, 1_000).await.unwrap();
@@ -74,7 +74,7 @@ async fn append(fresh: &Fresh, count: u64) {
     fresh.store.audit().append((0..count).map(row).collect()).await.unwrap();
 }
 
-/// What is done to the database, how it is undone, and what is found.
+/// A tampering statement, the one that undoes it, and the expected finding.
 type Touched = (&'static str, &'static str, fn(&Broken) -> bool);
 
 pub async fn a_chain_holds_and_whatever_is_touched_is_found(fresh: &Fresh) {
@@ -145,7 +145,7 @@ pub async fn what_is_in_no_chain_is_taken_in(fresh: &Fresh) {
     fresh.meddle("DELETE FROM audit_chains").await;
     fresh.store.audit().link_all().await.unwrap();
     assert_eq!(proof(fresh).await.verify(None).unwrap().last, 4);
-    // As a replica of the version before writes it, beside a newer one.
+    // As a replica of the previous version writes it, beside a newer one.
     fresh.meddle("UPDATE audit SET chain = NULL, sequence = NULL, hash = NULL WHERE sequence = 4").await;
     fresh
         .meddle("UPDATE audit_chains SET length = 3, hash = (SELECT hash FROM audit WHERE sequence = 3)")

@@ -1,4 +1,4 @@
-//! Budgets, leases, credit and rates.
+//! Budgets, leases, credit and rate limits.
 
 use std::sync::LazyLock;
 
@@ -12,10 +12,10 @@ use store::{BudgetRow, BudgetStanding, EventKind, LimitsOf, Page, StoreError};
 use crate::Fresh;
 use crate::samples::*;
 
-/// A test that would not be over by midnight begins behind it.
+/// A test that might not finish before midnight starts after it.
 const ROOM_MS: u64 = 10_000;
 
-/// The day that it is, which is also the one that a budget is made in: one day for all of a test.
+/// The current day, which is also the day in which a budget is created: the same for the whole test.
 static TODAY: LazyLock<u64> = LazyLock::new(|| {
     let world = world::World::system();
     let room =
@@ -27,7 +27,7 @@ static TODAY: LazyLock<u64> = LazyLock::new(|| {
 });
 
 fn budget(workspace: WorkspaceId, number: u64, limit: i64) -> BudgetRow {
-    // What is made now is of that day.
+    // Whatever is created from here on belongs to that day.
     LazyLock::force(&TODAY);
     BudgetRow {
         id: BudgetId::new(NOW, bytes(number)),
@@ -127,7 +127,7 @@ pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
     budgets.create(row, Nanos::ZERO, act()).await.unwrap();
     assert_eq!(centre.renew().await.unwrap().replicas, 1);
     let ask = Call::Ask(Ask { sequence: 1, least: 30_000, wanted: 30_000, divisible: false });
-    // Carried out, its answer lost, and sent again.
+    // Applied, its reply lost, and sent again.
     fresh.store.commit_faults().script([CommitFault::AnswerLost]);
     centre.carry_out(vec![call(id, ask)]).await.unwrap_err();
     let granted = carry(fresh, call(id, ask)).await.unwrap();
@@ -175,7 +175,7 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
         alerts.iter().map(|alert| (alert.percent, alert.spent.0)).collect::<Vec<_>>()
     };
     assert_eq!(percents().await, [(50, 550)]);
-    // To the end in one step, and over it.
+    // To the limit in one step, and over it.
     sink.apply(batch(2, vec![drawing(fresh, 3, id, 500)])).await.unwrap();
     assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(1_050, 0));
     assert_eq!(percents().await, [(50, 550), (80, 1_050), (100, 1_050)]);
@@ -184,7 +184,7 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     assert_eq!(percents().await.len(), 3, "each once a period");
     let read = fresh.store.records().request(fresh.founding.workspace.id, drawing(fresh, 5, id, 1).trace);
     assert_eq!(read.await.unwrap().drawn, drawing(fresh, 5, id, 1).drawn);
-    // Whoever tells the world of them gets each once.
+    // Each alert is handed out once.
     let webhooks = fresh.store.webhooks();
     let told = super::webhooks::webhook(fresh, 9, &[EventKind::BudgetAlert]);
     let told = webhooks.create(told, act()).await.unwrap().row;
@@ -198,7 +198,7 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
         sent.iter().map(|row| row.event.payload["percent"].as_u64().unwrap()).collect();
     percents.sort_unstable();
     assert_eq!(percents, [50, 80, 100]);
-    // Of a higher limit all is told anew.
+    // With a higher limit, thresholds are reported again.
     let raised = BudgetRow { limit: Nanos(2_000), ..budgets.get(told.workspace, id).await.unwrap() };
     budgets.replace(raised, None, act()).await.unwrap();
     assert!(budgets.alerts(id, *TODAY).await.unwrap().is_empty());

@@ -24,7 +24,7 @@ pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     assert_eq!(credentials.list(workspace, filter, Default::default()).await.unwrap().rows, [read]);
 }
 
-/// What an entry of the audit says of the change that is the newest.
+/// The detail of the newest audit entry.
 async fn newest_detail(fresh: &Fresh, workspace: Option<domain::WorkspaceId>) -> String {
     let listed = fresh.store.audit().list(workspace, store::Page::first(1)).await.unwrap();
     listed.rows[0].detail.clone()

@@ -1,4 +1,4 @@
-//! Devices and their keys.
+//! The device flow and its keys.
 
 use domain::{MemberId, Role};
 use store::{ApiKeyRow, DeviceAnswer, DeviceRow, MadeKeys, StoreError};
@@ -42,7 +42,7 @@ pub async fn a_device_is_given_one_key(fresh: &Fresh) {
     assert_eq!(fresh.store.api_keys().get(workspace, given.row.id).await.unwrap(), given.row);
     let again = devices.grant(digest(1), Role::Owner, key(fresh, 51), act()).await;
     assert!(matches!(again, Err(StoreError::NotFound { .. })), "{again:?}");
-    // Only what a device was given can be given back.
+    // Only a key issued to a device can be given back.
     let founders = fresh.founding.keys[0].id;
     assert!(!devices.give_back(workspace, founders, act()).await.unwrap().row);
     assert!(devices.give_back(workspace, given.row.id, act()).await.unwrap().row);
@@ -76,7 +76,7 @@ pub async fn a_devices_key_ends_with_its_persons_membership_or_role(fresh: &Fres
     let lowered = store.people().set_role(workspace, person, Role::Viewer, None, act()).await.unwrap();
     let revoked = store.api_keys().get(workspace, given.id).await.unwrap();
     assert_eq!((revoked.revoked_unix_ms.is_some(), revoked.version), (true, lowered.version));
-    // What was approved as an admin is not given to a viewer.
+    // An approval given as an admin does not hold for a viewer.
     let told = store.devices().grant(digest(2), Role::Admin, key(fresh, 51), act()).await;
     assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
     let given = store.devices().grant(digest(2), Role::Viewer, key(fresh, 51), act()).await.unwrap().row;

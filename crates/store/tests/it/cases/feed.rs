@@ -1,4 +1,4 @@
-//! Versions, the feed, and what happens around a commit.
+//! Configuration versions, the change feed, and faults around a commit.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub async fn a_caller_who_hangs_up_does_not_lose_the_news(fresh: &Fresh) {
     let caller = async {
         let projects = store.projects();
         let mut write = projects.create(project(workspace, 7), act());
-        // One look starts the write; then the caller is gone.
+        // The first poll starts the write; then the caller is gone.
         std::future::poll_fn(|context| {
             let _ = write.as_mut().poll(context);
             std::task::Poll::Ready(())

@@ -1,4 +1,4 @@
-//! The durable queue.
+//! The durable job queue.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ pub async fn a_job_is_one_workers_until_its_lease_ends(fresh: &Fresh) {
     assert_eq!(take(store, "two", NOW + LEASE_MS).await, [], "it showed that it lives");
     let again = take(store, "two", NOW + 3 * LEASE_MS).await;
     assert_eq!((again.len(), again[0].id, again[0].attempts), (1, taken[0].id, 2));
-    // Whoever lost it decides nothing any more.
+    // A worker that lost its lease decides nothing any more.
     assert!(!jobs.extend(hold(&taken[0], "one"), NOW + 9 * LEASE_MS).await.unwrap());
     assert!(!jobs.settle(hold(&taken[0], "one"), Ending::Gone).await.unwrap());
     assert!(jobs.settle(hold(&again[0], "two"), Ending::Gone).await.unwrap());
@@ -90,7 +90,7 @@ pub async fn a_name_is_one_job(fresh: &Fresh) {
     assert_eq!(take(store, "one", NOW + 8).await, [], "it was moved");
     let taken = take(store, "one", NOW + 9).await.remove(0);
     assert_eq!(taken.payload, json!({"number": NOW + 9}));
-    // Not while somebody works on it.
+    // Not while a worker runs it.
     jobs.enqueue(named(NOW + 10)).await.unwrap();
     assert_eq!(take(store, "two", NOW + 10).await, []);
     jobs.settle(hold(&taken, "one"), Ending::Dead { error: "no".into() }).await.unwrap();
@@ -110,12 +110,12 @@ pub async fn workspaces_take_turns(fresh: &Fresh) {
     let mut of: BTreeMap<WorkspaceId, usize> = BTreeMap::new();
     taken.iter().for_each(|job| *of.entry(job.workspace).or_default() += 1);
     assert_eq!((of[&busy], of[&quiet], of[&OURS]), (8, 1, 1), "whoever asked for little is not behind much");
-    // A workspace that has as many as it may gets no more, and keeps nobody else from theirs.
+    // A workspace at its maximum gets no more jobs, and does not keep other workspaces from theirs.
     jobs.enqueue(job(quiet, 102)).await.unwrap();
     let bounded = Claim { running: vec![(busy, 8)], of_workspace_max: 8, ..claim("one", NOW) };
     let taken = store.jobs().claim(bounded).await.unwrap();
     assert_eq!(taken.iter().map(|job| job.workspace).collect::<Vec<_>>(), [quiet]);
-    // The turn goes on where it was.
+    // The round-robin continues where it was.
     let after = Claim { limit: 1, after: busy, ..claim("one", NOW) };
     jobs.enqueue(job(quiet, 103)).await.unwrap();
     assert_eq!(store.jobs().claim(after).await.unwrap()[0].workspace, quiet);
@@ -133,7 +133,7 @@ pub async fn a_dead_workers_jobs_are_let_go(fresh: &Fresh) {
     assert_eq!(take(store, "alive", NOW).await.len(), 2, "at once, not after the lease");
 }
 
-/// Workers that look at the same moment never get the same job.
+/// Workers that poll at the same moment never get the same job.
 pub async fn no_job_is_taken_twice_at_once(fresh: &Fresh) {
     const JOBS: u64 = 120;
     for number in 0..JOBS {

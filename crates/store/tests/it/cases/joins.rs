@@ -1,4 +1,4 @@
-//! Nodes that join by themselves. Time is what each case says it is.
+//! Nodes that join by themselves. Each case states the time.
 
 use domain::{JoinTokenId, TraceId, WorkspaceId};
 use snapshot::NodeState;
@@ -25,7 +25,7 @@ fn at(unix_ms: u64) -> Act {
     Act { unix_ms, ..act() }
 }
 
-/// The node of this number, with the token and to be given the credential of it.
+/// A node of this number, with its token and the credential that it will get.
 fn joining(workspace: WorkspaceId, number: u8, row: NodeRow) -> Joining {
     let row = NodeRow { workspace, reachable: false, ..row };
     Joining { token: digest(number), credential: digest(number + 100), row }
@@ -37,7 +37,7 @@ fn beat(unix_ms: u64) -> Heartbeat {
     Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], said, not_asked }
 }
 
-/// What asking a node at its address found.
+/// The result of polling a node at its address.
 async fn asked(fresh: &Fresh, row: &NodeRow, unix_ms: u64, error: Option<&str>) -> NodeRow {
     let error = error.map(ToOwned::to_owned);
     let found = NodeObservation { unix_ms, reachable: error.is_none(), models: None, error };
@@ -45,7 +45,7 @@ async fn asked(fresh: &Fresh, row: &NodeRow, unix_ms: u64, error: Option<&str>) 
     told.await.unwrap().row
 }
 
-/// One that joined; its token is of this number, its credential of that and a hundred.
+/// A joined node; its token has this number, its credential that plus a hundred.
 async fn joined(fresh: &Fresh, number: u8) -> NodeRow {
     let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
     let row = node(workspace, u64::from(number));
@@ -74,7 +74,7 @@ pub async fn a_token_lets_one_node_in_and_says_why_it_lets_no_other(fresh: &Fres
     assert_eq!(joins.token(digest(1)).await.unwrap().unwrap().used_unix_ms, Some(LATER - 1));
     let again = joins.join(joining(workspace, 1, row), at(LATER - 1)).await;
     assert_eq!(conflict(again), "join_token_used");
-    // The name is its own as long as its credential is good.
+    // The name is taken as long as its credential is valid.
     assert_eq!(conflict(joins.invite(token(workspace, 2, &made.name), 0, act()).await), "name_taken");
     joins.invite(token(workspace, 3, "another"), LATER + 1, act()).await.unwrap();
     assert_eq!(joins.token(digest(1)).await.unwrap(), None, "what is too old is forgotten");
@@ -137,7 +137,8 @@ pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
     assert_eq!((miss(NOW + 90_001).await, miss(NOW + 90_001).await), (1, 0), "it is found away once");
     let away = nodes.get(workspace, id).await.unwrap();
     assert_eq!((away.state(), away.last_error.as_deref()), (NodeState::Unreachable, Some("silent")));
-    // Whoever answers at its address now is somebody else; it has to speak itself, and is asked then.
+    // Whatever answers at its address now is not this node: it has to send a heartbeat first, and is polled
+    // then.
     assert_eq!(asked(fresh, &row, NOW + 90_002, None).await, away);
     assert_eq!(asked(fresh, &row, NOW + 90_002, Some("refused")).await, away);
     let back = joins.beat(digest(101), beat(NOW + 100_000)).await.unwrap();
@@ -155,14 +156,14 @@ pub async fn a_node_that_speaks_is_away_where_its_address_does_not_answer(fresh:
     joins.beat(digest(101), beat(NOW)).await.unwrap();
     let found = asked(fresh, &row, NOW + 1, Some("refused")).await;
     assert_eq!((told(&found), found.models()), (refused.clone(), ["qwen3".to_owned()].as_slice()));
-    // That it goes on speaking does not change it, and neither does who answers elsewhere.
+    // Further heartbeats don't change its state, and neither does an answer from another address.
     let spoke = joins.beat(digest(101), beat(NOW + 30_000)).await.unwrap().row;
     assert_eq!((told(&spoke), spoke.version), (refused.clone(), found.version));
     assert_eq!(spoke.last_seen_unix_ms, Some(NOW + 30_000));
     let elsewhere = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..row.clone() };
     assert_eq!(told(&asked(fresh, &elsewhere, NOW + 30_001, None).await), refused);
     assert_eq!(told(&asked(fresh, &row, NOW + 30_002, None).await), (NodeState::Ready, None));
-    // It is told of one that did not answer and then fell silent, too; that it is not there is what counts then.
+    // A node that did not answer and then stopped its heartbeats is marked as well, with the newer reason.
     asked(fresh, &row, NOW + 30_003, Some("refused")).await;
     let miss = async |unix_ms| joins.miss(unix_ms, "silent".into()).await.unwrap().row;
     assert_eq!((miss(NOW + 120_000).await, miss(NOW + 120_001).await), (1, 0));
@@ -203,7 +204,7 @@ pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
     let first = listed(one, 5, None).await;
     assert_eq!((first.rows.len(), first.next), (5, Some(5)));
     assert_eq!((first.rows[1].record.clone(), first.rows[1].kept_unix_ms), (record(2), NOW + 9));
-    // What comes while somebody reads by pages is behind what they have read.
+    // Records that arrive while a reader pages come after what it has read.
     assert_eq!(report(101, 9..=9).await, 1);
     let rest = listed(one, 5, first.next).await;
     let numbers: Vec<_> = rest.rows.iter().map(|row| row.record.output_tokens).collect();

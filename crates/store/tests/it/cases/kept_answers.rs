@@ -1,4 +1,4 @@
-//! Answers under idempotency keys, and who may give them.
+//! Answers under idempotency keys, and the claims to give them.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub async fn a_key_is_answered_once_and_read_back(fresh: &Fresh) {
         Claiming::Answered { request: trace(1), sealed: sealed(1, "an answer"), until_unix_ms: NOW + DAY };
     assert_eq!(claimed(fresh, claim(fresh, 1, 4)).await, answered);
     assert_eq!(claimed(fresh, other).await, Claiming::OtherBody);
-    // A day later the key is free.
+    // A day later the key is free again.
     let later =
         AnswerClaim { now_unix_ms: NOW + DAY, until_unix_ms: NOW + DAY + LEASE, ..claim(fresh, 1, 5) };
     assert_eq!(claimed(fresh, later).await, Claiming::Yours);
@@ -65,7 +65,8 @@ pub async fn a_claim_is_given_back_taken_over_or_extended(fresh: &Fresh) {
     assert_eq!(claimed(fresh, claim(fresh, 1, 2)).await, Claiming::InFlight, "it was somebody else's");
     answers.release(digest(1), trace(1)).await.unwrap();
     assert_eq!(claimed(fresh, claim(fresh, 1, 2)).await, Claiming::Yours);
-    // Nobody spoke for it in its time: another takes it, and the first one's answer comes too late.
+    // The claim was not extended in time: another request takes it, and the first one's answer comes too
+    // late.
     let at = |now: u64, request| AnswerClaim {
         now_unix_ms: now,
         until_unix_ms: now + LEASE,
@@ -76,7 +77,7 @@ pub async fn a_claim_is_given_back_taken_over_or_extended(fresh: &Fresh) {
     assert!(!kept(fresh, 1, 2).await);
     answers.extend(vec![(digest(1), trace(3)), (digest(5), trace(5))], NOW + 5 * LEASE).await.unwrap();
     assert_eq!(claimed(fresh, at(NOW + 4 * LEASE, 4)).await, Claiming::InFlight);
-    // An answer that is kept is neither given back nor shortened.
+    // A stored answer can be neither released nor shortened.
     assert!(kept(fresh, 1, 3).await);
     answers.release(digest(1), trace(3)).await.unwrap();
     answers.extend(vec![(digest(1), trace(3))], NOW + 9 * DAY).await.unwrap();

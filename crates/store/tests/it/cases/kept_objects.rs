@@ -1,4 +1,4 @@
-//! Who made what providers keep beside answers.
+//! Ownership of objects that providers store.
 
 use domain::{
     CredentialId, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, Principal, ProjectId, TraceId,
@@ -46,7 +46,7 @@ pub async fn a_thing_is_known_to_its_project_alone(fresh: &Fresh) {
     let as_batch = KeptId { kind: KeptKind::Batch, ..row(fresh, 1).id };
     assert_eq!(objects.find(owner(fresh), as_batch, NOW).await.unwrap(), None);
     objects.keep(KeptObjectRow { owner: elsewhere, ..row(fresh, 2) }, None).await.unwrap_err();
-    // Kept again, only what is shown of it changes.
+    // Stored again, only what lists show changes.
     let mut again = row(fresh, 1);
     (again.object.provider_id, again.object.shown) = ("file-other".into(), "{}".into());
     objects.keep(again, None).await.unwrap();
@@ -142,7 +142,7 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
         objects.keep(film(number, "{}"), None).await.unwrap();
     }
     objects.forget(owner, film(1, "").id).await.unwrap();
-    // Whoever sees it once more does not bring it back.
+    // Seeing it in a list again does not bring it back.
     objects.keep(film(1, "[]"), None).await.unwrap();
     assert_eq!(objects.expire(NOW, 9).await.unwrap(), 0);
     assert_eq!(known(1, NOW).await, None);

@@ -1,4 +1,4 @@
-//! What providers must be shown again, and the calls that lead to it.
+//! Stored provider state of turns, and the tool calls that lead to it.
 
 use domain::ports::{PurgeScope, Purged};
 use domain::{Kept, Sealed, TraceId};
@@ -58,11 +58,11 @@ pub async fn a_turn_is_found_once_by_any_of_its_calls(fresh: &Fresh) {
     for calls in [[].as_slice(), &[250], &[1]] {
         assert_eq!(found(fresh, asked(fresh, calls)).await, [], "{calls:?}");
     }
-    // Its id comes again: the newest turn has it, and the older one is found by what is its own.
+    // The same call id again: it leads to the newest turn, and the older one is found by its other call.
     keep(fresh, turn(fresh, 3), &[101]).await;
     assert_eq!(found(fresh, asked(fresh, &[101])).await, [turn(fresh, 3)]);
     assert_eq!(found(fresh, asked(fresh, &[102])).await, one);
-    // A statement may have many.
+    // A lookup may have many calls.
     let many: Vec<_> = (0..=255).collect();
     assert_eq!(found(fresh, asked(fresh, &many)).await.len(), 3);
 }
@@ -168,7 +168,7 @@ pub async fn a_workspaces_old_key_stays_while_it_seals_a_turn(fresh: &Fresh) {
     end().await.unwrap().unwrap();
     let read = found(fresh, asked(fresh, &[101])).await;
     assert_eq!((read[0].sealed.key_id.as_str(), read[0].sealed.bytes.as_slice()), ("wk_next", &b"anew"[..]));
-    // A slow gateway seals with the old key still.
+    // A slow gateway still seals with the old key.
     let slow = store.kept_turns().keep(turn(fresh, 4), vec![digest(104)]).await;
     assert!(matches!(slow, Err(StoreError::Conflict { what: "sealing_key_replaced", .. })), "{slow:?}");
 }

@@ -1,4 +1,4 @@
-//! The cases, by noun.
+//! The cases, by aggregate: each runs on both databases.
 
 pub mod accounts;
 pub mod api_keys;

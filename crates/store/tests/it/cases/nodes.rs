@@ -1,4 +1,4 @@
-//! Nodes.
+//! BYOC nodes.
 
 use domain::{Probed, Trait};
 use snapshot::NodeState;

@@ -59,7 +59,7 @@ pub async fn a_person_is_in_several_workspaces(fresh: &Fresh) {
     assert_eq!(people.get(mine, here.person.id).await.unwrap().role, Role::Owner, "the other one stays");
 }
 
-/// Nothing proves whose an email is: it tells nobody who has it elsewhere, and keeps nobody from it.
+/// Nothing proves whose an email is: it reveals no membership elsewhere, and blocks nobody from using it.
 pub async fn an_email_tells_nothing_and_blocks_nobody(fresh: &Fresh) {
     let (people, mine) = (fresh.store.people(), fresh.founding.workspace.id);
     let other = founding(2);
@@ -80,7 +80,7 @@ pub async fn an_email_tells_nothing_and_blocks_nobody(fresh: &Fresh) {
     let again = PersonRow { id: invitation(mine, 9, Role::Viewer).person.id, ..invited.person.clone() };
     let told = people.invite(Invitation { person: again, ..invited }, act()).await;
     assert!(matches!(told, Err(StoreError::Conflict { what: "already_member", .. })), "{told:?}");
-    // Who takes the email of somebody elsewhere keeps it from nobody, and may go back.
+    // Taking the email of a person elsewhere keeps it from nobody, and can be undone.
     let third = people.invite(invitation(mine, 3, Role::Viewer), act()).await.unwrap().row.person;
     let fourth =
         people.invite(invitation(other.workspace.id, 4, Role::Viewer), act()).await.unwrap().row.person;
@@ -95,7 +95,7 @@ pub async fn an_email_tells_nothing_and_blocks_nobody(fresh: &Fresh) {
     assert_eq!(people.by_email("ceo@example.com".into()).await.unwrap().len(), 1);
 }
 
-/// Who removes a member says what becomes of the keys that they made, by themselves or with a key of theirs.
+/// Whoever removes a member decides about the keys that they created, directly or with a key of theirs.
 pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
     let (people, keys) = (fresh.store.people(), fresh.store.api_keys());
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);

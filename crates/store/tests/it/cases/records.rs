@@ -1,4 +1,4 @@
-//! Meter records.
+//! Meter records: lists, filters, and exactly-once draining.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn at(epoch: u64, offset: u64) -> JournalPosition {
     JournalPosition { epoch, segment: 1, offset }
 }
 
-/// As a drainer does: each batch behind the one before.
+/// Like a drainer: each batch after the previous one.
 pub async fn put_behind(fresh: &Fresh, core: u32, offset: u64, records: Vec<MeterRecord>) {
     let batch = DrainBatch { core, upto: at(1, offset), records: settled(records) };
     fresh.store.record_sink().apply(batch).await.unwrap();
@@ -104,7 +104,7 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
         let listed =
             fresh.store.records().requests(workspace, RequestFilter::default(), page.clone()).await.unwrap();
         order.extend(listed.rows.iter().map(|row| row.trace));
-        // What comes in meanwhile is newer, and moves no page.
+        // Records that arrive meanwhile are newer, and shift no page.
         put(fresh, vec![record(workspace, project, 1_000 + order.len() as u64)]).await;
         match listed.next {
             Some(after) => page.after = Some(after),
@@ -161,7 +161,7 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
     assert_eq!((row[0].latency_us, row[0].first_byte_us), (2_000, Some(900)));
 }
 
-/// Cores drain side by side, and a long exchange settles among younger ones: rows overlap in every way.
+/// Cores drain in parallel, and a long exchange settles among younger ones: rows overlap in every way.
 pub async fn overlapping_batches_are_told_in_one_order(fresh: &Fresh) {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let mut records: Vec<_> = (0..400).map(|number| record(workspace, project, number)).collect();
@@ -191,7 +191,8 @@ pub async fn overlapping_batches_are_told_in_one_order(fresh: &Fresh) {
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 400);
 }
 
-/// Between two pages records come in that are older than the cursor and younger, and small rows become large ones.
+/// Between two pages, records arrive that are older and newer than the cursor, and small rows are merged into
+/// large ones.
 pub async fn pages_stay_whole_whatever_comes_in_between(fresh: &Fresh) {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let even = |number: u64| record(workspace, project, number * 2);
@@ -241,25 +242,25 @@ pub async fn what_may_come_again_is_counted_once(fresh: &Fresh) {
         assert_eq!(requests_summed(fresh).await, count);
         count
     };
-    // The answer of the first commit is lost: the drainer reads again, and meanwhile there is more to read.
+    // The reply of the first commit is lost: the drainer reads again, and by then there is more to read.
     fresh.store.commit_faults().script([AnswerLost]);
     sink.apply(batch(1, 10, 0..10)).await.unwrap_err();
     sink.apply(batch(1, 15, 0..15)).await.unwrap();
     sink.apply(batch(1, 20, 15..20)).await.unwrap();
     assert_eq!(count().await, 20);
-    // A refused commit, then a lost answer, then more.
+    // A refused commit, then a lost reply, then more.
     fresh.store.commit_faults().script([Refused, AnswerLost]);
     sink.apply(batch(1, 30, 20..30)).await.unwrap_err();
     assert_eq!((count().await, sink.position(0).await.unwrap()), (20, Some(at(1, 20))));
     sink.apply(batch(1, 30, 20..30)).await.unwrap_err();
     sink.apply(batch(1, 35, 20..35)).await.unwrap();
     assert_eq!(count().await, 35);
-    // A whole batch again, and one from before: the position stays.
+    // A whole batch again, and an earlier one: the position stays.
     sink.apply(batch(1, 35, 20..35)).await.unwrap();
     sink.apply(batch(1, 20, 15..20)).await.unwrap();
     assert_eq!((count().await, sink.position(0).await.unwrap()), (35, Some(at(1, 35))));
     sink.apply(batch(1, 40, 35..40)).await.unwrap();
-    // Another run's epoch, and then segments of the first come back as after a loss of power.
+    // Another run's epoch, and then segments of the first come back, as after a power loss.
     sink.apply(batch(2, 5, 40..45)).await.unwrap();
     for (offset, from) in [(20, 0), (40, 20), (50, 35)] {
         sink.apply(batch(1, offset, from..from + 20)).await.unwrap();
@@ -287,9 +288,8 @@ pub async fn a_batch_of_many_workspaces_shows_each_its_own(fresh: &Fresh) {
     assert_eq!(stranger.unwrap().rows, []);
 }
 
-/// Months of requests of which few are asked for: by each filter, in pages, and with what an exchange is not told apart
-/// by in the sums.
-/// Whatever no group tells of is looked for a stretch at a time, and each is found once.
+/// Months of requests of which few match: by each filter, in pages, and by fields that are not dimensions of
+/// the sums. What no group can narrow is searched range by range, and each match is found once.
 pub async fn a_page_that_looked_at_much_ends_early(fresh: &Fresh) {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let is_wanted = |number: u64| [1, 6_001, 11_999].contains(&number);
@@ -298,7 +298,7 @@ pub async fn a_page_that_looked_at_much_ends_early(fresh: &Fresh) {
         record.usage.output = if is_wanted(number) { 5_000 } else { 30 };
         record
     };
-    // Rows of two gateways that overlap.
+    // Overlapping rows of two gateways.
     for (first, offset) in (0..12_000_u64).step_by(3_000).zip(1..) {
         for core in 0..2 {
             let some = (first..first + 3_000).filter(|number| number % 2 == u64::from(core)).map(one);
@@ -322,7 +322,7 @@ pub async fn a_page_that_looked_at_much_ends_early(fresh: &Fresh) {
     }
 }
 
-/// Half an hour from one to the next, now and then one of a rare kind.
+/// Half an hour apart, with a rare kind now and then.
 fn with_rare_ones(fresh: &Fresh) -> Vec<MeterRecord> {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let hour = 3_600_000;
@@ -336,7 +336,7 @@ fn with_rare_ones(fresh: &Fresh) -> Vec<MeterRecord> {
                 status: if number % 500 == 7 { 502 } else { 200 },
                 outcome: if number % 500 == 7 { Outcome::Failed } else { Outcome::Completed },
                 requested_model: if number % 700 == 3 { "fast".into() } else { "gpt-4o".into() },
-                // Nobody knows it, so that the sums don't tell what was asked for.
+                // An unknown model, so that the sums don't have the requested name.
                 resolved_model: if number % 900 == 5 { String::new() } else { "openai/gpt-4o".into() },
                 tag: (number % 40 == 0).then(|| format!("tag {}", number / 40)),
                 ..like

@@ -1,4 +1,4 @@
-//! Writes that are tried.
+//! Dry runs.
 
 use store::{Page, StoreError, rehearse};
 

@@ -1,4 +1,4 @@
-//! The change of keys: each step once, and none before what it needs.
+//! Key rotation: each step once, and none before its preconditions.
 
 use domain::WorkspaceId;
 use domain::master_key::{self, wrapped_prefix};
@@ -61,7 +61,7 @@ pub async fn a_master_key_is_in_force_once_everything_is_under_it(fresh: &Fresh)
     assert_eq!(fact(fresh, master_key::NEXT).await, None);
     assert!(switch(broken.clone()).await.unwrap().is_none(), "it is done");
     is_conflict(rotations.begin_master("third".into(), act()).await, "rotation_not_finalized");
-    // Somebody was slow: what is under the old key holds the end up.
+    // A slow process: keys under the old master key delay the end.
     let mut late = founding(2);
     late.wrapped_key.wrapped = named("old", 9);
     fresh.store.founder().found(late.clone(), act()).await.unwrap();
@@ -115,7 +115,7 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     let ids: Vec<_> = store.workspaces().wrapped_keys(workspace).await.unwrap();
     assert_eq!(ids.iter().map(|key| key.key_id.as_str()).collect::<Vec<_>>(), ["wk_next"]);
     assert_eq!(store.meta().starting_with(store::rotations::REKEYED_PREFIX.into()).await.unwrap(), []);
-    // A slow gateway seals with the old key still.
+    // A slow gateway still seals with the old key.
     is_conflict(store.credentials().create(credential(workspace, 8), act()).await, "sealing_key_replaced");
     let operator = WorkspaceId::from_uuid(Default::default());
     let of_operator = rotations.sealed_otherwise(operator, "wk_next".into()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Sessions and links.
+//! Sessions, one-time links and sign-in attempts.
 
 use domain::{MemberId, Role, WorkspaceId};
 use store::{Act, Invitation, LinkRow, MadeKeys, PersonRow, Redeemed, Redeemer, SignInRow, Tries};
@@ -11,7 +11,7 @@ async fn member(fresh: &Fresh, number: u64, role: Role) -> MemberId {
     fresh.store.people().invite(invitation, act()).await.unwrap().row.person.id
 }
 
-/// Another workspace, which invites somebody with this email and hands out a link.
+/// Another workspace, which invites a person with this email and creates a link.
 async fn invited_elsewhere(fresh: &Fresh, email: &str, number: u8) -> (WorkspaceId, MemberId) {
     let other = founding(u64::from(number));
     fresh.store.founder().found(other.clone(), act()).await.unwrap();
@@ -48,10 +48,10 @@ pub async fn a_session_is_found_until_it_ends(fresh: &Fresh) {
     assert_eq!((found.memberships[0].workspace, found.memberships[0].role), (workspace, Role::Developer));
     sign_ins.touch(digest(1), NOW + 5).await.unwrap();
     assert_eq!(sign_ins.find(digest(1)).await.unwrap().unwrap().session.used_unix_ms, NOW + 5);
-    // Whoever signs in over an old session leaves none behind.
+    // Signing in over an old session ends that one.
     sign_ins.start(session(person, 2), Some(digest(1)), Some(workspace), act()).await.unwrap();
     assert!(!is_in(fresh, 1).await && is_in(fresh, 2).await);
-    // What is over is swept away by the next one.
+    // The next sign-in deletes expired sessions.
     let later =
         SignInRow { created_unix_ms: NOW + 1_000, expires_unix_ms: NOW + 9_000, ..session(person, 3) };
     sign_ins.start(later, None, Some(workspace), act()).await.unwrap();
@@ -70,7 +70,7 @@ pub async fn a_removed_members_session_ends_with_the_membership(fresh: &Fresh) {
         .add_link(link(person, Some(workspace), 7), fresh.founding.workspace.id, act())
         .await
         .unwrap();
-    // An invitation elsewhere keeps the person, and nothing to be signed in for.
+    // An invitation elsewhere keeps the person, but no session.
     invited_elsewhere(fresh, "person2@example.com", 8).await;
     store.people().remove(workspace, person, MadeKeys::Ask, None, act()).await.unwrap();
     assert!(!is_in(fresh, 1).await);
@@ -117,7 +117,7 @@ pub async fn a_link_works_once_and_in_its_time(fresh: &Fresh) {
     assert!(traces().await.1, "they have signed in");
 }
 
-/// Who administers one workspace must not become somebody who is known to another.
+/// The administrator of one workspace must not be able to impersonate a person known to another.
 pub async fn a_link_of_one_workspace_signs_in_nobody_whom_another_knows(fresh: &Fresh) {
     let (store, mine) = (&fresh.store, fresh.founding.workspace.id);
     let person = member(fresh, 1, Role::Owner).await;
@@ -134,7 +134,7 @@ pub async fn a_link_of_one_workspace_signs_in_nobody_whom_another_knows(fresh: &
     let of = store.people().memberships(person).await.unwrap();
     assert_eq!(of.iter().map(|one| one.workspace).collect::<Vec<_>>(), [mine, theirs]);
     assert!(store.people().get(theirs, made).await.is_err(), "the invitation's own person is gone");
-    // Nor does a link that the first one made before.
+    // Nor does a link that the first workspace created before.
     store.people().add_link(link(person, Some(mine), 8), fresh.founding.workspace.id, act()).await.unwrap();
     assert_eq!(redeem(fresh, 8, Redeemer::Nobody, 4).await, Redeemed::SignInFirst);
     store.people().add_link(link(person, None, 9), fresh.founding.workspace.id, act()).await.unwrap();
@@ -145,7 +145,7 @@ pub async fn a_link_of_one_workspace_signs_in_nobody_whom_another_knows(fresh: &
     );
 }
 
-/// Who had an email first, or said so, keeps nobody else from joining with it.
+/// Whoever had an email first, or claimed it, can't keep others from joining with it.
 pub async fn somebody_else_of_the_same_email_joins_as_a_new_person(fresh: &Fresh) {
     let (_, squatter) = invited_elsewhere(fresh, "bob@example.com", 7).await;
     assert_eq!(redeem(fresh, 7, Redeemer::Nobody, 1).await, Redeemed::By(squatter));
@@ -155,7 +155,7 @@ pub async fn somebody_else_of_the_same_email_joins_as_a_new_person(fresh: &Fresh
     let of = fresh.store.people().memberships(bob).await.unwrap();
     assert_eq!(of.iter().map(|one| one.workspace).collect::<Vec<_>>(), [theirs]);
     assert!(is_in(fresh, 1).await, "the other one's session is theirs still");
-    // Their own workspace's later links sign them in, and nobody asks who else has the email.
+    // Their own workspace's later links sign them in, whoever else has the email.
     let people = fresh.store.people();
     people.add_link(link(bob, Some(theirs), 9), theirs, act()).await.unwrap();
     assert_eq!(redeem(fresh, 9, Redeemer::Nobody, 3).await, Redeemed::By(bob));
@@ -173,7 +173,7 @@ pub async fn tries_are_counted_together_and_end_with_their_window(fresh: &Fresh)
     let [one, two, three] = [1, 2, 3].map(|number| (number, digest(number)[0]));
     assert_eq!(tried(one.0, None, 5_000).await, [(one.1, 1, 5_000)]);
     assert_eq!(tried(one.0, Some(two.0), 5_400).await, [(one.1, 2, 5_000), (two.1, 1, 5_400)]);
-    // Many at once are as many, each of another number.
+    // Concurrent attempts are all counted, each with another number.
     let many = (0..20).map(|_| {
         let store = fresh.store.clone();
         tokio::spawn(async move {
@@ -187,7 +187,7 @@ pub async fn tries_are_counted_together_and_end_with_their_window(fresh: &Fresh)
     }
     counts.sort_unstable();
     assert_eq!(counts, (3..=22).collect::<Vec<_>>());
-    // One window is over, the other goes on.
+    // One window has expired, the other continues.
     assert_eq!(tried(one.0, Some(two.0), 6_000).await, [(one.1, 1, 6_000), (two.1, 22, 5_400)]);
     fresh.store.sign_ins().forget_tries(digest(two.0)).await.unwrap();
     assert_eq!(tried(two.0, Some(three.0), 6_100).await, [(two.1, 1, 6_100), (three.1, 1, 6_100)]);

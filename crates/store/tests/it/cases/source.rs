@@ -1,4 +1,4 @@
-//! What the keeper follows.
+//! The snapshot's source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub async fn a_change_is_read_by_part(fresh: &Fresh) {
 }
 
 pub async fn a_follower_too_far_behind_reads_everything(fresh: &Fresh) {
-    // The first version's lines are there; a follower of a version that never was can't be helped by lines.
+    // The feed still has the first version's rows; a follower of a version that never existed can't use rows.
     let version = fresh.store.feed().version().await.unwrap();
     assert!(fresh.store.source().changes_since(version).await.unwrap().workspaces.is_empty());
     assert!(!fresh.store.source().changes_since(0).await.unwrap().whole);

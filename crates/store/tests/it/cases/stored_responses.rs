@@ -1,4 +1,4 @@
-//! Who made the answers that providers keep.
+//! Ownership of responses that providers store.
 
 use domain::ports::StoredResponse;
 use domain::{AccountId, CredentialId, Principal, ProjectId, TraceId};
@@ -71,7 +71,7 @@ pub async fn one_request_alone_books_an_answer(fresh: &Fresh) {
     assert!(responses.book(digest(1), trace(11)).await.unwrap());
     assert!(!responses.book(digest(3), trace(11)).await.unwrap(), "its own request books it");
     assert!(!responses.book(digest(9), trace(11)).await.unwrap(), "nobody knows it");
-    // Kept again, where an answer of the store was lost: it stays as it is.
+    // Stored again after a lost reply: it stays as it is.
     responses.keep(vec![row(fresh, 1)]).await.unwrap();
     assert!(!responses.book(digest(1), trace(12)).await.unwrap());
 }
@@ -97,7 +97,7 @@ pub async fn an_answer_asks_for_its_job_once(fresh: &Fresh) {
     let before = waiting().await;
     responses.keep(vec![asking(1), row(fresh, 2), asking(1)]).await.unwrap();
     assert_eq!(waiting().await, before + 1);
-    // What was kept already is known already, and perhaps looked at to its end.
+    // A response stored before is known already, and was perhaps polled to its end.
     responses.keep(vec![asking(2)]).await.unwrap();
     assert_eq!(waiting().await, before + 1);
 }

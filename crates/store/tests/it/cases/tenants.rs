@@ -1,4 +1,4 @@
-//! Tenants never meet.
+//! Tenants are isolated from each other.
 
 use domain::{Role, RouteScope};
 use store::{MadeKeys, StoreError, Verification};

@@ -1,4 +1,4 @@
-//! Days that are summed; records and minutes that are forgotten.
+//! Maintenance: daily sums, and retention of records and minutes.
 
 use domain::{MeterRecord, TraceId};
 use store::{Dimension, Interval, Page, UsageFilter, UsageQuery, UsageRow, Window};
@@ -10,7 +10,7 @@ use crate::samples::{NOW, bytes, record};
 const DAY_MS: u64 = 86_400_000;
 const MIDNIGHT: u64 = NOW / DAY_MS * DAY_MS;
 
-/// The exchange that started so many quarters of an hour after midnight.
+/// The exchange that started this many quarter hours after midnight.
 fn at(fresh: &Fresh, quarter: u64) -> MeterRecord {
     let started = MIDNIGHT + quarter * DAY_MS / 96;
     let like = record(fresh.founding.workspace.id, fresh.founding.project.id, quarter);
@@ -39,7 +39,7 @@ async fn told(fresh: &Fresh) -> Vec<Vec<UsageRow>> {
     told
 }
 
-/// Whatever is read from days says what their hours say, also once something came late.
+/// Sums read from days equal those of their hours, also after a late record.
 pub async fn days_say_what_their_hours_say(fresh: &Fresh) {
     let upkeep = fresh.store.upkeep();
     let sum = async || upkeep.sum_days(0, MIDNIGHT + 3 * DAY_MS + DAY_MS / 2).await.unwrap();
@@ -49,7 +49,7 @@ pub async fn days_say_what_their_hours_say(fresh: &Fresh) {
     assert_eq!(sum().await, 3, "the fourth day is not over");
     assert_eq!(told(fresh).await, by_hours);
     assert_eq!(sum().await, 0, "once is enough");
-    // A second one of the second day, which its replica brings late.
+    // Another record of the second day, which its replica delivers late.
     let late = MeterRecord { trace: TraceId::new(NOW, bytes(9_999)), ..at(fresh, 100) };
     put_behind(fresh, 0, 2, vec![late]).await;
     let with_late = told(fresh).await;
@@ -60,7 +60,7 @@ pub async fn days_say_what_their_hours_say(fresh: &Fresh) {
     assert_eq!(told(fresh).await, with_late);
 }
 
-/// Batches and sums at once: no batch is lost to a day that was summed meanwhile.
+/// Batches and summing in parallel: no batch is lost to a day that is being summed.
 pub async fn days_are_summed_beside_batches(fresh: &Fresh) {
     let sums = async {
         let mut summed = 0;
@@ -88,7 +88,7 @@ pub async fn days_are_summed_beside_batches(fresh: &Fresh) {
     );
 }
 
-/// By a clock that went on; sums stay, and what comes afterwards is kept.
+/// With a clock that moved on; sums stay, and later records are stored.
 pub async fn what_is_too_old_is_forgotten_and_its_sums_stay(fresh: &Fresh) {
     let workspace = fresh.founding.workspace.id;
     let week = 7 * 96;
@@ -102,12 +102,12 @@ pub async fn what_is_too_old_is_forgotten_and_its_sums_stay(fresh: &Fresh) {
     assert_eq!(told(fresh).await, before);
     let page = Page::first(1_000);
     let oldest = fresh.store.records().every_record(workspace, page).await.unwrap().rows[0].started_unix_ms;
-    // Whole weeks go on one database, whole rows on the other.
+    // Retention deletes whole weeks on one database, whole rows on the other.
     assert!(oldest < cutoff + 1 && oldest > cutoff - 8 * DAY_MS, "{}", (cutoff - oldest) / DAY_MS);
     let left = fresh.store.records().record_count().await.unwrap();
     assert!((3 * week..=4 * week).contains(&left), "{left}");
     assert_eq!(fresh.store.upkeep().forget_records(cutoff).await.unwrap(), Default::default());
-    // One that a replica brings long after.
+    // One that a replica delivers long after.
     let late = MeterRecord { trace: TraceId::new(MIDNIGHT + 5, bytes(77_777)), ..at(fresh, 0) };
     let upto = ledger::JournalPosition { epoch: 1, segment: 1, offset: 1_000 };
     let batch = ledger::DrainBatch { core: 0, upto, records: crate::samples::settled([late.clone()]) };
@@ -125,7 +125,7 @@ async fn asked(fresh: &Fresh, window: Window, interval: Option<Interval>) -> Vec
     fresh.store.records().usage(query).await.unwrap()
 }
 
-/// Between two quarters of an hour after midnight.
+/// Between two quarter hours after midnight.
 fn quarters(start: u64, end: u64) -> Window {
     let at = |quarter| MIDNIGHT + quarter * QUARTER_MS;
     Window { start_unix_ms: at(start), end_unix_ms: at(end) }
@@ -133,7 +133,8 @@ fn quarters(start: u64, end: u64) -> Window {
 
 const QUARTER_MS: u64 = DAY_MS / 96;
 
-/// Hours and days say what they said; windows that begin or end where minutes are gone are of whole hours, and say so.
+/// Sums of hours and days stay the same; windows that start or end where minutes are deleted cover whole
+/// hours, and say so.
 pub async fn minutes_are_forgotten_and_their_hours_stay(fresh: &Fresh) {
     let upkeep = fresh.store.upkeep();
     let requests = |rows: &[UsageRow]| rows.iter().map(|row| row.sums.requests).sum::<u64>();
@@ -169,21 +170,21 @@ pub async fn minutes_are_forgotten_and_their_hours_stay(fresh: &Fresh) {
     let by_minute = asked(fresh, quarters(188, 194), Some(Interval::Minute)).await;
     let of_rows: Vec<_> = by_minute.iter().map(|row| row.sums.requests).collect();
     assert_eq!(of_rows, [4, 1, 1], "an hour, and minutes");
-    // What comes late is in its hour; the minute that it brings back is not read, and goes.
+    // A late record counts in its hour; the minute that it recreates is not read, and is deleted.
     let late = MeterRecord { trace: TraceId::new(MIDNIGHT + 1, bytes(9_999)), ..at(fresh, 1) };
     put_behind(fresh, 0, 3, vec![late]).await;
     for interval in [None, Some(Interval::Minute)] {
         assert_eq!(requests(&asked(fresh, quarters(1, 2), interval).await), 5);
     }
     assert_eq!(upkeep.forget_minutes(cutoff).await.unwrap(), 1);
-    // Whoever keeps more brings nothing back.
+    // A replica with longer retention brings nothing back.
     assert_eq!(upkeep.forget_minutes(MIDNIGHT).await.unwrap(), 0);
     assert_eq!(covered(quarters(1, 7)).await, quarters(0, 8));
     assert_eq!(upkeep.sum_days(0, MIDNIGHT + 9 * DAY_MS).await.unwrap(), 6);
     assert_eq!(requests(&asked(fresh, quarters(0, 6 * 96), Some(Interval::Day)).await), 6 * 96 + 1);
 }
 
-/// More than go at once.
+/// More than one transaction deletes.
 pub async fn many_minutes_are_forgotten_a_slice_at_a_time(fresh: &Fresh) {
     let minutes = |day: u64| {
         (0..6_000_u64).map(move |number| {

@@ -1,4 +1,4 @@
-//! Usage.
+//! Usage sums.
 
 use domain::{
     CredentialId, MeterRecord, Mode, Nanos, NodeId, Outcome, Priced, Principal, Usage, UsageSource,
@@ -21,7 +21,8 @@ fn query(fresh: &Fresh, group_by: &[Dimension]) -> UsageQuery {
     }
 }
 
-/// Four managed, two byok (one of them failed, one unpriced), one byoc (estimated), one refused before any attempt.
+/// Four managed, two byok (one of them failed, one unpriced), one byoc (estimated), one refused before any
+/// attempt.
 fn mixed(fresh: &Fresh) -> Vec<MeterRecord> {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let mut records: Vec<_> = (0..8).map(|number| record(workspace, project, number)).collect();
@@ -123,7 +124,7 @@ pub async fn intervals_cut_the_window(fresh: &Fresh) {
     assert_eq!(starts, [0, 30, 60, 90, 120]);
 }
 
-/// What a window came to under each mode.
+/// The sums of a window by mode.
 async fn by_mode(fresh: &Fresh, window: Window) -> [UsageSums; 3] {
     let rows = fresh.store.records().usage(UsageQuery { window, ..query(fresh, &[Dimension::Mode]) });
     let rows = rows.await.unwrap();
@@ -140,7 +141,7 @@ pub async fn each_mode_has_its_own_money(fresh: &Fresh) {
     assert_eq!(rows.map(|sums| sums.cost), [Nanos(6_000), Nanos(0), Nanos(0)]);
     assert_eq!(rows.map(|sums| sums.provider_cost), [Nanos(4_000), Nanos(2_000), Nanos(0)]);
     assert_eq!(rows.map(|sums| (sums.unpriced, sums.unmetered)), [(0, 0), (1, 0), (0, 0)]);
-    // Completed, and nobody says what it used.
+    // Completed, without any usage.
     let mut silent = record(fresh.founding.workspace.id, fresh.founding.project.id, 99);
     silent.usage = Usage::default();
     put_behind(fresh, 0, 2, vec![silent]).await;
@@ -169,7 +170,7 @@ pub async fn percentiles_are_of_completed_requests(fresh: &Fresh) {
     assert!((900..=1_012).contains(&first_byte.p95_us), "{first_byte:?}");
 }
 
-/// Sums are kept by the minute: a window's start goes down to a whole one, its end up.
+/// Sums are stored per minute: a window's start is rounded down to a whole minute, its end up.
 pub async fn a_window_covers_whole_minutes(fresh: &Fresh) {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let minute = NOW / 60_000 * 60_000;
@@ -207,7 +208,7 @@ pub async fn an_answer_has_an_end(fresh: &Fresh) {
     assert_eq!(rows[9_999].groups[0].1.as_deref(), Some("09999"), "the first in order");
 }
 
-/// The time is told, not held to: the machine may be busy.
+/// The time is printed, not asserted: the machine may be busy.
 pub async fn many_records_are_summed_in_little_time(fresh: &Fresh) {
     const RECORDS: u64 = 100_000;
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);

@@ -172,7 +172,8 @@ pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
     let ending = Ending::Again { unix_ms: LATER * 2, error: "it answered 500".into() };
     assert!(store.jobs().settle(hold, ending).await.unwrap());
     assert!(asked_for(fresh).await.is_empty(), "it waits for its time");
-    // What waited goes at once, is one job however often it is asked for, and is as young as a new one.
+    // A pending delivery is due at once, stays one job however often it is requested, and retries as long as
+    // a new one.
     for _ in 0..2 {
         let pending = resend().await.unwrap();
         assert_eq!((pending.state, pending.attempts), (DeliveryState::Pending, 1));

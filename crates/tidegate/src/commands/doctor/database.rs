@@ -1,4 +1,4 @@
-//! What the doctor asks of a PostgreSQL database.
+//! The checks of `tidegate doctor` on a PostgreSQL database.
 
 use store::Address;
 use store::inspect::{CONNECTIONS_OF_A_GATEWAY, Inspection, SERVER_MAJOR_MIN};
@@ -130,7 +130,7 @@ fn partitions(found: &Inspection, now_unix_ms: u64, keep_days: Option<u64>) -> C
             "A gateway's clock is or was far ahead: correct it. What it wrote is kept under that time.",
         );
     }
-    // A pass comes every hour and takes whole weeks.
+    // The upkeep task runs every hour and deletes whole weeks.
     let oldest_kept = keep_days.map(|days| (now_unix_ms / 86_400_000).saturating_sub(days + 1) / 7);
     match oldest_kept.filter(|oldest| found.weeks > 0 && found.week_oldest < *oldest) {
         Some(oldest) => Check::warning(

@@ -12,7 +12,7 @@ use crate::gemini::wire::{Blob, Datum, FileData, FunctionCall, FunctionResponse,
 use crate::losses::Feature;
 use crate::written::checked;
 
-/// The parts so far, and a seal that waits for the part behind it.
+/// The parts so far, and a thought signature that waits for the part it belongs to.
 #[derive(Default)]
 struct Parts<'a> {
     written: Vec<Part<'a>>,
@@ -25,7 +25,7 @@ impl<'a> Parts<'a> {
         self.written.push(part);
     }
 
-    /// A part with a seal of its own; one that waits gets a blank text to stand on.
+    /// Adds a part that may have its own signature. A waiting one goes on an empty text before it.
     fn push_sealed(&mut self, part: Part<'a>) {
         self.flush();
         self.written.push(part);
@@ -80,7 +80,7 @@ impl<'a> Writing<'a, '_> {
     fn thought(&mut self, thought: &'a Thought, parts: &mut Parts<'a>) {
         let seal = match &thought.signature {
             Some(Signature { grammar: Grammar::Gemini, value }) => Some(value.as_str()),
-            // A seal is good only where it was made, and so are the words under it.
+            // A signature is valid only at its own provider, and so is the thinking that it signs.
             Some(_) => return self.losses.lose(Feature::Thought),
             None if thought.is_redacted => return self.losses.lose(Feature::Thought),
             None => None,
@@ -118,7 +118,7 @@ impl<'a> Writing<'a, '_> {
         })))
     }
 
-    /// `None` where the part can't be said, which is told.
+    /// Returns `None` for media that Gemini cannot take, and records the loss.
     fn media(&mut self, content: &'a Content) -> Option<Part<'a>> {
         let (source, name, fallback) = match content {
             Content::Image { source, detail } => {
@@ -162,7 +162,7 @@ impl<'a> Writing<'a, '_> {
     }
 }
 
-/// The vendor refuses a text that is empty.
+/// Drops empty text, which Gemini rejects.
 fn push_text<'a>(parts: &mut Parts<'a>, text: &'a str) {
     if !text.is_empty() {
         parts.push(Part::text(text));
@@ -186,7 +186,8 @@ fn write_call(call: &ToolCall, place: usize) -> Result<Part<'_>, Box<Fault>> {
     })
 }
 
-/// A result must be an object here: one that is goes as it is, text under the name that the vendor documents.
+/// Gemini requires a result to be an object: an object is sent as it is, and text under the member that
+/// Google documents.
 fn write_response(said: &[&str], is_error: bool) -> Result<Box<RawValue>, Box<Fault>> {
     if said.is_empty() && !is_error {
         return Ok(checked("{}")?.to_owned());
